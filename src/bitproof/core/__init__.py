@@ -1,0 +1,1 @@
+"""Ground floor: specs, registries, errors, constrained numbers, bits, generators, files."""

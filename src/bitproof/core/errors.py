@@ -1,0 +1,90 @@
+"""Every error that bitproof raises on purpose.
+
+Each says what was wanted, what came and, for names, what is near. The command line prints a
+`BitproofError` in one line and exits with code 2; anything else is a bug and keeps its traceback.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class BitproofError(Exception):
+    """Root of all deliberate errors."""
+
+
+class SpecError(BitproofError, ValueError):
+    """A parameter of a spec has the wrong name, type or range."""
+
+
+class UnknownKindError(BitproofError, ValueError):
+    """A registry holds no component of that kind."""
+
+
+class RecipeError(BitproofError):
+    """A recipe cannot be read, or asks for something impossible."""
+
+
+class BitWidthError(BitproofError, ValueError):
+    """A word width does not fit the stored dtype."""
+
+
+class InputRangeError(BitproofError, ValueError):
+    """Inputs lie outside [0, 1], the range that every model and attack here expects."""
+
+
+class DataError(BitproofError):
+    """A data set is missing, truncated or malformed."""
+
+
+class ChecksumError(DataError):
+    """A file is not the one that was published."""
+
+
+class UnsafeFileError(DataError):
+    """A file asks for code to be run; nothing of a user's file is ever executed."""
+
+
+class WeightsError(BitproofError):
+    """Stored weights do not fit the model."""
+
+
+class ModelError(BitproofError):
+    """A model cannot be found or built."""
+
+
+class TraceError(ModelError):
+    """A model cannot be traced into a graph, or holds an operation that cannot be quantized."""
+
+
+class QuantizationError(BitproofError):
+    """A network cannot be put on integers."""
+
+
+class DivergenceError(BitproofError):
+    """Training produced a loss that is not a finite number."""
+
+
+class StorageError(BitproofError):
+    """A file could not be written (full disk, no permission)."""
+
+
+class ResumeError(BitproofError):
+    """A run directory belongs to another recipe, or holds none."""
+
+
+class AdapterError(BitproofError):
+    """An optional package is not installed."""
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """Return a sentence that helps to correct `name`, given the names that exist.
+
+    Example:
+        >>> near("random_flip", ["random_flips", "stuck_at"])
+        "Did you mean 'random_flips'?"
+        >>> near("zzz", ["b", "a"])
+        'Known: a, b.'
+    """
+    names = sorted(known)
+    close = get_close_matches(name, names, n=1)
+    return f"Did you mean '{close[0]}'?" if close else f"Known: {', '.join(names)}."

@@ -1,0 +1,32 @@
+"""How long work tells where it stands, without knowing who watches."""
+
+from collections.abc import Iterable, Iterator
+from typing import Protocol, TypeVar
+
+T = TypeVar("T")
+
+
+class Progress(Protocol):
+    """Somebody who watches: a bar, log lines, or nobody."""
+
+    def track(self, items: Iterable[T], *, label: str, total: int) -> Iterator[T]:
+        """Yield `items`, showing how many of `total` are done."""
+        ...
+
+    def say(self, text: str) -> None:
+        """Show one line."""
+        ...
+
+
+class Silent:
+    """Nobody watches."""
+
+    def track(self, items: Iterable[T], *, label: str, total: int) -> Iterator[T]:  # noqa: ARG002
+        """Yield `items`."""
+        yield from items
+
+    def say(self, text: str) -> None:
+        """Show nothing."""
+
+
+SILENT = Silent()

@@ -1,0 +1,94 @@
+"""One registry per room: component classes filed under their `kind`."""
+
+from collections.abc import Iterator
+from importlib.metadata import entry_points
+from typing import Any, Generic, TypeVar
+
+from pydantic import ValidationError
+
+from bitproof.core.errors import SpecError, UnknownKindError, near
+from bitproof.core.spec import Spec, describe_problems
+
+S = TypeVar("S", bound=Spec)
+C = TypeVar("C", bound=type[Any])
+
+
+class Registry(Generic[S]):
+    """The components of one room, by kind.
+
+    Third-party packages add kinds through the entry-point group `bitproof.<room>`; an entry
+    point is loaded only when its kind is asked for, or when all kinds are listed.
+
+    Example:
+        >>> FRUIT: Registry[Spec] = Registry("fruit")
+        >>> @FRUIT.register
+        ... class Apple(Spec):
+        ...     kind: str = "apple"
+        ...     weight: int = 1
+        >>> FRUIT.build({"kind": "apple", "weight": 2})
+        Apple(kind='apple', weight=2)
+    """
+
+    def __init__(self, room: str) -> None:
+        self.room = room
+        self._kinds: dict[str, type[S]] = {}
+        self._plugins = {point.name: point for point in entry_points(group=f"bitproof.{room}")}
+
+    def register(self, component: C) -> C:
+        """File a class under the default of its `kind` field; for use as a decorator."""
+        kind = component.model_fields["kind"].default
+        assert kind not in self._kinds, f"{self.room}: kind {kind!r} registered twice"
+        self._kinds[kind] = component
+        return component
+
+    def kinds(self) -> list[str]:
+        """Return all kinds, sorted."""
+        return sorted({*self._kinds, *self._plugins})
+
+    def __iter__(self) -> Iterator[type[S]]:
+        return (self.find(kind) for kind in self.kinds())
+
+    def find(self, kind: str) -> type[S]:
+        """Return the class of `kind`.
+
+        Raises:
+            UnknownKindError: there is none; the message names the nearest.
+        """
+        if kind not in self._kinds and kind in self._plugins:
+            self._kinds[kind] = self._plugins[kind].load()
+        if kind not in self._kinds:
+            raise UnknownKindError(f"{self.room}: no kind '{kind}'. {near(kind, self.kinds())}")
+        return self._kinds[kind]
+
+    def build(self, table: object) -> S:
+        """Return the component that `table` describes; a component comes back as it is.
+
+        Raises:
+            UnknownKindError: `kind` is missing or unknown.
+            SpecError: a field is unknown, of the wrong type or out of range.
+        """
+        try:
+            return self.validate(table)
+        except ValidationError as error:
+            component = self.find(kind_of(table))
+            problems = describe_problems(error, component)
+            raise SpecError("; ".join(f"{kind_of(table)}.{text}" for text in problems)) from None
+
+    def validate(self, table: object) -> S:
+        """Do the same as a field validator: pydantic adds the path to the errors it collects."""
+        if isinstance(table, Spec):
+            return table  # type: ignore[return-value]
+        kind = kind_of(table)
+        if not kind:
+            raise UnknownKindError(
+                f"{self.room}: wanted a table with 'kind', got {table!r}. "
+                f"Known: {', '.join(self.kinds())}."
+            )
+        return self.find(kind).model_validate({"kind": kind} if isinstance(table, str) else table)
+
+
+def kind_of(table: object) -> str:
+    """Return the `kind` of a table, or of a bare name; empty where there is none."""
+    if isinstance(table, str):
+        return table
+    return str(table.get("kind", "")) if isinstance(table, dict) else ""

@@ -1,0 +1,23 @@
+"""Shapes checked everywhere, one torch thread, and the real data where it is present."""
+
+import os
+from pathlib import Path
+
+from jaxtyping import install_import_hook
+
+hook = install_import_hook("bitproof", "beartype.beartype")
+hook.__enter__()
+
+import pytest  # noqa: E402
+import torch  # noqa: E402
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """Return the folder of real data sets, or skip."""
+    folder = Path(os.environ.get("BITPROOF_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no real data at {folder} (set BITPROOF_DATA)")
+    return folder
