@@ -1,1 +1,33 @@
-"""attacks."""
+"""Adversaries on the input: bounded perturbations that make a network wrong.
+
+Base (`base`, `balls`), gradients (`ascent`, `fgsm`, `pgd`), scores only (`random_search`, `noise`,
+`square`), and the authors' AutoAttack (`autoattack`, an optional package).
+"""
+
+from bitproof.attacks.ascent import Loss, climb, input_gradient
+from bitproof.attacks.autoattack import AutoAttack
+from bitproof.attacks.balls import Ball, project_l2, project_linf
+from bitproof.attacks.base import ATTACKS, Classifier, InputAttack, InputShapeError
+from bitproof.attacks.fgsm import FGSM
+from bitproof.attacks.noise import LinfNoise
+from bitproof.attacks.pgd import L2PGD, LinfPGD
+from bitproof.attacks.square import LinfSquare
+
+__all__ = [
+    "ATTACKS",
+    "FGSM",
+    "L2PGD",
+    "AutoAttack",
+    "Ball",
+    "Classifier",
+    "InputAttack",
+    "InputShapeError",
+    "LinfNoise",
+    "LinfPGD",
+    "LinfSquare",
+    "Loss",
+    "climb",
+    "input_gradient",
+    "project_l2",
+    "project_linf",
+]

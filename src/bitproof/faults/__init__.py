@@ -1,1 +1,8 @@
-"""faults."""
+"""Corrupt stored words: what breaks, how often, and exactly which bits."""
+
+from bitproof.faults.base import FAULTS, FaultModel
+from bitproof.faults.float_words import corrupt_float32
+from bitproof.faults.random_flips import RandomFlips
+from bitproof.faults.sampling import Flips, sparse_flips
+
+__all__ = ["FAULTS", "FaultModel", "Flips", "RandomFlips", "corrupt_float32", "sparse_flips"]

@@ -1,1 +1,40 @@
-"""quant."""
+"""Quantizers, integer codes, tracing, and the integer network with its two executions.
+
+`trace` turns a module into a graph, `quantize` puts it on integers, `IntegerNetwork` runs.
+"""
+
+from bitproof.quant.build import quantize, quantize_graph
+from bitproof.quant.calibrate import measure_ranges
+from bitproof.quant.fake import run_differentiable
+from bitproof.quant.floats import run_floats
+from bitproof.quant.graph import Graph, Node
+from bitproof.quant.grid import CodedTensor, Grid
+from bitproof.quant.integers import run_integers
+from bitproof.quant.network import IntegerNetwork
+from bitproof.quant.quantizer import LADDER, QUANTIZERS, RQUANT, AffineQuantizer, Quantizer
+from bitproof.quant.scheme import Scheme
+from bitproof.quant.store import load_network, save_network
+from bitproof.quant.trace import trace
+
+__all__ = [
+    "LADDER",
+    "QUANTIZERS",
+    "RQUANT",
+    "AffineQuantizer",
+    "CodedTensor",
+    "Graph",
+    "Grid",
+    "IntegerNetwork",
+    "Node",
+    "Quantizer",
+    "Scheme",
+    "load_network",
+    "measure_ranges",
+    "quantize",
+    "quantize_graph",
+    "run_differentiable",
+    "run_floats",
+    "run_integers",
+    "save_network",
+    "trace",
+]

@@ -1,0 +1,161 @@
+"""Gradient ascent on the loss of a classifier, within a ball around its inputs.
+
+Model:  white box; the attacker knows weights, labels and the quantizer, and
+        gradients pass rounding as if it were the identity.
+Source: Madry et al., "Towards Deep Learning Models Resistant to Adversarial
+        Attacks", ICLR 2018. Wong, Rice and Kolter, "Fast is better than free",
+        ICLR 2020 (one step from a random start, for training).
+"""
+
+from collections.abc import Callable, Iterable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from bitproof.attacks.balls import draw_linf, project_linf
+from bitproof.attacks.base import Classifier, check_inputs
+from bitproof.core.errors import ModelError
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""Maps logits and labels to a scalar: a sum over images, so that each sees only its own part."""
+
+Move = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Maps points, the gradient there and the clean inputs to the next points, inside the ball."""
+
+
+def ascend(
+    model: Classifier,
+    inputs: Float[Tensor, "n *features"],
+    labels: Int[Tensor, " n"],
+    *,
+    starts: Iterable[Tensor],
+    steps: int,
+    move: Move,
+) -> Float[Tensor, "n *features"]:
+    """Climb the cross-entropy from each of `starts`, leaving an image alone once it is wrong.
+
+    An image keeps the first point at which it was misclassified, its clean input included; the
+    others keep the last point of the last start. Only images that are still right are computed,
+    so networks that fall at once cost little. Each of `starts` covers the whole batch and all of
+    them are consumed, so what is drawn does not depend on how the model fares.
+
+    Example:
+        >>> model = torch.nn.Identity()  # two pixels are the two logits
+        >>> def move(points, gradient, inputs):
+        ...     return points + 0.25 * gradient.sign()
+        >>> x, y = torch.tensor([[0.5, 0.25], [0.25, 0.5]]), torch.tensor([0, 0])
+        >>> ascend(model, x, y, starts=[x], steps=2, move=move)  # the second was wrong already
+        tensor([[0.2500, 0.5000],
+                [0.2500, 0.5000]])
+    """
+    found = inputs.clone()
+    active = torch.arange(len(inputs), device=inputs.device)
+    for start in starts:
+        active = active[_is_right(model, found[active], labels[active])]
+        found[active] = start[active]
+        for _ in range(steps):
+            if not len(active):
+                break
+            logits, gradient = input_gradient(model, found[active], labels[active])
+            right = logits.argmax(dim=1) == labels[active]
+            active, gradient = active[right], gradient[right]
+            found[active] = move(found[active], gradient, inputs[active])
+    return found
+
+
+def climb(
+    model: Classifier,
+    inputs: Float[Tensor, "n *features"],
+    labels: Int[Tensor, " n"],
+    *,
+    epsilon: float,
+    step: float,
+    steps: int,
+    generator: torch.Generator,
+    loss: Loss | None = None,
+) -> Float[Tensor, "n *features"]:
+    """Return inputs after signed steps up a loss from a random start, in the L-infinity ball.
+
+    This is the adversary of training loops: every image takes every step. One step of length
+    `epsilon` is the fast gradient sign method with a random start.
+
+    Args:
+        model: classifier; gradients reach the inputs only, never its parameters.
+        inputs: clean images in [0, 1].
+        labels: true classes, handed to `loss`.
+        epsilon: radius, input units.
+        step: length of one step, input units.
+        steps: gradient evaluations per input.
+        generator: CPU generator, advanced by one draw per pixel.
+        loss: what to climb; the cross-entropy, summed over images, where none is given.
+
+    Raises:
+        InputRangeError: an input lies outside [0, 1] or is not a number.
+        InputShapeError: labels do not match the inputs.
+        ModelError: the logits do not depend on the inputs in a differentiable way.
+
+    Example:
+        >>> model, labels = torch.nn.Identity(), torch.tensor([0])
+        >>> climb(model, torch.tensor([[0.5, 0.5]]), labels, epsilon=0.25, step=0.25, steps=2,
+        ...     generator=torch.Generator())
+        tensor([[0.2500, 0.7500]])
+    """
+    check_inputs(inputs, labels)
+    clean = inputs.detach()
+    found = draw_linf(clean, epsilon, generator=generator)
+    for _ in range(steps):
+        _, gradient = input_gradient(model, found, labels, loss=loss)
+        found = project_linf(found + step * gradient.sign(), clean, epsilon)
+    return found
+
+
+def input_gradient(
+    model: Classifier,
+    inputs: Float[Tensor, "n *features"],
+    labels: Int[Tensor, " n"],
+    *,
+    loss: Loss | None = None,
+) -> tuple[Float[Tensor, "n k"], Float[Tensor, "n *features"]]:
+    """Return the logits and the gradient of the loss with respect to each input.
+
+    Parameters receive no gradient. Entries that are not a number become 0: no step there.
+
+    Raises:
+        ModelError: the logits do not depend on the inputs in a differentiable way.
+
+    Example:
+        >>> _, gradient = input_gradient(torch.nn.Identity(), torch.zeros(1, 2), torch.tensor([0]))
+        >>> gradient
+        tensor([[-0.5000,  0.5000]])
+    """
+    with torch.enable_grad():
+        points = inputs.detach().requires_grad_()
+        logits = model(points)
+        value = (loss or _cross_entropy_sum)(logits, labels)
+        if not value.requires_grad:
+            raise ModelError(_NO_GRADIENT)
+        (gradient,) = torch.autograd.grad(value, points, allow_unused=True)
+    if gradient is None:
+        raise ModelError(_NO_GRADIENT)
+    return logits.detach(), gradient.nan_to_num(nan=0.0)
+
+
+_NO_GRADIENT = (
+    "model: wanted logits that depend on the inputs in a differentiable way, got none; "
+    "let gradients pass rounding, or use an attack without gradients (linf_square)"
+)
+
+
+def _cross_entropy_sum(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the summed cross-entropy: images do not share a mean, so they stay independent."""
+    return cross_entropy(logits, labels, reduction="sum")
+
+
+@torch.no_grad()
+def _is_right(model: Classifier, inputs: Tensor, labels: Tensor) -> Tensor:
+    """Return which images are classified as labelled."""
+    if not len(inputs):
+        return torch.ones_like(labels, dtype=torch.bool)
+    return model(inputs).argmax(dim=1) == labels

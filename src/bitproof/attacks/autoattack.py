@@ -1,0 +1,145 @@
+"""AutoAttack, run by its authors' own code (the optional package `pyautoattack`).
+
+Model:  white box with gradients (APGD, FAB) and black box with scores (Square), one after the
+        other; an image counts as robust when all fail.
+Source: Croce and Hein, "Reliable evaluation of adversarial robustness with an
+        ensemble of diverse parameter-free attacks", ICML 2020.
+"""
+
+import importlib
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from bitproof.attacks.balls import Ball
+from bitproof.attacks.base import ATTACKS, Classifier, InputAttack, InputShapeError, check_images
+from bitproof.core.errors import AdapterError
+from bitproof.core.rng import draw_seed
+
+LEAST_CLASSES = {"standard": 4, "rand": 3}
+"""Classes that the losses of each version compare with each other."""
+
+
+@ATTACKS.register
+class AutoAttack(InputAttack):
+    """Run the parameter-free ensemble; images that it cannot break come back clean.
+
+    Example:
+        >>> AutoAttack(epsilon=8 / 255)
+        AutoAttack(epsilon=0.03137254901960784, kind='autoattack', norm='Linf', version='standard')
+    """
+
+    kind: Literal["autoattack"] = "autoattack"
+    norm: Ball = "Linf"
+    """Norm that bounds the perturbation."""
+    version: Literal["standard", "rand"] = "standard"
+    """`standard`: APGD-CE, APGD-T, FAB-T and Square with 5000 queries. `rand`: APGD-CE and
+    APGD-DLR with gradients averaged over 20 evaluations, for networks that are random."""
+
+    @property
+    def ball(self) -> Ball:
+        """Return the norm that bounds the perturbation."""
+        return self.norm
+
+    def search(
+        self,
+        model: Classifier,
+        inputs: Float[Tensor, "n *features"],
+        labels: Int[Tensor, " n"],
+        *,
+        generator: torch.Generator,
+    ) -> Float[Tensor, "n *features"]:
+        """Return the adversarial inputs; `generator` advances by one draw, for the seed.
+
+        Raises:
+            AdapterError: the package `pyautoattack` is not installed.
+            InputShapeError: the inputs are no images, or the model has too few classes.
+        """
+        check_images(inputs)
+        package = _import_package()
+        with torch.no_grad():
+            classes = model(inputs[:1]).shape[1]
+        if classes < LEAST_CLASSES[self.version]:
+            raise InputShapeError(
+                f"autoattack: version '{self.version}' wanted a model with at least "
+                f"{LEAST_CLASSES[self.version]} classes, got {classes}"
+            )
+        with _process_state_kept():
+            attack = package.AutoAttack(
+                _Isolated(model),
+                eps=self.epsilon,
+                norm=self.norm,
+                version=self.version,
+                seed=draw_seed(generator),
+                device=inputs.device,
+            )
+            targets = min(9, classes - 1)
+            attack.apgd_targeted.n_target_classes = targets
+            attack.fab.n_target_classes = targets
+            found: Tensor = attack.run_standard_evaluation(inputs, labels, batch_size=len(inputs))[
+                0
+            ]
+        return found.to(inputs)
+
+
+class _Isolated(nn.Module):
+    """A model whose parameters cannot receive gradients, even from a plain `backward`."""
+
+    def __init__(self, model: Classifier) -> None:
+        super().__init__()
+        self._model = (model,)  # A tuple hides the parameters from `nn.Module`.
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return the logits."""
+        logits: Tensor = _InputGradientOnly.apply(inputs, self._model[0])  # type: ignore[no-untyped-call]
+        return logits
+
+
+class _InputGradientOnly(torch.autograd.Function):
+    """A forward pass on a graph of its own, from which only the input's gradient comes out."""
+
+    @staticmethod
+    def forward(ctx: Any, inputs: Tensor, model: Classifier) -> Tensor:
+        with torch.set_grad_enabled(inputs.requires_grad):
+            ctx.inputs = inputs.detach().requires_grad_(inputs.requires_grad)
+            ctx.logits = model(ctx.inputs)
+        logits: Tensor = ctx.logits.detach()
+        return logits
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (gradient,) = torch.autograd.grad(ctx.logits, ctx.inputs, gradients[0], retain_graph=True)
+        return gradient, None
+
+
+@contextmanager
+def _process_state_kept() -> Iterator[None]:
+    """Restore what the package changes: torch's global generators and the trace function."""
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    tracer = sys.gettrace()
+    try:
+        with torch.random.fork_rng(devices=devices):
+            yield
+    finally:
+        sys.settrace(tracer)
+
+
+def _import_package() -> ModuleType:
+    """Return the package.
+
+    Raises:
+        AdapterError: it is not installed; the message tells how to install it.
+    """
+    try:
+        return importlib.import_module("pyautoattack")
+    except ModuleNotFoundError as error:
+        raise AdapterError(
+            "autoattack: wanted the optional package 'pyautoattack', which is not installed; run: "
+            "pip install --no-deps pyautoattack==0.2.0 (it needs torch and numpy only)"
+        ) from error

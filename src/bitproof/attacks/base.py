@@ -1,0 +1,146 @@
+"""What every attack on inputs is: a search, whose answer cannot leave its ball.
+
+Model:  a classifier maps inputs in [0, 1] to logits (normalisation is part of the classifier) and
+        treats images independently, so it is in evaluation mode. Gradients, where an attack uses
+        them, pass rounding straight through: the attacker sees the network that is deployed.
+"""
+
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import final
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from bitproof.attacks.balls import Ball, project_l2, project_linf
+from bitproof.core.errors import BitproofError, InputRangeError
+from bitproof.core.registry import Registry
+from bitproof.core.spec import Spec
+from bitproof.core.types import NonNegative
+
+Classifier = Callable[[Tensor], Tensor]
+"""Maps inputs in [0, 1] of shape `n *features` to logits of shape `n k`."""
+
+
+class InputShapeError(BitproofError, ValueError):
+    """Inputs and labels do not fit together, or inputs are no images where images are needed."""
+
+
+class InputAttack(Spec):
+    """A bounded adversary: finds inputs near the given ones that are classified wrongly."""
+
+    epsilon: NonNegative
+    """Perturbation radius in the norm of the attack, in input units: 8/255 is 8 grey levels."""
+
+    @property
+    def ball(self) -> Ball:
+        """Return the norm that bounds the perturbation: L-infinity, unless overridden."""
+        return "Linf"
+
+    @final
+    def run(
+        self,
+        model: Classifier,
+        inputs: Float[Tensor, "n *features"],
+        labels: Int[Tensor, " n"],
+        *,
+        generator: torch.Generator,
+    ) -> Float[Tensor, "n *features"]:
+        """Return adversarial inputs, inside the ball around `inputs` and inside [0, 1].
+
+        Where the search ends in numbers that are not finite (a broken network can give such
+        gradients), the image comes back clean, which is a point of the ball like any other.
+
+        Args:
+            model: the classifier under attack, in evaluation mode; its parameters and their
+                gradients stay untouched.
+            inputs: clean images. With `epsilon` 0 they come back bit for bit, without a draw.
+            labels: true classes.
+            generator: CPU generator of all random choices.
+
+        Raises:
+            InputRangeError: an input lies outside [0, 1] or is not a number.
+            InputShapeError: labels do not match the inputs, or the attack needs images.
+            ModelError: the attack needs gradients and the model gives none.
+        """
+        check_inputs(inputs, labels)
+        clean = inputs.detach()
+        if self.epsilon == 0 or not len(clean):
+            return clean.clone()
+        found = self.search(model, clean, labels.to(clean.device).long(), generator=generator)
+        finite = found.detach().flatten(1).isfinite().all(dim=1)
+        found = torch.where(finite.view(-1, *[1] * (clean.ndim - 1)), found.detach(), clean)
+        return self.project(found, clean)
+
+    @abstractmethod
+    def search(
+        self,
+        model: Classifier,
+        inputs: Float[Tensor, "n *features"],
+        labels: Int[Tensor, " n"],
+        *,
+        generator: torch.Generator,
+    ) -> Float[Tensor, "n *features"]:
+        """Return the worst inputs found; `run` has checked the arguments and will project."""
+
+    def project(
+        self, points: Float[Tensor, "n *features"], inputs: Float[Tensor, "n *features"]
+    ) -> Float[Tensor, "n *features"]:
+        """Return `points`, moved into the ball around `inputs` and into [0, 1]."""
+        move = project_linf if self.ball == "Linf" else project_l2
+        return move(points, inputs, self.epsilon)
+
+    def at(self, epsilon: float) -> "InputAttack":
+        """Return the same attack with another radius.
+
+        Raises:
+            SpecError: `epsilon` is negative or not finite.
+        """
+        other = self.from_table({**self.model_dump(), "epsilon": epsilon})
+        assert isinstance(other, InputAttack)
+        return other
+
+
+ATTACKS: Registry[InputAttack] = Registry("attacks")
+
+
+def check_inputs(inputs: Tensor, labels: Tensor) -> None:
+    """Check that inputs lie in [0, 1] and that there is one label for each.
+
+    Raises:
+        InputRangeError: an input lies outside [0, 1] or is not a number.
+        InputShapeError: inputs are not of shape `n *features`, or labels not of shape `n`.
+
+    Example:
+        >>> check_inputs(torch.full((1, 2), 1.5), torch.zeros(1, dtype=torch.int64))
+        Traceback (most recent call last):
+        ...
+        bitproof.core.errors.InputRangeError: inputs: wanted values in [0, 1], got 1.5 to 1.5; \
+put normalisation into the model
+    """
+    if inputs.ndim < 2 or labels.shape != inputs.shape[:1]:
+        raise InputShapeError(
+            f"inputs and labels: wanted shapes (n, ...) and (n), "
+            f"got {tuple(inputs.shape)} and {tuple(labels.shape)}"
+        )
+    if not inputs.numel():
+        return
+    low, high = (float(bound) for bound in inputs.detach().aminmax())
+    if not (low >= 0 and high <= 1):
+        raise InputRangeError(
+            f"inputs: wanted values in [0, 1], got {low:.4g} to {high:.4g}; "
+            "put normalisation into the model"
+        )
+
+
+def check_images(inputs: Tensor) -> None:
+    """Check that inputs are images of shape `n c h w`.
+
+    Raises:
+        InputShapeError: they have another number of dimensions.
+    """
+    if inputs.ndim != 4:
+        raise InputShapeError(
+            f"inputs: wanted images of shape (n, c, h, w), got {tuple(inputs.shape)}"
+        )

@@ -1,0 +1,115 @@
+"""CIFAR-10 and CIFAR-100: 32 x 32 colour photographs.
+
+Source: Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009.
+"""
+
+from functools import partial
+from typing import Literal
+
+from bitproof.data.base import DATA, DataSource
+from bitproof.data.cifar_batches import count_binary, count_python, read_binary, read_python
+from bitproof.data.layout import Layout, two_part_layout
+from bitproof.data.packed import count_labels, mini_layout, read_part
+
+
+class _Cifar(DataSource):
+    variant: Literal["auto", "full", "mini"] = "auto"
+    """All images, the packed sample of 2,000 + 1,000, or (`auto`) the best that is there."""
+
+    def _chosen(self, layouts: tuple[Layout, ...]) -> tuple[Layout, ...]:
+        return tuple(layout for layout in layouts if self.variant in {"auto", layout.variant})
+
+
+@DATA.register
+class Cifar10(_Cifar):
+    """Ten classes of animals and vehicles, 50,000 + 10,000 images.
+
+    Example:
+        >>> Cifar10(variant="mini").layouts()[0].files
+        ('cifar10-mini.npz',)
+    """
+
+    kind: Literal["cifar10"] = "cifar10"
+
+    def layouts(self) -> tuple[Layout, ...]:
+        """Return: packed, official pickles, official binary files, packed sample."""
+        return self._chosen(LAYOUTS_10)
+
+
+@DATA.register
+class Cifar100(_Cifar):
+    """A hundred fine classes, 50,000 + 10,000 images.
+
+    Example:
+        >>> [layout.variant for layout in Cifar100().layouts()]
+        ['full', 'full', 'mini']
+    """
+
+    kind: Literal["cifar100"] = "cifar100"
+
+    def layouts(self) -> tuple[Layout, ...]:
+        """Return: official pickles, official binary files, packed sample."""
+        return self._chosen(LAYOUTS_100)
+
+
+NUMBERS = range(1, 6)
+
+LAYOUTS_10 = (
+    two_part_layout(
+        "packed npz",
+        ("cifar10",),
+        train=[f"train_{number}.npz" for number in NUMBERS],
+        test=["test.npz"],
+        read=partial(read_part, name="cifar10", n_classes=10),
+        count=count_labels,
+    ),
+    two_part_layout(
+        "python batches",
+        ("cifar-10-batches-py",),
+        train=[f"data_batch_{number}" for number in NUMBERS],
+        test=["test_batch"],
+        read=partial(read_python, label_key="labels", name="cifar10", n_classes=10),
+        count=count_python,
+        md5={
+            "data_batch_1": "c99cafc152244af753f735de768cd75f",
+            "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
+            "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
+            "data_batch_4": "634d18415352ddfa80567beed471001a",
+            "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
+            "test_batch": "40351d587109b95175f43aff81a1287e",
+        },
+    ),
+    two_part_layout(
+        "binary batches",
+        ("cifar-10-batches-bin",),
+        train=[f"data_batch_{number}.bin" for number in NUMBERS],
+        test=["test_batch.bin"],
+        read=partial(read_binary, label_bytes=1, name="cifar10", n_classes=10),
+        count=partial(count_binary, label_bytes=1),
+    ),
+    mini_layout("cifar10", 10),
+)
+
+LAYOUTS_100 = (
+    two_part_layout(
+        "python batches",
+        ("cifar-100-python",),
+        train=["train"],
+        test=["test"],
+        read=partial(read_python, label_key="fine_labels", name="cifar100", n_classes=100),
+        count=count_python,
+        md5={
+            "train": "16019d7e3df5f24257cddd939b257f8d",
+            "test": "f0ef6b0ae62326f3e7ffdfab6717acfc",
+        },
+    ),
+    two_part_layout(
+        "binary batches",
+        ("cifar-100-binary",),
+        train=["train.bin"],
+        test=["test.bin"],
+        read=partial(read_binary, label_bytes=2, name="cifar100", n_classes=100),
+        count=partial(count_binary, label_bytes=2),
+    ),
+    mini_layout("cifar100", 100),
+)

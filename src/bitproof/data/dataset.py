@@ -1,0 +1,216 @@
+"""Labelled images in memory, and the three parts of a data set."""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, Int64, UInt8
+from torch import Tensor
+
+from bitproof.core.errors import DataError, InputRangeError
+
+Images = UInt8[Tensor, "n c h w"] | Float32[Tensor, "n c h w"]
+"""Pixels 0..255 as uint8 (the normal case), or values in [0, 1] as float32."""
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Images and their classes, checked once, when they are put together.
+
+    Example:
+        >>> data = Dataset.from_arrays(np.full((3, 1, 2, 2), 51, np.uint8), [0, 1, 0])
+        >>> len(data), data.n_classes, data.inputs(slice(1)).flatten().tolist()
+        (3, 2, [0.20000000298023224, 0.20000000298023224, 0.20000000298023224, 0.20000000298023224])
+
+    Raises:
+        DataError: wrong dtype or shape, or a label outside 0 .. n_classes - 1.
+        InputRangeError: float images outside [0, 1], or not a number.
+    """
+
+    name: str
+    """What the set calls itself in results, for example `cifar10-mini`."""
+    images: Images
+    labels: Int64[Tensor, " n"]
+    n_classes: int
+
+    def __post_init__(self) -> None:
+        _check_form(self.name, self.images, self.labels)
+        if not len(self):
+            return
+        least, most = (int(end) for end in self.labels.aminmax())
+        if least < 0 or most >= self.n_classes:
+            raise DataError(
+                f"{self.name}: wanted labels from 0 to {self.n_classes - 1}, got {least} to {most}"
+            )
+        if self.images.is_floating_point():
+            low, high = (float(end) for end in self.images.aminmax())
+            if not (low >= 0.0 and high <= 1.0):  # also where they are not numbers
+                raise InputRangeError(
+                    f"{self.name}: wanted pixels in [0, 1], got {low:g} to {high:g}"
+                )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @classmethod
+    def from_arrays(
+        cls, images: object, labels: object, *, name: str = "user", n_classes: int | None = None
+    ) -> "Dataset":
+        """Build from tensors, numpy arrays or nested lists, whatever their float or int width.
+
+        Args:
+            images: `(n, c, h, w)`; uint8 pixels, or floats in [0, 1].
+            labels: `n` integers.
+            name: what results will call the set.
+            n_classes: number of classes; if None, the largest label plus one.
+
+        Raises:
+            DataError: wrong dtype or shape, or a label out of range.
+            InputRangeError: float images outside [0, 1].
+        """
+        pixels, classes = _tensor(images, name), _tensor(labels, name)
+        if pixels.is_floating_point():
+            pixels = pixels.to(torch.float32)
+        if not (classes.is_floating_point() or classes.is_complex() or classes.dtype == torch.bool):
+            classes = classes.to(torch.int64)
+        _check_form(name, pixels, classes)
+        if n_classes is None:
+            n_classes = int(classes.max()) + 1 if classes.numel() else 0
+        return cls(name=name, images=pixels, labels=classes, n_classes=n_classes)
+
+    @classmethod
+    def from_loader(
+        cls, loader: Iterable[Any], *, name: str = "user", n_classes: int | None = None
+    ) -> "Dataset":
+        """Take in every batch of a loader, such as a torch `DataLoader`, and hold it in memory.
+
+        Args:
+            loader: yields pairs of images `(n, c, h, w)` and `n` labels.
+            name: what results will call the set.
+            n_classes: number of classes; if None, the largest label plus one.
+
+        Raises:
+            DataError: no batch came, a batch is no pair, or batches do not fit each other.
+            InputRangeError: float images outside [0, 1].
+        """
+        images, labels = [], []
+        for number, batch in enumerate(loader):
+            if not isinstance(batch, Sequence) or len(batch) != 2:
+                raise DataError(
+                    f"{name}: wanted batches of (images, labels), "
+                    f"got {type(batch).__name__} as batch {number}"
+                )
+            images.append(_tensor(batch[0], name))
+            labels.append(_tensor(batch[1], name))
+        if not images:
+            raise DataError(f"{name}: wanted at least one batch, the loader is empty")
+        try:
+            joined = torch.cat(images), torch.cat(labels)
+        except RuntimeError as error:
+            raise DataError(f"{name}: batches do not fit each other ({error})") from None
+        return cls.from_arrays(*joined, name=name, n_classes=n_classes)
+
+    def first(self, n: int) -> "Dataset":
+        """Return the first `n` images.
+
+        Raises:
+            DataError: the set holds fewer.
+        """
+        if not 0 <= n <= len(self):
+            raise DataError(f"{self.name}: wanted the first {n} images, the set holds {len(self)}")
+        return replace(self, images=self.images[:n], labels=self.labels[:n])
+
+    def subset(self, indices: Int64[Tensor, " m"] | Sequence[int]) -> "Dataset":
+        """Return the images at `indices`, in that order.
+
+        Raises:
+            DataError: an index is negative, or not below the length.
+        """
+        chosen = torch.as_tensor(indices, dtype=torch.int64, device=self.labels.device)
+        if chosen.numel() and not (int(chosen.min()) >= 0 and int(chosen.max()) < len(self)):
+            raise DataError(
+                f"{self.name}: wanted indices from 0 to {len(self) - 1}, "
+                f"got {int(chosen.min())} to {int(chosen.max())}"
+            )
+        return replace(self, images=self.images[chosen], labels=self.labels[chosen])
+
+    def to(self, device: torch.device | str) -> "Dataset":
+        """Return the set on `device`; the same object where it is there already."""
+        if self.images.device == self.labels.device == torch.device(device):
+            return self
+        return replace(self, images=self.images.to(device), labels=self.labels.to(device))
+
+    def inputs(self, index: slice | Tensor | None = None) -> Float[Tensor, "n c h w"]:
+        """Return images as float32 in [0, 1]: all, or those that `index` picks."""
+        images = self.images if index is None else self.images[index]
+        return images if images.is_floating_point() else images.to(torch.float32) / 255
+
+    def digest(self) -> str:
+        """Return the SHA-256 of dtype, shape, pixels and labels, whatever the device and name."""
+        state = hashlib.sha256(f"{self.images.dtype}{tuple(self.images.shape)}".encode())
+        for tensor in (self.images, self.labels):
+            state.update(tensor.cpu().contiguous().numpy().data)
+        return state.hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class Splits:
+    """The three parts of a data set; validation may be empty."""
+
+    train: Dataset
+    validation: Dataset
+    test: Dataset
+
+    def to(self, device: torch.device | str) -> "Splits":
+        """Return all three parts on `device`."""
+        return Splits(
+            train=self.train.to(device),
+            validation=self.validation.to(device),
+            test=self.test.to(device),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Published:
+    """A data set as its authors cut it: training and test images, before any validation split."""
+
+    train: Dataset
+    test: Dataset
+    groups: Int64[Tensor, " n"] | None = None
+    """For each training image, what it was taken from (the track of a traffic sign).
+
+    Raises:
+        DataError: there is not one group for each training image.
+    """
+
+    def __post_init__(self) -> None:
+        if self.groups is not None and len(self.groups) != len(self.train):
+            raise DataError(
+                f"{self.train.name}: wanted {len(self.train)} groups, got {len(self.groups)}"
+            )
+
+
+def _check_form(name: str, images: Tensor, labels: Tensor) -> None:
+    if images.dtype not in {torch.uint8, torch.float32} or images.ndim != 4:
+        raise DataError(
+            f"{name}: wanted uint8 or float32 images of shape (n, c, h, w), "
+            f"got {images.dtype} of shape {tuple(images.shape)}"
+        )
+    if labels.dtype != torch.int64 or labels.shape != images.shape[:1]:
+        raise DataError(
+            f"{name}: wanted {len(images)} int64 labels, "
+            f"got {labels.dtype} of shape {tuple(labels.shape)}"
+        )
+
+
+def _tensor(values: object, name: str) -> Tensor:
+    """Return a tensor as it is, anything else as a copy that nobody else can change."""
+    if isinstance(values, Tensor):
+        return values.detach()
+    try:
+        return torch.from_numpy(np.array(values))
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{name}: cannot be read as numbers ({error})") from None

@@ -1,0 +1,84 @@
+"""Get the published files of a data set into the data folder."""
+
+from pathlib import Path
+
+from bitproof.core.errors import DataError
+from bitproof.core.progress import SILENT
+from bitproof.data.archives import ARCHIVES, Archive
+from bitproof.data.base import DATA
+from bitproof.data.download import Downloader, Watcher, md5_of_file, storage_errors
+from bitproof.data.unpack import unpack
+
+
+def fetch(
+    kind: str, data_dir: Path, *, progress: Watcher = SILENT, mirror: str | None = None
+) -> list[Path]:
+    """Download and unpack what is not there yet.
+
+    A file appears under its final name only when it is whole and its checksum is right; a
+    download that broke off continues where it stopped, also in a later run.
+
+    Args:
+        kind: a data source, such as `cifar10`.
+        data_dir: the data folder; made if need be.
+        progress: somebody who watches.
+        mirror: http(s) address of a folder with the same files, instead of the published ones.
+
+    Returns:
+        The files and folders that are in place now.
+
+    Raises:
+        UnknownKindError: there is no such source.
+        ChecksumError: another file came; it was removed.
+        DataError: the set has no files, or no server gave them.
+        UnsafeFileError: an archive tries to write outside its folder.
+        StorageError: the disk is full, or the folder cannot be written.
+    """
+    DATA.find(kind)
+    if kind not in ARCHIVES:
+        raise DataError(f"{kind}: nothing to fetch; known: {', '.join(sorted(ARCHIVES))}")
+    downloader = Downloader(progress=progress)
+    return [
+        _bring(archive, data_dir, downloader=downloader, mirror=mirror)
+        for archive in ARCHIVES[kind]
+    ]
+
+
+def _bring(archive: Archive, data_dir: Path, *, downloader: Downloader, mirror: str | None) -> Path:
+    target = data_dir / archive.target
+    if archive.unpack == "keep":
+        if not _is_right(target, archive):
+            _download(archive, target, downloader=downloader, mirror=mirror)
+        return target
+    if target.exists():
+        downloader.progress.say(f"{target}: already there")
+        return target
+    packed = data_dir / archive.file
+    if not _is_right(packed, archive):
+        _download(archive, packed, downloader=downloader, mirror=mirror)
+    downloader.progress.say(f"{packed}: unpacking")
+    with storage_errors(target):
+        unpack(packed, target, form=archive.unpack, member=archive.member)
+        packed.unlink()
+    return target
+
+
+def _is_right(path: Path, archive: Archive) -> bool:
+    return path.is_file() and archive.md5 in {None, md5_of_file(path)}
+
+
+def _download(archive: Archive, path: Path, *, downloader: Downloader, mirror: str | None) -> None:
+    """Ask one server after the other.
+
+    Raises:
+        DataError: none gave the file; if the last gave a wrong one, a `ChecksumError`.
+    """
+    failures: list[DataError] = []
+    for url in archive.urls(mirror):
+        try:
+            downloader.get(url, path, md5=archive.md5, size=archive.size)
+        except DataError as error:
+            failures.append(error)
+        else:
+            return
+    raise type(failures[-1])("; ".join(str(failure) for failure in failures))

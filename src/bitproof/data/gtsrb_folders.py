@@ -1,0 +1,147 @@
+"""GTSRB as published: one PPM file per frame, and a table of signs in each folder.
+
+Source: https://benchmark.ini.rub.de/gtsrb_dataset.html (`TTTTT_FFFFF.ppm` is frame F of track T;
+        the table gives the box of the sign, whose right and lower edge are exclusive).
+"""
+
+import csv
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from bitproof.core.errors import DataError
+from bitproof.data.dataset import Dataset, Published
+from bitproof.data.layout import find_file
+
+N_CLASSES = 43
+TRAIN_TABLES = tuple(
+    f"Final_Training/Images/{label:05d}/GT-{label:05d}.csv|Training/{label:05d}/GT-{label:05d}.csv"
+    for label in range(N_CLASSES)
+)
+TEST_TABLE = "GT-final_test.csv|Final_Test/Images/GT-final_test.csv|../GT-final_test.csv"
+TEST_IMAGES = "Final_Test/Images"
+COLUMNS = ("Filename", "Width", "Height", "Roi.X1", "Roi.Y1", "Roi.X2", "Roi.Y2", "ClassId")
+
+Frame = Literal["full", "roi"]
+
+
+def read_folders(folder: Path, *, frame: Frame, size: int) -> Published:
+    """Read and resize all frames.
+
+    Args:
+        folder: holds `Final_Training`, `Final_Test` and the table of the test set.
+        frame: `full` keeps the border around the sign (about 10 %), `roi` cuts it off.
+        size: width and height of the result, in pixels; bilinear, with antialiasing.
+
+    Raises:
+        DataError: a file is missing or malformed.
+    """
+    images, labels, tracks = [], [], []
+    for name in TRAIN_TABLES:
+        table = _table(folder, name)
+        for row in read_table(table):
+            images.append(_image(table.parent, row, frame, size))
+            labels.append(_number(row, "ClassId", table))
+            tracks.append(labels[-1] * 100_000 + _track(row["Filename"], table))
+    train = _dataset(images, labels, size)
+    table = _table(folder, TEST_TABLE)
+    rows = read_table(table)
+    test = _dataset(
+        [_image(folder / TEST_IMAGES, row, frame, size) for row in rows],
+        [_number(row, "ClassId", table) for row in rows],
+        size,
+    )
+    return Published(train=train, test=test, groups=torch.tensor(tracks, dtype=torch.int64))
+
+
+def count_rows(folder: Path) -> tuple[int, int]:
+    """Return the numbers of training and test images that the tables tell.
+
+    Raises:
+        DataError: a table is missing or malformed.
+    """
+    tables = [_table(folder, name) for name in (*TRAIN_TABLES, TEST_TABLE)]
+    counts = [len(read_table(table)) for table in tables]
+    return sum(counts[:-1]), counts[-1]
+
+
+def read_table(path: Path) -> list[dict[str, str]]:
+    """Return the rows of a table of signs.
+
+    Raises:
+        DataError: the table is missing, or lacks a column.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file, delimiter=";")
+            lacking = set(COLUMNS) - set(reader.fieldnames or ())
+            rows = [] if lacking else list(reader)
+    except (OSError, ValueError, csv.Error) as error:
+        raise DataError(f"{path}: cannot be read ({error})") from None
+    if lacking:
+        raise DataError(f"{path}: wanted columns {';'.join(COLUMNS)}, lacks {sorted(lacking)}")
+    short = next((number for number, row in enumerate(rows) if None in row.values()), None)
+    if short is not None:
+        raise DataError(f"{path}: row {short + 1}: wanted {len(COLUMNS)} entries, got fewer")
+    return rows
+
+
+def _table(folder: Path, name: str) -> Path:
+    return find_file(folder, name) or folder / name.partition("|")[0]
+
+
+def _image(folder: Path, row: dict[str, str], frame: Frame, size: int) -> np.ndarray:
+    """Return one frame, (size, size, 3)."""
+    from PIL import Image  # noqa: PLC0415 (slow to import, and most sets need none)
+
+    path = folder / row["Filename"]
+    if Path(row["Filename"]).name != row["Filename"]:
+        raise DataError(f"{folder}: wanted a plain file name, got '{row['Filename']}'")
+    try:
+        with Image.open(path, formats=("PPM",)) as stored:
+            image = stored.convert("RGB")
+    except (OSError, ValueError, SyntaxError) as error:
+        raise DataError(f"{path}: wanted a PPM image: {error}") from None
+    if frame == "roi":
+        left, top, right, lower = (
+            _number(row, f"Roi.{edge}", path) for edge in ("X1", "Y1", "X2", "Y2")
+        )
+        if not (0 <= left < right <= image.width and 0 <= top < lower <= image.height):
+            raise DataError(
+                f"{path}: wanted a box inside {image.width} x {image.height}, "
+                f"got {left}, {top}, {right}, {lower}"
+            )
+        image = image.crop((left, top, right, lower))
+    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
+
+
+def _track(file_name: str, table: Path) -> int:
+    track = file_name.partition("_")[0]
+    if not (track.isascii() and track.isdigit() and len(track) == 5):
+        raise DataError(f"{table}: wanted a name TTTTT_FFFFF.ppm, got '{file_name}'")
+    return int(track)
+
+
+def _number(row: dict[str, str], column: str, where: Path) -> int:
+    try:
+        return int(row[column])
+    except ValueError:
+        raise DataError(f"{where}: wanted an integer {column}, got '{row[column]}'") from None
+
+
+def _dataset(images: list[np.ndarray], labels: list[int], size: int) -> Dataset:
+    pixels = np.stack(images) if images else np.zeros((0, size, size, 3), np.uint8)
+    return Dataset(
+        name="gtsrb",
+        images=_channels_first(pixels),
+        labels=torch.tensor(labels, dtype=torch.int64),
+        n_classes=N_CLASSES,
+    )
+
+
+def _channels_first(pixels: np.ndarray) -> UInt8[Tensor, "n c h w"]:
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()

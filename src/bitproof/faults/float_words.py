@@ -1,0 +1,37 @@
+"""Faults in float32 words, to compare with faults in integer codes.
+
+Model:  the 32 bits of an IEEE 754 single are stored as they are: bit 31 is the sign, bits 30 to
+        23 the exponent, bits 22 to 0 the fraction. Any of them may break.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Float32
+from torch import Tensor
+
+from bitproof.faults.base import FaultModel
+
+
+def corrupt_float32(
+    tensors: Mapping[str, Float32[Tensor, "..."]], fault: FaultModel, *, generator: torch.Generator
+) -> dict[str, Float32[Tensor, "..."]]:
+    """Return named float tensors with faults in their bits, struck as one array of words.
+
+    A flipped exponent may give an infinity or NaN; it is kept, as hardware would keep it.
+
+    Args:
+        tensors: the stored floats, laid out in the order given.
+        fault: what breaks.
+        generator: CPU generator, whatever the device of the tensors.
+
+    Example:
+        >>> from bitproof.core.rng import make_generator
+        >>> from bitproof.faults.random_flips import RandomFlips
+        >>> clean = {"weight": torch.ones(2)}
+        >>> corrupt_float32(clean, RandomFlips(ber=0.0), generator=make_generator(0))
+        {'weight': tensor([1., 1.])}
+    """
+    words = {name: (tensor.detach().view(torch.int32), 32) for name, tensor in tensors.items()}
+    struck = fault.corrupt_all(words, generator=generator)
+    return {name: codes.view(torch.float32) for name, codes in struck.items()}

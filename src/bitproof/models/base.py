@@ -1,0 +1,97 @@
+"""What every architecture is: parameters that build a network, the same from the same generator."""
+
+from abc import abstractmethod
+from typing import Annotated, final
+
+import torch
+from pydantic import Field, model_validator
+from torch import nn
+
+from bitproof.core.errors import ModelError
+from bitproof.core.registry import Registry
+from bitproof.core.rng import draw_seed
+from bitproof.core.spec import Spec
+from bitproof.core.types import Positive
+from bitproof.models.normalize import Normalize
+
+
+class ModelSpec(Spec):
+    """An architecture. The network takes images in [0, 1] and returns one logit per class.
+
+    `build` is final because it keeps a promise: the weights come from `generator` alone, and the
+    global random state stays as it was. Components implement `assemble`.
+    """
+
+    kind: str
+
+    @final
+    def build(
+        self, *, in_channels: int, image_size: int, n_classes: int, generator: torch.Generator
+    ) -> nn.Module:
+        """Return a freshly initialised network, on the CPU, in training mode.
+
+        Args:
+            in_channels: colours of an image.
+            image_size: height and width of an image, in pixels.
+            n_classes: logits.
+            generator: CPU generator, advanced by one draw.
+
+        Raises:
+            ModelError: the architecture does not fit images of this shape.
+        """
+        for name, size in [
+            ("in_channels", in_channels),
+            ("image_size", image_size),
+            ("n_classes", n_classes),
+        ]:
+            if size < 1:
+                raise ModelError(f"{self.kind}: wanted {name} of at least 1, got {size}")
+        # Only the CPU generator is seeded: torch.manual_seed would reseed every device.
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(draw_seed(generator))
+            return self.assemble(
+                in_channels=in_channels, image_size=image_size, n_classes=n_classes
+            )
+
+    @abstractmethod
+    def assemble(self, *, in_channels: int, image_size: int, n_classes: int) -> nn.Module:
+        """Return the network, drawing its weights from the global CPU generator."""
+
+
+class ImageModelSpec(ModelSpec):
+    """An architecture that starts with a `Normalize` layer called `normalize`.
+
+    One step deeper than usual, because a user's own factory is a `ModelSpec` without these fields.
+    """
+
+    mean: tuple[Annotated[float, Field(allow_inf_nan=False)], ...] = ()
+    """Mean of each input channel, in input units; empty takes 0.5."""
+    std: tuple[Positive, ...] = ()
+    """Standard deviation of each input channel, in input units; empty takes 0.5."""
+
+    @model_validator(mode="after")
+    def _check_pair(self) -> "ImageModelSpec":
+        if len(self.mean) != len(self.std):
+            raise ValueError(
+                f"wanted as many values in mean as in std, got {len(self.mean)} and {len(self.std)}"
+            )
+        return self
+
+    def normalize(self, in_channels: int) -> Normalize:
+        """Return the first layer.
+
+        Raises:
+            ModelError: `mean` and `std` are for another number of channels.
+        """
+        if not self.mean:
+            return Normalize([0.5] * in_channels, [0.5] * in_channels)
+        if len(self.mean) != in_channels:
+            raise ModelError(
+                f"{self.kind}: wanted one mean and std per channel ({in_channels}), "
+                f"got {len(self.mean)}; mean = [] and std = [] take 0.5"
+            )
+        return Normalize(self.mean, self.std)
+
+
+MODELS: Registry[ModelSpec] = Registry("models")
+"""Every architecture, by kind."""

@@ -1,0 +1,81 @@
+"""LeNet-5: two convolutions of 6 and 16 filters, three linear layers.
+
+Model:  ReLU and max pooling instead of the trained subsampling with tanh, every filter of the
+        second convolution sees all six maps, and plain logits instead of radial basis units.
+Source: LeCun, Bottou, Bengio, Haffner, "Gradient-based learning applied to document
+        recognition", Proc. IEEE 86(11), 1998, section II.B.
+"""
+
+from typing import Literal
+
+from torch import nn
+from torch.nn import functional
+
+from bitproof.core.errors import ModelError
+from bitproof.core.types import Index
+from bitproof.models.base import MODELS, ImageModelSpec
+from bitproof.models.normalize import Normalize
+from bitproof.models.shapes import Images, Logits
+
+
+class LeNet5Module(nn.Module):
+    """The network; `side` is the height and width of the maps that enter the linear layers."""
+
+    def __init__(
+        self, normalize: Normalize, *, in_channels: int, n_classes: int, padding: int, side: int
+    ) -> None:
+        super().__init__()
+        self.normalize = normalize
+        self.conv1 = nn.Conv2d(in_channels, 6, 5, padding=padding)
+        self.conv2 = nn.Conv2d(6, 16, 5)
+        self.pool = nn.MaxPool2d(2)
+        self.fc1 = nn.Linear(16 * side * side, 120)
+        self.fc2 = nn.Linear(120, 84)
+        self.fc3 = nn.Linear(84, n_classes)
+
+    def forward(self, images: Images) -> Logits:
+        """Return one logit per class."""
+        maps = self.pool(functional.relu(self.conv1(self.normalize(images))))
+        maps = self.pool(functional.relu(self.conv2(maps)))
+        features = functional.relu(self.fc1(maps.flatten(1)))
+        features = functional.relu(self.fc2(features))
+        logits: Logits = self.fc3(features)
+        return logits
+
+
+@MODELS.register
+class LeNet5(ImageModelSpec):
+    """61,706 parameters for one channel of 28x28 pixels and 10 classes.
+
+    Example:
+        >>> from bitproof.core.rng import make_generator
+        >>> model = LeNet5().build(
+        ...     in_channels=1, image_size=28, n_classes=10, generator=make_generator(0)
+        ... )
+        >>> sum(weight.numel() for weight in model.parameters())
+        61706
+    """
+
+    kind: Literal["lenet5"] = "lenet5"
+    padding: Index = 2
+    """Zeros around the image, in pixels: 2 makes LeCun's 32x32 of 28x28; 0 if it is 32x32."""
+
+    def assemble(self, *, in_channels: int, image_size: int, n_classes: int) -> nn.Module:
+        """Return the network.
+
+        Raises:
+            ModelError: nothing of the image would be left before the linear layers.
+        """
+        side = ((image_size + 2 * self.padding - 4) // 2 - 4) // 2
+        if side < 1:
+            raise ModelError(
+                f"lenet5: wanted images of at least {16 - 2 * self.padding} pixels "
+                f"with padding {self.padding}, got {image_size}"
+            )
+        return LeNet5Module(
+            self.normalize(in_channels),
+            in_channels=in_channels,
+            n_classes=n_classes,
+            padding=self.padding,
+            side=side,
+        )

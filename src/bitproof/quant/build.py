@@ -1,0 +1,139 @@
+"""From a float model and calibration images to an integer network."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from bitproof.core.errors import InputRangeError
+from bitproof.quant.calibrate import Range, measure_ranges
+from bitproof.quant.graph import MAC_OPS, MOVING_OPS, Graph, Node
+from bitproof.quant.grid import CodedTensor, Grid
+from bitproof.quant.network import IntegerNetwork
+from bitproof.quant.scheme import Scheme
+from bitproof.quant.trace import trace
+
+
+def quantize(
+    model: nn.Module,
+    images: Float[Tensor, "n *features"],
+    scheme: Scheme | None = None,
+    *,
+    shrink: Mapping[str, float] | None = None,
+) -> IntegerNetwork:
+    """Return the integer network of `model`.
+
+    Args:
+        model: any module that torch.fx can trace; normalisation belongs inside it.
+        images: calibration images in [0, 1], from the training set.
+        scheme: how to quantize; None for robust quantization at 8 bits.
+        shrink: factors on the weight ranges of single layers, by node name (RESQ's alpha).
+
+    Raises:
+        TraceError: the model cannot be traced or holds what cannot be quantized.
+        QuantizationError: weights or activations are not finite.
+        InputRangeError: images lie outside [0, 1].
+    """
+    return quantize_graph(trace(model, images), images, scheme, shrink=shrink)
+
+
+def quantize_graph(
+    graph: Graph,
+    images: Float[Tensor, "n *features"],
+    scheme: Scheme | None = None,
+    *,
+    shrink: Mapping[str, float] | None = None,
+    ranges: Mapping[str, Range] | None = None,
+) -> IntegerNetwork:
+    """Return the integer network of a traced graph; see `quantize`.
+
+    Args:
+        graph: from `trace`.
+        images: calibration images in [0, 1].
+        scheme: how to quantize.
+        shrink: factors on the weight ranges of single layers.
+        ranges: activation ranges known from an earlier call; None measures them.
+    """
+    if float(images.amin()) < 0 or float(images.amax()) > 1:
+        raise InputRangeError(
+            f"images: wanted values in [0, 1], got {float(images.amin()):g} to "
+            f"{float(images.amax()):g}; put normalisation into the model"
+        )
+    scheme, shrink = scheme or Scheme(), shrink or {}
+    ranges = ranges if ranges is not None else measure_ranges(graph, images, scheme)
+    tensors: dict[str, CodedTensor] = {}
+    grids: dict[str, Grid] = {}
+    for node in graph.nodes:
+        _store_weights(node, graph, scheme, shrink.get(node.name, 1.0), tensors)
+        grid = _output_grid(node, graph, scheme, ranges, grids, tensors)
+        if grid is not None:
+            grids[node.name] = grid
+        _store_bias(node, graph, scheme, grids, tensors)
+    return IntegerNetwork(graph.nodes, tensors, grids, scheme.activation_rounding)
+
+
+def _store_weights(
+    node: Node, graph: Graph, scheme: Scheme, shrink: float, tensors: dict[str, CodedTensor]
+) -> None:
+    weight = graph.tensors.get(f"{node.name}.weight")
+    if weight is not None:
+        grid = scheme.weight.fit(weight, shrink=shrink)
+        tensors[f"{node.name}.weight"] = scheme.weight.encode(weight, grid)
+
+
+def _store_bias(
+    node: Node,
+    graph: Graph,
+    scheme: Scheme,
+    grids: Mapping[str, Grid],
+    tensors: dict[str, CodedTensor],
+) -> None:
+    bias = graph.tensors.get(f"{node.name}.bias")
+    if bias is None:
+        return
+    if scheme.bias is not None or node.op not in MAC_OPS:
+        quantizer = scheme.bias or scheme.weight
+        tensors[f"{node.name}.bias"] = quantizer.encode(bias)
+        return
+    scale = (
+        tensors[f"{node.name}.weight"].grid.scale.double() * grids[node.inputs[0]].scale.double()
+    )
+    codes = (bias.double() / scale).round().clamp(-(2**31), 2**31 - 1).to(torch.int32)
+    zero = torch.zeros_like(scale, dtype=torch.int32)
+    axis = 0 if scale.ndim else None
+    tensors[f"{node.name}.bias"] = CodedTensor(codes, Grid(scale.float(), zero, 32, True, axis))
+
+
+def _output_grid(
+    node: Node,
+    graph: Graph,
+    scheme: Scheme,
+    ranges: Mapping[str, Range],
+    grids: Mapping[str, Grid],
+    tensors: Mapping[str, CodedTensor],
+) -> Grid | None:
+    if node.op in MOVING_OPS:
+        grid = grids[node.inputs[0]]
+        factor = node.attrs.get("factor", 1.0)
+        return replace(grid, scale=grid.scale * factor)
+    if node.op == "constant":
+        return tensors[f"{node.name}.weight"].grid
+    if node is graph.nodes[-1] and node.op in MAC_OPS:
+        return None
+    low, high = input_range(node) if node.op == "input" else ranges[node.name]
+    device = next(iter(graph.tensors.values())).device if graph.tensors else "cpu"
+    ends = (torch.tensor([end], dtype=torch.float64, device=device) for end in (low, high))
+    grid = scheme.activation().grid_for(*ends)
+    return Grid(
+        grid.scale[0], grid.zero_point[0].clamp(grid.low, grid.high), grid.bits, grid.signed
+    )
+
+
+def input_range(node: Node) -> Range:
+    """Return the range of the normalised input, known from the promise that inputs lie in [0, 1]."""
+    if "mean" not in node.attrs:
+        return 0.0, 1.0
+    pairs = list(zip(node.attrs["mean"], node.attrs["std"], strict=True))
+    return min(0.0, *((0 - m) / s for m, s in pairs)), max(0.0, *((1 - m) / s for m, s in pairs))

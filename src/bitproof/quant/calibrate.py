@@ -1,0 +1,76 @@
+"""Ranges of activations, measured by running the float graph on calibration images."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from bitproof.core.errors import QuantizationError
+from bitproof.quant.floats import run_floats
+from bitproof.quant.graph import MOVING_OPS, Graph, Node
+from bitproof.quant.quantizer import AffineQuantizer
+from bitproof.quant.scheme import Scheme
+
+BATCH = 256
+"""Images that run at once; ranges do not depend on it, apart from the sampled percentile."""
+SAMPLE = 1 << 16
+"""Values kept from each node and batch for percentiles and squared errors."""
+
+Range = tuple[float, float]
+
+
+def measure_ranges(
+    graph: Graph, images: Float[Tensor, "n *features"], scheme: Scheme
+) -> dict[str, Range]:
+    """Return the range of every node that gets a grid, zero included.
+
+    Raises:
+        QuantizationError: a node gives NaN or infinity on the calibration images.
+    """
+    kept: dict[str, list[Tensor]] = {}
+    ends: dict[str, Range] = {}
+
+    def observe(node: Node, value: Tensor) -> None:
+        if node.op in MOVING_OPS | {"constant"}:
+            return
+        low, high = float(value.amin()), float(value.amax())
+        if not (-float("inf") < low <= high < float("inf")):
+            raise QuantizationError(f"{node.path}: gives NaN or infinity on the calibration images")
+        before = ends.get(node.name, (0.0, 0.0))
+        ends[node.name] = (min(low, before[0]), max(high, before[1]))
+        if scheme.calibration != "min_max":
+            flat = value.flatten()
+            kept.setdefault(node.name, []).append(flat[:: max(1, flat.numel() // SAMPLE)])
+
+    with torch.no_grad():
+        for batch in images[: scheme.calibration_images].split(BATCH):
+            run_floats(graph, batch, observe=observe)
+    quantizer = scheme.activation()
+    for name, pieces in kept.items():
+        sample = torch.cat(pieces).double()
+        if scheme.calibration == "percentile":
+            ends[name] = _percentile(sample, scheme.percentile, ends[name])
+        else:
+            ends[name] = _least_squares(sample, ends[name], quantizer)
+    return ends
+
+
+def _percentile(sample: Tensor, percent: float, ends: Range) -> Range:
+    """Return the range that holds `percent` of the values, with equal tails."""
+    ranked = sample.sort().values
+    cut = round((1 - percent / 100) * (len(ranked) - 1))
+    low, high = float(ranked[cut]), float(ranked[len(ranked) - 1 - cut])
+    return max(min(low, 0.0), ends[0]), min(max(high, 0.0), ends[1])
+
+
+def _least_squares(sample: Tensor, ends: Range, quantizer: AffineQuantizer) -> Range:
+    """Return the fraction of the range with the least squared error, of 40 tried."""
+    best, result = float("inf"), ends
+    for fraction in torch.linspace(0.3, 1.0, 40).tolist():
+        tried = (ends[0] * fraction, ends[1] * fraction)
+        grid = quantizer.grid_for(*(torch.tensor([end], dtype=torch.float64) for end in tried))
+        steps = (sample / grid.scale.double()).round() + grid.zero_point
+        steps = steps.clamp(grid.low, grid.high) - grid.zero_point
+        error = float(((steps * grid.scale.double() - sample) ** 2).mean())
+        if error < best:
+            best, result = error, tried
+    return result

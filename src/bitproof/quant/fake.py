@@ -1,0 +1,118 @@
+"""Execution of an integer network with gradients: fake quantization in units of steps.
+
+Model:  the integers of `run_integers`, held in float32, with the gradient of rounding taken as
+        one inside the word's range and zero outside (straight-through). The words are the same
+        as those of the integer execution wherever accumulators stay below 2**24; above, float32
+        sums may be off by a unit in the last place and a word at a rounding tie may differ by one.
+Source: Bengio et al., "Estimating or Propagating Gradients Through Stochastic Neurons", 2013.
+"""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from bitproof.quant.constants import Constants
+from bitproof.quant.floats import compute, normalize
+from bitproof.quant.graph import MAC_OPS, MOVING_OPS, Node
+from bitproof.quant.integers import integer_op
+from bitproof.quant.movement import MOVES
+from bitproof.quant.network import IntegerNetwork
+from bitproof.quant.steps import accumulate, cut, is_plain, steps
+
+
+def run_differentiable(
+    network: IntegerNetwork, inputs: Float[Tensor, "n *features"]
+) -> Float[Tensor, "n *outputs"]:
+    """Return logits with gradients to `inputs`."""
+    values: dict[str, Tensor] = {}
+    for node in network.nodes:
+        operands = [values[name] for name in node.inputs]
+        values[node.name] = _fake_op(network, node, operands, inputs)
+    output = network.nodes[-1].name
+    grid = network.grids.get(output)
+    return values[output] if grid is None else values[output] * grid.scale
+
+
+def _fake_op(network: IntegerNetwork, node: Node, operands: list[Tensor], inputs: Tensor) -> Tensor:
+    """Return the output of one node as centered words (real-valued logits at the end)."""
+    constants = network.constants[node.name]
+    if node.op == "constant":
+        return network.tensors[f"{node.name}.weight"].centered().float()
+    if node.op in MOVING_OPS:
+        return MOVES[node.op](operands[0], node.attrs, len(inputs))
+    if node.op == "input":
+        values = normalize(inputs, node.attrs) * constants.multipliers[0]
+    elif node.op in MAC_OPS:
+        sums = accumulate(node, _in_float32(constants), operands)
+        values = sums * constants.multipliers[0]
+    elif is_plain(node):
+        values = steps(node, constants, operands)
+    else:
+        return _replaced(network, node, operands, inputs)
+    return CutThrough.apply(values, constants) if constants.cuts else values
+
+
+def _in_float32(constants: Constants) -> Constants:
+    """Return constants whose sums are taken in float32: fast, and exact below 2**24."""
+    if constants.dtype == torch.float32:
+        return constants
+    changes: dict[str, Any] = {"dtype": torch.float32}
+    for key in ("weight", "bias"):
+        stored = getattr(constants, key)
+        changes[key] = None if stored is None else stored.float()
+    return Constants(**{**constants.__dict__, **changes})
+
+
+def _replaced(
+    network: IntegerNetwork, node: Node, operands: list[Tensor], inputs: Tensor
+) -> Tensor:
+    """Return the exact integer result, with the gradient of the real-valued function."""
+    constants = network.constants[node.name]
+    words = [
+        (x.detach() + point).to(network.grids[name].dtype)
+        for x, point, name in zip(operands, constants.zero_points, node.inputs, strict=True)
+    ]
+    hard = integer_op(network, node, words, inputs, accumulate).float() - constants.zero_point
+    if not operands[0].requires_grad:
+        return hard
+    reals = [x * scale for x, scale in zip(operands, constants.scales, strict=True)]
+    assert constants.scale is not None
+    soft = compute(node, reals, constants.weight, constants.bias) / constants.scale
+    low, high = (bound - constants.zero_point for bound in (constants.low, constants.high))
+    replaced: Tensor = Replace.apply(soft.clamp(low, high), hard)
+    return replaced
+
+
+class CutThrough(torch.autograd.Function):
+    """Round and clamp; the gradient passes where nothing was clamped."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, constants: Constants) -> Tensor:
+        words = cut(values, constants)
+        if constants.zero_point:
+            words -= constants.zero_point
+        if values.requires_grad or ctx.needs_input_grad[0]:
+            low, high = (b - constants.zero_point for b in (constants.low, constants.high))
+            ctx.save_for_backward((values > low - 0.5) & (values < high + 0.5))
+        return words
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (inside,) = ctx.saved_tensors
+        return gradient * inside, None
+
+
+class Replace(torch.autograd.Function):
+    """Return the second tensor with the gradient of the first."""
+
+    @staticmethod
+    def forward(ctx: Any, soft: Tensor, hard: Tensor) -> Tensor:  # noqa: ARG004
+        return hard
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # noqa: ARG004
+        return gradient, None

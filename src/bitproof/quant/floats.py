@@ -1,0 +1,112 @@
+"""Execution of a traced graph in floating point: for calibration and as a check of tracing."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+from bitproof.quant.functions import elementwise
+from bitproof.quant.graph import Graph, Node
+from bitproof.quant.movement import MOVES
+
+Observe = Callable[[Node, Tensor], None]
+
+
+def run_floats(
+    graph: Graph, inputs: Float[Tensor, "n *features"], *, observe: Observe | None = None
+) -> Float[Tensor, "n *outputs"]:
+    """Return the output of `graph`, showing every node's value to `observe`."""
+    values: dict[str, Tensor] = {}
+    last_use = {name: node.name for node in graph.nodes for name in node.inputs}
+    for node in graph.nodes:
+        operands = [values[name] for name in node.inputs]
+        values[node.name] = float_op(node, graph.tensors, operands, inputs)
+        if observe:
+            observe(node, values[node.name])
+        for name in node.inputs:
+            if last_use[name] == node.name:
+                values.pop(name, None)
+    return values[graph.nodes[-1].name]
+
+
+def float_op(
+    node: Node, tensors: Mapping[str, Tensor], operands: list[Tensor], inputs: Tensor
+) -> Tensor:
+    """Return the value of one node."""
+    if node.op == "input":
+        return normalize(inputs, node.attrs)
+    if node.op == "constant":
+        return tensors[f"{node.name}.weight"]
+    if node.op in MOVES:
+        factor = node.attrs.get("factor", 1.0)
+        return MOVES[node.op](operands[0], node.attrs, len(inputs)) * factor
+    weight, bias = tensors.get(f"{node.name}.weight"), tensors.get(f"{node.name}.bias")
+    value = compute(node, operands, weight, bias)
+    low, high = node.attrs.get("clamp", (None, None))
+    return value if low is None and high is None else value.clamp(low, high)
+
+
+def compute(
+    node: Node, operands: list[Tensor], weight: Tensor | None, bias: Tensor | None
+) -> Tensor:
+    """Return the value of a node that computes, before its clamp, from real-valued operands."""
+    x, attrs = operands[0], node.attrs
+    if node.op in {"conv", "linear", "affine", "matmul"}:
+        return multiply_accumulate(node, x, operands[1] if weight is None else weight, bias)
+    if node.op == "add":
+        return x + operands[1]
+    if node.op == "sub":
+        return x - operands[1]
+    if node.op == "mul":
+        return x * operands[1]
+    if node.op == "concat":
+        return torch.cat(operands, attrs["dim"])
+    if node.op == "avg_pool":
+        return average_pool(x, attrs)
+    if node.op == "mean":
+        return x.mean(attrs["dims"], keepdim=attrs["keepdim"])
+    if node.op == "softmax":
+        return torch.softmax(x, attrs["dim"])
+    if node.op == "layer_norm":
+        shape = x.shape[-attrs["axes"] :]
+        return functional.layer_norm(x, shape, weight, bias, attrs["eps"])
+    if node.op == "group_norm":
+        return functional.group_norm(x, attrs["groups"], weight, bias, attrs["eps"])
+    assert node.op == "table", node.op
+    return elementwise(attrs)(x)
+
+
+def multiply_accumulate(node: Node, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Return products summed: convolution, linear layer, per-channel scaling or matrix product."""
+    attrs = node.attrs
+    if node.op == "linear":
+        return functional.linear(x, weight, bias)
+    if node.op == "affine":
+        shape = [-1] + [1] * (x.ndim - 2)
+        scaled = x * weight.reshape(shape)
+        return scaled if bias is None else scaled + bias.reshape(shape)
+    if node.op == "matmul":
+        return x @ weight
+    convolve: Callable[..., Tensor] = getattr(functional, f"conv{weight.ndim - 2}d")
+    return convolve(
+        x, weight, bias, attrs["stride"], attrs["padding"], attrs["dilation"], attrs["groups"]
+    )
+
+
+def average_pool(x: Tensor, attrs: dict[str, Any]) -> Tensor:
+    """Return the mean of each window; padding counts as zeros."""
+    pool: Callable[..., Tensor] = getattr(functional, f"avg_pool{len(attrs['kernel'])}d")
+    return pool(x, attrs["kernel"], attrs["stride"], attrs["padding"])
+
+
+def normalize(inputs: Tensor, attrs: dict[str, Any]) -> Tensor:
+    """Return inputs in [0, 1] as the first layer sees them: `(x - mean) / std` per channel."""
+    if "mean" not in attrs:
+        return inputs
+    shape = [-1] + [1] * (inputs.ndim - 2)
+    mean = torch.tensor(attrs["mean"], device=inputs.device).reshape(shape)
+    std = torch.tensor(attrs["std"], device=inputs.device).reshape(shape)
+    return (inputs - mean) / std

@@ -1,0 +1,50 @@
+"""A network as a flat list of nodes: what tracing yields and what quantization works on."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+BATCH = "batch"
+"""Stands in a stored shape for a size that is a multiple of the batch: `[BATCH, k]`."""
+
+MAC_OPS = frozenset({"conv", "linear", "affine", "matmul"})
+"""Operations that multiply and accumulate; only these keep wide accumulators."""
+MOVING_OPS = frozenset({"reshape", "permute", "slice", "pad", "expand", "max_pool", "rescale"})
+"""Operations that move or select words and never compute new ones."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """One operation.
+
+    Example:
+        >>> Node("relu1", "table", ("conv1",), {"function": "gelu"}).op
+        'table'
+    """
+
+    name: str
+    """Unique; tensors of the node are called `name.weight`, `name.bias`, ..."""
+    op: str
+    inputs: tuple[str, ...] = ()
+    """Names of the nodes it reads."""
+    attrs: dict[str, Any] = field(default_factory=dict)
+    """JSON values only."""
+    path: str = ""
+    """Where it came from in the user's model, for messages."""
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Nodes in the order of execution, with their float tensors. The last node is the output."""
+
+    nodes: tuple[Node, ...]
+    tensors: dict[str, Tensor]
+
+    def users(self) -> dict[str, list[Node]]:
+        """Return, for each node's name, the nodes that read it."""
+        users: dict[str, list[Node]] = {node.name: [] for node in self.nodes}
+        for node in self.nodes:
+            for name in node.inputs:
+                users[name].append(node)
+        return users

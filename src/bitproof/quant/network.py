@@ -1,0 +1,100 @@
+"""The integer network: stored words, grids, and the operations between them. Plain data.
+
+It runs in two ways that agree in every word: `run_integers` computes with exact integers,
+`run_differentiable` with the same integers held in float32 and gradients that pass rounding.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from bitproof.quant.constants import Constants, prepare
+from bitproof.quant.graph import Node
+from bitproof.quant.grid import CodedTensor, Grid
+
+
+@dataclass(frozen=True, eq=False)
+class IntegerNetwork:
+    """A quantized network, independent of the code that it came from.
+
+    Example:
+        >>> from bitproof.quant import quantize
+        >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))
+        >>> network = quantize(model, torch.rand(8, 1, 2, 2))
+        >>> sorted(network.tensors)
+        ['1.bias', '1.weight']
+        >>> network(torch.rand(3, 1, 2, 2)).shape
+        torch.Size([3, 2])
+    """
+
+    nodes: tuple[Node, ...]
+    """In order of execution; the last one is the output."""
+    tensors: dict[str, CodedTensor]
+    """Stored words, by `node.weight` or `node.bias`, in order of execution."""
+    grids: dict[str, Grid]
+    """Grid of each node's output; absent for logits that stay at accumulator width."""
+    rounding: str = "nearest"
+    """How accumulators are cut down to words: `nearest` or `truncate`."""
+
+    def __call__(self, inputs: Float[Tensor, "n *features"]) -> Float[Tensor, "n *outputs"]:
+        """Return logits by integer arithmetic, for inputs in [0, 1]."""
+        from bitproof.quant.integers import run_integers  # noqa: PLC0415 - it imports this module
+
+        return run_integers(self, inputs)
+
+    def differentiable(self, inputs: Float[Tensor, "n *features"]) -> Float[Tensor, "n *outputs"]:
+        """Return the same logits with gradients to `inputs` that pass rounding as the identity."""
+        from bitproof.quant.fake import run_differentiable  # noqa: PLC0415 - it imports this module
+
+        return run_differentiable(self, inputs)
+
+    @cached_property
+    def constants(self) -> dict[str, Constants]:
+        """What each node multiplies with, prepared once."""
+        return {
+            node.name: prepare(node, self.tensors, self.grids, self.rounding) for node in self.nodes
+        }
+
+    @property
+    def device(self) -> torch.device:
+        """Where the words lie."""
+        return next(iter(self.grids.values())).scale.device
+
+    def words(self, *keys: str) -> dict[str, tuple[Tensor, int]]:
+        """Return stored words with their width in bits, by name.
+
+        Args:
+            keys: kinds of tensor, `weight` or `bias`; none for all.
+        """
+        return {
+            name: (coded.codes, coded.grid.bits)
+            for name, coded in self.tensors.items()
+            if not keys or name.rpartition(".")[2] in keys
+        }
+
+    def with_codes(self, codes: Mapping[str, Tensor]) -> "IntegerNetwork":
+        """Return a network with some words replaced; everything else is shared, not copied."""
+        tensors = {
+            name: CodedTensor(codes[name], coded.grid) if name in codes else coded
+            for name, coded in self.tensors.items()
+        }
+        changed = replace(self, tensors=tensors)
+        touched = {name.rpartition(".")[0] for name in codes}
+        fresh = {
+            node.name: prepare(node, tensors, self.grids, self.rounding)
+            if node.name in touched
+            else self.constants[node.name]
+            for node in self.nodes
+        }
+        changed.__dict__["constants"] = fresh
+        return changed
+
+    def to(self, device: torch.device | str) -> "IntegerNetwork":
+        """Return the same network on `device`."""
+        tensors = {name: coded.to(device) for name, coded in self.tensors.items()}
+        grids = {name: grid.to(device) for name, grid in self.grids.items()}
+        return IntegerNetwork(self.nodes, tensors, grids, self.rounding)

@@ -1,0 +1,158 @@
+"""Affine quantizers: from real values to stored words and back.
+
+Model:  `code = round(value / scale + zero_point)`, clipped to the word. Symmetric or asymmetric
+        range, signed or unsigned word, rounding or truncation, one grid per tensor or per
+        channel: the ladder NORMAL to RQUANT of the source are points of this space. One
+        difference is deliberate: the zero point is an integer, so that the network needs integer
+        arithmetic only; values move by at most half a step against the source.
+Source: Stutz et al., "Bit Error Robustness for Energy-Efficient DNN Accelerators", MLSys 2021;
+        METHODS E.1.
+"""
+
+from abc import abstractmethod
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from bitproof.core.errors import QuantizationError
+from bitproof.core.registry import Registry
+from bitproof.core.spec import Spec
+from bitproof.core.types import Bits, Fraction, NonNegative, Positive
+from bitproof.quant.grid import CodedTensor, Grid
+
+Rounding = Literal["nearest", "truncate"]
+
+
+class Quantizer(Spec):
+    """Turns values into codes on a grid fitted to them, and back."""
+
+    kind: str
+    bits: Bits = 8
+    """Word width, in bits."""
+    rounding: Rounding = "nearest"
+    """`nearest` rounds half to even; `truncate` cuts toward zero, as a C cast does."""
+
+    @abstractmethod
+    def fit(self, values: Float[Tensor, "*shape"], *, shrink: float = 1.0) -> Grid:
+        """Return the grid for `values`, its range multiplied by `shrink`."""
+
+    @abstractmethod
+    def encode(self, values: Float[Tensor, "*shape"], grid: Grid | None = None) -> CodedTensor:
+        """Return the codes of `values`, on `grid` or on one fitted to them."""
+
+    def decode(self, coded: CodedTensor) -> Float[Tensor, "*shape"]:
+        """Return the values that `coded` stands for."""
+        return coded.values()
+
+
+QUANTIZERS: Registry[Quantizer] = Registry("quant")
+
+
+@QUANTIZERS.register
+class AffineQuantizer(Quantizer):
+    """Uniform quantization with an integer zero point.
+
+    Example:
+        >>> coded = AffineQuantizer(bits=4).encode(torch.tensor([-1.0, 0.0, 1.0]))
+        >>> coded.codes
+        tensor([ 1,  8, 15], dtype=torch.uint8)
+        >>> coded.values()
+        tensor([-1.0010,  0.0000,  1.0010])
+    """
+
+    kind: Literal["affine"] = "affine"
+    symmetric: bool = False
+    """Range `[-max|w|, max|w|]` instead of `[min w, max w]`."""
+    signed: bool = False
+    """Two's complement words instead of unsigned ones."""
+    per_channel: bool = False
+    """One grid for each slice along the first axis, instead of one for the tensor."""
+    narrow: bool = True
+    """Use `2**bits - 1` codes, placed symmetrically, as the source does; else all of them."""
+    margin: NonNegative = 1e-3
+    """Widening of the range (`eps0` of the source): absolute if symmetric, else relative."""
+    w_max: Positive | None = None
+    """Bound on the range, value units: beyond it values are clipped. None: no bound."""
+    fixed_range: Positive | None = None
+    """Use `[-fixed_range, fixed_range]` whatever the values are. None: adapt to the values."""
+
+    def fit(self, values: Float[Tensor, "*shape"], *, shrink: Fraction = 1.0) -> Grid:
+        """Return the grid for `values`, its range multiplied by `shrink`.
+
+        Raises:
+            QuantizationError: `values` is empty or holds NaN or infinity.
+        """
+        if values.numel() == 0 or not bool(torch.isfinite(values).all()):
+            raise QuantizationError("values: wanted finite numbers, got none, NaN or infinity")
+        rows = values.detach().double()
+        per_channel = self.per_channel and values.ndim > 1
+        rows = rows.reshape(values.shape[0], -1) if per_channel else rows.reshape(1, -1)
+        low, high = rows.amin(1) * shrink, rows.amax(1) * shrink
+        grid = self.grid_for(low, high)
+        if per_channel:
+            return Grid(grid.scale, grid.zero_point, grid.bits, grid.signed, axis=0)
+        return Grid(grid.scale[0], grid.zero_point[0], grid.bits, grid.signed)
+
+    def grid_for(self, low: Float[Tensor, " c"], high: Float[Tensor, " c"]) -> Grid:
+        """Return per-channel grids for the ranges from `low` to `high`."""
+        if self.fixed_range is not None:
+            low, high = (
+                torch.full_like(low, -self.fixed_range),
+                torch.full_like(high, self.fixed_range),
+            )
+        if self.w_max is not None:
+            low, high = low.clamp(min=-self.w_max), high.clamp(max=self.w_max)
+        if self.symmetric:
+            high = torch.maximum(low.abs(), high.abs()) + self.margin
+            if self.w_max is not None:
+                high = high.clamp(max=self.w_max)
+            low = -high
+        half, middle = (high - low) / 2, (high + low) / 2
+        # A constant tensor has no range of its own: reach from zero to it.
+        flat = half <= 1e-12 * middle.abs()
+        half = torch.where(flat, middle.abs() / 2, half)
+        middle = torch.where(flat, middle / 2, middle)
+        half = torch.where(half == 0, torch.full_like(half, 0.5), half)
+        if not self.symmetric:
+            half = half * (1 + self.margin)
+        steps = (1 << self.bits) - 1 - int(self.narrow)
+        scale = (2 * half / steps).float()
+        offset = 0 if self.signed else 1 << (self.bits - 1)
+        center = offset + (0.0 if self.narrow else -0.5)
+        zero_point = (center - middle / scale.double()).round().to(torch.int32)
+        return Grid(scale, zero_point, self.bits, self.signed, axis=0)
+
+    def encode(self, values: Float[Tensor, "*shape"], grid: Grid | None = None) -> CodedTensor:
+        """Return the codes of `values`, on `grid` or on one fitted to them.
+
+        Raises:
+            QuantizationError: `values` is empty or holds NaN or infinity.
+        """
+        grid = grid or self.fit(values)
+        steps = values.detach().double() / grid.spread(grid.scale, values.ndim).double()
+        zero_point = grid.spread(grid.zero_point, values.ndim)
+        codes = round_steps(steps, zero_point, self.rounding).clamp(grid.low, grid.high)
+        return CodedTensor(codes.to(grid.dtype), grid)
+
+
+def round_steps(
+    steps: Float[Tensor, "*shape"], zero_point: Tensor, rounding: Rounding
+) -> Float[Tensor, "*shape"]:
+    """Return codes, not yet clipped: `round(steps) + zero_point`, or `trunc` of the whole sum."""
+    if rounding == "nearest":
+        return steps.round() + zero_point
+    return (steps + zero_point).trunc()
+
+
+NORMAL = AffineQuantizer(symmetric=True, signed=True, rounding="truncate")
+"""First rung of the ladder: per tensor, symmetric, signed, truncated."""
+ASYMMETRIC = AffineQuantizer(signed=True, rounding="truncate")
+"""Second rung: asymmetric range, still signed."""
+UNSIGNED = AffineQuantizer(rounding="truncate")
+"""Third rung: asymmetric and unsigned."""
+RQUANT = AffineQuantizer()
+"""Robust quantization: asymmetric, unsigned, rounded; the default for weights and biases."""
+LADDER = {"normal": NORMAL, "asymmetric": ASYMMETRIC, "unsigned": UNSIGNED, "rquant": RQUANT}
+"""The four rungs, in the order of the source's table."""

@@ -1,0 +1,49 @@
+"""How a whole network is put on integers: one quantizer for each kind of stored word."""
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, SerializeAsAny
+
+from bitproof.core.spec import Spec
+from bitproof.core.types import Count
+from bitproof.quant.quantizer import QUANTIZERS, RQUANT, AffineQuantizer, Quantizer
+
+AnyQuantizer = Annotated[SerializeAsAny[Quantizer], BeforeValidator(QUANTIZERS.validate)]
+
+
+class Scheme(Spec):
+    """Quantizers of weights, biases and activations, and how activation ranges are found.
+
+    Activations get one grid per tensor, with zero on the grid. The logits stay at accumulator
+    width.
+    """
+
+    weight: AnyQuantizer = RQUANT
+    """Weights of convolutions, linear layers and norms, and constants of the model."""
+    bias: AnyQuantizer | None = RQUANT
+    """Biases. None keeps them as int32 words on the accumulator's own grid."""
+    activation_bits: Literal[2, 3, 4, 5, 6, 7, 8] = 8
+    """Word width of every activation, in bits."""
+    activation_symmetric: bool = False
+    """Zero in the middle of the activation range, instead of where the data put it."""
+    activation_signed: bool = False
+    """Two's complement activation words, instead of unsigned ones."""
+    activation_rounding: Literal["nearest", "truncate"] = "nearest"
+    """How accumulators are cut down to activation words."""
+    calibration: Literal["min_max", "percentile", "mse"] = "percentile"
+    """Rule for the range of an activation, on the calibration images."""
+    percentile: Annotated[float, "per cent"] = 99.99
+    """Share of values that the range holds, per cent, for `percentile`."""
+    calibration_images: Count = 1024
+    """Images, from the training set, that ranges are measured on."""
+
+    def activation(self) -> AffineQuantizer:
+        """Return the quantizer of the activations."""
+        return AffineQuantizer(
+            bits=self.activation_bits,
+            symmetric=self.activation_symmetric,
+            signed=self.activation_signed,
+            rounding=self.activation_rounding,
+            narrow=self.activation_symmetric,
+            margin=0.0,
+        )

@@ -1,0 +1,104 @@
+"""One node's arithmetic on centered integers held in floats; shared by both executions.
+
+Every function takes operands `code - zero_point` and returns what is rounded next: the output in
+units of its own step. All sums of products are exact integers in `constants.dtype`.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from bitproof.quant.constants import Constants
+from bitproof.quant.floats import multiply_accumulate
+from bitproof.quant.graph import MAC_OPS, Node
+
+
+def accumulate(node: Node, constants: Constants, operands: list[Tensor]) -> Tensor:
+    """Return the int32 accumulators of a multiply-accumulate node, bias included."""
+    x = operands[0].to(constants.dtype)
+    other = operands[1].to(constants.dtype) if constants.weight is None else constants.weight
+    return multiply_accumulate(node, x, other, constants.bias)
+
+
+def wrap_int32(sums: Tensor) -> Tensor:
+    """Return accumulators modulo 2**32, as a 32-bit register keeps them."""
+    return torch.remainder(sums + 2.0**31, 2.0**32) - 2.0**31
+
+
+def steps(node: Node, constants: Constants, operands: list[Tensor]) -> Tensor:
+    """Return the output of a node that only adds, multiplies or averages, in output steps."""
+    m = constants.multipliers
+    if node.op == "add":
+        return operands[0] * m[0] + operands[1] * m[1]
+    if node.op == "sub":
+        return operands[0] * m[0] - operands[1] * m[1]
+    if node.op == "concat":
+        return torch.cat(
+            [x * factor for x, factor in zip(operands, m, strict=True)], node.attrs["dim"]
+        )
+    if node.op == "mul":
+        return operands[0] * operands[1] * m[0]
+    if node.op == "avg_pool":
+        return window_sums(operands[0], node) * m[0]
+    assert node.op == "mean", node.op
+    count = torch.Size([operands[0].shape[d] for d in node.attrs["dims"]]).numel()
+    total = operands[0].sum(node.attrs["dims"], keepdim=node.attrs["keepdim"])
+    return total * (m[0] / count)
+
+
+def window_sums(x: Tensor, node: Node) -> Tensor:
+    """Return the sum of each pooling window."""
+    kernel, stride, padding = (list(node.attrs[key]) for key in ("kernel", "stride", "padding"))
+    if len(kernel) == 1:
+        kernel, stride, padding = [1, *kernel], [1, *stride], [0, *padding]
+        return functional.avg_pool2d(
+            x.unsqueeze(2), kernel, stride, padding, divisor_override=1
+        ).squeeze(2)
+    return functional.avg_pool2d(x, kernel, stride, padding, divisor_override=1)
+
+
+def softmax_steps(node: Node, constants: Constants, x: Tensor) -> Tensor:
+    """Return a softmax from integer exponentials: `table[max - x] / sum`, in output steps."""
+    dim = node.attrs["dim"]
+    assert constants.table is not None
+    assert constants.scale is not None
+    distance = (x.amax(dim, keepdim=True) - x).long()
+    powers = constants.table[distance]
+    return powers / powers.sum(dim, keepdim=True) / constants.scale.double()
+
+
+def norm_steps(node: Node, constants: Constants, x: Tensor) -> Tensor:
+    """Return a layer or group norm from exact integer moments, in output steps, as float64."""
+    assert constants.scale is not None
+    shape, weight, bias = x.shape, constants.weight, constants.bias
+    if node.op == "layer_norm":
+        rows = x.double().flatten(-node.attrs["axes"])
+        affine_shape = shape[-node.attrs["axes"] :]
+    else:
+        rows = x.double().reshape(shape[0], node.attrs["groups"], -1)
+        affine_shape = torch.Size([shape[1], *[1] * (len(shape) - 2)])
+    count = rows.shape[-1]
+    total = rows.sum(-1, keepdim=True)
+    spread = count * (rows * rows).sum(-1, keepdim=True) - total * total
+    floor = node.attrs["eps"] * (count / constants.scales[0]) ** 2
+    result = ((count * rows - total) / (spread + floor).sqrt()).reshape(shape)
+    if weight is not None:
+        result = result * weight.double().reshape(affine_shape)
+    if bias is not None:
+        result = result + bias.double().reshape(affine_shape)
+    return result / constants.scale.double()
+
+
+def cut(values: Tensor, constants: Constants) -> Tensor:
+    """Return output words, still as floats: rounded, shifted by the zero point, clamped."""
+    if constants.rounding == "truncate":
+        return (values + constants.zero_point).trunc_().clamp_(constants.low, constants.high)
+    words = values.round()
+    if constants.zero_point:
+        words += constants.zero_point
+    return words.clamp_(constants.low, constants.high)
+
+
+def is_plain(node: Node) -> bool:
+    """Tell whether `steps` or `accumulate` covers the node: linear in its operands' products."""
+    return node.op in MAC_OPS or node.op in {"add", "sub", "mul", "concat", "avg_pool", "mean"}

@@ -1,0 +1,103 @@
+"""Integer networks on disk: words in safetensors, everything else in JSON. Never code."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from bitproof.core.errors import WeightsError
+from bitproof.core.files import atomic_path, write_text
+from bitproof.quant.graph import Node
+from bitproof.quant.grid import CodedTensor, Grid
+from bitproof.quant.network import IntegerNetwork
+
+SCHEMA = 1
+"""Version of the JSON layout."""
+
+
+def save_network(network: IntegerNetwork, path: Path) -> None:
+    """Write `path.safetensors` and `path.json`; `path` has no suffix.
+
+    Raises:
+        StorageError: the place cannot be written.
+    """
+    tensors: dict[str, Tensor] = {}
+    layout: dict[str, Any] = {"schema": SCHEMA, "rounding": network.rounding}
+    layout["nodes"] = [asdict(node) for node in network.nodes]
+    layout["tensors"] = {}
+    for name, coded in network.tensors.items():
+        tensors[f"codes.{name}"] = coded.codes
+        layout["tensors"][name] = _describe(f"tensor.{name}", coded.grid, tensors)
+    layout["grids"] = {
+        name: _describe(f"grid.{name}", grid, tensors) for name, grid in network.grids.items()
+    }
+    with atomic_path(_with(path, ".safetensors")) as temporary:
+        save_file(
+            {key: value.cpu().contiguous().clone() for key, value in tensors.items()}, temporary
+        )
+    write_text(_with(path, ".json"), json.dumps(layout, indent=1) + "\n")
+
+
+def load_network(path: Path) -> IntegerNetwork:
+    """Read what `save_network` wrote; codes and outputs are bit-identical.
+
+    Raises:
+        WeightsError: a file is missing, truncated or does not fit the other.
+    """
+    try:
+        layout = json.loads(_with(path, ".json").read_text(encoding="utf-8"))
+        tensors = load_file(_with(path, ".safetensors"))
+        if layout["schema"] != SCHEMA:
+            raise WeightsError(f"{path}.json: wanted schema {SCHEMA}, got {layout['schema']}")
+        return IntegerNetwork(
+            nodes=tuple(_node(entry) for entry in layout["nodes"]),
+            tensors={
+                name: CodedTensor(tensors[f"codes.{name}"], _grid(f"tensor.{name}", entry, tensors))
+                for name, entry in layout["tensors"].items()
+            },
+            grids={
+                name: _grid(f"grid.{name}", entry, tensors)
+                for name, entry in layout["grids"].items()
+            },
+            rounding=layout["rounding"],
+        )
+    except FileNotFoundError as error:
+        raise WeightsError(f"{error.filename}: no such file") from None
+    except (
+        SafetensorError,
+        json.JSONDecodeError,
+        KeyError,
+        TypeError,
+        UnicodeDecodeError,
+    ) as error:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise WeightsError(f"{path}: not a network that bitproof wrote ({reason})") from None
+
+
+def _describe(key: str, grid: Grid, tensors: dict[str, Tensor]) -> dict[str, Any]:
+    tensors[f"scale.{key}"] = torch.as_tensor(grid.scale)
+    tensors[f"zero_point.{key}"] = torch.as_tensor(grid.zero_point)
+    return {"bits": grid.bits, "signed": grid.signed, "axis": grid.axis}
+
+
+def _grid(key: str, entry: dict[str, Any], tensors: dict[str, Tensor]) -> Grid:
+    return Grid(
+        tensors[f"scale.{key}"],
+        tensors[f"zero_point.{key}"],
+        entry["bits"],
+        entry["signed"],
+        entry["axis"],
+    )
+
+
+def _node(entry: dict[str, Any]) -> Node:
+    return Node(entry["name"], entry["op"], tuple(entry["inputs"]), entry["attrs"], entry["path"])
+
+
+def _with(path: Path, suffix: str) -> Path:
+    return path.with_name(path.name + suffix)

@@ -1,0 +1,163 @@
+"""A run directory as one value: facts, result rows, stage records and the recipe text."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from bitproof.core.errors import DataError
+from bitproof.core.spec import describe_problems
+from bitproof.report.threats import family
+from bitproof.stats.results import Row, read_results
+
+SCHEMA = 1
+FLOAT = "float"
+"""The variant that was never put on integers."""
+
+
+class Facts(BaseModel):
+    """What `run.json` tells; every key may be missing, unknown keys are left alone."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    layout: int = Field(default=SCHEMA, alias="schema")
+    bitproof: str | None = None
+    torch: str | None = None
+    python: str | None = None
+    numpy: str | None = None
+    platform: str | None = None
+    device: str | None = None
+    threads: int | None = None
+    digest: str | None = None
+    recipe_name: str | None = None
+    title: str | None = None
+    data: dict[str, Any] = {}
+    model: dict[str, Any] = {}
+    started: str | None = None
+    finished: str | None = None
+    durations: dict[str, float] = {}
+    warnings: tuple[str, ...] | None = None
+    variants: tuple[str, ...] = ()
+    stages: dict[str, dict[str, Any]] = {}
+    baseline: str = "none"
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the report tells about, read once."""
+
+    facts: Facts
+    rows: tuple[Row, ...]
+    recipe: str | None
+    records: Mapping[str, Any]
+    """Content of `records/<variant>.json`, by variant."""
+
+    @cached_property
+    def _by_key(self) -> dict[tuple[str, str, float | None, str], Row]:
+        return {(row.variant, row.threat, row.level, row.metric): row for row in self.rows}
+
+    @cached_property
+    def variants(self) -> tuple[str, ...]:
+        """All variants: first those that were planned, then others that have results."""
+        return tuple(dict.fromkeys([*self.facts.variants, *(row.variant for row in self.rows)]))
+
+    @cached_property
+    def missing(self) -> tuple[str, ...]:
+        """Variants without any result."""
+        measured = {row.variant for row in self.rows}
+        return tuple(name for name in self.variants if name not in measured)
+
+    @cached_property
+    def full(self) -> str | None:
+        """The variant with the most stages, the later one of equals; None without stages."""
+        hardened = [v for v in self.variants if v not in {FLOAT, self.facts.baseline}]
+        return max(reversed(hardened), key=lambda v: len(parts(v)), default=None)
+
+    @cached_property
+    def threats(self) -> tuple[str, ...]:
+        """Threats with accuracies at some level: faults, then attacks, L-infinity PGD first."""
+        names = dict.fromkeys(
+            row.threat
+            for row in self.rows
+            if row.metric == "acc" and row.threat != "none" and row.level is not None
+        )
+        order = ["fault", "attack", "other"]
+        main = ("random_flips", "linf_pgd")
+        return tuple(sorted(names, key=lambda name: (order.index(family(name)), name not in main)))
+
+    def levels(self, threat: str, metric: str = "acc") -> list[float]:
+        """Return the levels measured for `threat`, ascending."""
+        rows = (row for row in self.rows if row.threat == threat and row.metric == metric)
+        return sorted({row.level for row in rows if row.level is not None})
+
+    def find(
+        self, variant: str, threat: str, level: float | None, *, metric: str = "acc"
+    ) -> Row | None:
+        """Return one measured row, None where there is none."""
+        return self._by_key.get((variant, threat, level, metric))
+
+    def clean(self, variant: str) -> Row | None:
+        """Return the accuracy without any threat."""
+        return self.find(variant, "none", 0.0) or self.find(variant, "none", None)
+
+    def gaps(self) -> int:
+        """Count cells that other quantized variants have and a measured one lacks."""
+        names = [v for v in self.variants if v != FLOAT and v not in self.missing]
+        cells = {
+            (row.threat, row.level)
+            for row in self.rows
+            if row.variant != FLOAT and row.metric == "acc"
+        }
+        return sum(self.find(name, *cell) is None for name in names for cell in cells)
+
+
+def parts(variant: str) -> list[str]:
+    """Return the stages that made a variant, in order.
+
+    Example:
+        >>> parts("s1+s2")
+        ['s1', 's2']
+    """
+    return variant.split("+")
+
+
+def read_run(run_dir: Path) -> Run:
+    """Read a run directory.
+
+    Raises:
+        DataError: `run.json` or `results.csv` is missing, or a file is malformed.
+    """
+    facts = _read_facts(run_dir / "run.json")
+    rows = read_results(run_dir / "results.csv")
+    recipe = run_dir / "recipe.toml"
+    return Run(
+        facts=facts,
+        rows=tuple(rows),
+        recipe=recipe.read_text(encoding="utf-8", errors="replace") if recipe.is_file() else None,
+        records={
+            path.stem: _read_json(path) for path in sorted((run_dir / "records").glob("*.json"))
+        },
+    )
+
+
+def _read_facts(path: Path) -> Facts:
+    if not path.is_file():
+        raise DataError(f"{path.parent}: wanted a run directory, there is no {path.name} in it")
+    try:
+        facts = Facts.model_validate(_read_json(path))
+    except ValidationError as error:
+        raise DataError(f"{path}: {'; '.join(describe_problems(error, Facts))}") from None
+    if facts.layout != SCHEMA:
+        raise DataError(f"{path}: wanted schema {SCHEMA}, got {facts.layout}")
+    return facts
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path}: wanted JSON, got {error}") from None

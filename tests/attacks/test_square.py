@@ -1,0 +1,106 @@
+import pytest
+import torch
+from torch import Tensor
+
+from bitproof.attacks.base import InputShapeError
+from bitproof.attacks.noise import LinfNoise
+from bitproof.attacks.pgd import LinfPGD
+from bitproof.attacks.random_search import margin
+from bitproof.attacks.square import LinfSquare
+from bitproof.core.rng import make_generator
+
+GREY = torch.full((30, 3, 8, 8), 0.5)
+ZEROS = torch.zeros(30, dtype=torch.int64)
+
+
+def never_wrong(x: Tensor) -> Tensor:
+    """Class 0 for certain, by a lead that falls with brightness."""
+    return torch.stack([1000 - x.flatten(1).sum(dim=1), 0 * x.flatten(1).sum(dim=1)], dim=1)
+
+
+def run(attack: LinfSquare, inputs: Tensor = GREY) -> Tensor:
+    return attack.run(never_wrong, inputs, ZEROS, generator=make_generator(0))
+
+
+def test_the_first_query_is_vertical_stripes() -> None:
+    found = run(LinfSquare(epsilon=0.25, queries=1))
+    assert ((found == 0.25) | (found == 0.75)).all()
+    assert (found == found[:, :, :1, :]).all(), "a column of a channel has one sign"
+    up = found[:, :, 0] == 0.75
+    assert abs(float(up.double().mean()) - 0.5) < 5 * (0.25 / up.numel()) ** 0.5
+
+
+def test_the_second_query_changes_one_square_per_image_to_one_sign_per_channel() -> None:
+    stripes = run(LinfSquare(epsilon=0.25, queries=1))
+    found = run(LinfSquare(epsilon=0.25, queries=2, initial_area=1 / 16))
+    # Of 64 pixels 1/16 would be a square of side 2; the schedule is past its end by then.
+    windows = []
+    for before, after in zip(stripes, found, strict=True):
+        rows, columns = (before != after).any(dim=0).nonzero(as_tuple=True)
+        if len(rows):
+            windows.append(
+                (int(rows.max() - rows.min()) + 1, int(columns.max() - columns.min()) + 1)
+            )
+    assert windows
+    assert all(height <= 2 and width <= 2 for height, width in windows)
+
+
+def test_squares_shrink_as_published() -> None:
+    attack = LinfSquare(epsilon=0.1, queries=10_000, initial_area=0.8)
+    shares = [attack.area(query) / 0.8 for query in (0, 10, 11, 51, 201, 501, 1001, 2001, 4001)]
+    assert shares == [1, 1] + [2.0**-n for n in range(1, 8)]
+    assert [attack.area(query) / 0.8 for query in (6001, 8001, 9999)] == [2**-8, 2**-9, 2**-9]
+
+
+def test_the_schedule_stretches_with_the_number_of_queries() -> None:
+    long = LinfSquare(epsilon=0.1, queries=10_000)
+    short = LinfSquare(epsilon=0.1, queries=1000)
+    assert all(short.area(query) == long.area(10 * query) for query in range(1000))
+
+
+def test_more_queries_give_lower_margins() -> None:
+    margins = [
+        margin(never_wrong(run(LinfSquare(epsilon=0.1, queries=q))), ZEROS) for q in (1, 40, 400)
+    ]
+    assert (margins[1] <= margins[0]).all()
+    # The best is 192 pixels brighter by 0.1; stripes alone reach about none of it.
+    assert (1000 - margins[2] > GREY[0].sum() + 0.6 * 19.2).all()
+
+
+def test_square_beats_noise_with_as_many_queries(trained: "Trained") -> None:
+    epsilon = 0.1
+    square, noise = (
+        trained.accuracy(
+            attack.run(trained.net, trained.inputs, trained.labels, generator=make_generator(0))
+        )
+        for attack in (
+            LinfSquare(epsilon=epsilon, queries=200),
+            LinfNoise(epsilon=epsilon, tries=200),
+        )
+    )
+    assert square < noise - 0.2
+
+
+def test_square_sees_through_masked_gradients(trained: "Trained") -> None:
+    def masked(x: Tensor) -> Tensor:
+        return trained.net(x.detach()) + 0 * x.sum()  # type: ignore[no-any-return]
+
+    fooled_by_gradients, fooled_by_scores = (
+        trained.accuracy(
+            attack.run(masked, trained.inputs, trained.labels, generator=make_generator(0))
+        )
+        for attack in (LinfPGD(epsilon=0.1), LinfSquare(epsilon=0.1))
+    )
+    assert fooled_by_gradients > 0.95
+    assert fooled_by_scores < 0.8
+
+
+def test_an_image_of_one_pixel_is_a_square_too() -> None:
+    inputs = torch.full((30, 1, 1, 1), 0.5)
+    found = run(LinfSquare(epsilon=0.25, queries=20), inputs)
+    assert (found == 0.75).all()
+
+
+def test_inputs_that_are_no_images_are_refused() -> None:
+    with pytest.raises(InputShapeError, match=r"wanted images of shape \(n, c, h, w\)"):
+        run(LinfSquare(epsilon=0.1), torch.rand(30, 5))

@@ -1,0 +1,82 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bitproof.core.errors import DataError
+from bitproof.report.run import read_run
+
+MakeRun = Callable[..., Path]
+
+
+def test_planned_variants_come_first_and_missing_ones_are_known(make_run: MakeRun) -> None:
+    folder = make_run(variants=["none", "s1"], facts={"variants": ["s2", "s1"]})
+    run = read_run(folder)
+    assert run.variants == ("s2", "s1", "none")
+    assert run.missing == ("s2",)
+
+
+def test_the_full_pipeline_has_the_most_stages(run_dir: Path) -> None:
+    assert read_run(run_dir).full == "s1+s2+s3"
+
+
+def test_of_equally_long_pipelines_the_later_one_is_full(make_run: MakeRun) -> None:
+    assert read_run(make_run(variants=["none", "s1", "s1+s2", "s2+s1"])).full == "s2+s1"
+
+
+def test_without_hardened_variants_nothing_is_full(make_run: MakeRun) -> None:
+    assert read_run(make_run(variants=["float", "none"])).full is None
+
+
+def test_threats_are_ordered_faults_first(run_dir: Path) -> None:
+    assert read_run(run_dir).threats == ("random_flips", "linf_pgd")
+
+
+def test_the_float_network_leaves_no_gaps(run_dir: Path) -> None:
+    assert read_run(run_dir).gaps() == 0
+
+
+def test_a_lost_row_is_a_gap(run_dir: Path) -> None:
+    path = run_dir / "results.csv"
+    lines = path.read_text().splitlines(keepends=True)
+    kept = [line for line in lines if not line.startswith("s2,random_flips,0.001,acc,")]
+    assert len(kept) == len(lines) - 1
+    path.write_text("".join(kept))
+    assert read_run(run_dir).gaps() == 1
+
+
+@pytest.mark.parametrize("name", ["run.json", "results.csv"])
+def test_a_missing_file_is_named(name: str, run_dir: Path) -> None:
+    (run_dir / name).unlink()
+    with pytest.raises(DataError, match=name):
+        read_run(run_dir)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "wanted JSON"),
+        ("[" * 100_000, "wanted JSON"),
+        ("[]", "run.json: "),
+        ('{"schema": 2}', "wanted schema 1, got 2"),
+        ('{"variants": "none"}', "variants"),
+        ('{"durations": {"train": "long"}}', "durations.train"),
+    ],
+)
+def test_malformed_facts_are_named(text: str, message: str, run_dir: Path) -> None:
+    (run_dir / "run.json").write_text(text)
+    with pytest.raises(DataError, match=message):
+        read_run(run_dir)
+
+
+def test_a_malformed_record_is_named(run_dir: Path) -> None:
+    (run_dir / "records" / "s1.json").write_text("{")
+    with pytest.raises(DataError, match=r"s1\.json: wanted JSON"):
+        read_run(run_dir)
+
+
+def test_unknown_keys_are_left_alone(run_dir: Path) -> None:
+    path = run_dir / "run.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"weather": "fine"}))
+    assert read_run(run_dir).facts.recipe_name == "digits_resq"
