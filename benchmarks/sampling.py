@@ -50,7 +50,8 @@ def main() -> None:
         times = interleave(work, rounds=ROUNDS)
         name = f"flips at BER {ber:.2%}"
         for rows, rank in ((best, 0), (middle, ROUNDS // 2)):
-            rows.append(Row(name, *(times[case][rank] for case in ("rival", "ours", "limit"))))
+            rival, ours, limit = (times[case][rank] for case in work)
+            rows.append(Row(name, rival, ours, limit))
     show(f"Minima of {ROUNDS} rounds (the rows of --json)", best)
     show(f"Medians of {ROUNDS} rounds", middle)
     if path:

@@ -95,6 +95,25 @@ def test_images_that_are_wrong_cost_one_evaluation() -> None:
     assert seen == [2, 1, 1, 1, 1, 1, 1, 1]
 
 
+def test_a_batch_without_a_right_image_is_not_computed_again() -> None:
+    seen = []
+
+    def model(x: Tensor) -> Tensor:
+        seen.append(len(x))
+        return x
+
+    inputs = torch.tensor([[0.51, 0.49]])
+    ascend(model, inputs, torch.tensor([0]), starts=[inputs] * 2, steps=9, move=signed_step)
+    assert seen == [1, 1, 1], "clean, start, and the first step, which is wrong"
+
+
+def test_the_gradient_of_an_image_is_the_same_in_any_batch() -> None:
+    net, (inputs, labels) = small_net(), batch()
+    _, together = input_gradient(net, inputs, labels)
+    _, alone = input_gradient(net, inputs[:1], labels[:1])
+    torch.testing.assert_close(together[:1], alone, rtol=1e-12, atol=0)
+
+
 def test_all_starts_are_consumed_even_when_every_image_has_fallen() -> None:
     inputs = torch.tensor([[0.1, 0.9]])
     starts = iter([inputs, inputs, inputs])

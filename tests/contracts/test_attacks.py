@@ -159,10 +159,12 @@ def test_accuracy_does_not_rise(
     assert (right_after <= right_before).all()
 
 
-def test_radius_zero_changes_no_bit(
+def test_radius_zero_changes_no_bit_and_draws_nothing(
     attack: InputAttack, net: nn.Module, batch: tuple[Tensor, Tensor]
 ) -> None:
-    assert torch.equal(run(attack.at(0.0), net, batch), batch[0])
+    generator = make_generator(0)
+    assert torch.equal(attack.at(0.0).run(net, *batch, generator=generator), batch[0])
+    assert torch.equal(generator.get_state(), make_generator(0).get_state())
 
 
 def test_projecting_the_answer_again_moves_nothing(

@@ -22,6 +22,8 @@ class Server:
     statuses: list[int] = field(default_factory=list)
     """For each coming answer: this error instead of the file."""
     send_length: bool = True
+    range_shift: int = 0
+    """Bytes between the range that is asked for and the one that is sent."""
     redirect: str = ""
     asked: list[str | None] = field(default_factory=list)
     """The Range header of every request so far."""
@@ -45,7 +47,7 @@ def handler_of(server: Server) -> type[BaseHTTPRequestHandler]:
             if asked and server.ranges:
                 found = re.fullmatch(r"bytes=(\d+)-", asked)
                 assert found is not None
-                start = int(found[1])
+                start = int(found[1]) + server.range_shift
             if start >= len(content) and start:
                 self.send_response(416)
                 self.send_header("Content-Range", f"bytes */{len(content)}")
@@ -68,6 +70,11 @@ def handler_of(server: Server) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
+class Listener(ThreadingHTTPServer):
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing where a client hangs up."""
+
+
 @pytest.fixture
 def serve() -> Iterator[Callable[[dict[str, bytes]], Server]]:
     """Return a function that starts a server of some files on a free port."""
@@ -75,7 +82,7 @@ def serve() -> Iterator[Callable[[dict[str, bytes]], Server]]:
 
     def start(files: dict[str, bytes]) -> Server:
         server = Server(files)
-        listener = ThreadingHTTPServer(("127.0.0.1", 0), handler_of(server))
+        listener = Listener(("127.0.0.1", 0), handler_of(server))
         server.url = f"http://127.0.0.1:{listener.server_address[1]}"
         thread = Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()

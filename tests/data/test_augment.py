@@ -114,3 +114,14 @@ def test_steps_run_in_order_on_one_generator() -> None:
         wanted = step.apply(wanted, generator=generator)
     assert torch.equal(augment(images, steps, generator=make_generator(5)), wanted)
     assert augment(images, [], generator=make_generator(5)) is images
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("kind", AUGMENT.kinds())
+def test_the_device_does_not_change_the_draw(kind: str) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    step, images = AUGMENT.build(kind), make((64, 3, 32, 32))
+    there = step.apply(images.cuda(), generator=make_generator(0))
+    assert there.is_cuda
+    assert torch.equal(there.cpu(), step.apply(images, generator=make_generator(0)))

@@ -94,9 +94,8 @@ def test_a_truncated_file_is_named(tmp_path: Path, keep: int) -> None:
 
 
 def test_a_damaged_strip_is_found(tmp_path: Path) -> None:
-    arrays = pack(random_images(2), 2)
+    blob = pack(random_images(2), 2)["x_webp"][:-200]
     with pytest.raises(DataError, match=r"x\.npz: strip 0: wanted a WebP image"):
-        blob = arrays["x_webp"][:-200]
         decode_strips(blob, np.array([0, len(blob)]), tmp_path / "x.npz")
 
 
@@ -113,5 +112,5 @@ def test_a_single_array_is_no_npz(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="none: wanted a whole npz file: .*No such file"):
+    with pytest.raises(DataError, match=r"none: wanted a whole npz file: .*No such file"):
         read_column([tmp_path / "none"], "y")

@@ -30,6 +30,7 @@ class InputShapeError(BitproofError, ValueError):
 class InputAttack(Spec):
     """A bounded adversary: finds inputs near the given ones that are classified wrongly."""
 
+    kind: str
     epsilon: NonNegative
     """Perturbation radius in the norm of the attack, in input units: 8/255 is 8 grey levels."""
 

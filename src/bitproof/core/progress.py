@@ -1,11 +1,12 @@
 """How long work tells where it stands, without knowing who watches."""
 
 from collections.abc import Iterable, Iterator
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 T = TypeVar("T")
 
 
+@runtime_checkable
 class Progress(Protocol):
     """Somebody who watches: a bar, log lines, or nobody."""
 

@@ -41,8 +41,12 @@ def read_python(paths: Sequence[Path], *, label_key: str, name: str, n_classes: 
             came = f"{data.dtype} {data.shape}" if isinstance(data, np.ndarray) else type(data)
             raise DataError(f"{path}: wanted uint8 'data' of shape (n, {PIXELS}), got {came}")
         classes = classes.tolist() if isinstance(classes, np.ndarray) else classes
-        if not isinstance(classes, list) or not all(type(label) is int for label in classes):
-            raise DataError(f"{path}: wanted a list of integers as '{label_key}'")
+        if not isinstance(classes, list) or not all(
+            type(label) is int and 0 <= label < n_classes for label in classes
+        ):
+            raise DataError(
+                f"{path}: wanted a list of integers from 0 to {n_classes - 1} as '{label_key}'"
+            )
         if len(classes) != len(data):
             raise DataError(f"{path}: wanted {len(data)} '{label_key}', got {len(classes)}")
         rows.append(data)

@@ -66,7 +66,7 @@ class Downloader:
             DataError: the address is no http(s), the server refuses, or it kept breaking off.
             StorageError: the disk is full, or the folder cannot be written.
         """
-        if urlsplit(url).scheme not in {"http", "https"}:
+        if not _is_web_address(url):
             raise DataError(f"{url}: wanted an http or https address")
         part = path.with_name(path.name + ".part")
         with storage_errors(part):
@@ -96,7 +96,7 @@ class Downloader:
             return
         try:
             with self._open(url, start) as response:
-                start, total = _place(response, start)
+                start, total = _place(response, part, start)
                 if size is not None and total is not None and total != size:
                     part.unlink(missing_ok=True)
                     raise ChecksumError(f"{url}: wanted {size} bytes, the server offers {total}")
@@ -146,12 +146,21 @@ class Downloader:
         return self.progress.track(chunks, label=label, total=left)
 
 
-def _place(response: http.client.HTTPResponse, start: int) -> tuple[int, int | None]:
+def _is_web_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # no number as port, half an IPv6 address
+        return False
+
+
+def _place(response: http.client.HTTPResponse, part: Path, start: int) -> tuple[int, int | None]:
     """Return where the body begins in the file, and how long the file is, if the server says."""
     if start and response.status == http.client.PARTIAL_CONTENT:
         told = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
         if told is None or int(told[1]) != start:
-            raise _BrokenOffError("the server sent another range than asked for")
+            part.unlink(missing_ok=True)
+            raise _BrokenOffError("the server sent another range than asked for; starting over")
         return start, int(told[2])
     length = response.headers.get("Content-Length", "")
     return 0, int(length) if length.isdigit() else None

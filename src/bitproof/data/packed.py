@@ -104,7 +104,9 @@ def read_arrays(path: Path, keys: Sequence[str]) -> Arrays:
         DataError: the file is missing, truncated, no npz, or lacks a key.
     """
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        # Opened here: numpy leaves the file open where it turns out to be no zip.
+        with path.open("rb") as file:
+            stored = np.load(file, allow_pickle=False)
             if not isinstance(stored, np.lib.npyio.NpzFile):
                 raise DataError(f"{path}: wanted an npz file, got a single array")
             lacking = [key for key in keys if key not in stored.files]

@@ -2,7 +2,18 @@
 
 from bitproof.faults.base import FAULTS, FaultModel
 from bitproof.faults.float_words import corrupt_float32
+from bitproof.faults.memory import Site, corrupt, faulty_activations
 from bitproof.faults.random_flips import RandomFlips
 from bitproof.faults.sampling import Flips, sparse_flips
 
-__all__ = ["FAULTS", "FaultModel", "Flips", "RandomFlips", "corrupt_float32", "sparse_flips"]
+__all__ = [
+    "FAULTS",
+    "FaultModel",
+    "Flips",
+    "RandomFlips",
+    "Site",
+    "corrupt",
+    "corrupt_float32",
+    "faulty_activations",
+    "sparse_flips",
+]

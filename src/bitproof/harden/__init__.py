@@ -1,1 +1,18 @@
-"""harden."""
+"""Stages that turn a vulnerable network into a hardened one, usable alone and in any order."""
+
+from bitproof.harden.adjust import Adjust
+from bitproof.harden.base import HARDEN, Candidate, HardeningStage, Setting
+from bitproof.harden.critical_layers import CriticalLayers
+from bitproof.harden.desensitize import Desensitize
+from bitproof.harden.fault_aware import FaultAware
+
+__all__ = [
+    "HARDEN",
+    "Adjust",
+    "Candidate",
+    "CriticalLayers",
+    "Desensitize",
+    "FaultAware",
+    "HardeningStage",
+    "Setting",
+]

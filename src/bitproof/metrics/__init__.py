@@ -1,1 +1,6 @@
-"""metrics."""
+"""Outcomes from logits: which answers are right, and what a curve comes to."""
+
+from bitproof.metrics.area import area_over_decades
+from bitproof.metrics.tally import Tally, tally
+
+__all__ = ["Tally", "area_over_decades", "tally"]

@@ -42,7 +42,7 @@ def measure_ranges(
             kept.setdefault(node.name, []).append(flat[:: max(1, flat.numel() // SAMPLE)])
 
     with torch.no_grad():
-        for batch in images[: scheme.calibration_images].split(BATCH):
+        for batch in torch.split(images[: scheme.calibration_images], BATCH):
             run_floats(graph, batch, observe=observe)
     quantizer = scheme.activation()
     for name, pieces in kept.items():

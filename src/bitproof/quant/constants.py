@@ -7,7 +7,7 @@ Model:  accumulators are int32. They are held in float32 where the sum of absolu
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -83,7 +83,7 @@ def prepare(
 
 
 def _with(constants: Constants, **changes: object) -> Constants:
-    return Constants(**{**constants.__dict__, **changes})  # type: ignore[arg-type]
+    return replace(constants, **changes)  # type: ignore[arg-type]
 
 
 def _cutting(node: Node, out: Grid | None, ready: Constants, rounding: str) -> Constants:

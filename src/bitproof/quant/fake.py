@@ -7,6 +7,7 @@ Model:  the integers of `run_integers`, held in float32, with the gradient of ro
 Source: Bengio et al., "Estimating or Propagating Gradients Through Stochastic Neurons", 2013.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from bitproof.quant.graph import MAC_OPS, MOVING_OPS, Node
 from bitproof.quant.integers import integer_op
 from bitproof.quant.movement import MOVES
 from bitproof.quant.network import IntegerNetwork
+from bitproof.quant.pass_gradient import pass_gradient
 from bitproof.quant.steps import accumulate, cut, is_plain, steps
 
 
@@ -52,7 +54,7 @@ def _fake_op(network: IntegerNetwork, node: Node, operands: list[Tensor], inputs
         values = steps(node, constants, operands)
     else:
         return _replaced(network, node, operands, inputs)
-    return CutThrough.apply(values, constants) if constants.cuts else values
+    return cut_through(values, constants) if constants.cuts else values
 
 
 def _in_float32(constants: Constants) -> Constants:
@@ -63,7 +65,7 @@ def _in_float32(constants: Constants) -> Constants:
     for key in ("weight", "bias"):
         stored = getattr(constants, key)
         changes[key] = None if stored is None else stored.float()
-    return Constants(**{**constants.__dict__, **changes})
+    return replace(constants, **changes)
 
 
 def _replaced(
@@ -82,8 +84,7 @@ def _replaced(
     assert constants.scale is not None
     soft = compute(node, reals, constants.weight, constants.bias) / constants.scale
     low, high = (bound - constants.zero_point for bound in (constants.low, constants.high))
-    replaced: Tensor = Replace.apply(soft.clamp(low, high), hard)
-    return replaced
+    return pass_gradient(soft.clamp(low, high), hard)
 
 
 class CutThrough(torch.autograd.Function):
@@ -91,6 +92,7 @@ class CutThrough(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, constants: Constants) -> Tensor:
+        """Return centered words."""
         words = cut(values, constants)
         if constants.zero_point:
             words -= constants.zero_point
@@ -100,19 +102,14 @@ class CutThrough(torch.autograd.Function):
         return words
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        """Mask the gradient."""
         (inside,) = ctx.saved_tensors
         return gradient * inside, None
 
 
-class Replace(torch.autograd.Function):
-    """Return the second tensor with the gradient of the first."""
-
-    @staticmethod
-    def forward(ctx: Any, soft: Tensor, hard: Tensor) -> Tensor:  # noqa: ARG004
-        return hard
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # noqa: ARG004
-        return gradient, None
+def cut_through(values: Tensor, constants: Constants) -> Tensor:
+    """Return centered words of `values`, which are in output steps."""
+    words: Tensor = CutThrough.apply(values, constants)  # type: ignore[no-untyped-call]
+    return words

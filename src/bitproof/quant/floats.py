@@ -42,7 +42,8 @@ def float_op(
         return tensors[f"{node.name}.weight"]
     if node.op in MOVES:
         factor = node.attrs.get("factor", 1.0)
-        return MOVES[node.op](operands[0], node.attrs, len(inputs)) * factor
+        moved: Tensor = MOVES[node.op](operands[0], node.attrs, len(inputs)) * factor
+        return moved
     weight, bias = tensors.get(f"{node.name}.weight"), tensors.get(f"{node.name}.bias")
     value = compute(node, operands, weight, bias)
     low, high = node.attrs.get("clamp", (None, None))

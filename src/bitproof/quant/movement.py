@@ -27,7 +27,7 @@ def permute(x: Tensor, attrs: dict[str, Any], n: int) -> Tensor:
 
 
 def cut(x: Tensor, attrs: dict[str, Any], n: int) -> Tensor:
-    """Return a slice, one entry per axis: `[start, stop, step]`, or an index that drops the axis."""
+    """Return a part: per axis `[start, stop, step]`, or an index that drops the axis."""
     return x[tuple(slice(*i) if isinstance(i, list) else i for i in attrs["index"])]
 
 

@@ -121,7 +121,7 @@ def clamp(low: float | None, high: float | None) -> FunctionRule:
     return rule
 
 
-def hardtanh(call: Call, layer: nn.Hardtanh) -> Ref:
+def hardtanh(call: Call, layer: nn.Hardtanh) -> Any:
     """Lower a clamp layer."""
     return clamp(layer.min_val, layer.max_val)(call)
 

@@ -52,10 +52,19 @@ def trace(model: nn.Module, example: Float[Tensor, "n *features"]) -> Graph:
         TraceError: the model cannot be traced, or holds an operation without a rule; each such
             operation is named with its path.
     """
+    return simplify(trace_as_is(model, example))
+
+
+def trace_as_is(model: nn.Module, example: Float[Tensor, "n *features"]) -> Graph:
+    """Return the graph of `model` with norms and activations as nodes of their own.
+
+    Raises:
+        TraceError: as for `trace`.
+    """
     training = {module: module.training for module in model.modules()}
     model.eval()
     try:
-        return simplify(_lower(model, example))
+        return _lower(model, example)
     finally:
         for module, mode in training.items():
             module.training = mode

@@ -1,0 +1,63 @@
+"""Finished measurements on disk: an append-only log of counts, one JSON line each.
+
+A line is written when its measurement is complete, so an interrupted run loses at most the one
+under way. A torn last line is ignored.
+"""
+
+import json
+from pathlib import Path
+
+from bitproof.core.errors import DataError
+from bitproof.core.files import append_line
+from bitproof.core.spec import canonical_json
+from bitproof.metrics import Tally
+
+Key = tuple[str, str, float, int]
+"""Variant, threat, level, and trial: a chip's number, or a block of images."""
+
+
+class TallyStore:
+    """Counts by key; with a path, they outlive the process."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.path = path
+        self._tallies: dict[Key, Tally] = {}
+        if path and path.exists():
+            self._read(path)
+
+    def _read(self, path: Path) -> None:
+        text = path.read_text(encoding="utf-8")
+        lines = text.split("\n")
+        for number, line in enumerate(lines[:-1], 1):
+            try:
+                entry = json.loads(line)
+                key = (entry["variant"], entry["threat"], entry["level"], entry["trial"])
+                self._tallies[key] = Tally(entry["correct"], entry["total"])
+            except (ValueError, KeyError, TypeError):
+                raise DataError(
+                    f"{path}: line {number} is not a measurement: {line[:60]!r}"
+                ) from None
+        if lines[-1]:  # torn by an interruption
+            path.write_text(text[: -len(lines[-1])], encoding="utf-8")
+
+    def get(self, key: Key) -> Tally | None:
+        """Return the count of a finished measurement."""
+        return self._tallies.get(key)
+
+    def add(self, key: Key, tally: Tally) -> None:
+        """Keep a count.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
+        if self.path:
+            names = ("variant", "threat", "level", "trial")
+            entry = {**dict(zip(names, key, strict=True)), **tally.__dict__}
+            append_line(self.path, canonical_json(entry))
+        self._tallies[key] = tally
+
+    def of(self, variant: str, threat: str, level: float) -> list[Tally]:
+        """Return the counts of one cell, in the order of trials."""
+        cell = (variant, threat, level)
+        keys = sorted(key for key in self._tallies if key[:3] == cell)
+        return [self._tallies[key] for key in keys]

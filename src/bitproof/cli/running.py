@@ -1,0 +1,70 @@
+"""Running recipes and printing what came out."""
+
+import shutil
+import time
+from importlib.resources import files
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from bitproof.cli.watching import watcher
+from bitproof.core.errors import RecipeError
+from bitproof.recipe import RunDirectory, read_recipe, run
+from bitproof.report import result_table
+
+DEMO = "resq-digits.toml"
+
+
+def run_demo(out: Path, *, device: str, resume: bool, fresh: bool) -> None:
+    """Run the demo; in its usual place an earlier one makes room."""
+    if fresh and not resume and RunDirectory(out).recipe.exists():
+        shutil.rmtree(out)
+    run_recipe(demo_recipe(), out, device=device, data_dir=None, resume=resume)
+
+
+def demo_recipe() -> Path:
+    """Return the recipe of the demo: inside the installed package, or in the checkout."""
+    installed = Path(str(files("bitproof"))) / "recipes" / DEMO
+    checkout = Path(__file__).parents[3] / "recipes" / DEMO
+    return installed if installed.exists() else checkout
+
+
+def run_recipe(
+    path: Path, out: Path | None, *, device: str, data_dir: Path | None, resume: bool
+) -> None:
+    """Carry out a recipe and print the result table and where the report is."""
+    start = time.perf_counter()
+    recipe = read_recipe(path)
+    out = out or Path("runs") / recipe.name
+    if out.exists() and not out.is_dir():
+        raise RecipeError(f"--out: wanted a directory, {out} is a file")
+    watch = watcher()
+    report = run(
+        recipe,
+        out,
+        device=device,
+        data_dir=data_dir,
+        recipe_dir=path.parent,
+        resume=resume,
+        progress=watch,
+    )
+    for warning in RunDirectory(out).facts().get("warnings", []):
+        watch.say(f"warning: {warning}")
+    print_results(out, report)
+    watch.say(f"took {time.perf_counter() - start:.0f} s")
+
+
+def print_results(directory: Path, report: Path) -> None:
+    """Print the result table and where the report is."""
+    console = Console()
+    header, *rows = result_table(directory)
+    table = Table(title="accuracy, % (± half of the 95 % interval)", title_justify="left")
+    for number, name in enumerate(header):
+        table.add_column(name, justify="left" if number == 0 else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    if not console.is_terminal:
+        console.width = 240
+    console.print(table)
+    console.print(f"report: {report}", highlight=False, soft_wrap=True)

@@ -1,0 +1,90 @@
+"""Progress on a terminal: a bar with rate and time left; elsewhere plain log lines."""
+
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+T = TypeVar("T")
+EVERY_S = 10.0
+"""Seconds between log lines."""
+
+
+class RateColumn(ProgressColumn):
+    """Steps per second."""
+
+    def render(self, task: Task) -> Text:
+        """Return the rate."""
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:.1f}/s")
+
+
+class Bars:
+    """One bar at a time on a terminal."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+
+    def track(self, items: Iterable[T], *, label: str, total: int) -> Iterator[T]:
+        """Yield `items` under a bar, which leaves one line behind."""
+        start = time.perf_counter()
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            RateColumn(),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=self.console, transient=True) as bar:
+            task = bar.add_task(label, total=total)
+            for item in items:
+                yield item
+                bar.advance(task)
+        self.say(f"{label}: {total} in {time.perf_counter() - start:.1f} s")
+
+    def say(self, text: str) -> None:
+        """Print one line."""
+        self.console.print(text, highlight=False, markup=False)
+
+
+class Lines:
+    """Log lines, every few seconds and at the end."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+
+    def track(self, items: Iterable[T], *, label: str, total: int) -> Iterator[T]:
+        """Yield `items`, telling from time to time how far they are."""
+        start = last = time.perf_counter()
+        done = 0
+        for item in items:
+            yield item
+            done += 1
+            now = time.perf_counter()
+            if now - last >= EVERY_S:
+                last = now
+                rate = done / (now - start)
+                left = (total - done) / rate
+                self.say(f"{label}: {done}/{total}, {rate:.1f}/s, {left:.0f} s left")
+        self.say(f"{label}: {done}/{total} in {time.perf_counter() - start:.1f} s")
+
+    def say(self, text: str) -> None:
+        """Print one line."""
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def watcher() -> Bars | Lines:
+    """Return who watches: bars on a terminal, lines elsewhere."""
+    console = Console()
+    return Bars(console) if console.is_terminal else Lines(console)

@@ -1,0 +1,176 @@
+"""Stage 3 of RESQ: put the network on integers so that flips cost less; nothing is trained.
+
+Model:  batch-norm statistics are estimated anew on clean and perturbed calibration images. Then,
+        layer by layer, the weight range is multiplied by the factor that minimises
+        `E|W - Q(W)|^2 + mu p D^2 (4^m - 1) / 3`: rounding and clipping error, plus the expected
+        squared error of independent flips of all m bits at rate p. A layer keeps its new range
+        only if accuracy under attack on the calibration images, measured through the integer
+        network, does not fall by more than `tolerance` below where the stage began. Activations
+        are clamped at a percentile, biases absorb the mean error.
+Source: RESQ, arXiv 2603.15413, stage 3; METHODS A.3 (8) and (9), reconstruction.
+"""
+
+from copy import deepcopy
+from dataclasses import replace
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from bitproof.attacks import LinfPGD, climb
+from bitproof.core.types import Count, Fraction, Index, NonNegative, Positive, Probability
+from bitproof.data.dataset import Dataset
+from bitproof.harden.base import HARDEN, Candidate, HardeningStage, Setting
+from bitproof.harden.norms import batch_norms, evaluating
+from bitproof.metrics import Tally, tally
+from bitproof.quant.build import quantize_graph
+from bitproof.quant.calibrate import measure_ranges
+from bitproof.quant.network import IntegerNetwork
+from bitproof.quant.quantizer import Quantizer
+from bitproof.quant.trace import trace
+
+BATCH = 128
+"""Images that run at once."""
+
+
+@HARDEN.register
+class Adjust(HardeningStage):
+    """Choose ranges, statistics and biases for an integer network.
+
+    Example:
+        >>> Adjust(ber=1e-3).grid_points
+        80
+    """
+
+    kind: Literal["adjust"] = "adjust"
+    mu: NonNegative = 1.0
+    """Weight of the expected error of flips against that of quantization."""
+    ber: Probability = 5e-4
+    """Bit error rate p that ranges are chosen for, as a fraction."""
+    lowest: Fraction = 0.2
+    """Smallest factor on a range."""
+    grid_points: Count = 80
+    """Factors tried between `lowest` and 1."""
+    calibration_images: Count = 1024
+    """Training images for statistics, ranges and biases."""
+    attack_images: Index = 256
+    """Calibration images on which the acceptance rule measures; 0 accepts every range."""
+    epsilon: Positive = 8 / 255
+    """Radius of the perturbed calibration images and of the acceptance rule, input units."""
+    steps: Count = 10
+    """Gradient evaluations of that attack."""
+    tolerance: Probability = 0.005
+    """Accuracy under attack that may be lost in all, as a fraction."""
+    estimate_norms: bool = True
+    """Estimate batch-norm statistics anew."""
+    correct_bias: bool = True
+    """Let biases absorb the mean error of each channel."""
+    percentile: Annotated[float, Field(gt=50.0, le=100.0)] = 99.99
+    """Activations are clamped at this percentile, in per cent."""
+
+    def apply(self, candidate: Candidate, setting: Setting) -> Candidate:
+        """Return the candidate with new ranges, statistics and rules for its biases."""
+        model = deepcopy(candidate.model).eval()
+        data = setting.train.first(min(self.calibration_images, len(setting.train)))
+        if self.estimate_norms and batch_norms(model):
+            self._estimate_norms(model, data, setting)
+        scheme = candidate.scheme.model_copy(
+            update={
+                "calibration": "percentile",
+                "percentile": self.percentile,
+                "calibration_images": self.calibration_images,
+            }
+        )
+        adjusted = replace(candidate, model=model, scheme=scheme, correct_bias=self.correct_bias)
+        shrink, record = self._choose_ranges(adjusted, data, setting)
+        return replace(adjusted, shrink=shrink).with_record(self.kind, alpha=record)
+
+    def _estimate_norms(self, model: nn.Module, data: Dataset, setting: Setting) -> None:
+        """Replace running statistics by the mean over batches, half clean and half perturbed."""
+        generator = setting.generator("norms")
+        batches = []
+        for index in torch.split(torch.arange(len(data)), BATCH):
+            inputs, labels = data.inputs(index.to(data.labels.device)), data.labels[index]
+            with evaluating(model):
+                moved = climb(
+                    model,
+                    inputs,
+                    labels,
+                    epsilon=self.epsilon,
+                    step=self.epsilon / 4,
+                    steps=self.steps,
+                    generator=generator,
+                )
+            batches.append(torch.cat([inputs, moved]))
+        norms = batch_norms(model)
+        before = [norm.momentum for norm in norms]
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # a plain mean over the batches that follow
+            norm.train()
+        with torch.no_grad():
+            for batch in batches:
+                model(batch)
+        for norm, momentum in zip(norms, before, strict=True):
+            norm.momentum = momentum
+            norm.eval()
+
+    def _choose_ranges(
+        self, candidate: Candidate, data: Dataset, setting: Setting
+    ) -> tuple[dict[str, float], dict[str, Any]]:
+        images = data.inputs()
+        graph = trace(candidate.model, images)
+        scheme = candidate.scheme
+        ranges = measure_ranges(graph, images, scheme)
+        attacked = data.first(min(self.attack_images, len(data)))
+
+        def survivors(shrink: dict[str, float]) -> float:
+            network = quantize_graph(graph, images, scheme, shrink=shrink, ranges=ranges)
+            return self._attacked(network, attacked, setting).acc
+
+        shrink = dict(candidate.shrink)
+        floor = survivors(shrink) - self.tolerance if len(attacked) else 0.0
+        record: dict[str, Any] = {}
+        layers = [node.name for node in graph.nodes if node.op in {"conv", "linear"}]
+        for layer in setting.progress.track(layers, label="choose ranges", total=len(layers)):
+            weight = graph.tensors[f"{layer}.weight"]
+            chosen = self.best_factor(weight, scheme.weight)
+            tried = {**shrink, layer: chosen}
+            acc = survivors(tried) if len(attacked) else 0.0
+            accepted = acc >= floor
+            shrink = tried if accepted else shrink
+            record[layer] = {
+                "chosen": chosen,
+                "accepted": accepted,
+                "acc_before": floor + self.tolerance,
+                "acc_after": acc,
+            }
+        return shrink, record
+
+    def best_factor(self, weight: Tensor, quantizer: Quantizer) -> float:
+        """Return the factor on the range of `weight` with the least expected squared error."""
+        best, least = 1.0, float("inf")
+        for factor in torch.linspace(self.lowest, 1.0, self.grid_points).tolist():
+            error = self.expected_error(weight, quantizer, factor)
+            if error < least:
+                best, least = factor, error
+        return round(best, 6)
+
+    def expected_error(self, weight: Tensor, quantizer: Quantizer, factor: float) -> float:
+        """Return the mean over weights of quantization error and expected flip error, squared."""
+        grid = quantizer.fit(weight, shrink=factor)
+        coded = quantizer.encode(weight, grid)
+        quantization = float((weight - coded.values()).double().square().mean())
+        step = float(grid.scale.double().square().mean())
+        return quantization + self.mu * self.ber * step * (4**grid.bits - 1) / 3
+
+    def _attacked(self, network: IntegerNetwork, data: Dataset, setting: Setting) -> Tally:
+        attack = LinfPGD(epsilon=self.epsilon, steps=self.steps)
+        generator = setting.generator("accept")
+        total = Tally(0, 0)
+        for index in torch.split(torch.arange(len(data)), BATCH):
+            inputs, labels = data.inputs(index.to(data.labels.device)), data.labels[index]
+            found = attack.run(network.differentiable, inputs, labels, generator=generator)
+            total += tally(network(found), labels)
+        return total

@@ -1,0 +1,89 @@
+"""What every hardening stage promises, and what it works on."""
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from bitproof.core.progress import SILENT, Progress
+from bitproof.core.registry import Registry
+from bitproof.core.rng import make_generator
+from bitproof.core.spec import Spec
+from bitproof.data.dataset import Dataset
+from bitproof.quant.bias_correction import correct_biases
+from bitproof.quant.build import quantize_graph
+from bitproof.quant.network import IntegerNetwork
+from bitproof.quant.scheme import Scheme
+from bitproof.quant.trace import trace
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A network on its way to the chip: float weights, and how they will be put on integers."""
+
+    model: nn.Module
+    scheme: Scheme = field(default_factory=Scheme)
+    shrink: Mapping[str, float] = field(default_factory=dict)
+    """Factor on the weight range of single layers, by name; 1 where absent."""
+    correct_bias: bool = False
+    """Whether biases absorb the mean error that quantization leaves in each channel."""
+    record: tuple[dict[str, Any], ...] = ()
+    """What each stage so far tells the report: JSON values."""
+
+    def quantize(self, calibration: Dataset) -> IntegerNetwork:
+        """Return the integer network.
+
+        Args:
+            calibration: training images; the first `scheme.calibration_images` are used.
+
+        Raises:
+            TraceError: the model cannot be traced or quantized.
+            QuantizationError: weights or activations are not finite.
+        """
+        images = calibration.inputs(slice(0, self.scheme.calibration_images))
+        graph = trace(self.model, images)
+        network = quantize_graph(graph, images, self.scheme, shrink=self.shrink)
+        return correct_biases(network, graph, images, self.scheme) if self.correct_bias else network
+
+    def with_record(self, kind: str, **record: object) -> "Candidate":
+        """Return the candidate with one stage's record added."""
+        return replace(self, record=(*self.record, {"kind": kind, "record": record}))
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a stage needs beside the candidate."""
+
+    train: Dataset
+    """Training images, on the device of the model."""
+    seed: int = 0
+    """Root of the stage's randomness."""
+    augmentation: tuple[Any, ...] = ()
+    """Augmentations of the training images (`bitproof.data.augment`)."""
+    progress: Progress = SILENT
+    """Who watches."""
+
+    def generator(self, *parts: object) -> torch.Generator:
+        """Return a generator for the purpose that `parts` name."""
+        return make_generator(self.seed, *parts)
+
+
+class HardeningStage(Spec):
+    """One step from a vulnerable network to a hardened one; stages go in any order."""
+
+    kind: str
+
+    @abstractmethod
+    def apply(self, candidate: Candidate, setting: Setting) -> Candidate:
+        """Return a hardened candidate; the argument and its model stay as they are.
+
+        Raises:
+            DivergenceError: training diverged.
+            TraceError: the model cannot be traced.
+        """
+
+
+HARDEN: Registry[HardeningStage] = Registry("harden")

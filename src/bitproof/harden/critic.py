@@ -1,0 +1,57 @@
+"""The critic of adversarial feature desensitisation.
+
+Model:  three linear layers tell, given the class, clean features from perturbed ones; the critic
+        descends `mean D(phi') - mean D(phi)`, the encoder `-mean D(phi')`.
+Source: Bashivan et al., "Adversarial Feature Desensitization", NeurIPS 2021; METHODS A.2.
+"""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn.functional import one_hot, softplus
+
+from bitproof.core.rng import draw_seed
+
+
+class Critic(nn.Module):
+    """Scores features; high means clean. Bounded by softplus, so that neither side runs away."""
+
+    def __init__(
+        self, width: int, n_classes: int, *, learning_rate: float, generator: torch.Generator
+    ) -> None:
+        super().__init__()
+        self.n_classes = n_classes
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(draw_seed(generator))
+            self.layers = nn.Sequential(
+                nn.Linear(width + n_classes, width),
+                nn.ReLU(),
+                nn.Linear(width, width),
+                nn.ReLU(),
+                nn.Linear(width, 1),
+            )
+        self.optimizer = torch.optim.SGD(self.parameters(), lr=learning_rate, momentum=0.9)
+
+    def forward(self, features: Float[Tensor, "n f"], labels: Int[Tensor, " n"]) -> Tensor:
+        """Return one score per image."""
+        classes = one_hot(labels, self.n_classes).to(features)
+        scores: Tensor = self.layers(torch.cat([features, classes], 1))
+        return scores[:, 0]
+
+    def fooled(
+        self,
+        clean: Float[Tensor, "n f"],
+        moved: Float[Tensor, "n f"],
+        labels: Int[Tensor, " n"],
+    ) -> Float[Tensor, ""]:
+        """Take one step of the critic, then return the encoder's loss."""
+        self.optimizer.zero_grad(set_to_none=True)
+        own = softplus(self(moved.detach(), labels)) + softplus(-self(clean.detach(), labels))
+        own.mean().backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        for weight in self.parameters():
+            weight.requires_grad_(False)
+        loss = softplus(-self(moved, labels)).mean()
+        for weight in self.parameters():
+            weight.requires_grad_(True)
+        return loss

@@ -1,0 +1,137 @@
+"""Stage 1 of RESQ: make features insensitive to small changes of the input.
+
+Model:  `L = CE(f(x), y) + lam_adv CE(f(x'), y) + lam_f D(phi(x), phi(x'))` with x' from projected
+        gradient ascent on the cross-entropy. Variants: `trades` (x' and the distance are the
+        Kullback-Leibler divergence of the logits), `noise` (x' is drawn at random), `afd` (a
+        critic that tells clean from perturbed features takes the place of the distance).
+Source: RESQ, arXiv 2603.15413, stage 1; equations reconstructed in METHODS A.3 (1) to (3).
+        Zhang et al., TRADES, ICML 2019. Bashivan et al., AFD, NeurIPS 2021.
+"""
+
+from copy import deepcopy
+from dataclasses import replace
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, kl_div, log_softmax
+
+from bitproof.attacks import climb
+from bitproof.core.types import Count, NonNegative, Positive
+from bitproof.harden.base import HARDEN, Candidate, HardeningStage, Setting
+from bitproof.harden.critic import Critic
+from bitproof.harden.distance import FeatureDistance, feature_distance
+from bitproof.harden.norms import evaluating
+from bitproof.models.features import penultimate, with_features
+from bitproof.train.loop import Batch, fit_
+from bitproof.train.optimization import Optimization
+
+
+@HARDEN.register
+class Desensitize(HardeningStage):
+    """Fine-tune on clean and perturbed images together.
+
+    Example:
+        >>> Desensitize(epsilon=0.1).steps
+        7
+    """
+
+    kind: Literal["desensitize"] = "desensitize"
+    mode: Literal["consistency", "trades", "noise", "afd"] = "consistency"
+    """Where x' comes from and what keeps features together; see the module."""
+    epsilon: Positive = 8 / 255
+    """Radius of the L-infinity ball, input units."""
+    relative_step: Positive = 0.25
+    """Length of one step, in units of `epsilon`."""
+    steps: Count = 7
+    """Gradient evaluations for x'."""
+    lam_adv: NonNegative = 1.0
+    """Weight of the cross-entropy on x' (not used by `trades`)."""
+    lam_f: NonNegative = 1.0
+    """Weight of the distance between clean and perturbed features (or logits, for `trades`)."""
+    distance: FeatureDistance = "relative"
+    """Distance of features, for `consistency` and `noise`."""
+    stop_gradient: bool = False
+    """Take the clean features as a fixed target."""
+    critic_learning_rate: Positive = 0.1
+    """Step length of the critic, for `afd`."""
+    optimization: Optimization = Optimization()
+    """How weights move."""
+
+    def apply(self, candidate: Candidate, setting: Setting) -> Candidate:
+        """Return the candidate with fine-tuned float weights."""
+        model = deepcopy(candidate.model)
+        head = penultimate(model, setting.train.inputs(slice(0, 2)))
+        critic = self._critic(model, head, setting) if self.mode == "afd" else None
+
+        def loss(batch: Batch) -> Tensor:
+            moved = self.perturb(model, batch)
+            both = torch.cat([batch.inputs, moved])
+            logits, features = with_features(model, both, head)
+            clean, faulty = logits.chunk(2)
+            total = cross_entropy(clean, batch.labels)
+            if self.mode == "trades":
+                return total + self.lam_f * divergence(faulty, clean)
+            total = total + self.lam_adv * cross_entropy(faulty, batch.labels)
+            before, after = features.chunk(2)
+            before = before.detach() if self.stop_gradient else before
+            if critic is not None:
+                return total + self.lam_f * critic.fooled(before, after, batch.labels)
+            return total + self.lam_f * feature_distance(before, after, self.distance)
+
+        model.train()
+        history = fit_(
+            model,
+            setting.train,
+            self.optimization,
+            loss=loss,
+            generator=setting.generator("desensitize"),
+            augmentation=setting.augmentation,
+            progress=setting.progress,
+            label="desensitize features",
+        )
+        model.eval()
+        return replace(candidate, model=model).with_record(self.kind, loss=history.loss)
+
+    def perturb(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Return x', made with the model in evaluation mode."""
+        if self.mode == "noise":
+            noise = torch.rand(batch.inputs.shape, generator=batch.generator) * 2 - 1
+            return (batch.inputs + self.epsilon * noise.to(batch.inputs)).clamp(0, 1)
+        loss = None
+        with evaluating(model):
+            if self.mode == "trades":
+                with torch.no_grad():
+                    target = model(batch.inputs)
+
+                def loss(logits: Tensor, _labels: Tensor) -> Tensor:
+                    return divergence(logits, target) * len(logits)
+
+            return climb(
+                model,
+                batch.inputs,
+                batch.labels,
+                epsilon=self.epsilon,
+                step=self.relative_step * self.epsilon,
+                steps=self.steps,
+                generator=batch.generator,
+                loss=loss,
+            )
+
+    def _critic(self, model: nn.Module, head: str, setting: Setting) -> Critic:
+        inputs = setting.train.inputs(slice(0, 2))
+        with torch.no_grad(), evaluating(model):
+            _, features = with_features(model, inputs, head)
+        return Critic(
+            features.shape[1],
+            setting.train.n_classes,
+            learning_rate=self.critic_learning_rate,
+            generator=setting.generator("critic"),
+        ).to(features.device)
+
+
+def divergence(logits: Tensor, target: Tensor) -> Tensor:
+    """Return the mean Kullback-Leibler divergence of predictions from those of `target`."""
+    return kl_div(
+        log_softmax(logits, 1), log_softmax(target, 1), log_target=True, reduction="batchmean"
+    )

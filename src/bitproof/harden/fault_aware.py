@@ -1,0 +1,211 @@
+"""Stage 2 of RESQ: fine-tune with bit flips in the layers that matter most.
+
+Model:  `L = (1 - g) CE(f(x; W), y) + g CE(f(x; W~), y) + lam_keep D(phi(x), phi(x'))`, where W~ is
+        read back from a faulty memory in the critical layers, with a fresh mask each step, and x'
+        is one signed gradient step away. Gradients of the faulty branch pass quantization and
+        faults and are clamped. Batch norms learn from the clean branch alone; the faulty branch
+        is normalised by what they learned, as the deployed network is.
+Source: RESQ, arXiv 2603.15413, stage 2; METHODS A.3 (4) to (7). Clamp, curriculum and clean
+        statistics: Stutz et al., RandBET, MLSys 2021, METHODS E.3.
+"""
+
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import replace
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from bitproof.attacks import climb
+from bitproof.core.types import Count, Index, NonNegative, Positive, Probability
+from bitproof.faults.random_flips import RandomFlips
+from bitproof.harden.base import HARDEN, Candidate, HardeningStage, Setting
+from bitproof.harden.critical_layers import CriticalLayers, Weighting
+from bitproof.harden.distance import FeatureDistance, feature_distance
+from bitproof.harden.norms import (
+    batch_norms,
+    evaluating,
+    running_statistics,
+    unlearned_statistics,
+)
+from bitproof.models.features import penultimate, with_features
+from bitproof.quant.straight_through import call_with, faulty_weights, fold_factors, norm_after
+from bitproof.train.loop import Batch, fit_
+from bitproof.train.optimization import Optimization
+
+
+@HARDEN.register
+class FaultAware(HardeningStage):
+    """Fine-tune clean and faulty network together.
+
+    Example:
+        >>> FaultAware(top=3).ber_at(0.25)
+        0.000505
+    """
+
+    kind: Literal["fault_aware"] = "fault_aware"
+    top: Count = 10
+    """How many layers are critical; all, if the network has fewer."""
+    beta: Probability = 0.9
+    """Memory of the running mean of gradient norms."""
+    weighting: Weighting = "plain"
+    """Norm as it is, divided by the root of the weight count, or times the weight's norm."""
+    static: bool = False
+    """Rank once, after the warm-up, instead of before every epoch."""
+    warmup_steps: Index = 200
+    """Batches on which gradient norms are measured before anything moves."""
+    faulty_share: Probability = 0.5
+    """Weight of the faulty branch, g."""
+    ber_start: Probability = 1e-5
+    """Bit error rate at the first step, as a fraction."""
+    ber_end: Probability = 1e-3
+    """Bit error rate after the ramp, as a fraction."""
+    ramp: Probability = 0.5
+    """Share of the steps over which the rate rises linearly."""
+    codes: Literal["folded", "stored"] = "folded"
+    """Flip bits of the weight as it will be deployed, batch norm folded in, or as it is trained."""
+    clamp: Positive | None = 0.05
+    """Bound on each entry of the faulty branch's gradient; None: no bound."""
+    inject_below: Positive | None = 1.75
+    """Inject faults only once the clean loss is below this; None: always."""
+    lam_keep: NonNegative = 0.5
+    """Weight of the feature distance between x and x'; 0 saves its cost."""
+    epsilon: Positive = 8 / 255
+    """Radius of x', input units."""
+    distance: FeatureDistance = "relative"
+    """Distance of features."""
+    trainable: Literal["critical", "all"] = "critical"
+    """Move only the critical layers and the norms, or everything."""
+    optimization: Optimization = Optimization(learning_rate=0.005)
+    """How weights move."""
+
+    def apply(self, candidate: Candidate, setting: Setting) -> Candidate:
+        """Return the candidate with fine-tuned float weights and the record of the ranking."""
+        model = deepcopy(candidate.model)
+        example = setting.train.inputs(slice(0, 2))
+        head = penultimate(model, example)
+        norms = norm_after(model, example) if self.codes == "folded" else {}
+        ranking = CriticalLayers(model, k=self.top, beta=self.beta, weighting=self.weighting)
+        self._warm_up(model, ranking, setting)
+        state = _State(ranking.rank())
+
+        def loss(batch: Batch) -> Tensor:
+            if batch.epoch > state.epoch and not self.static:
+                state.critical = ranking.rank()
+            state.epoch = batch.epoch
+            logits, features = with_features(model, batch.inputs, head)
+            clean = cross_entropy(logits, batch.labels)
+            total = clean
+            if self._injects(float(clean.detach())):
+                seen = self._read_back(model, batch, state.critical, candidate, norms)
+                limit = self.clamp and self.clamp * max(self.faulty_share, 1e-12)
+                with running_statistics(model):
+                    broken = call_with(model, batch.inputs, seen, limit=limit)
+                faulty = cross_entropy(broken, batch.labels)
+                total = (1 - self.faulty_share) * clean + self.faulty_share * faulty
+            if self.lam_keep:
+                total = total + self.lam_keep * self._keep(model, batch, features, head)
+            return total
+
+        def after_backward(_batch: Batch) -> None:
+            ranking.observe()
+            if self.trainable == "critical":
+                hold_still(model, set(state.critical))
+
+        model.train()
+        history = fit_(
+            model,
+            setting.train,
+            self.optimization,
+            loss=loss,
+            generator=setting.generator("fault_aware"),
+            augmentation=setting.augmentation,
+            after_backward=after_backward,
+            progress=setting.progress,
+            label="fine-tune with faults",
+        )
+        model.eval()
+        done = replace(candidate, model=model)
+        return done.with_record(self.kind, loss=history.loss, critical=ranking.record())
+
+    def ber_at(self, done: float) -> float:
+        """Return the bit error rate when the fraction `done` of the steps lies behind."""
+        risen = 1.0 if done >= self.ramp else done / self.ramp
+        return self.ber_start + (self.ber_end - self.ber_start) * risen
+
+    def _injects(self, clean_loss: float) -> bool:
+        return self.faulty_share > 0 and (
+            self.inject_below is None or clean_loss < self.inject_below
+        )
+
+    def _read_back(
+        self,
+        model: nn.Module,
+        batch: Batch,
+        layers: list[str],
+        candidate: Candidate,
+        norms: Mapping[str, str],
+    ) -> dict[str, Tensor]:
+        """Return the weights of `layers` with fresh bit flips in their codes."""
+        fault = RandomFlips(ber=self.ber_at(batch.done))
+        return faulty_weights(
+            model,
+            layers,
+            candidate.scheme,
+            strike=lambda words: fault.corrupt_all(
+                {name: (coded.codes, coded.grid.bits) for name, coded in words.items()},
+                generator=batch.generator,
+            ),
+            factors=fold_factors(model, norms),
+            shrink=candidate.shrink,
+        )
+
+    def _keep(self, model: nn.Module, batch: Batch, features: Tensor, head: str) -> Tensor:
+        """Return the distance of the features from those of a one-step perturbation."""
+        with evaluating(model):
+            moved = climb(
+                model,
+                batch.inputs,
+                batch.labels,
+                epsilon=self.epsilon,
+                step=self.epsilon,
+                steps=1,
+                generator=batch.generator,
+            )
+        with unlearned_statistics(model):
+            _, after = with_features(model, moved, head)
+        return feature_distance(features, after, self.distance)
+
+    def _warm_up(self, model: nn.Module, ranking: CriticalLayers, setting: Setting) -> None:
+        """Measure gradient norms; nothing moves."""
+        size = self.optimization.batch_size
+        generator = setting.generator("warm-up")
+        model.eval()
+        for _ in range(max(self.warmup_steps, 1)):
+            index = torch.randint(len(setting.train), (size,), generator=generator)
+            index = index.to(setting.train.labels.device)
+            model.zero_grad(set_to_none=True)
+            logits = model(setting.train.inputs(index))
+            cross_entropy(logits, setting.train.labels[index]).backward()  # type: ignore[no-untyped-call]
+            ranking.observe()
+        model.zero_grad(set_to_none=True)
+
+
+class _State:
+    """The critical layers of the present epoch."""
+
+    def __init__(self, critical: list[str]) -> None:
+        self.critical, self.epoch = critical, 0
+
+
+def hold_still(model: nn.Module, layers: set[str]) -> None:
+    """Drop the gradients of everything but `layers` and the norms, so that it stays as it is."""
+    norms = nn.LayerNorm | nn.GroupNorm
+    kept = {id(norm) for norm in batch_norms(model)}
+    for path, module in model.named_modules():
+        if path in layers or id(module) in kept or isinstance(module, norms):
+            continue
+        for weight in module.parameters(recurse=False):
+            weight.grad = None

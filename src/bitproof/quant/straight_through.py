@@ -1,0 +1,134 @@
+"""Training through quantization: gradients pass rounding and faults as if they were not there.
+
+Model:  `W~ = Q^-1(Q(W) xor B)` replaces a weight in the forward pass; the gradient of `W~` is
+        taken for that of `W`, optionally clamped elementwise. Where a batch norm follows, codes
+        are those of the folded weight, as they will be stored: `Q` acts on `W * f` with `f` the
+        norm's factor per channel, and the result is divided by `f` again.
+Source: METHODS A.3 (6) and (7), E.3.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from bitproof.quant.graph import Graph
+from bitproof.quant.grid import CodedTensor
+from bitproof.quant.pass_gradient import pass_gradient
+from bitproof.quant.quantizer import Quantizer
+from bitproof.quant.scheme import Scheme
+from bitproof.quant.trace import trace_as_is
+
+Strike = Callable[[dict[str, CodedTensor]], Mapping[str, Tensor]]
+"""Maps stored words to the words that are read back."""
+
+
+def fake_quantize(values: Float[Tensor, "*shape"], quantizer: Quantizer) -> Float[Tensor, "*shape"]:
+    """Return what is left of `values` after encoding and decoding; the gradient passes.
+
+    Example:
+        >>> from bitproof.quant.quantizer import AffineQuantizer
+        >>> weight = torch.tensor([-1.0, 0.3, 1.0], requires_grad=True)
+        >>> fake_quantize(weight, AffineQuantizer(bits=2, margin=0.0)).sum().backward()
+        >>> weight.grad
+        tensor([1., 1., 1.])
+    """
+    return pass_gradient(values, quantizer.encode(values).values().to(values.dtype))
+
+
+def norm_after(model: nn.Module, example: Float[Tensor, "n *features"]) -> dict[str, str]:
+    """Return, for each layer whose batch norm will be folded into it, the path of that norm."""
+    graph = trace_as_is(model, example)
+    return _folded_pairs(graph)
+
+
+def _folded_pairs(graph: Graph) -> dict[str, str]:
+    users = graph.users()
+    return {
+        node.path: users[node.name][0].path
+        for node in graph.nodes
+        if node.op in {"conv", "linear"}
+        and len(users[node.name]) == 1
+        and users[node.name][0].op == "affine"
+    }
+
+
+def fold_factors(model: nn.Module, norms: Mapping[str, str]) -> dict[str, Tensor]:
+    """Return the factor per output channel that each folded norm puts on its layer's weight.
+
+    Args:
+        model: the model, with its present running statistics.
+        norms: from `norm_after`.
+    """
+    factors = {}
+    for layer, norm in norms.items():
+        module: Any = model.get_submodule(norm)
+        factor = torch.rsqrt(module.running_var + module.eps)
+        factors[layer] = (factor if module.weight is None else factor * module.weight).detach()
+    return factors
+
+
+def faulty_weights(
+    model: nn.Module,
+    layers: list[str],
+    scheme: Scheme,
+    *,
+    strike: Strike,
+    factors: Mapping[str, Tensor] | None = None,
+    shrink: Mapping[str, float] | None = None,
+) -> dict[str, Tensor]:
+    """Return the weights that a faulty memory would give back, by parameter name; no gradients.
+
+    Args:
+        model: holds the float weights.
+        layers: paths of the layers whose words are struck.
+        scheme: its weight quantizer makes the words.
+        strike: the faults.
+        factors: fold factors per channel; layers without one are quantized as they are.
+        shrink: factors on the ranges of single layers.
+    """
+    factors, shrink = factors or {}, shrink or {}
+    coded: dict[str, CodedTensor] = {}
+    spread: dict[str, Tensor] = {}
+    for layer in layers:
+        weight: Any = model.get_submodule(layer).weight
+        factor = factors.get(layer, torch.ones((), device=weight.device))
+        spread[layer] = factor.reshape([-1] + [1] * (weight.ndim - 1)) if factor.ndim else factor
+        folded = weight.detach() * spread[layer]
+        grid = scheme.weight.fit(folded, shrink=shrink.get(layer, 1.0))
+        coded[layer] = scheme.weight.encode(folded, grid)
+    struck = strike(coded)
+    seen = {}
+    for layer, words in coded.items():
+        values = CodedTensor(struck[layer], words.grid).values()
+        # A channel that its norm switches off (factor 0) is stored as zeros and stays as it is.
+        safe = torch.where(spread[layer] == 0, torch.ones_like(spread[layer]), spread[layer])
+        seen[f"{layer}.weight"] = values / safe
+    return seen
+
+
+def call_with(
+    model: nn.Module,
+    inputs: Float[Tensor, "n *features"],
+    seen: Mapping[str, Tensor],
+    *,
+    limit: float | None = None,
+) -> Tensor:
+    """Run `model` with other values of some weights; gradients go to the model's own weights.
+
+    Args:
+        model: runs in the mode that it is in.
+        inputs: images in [0, 1].
+        seen: replaced values, by parameter name.
+        limit: bound on each entry of the gradient of every parameter; None: no bound.
+    """
+    weights = {
+        name: pass_gradient(weight, seen.get(name, weight), limit)
+        for name, weight in model.named_parameters()
+        if name in seen or limit is not None
+    }
+    result: Tensor = functional_call(model, weights, (inputs,))
+    return result

@@ -1,0 +1,133 @@
+"""The run directory: what lies where, what a run says about itself, and whether it may go on.
+
+recipe.toml                  the recipe, complete
+run.json                     versions, device, digests, durations, warnings
+results.csv                  the measurements, tidy
+report.html                  the report
+tallies.jsonl                counts of finished measurements, appended
+networks/VARIANT.safetensors, .json        integer network (float weights for `float`)
+networks/VARIANT.weights.safetensors       float weights behind it
+records/VARIANT.json         what the stages tell, and how the network goes on integers
+"""
+
+import json
+import platform
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from bitproof import __version__
+from bitproof.core.errors import ResumeError
+from bitproof.core.files import write_text
+from bitproof.recipe.recipe import Recipe
+from bitproof.recipe.toml import differences, read_recipe, write_recipe
+
+SCHEMA = 1
+"""Version of the layout."""
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """One run on disk."""
+
+    path: Path
+
+    @property
+    def recipe(self) -> Path:
+        """The complete recipe."""
+        return self.path / "recipe.toml"
+
+    @property
+    def results(self) -> Path:
+        """The tidy table."""
+        return self.path / "results.csv"
+
+    @property
+    def tallies(self) -> Path:
+        """Counts of finished measurements."""
+        return self.path / "tallies.jsonl"
+
+    def network(self, variant: str) -> Path:
+        """Return the path of an integer network, without suffix."""
+        return self.path / "networks" / variant
+
+    def weights(self, variant: str) -> Path:
+        """Return the path of float weights."""
+        suffix = ".safetensors" if variant == "float" else ".weights.safetensors"
+        return self.path / "networks" / f"{variant}{suffix}"
+
+    def record(self, variant: str) -> Path:
+        """Return the path of a variant's record."""
+        return self.path / "records" / f"{variant}.json"
+
+    def open(self, recipe: Recipe, *, resume: bool) -> None:
+        """Start a run here, or go on with one.
+
+        Raises:
+            ResumeError: a run lies here and `resume` was not asked for, or its recipe differs;
+                each differing field is named.
+            StorageError: the place cannot be written.
+        """
+        if not self.recipe.exists():
+            write_recipe(recipe, self.recipe)
+            return
+        if not resume:
+            raise ResumeError(
+                f"{self.path}: holds a run already; go on with --resume, or choose another --out"
+            )
+        lines = differences(read_recipe(self.recipe).to_dict(), recipe.to_dict())
+        if lines:
+            raise ResumeError(f"{self.path}: belongs to another recipe. " + "; ".join(lines))
+
+    def note(self, **facts: Any) -> dict[str, Any]:
+        """Merge facts into run.json; dictionaries are merged key by key."""
+        known = self.facts()
+        for key, value in facts.items():
+            merge = isinstance(value, dict) and isinstance(known.get(key), dict)
+            known[key] = {**known[key], **value} if merge else value
+        write_text(self.path / "run.json", json.dumps(known, indent=1) + "\n")
+        return known
+
+    def facts(self) -> dict[str, Any]:
+        """Return run.json, empty if there is none yet."""
+        path = self.path / "run.json"
+        if not path.exists():
+            return {}
+        facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return facts
+
+    def check_fingerprint(self, fingerprint: dict[str, str]) -> None:
+        """Compare what the run was started on with what is there now, and keep it.
+
+        Raises:
+            ResumeError: data or weights are not those of the run; each is named.
+        """
+        before = self.facts().get("fingerprint", fingerprint)
+        lines = differences(before, fingerprint)
+        if lines:
+            raise ResumeError(f"{self.path}: cannot go on. " + "; ".join(lines))
+        self.note(fingerprint=fingerprint)
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """Return versions and machine, as run.json records them."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor()
+    return {
+        "schema": SCHEMA,
+        "bitproof": __version__,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "device": f"{device.type} {name}".strip(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def now() -> str:
+    """Return the present time, UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

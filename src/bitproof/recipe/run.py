@@ -1,0 +1,249 @@
+"""From a recipe to a run directory: train, harden, quantize, measure, report.
+
+Every network is written when it is finished and read back before it is used, so a resumed run
+works on exactly the same numbers as an uninterrupted one.
+"""
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from bitproof.campaign import (
+    FloatVictim,
+    IntegerVictim,
+    TallyStore,
+    Victim,
+    masking_warnings,
+    summarize,
+)
+from bitproof.core.errors import RecipeError
+from bitproof.core.files import sha256_of_file, write_text
+from bitproof.core.progress import SILENT, Progress
+from bitproof.core.rng import derive_seed, make_generator
+from bitproof.data import Splits
+from bitproof.harden import Candidate, Setting
+from bitproof.models import load_weights, save_weights
+from bitproof.quant import Scheme, load_network, save_network
+from bitproof.recipe.directory import RunDirectory, environment, now
+from bitproof.recipe.recipe import FLOAT, PLAIN, Recipe, stages_of
+from bitproof.report import write_report
+from bitproof.stats import write_results
+from bitproof.train import train_
+
+
+def run(
+    recipe: Recipe,
+    out: Path,
+    *,
+    device: str = "auto",
+    data_dir: Path | None = None,
+    recipe_dir: Path | None = None,
+    resume: bool = False,
+    progress: Progress = SILENT,
+) -> Path:
+    """Carry out `recipe` and return the path of its report.
+
+    Args:
+        recipe: what to do.
+        out: the run directory.
+        device: `auto`, `cpu` or `cuda`.
+        data_dir: folder of data sets; None for `BITPROOF_DATA`.
+        recipe_dir: folder that `recipe.weights` is relative to.
+        resume: go on with the run that lies in `out`.
+        progress: who watches.
+
+    Raises:
+        BitproofError: in its kinds, for whatever is wrong with recipe, data, weights or disk.
+    """
+    folder = RunDirectory(out)
+    folder.open(recipe, resume=resume)
+    place = choose_device(device)
+    folder.note(**environment(place), digest=recipe.digest(), recipe_name=recipe.name)
+    folder.note(title=recipe.title, variants=list(recipe.variants), baseline=PLAIN)
+    folder.note(
+        stages={name: stage.model_dump(mode="json") for name, stage in recipe.stages.items()}
+    )
+    folder.note(started=folder.facts().get("started", now()), finished=None)
+    splits = recipe.data.load(data_dir).to(place)
+    weights = find_weights(recipe.weights, recipe_dir, data_dir) if recipe.weights else None
+    folder.check_fingerprint(_fingerprint(splits, weights))
+    return _Run(recipe, folder, splits, weights, place, progress).carry_out()
+
+
+def choose_device(wanted: str) -> torch.device:
+    """Return the device that `wanted` names; `auto` takes a GPU where there is one.
+
+    Raises:
+        RecipeError: no such device, or CUDA is not there.
+    """
+    if wanted not in {"auto", "cpu", "cuda"}:
+        raise RecipeError(f"device: wanted auto, cpu or cuda, got '{wanted}'")
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise RecipeError("device: cuda was asked for, this torch sees no CUDA device")
+    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def find_weights(name: str, *folders: Path | None) -> Path:
+    """Return the weights file that a recipe names.
+
+    Raises:
+        RecipeError: it lies in none of the folders.
+    """
+    tried = [folder / name for folder in (*folders, Path()) if folder is not None]
+    for path in tried:
+        if path.is_file():
+            return path
+    looked = ", ".join(str(path) for path in dict.fromkeys(tried))
+    raise RecipeError(f"weights: no file '{name}'; looked for {looked}")
+
+
+def _fingerprint(splits: Splits, weights: Path | None) -> dict[str, str]:
+    parts = {"train": splits.train, "test": splits.test}
+    fingerprint = {f"data.{name}": part.digest() for name, part in parts.items()}
+    return fingerprint | ({"weights": sha256_of_file(weights)} if weights else {})
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One run under way."""
+
+    recipe: Recipe
+    folder: RunDirectory
+    splits: Splits
+    weights: Path | None
+    device: torch.device
+    progress: Progress
+
+    def carry_out(self) -> Path:
+        self._float_network()
+        for variant in self.recipe.variants:
+            if variant != FLOAT:
+                self._integer_network(variant)
+        store = TallyStore(self.folder.tallies)
+        for variant in self.recipe.variants:
+            with self._timed(f"evaluate {variant}"):
+                self.recipe.evaluation.measure(
+                    variant,
+                    self._victim(variant),
+                    self.splits.test,
+                    store=store,
+                    progress=self.progress,
+                )
+        variants = list(self.recipe.variants)
+        evaluation, test = self.recipe.evaluation, self.splits.test
+        write_results(summarize(evaluation, variants, test, store), self.folder.results)
+        warnings = masking_warnings(evaluation, variants, test, store)
+        self.folder.note(warnings=warnings, finished=now())
+        return write_report(self.folder.path)
+
+    @contextmanager
+    def _timed(self, task: str) -> Iterator[None]:
+        """Add the time of a task to run.json."""
+        before = self.folder.facts().get("durations", {}).get(task, 0.0)
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            spent = before + time.perf_counter() - start
+            self.folder.note(durations={task: round(spent, 3)})
+
+    def _blank(self) -> nn.Module:
+        train = self.splits.train
+        model = self.recipe.model.build(
+            in_channels=train.images.shape[1],
+            image_size=train.images.shape[2],
+            n_classes=train.n_classes,
+            generator=make_generator(self.recipe.seed, "weights"),
+        )
+        counted = sum(weight.numel() for weight in model.parameters())
+        sizes = {"n_train": len(train), "n_test": len(self.splits.test)}
+        self.folder.note(
+            model={"kind": self.recipe.model.kind, "parameters": counted},
+            data={"name": train.name, "digest": train.digest(), **sizes},
+        )
+        return model.to(self.device)
+
+    def _float_network(self) -> None:
+        """Train or load the network that everything starts from, unless it is there."""
+        path = self.folder.weights(FLOAT)
+        if path.exists():
+            return
+        model = self._blank()
+        if self.weights:
+            model = load_weights(model, self.weights)
+        if self.recipe.train:
+            with self._timed("train float"):
+                train_(
+                    model,
+                    self.splits.train,
+                    self.recipe.train,
+                    generator=make_generator(self.recipe.seed, "train"),
+                    augmentation=self.recipe.augmentation,
+                    progress=self.progress,
+                )
+        save_weights(model.cpu(), path)
+
+    def _model(self, variant: str) -> nn.Module:
+        return load_weights(self._blank(), self.folder.weights(variant)).to(self.device).eval()
+
+    def _candidate(self, variant: str) -> Candidate:
+        """Return the hardened network of a variant; what is finished is read from disk."""
+        stages = stages_of(variant)
+        if not stages:
+            return Candidate(self._model(FLOAT), self.recipe.quantization)
+        if not self.folder.record(variant).exists():
+            before = self._candidate("+".join(stages[:-1]) or PLAIN)
+            setting = Setting(
+                train=self.splits.train,
+                seed=derive_seed(self.recipe.seed, *stages),
+                augmentation=self.recipe.augmentation,
+                progress=self.progress,
+            )
+            with self._timed(f"harden {variant}"):
+                done = self.recipe.stages[stages[-1]].apply(before, setting)
+            save_weights(done.model.cpu(), self.folder.weights(variant))
+            self._write_record(variant, done)
+        return self._read_candidate(variant)
+
+    def _write_record(self, variant: str, done: Candidate) -> None:
+        told = [
+            {"stage": name, **record}
+            for name, record in zip(stages_of(variant), done.record, strict=True)
+        ]
+        record = {
+            "stages": told,
+            "scheme": done.scheme.model_dump(mode="json"),
+            "shrink": dict(done.shrink),
+            "correct_bias": done.correct_bias,
+        }
+        write_text(self.folder.record(variant), json.dumps(record, indent=1) + "\n")
+
+    def _read_candidate(self, variant: str) -> Candidate:
+        record = json.loads(self.folder.record(variant).read_text(encoding="utf-8"))
+        return Candidate(
+            model=self._model(variant),
+            scheme=Scheme.model_validate(record["scheme"]),
+            shrink=record["shrink"],
+            correct_bias=record["correct_bias"],
+            record=tuple({"kind": s["kind"], "record": s["record"]} for s in record["stages"]),
+        )
+
+    def _integer_network(self, variant: str) -> None:
+        """Harden and quantize a variant, unless it is there."""
+        path = self.folder.network(variant)
+        if path.with_name(path.name + ".json").exists():
+            return
+        candidate = self._candidate(variant)
+        network = candidate.quantize(self.splits.train)
+        save_network(network.to("cpu"), path)
+
+    def _victim(self, variant: str) -> Victim:
+        if variant == FLOAT:
+            return FloatVictim(self._model(FLOAT))
+        return IntegerVictim(load_network(self.folder.network(variant)).to(self.device))

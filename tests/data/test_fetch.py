@@ -1,0 +1,156 @@
+import gzip
+import hashlib
+import io
+import pickle
+import re
+import tarfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bitproof.core.errors import ChecksumError, DataError, UnknownKindError
+from bitproof.data import DATA
+from bitproof.data.archives import ARCHIVES, Archive
+from bitproof.data.fetch import fetch
+
+Serve = Callable[[dict[str, bytes]], Any]
+"""The fixture `serve` of conftest.py."""
+
+
+def idx(*shape: int) -> bytes:
+    header = bytes([0, 0, 8, len(shape)]) + np.array(shape, ">u4").tobytes()
+    return gzip.compress(header + bytes(int(np.prod(shape))))
+
+
+def small_mnist() -> dict[str, bytes]:
+    return {
+        "train-images-idx3-ubyte.gz": idx(20, 28, 28),
+        "train-labels-idx1-ubyte.gz": idx(20),
+        "t10k-images-idx3-ubyte.gz": idx(5, 28, 28),
+        "t10k-labels-idx1-ubyte.gz": idx(5),
+    }
+
+
+def small_cifar() -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w:gz") as archive:
+        for name in [*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"]:
+            batch = {"data": np.zeros((10, 3072), np.uint8), "labels": list(range(10))}
+            content = pickle.dumps(batch, protocol=2)
+            entry = tarfile.TarInfo(f"cifar-10-batches-py/{name}")
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    return file.getvalue()
+
+
+def publish(monkeypatch: pytest.MonkeyPatch, kind: str, files: dict[str, bytes]) -> None:
+    """Give the archives of `kind` the checksums of `files`."""
+    archives = [
+        replace(
+            archive,
+            size=len(files[archive.file]),
+            md5=hashlib.md5(files[archive.file]).hexdigest(),
+        )
+        for archive in ARCHIVES[kind]
+    ]
+    monkeypatch.setitem(ARCHIVES, kind, tuple(archives))
+
+
+def test_fetched_mnist_loads_and_is_not_fetched_twice(
+    tmp_path: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = small_mnist()
+    publish(monkeypatch, "mnist", files)
+    server = serve(files)
+    paths = fetch("mnist", tmp_path / "data", mirror=server.url)
+    assert [path.name for path in paths] == list(files)
+    splits = DATA.build("mnist").load(tmp_path / "data")
+    assert len(splits.train) + len(splits.validation) == 20
+    assert fetch("mnist", tmp_path / "data", mirror=f"{server.url}/") == paths
+    assert len(server.asked) == 4
+
+
+def test_a_damaged_file_on_disk_is_fetched_again(
+    tmp_path: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = small_mnist()
+    publish(monkeypatch, "mnist", files)
+    server = serve(files)
+    paths = fetch("mnist", tmp_path, mirror=server.url)
+    paths[1].write_bytes(b"damaged")
+    fetch("mnist", tmp_path, mirror=server.url)
+    assert len(server.asked) == 5
+    assert paths[1].read_bytes() == files[paths[1].name]
+
+
+def test_fetched_cifar_is_unpacked_and_loads(
+    tmp_path: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {"cifar-10-python.tar.gz": small_cifar()}
+    publish(monkeypatch, "cifar10", files)
+    server = serve(files)
+    assert fetch("cifar10", tmp_path, mirror=server.url) == [tmp_path / "cifar-10-batches-py"]
+    assert [path.name for path in tmp_path.iterdir()] == ["cifar-10-batches-py"]
+    assert len(DATA.build("cifar10").load(tmp_path).test) == 10
+    fetch("cifar10", tmp_path, mirror=server.url)
+    assert len(server.asked) == 1
+
+
+def test_an_archive_that_is_here_already_is_only_unpacked(
+    tmp_path: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {"cifar-10-python.tar.gz": small_cifar()}
+    publish(monkeypatch, "cifar10", files)
+    (tmp_path / "cifar-10-python.tar.gz").write_bytes(files["cifar-10-python.tar.gz"])
+    server = serve({})
+    fetch("cifar10", tmp_path, mirror=server.url)
+    assert server.asked == []
+
+
+def test_a_wrong_archive_is_never_unpacked(tmp_path: Path, serve: Serve) -> None:
+    content = small_cifar()
+    server = serve({"cifar-10-python.tar.gz": content})
+    with pytest.raises(ChecksumError, match=f"wanted 170498071 bytes, .* {len(content)}"):
+        fetch("cifar10", tmp_path, mirror=server.url)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_next_server_is_asked_where_one_fails(
+    tmp_path: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    missing, wrong, right = serve({}), serve({"f": b"wrong"}), serve({"f": b"right"})
+    md5 = hashlib.md5(b"right").hexdigest()
+    bases: tuple[str, ...] = (missing.url, wrong.url, right.url)
+    monkeypatch.setitem(ARCHIVES, "mnist", (Archive("f", bases, "mnist/f", "keep", md5=md5),))
+    assert fetch("mnist", tmp_path)[0].read_bytes() == b"right"
+    bases = (missing.url, wrong.url)
+    monkeypatch.setitem(ARCHIVES, "mnist", (Archive("f", bases, "mnist/g", "keep", md5=md5),))
+    with pytest.raises(ChecksumError, match=r"HTTP 404 .*; .*wanted md5"):
+        fetch("mnist", tmp_path)
+    assert [path.name for path in (tmp_path / "mnist").iterdir()] == ["f"]
+
+
+def test_kinds_without_files_and_unknown_kinds_are_told(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="digits: nothing to fetch; known: cifar10, cifar100"):
+        fetch("digits", tmp_path)
+    with pytest.raises(UnknownKindError, match="Did you mean 'cifar10'"):
+        fetch("cifar1", tmp_path)
+
+
+def test_a_mirror_must_be_a_web_address(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="wanted an http or https address"):
+        fetch("cifar10", tmp_path, mirror="/mnt/files")
+
+
+@pytest.mark.parametrize("kind", sorted(ARCHIVES))
+def test_every_archive_lands_where_its_source_looks(kind: str) -> None:
+    folders = [folder for layout in DATA.build(kind).layouts() for folder in layout.folders]
+    for archive in ARCHIVES[kind]:
+        assert any(Path(archive.target).is_relative_to(folder) for folder in folders)
+        assert archive.md5 is None or re.fullmatch("[0-9a-f]{32}", archive.md5)
+        assert all(url.startswith(("https://", "http://")) for url in archive.urls())
+        assert (archive.unpack == "keep") == (archive.member == "")
