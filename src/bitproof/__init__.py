@@ -1,3 +1,106 @@
-"""bitproof: take a neural network from float training to hardware with broken bits."""
+"""bitproof: take a neural network from float training to hardware with broken bits.
+
+The main verbs are here, loaded when they are first used:
+
+    import bitproof as bp
+    splits = bp.load_data("digits")
+    model = bp.build_model("digits_cnn", splits)
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bitproof.attacks import FGSM, L2PGD, LinfPGD, LinfSquare
+    from bitproof.campaign import Evaluation
+    from bitproof.data import Dataset, Splits
+    from bitproof.faults import RandomFlips, corrupt
+    from bitproof.harden import Adjust, Candidate, Desensitize, FaultAware
+    from bitproof.models import load_weights, save_weights
+    from bitproof.quant import (
+        AffineQuantizer,
+        IntegerNetwork,
+        Scheme,
+        load_network,
+        quantize,
+        save_network,
+    )
+    from bitproof.recipe import read_recipe, run
+    from bitproof.recipe.verbs import attack, build_model, evaluate, harden, load_data, train
+    from bitproof.train import Optimization
 
 __version__ = "0.1.0"
+
+_ROOMS = {
+    "FGSM": "attacks",
+    "L2PGD": "attacks",
+    "LinfPGD": "attacks",
+    "LinfSquare": "attacks",
+    "Evaluation": "campaign",
+    "Dataset": "data",
+    "Splits": "data",
+    "RandomFlips": "faults",
+    "corrupt": "faults",
+    "Adjust": "harden",
+    "Candidate": "harden",
+    "Desensitize": "harden",
+    "FaultAware": "harden",
+    "load_weights": "models",
+    "save_weights": "models",
+    "AffineQuantizer": "quant",
+    "IntegerNetwork": "quant",
+    "Scheme": "quant",
+    "load_network": "quant",
+    "quantize": "quant",
+    "save_network": "quant",
+    "read_recipe": "recipe",
+    "run": "recipe",
+    "attack": "recipe.verbs",
+    "build_model": "recipe.verbs",
+    "evaluate": "recipe.verbs",
+    "harden": "recipe.verbs",
+    "load_data": "recipe.verbs",
+    "train": "recipe.verbs",
+    "Optimization": "train",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ROOMS:
+        raise AttributeError(f"module 'bitproof' has no attribute '{name}'")
+    return getattr(import_module(f"bitproof.{_ROOMS[name]}"), name)
+
+
+__all__ = [
+    "FGSM",
+    "Adjust",
+    "AffineQuantizer",
+    "Candidate",
+    "Dataset",
+    "Desensitize",
+    "Evaluation",
+    "FaultAware",
+    "IntegerNetwork",
+    "L2PGD",
+    "LinfPGD",
+    "LinfSquare",
+    "Optimization",
+    "RandomFlips",
+    "Scheme",
+    "Splits",
+    "__version__",
+    "attack",
+    "build_model",
+    "corrupt",
+    "evaluate",
+    "harden",
+    "load_data",
+    "load_network",
+    "load_weights",
+    "quantize",
+    "read_recipe",
+    "run",
+    "save_network",
+    "save_weights",
+    "train",
+]

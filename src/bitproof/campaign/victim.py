@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -15,6 +15,7 @@ from bitproof.quant.network import IntegerNetwork
 Classifier = Callable[[Tensor], Tensor]
 
 
+@runtime_checkable
 class Victim(Protocol):
     """Something that classifies, has gradients, and whose memory can break."""
 

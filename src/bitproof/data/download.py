@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
 from urllib import error as url_error
 from urllib import request
 from urllib.parse import urlsplit
@@ -24,11 +23,6 @@ BUSY = {408, 425, 429, 500, 502, 503, 504}
 """Answers after which the same question may succeed."""
 BREAKS = (http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError)
 UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM}
-
-
-@runtime_checkable
-class Watcher(Progress, Protocol):
-    """The same as `Progress`, in a form that types can be checked against while tests run."""
 
 
 class _BrokenOffError(Exception):
@@ -50,7 +44,7 @@ class Downloader:
     """Pause before the second try, in seconds; it doubles each time."""
     timeout_s: float = 30.0
     """Longest silence of the server, in seconds."""
-    progress: Watcher = SILENT
+    progress: Progress = SILENT
 
     def get(self, url: str, path: Path, *, md5: str | None = None, size: int | None = None) -> Path:
         """Download `url` to `path`, which appears only once it is whole and right.

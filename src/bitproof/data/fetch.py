@@ -3,15 +3,15 @@
 from pathlib import Path
 
 from bitproof.core.errors import DataError
-from bitproof.core.progress import SILENT
+from bitproof.core.progress import SILENT, Progress
 from bitproof.data.archives import ARCHIVES, Archive
 from bitproof.data.base import DATA
-from bitproof.data.download import Downloader, Watcher, md5_of_file, storage_errors
+from bitproof.data.download import Downloader, md5_of_file, storage_errors
 from bitproof.data.unpack import unpack
 
 
 def fetch(
-    kind: str, data_dir: Path, *, progress: Watcher = SILENT, mirror: str | None = None
+    kind: str, data_dir: Path, *, progress: Progress = SILENT, mirror: str | None = None
 ) -> list[Path]:
     """Download and unpack what is not there yet.
 

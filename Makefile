@@ -1,0 +1,40 @@
+# Two commands for users (demo, test), the rest for developers.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test lint fix slow bench clean
+
+demo: $(READY)
+	$(BIN)/bitproof demo
+
+test: $(READY)
+	$(BIN)/pytest
+
+lint: $(READY)
+	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fix: $(READY)
+	$(BIN)/ruff format src tests benchmarks
+	$(BIN)/ruff check --fix src tests benchmarks
+
+slow: $(READY)
+	$(BIN)/pytest -m slow
+
+bench: $(READY)
+	for script in benchmarks/[!t]*.py; do $(BIN)/python $$script; done
+
+clean:
+	rm -rf $(VENV)
+
+# The oracles that tests compare with declare torchvision, which they do not need: no dependencies.
+$(READY): pyproject.toml constraints.txt oracles.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r oracles.txt
+	touch $(READY)

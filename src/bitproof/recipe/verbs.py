@@ -1,0 +1,165 @@
+"""The main job as a few calls, for programs and notebooks.
+
+Each verb does what the command line does, on data and models in memory.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from bitproof.attacks import InputAttack
+from bitproof.campaign import (
+    Evaluation,
+    FloatVictim,
+    IntegerVictim,
+    TallyStore,
+    Victim,
+    summarize,
+)
+from bitproof.core.progress import SILENT, Progress
+from bitproof.core.rng import derive_seed, make_generator
+from bitproof.data import DATA, Augmentation, Dataset, Splits
+from bitproof.harden import Candidate, HardeningStage, Setting
+from bitproof.models import MODELS
+from bitproof.quant import IntegerNetwork, Scheme
+from bitproof.stats import Row
+from bitproof.train import Optimization, train_
+
+
+def load_data(kind: str, data_dir: Path | str | None = None, **parameters: Any) -> Splits:
+    """Return training, validation and test images of a known data set.
+
+    Args:
+        kind: for example `digits` or `cifar10`.
+        data_dir: folder of its files; None for `BITPROOF_DATA`.
+        parameters: fields of the source, for example `train_size=1000`.
+
+    Raises:
+        UnknownKindError: there is no such data set.
+        DataError: its files are missing or malformed.
+
+    Example:
+        >>> len(load_data("digits").test)
+        539
+    """
+    source = DATA.build({"kind": kind, **parameters})
+    return source.load(None if data_dir is None else Path(data_dir))
+
+
+def build_model(kind: str, splits: Splits, *, seed: int = 0, **parameters: Any) -> nn.Module:
+    """Return a known architecture for the images of `splits`, with weights drawn from `seed`.
+
+    Raises:
+        UnknownKindError: there is no such architecture.
+        ModelError: it does not fit the images.
+    """
+    train = splits.train
+    return MODELS.build({"kind": kind, **parameters}).build(
+        in_channels=train.images.shape[1],
+        image_size=train.images.shape[2],
+        n_classes=train.n_classes,
+        generator=make_generator(seed, "weights"),
+    )
+
+
+def train(
+    model: nn.Module,
+    data: Dataset,
+    optimization: Optimization | None = None,
+    *,
+    seed: int = 0,
+    augmentation: Sequence[Augmentation] = (),
+    progress: Progress = SILENT,
+) -> nn.Module:
+    """Train `model` in place on the cross-entropy and return it, in evaluation mode.
+
+    Raises:
+        DivergenceError: the loss is NaN or infinite.
+    """
+    generator = make_generator(seed, "train")
+    train_(
+        model,
+        data,
+        optimization,
+        generator=generator,
+        augmentation=augmentation,
+        progress=progress,
+    )
+    return model
+
+
+def harden(
+    model: nn.Module | Candidate,
+    stages: Sequence[HardeningStage],
+    data: Dataset,
+    *,
+    scheme: Scheme | None = None,
+    seed: int = 0,
+    augmentation: Sequence[Augmentation] = (),
+    progress: Progress = SILENT,
+) -> Candidate:
+    """Return the candidate after `stages`; `.quantize(data)` gives its integer network.
+
+    Args:
+        model: a float model, or a candidate from an earlier call. It stays as it is.
+        stages: in the order in which they are applied.
+        data: training images.
+        scheme: how the network will be put on integers, where `model` does not say so.
+        seed: root of all randomness.
+        augmentation: random changes of training images.
+        progress: who watches.
+    """
+    done = model if isinstance(model, Candidate) else Candidate(model, scheme or Scheme())
+    for number, stage in enumerate(stages):
+        setting = Setting(
+            train=data,
+            seed=derive_seed(seed, number, stage.kind),
+            augmentation=tuple(augmentation),
+            progress=progress,
+        )
+        done = stage.apply(done, setting)
+    return done
+
+
+def attack(
+    network: IntegerNetwork | nn.Module,
+    method: InputAttack,
+    data: Dataset,
+    *,
+    seed: int = 0,
+) -> Float[Tensor, "n c h w"]:
+    """Return the images of `data`, perturbed by a white-box attack on `network`.
+
+    Raises:
+        InputRangeError: images lie outside [0, 1].
+    """
+    classifier = network.differentiable if isinstance(network, IntegerNetwork) else network
+    generator = make_generator(seed, "attack")
+    return method.run(classifier, data.inputs(), data.labels, generator=generator)
+
+
+def evaluate(
+    networks: Mapping[str, IntegerNetwork | nn.Module],
+    data: Dataset,
+    evaluation: Evaluation | None = None,
+    *,
+    progress: Progress = SILENT,
+) -> list[Row]:
+    """Return accuracy without faults, under bit errors and under attack, with intervals.
+
+    Args:
+        networks: integer networks and float models (in evaluation mode), by name.
+        data: test images.
+        evaluation: what to measure; None for the defaults.
+        progress: who watches.
+    """
+    evaluation, store = evaluation or Evaluation(), TallyStore()
+    for name, network in networks.items():
+        victim: Victim = (
+            IntegerVictim(network) if isinstance(network, IntegerNetwork) else FloatVictim(network)
+        )
+        evaluation.measure(name, victim, data, store=store, progress=progress)
+    return summarize(evaluation, list(networks), data, store)
