@@ -26,7 +26,14 @@ if TYPE_CHECKING:
         save_network,
     )
     from bitproof.recipe import read_recipe, run
-    from bitproof.recipe.verbs import attack, build_model, evaluate, harden, load_data, train
+    from bitproof.recipe.verbs import (
+        attack,
+        build_model,
+        evaluate,
+        harden_model,
+        load_data,
+        train_model,
+    )
     from bitproof.train import Optimization
 
 __version__ = "0.1.0"
@@ -58,9 +65,9 @@ _ROOMS = {
     "attack": "recipe.verbs",
     "build_model": "recipe.verbs",
     "evaluate": "recipe.verbs",
-    "harden": "recipe.verbs",
+    "harden_model": "recipe.verbs",
     "load_data": "recipe.verbs",
-    "train": "recipe.verbs",
+    "train_model": "recipe.verbs",
     "Optimization": "train",
 }
 
@@ -73,6 +80,7 @@ def __getattr__(name: str) -> Any:
 
 __all__ = [
     "FGSM",
+    "L2PGD",
     "Adjust",
     "AffineQuantizer",
     "Candidate",
@@ -81,7 +89,6 @@ __all__ = [
     "Evaluation",
     "FaultAware",
     "IntegerNetwork",
-    "L2PGD",
     "LinfPGD",
     "LinfSquare",
     "Optimization",
@@ -93,7 +100,7 @@ __all__ = [
     "build_model",
     "corrupt",
     "evaluate",
-    "harden",
+    "harden_model",
     "load_data",
     "load_network",
     "load_weights",
@@ -102,5 +109,5 @@ __all__ = [
     "run",
     "save_network",
     "save_weights",
-    "train",
+    "train_model",
 ]

@@ -1,11 +1,12 @@
 """Files that are complete or absent: written under a temporary name, then renamed."""
 
-import errno
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from safetensors import SafetensorError
 
 from bitproof.core.errors import StorageError
 
@@ -22,12 +23,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         temporary.replace(path)
-    except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM}:
-            raise StorageError(f"{path}: cannot write ({error.strerror})") from error
-        raise
+    except (OSError, SafetensorError) as error:
+        raise StorageError(f"{path}: cannot write ({_reason(error)})") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -52,10 +52,16 @@ def append_line(path: Path, line: str) -> None:
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        raise StorageError(f"{path}: cannot write ({error.strerror})") from error
+        raise StorageError(f"{path}: cannot write ({_reason(error)})") from error
 
 
 def sha256_of_file(path: Path) -> str:
     """Return the SHA-256 of a file's content, as lower-case hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _reason(error: Exception) -> str:
+    """Return what the system said, also where safetensors passes it on in its own words."""
+    said = error.strerror if isinstance(error, OSError) else None
+    return said or (str(error).splitlines() or [type(error).__name__])[0]

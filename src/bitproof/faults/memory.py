@@ -2,7 +2,8 @@
 
 Model:  the words of all chosen tensors lie one after another in one array, which is struck once:
         one draw of weak cells is one chip. A cell of the activation memory belongs to one word of
-        one layer's output, so the same bits break for every image.
+        one layer's output (the quantized input is one of them), so the same bits break for every
+        image.
 Source: Stutz et al., MLSys 2021 (weights); METHODS E.3 and E.4.
 """
 
@@ -12,8 +13,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from bitproof.core.errors import SpecError
 from bitproof.core.rng import draw_seed, make_generator
 from bitproof.faults.base import FaultModel
+from bitproof.faults.random_flips import RandomFlips
 from bitproof.quant.graph import Node
 from bitproof.quant.grid import Grid
 from bitproof.quant.integers import run_integers
@@ -35,8 +38,8 @@ def corrupt(
     Args:
         network: stays as it is; tensors without faults are shared.
         fault: what breaks.
-        generator: CPU generator; one state is one chip.
-        sites: which words can break.
+        generator: CPU generator, advanced alike whatever the sites are; one state is one chip.
+        sites: which words can break; none: the network comes back without faults.
 
     Example:
         >>> from bitproof.core.rng import make_generator
@@ -47,8 +50,8 @@ def corrupt(
         >>> broken.tensors["0.weight"].codes.shape
         torch.Size([2, 4])
     """
-    struck = fault.corrupt_all(network.words(*sites), generator=generator)
-    return network.with_codes(struck)
+    words = network.words(*sites) if sites else {}  # `words()` would mean all of them
+    return network.with_codes(fault.corrupt_all(words, generator=generator))
 
 
 def faulty_activations(
@@ -58,9 +61,17 @@ def faulty_activations(
 
     Args:
         network: its weights and biases are left alone.
-        fault: what breaks.
+        fault: random flips, which change every word by the same mask, so that one mask serves
+            all images; other faults depend on what is stored.
         generator: CPU generator, advanced by one draw; one state is one chip.
+
+    Raises:
+        SpecError: `fault` is of another kind.
     """
+    if not isinstance(fault, RandomFlips):
+        raise SpecError(
+            f"faulty_activations: wanted RandomFlips, whose mask fits every word, got {fault!r}"
+        )
     seed = draw_seed(generator)
     masks: dict[str, Tensor] = {}
 

@@ -130,20 +130,20 @@ class Adjust(HardeningStage):
             return self._attacked(network, attacked, setting).acc
 
         shrink = dict(candidate.shrink)
-        floor = survivors(shrink) - self.tolerance if len(attacked) else 0.0
+        start = survivors(shrink) if len(attacked) else None
         record: dict[str, Any] = {}
         layers = [node.name for node in graph.nodes if node.op in {"conv", "linear"}]
         for layer in setting.progress.track(layers, label="choose ranges", total=len(layers)):
             weight = graph.tensors[f"{layer}.weight"]
             chosen = self.best_factor(weight, scheme.weight)
             tried = {**shrink, layer: chosen}
-            acc = survivors(tried) if len(attacked) else 0.0
-            accepted = acc >= floor
+            acc = survivors(tried) if len(attacked) else None
+            accepted = acc is None or start is None or acc >= start - self.tolerance
             shrink = tried if accepted else shrink
             record[layer] = {
                 "chosen": chosen,
                 "accepted": accepted,
-                "acc_before": floor + self.tolerance,
+                "acc_before": start,
                 "acc_after": acc,
             }
         return shrink, record
@@ -163,7 +163,7 @@ class Adjust(HardeningStage):
         coded = quantizer.encode(weight, grid)
         quantization = float((weight - coded.values()).double().square().mean())
         step = float(grid.scale.double().square().mean())
-        return quantization + self.mu * self.ber * step * (4**grid.bits - 1) / 3
+        return quantization + self.mu * self.ber * step * (4.0**grid.bits - 1) / 3
 
     def _attacked(self, network: IntegerNetwork, data: Dataset, setting: Setting) -> Tally:
         attack = LinfPGD(epsilon=self.epsilon, steps=self.steps)

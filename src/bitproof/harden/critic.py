@@ -1,7 +1,9 @@
 """The critic of adversarial feature desensitisation.
 
-Model:  three linear layers tell, given the class, clean features from perturbed ones; the critic
-        descends `mean D(phi') - mean D(phi)`, the encoder `-mean D(phi')`.
+Model:  three linear layers tell, given the class, clean features from perturbed ones. The source
+        lets the critic descend `mean D(phi') - mean D(phi)` and the encoder `-mean D(phi')`; here
+        each term goes through softplus, its bounded variant: `softplus(D(phi')) +
+        softplus(-D(phi))` and `softplus(-D(phi'))`.
 Source: Bashivan et al., "Adversarial Feature Desensitization", NeurIPS 2021; METHODS A.2.
 """
 
@@ -14,7 +16,7 @@ from bitproof.core.rng import draw_seed
 
 
 class Critic(nn.Module):
-    """Scores features; high means clean. Bounded by softplus, so that neither side runs away."""
+    """Scores features; high means clean."""
 
     def __init__(
         self, width: int, n_classes: int, *, learning_rate: float, generator: torch.Generator
@@ -22,7 +24,7 @@ class Critic(nn.Module):
         super().__init__()
         self.n_classes = n_classes
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(draw_seed(generator))
+            torch.default_generator.manual_seed(draw_seed(generator))
             self.layers = nn.Sequential(
                 nn.Linear(width + n_classes, width),
                 nn.ReLU(),

@@ -3,7 +3,10 @@
 Model:  `L = CE(f(x), y) + lam_adv CE(f(x'), y) + lam_f D(phi(x), phi(x'))` with x' from projected
         gradient ascent on the cross-entropy. Variants: `trades` (x' and the distance are the
         Kullback-Leibler divergence of the logits), `noise` (x' is drawn at random), `afd` (a
-        critic that tells clean from perturbed features takes the place of the distance).
+        critic that tells clean from perturbed features takes the place of the distance; the
+        source trains on clean images only, which is `lam_adv = 0`). The attacker sees the model
+        in evaluation mode; in training, clean and perturbed images share one batch, so batch
+        norms normalise by both and learn from both.
 Source: RESQ, arXiv 2603.15413, stage 1; equations reconstructed in METHODS A.3 (1) to (3).
         Zhang et al., TRADES, ICML 2019. Bashivan et al., AFD, NeurIPS 2021.
 """
@@ -17,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, kl_div, log_softmax
 
 from bitproof.attacks import climb
+from bitproof.attacks.balls import draw_linf
 from bitproof.core.types import Count, NonNegative, Positive
 from bitproof.harden.base import HARDEN, Candidate, HardeningStage, Setting
 from bitproof.harden.critic import Critic
@@ -52,7 +56,7 @@ class Desensitize(HardeningStage):
     distance: FeatureDistance = "relative"
     """Distance of features, for `consistency` and `noise`."""
     stop_gradient: bool = False
-    """Take the clean features as a fixed target."""
+    """Take the clean features (or logits, for `trades`) as a fixed target; `afd` has none."""
     critic_learning_rate: Positive = 0.1
     """Step length of the critic, for `afd`."""
     optimization: Optimization = Optimization()
@@ -71,7 +75,8 @@ class Desensitize(HardeningStage):
             clean, faulty = logits.chunk(2)
             total = cross_entropy(clean, batch.labels)
             if self.mode == "trades":
-                return total + self.lam_f * divergence(faulty, clean)
+                target = clean.detach() if self.stop_gradient else clean
+                return total + self.lam_f * divergence(faulty, target)
             total = total + self.lam_adv * cross_entropy(faulty, batch.labels)
             before, after = features.chunk(2)
             before = before.detach() if self.stop_gradient else before
@@ -96,8 +101,7 @@ class Desensitize(HardeningStage):
     def perturb(self, model: nn.Module, batch: Batch) -> Tensor:
         """Return x', made with the model in evaluation mode."""
         if self.mode == "noise":
-            noise = torch.rand(batch.inputs.shape, generator=batch.generator) * 2 - 1
-            return (batch.inputs + self.epsilon * noise.to(batch.inputs)).clamp(0, 1)
+            return draw_linf(batch.inputs, self.epsilon, generator=batch.generator)
         loss = None
         with evaluating(model):
             if self.mode == "trades":

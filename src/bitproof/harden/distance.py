@@ -22,6 +22,7 @@ def feature_distance(
         >>> float(feature_distance(torch.ones(1, 4), torch.zeros(1, 4), "relative"))
         1.0
     """
+    clean, moved = clean.float(), moved.float()
     if kind == "cosine":
         return (1 - cosine_similarity(clean, moved, dim=1)).mean()
     squared = (clean - moved).square().sum(1)

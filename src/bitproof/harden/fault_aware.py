@@ -4,7 +4,8 @@ Model:  `L = (1 - g) CE(f(x; W), y) + g CE(f(x; W~), y) + lam_keep D(phi(x), phi
         read back from a faulty memory in the critical layers, with a fresh mask each step, and x'
         is one signed gradient step away. Gradients of the faulty branch pass quantization and
         faults and are clamped. Batch norms learn from the clean branch alone; the faulty branch
-        is normalised by what they learned, as the deployed network is.
+        is normalised by what they learned, as the deployed network is; x' is normalised by its
+        own batch. Bits flip in the codes of the weight with its batch norm folded in.
 Source: RESQ, arXiv 2603.15413, stage 2; METHODS A.3 (4) to (7). Clamp, curriculum and clean
         statistics: Stutz et al., RandBET, MLSys 2021, METHODS E.3.
 """
@@ -100,7 +101,7 @@ class FaultAware(HardeningStage):
             total = clean
             if self._injects(float(clean.detach())):
                 seen = self._read_back(model, batch, state.critical, candidate, norms)
-                limit = self.clamp and self.clamp * max(self.faulty_share, 1e-12)
+                limit = self.clamp and self.clamp * self.faulty_share
                 with running_statistics(model):
                     broken = call_with(model, batch.inputs, seen, limit=limit)
                 faulty = cross_entropy(broken, batch.labels)

@@ -28,14 +28,14 @@ def running_statistics(model: nn.Module) -> Iterator[None]:
 @contextmanager
 def unlearned_statistics(model: nn.Module) -> Iterator[None]:
     """Normalise by the batch's own statistics inside the block, without learning them."""
-    norms = [(norm, norm.momentum) for norm in batch_norms(model)]
+    norms = [(norm, norm.track_running_stats) for norm in batch_norms(model)]
     for norm, _ in norms:
-        norm.momentum = 0.0
+        norm.track_running_stats = False  # a momentum of 0 would still count the batch
     try:
         yield
     finally:
-        for norm, momentum in norms:
-            norm.momentum = momentum
+        for norm, tracks in norms:
+            norm.track_running_stats = tracks
 
 
 @contextmanager

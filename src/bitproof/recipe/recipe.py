@@ -2,10 +2,18 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SerializeAsAny,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from bitproof.campaign import Evaluation
-from bitproof.core.spec import Spec
+from bitproof.core.errors import near
+from bitproof.core.spec import NONE, Spec
 from bitproof.core.types import Seed
 from bitproof.data import AUGMENT, DATA, Augmentation, DataSource
 from bitproof.harden import HARDEN, HardeningStage
@@ -36,8 +44,8 @@ class Recipe(Spec):
 
     recipe: Literal[1] = 1
     """Version of the recipe format."""
-    name: Annotated[str, Field(min_length=1)]
-    """Short name, for directories."""
+    name: Annotated[str, Field(pattern=r"^\w[\w.+-]*$")]
+    """Short name, for directories: letters, digits, `_`, `.`, `+`, `-`."""
     title: str = ""
     """One line for the report."""
     source: str = ""
@@ -59,29 +67,51 @@ class Recipe(Spec):
     """How networks are put on integers."""
     stages: dict[StageName, AnyStage] = Field(default_factory=dict)
     """Hardening stages, by the name that variants use."""
-    variants: tuple[str, ...] = (FLOAT, PLAIN)
+    variants: Annotated[tuple[str, ...], Field(min_length=1)] = (FLOAT, PLAIN)
     """Networks to measure: `float`, `none`, and stage names joined by `+` in order."""
     evaluation: Evaluation = Evaluation()
     """What is measured on each."""
 
+    @field_validator("stages")
+    @classmethod
+    def _check_stages(cls, stages: dict[str, Any]) -> dict[str, Any]:
+        for name in (FLOAT, PLAIN):
+            if name in stages:
+                raise ValueError(f"wanted another name for stage '{name}': it names a variant")
+        return stages
+
+    @field_validator("variants")
+    @classmethod
+    def _check_variants(cls, variants: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        stages: list[str] = list(info.data.get("stages", []))
+        for variant in variants if "stages" in info.data else ():
+            for stage in stages_of(variant):
+                if stage not in stages:
+                    known = near(stage, stages if "+" in variant else [FLOAT, PLAIN, *stages])
+                    raise ValueError(f"no stage '{stage}' in '{variant}'. {known}")
+        if len(set(variants)) < len(variants):
+            raise ValueError("wanted each once")
+        return variants
+
     @model_validator(mode="after")
-    def _check(self) -> "Recipe":
+    def _check_start(self) -> "Recipe":
         if self.train is None and not self.weights:
             raise ValueError("wanted 'weights', or a table 'train', or both; neither came")
-        known = [FLOAT, PLAIN, *self.stages]
-        for variant in self.variants:
-            for stage in stages_of(variant) or [variant]:
-                if stage not in known:
-                    raise ValueError(
-                        f"variants: no stage '{stage}' in '{variant}'. Known: {', '.join(known)}."
-                    )
-        if len(set(self.variants)) < len(self.variants):
-            raise ValueError("variants: wanted each once")
         return self
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all fields with their defaults as plain values; unset ones are left out."""
-        return self.model_dump(mode="json", exclude_none=True)
+        """Return all fields with their defaults as plain values, "none" for those that are None."""
+        table: dict[str, Any] = _without_null(self.model_dump(mode="json"))
+        return table
+
+
+def _without_null(value: Any) -> Any:
+    """Return plain values with the word that `Spec` reads as None in its place."""
+    if isinstance(value, dict):
+        return {name: _without_null(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_without_null(part) for part in value]
+    return NONE if value is None else value
 
 
 def stages_of(variant: str) -> list[str]:

@@ -8,9 +8,10 @@ from typing import Any
 import tomlkit
 from pydantic import ValidationError
 
-from bitproof.core.errors import BitproofError, RecipeError
+from bitproof.core.errors import RecipeError, UnknownKindError
 from bitproof.core.files import write_text
 from bitproof.core.spec import describe_problem
+from bitproof.recipe.lines import Location, find_line
 from bitproof.recipe.recipe import Recipe
 
 
@@ -35,17 +36,25 @@ def parse_recipe(text: str, *, name: str = "recipe") -> Recipe:
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise RecipeError(f"{name}: not valid TOML: {error}") from None
+        line = re.search(r"at line (\d+)", str(error))
+        number = int(line[1]) if line else len(text.splitlines()) or 1
+        raise RecipeError(f"{name}:{number}: not valid TOML: {error}") from None
     try:
         return Recipe.model_validate(table)
     except ValidationError as error:
         problems = [
-            f"{name}:{find_line(text, problem['loc'])}: {describe_problem(dict(problem), Recipe)}"
-            for problem in error.errors()
+            (find_line(text, _location(problem)), describe_problem(problem, Recipe))
+            for problem in map(dict, error.errors())
         ]
-        raise RecipeError("\n".join(problems)) from None
-    except BitproofError as error:
-        raise RecipeError(f"{name}: {error}") from None
+    lines = [f"{name}:{number}: {problem}" for number, problem in sorted(problems)]
+    raise RecipeError("\n".join(lines))
+
+
+def _location(problem: dict[str, Any]) -> Location:
+    """Return where the problem is; that of an unknown kind is in its `kind`."""
+    cause = problem.get("ctx", {}).get("error")
+    extra = ("kind",) if isinstance(cause, UnknownKindError) else ()
+    return (*problem["loc"], *extra)
 
 
 def write_recipe(recipe: Recipe, path: Path) -> None:
@@ -55,40 +64,6 @@ def write_recipe(recipe: Recipe, path: Path) -> None:
         StorageError: the place cannot be written.
     """
     write_text(path, tomlkit.dumps(recipe.to_dict()))
-
-
-def find_line(text: str, location: tuple[str | int, ...]) -> int:
-    r"""Return the line of the deepest part of `location` that the text mentions, from 1.
-
-    Example:
-        >>> find_line('name = "x"\n[data]\nkind = "digit"\n', ("data", "kind"))
-        3
-    """
-    best, depth, table = 1, 0, ""
-    keys = [str(part) for part in location if isinstance(part, str)]
-    for number, line in enumerate(text.splitlines(), 1):
-        header = re.match(r"\s*\[+\s*([^\]]+?)\s*\]+", line)
-        entry = re.match(r"\s*([\w.\"'-]+)\s*=", line)
-        if header:
-            table = header[1].replace('"', "").replace("'", "").replace(" ", "")
-            path = table
-        elif entry:
-            path = f"{table}.{entry[1]}" if table else entry[1]
-        else:
-            continue
-        matched = _common(path.split("."), keys)
-        if matched == len(path.split(".")) and matched > depth:
-            best, depth = number, matched
-    return best
-
-
-def _common(path: list[str], keys: list[str]) -> int:
-    count = 0
-    for a, b in zip(path, keys, strict=False):
-        if a.strip("\"'") != b:
-            break
-        count += 1
-    return count
 
 
 def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:

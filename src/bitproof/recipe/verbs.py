@@ -65,7 +65,7 @@ def build_model(kind: str, splits: Splits, *, seed: int = 0, **parameters: Any) 
     )
 
 
-def train(
+def train_model(
     model: nn.Module,
     data: Dataset,
     optimization: Optimization | None = None,
@@ -91,7 +91,7 @@ def train(
     return model
 
 
-def harden(
+def harden_model(
     model: nn.Module | Candidate,
     stages: Sequence[HardeningStage],
     data: Dataset,

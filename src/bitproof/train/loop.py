@@ -80,7 +80,12 @@ def fit_(
         for group in optimizer.param_groups:
             group["lr"] = optimization.rate(batch.done)
         optimizer.zero_grad(set_to_none=True)
-        value = loss(batch)
+        with torch.autocast(
+            batch.inputs.device.type,
+            torch.bfloat16,
+            enabled=optimization.precision == "bfloat16",
+        ):
+            value = loss(batch)
         value.backward()  # type: ignore[no-untyped-call]
         if after_backward:
             after_backward(batch)

@@ -34,6 +34,8 @@ class Optimization(Spec):
     """L2 penalty (`sgd`), or decoupled decay (`adamw`)."""
     max_norm: Positive | None = None
     """Bound on the norm of the whole gradient; None: no bound."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Arithmetic of forward and backward passes; weights and their updates stay float32."""
     images_per_epoch: Count | None = None
     """Train each epoch on that many images, drawn anew; None: all."""
 

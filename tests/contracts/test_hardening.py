@@ -1,0 +1,177 @@
+"""What every hardening stage promises, checked for every registered kind and every pair."""
+
+import json
+from copy import deepcopy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from bitproof.core.rng import make_generator
+from bitproof.data import Dataset
+from bitproof.harden import (
+    HARDEN,
+    Adjust,
+    Candidate,
+    Desensitize,
+    FaultAware,
+    HardeningStage,
+    Setting,
+)
+from bitproof.quant import AffineQuantizer, Scheme
+from bitproof.train import Optimization
+
+SHORT = Optimization(epochs=1, batch_size=16, learning_rate=0.05)
+SAMPLES: dict[str, HardeningStage] = {
+    "adjust": Adjust(
+        ber=0.02, epsilon=0.1, calibration_images=32, attack_images=16, steps=2, grid_points=9
+    ),
+    "desensitize": Desensitize(epsilon=0.1, steps=2, optimization=SHORT),
+    "fault_aware": FaultAware(
+        top=2, warmup_steps=2, ber_start=0.01, ber_end=0.05, inject_below=None, optimization=SHORT
+    ),
+}
+"""One stage of each kind that surely changes something."""
+
+every_kind = pytest.mark.parametrize("kind", HARDEN.kinds())
+
+
+@pytest.fixture(scope="module")
+def data() -> Dataset:
+    generator = make_generator(0, "images")
+    labels = torch.arange(48) % 3
+    patterns = torch.rand(3, 1, 6, 6, generator=generator)
+    noise = 0.1 * torch.randn(48, 1, 6, 6, generator=generator)
+    return Dataset("patterns", (patterns[labels] + noise).clamp(0, 1), labels, 3)
+
+
+@pytest.fixture
+def candidate() -> Candidate:
+    """In evaluation mode but for one layer; one parameter has a gradient."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = nn.Sequential(
+            nn.Conv2d(1, 4, 3, padding=1, bias=False),
+            nn.BatchNorm2d(4),
+            nn.ReLU(),
+            nn.Conv2d(4, 6, 3, stride=2, padding=1),
+            nn.BatchNorm2d(6),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(54, 3),
+        )
+    net.eval()[2].train()
+    net.get_parameter("7.weight").grad = torch.ones(3, 54)
+    scheme = Scheme(weight=AffineQuantizer(bits=6), calibration_images=32)
+    return Candidate(net, scheme, shrink={"7": 0.75}, record=({"kind": "earlier", "record": {}},))
+
+
+def codes(candidate: Candidate, data: Dataset) -> dict[str, Tensor]:
+    return {name: coded.codes for name, coded in candidate.quantize(data).tensors.items()}
+
+
+def same(one: dict[str, Tensor], two: dict[str, Tensor]) -> bool:
+    return one.keys() == two.keys() and all(torch.equal(one[key], two[key]) for key in one)
+
+
+def test_every_kind_has_a_sample() -> None:
+    assert sorted(SAMPLES) == HARDEN.kinds()
+
+
+@every_kind
+def test_stage_survives_a_json_round_trip(kind: str) -> None:
+    stage = SAMPLES[kind]
+    assert HARDEN.find(kind).model_validate_json(stage.model_dump_json()) == stage
+    assert HARDEN.build(json.loads(stage.model_dump_json())).digest() == stage.digest()
+
+
+@every_kind
+def test_defaults_alone_make_a_stage(kind: str) -> None:
+    assert HARDEN.build({"kind": kind}).kind == kind
+
+
+@every_kind
+def test_candidate_and_its_model_are_untouched(
+    kind: str, candidate: Candidate, data: Dataset
+) -> None:
+    before = deepcopy(candidate)
+    SAMPLES[kind].apply(candidate, Setting(data))
+    assert same(candidate.model.state_dict(), before.model.state_dict())
+    for old, new in zip(before.model.modules(), candidate.model.modules(), strict=True):
+        assert new.training == old.training
+    for name, weight in candidate.model.named_parameters():
+        assert weight.requires_grad
+        assert (weight.grad is None) == (name != "7.weight")
+    assert torch.equal(candidate.model.get_parameter("7.weight").grad, torch.ones(3, 54))  # type: ignore[arg-type]
+    assert (candidate.scheme, candidate.shrink) == (before.scheme, before.shrink)
+    assert candidate.record == before.record
+    assert not any(
+        len(part._forward_hooks) + len(part._forward_pre_hooks)
+        for part in candidate.model.modules()
+    )
+
+
+@every_kind
+def test_data_are_untouched(kind: str, candidate: Candidate, data: Dataset) -> None:
+    before = data.digest()
+    SAMPLES[kind].apply(candidate, Setting(data))
+    assert data.digest() == before
+
+
+@every_kind
+def test_result_is_another_network_that_quantizes(
+    kind: str, candidate: Candidate, data: Dataset
+) -> None:
+    hardened = SAMPLES[kind].apply(candidate, Setting(data))
+    assert not any(part.training for part in hardened.model.modules())
+    network = hardened.quantize(data)
+    assert network(data.inputs()).isfinite().all()
+    assert not same(codes(hardened, data), codes(candidate, data))
+
+
+@every_kind
+def test_same_setting_gives_the_same_bits(kind: str, candidate: Candidate, data: Dataset) -> None:
+    first, again = (SAMPLES[kind].apply(candidate, Setting(data, seed=3)) for _ in range(2))
+    assert same(first.model.state_dict(), again.model.state_dict())
+    assert same(codes(first, data), codes(again, data))
+    assert first.record == again.record
+    assert first.shrink == again.shrink
+
+
+@pytest.mark.parametrize("kind", ["desensitize", "fault_aware"])
+def test_another_seed_gives_another_network(kind: str, candidate: Candidate, data: Dataset) -> None:
+    first, other = (SAMPLES[kind].apply(candidate, Setting(data, seed=seed)) for seed in (3, 4))
+    assert not same(first.model.state_dict(), other.model.state_dict())
+
+
+@every_kind
+def test_global_generator_is_untouched(kind: str, candidate: Candidate, data: Dataset) -> None:
+    state = torch.random.get_rng_state()
+    SAMPLES[kind].apply(candidate, Setting(data))
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+@every_kind
+def test_record_grows_by_one_json_table(kind: str, candidate: Candidate, data: Dataset) -> None:
+    hardened = SAMPLES[kind].apply(candidate, Setting(data))
+    assert hardened.record[:-1] == candidate.record
+    assert hardened.record[-1]["kind"] == kind
+    assert hardened.record[-1]["record"]
+    again = json.loads(json.dumps(hardened.record, allow_nan=False))
+    assert again == list(hardened.record)
+
+
+@pytest.mark.parametrize("second", HARDEN.kinds())
+@pytest.mark.parametrize("first", HARDEN.kinds())
+def test_stages_compose_in_any_order(
+    first: str, second: str, candidate: Candidate, data: Dataset
+) -> None:
+    setting = Setting(data)
+    both = SAMPLES[second].apply(SAMPLES[first].apply(candidate, setting), setting)
+    assert [entry["kind"] for entry in both.record] == ["earlier", first, second]
+    assert both.quantize(data)(data.inputs()).isfinite().all()
+    adjusted = "adjust" in {first, second}
+    assert both.correct_bias == adjusted
+    assert both.scheme.weight == candidate.scheme.weight
+    if not adjusted:
+        assert both.shrink == candidate.shrink
