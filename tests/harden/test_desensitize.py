@@ -32,23 +32,31 @@ def darker(_stage: Desensitize, _model: nn.Module, batch: Batch) -> Tensor:
     return batch.inputs * 0.8
 
 
+def kl(target: Tensor, logits: Tensor) -> Tensor:
+    both = Categorical(logits=target), Categorical(logits=logits)
+    return kl_divergence(*both).mean()
+
+
 def loss_by_hand(stage: Desensitize, net: nn.Sequential, data: Dataset) -> Tensor:
     """Return equation (3) of METHODS A.3, from the parts of the net."""
     both = torch.cat([data.inputs(), data.inputs() * 0.8])
     features = net[:7](both)
     clean, moved = net[7](features).chunk(2)
     before, after = features.chunk(2)
-    fixed = (lambda x: x.detach()) if stage.stop_gradient else (lambda x: x)
-    total = cross_entropy(clean, data.labels)
+
+    def fixed(values: Tensor) -> Tensor:
+        return values.detach() if stage.stop_gradient else values
+
+    total: Tensor = cross_entropy(clean, data.labels)
     if stage.mode == "trades":
-        target = Categorical(logits=fixed(clean))
-        return total + stage.lam_f * kl_divergence(target, Categorical(logits=moved)).mean()
+        return total + stage.lam_f * kl(fixed(clean), moved)
     total = total + stage.lam_adv * cross_entropy(moved, data.labels)
     before = fixed(before)
     if stage.distance == "cosine":
         return total + stage.lam_f * (1 - cosine_similarity(before, after)).mean()
     squared = (before - after).pow(2).sum(1) / (before.pow(2).sum(1) + 1e-8)
-    return total + stage.lam_f * squared.mean()
+    distance: Tensor = squared.mean()
+    return total + stage.lam_f * distance
 
 
 def test_defaults_are_those_of_the_specification() -> None:
@@ -64,8 +72,7 @@ def test_defaults_are_those_of_the_specification() -> None:
 
 def test_divergence_is_that_of_torch_distributions() -> None:
     logits, target = 3 * torch.randn(2, 20, 5, generator=make_generator(0))
-    expected = kl_divergence(Categorical(logits=target), Categorical(logits=logits)).mean()
-    torch.testing.assert_close(divergence(logits, target), expected)
+    torch.testing.assert_close(divergence(logits, target), kl(target, logits))
     assert float(divergence(logits, target)) != pytest.approx(float(divergence(target, logits)))
 
 
@@ -126,7 +133,7 @@ def test_perturbed_images_stay_in_the_ball_and_in_the_range(
     moved = Desensitize(mode=mode, epsilon=0.1, steps=4).perturb(net, batch)
     assert float((moved.double() - inputs.double()).abs().max()) <= 0.1
     assert float((moved - inputs).abs().max()) > 0.05
-    assert 0 <= float(moved.min())
+    assert float(moved.min()) >= 0
     assert float(moved.max()) <= 1
     assert not moved.requires_grad
 
@@ -166,12 +173,10 @@ def test_noise_asks_for_no_gradient_of_the_input(
         raise AssertionError("noise needs no gradient")
 
     passes = 0
-    original = net.forward
 
-    def counted(inputs: Tensor) -> Tensor:
+    def counted(_inputs: Tensor) -> None:
         nonlocal passes
         passes += 1
-        return original(inputs)
 
     monkeypatch.setattr(module, "climb", forbidden)
     monkeypatch.setattr(torch.autograd, "grad", forbidden)
@@ -191,39 +196,39 @@ def test_critic_takes_part_in_afd(net: nn.Sequential, data: Dataset) -> None:
     assert not torch.equal(plain, fooling)
 
 
-def feature_shift(net: nn.Module, splits: Splits) -> float:
-    """Return the mean squared feature shift under attack, relative to the features' square."""
-    data = splits.test.first(200)
-    attack = LinfPGD(epsilon=0.12, steps=10)
-    moved = attack.run(net, data.inputs(), data.labels, generator=make_generator(9))
-    head = penultimate(net, data.inputs()[:2])
+def robust_accuracy(net: nn.Module, splits: Splits) -> float:
+    data, attack = splits.test.first(100), LinfPGD(epsilon=0.12, steps=10)
+    found = attack.run(net, data.inputs(), data.labels, generator=make_generator(9))
+    return float((net(found).argmax(1) == data.labels).double().mean())
+
+
+def feature_shift(stage: Desensitize, net: nn.Module, splits: Splits) -> float:
+    """Return the relative squared shift of the features of test images that the stage moves."""
+    batch = batch_of(splits.test.first(200))
+    head = penultimate(net, batch.inputs[:2])
+    moved = stage.perturb(net, batch)
     with torch.no_grad():
-        _, clean = with_features(net, data.inputs(), head)
-        _, other = with_features(net, moved, head)
+        clean, other = (with_features(net, images, head)[1] for images in (batch.inputs, moved))
     return float(((clean - other).square().sum(1) / clean.square().sum(1)).mean())
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("mode", MODES)
-def test_digits_become_harder_to_attack(
+@pytest.mark.parametrize(
+    "mode", ["consistency", *(pytest.param(mode, marks=pytest.mark.slow) for mode in MODES[1:])]
+)
+def test_digits_features_settle_and_attacks_fail(
     mode: Mode,
     trained: Candidate,
     digits: Splits,
     accuracy: Callable[[nn.Module], float],
 ) -> None:
-    def robust(net: nn.Module) -> float:
-        data, attack = digits.test.first(200), LinfPGD(epsilon=0.12, steps=10)
-        found = attack.run(net, data.inputs(), data.labels, generator=make_generator(9))
-        return float((net(found).argmax(1) == data.labels).double().mean())
-
     stage = Desensitize(
         mode=mode,
         epsilon=0.12,
         steps=3,
-        optimization=Optimization(epochs=4, learning_rate=0.05, batch_size=64),
+        optimization=Optimization(epochs=2, learning_rate=0.05, batch_size=64),
     )
-    hardened = stage.apply(trained, Setting(digits.train)).model
-    if mode != "noise":
-        assert robust(hardened) > robust(trained.model) + 0.1
-    assert feature_shift(hardened, digits) < feature_shift(trained.model, digits)
-    assert accuracy(hardened) > 0.85
+    before, after = trained.model, stage.apply(trained, Setting(digits.train)).model
+    assert feature_shift(stage, after, digits) < 0.9 * feature_shift(stage, before, digits)
+    assert accuracy(after) > 0.85
+    if mode != "noise":  # random noise is no defence
+        assert robust_accuracy(after, digits) > robust_accuracy(before, digits) + 0.1

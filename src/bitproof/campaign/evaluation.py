@@ -8,10 +8,11 @@ Source: METHODS A.3 (metrics), E.4 and G.
 """
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Annotated
 
 import torch
-from pydantic import BeforeValidator, Field, SerializeAsAny
+from pydantic import BeforeValidator, Field, SerializeAsAny, field_validator
 
 from bitproof.attacks import ATTACKS, InputAttack, LinfPGD, LinfSquare
 from bitproof.campaign.store import Key, TallyStore
@@ -29,7 +30,7 @@ BATCH = 128
 BLOCK = 100
 """Images of one attack measurement; part of what a result means, like a seed."""
 HUGE = 0.5
-"""A perturbation that must bring every network to chance, input units."""
+"""A change of every pixel that must bring every network to chance, input units."""
 
 AnyAttack = Annotated[SerializeAsAny[InputAttack], BeforeValidator(ATTACKS.validate)]
 Ber = Annotated[float, Field(gt=0.0, le=1.0)]
@@ -55,9 +56,17 @@ class Evaluation(Spec):
     attack_images: Count | None = 500
     """Test images that are attacked; None: all."""
     square_queries: Index = 200
-    """Queries of the black-box attack that checks for masked gradients; 0: no check."""
+    """Queries of the black-box attack that checks for masked gradients, where `attack` moves in
+    the L-infinity ball; 0: no check."""
     seed: Seed = 0
     """Root of chips and of random starts."""
+
+    @field_validator("bers", "epsilons")
+    @classmethod
+    def _check_rising(cls, levels: tuple[float, ...]) -> tuple[float, ...]:
+        if any(high <= low for low, high in pairwise(levels)):
+            raise ValueError(f"wanted rising levels, each once, got {list(levels)}")
+        return levels
 
     def measure(
         self,
@@ -83,7 +92,16 @@ class Evaluation(Spec):
 
     def keys(self, variant: str, data: Dataset) -> list[Key]:
         """Return the keys of all measurements on one network, in order."""
-        return list(self._keys(variant, data))
+        return list(dict.fromkeys(self._keys(variant, data)))
+
+    def huge(self, data: Dataset) -> float:
+        """Return a radius of the attack that must bring every network to chance."""
+        pixels = data.images[0].numel()
+        return HUGE if self.attack.ball == "Linf" else HUGE * pixels**0.5
+
+    def checks_queries(self) -> bool:
+        """Whether a black-box attack is compared; that one moves in the L-infinity ball."""
+        return self.square_queries > 0 and self.attack.ball == "Linf"
 
     def _keys(self, variant: str, data: Dataset) -> Iterator[Key]:
         yield (variant, "none", 0.0, 0)
@@ -95,8 +113,8 @@ class Evaluation(Spec):
             for block in range(blocks):
                 yield (variant, self.attack.kind, epsilon, block)
         if self.epsilons:
-            yield (variant, self.attack.kind, HUGE, 0)
-        if self.square_queries:
+            yield (variant, self.attack.kind, self.huge(data), 0)
+        if self.checks_queries():
             for epsilon in self.epsilons:
                 yield (variant, "linf_square", epsilon, 0)
 

@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 
 from bitproof.core.errors import DataError
-from bitproof.core.files import append_line
+from bitproof.core.files import append_line, write_text
 from bitproof.core.spec import canonical_json
 from bitproof.metrics import Tally
 
@@ -38,7 +38,7 @@ class TallyStore:
                     f"{path}: line {number} is not a measurement: {line[:60]!r}"
                 ) from None
         if lines[-1]:  # torn by an interruption
-            path.write_text(text[: -len(lines[-1])], encoding="utf-8")
+            write_text(path, text[: -len(lines[-1])])
 
     def get(self, key: Key) -> Tally | None:
         """Return the count of a finished measurement."""

@@ -4,7 +4,9 @@ Model:  images are independent trials without faults and under attack (Wilson); 
         the chip is the unit, because images that share a chip are not independent (Student's t).
 """
 
-from bitproof.campaign.evaluation import HUGE, Evaluation
+from itertools import pairwise
+
+from bitproof.campaign.evaluation import Evaluation
 from bitproof.campaign.store import TallyStore
 from bitproof.data.dataset import Dataset
 from bitproof.metrics import Tally, area_over_decades
@@ -25,13 +27,15 @@ def summarize(
             continue
         clean = _sum(store.of(variant, "none", 0.0))
         rows.append(
-            _row(variant, "none", 0.0, "acc", wilson(clean.correct, clean.total), clean.total)
+            _row(variant, "none", 0.0, "acc", wilson(clean.correct, clean.total), n=clean.total)
         )
         rows += _fault_rows(evaluation, variant, store)
         for epsilon in evaluation.epsilons:
             cell = _sum(store.of(variant, evaluation.attack.kind, epsilon))
             interval = wilson(cell.correct, cell.total)
-            rows.append(_row(variant, evaluation.attack.kind, epsilon, "acc", interval, cell.total))
+            rows.append(
+                _row(variant, evaluation.attack.kind, epsilon, "acc", interval, n=cell.total)
+            )
     return rows
 
 
@@ -41,13 +45,13 @@ def _fault_rows(evaluation: Evaluation, variant: str, store: TallyStore) -> list
     n = evaluation.chips
     for ber, accs in zip(evaluation.bers, by_ber, strict=True):
         mean = mean_interval(accs)
-        rows.append(_row(variant, "random_flips", ber, "acc", mean, n))
+        rows.append(_row(variant, "random_flips", ber, "acc", mean, n=n))
         spread = (sum((acc - mean.value) ** 2 for acc in accs) / max(n - 1, 1)) ** 0.5
         for metric, value in (("acc_std", spread), ("acc_min", min(accs))):
             rows.append(Row(variant, "random_flips", ber, metric, value, n=n))
     if by_ber:
         areas = [area_over_decades(evaluation.bers, chip) for chip in zip(*by_ber, strict=True)]
-        rows.append(_row(variant, "random_flips", None, "auc_fr", mean_interval(areas), n))
+        rows.append(_row(variant, "random_flips", None, "auc_fr", mean_interval(areas), n=n))
     return rows
 
 
@@ -59,31 +63,28 @@ def masking_warnings(
     for variant in variants:
         if any(store.get(key) is None for key in evaluation.keys(variant, data)):
             continue
-        found += _check(evaluation, variant, data.n_classes, store)
+        found += _check(evaluation, variant, data, store)
     return found
 
 
-def _check(evaluation: Evaluation, variant: str, classes: int, store: TallyStore) -> list[str]:
+def _check(evaluation: Evaluation, variant: str, data: Dataset, store: TallyStore) -> list[str]:
     found, kind = [], evaluation.attack.kind
     accs = [_sum(store.of(variant, kind, epsilon)).acc for epsilon in evaluation.epsilons]
-    for (small, a), (large, b) in zip(
-        zip(evaluation.epsilons, accs, strict=True),
-        list(zip(evaluation.epsilons, accs, strict=True))[1:],
-        strict=False,
-    ):
+    curve = zip(evaluation.epsilons, accs, strict=True)
+    for (small, a), (large, b) in pairwise(curve):
         if b > a:
             found.append(
                 f"{variant}: accuracy rises with epsilon ({a:.3f} at {small:.4g}, {b:.3f} at "
                 f"{large:.4g}); the attack is too weak or gradients are masked"
             )
-    huge = _sum(store.of(variant, kind, HUGE))
-    chance = 1 / classes
+    radius, chance = evaluation.huge(data), 1 / data.n_classes
+    huge = _sum(store.of(variant, kind, radius))
     if huge.total and wilson(huge.correct, huge.total).low > chance:
         found.append(
-            f"{variant}: accuracy is {huge.acc:.3f} under {kind} at epsilon {HUGE}, above chance "
-            f"({chance:.3f}); gradients are masked"
+            f"{variant}: accuracy is {huge.acc:.3f} under {kind} at epsilon {radius:.4g}, above "
+            f"chance ({chance:.3f}); the attack is too weak or gradients are masked"
         )
-    for epsilon in evaluation.epsilons if evaluation.square_queries else ():
+    for epsilon in evaluation.epsilons if evaluation.checks_queries() else ():
         white, black = (
             store.get((variant, threat, epsilon, 0)) or Tally(0, 0)
             for threat in (kind, "linf_square")
@@ -101,6 +102,6 @@ def _sum(tallies: list[Tally]) -> Tally:
 
 
 def _row(
-    variant: str, threat: str, level: float | None, metric: str, interval: Interval, n: int
+    variant: str, threat: str, level: float | None, metric: str, interval: Interval, *, n: int
 ) -> Row:
     return Row(variant, threat, level, metric, interval.value, interval.low, interval.high, n)

@@ -1,13 +1,26 @@
 """The commands."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from bitproof import __version__
+from bitproof.cli.outcome import report_problems
+
+
+class Commands(TyperGroup):
+    """The commands; what goes wrong in them is told here, before Typer makes something of it."""
+
+    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
+        """Carry out the command that was asked for."""
+        with report_problems():
+            return super().invoke(ctx)
+
 
 app = typer.Typer(
+    cls=Commands,
     name="bitproof",
     help="Take a neural network from float training to hardware with broken bits.",
     no_args_is_help=True,

@@ -5,11 +5,11 @@ import time
 from importlib.resources import files
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
+import typer
 
+from bitproof.cli.outcome import report_problems
+from bitproof.cli.tables import print_table
 from bitproof.cli.watching import watcher
-from bitproof.core.errors import RecipeError
 from bitproof.recipe import RunDirectory, read_recipe, run
 from bitproof.report import result_table
 
@@ -37,18 +37,17 @@ def run_recipe(
     start = time.perf_counter()
     recipe = read_recipe(path)
     out = out or Path("runs") / recipe.name
-    if out.exists() and not out.is_dir():
-        raise RecipeError(f"--out: wanted a directory, {out} is a file")
     watch = watcher()
-    report = run(
-        recipe,
-        out,
-        device=device,
-        data_dir=data_dir,
-        recipe_dir=path.parent,
-        resume=resume,
-        progress=watch,
-    )
+    with report_problems(interrupted="what is finished is kept, go on with --resume"):
+        report = run(
+            recipe,
+            out,
+            device=device,
+            data_dir=data_dir,
+            recipe_dir=path.parent,
+            resume=resume,
+            progress=watch,
+        )
     for warning in RunDirectory(out).facts().get("warnings", []):
         watch.say(f"warning: {warning}")
     print_results(out, report)
@@ -57,14 +56,7 @@ def run_recipe(
 
 def print_results(directory: Path, report: Path) -> None:
     """Print the result table and where the report is."""
-    console = Console()
     header, *rows = result_table(directory)
-    table = Table(title="accuracy, % (± half of the 95 % interval)", title_justify="left")
-    for number, name in enumerate(header):
-        table.add_column(name, justify="left" if number == 0 else "right", no_wrap=True)
-    for row in rows:
-        table.add_row(*row)
-    if not console.is_terminal:
-        console.width = 240
-    console.print(table)
-    console.print(f"report: {report}", highlight=False, soft_wrap=True)
+    title = "accuracy, % (± half of the 95 % interval)"
+    print_table(header, rows, title=title, numbers=True)
+    typer.echo(f"report: {report}")

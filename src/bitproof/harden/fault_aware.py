@@ -20,9 +20,10 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from bitproof.attacks import climb
-from bitproof.core.types import Count, Index, NonNegative, Positive, Probability
+from bitproof.core.types import Count, Fraction, Index, NonNegative, Positive, Probability
 from bitproof.faults.random_flips import RandomFlips
 from bitproof.harden.base import HARDEN, Candidate, HardeningStage, Setting
+from bitproof.harden.clip import clip_weights_, folded_ranges
 from bitproof.harden.critical_layers import CriticalLayers, Weighting
 from bitproof.harden.distance import FeatureDistance, feature_distance
 from bitproof.harden.norms import (
@@ -69,6 +70,8 @@ class FaultAware(HardeningStage):
     """Flip bits of the weight as it will be deployed, batch norm folded in, or as it is trained."""
     clamp: Positive | None = 0.05
     """Bound on each entry of the faulty branch's gradient; None: no bound."""
+    clip: Fraction | None = None
+    """Hold each layer's (folded) weights inside this share of the range that they start with."""
     inject_below: Positive | None = 1.75
     """Inject faults only once the clean loss is below this; None: always."""
     lam_keep: NonNegative = 0.5
@@ -91,8 +94,12 @@ class FaultAware(HardeningStage):
         ranking = CriticalLayers(model, k=self.top, beta=self.beta, weighting=self.weighting)
         self._warm_up(model, ranking, setting)
         state = _State(ranking.rank())
+        factors = fold_factors(model, norms)
+        clipped = ranking.layers if self.clip else []
+        ranges = folded_ranges(model, clipped, factors, share=self.clip or 1.0)
 
         def loss(batch: Batch) -> Tensor:
+            clip_weights_(model, ranges, fold_factors(model, norms))
             if batch.epoch > state.epoch and not self.static:
                 state.critical = ranking.rank()
             state.epoch = batch.epoch
@@ -128,6 +135,7 @@ class FaultAware(HardeningStage):
             label="fine-tune with faults",
         )
         model.eval()
+        clip_weights_(model, ranges, fold_factors(model, norms))
         done = replace(candidate, model=model)
         return done.with_record(self.kind, loss=history.loss, critical=ranking.record())
 

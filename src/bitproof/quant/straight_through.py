@@ -132,3 +132,32 @@ def call_with(
     }
     result: Tensor = functional_call(model, weights, (inputs,))
     return result
+
+
+class StraightThrough(nn.Module):
+    """A model that sees its parameters quantized, for quantization-aware training.
+
+    Train it as any module; the float parameters inside `model` are what moves, and what
+    `quantize` takes afterwards. Activations stay float; batch norms are not folded.
+
+    Example:
+        >>> inner = nn.Linear(2, 1)
+        >>> wrapped = StraightThrough(inner, Scheme())
+        >>> wrapped(torch.ones(1, 2)).sum().backward()
+        >>> inner.weight.grad
+        tensor([[1., 1.]])
+    """
+
+    def __init__(self, model: nn.Module, scheme: Scheme) -> None:
+        super().__init__()
+        self.model, self.scheme = model, scheme
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return the output of the model with quantized parameters."""
+        seen = {name: self._quantize(name, value) for name, value in self.model.named_parameters()}
+        return call_with(self.model, inputs, seen)
+
+    def _quantize(self, name: str, value: Tensor) -> Tensor:
+        is_bias = name.rpartition(".")[2] == "bias"
+        quantizer = self.scheme.bias if is_bias else self.scheme.weight
+        return value if quantizer is None else fake_quantize(value, quantizer)

@@ -21,9 +21,9 @@ import numpy as np
 import torch
 
 from bitproof import __version__
-from bitproof.core.errors import ResumeError
+from bitproof.core.errors import ResumeError, StorageError
 from bitproof.core.files import write_text
-from bitproof.recipe.recipe import Recipe
+from bitproof.recipe.recipe import PLAIN, Recipe
 from bitproof.recipe.toml import differences, read_recipe, write_recipe
 
 SCHEMA = 1
@@ -64,16 +64,17 @@ class RunDirectory:
         """Return the path of a variant's record."""
         return self.path / "records" / f"{variant}.json"
 
-    def open(self, recipe: Recipe, *, resume: bool) -> None:
-        """Start a run here, or go on with one.
+    def check(self, recipe: Recipe, *, resume: bool) -> None:
+        """Find out whether a run may start here, or go on; writes nothing.
 
         Raises:
             ResumeError: a run lies here and `resume` was not asked for, or its recipe differs;
                 each differing field is named.
-            StorageError: the place cannot be written.
+            StorageError: this is a file.
         """
+        if self.path.exists() and not self.path.is_dir():
+            raise StorageError(f"{self.path}: wanted a run directory, this is a file")
         if not self.recipe.exists():
-            write_recipe(recipe, self.recipe)
             return
         if not resume:
             raise ResumeError(
@@ -82,6 +83,27 @@ class RunDirectory:
         lines = differences(read_recipe(self.recipe).to_dict(), recipe.to_dict())
         if lines:
             raise ResumeError(f"{self.path}: belongs to another recipe. " + "; ".join(lines))
+
+    def begin(self, recipe: Recipe, **facts: Any) -> None:
+        """Write down what is going to be done; `facts` go to run.json.
+
+        Raises:
+            StorageError: the place cannot be written.
+        """
+        if not self.recipe.exists():
+            write_recipe(recipe, self.recipe)
+        stages = {name: stage.model_dump(mode="json") for name, stage in recipe.stages.items()}
+        self.note(
+            digest=recipe.digest(),
+            recipe_name=recipe.name,
+            title=recipe.title,
+            variants=list(recipe.variants),
+            baseline=PLAIN,
+            stages=stages,
+            started=self.facts().get("started", now()),
+            finished=None,
+            **facts,
+        )
 
     def note(self, **facts: Any) -> dict[str, Any]:
         """Merge facts into run.json; dictionaries are merged key by key."""
@@ -93,24 +115,38 @@ class RunDirectory:
         return known
 
     def facts(self) -> dict[str, Any]:
-        """Return run.json, empty if there is none yet."""
-        path = self.path / "run.json"
-        if not path.exists():
-            return {}
-        facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return facts
-
-    def check_fingerprint(self, fingerprint: dict[str, str]) -> None:
-        """Compare what the run was started on with what is there now, and keep it.
+        """Return run.json, empty if there is none yet.
 
         Raises:
-            ResumeError: data or weights are not those of the run; each is named.
+            ResumeError: it is damaged.
         """
-        before = self.facts().get("fingerprint", fingerprint)
-        lines = differences(before, fingerprint)
+        path = self.path / "run.json"
+        return read_json(path) if path.exists() else {}
+
+    def check_fingerprint(self, fingerprint: dict[str, str]) -> None:
+        """Compare what the run was started on with what is there now.
+
+        Raises:
+            ResumeError: versions, device, data or weights are others; each is named.
+        """
+        lines = differences(self.facts().get("fingerprint", fingerprint), fingerprint)
         if lines:
             raise ResumeError(f"{self.path}: cannot go on. " + "; ".join(lines))
-        self.note(fingerprint=fingerprint)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return a file that the run wrote.
+
+    Raises:
+        ResumeError: it is damaged.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ResumeError(f"{path}: damaged, cannot go on ({error})") from None
+    if not isinstance(content, dict):
+        raise ResumeError(f"{path}: damaged, wanted a JSON object")
+    return content
 
 
 def environment(device: torch.device) -> dict[str, Any]:

@@ -2,14 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BeforeValidator,
-    Field,
-    SerializeAsAny,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, SerializeAsAny, field_validator, model_validator
 
 from bitproof.campaign import Evaluation
 from bitproof.core.errors import near
@@ -82,7 +75,7 @@ class Recipe(Spec):
 
     @field_validator("variants")
     @classmethod
-    def _check_variants(cls, variants: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+    def _check_variants(cls, variants: tuple[str, ...], info: Any) -> tuple[str, ...]:
         stages: list[str] = list(info.data.get("stages", []))
         for variant in variants if "stages" in info.data else ():
             for stage in stages_of(variant):

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -27,10 +28,11 @@ from bitproof.core.files import sha256_of_file, write_text
 from bitproof.core.progress import SILENT, Progress
 from bitproof.core.rng import derive_seed, make_generator
 from bitproof.data import Splits
+from bitproof.data.layout import data_root
 from bitproof.harden import Candidate, Setting
 from bitproof.models import load_weights, save_weights
-from bitproof.quant import Scheme, load_network, save_network
-from bitproof.recipe.directory import RunDirectory, environment, now
+from bitproof.quant import Scheme, load_network, save_network, trace
+from bitproof.recipe.directory import RunDirectory, environment, now, read_json
 from bitproof.recipe.recipe import FLOAT, PLAIN, Recipe, stages_of
 from bitproof.report import write_report
 from bitproof.stats import write_results
@@ -62,18 +64,18 @@ def run(
         BitproofError: in its kinds, for whatever is wrong with recipe, data, weights or disk.
     """
     folder = RunDirectory(out)
-    folder.open(recipe, resume=resume)
+    folder.check(recipe, resume=resume)
     place = choose_device(device)
-    folder.note(**environment(place), digest=recipe.digest(), recipe_name=recipe.name)
-    folder.note(title=recipe.title, variants=list(recipe.variants), baseline=PLAIN)
-    folder.note(
-        stages={name: stage.model_dump(mode="json") for name, stage in recipe.stages.items()}
-    )
-    folder.note(started=folder.facts().get("started", now()), finished=None)
+    weights = None
+    if recipe.weights:
+        weights = find_weights(recipe.weights, recipe_dir, data_root(data_dir))
     splits = recipe.data.load(data_dir).to(place)
-    weights = find_weights(recipe.weights, recipe_dir, data_dir) if recipe.weights else None
-    folder.check_fingerprint(_fingerprint(splits, weights))
-    return _Run(recipe, folder, splits, weights, place, progress).carry_out()
+    task = _Run(recipe, folder, splits, weights, place, progress)
+    fingerprint = _fingerprint(splits, weights, place)
+    folder.check_fingerprint(fingerprint)
+    facts = task.check_network()
+    folder.begin(recipe, fingerprint=fingerprint, **environment(place), **facts)
+    return task.carry_out()
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -103,9 +105,12 @@ def find_weights(name: str, *folders: Path | None) -> Path:
     raise RecipeError(f"weights: no file '{name}'; looked for {looked}")
 
 
-def _fingerprint(splits: Splits, weights: Path | None) -> dict[str, str]:
+def _fingerprint(splits: Splits, weights: Path | None, device: torch.device) -> dict[str, str]:
+    """Return what must not change between the parts of a run, beside its recipe."""
+    around = environment(device)
+    fingerprint = {name: str(around[name]) for name in ("bitproof", "torch", "device")}
     parts = {"train": splits.train, "test": splits.test}
-    fingerprint = {f"data.{name}": part.digest() for name, part in parts.items()}
+    fingerprint |= {f"data.{name}": part.digest() for name, part in parts.items()}
     return fingerprint | ({"weights": sha256_of_file(weights)} if weights else {})
 
 
@@ -120,7 +125,20 @@ class _Run:
     device: torch.device
     progress: Progress
 
+    def check_network(self) -> dict[str, Any]:
+        """Find out before hours of training whether the network can be built and quantized."""
+        model, train = self._start(), self.splits.train
+        if set(self.recipe.variants) != {FLOAT}:
+            trace(model, train.inputs(slice(0, 1)))
+        counted = sum(weight.numel() for weight in model.parameters())
+        sizes = {"n_train": len(train), "n_test": len(self.splits.test)}
+        return {
+            "model": {"kind": self.recipe.model.kind, "parameters": counted},
+            "data": {"name": train.name, "digest": train.digest(), **sizes},
+        }
+
     def carry_out(self) -> Path:
+        """Do whatever is not done yet."""
         self._float_network()
         for variant in self.recipe.variants:
             if variant != FLOAT:
@@ -161,22 +179,19 @@ class _Run:
             n_classes=train.n_classes,
             generator=make_generator(self.recipe.seed, "weights"),
         )
-        counted = sum(weight.numel() for weight in model.parameters())
-        sizes = {"n_train": len(train), "n_test": len(self.splits.test)}
-        self.folder.note(
-            model={"kind": self.recipe.model.kind, "parameters": counted},
-            data={"name": train.name, "digest": train.digest(), **sizes},
-        )
         return model.to(self.device)
+
+    def _start(self) -> nn.Module:
+        """Return the network before any training."""
+        model = self._blank()
+        return load_weights(model, self.weights) if self.weights else model
 
     def _float_network(self) -> None:
         """Train or load the network that everything starts from, unless it is there."""
         path = self.folder.weights(FLOAT)
         if path.exists():
             return
-        model = self._blank()
-        if self.weights:
-            model = load_weights(model, self.weights)
+        model = self._start()
         if self.recipe.train:
             with self._timed("train float"):
                 train_(
@@ -225,7 +240,7 @@ class _Run:
         write_text(self.folder.record(variant), json.dumps(record, indent=1) + "\n")
 
     def _read_candidate(self, variant: str) -> Candidate:
-        record = json.loads(self.folder.record(variant).read_text(encoding="utf-8"))
+        record = read_json(self.folder.record(variant))
         return Candidate(
             model=self._model(variant),
             scheme=Scheme.model_validate(record["scheme"]),

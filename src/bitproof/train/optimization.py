@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Literal
 
 import torch
+from pydantic import model_validator
 from torch import Tensor
 
 from bitproof.core.spec import Spec
@@ -38,6 +39,12 @@ class Optimization(Spec):
     """Arithmetic of forward and backward passes; weights and their updates stay float32."""
     images_per_epoch: Count | None = None
     """Train each epoch on that many images, drawn anew; None: all."""
+
+    @model_validator(mode="after")
+    def _check_momentum(self) -> "Optimization":
+        if self.optimizer == "sgd" and self.nesterov and not self.momentum:
+            raise ValueError("nesterov: wanted a momentum above 0 with it, got 0")
+        return self
 
     def build(self, weights: Iterable[Tensor]) -> torch.optim.Optimizer:
         """Return the optimizer of `weights`."""

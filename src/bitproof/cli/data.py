@@ -1,0 +1,65 @@
+"""Which data sets are here, whether they are right, and getting them."""
+
+from pathlib import Path
+
+import typer
+
+from bitproof.cli.tables import print_table
+from bitproof.cli.watching import watcher
+from bitproof.core.errors import ChecksumError
+from bitproof.data.fetch import fetch
+from bitproof.data.inventory import available, verify
+
+FOLDER = Path("data")
+"""Where files go if nothing else is said."""
+
+
+def list_data(data_dir: Path | None) -> None:
+    """Print one line for each data set and each layout in which it is there."""
+    rows = [
+        (
+            row.kind,
+            row.layout if row.present else "-",
+            "-" if row.n_train is None else f"{row.n_train:,}",
+            "-" if row.n_test is None else f"{row.n_test:,}",
+            str(row.path or ("" if row.present else f"bitproof data fetch {row.kind}")),
+        )
+        for row in available(data_dir)
+    ]
+    header = ("data set", "layout", "training images", "test images", "where, or how to get it")
+    print_table(header, rows, title="data sets", numbers=False)
+    if data_dir is None:
+        typer.echo("No --data-dir, and BITPROOF_DATA is not set: looked for built-in sets only.")
+
+
+def fetch_data(kind: str, data_dir: Path | None, mirror: str | None) -> None:
+    """Download a data set and tell where it lies.
+
+    Raises:
+        UnknownKindError: there is no such data set.
+        ChecksumError: a file is not the one that was published.
+        DataError: there is nothing to fetch, or no server gave it.
+        StorageError: the disk is full, or the folder cannot be written.
+    """
+    folder = (data_dir or FOLDER).expanduser()
+    if data_dir is None:
+        typer.echo(f"No --data-dir, and BITPROOF_DATA is not set: files go to ./{FOLDER}.")
+    for path in fetch(kind, folder, progress=watcher(), mirror=mirror):
+        typer.echo(f"{path}: in place")
+    if data_dir is None:
+        typer.echo(f"Use them with --data-dir {FOLDER}.")
+
+
+def verify_data(kind: str, data_dir: Path | None) -> None:
+    """Print what became of each file of a data set.
+
+    Raises:
+        UnknownKindError: there is no such data set.
+        ChecksumError: a file is missing, damaged, or not the one that was published.
+    """
+    checks = verify(kind, data_dir)
+    rows = [("ok" if check.ok else "wrong", check.file, check.status) for check in checks]
+    print_table(("", "file", "check"), rows, title=kind, numbers=False)
+    wrong = [f"{check.file}: {check.status}" for check in checks if not check.ok]
+    if wrong:
+        raise ChecksumError("\n".join(wrong))

@@ -1,0 +1,131 @@
+"""What there is: every component with its parameters, told by the specs themselves."""
+
+import inspect
+import json
+import sys
+import textwrap
+from collections.abc import Iterator
+from typing import Any
+
+from bitproof.attacks import ATTACKS
+from bitproof.campaign import Evaluation
+from bitproof.cli.types import type_text
+from bitproof.core.errors import UnknownKindError, near
+from bitproof.core.registry import Registry
+from bitproof.core.spec import NONE, Spec
+from bitproof.data import AUGMENT, DATA
+from bitproof.faults import FAULTS
+from bitproof.harden import HARDEN
+from bitproof.models import MODELS
+from bitproof.quant import QUANTIZERS, Scheme
+from bitproof.recipe import Recipe
+from bitproof.train import Optimization
+
+ROOMS: dict[str, Registry[Any]] = {
+    "data": DATA,
+    "augmentation": AUGMENT,
+    "models": MODELS,
+    "quantizers": QUANTIZERS,
+    "faults": FAULTS,
+    "attacks": ATTACKS,
+    "hardening": HARDEN,
+}
+"""Registries, by the word that `describe` takes for all of their kinds."""
+TABLES: dict[str, type[Spec]] = {
+    "recipe": Recipe,
+    "train": Optimization,
+    "quantization": Scheme,
+    "evaluation": Evaluation,
+}
+"""Tables of a recipe that have no kind, by name."""
+COLUMNS = 100
+
+
+def describe_all() -> str:
+    """Return the description of everything, room by room."""
+    return "\n".join(_describe(room, kind, spec) for room, kind, spec in _components())
+
+
+def describe_kind(kind: str) -> str:
+    """Return the description of a component, of a table of a recipe, or of a whole room.
+
+    Args:
+        kind: its kind, the name of its class, or the name of the room.
+
+    Raises:
+        UnknownKindError: there is none of that name; the message tells the nearest.
+    """
+    every = list(_components())
+    found = [each for each in every if kind in {*each[:2], each[2].__name__}]
+    if not found:
+        known = {*ROOMS, *(name for _, name, _ in every)}
+        raise UnknownKindError(f"describe: no kind '{kind}'. {near(kind, known)}")
+    return "\n".join(_describe(*each) for each in found)
+
+
+def list_models() -> str:
+    """Return one line for each architecture."""
+    names = MODELS.kinds()
+    width = max(map(len, names)) + 2
+    lines = [f"{kind:{width}}{_words(MODELS.find(kind)).splitlines()[0]}" for kind in names]
+    return "\n".join([*lines, "", "Parameters and sources: bitproof describe KIND"])
+
+
+def _components() -> Iterator[tuple[str, str, type[Spec]]]:
+    """Yield the room, the kind and the class of everything that can be described."""
+    for name, spec in TABLES.items():
+        yield "recipe tables", name, spec
+    for room, registry in ROOMS.items():
+        for kind in registry.kinds():
+            yield room, kind, registry.find(kind)
+
+
+def _describe(room: str, kind: str, spec: type[Spec]) -> str:
+    text = [f"{room}: {kind} ({spec.__name__})", textwrap.indent(_words(spec), "  ")]
+    module = inspect.cleandoc(sys.modules[spec.__module__].__doc__ or "")
+    place = module.find("Model:") if "Model:" in module else module.find("Source:")
+    if place >= 0:
+        text.append(textwrap.indent(module[place:], "  "))
+    text += [_parameter(spec, name) for name in spec.model_fields if name != "kind"]
+    return "\n".join(text) + "\n"
+
+
+def _words(spec: type[Spec]) -> str:
+    """Return the docstring of a class without its sections."""
+    words = inspect.cleandoc(spec.__doc__ or "")
+    for section in ("Example:", "Raises:"):
+        words = words.partition(section)[0]
+    return words.strip()
+
+
+def _parameter(spec: type[Spec], name: str) -> str:
+    field = spec.model_fields[name]
+    default = "required"
+    if not field.is_required():
+        default = f"default {toml_text(field.get_default(call_default_factory=True))}"
+    head = f"  {name}: {type_text(field.annotation, field.metadata, ROOMS)}; {default}"
+    lines = textwrap.wrap(head, COLUMNS, subsequent_indent=" " * 6)
+    words = " ".join((field.description or "").split())
+    pad = " " * 6
+    lines += textwrap.wrap(words, COLUMNS, initial_indent=pad, subsequent_indent=pad)
+    return "\n".join(lines)
+
+
+def toml_text(value: object) -> str:
+    """Return a default as a recipe would say it, numbers to six digits.
+
+    Example:
+        >>> toml_text((8 / 255, None, True, "a"))
+        '[0.0313725, "none", true, "a"]'
+    """
+    if isinstance(value, Spec):
+        kind = {"kind": value.kind} if hasattr(value, "kind") else {}
+        return toml_text(kind | value.model_dump(exclude_defaults=True))
+    if isinstance(value, dict):
+        pairs = ", ".join(f"{key} = {toml_text(part)}" for key, part in value.items())
+        return f"{{ {pairs} }}" if pairs else "{}"
+    if isinstance(value, tuple | list):
+        return f"[{', '.join(map(toml_text, value))}]"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return json.dumps(NONE if value is None else value)
