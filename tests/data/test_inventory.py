@@ -8,7 +8,7 @@ import pytest
 
 from bitproof.core.errors import DataError, UnknownKindError
 from bitproof.data.inventory import available, verify
-from bitproof.data.layout import VARIABLE
+from bitproof.data.layout import VARIABLE, data_root
 
 
 @pytest.fixture
@@ -39,9 +39,10 @@ def test_an_unreadable_set_is_listed_as_such(batches: Path) -> None:
 
 
 def test_without_a_data_folder_only_the_built_in_set_is_there(
-    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.chdir(tmp_path)  # nothing lies in the usual places
     present = {row.kind for row in available() if row.present}
     assert present - {"fashion_mnist"} == {"digits"}  # Debian may have installed the other
 
@@ -115,3 +116,12 @@ def test_one_flipped_bit_in_real_data_is_found(data_dir: Path, tmp_path: Path) -
     checks = verify("gtsrb", tmp_path)
     assert not checks[0].ok
     assert not checks[-1].ok  # the npz has a checksum of its own
+
+
+def test_data_lie_where_fetch_puts_them_if_nobody_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    assert data_root(None) == tmp_path / "data"

@@ -98,6 +98,7 @@ def test_the_variable_names_the_folder_where_no_argument_does(
     monkeypatch.setenv(VARIABLE, str(tmp_path))
     assert find_layout("kind", [OTHER], None)[1] == tmp_path / "other"
     monkeypatch.delenv(VARIABLE)
+    monkeypatch.chdir(tmp_path)  # nothing lies in the usual places
     with pytest.raises(DataError, match=f"no --data-dir, and {VARIABLE} is not set; .* other"):
         find_layout("kind", [OTHER], None)
 

@@ -26,7 +26,7 @@ class TallyStore:
             self._read(path)
 
     def _read(self, path: Path) -> None:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8", errors="replace")
         lines = text.split("\n")
         for number, line in enumerate(lines[:-1], 1):
             try:

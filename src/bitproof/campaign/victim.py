@@ -80,8 +80,11 @@ class FloatVictim:
         self, fault: FaultModel, *, sites: Sequence[Site], generator: torch.Generator
     ) -> Classifier:
         """Return the model with faults in its float32 parameters; activations stay whole."""
-        del sites
-        words = {name: weight.detach() for name, weight in self.model.named_parameters()}
+        words = {
+            name: weight.detach()
+            for name, weight in self.model.named_parameters()
+            if ("bias" if name.endswith("bias") else "weight") in sites
+        }
         struck = corrupt_float32(words, fault, generator=generator)
 
         @torch.no_grad()

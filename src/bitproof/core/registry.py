@@ -6,7 +6,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import ValidationError
 
-from bitproof.core.errors import SpecError, UnknownKindError, near
+from bitproof.core.errors import AdapterError, SpecError, UnknownKindError, near
 from bitproof.core.spec import Spec, describe_problems
 
 S = TypeVar("S", bound=Spec)
@@ -53,12 +53,23 @@ class Registry(Generic[S]):
 
         Raises:
             UnknownKindError: there is none; the message names the nearest.
+            AdapterError: another package promises the kind, and cannot be loaded.
         """
         if kind not in self._kinds and kind in self._plugins:
-            self._kinds[kind] = self._plugins[kind].load()
+            self._kinds[kind] = self._load(kind)
         if kind not in self._kinds:
             raise UnknownKindError(f"{self.room}: no kind '{kind}'. {near(kind, self.kinds())}")
         return self._kinds[kind]
+
+    def _load(self, kind: str) -> type[S]:
+        point = self._plugins[kind]
+        try:
+            component: type[S] = point.load()
+        except (ImportError, AttributeError) as error:
+            raise AdapterError(
+                f"{self.room}: kind '{kind}' is in {point.value}, which cannot be loaded ({error})"
+            ) from error
+        return component
 
     def build(self, table: object) -> S:
         """Return the component that `table` describes; a component comes back as it is.

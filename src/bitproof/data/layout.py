@@ -11,6 +11,8 @@ from bitproof.data.dataset import Dataset, Published
 
 VARIABLE = "BITPROOF_DATA"
 """Environment variable that names the data folder where no argument does."""
+USUAL = (Path("data"), Path("../shared/data"))
+"""Where data lie if nobody says so: where `bitproof data fetch` puts them, then beside a checkout."""
 
 
 @dataclass(frozen=True)
@@ -78,14 +80,16 @@ def two_part_layout(
 
 
 def data_root(data_dir: Path | None) -> Path | None:
-    """Return the data folder: the argument, else `BITPROOF_DATA`, else None.
+    """Return the data folder: the argument, else `BITPROOF_DATA`, else the first of `USUAL`.
+
+    None, if there is none of these.
 
     Raises:
         DataError: there is no such folder.
     """
     named = data_dir or (Path(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else None)
     if named is None:
-        return None
+        return next((folder.resolve() for folder in USUAL if folder.is_dir()), None)
     root = named.expanduser().resolve()
     if not root.is_dir():
         raise DataError(f"data folder {root} does not exist (--data-dir, {VARIABLE})")
