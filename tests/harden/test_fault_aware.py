@@ -294,6 +294,21 @@ def test_static_ranking_is_that_of_the_warm_up(net: nn.Sequential, data: Dataset
     assert records[0] == records[1]
 
 
+def test_ranking_goes_on_with_the_gradients_of_training(
+    net: nn.Sequential, data: Dataset, watched: Watched
+) -> None:
+    """Those of frozen layers too, or none could ever become critical again."""
+    moves = STILL.model_copy(update={"epochs": 2})
+    done = stage(top=1, beta=0.7, optimization=moves).apply(Candidate(net), Setting(data))
+    before, after = done.record[-1]["record"]["critical"]["scores"]
+    for layer, first, second in zip(("0", "3", "7"), before, after, strict=True):
+        score = first
+        for gradients in watched.gradients[:3]:
+            score = 0.7 * score + 0.3 * float(gradients[f"{layer}.weight"].norm())
+        assert second == pytest.approx(score, rel=1e-5)
+        assert second != pytest.approx(first, rel=0.01)
+
+
 def test_warm_up_moves_nothing(net: nn.Sequential, data: Dataset, watched: Watched) -> None:
     stage(warmup_steps=20, faulty_share=1.0).apply(Candidate(net), Setting(data))
     for name, weight in net.named_parameters():

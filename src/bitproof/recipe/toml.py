@@ -75,7 +75,7 @@ def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> l
     """
     lines = []
     for key in dict.fromkeys([*old, *new]):
-        a, b = old.get(key), new.get(key)
+        a, b = old.get(key, "nothing"), new.get(key, "nothing")
         if isinstance(a, dict) and isinstance(b, dict):
             lines += differences(a, b, f"{prefix}{key}.")
         elif a != b:
