@@ -12,7 +12,7 @@ from bitproof.data import Dataset, Splits
 from bitproof.faults import RandomFlips
 from bitproof.harden import Adjust, Candidate, Setting
 from bitproof.harden import adjust as module
-from bitproof.metrics import Tally
+from bitproof.harden.adjust import Judge
 from bitproof.quant import AffineQuantizer, IntegerNetwork, Scheme
 
 SYMMETRIC = AffineQuantizer(symmetric=True, signed=True, margin=0.0)
@@ -26,9 +26,13 @@ def weights(n: int = 4000) -> Tensor:
     return 0.05 * values * values.abs().sqrt()
 
 
+PLAIN = {"estimate_norms": False, "correct_bias": False}
+"""Ranges alone."""
+
+
 def small(**changes: Any) -> Adjust:
     table = {"epsilon": 0.1, "calibration_images": 48, "attack_images": 16, "steps": 2}
-    return Adjust(**{**table, "ber": 0.01, "grid_points": 9, **changes})
+    return Adjust(**{**table, **PLAIN, "ber": 0.01, "grid_points": 9, **changes})
 
 
 def test_defaults_are_those_of_the_specification() -> None:
@@ -108,7 +112,7 @@ def test_more_flips_call_for_smaller_ranges() -> None:
 
 
 def test_chosen_factors_are_those_of_the_folded_weights(net: nn.Sequential, data: Dataset) -> None:
-    stage = small(attack_images=0, estimate_norms=False, grid_points=80)
+    stage = small(attack_images=0, grid_points=80)
     adjusted = stage.apply(Candidate(net), Setting(data))
     factor = net.get_parameter("1.weight") / (net.get_buffer("1.running_var") + 1e-5).sqrt()
     folded = net.get_parameter("0.weight") * factor.view(-1, 1, 1, 1)
@@ -122,9 +126,9 @@ def told(candidate: Candidate) -> dict[str, Any]:
 
 
 def accuracies(monkeypatch: pytest.MonkeyPatch, *right: int) -> None:
-    """Let the acceptance rule see these counts out of 1000, one after the other."""
+    """Let the acceptance rule see these counts out of 1000 under attack, one after the other."""
     counts: Iterator[int] = iter(right)
-    monkeypatch.setattr(Adjust, "_attacked", lambda *_: Tally(next(counts), 1000))
+    monkeypatch.setattr(Judge, "measure", lambda *_: (0.9, next(counts) / 1000))
 
 
 def test_no_range_is_taken_where_the_attack_wins_by_it(
@@ -177,13 +181,13 @@ def test_rule_measures_the_network_with_the_ranges_in_question(
     """First the ranges so far, then one more layer at a time; refused ones are gone again."""
     scales: list[tuple[float, ...]] = []
 
-    def attacked(_stage: Adjust, network: IntegerNetwork, part: Dataset, _: Setting) -> Tally:
-        assert len(part) == 16
+    def measure(judge: Judge, network: IntegerNetwork) -> tuple[float, float]:
+        assert len(judge.data) == 16
         layers = ("0", "3", "7")
         scales.append(tuple(float(network.tensors[f"{x}.weight"].grid.scale) for x in layers))
-        return Tally(0 if len(scales) == 3 else 10, 10)
+        return 1.0, 0.0 if len(scales) == 3 else 1.0
 
-    monkeypatch.setattr(Adjust, "_attacked", attacked)
+    monkeypatch.setattr(Judge, "measure", measure)
     adjusted = small().apply(Candidate(net), Setting(data))
     start, first, second, third = scales
     assert first[0] < start[0]
@@ -196,18 +200,41 @@ def test_rule_measures_the_network_with_the_ranges_in_question(
     assert tuple(float(stored[f"{x}.weight"].grid.scale) for x in ("0", "3", "7")) == third
 
 
-def test_attacked_accuracy_is_that_of_the_integer_network(
-    trained: Candidate, digits: Splits
-) -> None:
+def test_judge_measures_the_integer_network(trained: Candidate, digits: Splits) -> None:
     network, part = trained.quantize(digits.train), digits.train.first(64)
     setting = Setting(digits.train)
-    mild, strong = (
-        Adjust(epsilon=eps, steps=5)._attacked(network, part, setting) for eps in (0.001, 0.3)
+    (clean, mild), (again, strong) = (
+        Judge(Adjust(epsilon=eps, steps=5), part, setting).measure(network) for eps in (0.001, 0.3)
     )
-    clean = (network(part.inputs()).argmax(1) == part.labels).sum()
-    assert mild.total == strong.total == 64
-    assert abs(mild.correct - int(clean)) <= 1
-    assert strong.acc < 0.3
+    right = int((network(part.inputs()).argmax(1) == part.labels).sum())
+    assert clean == again == right / 64
+    assert abs(mild - clean) <= 1 / 64
+    assert strong < 0.3
+
+
+def test_a_change_that_costs_clean_accuracy_is_refused(
+    net: nn.Sequential, data: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = iter([(0.9, 0.5), (0.8, 0.6), (0.9, 0.5), (0.9, 0.5)])
+    monkeypatch.setattr(Judge, "measure", lambda *_: next(scores))
+    adjusted = small().apply(Candidate(net), Setting(data))
+    assert [entry["accepted"] for entry in told(adjusted).values()] == [False, True, True]
+
+
+def test_statistics_and_biases_that_lose_too_much_are_refused(
+    net: nn.Sequential, data: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = iter([(0.9, 0.5), (0.9, 0.4), *[(0.9, 0.5)] * 3, (0.8, 0.5)])
+    monkeypatch.setattr(Judge, "measure", lambda *_: next(scores))
+    stage = small(estimate_norms=True, correct_bias=True)
+    adjusted = stage.apply(Candidate(net), Setting(data))
+    record = adjusted.record[-1]["record"]
+    assert not record["norms"]["accepted"]
+    assert not record["biases"]["accepted"]
+    assert not adjusted.correct_bias
+    assert torch.equal(
+        adjusted.model.get_buffer("1.running_mean"), net.get_buffer("1.running_mean")
+    )
 
 
 def test_statistics_are_the_mean_over_clean_and_perturbed_batches(
@@ -215,7 +242,7 @@ def test_statistics_are_the_mean_over_clean_and_perturbed_batches(
 ) -> None:
     """Recomputed with numpy, layer by layer; 48 images in batches of 20 leave one of 8."""
     monkeypatch.setattr(module, "BATCH", 20)
-    stage = small(epsilon=0.1, steps=3)
+    stage = small(epsilon=0.1, steps=3, estimate_norms=True, attack_images=0)
     adjusted = stage.apply(Candidate(net), Setting(data, seed=5)).model
     generator = Setting(data, seed=5).generator("norms")
     means: dict[str, list[Any]] = {"1": [], "4": []}

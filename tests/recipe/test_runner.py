@@ -117,8 +117,13 @@ def test_seed_decides_the_result(finished: Path, toy: Recipe, tmp_path: Path) ->
     assert not same(tmp_path / "other", finished)
 
 
-@pytest.mark.parametrize("after", [False, True])
-@pytest.mark.parametrize("share", [0.0, 0.15, 0.3, 0.45, 0.6, 0.75, 0.9, 1.0])
+@pytest.mark.parametrize(
+    ("share", "after"),
+    [
+        *((0.0, False), (0.1, True), (0.2, False), (0.3, True)),
+        *((0.4, False), (0.5, True), (0.8, False), (1.0, True)),
+    ],
+)
 def test_an_interrupted_run_goes_on_as_if_nothing_had_been(  # noqa: PLR0917
     share: float,
     after: bool,
@@ -152,7 +157,7 @@ def test_a_run_survives_any_number_of_interruptions(
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.95])
-def test_a_full_disk_leaves_a_run_that_goes_on(
+def test_a_full_disk_leaves_a_run_that_goes_on(  # noqa: PLR0917
     share: float, writes: int, disk: Disk, finished: Path, toy: Recipe, tmp_path: Path
 ) -> None:
     disk.stop_at = round(share * writes)
@@ -259,6 +264,7 @@ def test_missing_data_is_refused(
     toy: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("BITPROOF_DATA", raising=False)
+    monkeypatch.chdir(tmp_path)
     recipe = changed(toy, data="gtsrb")
     refused(recipe, tmp_path / "run", DataError, "gtsrb: not found: no --data-dir")
     refused(recipe, tmp_path / "run", DataError, "nowhere does not exist", data_dir=Path("nowhere"))
@@ -277,7 +283,10 @@ def test_a_truncated_data_file_is_refused(toy: Recipe, tmp_path: Path, data_dir:
     refused(recipe, tmp_path / "run", DataError, r"cifar10-mini\.npz", data_dir=tmp_path / "data")
 
 
-def test_missing_weights_are_refused(toy: Recipe, tmp_path: Path) -> None:
+def test_missing_weights_are_refused(
+    toy: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     recipe = changed(toy, weights="no.npz")
     refused(recipe, tmp_path / "run", RecipeError, "weights: no file 'no.npz'; looked for no.npz")
     refused(
@@ -308,7 +317,7 @@ def test_other_weights_are_not_resumed(toy: Recipe, finished: Path, tmp_path: Pa
     )
     model.load_state_dict({name: value * 2 for name, value in weights.items()})
     save_weights(model, tmp_path / "w.safetensors")
-    with pytest.raises(ResumeError, match="cannot go on. weights: .* before, .* now"):
+    with pytest.raises(ResumeError, match=r"cannot go on. weights: .* before, .* now"):
         run(recipe, tmp_path / "run", device="cpu", recipe_dir=tmp_path, resume=True)
 
 
@@ -360,14 +369,16 @@ def test_a_file_in_the_place_of_the_directory_is_refused(toy: Recipe, tmp_path: 
 
 
 def test_a_place_that_cannot_be_written_is_refused(toy: Recipe) -> None:
-    with pytest.raises(StorageError, match="/proc/run/recipe.toml: cannot write"):
+    with pytest.raises(StorageError, match=r"/proc/run/recipe.toml: cannot write"):
         run(toy, Path("/proc/run"), device="cpu")
 
 
 def test_a_loss_that_is_no_number_ends_the_run(toy: Recipe, tmp_path: Path) -> None:
     optimization = {"epochs": 2, "batch_size": 8, "learning_rate": 1e6, "optimizer": "sgd"}
-    recipe = changed(toy, model="lenet5", train=optimization)
-    with pytest.raises(DivergenceError, match="training: the loss became .* smaller learning rate"):
+    recipe = changed(toy, model={"kind": "lenet5", "padding": 4}, train=optimization)
+    with pytest.raises(
+        DivergenceError, match=r"training: the loss became .* smaller learning rate"
+    ):
         run(recipe, tmp_path / "run", device="cpu")
     assert not (tmp_path / "run" / "networks").exists()
     with pytest.raises(DivergenceError):

@@ -13,7 +13,7 @@ from bitproof.cli.outcome import report_problems
 class Commands(TyperGroup):
     """The commands; what goes wrong in them is told here, before Typer makes something of it."""
 
-    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
+    def invoke(self, ctx: Any) -> Any:
         """Carry out the command that was asked for."""
         with report_problems():
             return super().invoke(ctx)
@@ -39,10 +39,11 @@ DataDir = Annotated[
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")]
 
 
-def _show_version(wanted: bool) -> None:
+def _show_version(wanted: bool) -> bool:
     if wanted:
         typer.echo(f"bitproof {__version__}")
         raise typer.Exit
+    return wanted
 
 
 @app.callback()

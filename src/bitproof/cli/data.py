@@ -9,9 +9,11 @@ from bitproof.cli.watching import watcher
 from bitproof.core.errors import ChecksumError
 from bitproof.data.fetch import fetch
 from bitproof.data.inventory import available, verify
+from bitproof.data.layout import VARIABLE, data_root
 
 FOLDER = Path("data")
-"""Where files go if nothing else is said."""
+"""Where files go if nothing else is said; bitproof looks there, too."""
+HOW = f"name it with --data-dir or {VARIABLE}"
 
 
 def list_data(data_dir: Path | None) -> None:
@@ -28,8 +30,8 @@ def list_data(data_dir: Path | None) -> None:
     ]
     header = ("data set", "layout", "training images", "test images", "where, or how to get it")
     print_table(header, rows, title="data sets", numbers=False)
-    if data_dir is None:
-        typer.echo("No --data-dir, and BITPROOF_DATA is not set: looked for built-in sets only.")
+    root = data_root(data_dir)
+    typer.echo(f"Looked in {root}." if root else f"There is no data folder; {HOW}.")
 
 
 def fetch_data(kind: str, data_dir: Path | None, mirror: str | None) -> None:
@@ -43,11 +45,9 @@ def fetch_data(kind: str, data_dir: Path | None, mirror: str | None) -> None:
     """
     folder = (data_dir or FOLDER).expanduser()
     if data_dir is None:
-        typer.echo(f"No --data-dir, and BITPROOF_DATA is not set: files go to ./{FOLDER}.")
+        typer.echo(f"No --data-dir, and {VARIABLE} is not set: files go to ./{FOLDER}.")
     for path in fetch(kind, folder, progress=watcher(), mirror=mirror):
         typer.echo(f"{path}: in place")
-    if data_dir is None:
-        typer.echo(f"Use them with --data-dir {FOLDER}.")
 
 
 def verify_data(kind: str, data_dir: Path | None) -> None:

@@ -5,6 +5,7 @@ A bug keeps its traceback.
 
 import errno
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,6 +17,31 @@ CAUSED = {
     *(errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP),
 }
 """What the system says when the disk or the place, not the program, is at fault."""
+
+
+class Interruption(KeyboardInterrupt):
+    """Ctrl-C.
+
+    Not a plain KeyboardInterrupt: where one of those has passed through the `exec` of a text, as
+    it can while torch is imported, Python ends by killing itself, whatever exit code is asked for.
+    """
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let Ctrl-C raise an `Interruption` inside the block, unless somebody else handles it."""
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    signal.signal(signal.SIGINT, _interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _interrupt(_number: int, _frame: object) -> None:
+    raise Interruption
 
 
 @contextmanager

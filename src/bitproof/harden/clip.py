@@ -19,12 +19,12 @@ Ranges = dict[str, tuple[float, float]]
 def folded_ranges(
     model: nn.Module, layers: list[str], factors: Mapping[str, Tensor], *, share: float
 ) -> Ranges:
-    """Return `share` times the present range of each layer's folded weights."""
+    """Return `share` times the present range, zero included, of each layer's folded weights."""
     ranges = {}
     for layer in layers:
         weight: Any = model.get_submodule(layer).weight
         folded = weight.detach() * _spread(factors.get(layer), weight)
-        ranges[layer] = (share * float(folded.min()), share * float(folded.max()))
+        ranges[layer] = (share * min(float(folded.min()), 0), share * max(float(folded.max()), 0))
     return ranges
 
 
@@ -32,17 +32,18 @@ def folded_ranges(
 def clip_weights_(model: nn.Module, ranges: Ranges, factors: Mapping[str, Tensor]) -> None:
     """Clip weights in place so that, folded, they lie inside `ranges`.
 
-    A channel that its norm switches off (factor 0) stays as it is.
+    Weights inside keep every bit. A channel that its norm switches off (factor 0) stays as it is.
     """
     for layer, (low, high) in ranges.items():
         weight: Any = model.get_submodule(layer).weight
         factor = _spread(factors.get(layer), weight)
         safe = torch.where(factor == 0, torch.ones_like(factor), factor)
-        weight.copy_(torch.where(factor == 0, weight, (weight * factor).clamp(low, high) / safe))
+        ends = torch.stack([low / safe, high / safe])  # swapped where the factor is negative
+        weight.copy_(torch.where(factor == 0, weight, weight.clamp(ends.amin(0), ends.amax(0))))
 
 
 def _spread(factor: Tensor | None, weight: Tensor) -> Tensor:
-    """Return a factor per output channel that broadcasts against `weight`; 1 where there is none."""
+    """Return a factor per output channel, shaped to broadcast against `weight`; 1 if none."""
     if factor is None:
         return torch.ones((), device=weight.device)
     return factor.reshape([-1] + [1] * (weight.ndim - 1))

@@ -71,7 +71,8 @@ class FaultAware(HardeningStage):
     clamp: Positive | None = 0.05
     """Bound on each entry of the faulty branch's gradient; None: no bound."""
     clip: Fraction | None = None
-    """Hold each layer's (folded) weights inside this share of the range that they start with."""
+    """Hold the (folded) weights of every layer, frozen or not, inside this share of the range that
+    they start with; None: no bound."""
     inject_below: Positive | None = 1.75
     """Inject faults only once the clean loss is below this; None: always."""
     lam_keep: NonNegative = 0.5

@@ -14,8 +14,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from bitproof.quant.graph import Graph
 from bitproof.quant.grid import CodedTensor
 from bitproof.quant.pass_gradient import pass_gradient
 from bitproof.quant.quantizer import Quantizer
@@ -42,17 +42,15 @@ def fake_quantize(values: Float[Tensor, "*shape"], quantizer: Quantizer) -> Floa
 def norm_after(model: nn.Module, example: Float[Tensor, "n *features"]) -> dict[str, str]:
     """Return, for each layer whose batch norm will be folded into it, the path of that norm."""
     graph = trace_as_is(model, example)
-    return _folded_pairs(graph)
-
-
-def _folded_pairs(graph: Graph) -> dict[str, str]:
     users = graph.users()
+    norms = {path for path, module in model.named_modules() if isinstance(module, _BatchNorm)}
     return {
         node.path: users[node.name][0].path
         for node in graph.nodes
         if node.op in {"conv", "linear"}
         and len(users[node.name]) == 1
         and users[node.name][0].op == "affine"
+        and users[node.name][0].path in norms
     }
 
 

@@ -1,0 +1,111 @@
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from bitproof.cli.describing import ROOMS, TABLES, describe_all, describe_kind, toml_text
+from bitproof.core.spec import Spec
+from bitproof.models import MODELS
+from bitproof.quant import AffineQuantizer
+from bitproof.train import Optimization
+
+Call = Callable[..., Any]
+"""The fixture `call` of conftest.py."""
+
+KINDS = [(room, kind) for room, registry in ROOMS.items() for kind in registry.kinds()]
+
+
+def parameters(text: str) -> set[str]:
+    return set(re.findall(r"^  (\w+): .*; (?:default|required)", text, re.MULTILINE)) | set(
+        re.findall(r"^  (\w+): (?:.*\n {6}.*;)", text, re.MULTILINE)
+    )
+
+
+@pytest.mark.parametrize(("room", "kind"), KINDS)
+def test_every_component_tells_its_parameters(room: str, kind: str) -> None:
+    spec: type[Spec] = ROOMS[room].find(kind)
+    (text,) = [
+        part
+        for part in re.split(r"\n(?=\S)", describe_kind(kind))
+        if part.startswith(f"{room}: {kind} ({spec.__name__})")
+    ]
+    flat = " ".join(text.split())
+    for name, field in spec.model_fields.items():
+        if name == "kind":
+            continue
+        assert f" {name}: " in flat
+        assert " ".join((field.description or "").split()) in flat
+
+
+@pytest.mark.parametrize("name", list(TABLES))
+def test_every_table_tells_its_parameters(name: str) -> None:
+    assert parameters(describe_kind(name)) == set(TABLES[name].model_fields)
+
+
+def test_everything_is_told_once() -> None:
+    heads = re.findall(r"^\S.*$", describe_all(), re.MULTILINE)
+    assert len(heads) == len(KINDS) + len(TABLES)
+    assert len(set(heads)) == len(heads)
+
+
+def test_types_limits_defaults_units_and_sources_are_told() -> None:
+    text = describe_kind("random_flips")
+    assert "  ber: number, >= 0, <= 1; required\n      Bit error rate" in text
+    assert "  Model:  each of the" in text
+    assert "  Source: Stutz et al." in text
+    text = describe_kind("train")
+    assert "  epochs: integer, >= 1; default 20" in text
+    assert '  max_norm: number, > 0, or "none"; default "none"' in text
+    assert '  schedule: "cosine" | "one_cycle" | "constant"; default "cosine"' in text
+    assert "  nesterov: true or false; default false" in text
+    text = describe_kind("recipe")
+    assert "  data: one of data; required" in text
+    assert '  variants: list of (text), at least 1 long; default ["float", "none"]' in text
+    assert "  stages: tables by name, each one of hardening; default {}" in text
+    assert '  train: table (Optimization), or "none"; default "none"' in text
+    assert "  seed: integer, >= 0; default 0" in text
+
+
+def test_a_class_name_and_a_room_will_do() -> None:
+    assert describe_kind("Optimization") == describe_kind("train")
+    assert all(
+        f"attacks: {kind} (" in describe_kind("attacks") for kind in ROOMS["attacks"].kinds()
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (8 / 255, "0.0313725"),
+        ("a", '"a"'),
+        (None, '"none"'),
+        ((1, True), "[1, true]"),
+        ({}, "{}"),
+        (Optimization(epochs=3), "{ epochs = 3 }"),
+        (AffineQuantizer(bits=4), '{ kind = "affine", bits = 4 }'),
+    ],
+)
+def test_defaults_look_as_in_a_recipe(value: object, text: str) -> None:
+    assert toml_text(value) == text
+
+
+def test_describe_prints_it(call: Call) -> None:
+    assert call("describe", "fgsm") == (0, describe_kind("fgsm") + "\n", "")
+    assert call("describe") == (0, describe_all() + "\n", "")
+
+
+def test_an_unknown_kind_names_the_nearest(call: Call) -> None:
+    assert call("describe", "linf_pdg") == (
+        2,
+        "",
+        "bitproof: describe: no kind 'linf_pdg'. Did you mean 'linf_pgd'?\n",
+    )
+
+
+def test_models_lists_every_architecture(call: Call) -> None:
+    outcome = call("models")
+    assert outcome.code == 0
+    told = [line.split()[0] for line in outcome.out.splitlines() if line]
+    assert told[:-1] == MODELS.kinds()
+    assert "pretrained 91.73 %" in outcome.out

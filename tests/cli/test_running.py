@@ -1,0 +1,308 @@
+import errno
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from bitproof.campaign import TallyStore
+from bitproof.cli.running import demo_recipe
+from bitproof.models import save_weights
+from bitproof.recipe import read_recipe, run
+
+Call = Callable[..., Any]
+"""The fixture `call` of conftest.py."""
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the directory of an uninterrupted toy run; tests only read it."""
+    out = tmp_path_factory.mktemp("cli") / "run"
+    run(read_recipe(Path(__file__).parents[1] / "recipe" / "toy.toml"), out, device="cpu")
+    return out
+
+
+def edit(path: Path, old: str, new: str) -> Path:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    return path
+
+
+def test_a_run_prints_its_table_and_where_the_report_is(
+    call: Call, toy: Path, finished: Path, tmp_path: Path
+) -> None:
+    outcome = call("run", toy, "--device", "cpu")
+    assert (outcome.code, outcome.err) == (0, "")
+    lines = outcome.out.splitlines()
+    for variant in ("float", "none", "s1+s2+s3"):
+        assert any(line.startswith(f"│ {variant} ") for line in lines)
+    assert "report: runs/toy/report.html" in lines
+    assert any(line.startswith("evaluate s1+s2+s3: 6/6") for line in lines)
+    here, there = tmp_path / "runs" / "toy" / "results.csv", finished / "results.csv"
+    assert here.read_bytes() == there.read_bytes()
+
+
+def test_an_interrupted_run_says_how_to_go_on_and_does(
+    call: Call, toy: Path, finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = iter(range(100))
+    original = TallyStore.add
+
+    def add(*args: Any) -> None:
+        if next(calls) == 9:
+            raise KeyboardInterrupt
+        original(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TallyStore, "add", add)
+        outcome = call("run", toy, "--out", "out", "--device", "cpu")
+    assert outcome.code == 130
+    assert outcome.problems == [
+        "bitproof: interrupted; what is finished is kept, go on with --resume"
+    ]
+    again = call("run", toy, "--out", "out", "--device", "cpu")
+    assert (again.code, again.problems) == (
+        2,
+        ["bitproof: out: holds a run already; go on with --resume, or choose another --out"],
+    )
+    assert call("run", toy, "--out", "out", "--device", "cpu", "--resume").code == 0
+    assert Path("out/results.csv").read_bytes() == (finished / "results.csv").read_bytes()
+
+
+def test_a_full_disk_is_one_line(
+    call: Call, toy: Path, finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        outcome = call("run", toy, "--out", "out", "--device", "cpu")
+    assert (outcome.code, outcome.problems) == (
+        2,
+        ["bitproof: out/tallies.jsonl: cannot write (No space left on device)"],
+    )
+    assert call("run", toy, "--out", "out", "--device", "cpu", "--resume").code == 0
+    assert Path("out/results.csv").read_bytes() == (finished / "results.csv").read_bytes()
+
+
+def test_every_problem_of_a_recipe_is_a_line_with_its_place(call: Call, toy: Path) -> None:
+    edit(edit(toy, "epochs = 1\nlearning", "epocs = 1\nlearning"), "chips = 2", "chips = 0")
+    outcome = call("run", toy)
+    assert outcome.code == 2
+    assert outcome.problems == [
+        f"bitproof: {toy}:13: train.epocs: no such field. Did you mean 'epochs'?",
+        f"bitproof: {toy}:42: evaluation.chips: should be greater than or equal to 1, got 0",
+    ]
+    assert not Path("runs").exists()
+
+
+def one_problem(outcome: Any, start: str) -> None:
+    assert outcome.code == 2
+    (line,) = outcome.problems
+    assert line.startswith(f"bitproof: {start}"), line
+    assert "Traceback" not in outcome.out
+
+
+def test_a_missing_recipe_is_one_line(call: Call) -> None:
+    one_problem(call("run", "no.toml"), "no.toml: cannot read the recipe (No such file")
+    one_problem(call("run", "."), ".: cannot read the recipe (Is a directory)")
+
+
+def test_a_syntax_error_is_one_line(call: Call, toy: Path) -> None:
+    edit(toy, "chips = 2", "chips = = 2")
+    one_problem(call("run", toy), f"{toy}:42: not valid TOML: Invalid value")
+
+
+def test_missing_data_is_one_line(call: Call, toy: Path, tmp_path: Path) -> None:
+    edit(toy, 'kind = "digits"\ntrain_size = 128\ntest_size = 40', 'kind = "cifar10"')
+    one_problem(call("run", toy), "cifar10: not found: no --data-dir, and BITPROOF_DATA is not set")
+    one_problem(call("run", toy, "--data-dir", tmp_path), "cifar10: not found: looked for /")
+    one_problem(call("run", toy, "--data-dir", "no"), f"data folder {tmp_path}/no does not exist")
+
+
+def test_a_truncated_data_file_is_one_line(
+    call: Call, toy: Path, tmp_path: Path, data_dir: Path
+) -> None:
+    edit(toy, 'kind = "digits"\ntrain_size = 128\ntest_size = 40', 'kind = "cifar10"')
+    content = (data_dir / "mini" / "cifar10-mini.npz").read_bytes()
+    (tmp_path / "data" / "mini").mkdir(parents=True)
+    (tmp_path / "data" / "mini" / "cifar10-mini.npz").write_bytes(content[:-1000])
+    one_problem(call("run", toy), f"{tmp_path}/data/mini/cifar10-mini.npz: ")
+
+
+def test_weights_that_do_not_fit_are_one_line_with_every_key(call: Call, toy: Path) -> None:
+    save_weights(torch.nn.Linear(2, 2), toy.with_name("w.safetensors"))
+    edit(toy, 'name = "toy"', 'name = "toy"\nweights = "w.safetensors"')
+    outcome = call("run", toy)
+    one_problem(outcome, f"{toy.with_name('w.safetensors')}: the weights do not fit the model: ")
+    assert "missing 'bn1.running_mean'" in outcome.err
+    assert "unexpected 'bias'" in outcome.err
+
+
+def test_missing_weights_are_one_line(call: Call, toy: Path) -> None:
+    edit(toy, 'name = "toy"', 'name = "toy"\nweights = "w.safetensors"')
+    one_problem(call("run", toy), "weights: no file 'w.safetensors'; looked for ")
+
+
+def test_damaged_weights_are_one_line(call: Call, toy: Path) -> None:
+    edit(toy, 'name = "toy"', 'name = "toy"\nweights = "w.safetensors"')
+    toy.with_name("w.safetensors").write_bytes(b"\x10")
+    one_problem(call("run", toy), f"{toy.with_name('w.safetensors')}: cannot be read as .safeten")
+
+
+def test_a_model_that_cannot_be_imported_is_one_line(call: Call, toy: Path) -> None:
+    edit(toy, '{ kind = "digits_cnn", width = 4 }', '"nowhere.models:net"')
+    one_problem(call("run", toy), "factory 'nowhere.models:net': no module 'nowhere'")
+
+
+def test_a_loss_that_is_no_number_is_one_line(call: Call, toy: Path) -> None:
+    edit(toy, '{ kind = "digits_cnn", width = 4 }', '{ kind = "lenet5", padding = 4 }')
+    edit(toy, "learning_rate = 0.05", "learning_rate = 1e6\nbatch_size = 8")
+    one_problem(call("run", toy), "training: the loss became ")
+    assert Path("runs/toy/recipe.toml").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_cuda_where_there_is_none_is_one_line(call: Call, toy: Path) -> None:
+    one_problem(call("run", toy, "--device", "cuda"), "device: cuda was asked for, this torch sees")
+    one_problem(call("run", toy, "--device", "gpu"), "device: wanted auto, cpu or cuda, got 'gpu'")
+    assert not Path("runs").exists()
+
+
+def test_a_place_that_cannot_be_written_is_one_line(call: Call, toy: Path) -> None:
+    one_problem(call("run", toy, "--out", toy), f"{toy}: wanted a run directory, this is a file")
+    one_problem(call("run", toy, "--out", toy / "x"), f"{toy}/x/recipe.toml: cannot write (Not a d")
+    one_problem(call("run", toy, "--out", "/proc/x"), "/proc/x/recipe.toml: cannot write (")
+    one_problem(call("run", toy, "--out", "x" * 300), "xxx")
+
+
+def test_a_changed_recipe_is_one_line_with_every_field(
+    call: Call, toy: Path, finished: Path
+) -> None:
+    shutil.copytree(finished, "out")
+    edit(edit(toy, "train_size = 128", "train_size = 120"), "chips = 2", "chips = 3")
+    one_problem(
+        call("run", toy, "--out", "out", "--resume"),
+        "out: belongs to another recipe. data.train_size: 128 before, 120 now; "
+        "evaluation.chips: 2 before, 3 now",
+    )
+
+
+def test_report_is_written_anew(call: Call, finished: Path) -> None:
+    shutil.copytree(finished, "out")
+    page = Path("out/report.html").read_bytes()
+    Path("out/report.html").unlink()
+    outcome = call("report", "out")
+    assert outcome.code == 0
+    assert Path("out/report.html").read_bytes() == page
+    assert "report: out/report.html" in outcome.out.splitlines()
+
+
+def test_a_report_on_nothing_is_one_line(call: Call, finished: Path) -> None:
+    Path("empty").mkdir()
+    one_problem(call("report", "empty"), "empty: wanted a run directory, there is no run.json")
+    one_problem(call("report", "nowhere"), "nowhere: wanted a run directory")
+    shutil.copytree(finished, "half")
+    Path("half/results.csv").unlink()
+    one_problem(call("report", "half"), "half/results.csv: wanted the result table of a run")
+
+
+def test_warnings_of_the_run_are_printed(
+    call: Call, toy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bitproof.recipe.runner.masking_warnings", lambda *_: ["v: [is] masked"])
+    outcome = call("run", toy, "--device", "cpu")
+    assert "warning: v: [is] masked" in outcome.out.splitlines()
+
+
+def test_the_demo_makes_room_for_itself_and_for_nothing_else(
+    call: Call, toy: Path, finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bitproof.cli.running.demo_recipe", lambda: toy)
+    shutil.copytree(finished, "runs/demo")
+    Path("runs/demo/results.csv").unlink()
+    assert call("demo", "--device", "cpu").code == 0
+    assert Path("runs/demo/results.csv").exists()
+    one_problem(call("demo", "--out", "runs/demo"), "runs/demo: holds a run already")
+    assert call("demo", "--device", "cpu", "--resume").code == 0
+
+
+def test_the_recipe_of_the_demo_is_there() -> None:
+    assert read_recipe(demo_recipe()).data.kind == "digits"
+
+
+# From here on in processes of their own.
+
+
+def start(*words: object) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "bitproof", *map(str, words)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    limit = time.monotonic() + 60
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < limit
+        time.sleep(0.02)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("phase", ["train", "evaluate"])
+def test_ctrl_c_ends_a_process_with_one_line(phase: str, toy: Path, tmp_path: Path) -> None:
+    if phase == "train":
+        edit(toy, "[train]\nepochs = 1\n", "[train]\nepochs = 100000\n")
+        sign = tmp_path / "out" / "run.json"
+    else:
+        edit(toy, "chips = 2", "chips = 100000")
+        sign = tmp_path / "out" / "tallies.jsonl"
+    process = start("run", toy, "--out", tmp_path / "out", "--device", "cpu")
+    wait_for(sign.exists, process)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err == "bitproof: interrupted; what is finished is kept, go on with --resume\n"
+    assert (tmp_path / "out" / "recipe.toml").exists()
+    assert not list((tmp_path / "out").rglob("*.tmp"))
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    """Return a file system of 64 KiB, or skip where nobody may mount one."""
+    if not shutil.which("mount"):
+        pytest.skip("there is no mount")
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(place)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("mounting a file system is not allowed here")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_full_leaves_a_run_that_goes_on(
+    call: Call, toy: Path, finished: Path, tiny_disk: Path
+) -> None:
+    out = tiny_disk / "out"
+    outcome = call("run", toy, "--out", out, "--device", "cpu")
+    one_problem(outcome, f"{out}/")
+    assert "No space left on device" in outcome.err
+    subprocess.run(["mount", "-o", "remount,size=10m", str(tiny_disk)], check=True)
+    assert call("run", toy, "--out", out, "--device", "cpu", "--resume").code == 0
+    assert (out / "results.csv").read_bytes() == (finished / "results.csv").read_bytes()
