@@ -162,3 +162,17 @@ def test_a_file_that_no_server_has_is_one_line(call: Call, site: tuple[str, Path
     (line,) = outcome.problems
     assert line.startswith(f"bitproof: {site[0]}/train-images-idx3-ubyte.gz: ")
     assert "404" in line
+
+
+def test_an_interrupted_download_says_how_to_go_on(
+    call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fetch(*_: object, **__: object) -> list[Path]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bitproof.cli.data.fetch", fetch)
+    outcome = call("data", "fetch", "mnist")
+    assert (outcome.code, outcome.problems) == (
+        130,
+        ["bitproof: interrupted; what came is kept, the same command goes on"],
+    )

@@ -1,3 +1,4 @@
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -80,6 +81,43 @@ def test_a_bug_keeps_its_traceback(call: Call, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("bitproof.cli.describing.list_models", bug)
     with pytest.raises(ZeroDivisionError, match="a bug"):
         call("models")
+
+
+STOP = "import signal; signal.raise_signal(signal.SIGINT)"
+LATE = f"""
+import sys, types
+late = types.ModuleType("bitproof.cli.describing")
+late.list_models = lambda: exec({STOP!r})
+sys.modules["bitproof.cli.describing"] = late
+sys.argv = ["bitproof", "models"]
+from bitproof.cli import main
+main()
+"""
+
+
+def test_ctrl_c_leaves_with_130_even_out_of_exec(tmp_path: Path) -> None:
+    (tmp_path / "late.py").write_text(LATE)
+    done = subprocess.run(
+        [sys.executable, tmp_path / "late.py"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (130, "bitproof: interrupted\n")
+
+
+def test_ctrl_c_is_left_to_others_who_want_it(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop() -> str:
+        signal.raise_signal(signal.SIGINT)
+        return "went on"
+
+    caught: list[int] = []
+    monkeypatch.setattr("bitproof.cli.describing.list_models", stop)
+    before = signal.signal(signal.SIGINT, lambda number, _frame: caught.append(number))
+    try:
+        assert call("models").out == "went on\n"
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert caught == [signal.SIGINT]
+    assert call("models").code == 130
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_ctrl_c_is_one_line(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -103,7 +103,13 @@ def test_a_name_without_module_and_callable_is_refused(factory: str) -> None:
         MODELS.build({"kind": "factory", "factory": factory})
 
 
-def test_errors_inside_the_users_code_keep_their_traceback(user_folder: Path) -> None:
+def test_errors_inside_the_users_code_are_told_with_their_line(user_folder: Path) -> None:
     (user_folder / "user_factory.py").write_text("def make():\n    return 1 / 0\n")
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(ModelError, match=r"ZeroDivisionError: .*user_factory\.py:2"):
         build("user_factory:make")
+
+
+def test_errors_of_the_import_are_told_with_their_line(user_folder: Path) -> None:
+    (user_folder / "user_broken.py").write_text("import os\nraise ValueError('no')\n")
+    with pytest.raises(ModelError, match=r"ValueError: no .*user_broken\.py:2"):
+        build("user_broken:make")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import typer
 
+from bitproof.cli.outcome import report_problems
 from bitproof.cli.tables import print_table
 from bitproof.cli.watching import watcher
 from bitproof.core.errors import ChecksumError
@@ -46,7 +47,9 @@ def fetch_data(kind: str, data_dir: Path | None, mirror: str | None) -> None:
     folder = (data_dir or FOLDER).expanduser()
     if data_dir is None:
         typer.echo(f"No --data-dir, and {VARIABLE} is not set: files go to ./{FOLDER}.")
-    for path in fetch(kind, folder, progress=watcher(), mirror=mirror):
+    with report_problems(interrupted="what came is kept, the same command goes on"):
+        paths = fetch(kind, folder, progress=watcher(), mirror=mirror)
+    for path in paths:
         typer.echo(f"{path}: in place")
 
 

@@ -84,6 +84,7 @@ class Flip(Augmentation):
 
     kind: Literal["flip"] = "flip"
     probability: Probability = 0.5
+    """Share of the images that are mirrored, as a fraction."""
 
     def apply(self, images: Images, *, generator: torch.Generator) -> Images:
         """Return the images, some mirrored; advances `generator` by one draw per image."""

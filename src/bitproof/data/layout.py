@@ -12,7 +12,7 @@ from bitproof.data.dataset import Dataset, Published
 VARIABLE = "BITPROOF_DATA"
 """Environment variable that names the data folder where no argument does."""
 USUAL = (Path("data"), Path("../shared/data"))
-"""Where data lie if nobody says so: where `bitproof data fetch` puts them, then beside a checkout."""
+"""Where data lie if nobody says so: where `data fetch` puts them, then beside a checkout."""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ This runs the user's code, because the user asked for it. Weights never run anyt
 
 import inspect
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module, invalidate_caches
@@ -42,12 +43,16 @@ class Factory(ModelSpec):
 
         Raises:
             ModelError: there is no such module or callable, its signature asks for something
-                else, or it made no `nn.Module`.
+                else, it made no `nn.Module`, or the user's own code raised an error.
         """
         sizes = {"in_channels": in_channels, "image_size": image_size, "n_classes": n_classes}
         with _working_directory_on_path():
             make = _find_callable(self.factory)
-            network = make(**_wanted_of(make, sizes, self.factory))
+            wanted = _wanted_of(make, sizes, self.factory)
+            try:
+                network = make(**wanted)
+            except Exception as error:  # the user's callable raised it
+                raise ModelError(f"factory '{self.factory}': {_last_place(error)}") from error
         if not isinstance(network, nn.Module):
             raise ModelError(
                 f"factory '{self.factory}': wanted it to return a torch.nn.Module, "
@@ -81,6 +86,8 @@ def _find_callable(factory: str) -> Callable[..., Any]:
                 f"or in {Path.cwd()}"
             ) from error
         raise ModelError(f"factory '{factory}': cannot import '{place}': {error}") from error
+    except Exception as error:  # the user's module raised it while it was imported
+        raise ModelError(f"factory '{factory}': {_last_place(error)}") from error
     if not hasattr(module, name):
         known = [key for key, value in vars(module).items() if callable(value)]
         raise ModelError(f"factory '{factory}': no '{name}' in '{place}'. {near(name, known)}")
@@ -91,6 +98,14 @@ def _find_callable(factory: str) -> Callable[..., Any]:
         )
     found: Callable[..., Any] = make
     return found
+
+
+def _last_place(error: Exception) -> str:
+    """Return what went wrong in the user's code, and in which line of which file."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+    told = (str(error).splitlines() or [""])[0]
+    return f"{type(error).__name__}: {told}{where}"
 
 
 def _wanted_of(make: Callable[..., Any], sizes: dict[str, int], factory: str) -> dict[str, int]:
