@@ -76,7 +76,10 @@ class FaultAware(HardeningStage):
     inject_below: Positive | None = 1.75
     """Inject faults only once the clean loss is below this; None: always."""
     lam_keep: NonNegative = 0.5
-    """Weight of the feature distance between x and x'; 0 saves its cost."""
+    """Weight of the feature distance between x and x'."""
+    lam_adv: NonNegative = 0.0
+    """Weight of the cross-entropy on x', which keeps attack resilience that is there already; ours,
+    not in METHODS. x' costs nothing where both weights are 0."""
     epsilon: Positive = 8 / 255
     """Radius of x', input units."""
     distance: FeatureDistance = "relative"
@@ -114,8 +117,8 @@ class FaultAware(HardeningStage):
                     broken = call_with(model, batch.inputs, seen, limit=limit)
                 faulty = cross_entropy(broken, batch.labels)
                 total = (1 - self.faulty_share) * clean + self.faulty_share * faulty
-            if self.lam_keep:
-                total = total + self.lam_keep * self._keep(model, batch, features, head)
+            if self.lam_keep or self.lam_adv:
+                total = total + self._keep(model, batch, features, head)
             return total
 
         def after_backward(_batch: Batch) -> None:
@@ -173,7 +176,7 @@ class FaultAware(HardeningStage):
         )
 
     def _keep(self, model: nn.Module, batch: Batch, features: Tensor, head: str) -> Tensor:
-        """Return the distance of the features from those of a one-step perturbation."""
+        """Return the loss on a one-step perturbation: distance of its features, and its error."""
         with evaluating(model):
             moved = climb(
                 model,
@@ -185,8 +188,9 @@ class FaultAware(HardeningStage):
                 generator=batch.generator,
             )
         with unlearned_statistics(model):
-            _, after = with_features(model, moved, head)
-        return feature_distance(features, after, self.distance)
+            logits, after = with_features(model, moved, head)
+        kept = self.lam_keep * feature_distance(features, after, self.distance)
+        return kept + self.lam_adv * cross_entropy(logits, batch.labels)
 
     def _warm_up(self, model: nn.Module, ranking: CriticalLayers, setting: Setting) -> None:
         """Measure gradient norms; nothing moves."""

@@ -1,5 +1,6 @@
 """Rules for attention: linear maps, two products of activations and a softmax."""
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,9 +11,11 @@ from bitproof.quant.builder import Call, Ref
 from bitproof.quant.graph import BATCH
 
 
-def softmax_of(call: Call, x: Ref, dim: int) -> Ref:
-    """Lower a softmax of `x`."""
-    return call.step("softmax", x, shape=x.shape, dim=dim % len(x.shape))
+def softmax_of(call: Call, dim: int | None) -> Ref:
+    """Lower a softmax over an axis that does not hold the images."""
+    if dim is None or isinstance(call.shape[dim], list):
+        raise TraceError(f"{call.path}: wanted a softmax within one image, got dim={dim}")
+    return call.step("softmax", call.x, shape=call.x.shape, dim=dim % len(call.x.shape))
 
 
 def scaled_dot_product_attention(call: Call) -> Ref:
@@ -20,7 +23,10 @@ def scaled_dot_product_attention(call: Call) -> Ref:
     q, k, v = (call.get(i, name) for i, name in enumerate(("query", "key", "value")))
     if call.get(3, "attn_mask") is not None or call.get(5, "is_causal", False):
         raise TraceError(f"{call.path}: attention with a mask has no rule")
-    return attend(call, q, k, v, scale=call.kwargs.get("scale"))
+    if call.get(4, "dropout_p", 0.0) or call.kwargs.get("enable_gqa", False):
+        raise TraceError(f"{call.path}: attention with dropout or grouped queries has no rule")
+    scale = call.kwargs.get("scale")
+    return attend(call, q, k, v, scale=None if scale is None else call.number(scale))
 
 
 def attend(call: Call, q: Ref, k: Ref, v: Ref, *, scale: float | None = None) -> Ref:
@@ -30,15 +36,18 @@ def attend(call: Call, q: Ref, k: Ref, v: Ref, *, scale: float | None = None) ->
     turned = call.step("permute", k, shape=(*k.shape[:-2], k.shape[-1], k.shape[-2]), dims=swapped)
     scores = call.step("matmul", q, turned, shape=(*q.shape[:-1], k.shape[-2]))
     factor = scale if scale is not None else q.shape[-1] ** -0.5
-    scaled = call.step("rescale", scores, shape=scores.shape, factor=float(factor))
-    weights = softmax_of(call, scaled, -1)
+    if factor <= 0:
+        raise TraceError(f"{call.path}: wanted a positive scale of the scores, got {factor:g}")
+    scaled = call.step("rescale", scores, shape=scores.shape, factor=factor)
+    weights = call.step("softmax", scaled, shape=scores.shape, dim=len(scores.shape) - 1)
     return call.step("matmul", weights, v, shape=(*q.shape[:-1], v.shape[-1]))
 
 
 def multihead_attention(call: Call, layer: nn.MultiheadAttention) -> list[Any]:
     """Lower torch's attention layer (batch first, no masks); its weights result is not given."""
     q, k, v = (call.get(i, name) for i, name in enumerate(("query", "key", "value")))
-    masked = any(call.kwargs.get(name) is not None for name in ("key_padding_mask", "attn_mask"))
+    masks = (call.get(3, "key_padding_mask"), call.get(5, "attn_mask"), call.get(7, "is_causal"))
+    masked = any(mask not in (None, False) for mask in masks)
     if not layer.batch_first or masked or layer.bias_k is not None or layer.add_zero_attn:
         raise TraceError(f"{call.path}: wanted batch_first attention without masks or extra tokens")
     return [heads(call, layer, q, k, v), None]
@@ -78,13 +87,24 @@ def _reshape(call: Call, x: Ref, shape: tuple[int, ...]) -> Ref:
     return call.step("reshape", x, shape=shape, to=to)
 
 
+def encoder(call: Call, stack: nn.TransformerEncoder) -> Ref:
+    """Lower torch's stack of encoder layers."""
+    x = _unmasked(call)
+    for index, layer in enumerate(stack.layers):
+        if type(layer) is not nn.TransformerEncoderLayer:
+            raise TraceError(f"{call.path}: no rule to quantize a {type(layer).__name__}")
+        inner = replace(call, args=(x,), kwargs={}, path=f"{call.path}.layers.{index}")
+        x = encoder_layer(inner, layer)
+    return (
+        x if stack.norm is None else _norm(replace(call, path=f"{call.path}.norm"), x, stack.norm)
+    )
+
+
 def encoder_layer(call: Call, layer: nn.TransformerEncoderLayer) -> Ref:
     """Lower torch's encoder layer: attention and two linear layers, norms before or after."""
-    if len(call.args) > 1 or any(value not in (None, False) for value in call.kwargs.values()):
-        raise TraceError(f"{call.path}: encoder layers with masks have no rule")
+    x = _unmasked(call)
     if not layer.self_attn.batch_first:
         raise TraceError(f"{call.path}: wanted batch_first=True")
-    x = call.x
     if layer.norm_first:
         y = _norm(call, x, layer.norm1)
         x = _add(call, x, heads(call, layer.self_attn, y, y, y))
@@ -93,11 +113,22 @@ def encoder_layer(call: Call, layer: nn.TransformerEncoderLayer) -> Ref:
     return _norm(call, _add(call, x, _feed(call, x, layer)), layer.norm2)
 
 
+def _unmasked(call: Call) -> Ref:
+    """Return the input of an encoder that gets no mask."""
+    others = [*call.args[1:], *(value for key, value in call.kwargs.items() if key != "src")]
+    x = call.get(0, "src")
+    if any(value not in (None, False) for value in others) or not isinstance(x, Ref):
+        raise TraceError(f"{call.path}: wanted an encoder with one input and no masks")
+    return x
+
+
 def _add(call: Call, a: Ref, b: Ref) -> Ref:
     return call.step("add", a, b, shape=a.shape)
 
 
-def _norm(call: Call, x: Ref, layer: nn.LayerNorm) -> Ref:
+def _norm(call: Call, x: Ref, layer: Any) -> Ref:
+    if not isinstance(layer, nn.LayerNorm):
+        raise TraceError(f"{call.path}: wanted a LayerNorm, got {type(layer).__name__}")
     tensors = {"weight": layer.weight, "bias": layer.bias}
     return call.step("layer_norm", x, shape=x.shape, axes=1, eps=layer.eps, tensors=tensors)
 
@@ -109,7 +140,8 @@ def _feed(call: Call, x: Ref, layer: nn.TransformerEncoderLayer) -> Ref:
     ):
         attrs: dict[str, Any] = {"function": "clamp", "parameters": {"min": 0.0}}
     elif layer.activation is torch.nn.functional.gelu or isinstance(layer.activation, nn.GELU):
-        attrs = {"function": "gelu", "parameters": {}}
+        approximate = getattr(layer.activation, "approximate", "none")
+        attrs = {"function": "gelu", "parameters": {"approximate": approximate}}
     else:
         raise TraceError(f"{call.path}: wanted ReLU or GELU inside, got {layer.activation}")
     inner = call.step("table", inner, shape=inner.shape, **attrs)

@@ -7,11 +7,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from bitproof.core.errors import InputRangeError
+from bitproof.core.errors import QuantizationError, near
 from bitproof.quant.calibrate import Range, measure_ranges
 from bitproof.quant.graph import MAC_OPS, MOVING_OPS, Graph, Node
 from bitproof.quant.grid import CodedTensor, Grid
-from bitproof.quant.network import IntegerNetwork
+from bitproof.quant.network import IntegerNetwork, check_inputs
 from bitproof.quant.scheme import Scheme
 from bitproof.quant.trace import trace
 
@@ -55,19 +55,20 @@ def quantize_graph(
         scheme: how to quantize.
         shrink: factors on the weight ranges of single layers.
         ranges: activation ranges known from an earlier call; None measures them.
+
+    Raises:
+        QuantizationError: weights or activations are not finite, or `shrink` names no layer.
+        InputRangeError: images lie outside [0, 1].
     """
-    if float(images.amin()) < 0 or float(images.amax()) > 1:
-        raise InputRangeError(
-            f"images: wanted values in [0, 1], got {float(images.amin()):g} to "
-            f"{float(images.amax()):g}; put normalisation into the model"
-        )
+    check_inputs(images)
     scheme, shrink = scheme or Scheme(), shrink or {}
+    _check_shrink(shrink, graph)
     ranges = ranges if ranges is not None else measure_ranges(graph, images, scheme)
     tensors: dict[str, CodedTensor] = {}
     grids: dict[str, Grid] = {}
     for node in graph.nodes:
         _store_weights(node, graph, scheme, shrink.get(node.name, 1.0), tensors)
-        grid = _output_grid(node, graph, scheme, ranges, grids, tensors)
+        grid = _output_grid(node, graph, scheme, ranges=ranges, grids=grids, tensors=tensors)
         if grid is not None:
             grids[node.name] = grid
         _store_bias(node, graph, scheme, grids, tensors)
@@ -79,7 +80,9 @@ def _store_weights(
 ) -> None:
     weight = graph.tensors.get(f"{node.name}.weight")
     if weight is not None:
-        grid = scheme.weight.fit(weight, shrink=shrink)
+        # A constant takes part as an activation does: one grid, also where weights have many.
+        ranged = weight.flatten() if node.op == "constant" else weight
+        grid = scheme.weight.fit(ranged, shrink=shrink)
         tensors[f"{node.name}.weight"] = scheme.weight.encode(weight, grid)
 
 
@@ -110,6 +113,7 @@ def _output_grid(
     node: Node,
     graph: Graph,
     scheme: Scheme,
+    *,
     ranges: Mapping[str, Range],
     grids: Mapping[str, Grid],
     tensors: Mapping[str, CodedTensor],
@@ -120,7 +124,7 @@ def _output_grid(
         return replace(grid, scale=grid.scale * factor)
     if node.op == "constant":
         return tensors[f"{node.name}.weight"].grid
-    if node is graph.nodes[-1] and node.op in MAC_OPS:
+    if node is graph.nodes[-1] and node.op in MAC_OPS and "clamp" not in node.attrs:
         return None
     low, high = input_range(node) if node.op == "input" else ranges[node.name]
     device = next(iter(graph.tensors.values())).device if graph.tensors else "cpu"
@@ -132,8 +136,16 @@ def _output_grid(
 
 
 def input_range(node: Node) -> Range:
-    """Return the range of the normalised input, known from the promise that inputs lie in [0, 1]."""
+    """Return the range of the normalised input, given that images lie in [0, 1]."""
     if "mean" not in node.attrs:
         return 0.0, 1.0
     pairs = list(zip(node.attrs["mean"], node.attrs["std"], strict=True))
-    return min(0.0, *((0 - m) / s for m, s in pairs)), max(0.0, *((1 - m) / s for m, s in pairs))
+    ends = [(end - mean) / std for mean, std in pairs for end in (0, 1)]
+    return min(0.0, *ends), max(0.0, *ends)
+
+
+def _check_shrink(shrink: Mapping[str, float], graph: Graph) -> None:
+    layers = [node.name for node in graph.nodes if f"{node.name}.weight" in graph.tensors]
+    for name in shrink:
+        if name not in layers:
+            raise QuantizationError(f"shrink: no layer '{name}'. {near(name, layers)}")

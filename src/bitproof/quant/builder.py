@@ -64,6 +64,9 @@ class Builder:
                 needed.update(node.inputs)
         self.nodes = [node for node in self.nodes if node.name in needed or node.op == "input"]
         self.nodes.sort(key=lambda node: node.name == result.name)
+        self.tensors = {
+            key: tensor for key, tensor in self.tensors.items() if key.rpartition(".")[0] in needed
+        }
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,17 @@ class Call:
         if position < len(self.args):
             return self.args[position]
         return self.kwargs.get(name, default)
+
+    def number(self, value: Any) -> float:
+        """Return an argument that has to be a number known now.
+
+        Raises:
+            TraceError: it is a tensor, or depends on the batch.
+        """
+        if isinstance(value, bool | int | float):
+            return float(value)
+        came = "a tensor" if isinstance(value, Ref) else repr(value)
+        raise TraceError(f"{self.path}: wanted a number, got {came}")
 
     @property
     def x(self) -> Ref:

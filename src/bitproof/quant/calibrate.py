@@ -5,6 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from bitproof.core.errors import QuantizationError
+from bitproof.core.rng import make_generator
 from bitproof.quant.floats import run_floats
 from bitproof.quant.graph import MOVING_OPS, Graph, Node
 from bitproof.quant.quantizer import AffineQuantizer
@@ -38,8 +39,8 @@ def measure_ranges(
         before = ends.get(node.name, (0.0, 0.0))
         ends[node.name] = (min(low, before[0]), max(high, before[1]))
         if scheme.calibration != "min_max":
-            flat = value.flatten()
-            kept.setdefault(node.name, []).append(flat[:: max(1, flat.numel() // SAMPLE)])
+            pieces = kept.setdefault(node.name, [])
+            pieces.append(_sample(value.flatten(), node.name, len(pieces)))
 
     with torch.no_grad():
         for batch in torch.split(images[: scheme.calibration_images], BATCH):
@@ -54,8 +55,17 @@ def measure_ranges(
     return ends
 
 
+def _sample(values: Tensor, name: str, batch: int) -> Tensor:
+    """Return some of the values; random ones, because a stride would favour columns of maps."""
+    if values.numel() <= SAMPLE:
+        return values
+    generator = make_generator(0, "calibration", name, batch)
+    chosen = torch.randint(values.numel(), (SAMPLE,), generator=generator)
+    return values[chosen.to(values.device)]
+
+
 def _percentile(sample: Tensor, percent: float, ends: Range) -> Range:
-    """Return the range that holds `percent` of the values, with equal tails."""
+    """Return the range that `percent` of the values do not exceed, on either side."""
     ranked = sample.sort().values
     cut = round((1 - percent / 100) * (len(ranked) - 1))
     low, high = float(ranked[cut]), float(ranked[len(ranked) - 1 - cut])

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from bitproof.quant.functions import elementwise
-from bitproof.quant.graph import MAC_OPS, MOVING_OPS, Node
+from bitproof.quant.graph import MAC_OPS, MOVING_OPS, NORM_OPS, Node
 from bitproof.quant.grid import CodedTensor, Grid
 
 EXACT_FLOAT32 = 1 << 24
@@ -65,7 +65,7 @@ def prepare(
         return Constants(points, scales, zero_point=int(grids[node.name].zero_point))
     out = grids.get(node.name)
     stored = {key: tensors.get(f"{node.name}.{key}") for key in ("weight", "bias")}
-    if node.op in {"layer_norm", "group_norm"}:
+    if node.op in NORM_OPS:
         weight, bias = (None if coded is None else coded.values() for coded in stored.values())
         return _cutting(node, out, Constants(points, scales, weight, bias), rounding)
     if node.op in MAC_OPS:

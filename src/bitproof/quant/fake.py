@@ -16,23 +16,34 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from bitproof.quant.constants import Constants
-from bitproof.quant.floats import compute, normalize
+from bitproof.quant.floats import Observe, compute, normalize
 from bitproof.quant.graph import MAC_OPS, MOVING_OPS, Node
 from bitproof.quant.integers import integer_op
 from bitproof.quant.movement import MOVES
 from bitproof.quant.network import IntegerNetwork
 from bitproof.quant.pass_gradient import pass_gradient
-from bitproof.quant.steps import accumulate, cut, is_plain, steps
+from bitproof.quant.steps import accumulate, cut, is_plain, steps, wrap_int32
 
 
 def run_differentiable(
-    network: IntegerNetwork, inputs: Float[Tensor, "n *features"]
+    network: IntegerNetwork,
+    inputs: Float[Tensor, "n *features"],
+    *,
+    observe: Observe | None = None,
 ) -> Float[Tensor, "n *outputs"]:
-    """Return logits with gradients to `inputs`."""
+    """Return logits with gradients to `inputs`.
+
+    Args:
+        network: what to run.
+        inputs: images in [0, 1].
+        observe: shown every node's output: its words minus their zero point, in float32.
+    """
     values: dict[str, Tensor] = {}
     for node in network.nodes:
         operands = [values[name] for name in node.inputs]
         values[node.name] = _fake_op(network, node, operands, inputs)
+        if observe:
+            observe(node, values[node.name])
     output = network.nodes[-1].name
     grid = network.grids.get(output)
     return values[output] if grid is None else values[output] * grid.scale
@@ -49,6 +60,8 @@ def _fake_op(network: IntegerNetwork, node: Node, operands: list[Tensor], inputs
         values = normalize(inputs, node.attrs) * constants.multipliers[0]
     elif node.op in MAC_OPS:
         sums = accumulate(node, _in_float32(constants), operands)
+        if constants.dtype == torch.float64:
+            sums = wrap_int32(sums.double()).float()
         values = sums * constants.multipliers[0]
     elif is_plain(node):
         values = steps(node, constants, operands)

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from bitproof.quant.functions import elementwise
-from bitproof.quant.graph import Graph, Node
+from bitproof.quant.graph import MAC_OPS, NORM_OPS, Graph, Node
 from bitproof.quant.movement import MOVES
 
 Observe = Callable[[Node, Tensor], None]
@@ -54,30 +54,33 @@ def compute(
     node: Node, operands: list[Tensor], weight: Tensor | None, bias: Tensor | None
 ) -> Tensor:
     """Return the value of a node that computes, before its clamp, from real-valued operands."""
-    x, attrs = operands[0], node.attrs
-    if node.op in {"conv", "linear", "affine", "matmul"}:
-        return multiply_accumulate(node, x, operands[1] if weight is None else weight, bias)
-    if node.op == "add":
-        return x + operands[1]
-    if node.op == "sub":
-        return x - operands[1]
-    if node.op == "mul":
-        return x * operands[1]
-    if node.op == "concat":
-        return torch.cat(operands, attrs["dim"])
-    if node.op == "avg_pool":
-        return average_pool(x, attrs)
-    if node.op == "mean":
-        return x.mean(attrs["dims"], keepdim=attrs["keepdim"])
-    if node.op == "softmax":
-        return torch.softmax(x, attrs["dim"])
-    if node.op == "layer_norm":
-        shape = x.shape[-attrs["axes"] :]
-        return functional.layer_norm(x, shape, weight, bias, attrs["eps"])
+    if node.op in MAC_OPS:
+        other = operands[1] if weight is None else weight
+        return multiply_accumulate(node, operands[0], other, bias)
+    if node.op in NORM_OPS:
+        return standardize(node, operands[0], weight, bias)
+    return PLAIN[node.op](operands, node.attrs)
+
+
+PLAIN: dict[str, Callable[[list[Tensor], dict[str, Any]], Tensor]] = {
+    "add": lambda xs, _: xs[0] + xs[1],
+    "sub": lambda xs, _: xs[0] - xs[1],
+    "mul": lambda xs, _: xs[0] * xs[1],
+    "concat": lambda xs, attrs: torch.cat(xs, attrs["dim"]),
+    "avg_pool": lambda xs, attrs: average_pool(xs[0], attrs),
+    "mean": lambda xs, attrs: xs[0].mean(attrs["dims"], keepdim=attrs["keepdim"]),
+    "softmax": lambda xs, attrs: torch.softmax(xs[0], attrs["dim"]),
+    "table": lambda xs, attrs: elementwise(attrs)(xs[0]),
+}
+"""Operations without stored tensors, by name."""
+
+
+def standardize(node: Node, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+    """Return a layer or group norm."""
+    attrs = node.attrs
     if node.op == "group_norm":
         return functional.group_norm(x, attrs["groups"], weight, bias, attrs["eps"])
-    assert node.op == "table", node.op
-    return elementwise(attrs)(x)
+    return functional.layer_norm(x, x.shape[-attrs["axes"] :], weight, bias, attrs["eps"])
 
 
 def multiply_accumulate(node: Node, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

@@ -10,6 +10,8 @@ BATCH = "batch"
 
 MAC_OPS = frozenset({"conv", "linear", "affine", "matmul"})
 """Operations that multiply and accumulate; only these keep wide accumulators."""
+NORM_OPS = frozenset({"layer_norm", "group_norm"})
+"""Operations that standardize with the mean and the variance of each input."""
 MOVING_OPS = frozenset({"reshape", "permute", "slice", "pad", "expand", "max_pool", "rescale"})
 """Operations that move or select words and never compute new ones."""
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from bitproof.quant.constants import Constants
 from bitproof.quant.floats import normalize
-from bitproof.quant.graph import MAC_OPS, MOVING_OPS, Node
+from bitproof.quant.graph import MAC_OPS, MOVING_OPS, NORM_OPS, Node
 from bitproof.quant.grid import Grid
 from bitproof.quant.movement import MOVES
 from bitproof.quant.network import IntegerNetwork
@@ -84,7 +84,7 @@ def integer_op(
         values = sums.float() * constants.multipliers[0]
     elif node.op == "softmax":
         values = softmax_steps(node, constants, centered[0])
-    elif node.op in {"layer_norm", "group_norm"}:
+    elif node.op in NORM_OPS:
         values = norm_steps(node, constants, centered[0])
     else:
         values = steps(node, constants, centered)

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from bitproof.core.errors import InputRangeError, WeightsError, near
 from bitproof.quant.constants import Constants, prepare
 from bitproof.quant.graph import Node
 from bitproof.quant.grid import CodedTensor, Grid
@@ -41,15 +42,25 @@ class IntegerNetwork:
     """How accumulators are cut down to words: `nearest` or `truncate`."""
 
     def __call__(self, inputs: Float[Tensor, "n *features"]) -> Float[Tensor, "n *outputs"]:
-        """Return logits by integer arithmetic, for inputs in [0, 1]."""
+        """Return logits by integer arithmetic.
+
+        Raises:
+            InputRangeError: inputs lie outside [0, 1].
+        """
         from bitproof.quant.integers import run_integers  # noqa: PLC0415 - it imports this module
 
+        check_inputs(inputs)
         return run_integers(self, inputs)
 
     def differentiable(self, inputs: Float[Tensor, "n *features"]) -> Float[Tensor, "n *outputs"]:
-        """Return the same logits with gradients to `inputs` that pass rounding as the identity."""
+        """Return the same logits with gradients to `inputs` that pass rounding as the identity.
+
+        Raises:
+            InputRangeError: inputs lie outside [0, 1].
+        """
         from bitproof.quant.fake import run_differentiable  # noqa: PLC0415 - it imports this module
 
+        check_inputs(inputs)
         return run_differentiable(self, inputs)
 
     @cached_property
@@ -77,7 +88,20 @@ class IntegerNetwork:
         }
 
     def with_codes(self, codes: Mapping[str, Tensor]) -> "IntegerNetwork":
-        """Return a network with some words replaced; everything else is shared, not copied."""
+        """Return a network with some words replaced; everything else is shared, not copied.
+
+        Raises:
+            WeightsError: there are no such words, or they have another shape or dtype.
+        """
+        for name, words in codes.items():
+            if name not in self.tensors:
+                raise WeightsError(f"codes: no words '{name}'. {near(name, self.tensors)}")
+            wanted, came = self.tensors[name].codes, (tuple(words.shape), words.dtype)
+            if came != (tuple(wanted.shape), wanted.dtype):
+                raise WeightsError(
+                    f"{name}: wanted words {tuple(wanted.shape)} of {wanted.dtype}, "
+                    f"got {came[0]} of {came[1]}"
+                )
         tensors = {
             name: CodedTensor(codes[name], coded.grid) if name in codes else coded
             for name, coded in self.tensors.items()
@@ -98,3 +122,19 @@ class IntegerNetwork:
         tensors = {name: coded.to(device) for name, coded in self.tensors.items()}
         grids = {name: grid.to(device) for name, grid in self.grids.items()}
         return IntegerNetwork(self.nodes, tensors, grids, self.rounding)
+
+
+def check_inputs(images: Float[Tensor, "n *features"]) -> None:
+    """Check that images lie in [0, 1], as everything here promises.
+
+    Raises:
+        InputRangeError: they do not, or hold NaN; or there are none.
+    """
+    if not images.numel():
+        raise InputRangeError(f"images: wanted at least one, got shape {tuple(images.shape)}")
+    low, high = (float(end) for end in images.detach().aminmax())
+    if not (low >= 0 and high <= 1):  # also where they are NaN
+        raise InputRangeError(
+            f"images: wanted values in [0, 1], got {low:g} to {high:g}; "
+            "put normalisation into the model"
+        )

@@ -4,7 +4,7 @@ Model:  `code = round(value / scale + zero_point)`, clipped to the word. Symmetr
         range, signed or unsigned word, rounding or truncation, one grid per tensor or per
         channel: the ladder NORMAL to RQUANT of the source are points of this space. One
         difference is deliberate: the zero point is an integer, so that the network needs integer
-        arithmetic only; values move by at most half a step against the source.
+        arithmetic only; a code stands for a value at most half a step away from the source's.
 Source: Stutz et al., "Bit Error Robustness for Energy-Efficient DNN Accelerators", MLSys 2021;
         METHODS E.1.
 """
@@ -19,10 +19,13 @@ from torch import Tensor
 from bitproof.core.errors import QuantizationError
 from bitproof.core.registry import Registry
 from bitproof.core.spec import Spec
-from bitproof.core.types import Bits, Fraction, NonNegative, Positive
+from bitproof.core.types import Bits, NonNegative, Positive
 from bitproof.quant.grid import CodedTensor, Grid
 
 Rounding = Literal["nearest", "truncate"]
+
+FLATTEST = 2.0**-12
+"""Half the range of a tensor over its distance from zero, below which it counts as constant."""
 
 
 class Quantizer(Spec):
@@ -78,14 +81,17 @@ class AffineQuantizer(Quantizer):
     fixed_range: Positive | None = None
     """Use `[-fixed_range, fixed_range]` whatever the values are. None: adapt to the values."""
 
-    def fit(self, values: Float[Tensor, "*shape"], *, shrink: Fraction = 1.0) -> Grid:
+    def fit(self, values: Float[Tensor, "*shape"], *, shrink: float = 1.0) -> Grid:
         """Return the grid for `values`, its range multiplied by `shrink`.
 
         Raises:
-            QuantizationError: `values` is empty or holds NaN or infinity.
+            QuantizationError: `values` is empty or holds NaN or infinity, or `shrink` is no
+                factor in (0, 1].
         """
         if values.numel() == 0 or not bool(torch.isfinite(values).all()):
             raise QuantizationError("values: wanted finite numbers, got none, NaN or infinity")
+        if not 0 < shrink <= 1:
+            raise QuantizationError(f"shrink: wanted a factor in (0, 1], got {shrink}")
         rows = values.detach().double()
         per_channel = self.per_channel and values.ndim > 1
         rows = rows.reshape(values.shape[0], -1) if per_channel else rows.reshape(1, -1)
@@ -103,22 +109,23 @@ class AffineQuantizer(Quantizer):
                 torch.full_like(high, self.fixed_range),
             )
         if self.w_max is not None:
-            low, high = low.clamp(min=-self.w_max), high.clamp(max=self.w_max)
+            low, high = (end.clamp(-self.w_max, self.w_max) for end in (low, high))
         if self.symmetric:
             high = torch.maximum(low.abs(), high.abs()) + self.margin
             if self.w_max is not None:
                 high = high.clamp(max=self.w_max)
             low = -high
         half, middle = (high - low) / 2, (high + low) / 2
-        # A constant tensor has no range of its own: reach from zero to it.
-        flat = half <= 1e-12 * middle.abs()
+        # A tensor that is all but constant has no range of its own: reach from zero to it. It
+        # also bounds the zero point, which a narrow range far from zero would make huge.
+        flat = half <= FLATTEST * middle.abs()
         half = torch.where(flat, middle.abs() / 2, half)
         middle = torch.where(flat, middle / 2, middle)
         half = torch.where(half == 0, torch.full_like(half, 0.5), half)
         if not self.symmetric:
             half = half * (1 + self.margin)
         steps = (1 << self.bits) - 1 - int(self.narrow)
-        scale = (2 * half / steps).float()
+        scale = (2 * half / steps).float().clamp(min=torch.finfo(torch.float32).tiny)
         offset = 0 if self.signed else 1 << (self.bits - 1)
         center = offset + (0.0 if self.narrow else -0.5)
         zero_point = (center - middle / scale.double()).round().to(torch.int32)
@@ -130,10 +137,14 @@ class AffineQuantizer(Quantizer):
         Raises:
             QuantizationError: `values` is empty or holds NaN or infinity.
         """
-        grid = grid or self.fit(values)
-        steps = values.detach().double() / grid.spread(grid.scale, values.ndim).double()
+        grid, bound = grid or self.fit(values), self.fixed_range or self.w_max
+        clipped = values if bound is None else values.clamp(-bound, bound)
+        steps = clipped.detach().double() / grid.spread(grid.scale, values.ndim).double()
         zero_point = grid.spread(grid.zero_point, values.ndim)
-        codes = round_steps(steps, zero_point, self.rounding).clamp(grid.low, grid.high)
+        codes = round_steps(steps, zero_point, self.rounding)
+        # Truncation may cut the end of a range into the code that a narrow grid leaves unused.
+        lowest = grid.low + int(self.narrow and self.rounding == "truncate")
+        codes = codes.clamp(lowest, grid.high)
         return CodedTensor(codes.to(grid.dtype), grid)
 
 

@@ -4,7 +4,7 @@ To support another layer, add a rule here: it gets the call and returns the `Ref
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -13,12 +13,36 @@ from torch import Tensor, nn
 from bitproof.core.errors import TraceError
 from bitproof.models.normalize import Normalize
 from bitproof.quant.attention import (
+    encoder,
     encoder_layer,
     multihead_attention,
     scaled_dot_product_attention,
     softmax_of,
 )
 from bitproof.quant.builder import Call, Ref
+from bitproof.quant.pooling import (
+    adaptive,
+    adaptive_layer,
+    avg_pool,
+    avg_pool_layer,
+    each_axis,
+    max_pool,
+    max_pool_layer,
+)
+from bitproof.quant.reshaping import (
+    concat,
+    expand,
+    getitem,
+    pad,
+    permute,
+    repeat,
+    reshape,
+    split,
+    stack,
+    transpose,
+    unbind,
+    zero_pad,
+)
 
 ModuleRule = Callable[[Call, Any], Any]
 FunctionRule = Callable[[Call], Any]
@@ -28,20 +52,55 @@ def convolution(call: Call, layer: Any) -> Ref:
     """Lower Conv1d, Conv2d or Conv3d."""
     if layer.padding_mode != "zeros":
         raise TraceError(f"{call.path}: wanted padding with zeros, got '{layer.padding_mode}'")
-    x, padding = call.x, layer.padding
+    return convolve(
+        call,
+        {"weight": layer.weight, "bias": layer.bias},
+        stride=layer.stride,
+        padding=layer.padding,
+        dilation=layer.dilation,
+        groups=layer.groups,
+    )
+
+
+def functional_convolution(call: Call) -> Ref:
+    """Lower a convolution function, whose weight is a stored tensor."""
+    return convolve(
+        call,
+        _stored(call, weight=call.get(1, "weight"), bias=call.get(2, "bias")),
+        stride=call.get(3, "stride", 1),
+        padding=call.get(4, "padding", 0),
+        dilation=call.get(5, "dilation", 1),
+        groups=call.get(6, "groups", 1),
+    )
+
+
+def convolve(
+    call: Call,
+    tensors: Mapping[str, Tensor | None],
+    *,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: int,
+) -> Ref:
+    """Lower a convolution; numbers stand for all axes."""
+    weight = tensors["weight"]
+    assert weight is not None
+    rank = weight.ndim - 2
+    stride, dilation = each_axis(stride, rank), each_axis(dilation, rank)
     if padding == "same":
-        total = [d * (k - 1) for d, k in zip(layer.dilation, layer.kernel_size, strict=True)]
+        total = [d * (k - 1) for d, k in zip(dilation, weight.shape[2:], strict=True)]
         if any(size % 2 for size in total):
             raise TraceError(f"{call.path}: padding='same' needs odd kernels here")
         padding = [size // 2 for size in total]
     return call.emit(
         "conv",
-        x,
-        stride=list(layer.stride),
-        padding=[0] * len(layer.stride) if padding == "valid" else list(padding),
-        dilation=list(layer.dilation),
-        groups=layer.groups,
-        tensors={"weight": layer.weight, "bias": layer.bias},
+        call.x,
+        stride=stride,
+        padding=[0] * rank if padding == "valid" else each_axis(padding, rank),
+        dilation=dilation,
+        groups=groups,
+        tensors=dict(tensors),
     )
 
 
@@ -58,13 +117,19 @@ def batch_norm(call: Call, layer: Any) -> Ref:
     factor = factor if layer.weight is None else factor * layer.weight.double()
     shift = -layer.running_mean.double() * factor
     shift = shift if layer.bias is None else shift + layer.bias.double()
-    return call.emit("affine", call.x, tensors={"weight": factor, "bias": shift})
+    return scale_channels(call, factor, shift)
+
+
+def scale_channels(call: Call, factor: Tensor, shift: Tensor) -> Ref:
+    """Append a scale and a shift along axis 1."""
+    rank = len(call.x.shape)
+    return call.emit("affine", call.x, rank=rank, tensors={"weight": factor, "bias": shift})
 
 
 def normalize(call: Call, layer: Normalize) -> Ref:
     """Lower the model's own normalisation of the input."""
     mean, std = layer.mean.double().flatten(), layer.std.double().flatten()
-    return call.emit("affine", call.x, tensors={"weight": 1 / std, "bias": -mean / std})
+    return scale_channels(call, 1 / std, -mean / std)
 
 
 def layer_norm(call: Call, layer: nn.LayerNorm) -> Ref:
@@ -94,7 +159,11 @@ def table(function: str, *names: str) -> FunctionRule:
 
     def rule(call: Call) -> Ref:
         values = {name: call.get(i + 1, name) for i, name in enumerate(names)}
-        given = {name: value for name, value in values.items() if value is not None}
+        given = {
+            name: value if isinstance(value, str) else call.number(value)
+            for name, value in values.items()
+            if value is not None
+        }
         return call.emit("table", call.x, function=function, parameters=given)
 
     return rule
@@ -126,98 +195,22 @@ def hardtanh(call: Call, layer: nn.Hardtanh) -> Any:
     return clamp(layer.min_val, layer.max_val)(call)
 
 
-def passes(call: Call) -> Ref:
-    """Lower what does nothing in evaluation mode."""
+def functional_hardtanh(call: Call) -> Any:
+    """Lower the clamp function whose bounds have defaults."""
+    low, high = call.get(1, "min_val", -1.0), call.get(2, "max_val", 1.0)
+    return clamp(call.number(low), call.number(high))(call)
+
+
+def functional_dropout(call: Call) -> Ref:
+    """Lower dropout that is off in evaluation mode."""
+    if call.get(2, "training", True):
+        raise TraceError(f"{call.path}: dropout stays active in evaluation mode")
     return call.x
 
 
-def reshape(call: Call) -> Ref:
-    """Lower every call that only gives the same words another shape."""
-    return call.emit("reshape", call.x, shape=call.shape)
-
-
-def expand(call: Call) -> Ref:
-    """Lower a repetition along axes of size one."""
-    x = call.x
-    if len(x.shape) < len(call.shape):
-        shape = (1,) * (len(call.shape) - len(x.shape)) + x.shape
-        x = call.step("reshape", x, shape=shape, to=list(shape))
-    return call.emit("expand", x, shape=call.shape)
-
-
-def permute(call: Call) -> Ref:
-    """Lower a reordering of axes."""
-    dims = call.get(1, "dims")
-    order = (
-        list(dims) if isinstance(dims, list) else [call.args[i] for i in range(1, len(call.args))]
-    )
-    return call.emit("permute", call.x, dims=[d % len(call.x.shape) for d in order])
-
-
-def transpose(call: Call) -> Ref:
-    """Lower a swap of two axes."""
-    rank = len(call.x.shape)
-    a, b = call.get(1, "dim0") % rank, call.get(2, "dim1") % rank
-    order = list(range(rank))
-    order[a], order[b] = order[b], order[a]
-    return call.emit("permute", call.x, dims=order)
-
-
-def getitem(call: Call) -> Any:
-    """Lower indexing by integers and slices; of a list of results, pick one."""
-    if isinstance(call.args[0], list):
-        return call.args[0][call.args[1]]
-    index = call.args[1] if isinstance(call.args[1], list) else [call.args[1]]
-    if any(isinstance(i, Ref) for i in index):
-        raise TraceError(f"{call.path}: indexing by a tensor has no rule")
-    rank = len(call.x.shape)
-    if Ellipsis in index:
-        at = index.index(Ellipsis)
-        filled = rank - sum(i is not None for i in index) + 1
-        index = [*index[:at], *[slice(None)] * filled, *index[at + 1 :]]
-    plain: list[Any] = [_cut(i) for i in index if i is not None]
-    cut = call.step("slice", call.x, shape=(), index=plain)
-    if None not in index:
-        return Ref(cut.name, tuple(call.value.shape))
-    return call.emit("reshape", cut, shape=call.shape)
-
-
-def _cut(index: Any) -> Any:
-    return [index.start, index.stop, index.step] if isinstance(index, slice) else index
-
-
-def split(call: Call) -> list[Ref]:
-    """Lower chunk and split: one slice for each piece."""
-    dim = call.get(2, "dim", 0) % len(call.x.shape)
-    pieces, start = [], 0
-    for piece in call.value:
-        stop = start + piece.shape[dim]
-        index = [[None, None, None]] * dim + [[start, stop, None]]
-        pieces.append(call.step("slice", call.x, shape=tuple(piece.shape), index=index))
-        start = stop
-    return pieces
-
-
-def unbind(call: Call) -> list[Ref]:
-    """Lower unbind: one index for each piece."""
-    dim = call.get(1, "dim", 0) % len(call.x.shape)
-    return [
-        call.step("slice", call.x, shape=tuple(piece.shape), index=[[None, None, None]] * dim + [i])
-        for i, piece in enumerate(call.value)
-    ]
-
-
-def pad(call: Call) -> Ref:
-    """Lower padding with zeros."""
-    mode, value = call.get(2, "mode", "constant"), call.get(3, "value") or 0
-    if mode != "constant" or value != 0:
-        raise TraceError(f"{call.path}: wanted padding with zeros, got {mode} {value}")
-    return call.emit("pad", call.x, padding=list(call.get(1, "pad")))
-
-
-def zero_pad(call: Call, layer: Any) -> Ref:
-    """Lower ZeroPad2d and its kin."""
-    return call.emit("pad", call.x, padding=list(layer.padding))
+def passes(call: Call) -> Ref:
+    """Lower what does nothing in evaluation mode."""
+    return call.x
 
 
 def binary(op: str) -> FunctionRule:
@@ -230,10 +223,10 @@ def binary(op: str) -> FunctionRule:
         if isinstance(a, Ref) and isinstance(b, Ref):
             return call.emit(op, a, b)
         if isinstance(a, Ref):
-            return with_number(call, a, op, float(b))
+            return with_number(call, a, op, call.number(b))
         if op == "sub":
-            return with_number(call, with_number(call, b, "mul", -1.0), "add", float(a))
-        return with_number(call, b, op, float(a))
+            return with_number(call, with_number(call, b, "mul", -1.0), "add", call.number(a))
+        return with_number(call, b, op, call.number(a))
 
     return rule
 
@@ -248,11 +241,16 @@ def with_number(call: Call, x: Ref, op: str, number: float) -> Ref:
 
 
 def divide(call: Call) -> Ref:
-    """Lower division by a number."""
-    divisor = call.get(1, "other")
-    if isinstance(divisor, Ref) or not isinstance(call.get(0, "input"), Ref):
-        raise TraceError(f"{call.path}: division by a tensor has no rule")
-    return with_number(call, call.x, "mul", 1.0 / float(divisor))
+    """Lower division by a number or by a stored tensor."""
+    x, divisor = call.get(0, "input"), call.get(1, "other")
+    if call.kwargs.get("rounding_mode") is not None:
+        raise TraceError(f"{call.path}: division with rounding has no rule")
+    if not isinstance(divisor, Ref):
+        return with_number(call, call.x, "mul", 1.0 / call.number(divisor))
+    stored = call.builder.tensors.get(f"{divisor.name}.weight")
+    if stored is None or not isinstance(x, Ref) or not bool((1 / stored).isfinite().all()):
+        raise TraceError(f"{call.path}: division by a tensor has no rule, unless it is stored")
+    return call.emit("mul", x, call.builder.constant(1 / stored, path=f"{call.path}.inverse"))
 
 
 def negate(call: Call) -> Ref:
@@ -262,23 +260,8 @@ def negate(call: Call) -> Ref:
 
 def power(call: Call) -> Ref:
     """Lower a power with a constant exponent."""
-    exponent = float(call.get(1, "exponent"))
+    exponent = call.number(call.get(1, "exponent"))
     return call.emit("table", call.x, function="pow", parameters={"other": exponent})
-
-
-def concat(call: Call) -> Ref:
-    """Lower concatenation."""
-    parts = call.get(0, "tensors")
-    return call.emit("concat", *parts, dim=call.get(1, "dim", 0) % len(parts[0].shape))
-
-
-def stack(call: Call) -> Ref:
-    """Lower stacking: a new axis for each part, then concatenation."""
-    parts, dim = call.get(0, "tensors"), call.get(1, "dim", 0) % len(call.shape)
-    shape = list(call.shape)
-    shape[dim] = 1
-    grown = [call.step("reshape", part, shape=tuple(part.shape), to=shape) for part in parts]
-    return call.emit("concat", *grown, dim=dim)
 
 
 def matmul(call: Call) -> Ref:
@@ -290,112 +273,13 @@ def matmul(call: Call) -> Ref:
 def mean(call: Call) -> Ref:
     """Lower a mean over axes."""
     rank, dims = len(call.x.shape), call.get(1, "dim")
-    if dims is None:
-        raise TraceError(f"{call.path}: a mean over the batch has no rule")
-    dims = dims if isinstance(dims, list) else [dims]
-    dims = sorted(d % rank for d in dims)
+    dims = sorted(d % rank for d in (dims if isinstance(dims, tuple | list) else [dims]))
     return call.emit("mean", call.x, dims=dims, keepdim=bool(call.get(2, "keepdim", False)))
 
 
 def softmax(call: Call) -> Ref:
     """Lower a softmax."""
-    return softmax_of(call, call.x, call.get(1, "dim", -1))
-
-
-def pool_sizes(call: Call, kernel: Any, stride: Any, padding: Any) -> dict[str, list[int]]:
-    """Return kernel, stride and padding as lists, one entry per spatial axis."""
-    rank = len(call.x.shape) - 2
-    kernel = _each(kernel, rank)
-    return {
-        "kernel": kernel,
-        "stride": kernel if stride in (None, []) else _each(stride, rank),
-        "padding": _each(padding, rank),
-    }
-
-
-def _each(value: Any, rank: int) -> list[int]:
-    return list(value) if isinstance(value, tuple | list) else [int(value)] * rank
-
-
-def max_pool_with(
-    call: Call, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil: Any
-) -> Ref:
-    """Lower a maximum over windows."""
-    sizes = pool_sizes(call, kernel, stride, padding)
-    dilation = _each(dilation, len(sizes["kernel"]))
-    return call.emit("max_pool", call.x, **sizes, dilation=dilation, ceil_mode=bool(ceil))
-
-
-def max_pool(call: Call) -> Ref:
-    """Lower the max-pooling function."""
-    g = call.get
-    return max_pool_with(
-        call,
-        g(1, "kernel_size"),
-        g(2, "stride"),
-        g(3, "padding", 0),
-        g(4, "dilation", 1),
-        g(5, "ceil_mode", False),
-    )
-
-
-def max_pool_layer(call: Call, layer: Any) -> Ref:
-    """Lower a max-pooling layer."""
-    return max_pool_with(
-        call, layer.kernel_size, layer.stride, layer.padding, layer.dilation, layer.ceil_mode
-    )
-
-
-def avg_pool_with(call: Call, kernel: Any, stride: Any, padding: Any, *, plain: bool) -> Ref:
-    """Lower a mean over windows of equal size."""
-    sizes = pool_sizes(call, kernel, stride, padding)
-    if not plain:
-        raise TraceError(f"{call.path}: wanted average pooling over windows of one size")
-    return call.emit("avg_pool", call.x, **sizes)
-
-
-def avg_pool(call: Call) -> Ref:
-    """Lower the average-pooling function."""
-    g = call.get
-    padding = g(3, "padding", 0)
-    plain = not g(4, "ceil_mode", False) and (g(5, "count_include_pad", True) or not padding)
-    plain = plain and g(6, "divisor_override") is None
-    return avg_pool_with(call, g(1, "kernel_size"), g(2, "stride"), padding, plain=bool(plain))
-
-
-def avg_pool_layer(call: Call, layer: Any) -> Ref:
-    """Lower an average-pooling layer."""
-    padded = any(_each(layer.padding, 1))
-    plain = not layer.ceil_mode and (layer.count_include_pad or not padded)
-    plain = plain and getattr(layer, "divisor_override", None) is None
-    return avg_pool_with(call, layer.kernel_size, layer.stride, layer.padding, plain=bool(plain))
-
-
-def adaptive_pool_to(call: Call, size: Any, *, largest: bool) -> Ref:
-    """Lower adaptive pooling whose windows are all of one size."""
-    spatial = call.x.shape[2:]
-    wanted = _each(size, len(spatial)) if size is not None else list(spatial)
-    wanted = [w if w is not None else s for w, s in zip(wanted, spatial, strict=True)]
-    if any(s % w for s, w in zip(spatial, wanted, strict=True)):
-        raise TraceError(
-            f"{call.path}: adaptive pooling of {tuple(spatial)} to {tuple(wanted)} is uneven"
-        )
-    kernel = [s // w for s, w in zip(spatial, wanted, strict=True)]
-    if largest:
-        return max_pool_with(call, kernel, kernel, 0, 1, ceil=False)
-    if all(w == 1 for w in wanted):
-        return call.emit("mean", call.x, dims=list(range(2, 2 + len(spatial))), keepdim=True)
-    return avg_pool_with(call, kernel, kernel, 0, plain=True)
-
-
-def adaptive(*, largest: bool) -> FunctionRule:
-    """Return the rule of an adaptive pooling function."""
-    return lambda call: adaptive_pool_to(call, call.get(1, "output_size"), largest=largest)
-
-
-def adaptive_layer(*, largest: bool) -> ModuleRule:
-    """Return the rule of an adaptive pooling layer."""
-    return lambda call, layer: adaptive_pool_to(call, layer.output_size, largest=largest)
+    return softmax_of(call, call.get(1, "dim"))
 
 
 def functional_linear(call: Call) -> Ref:
@@ -447,7 +331,7 @@ MODULE_RULES: dict[type[nn.Module], ModuleRule] = {
     nn.SELU: table_layer("selu"),
     nn.Softplus: table_layer("softplus", "beta", "threshold"),
     nn.Mish: table_layer("mish"),
-    nn.Softmax: lambda call, layer: softmax_of(call, call.x, layer.dim),
+    nn.Softmax: lambda call, layer: softmax_of(call, layer.dim),
     nn.MaxPool1d: max_pool_layer,
     nn.MaxPool2d: max_pool_layer,
     nn.AvgPool1d: avg_pool_layer,
@@ -464,13 +348,14 @@ MODULE_RULES: dict[type[nn.Module], ModuleRule] = {
     nn.Identity: lambda call, _: passes(call),
     nn.MultiheadAttention: multihead_attention,
     nn.TransformerEncoderLayer: encoder_layer,
+    nn.TransformerEncoder: encoder,
 }
 """Rule of each layer class; subclasses are traced into."""
 
 FUNCTION_RULES: dict[str, FunctionRule] = {
     "relu": clamp(0.0, None),
     "relu6": clamp(0.0, 6.0),
-    "hardtanh": table("clamp", "min", "max"),
+    "hardtanh": functional_hardtanh,
     "clamp": table("clamp", "min", "max"),
     "clip": table("clamp", "min", "max"),
     "gelu": table("gelu", "approximate"),
@@ -509,6 +394,7 @@ FUNCTION_RULES: dict[str, FunctionRule] = {
     "unflatten": reshape,
     "expand": expand,
     "expand_as": expand,
+    "repeat": repeat,
     "permute": permute,
     "transpose": transpose,
     "swapaxes": transpose,
@@ -523,11 +409,14 @@ FUNCTION_RULES: dict[str, FunctionRule] = {
     "avg_pool2d": avg_pool,
     "adaptive_avg_pool2d": adaptive(largest=False),
     "adaptive_max_pool2d": adaptive(largest=True),
-    "dropout": passes,
+    "dropout": functional_dropout,
     "contiguous": passes,
     "clone": passes,
     "detach": passes,
     "float": passes,
+    "conv1d": functional_convolution,
+    "conv2d": functional_convolution,
+    "conv3d": functional_convolution,
     "linear": functional_linear,
     "layer_norm": functional_layer_norm,
     "scaled_dot_product_attention": scaled_dot_product_attention,

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, SerializeAsAny
+from pydantic import BeforeValidator, Field, SerializeAsAny
 
 from bitproof.core.spec import Spec
 from bitproof.core.types import Count
@@ -32,8 +32,8 @@ class Scheme(Spec):
     """How accumulators are cut down to activation words."""
     calibration: Literal["min_max", "percentile", "mse"] = "percentile"
     """Rule for the range of an activation, on the calibration images."""
-    percentile: Annotated[float, "per cent"] = 99.99
-    """Share of values that the range holds, per cent, for `percentile`."""
+    percentile: Annotated[float, Field(gt=50.0, le=100.0)] = 99.99
+    """Share of values, per cent, that do not exceed the range, on either side; for `percentile`."""
     calibration_images: Count = 1024
     """Images, from the training set, that ranges are measured on."""
 

@@ -21,15 +21,63 @@ def simplify(graph: Graph) -> Graph:
 
 
 def absorb_normalization(graph: Graph) -> Graph:
-    """Move a per-channel scale and shift of the input into the input node."""
+    """Move scales and shifts of the input, per channel or of all, into the input node."""
+    while True:
+        first = graph.nodes[0]
+        users = graph.users()[first.name]
+        found = _scale_and_shift(users[0], graph) if len(users) == 1 else None
+        if found is None or not bool((found[0].isfinite() & (found[0] != 0)).all()):
+            return graph
+        scale, shift = found
+        mean, std = (
+            torch.tensor(first.attrs.get(key, [neutral]), dtype=torch.float64, device=scale.device)
+            for key, neutral in (("mean", 0.0), ("std", 1.0))
+        )
+        # ((x - mean) / std) * scale + shift, written as (x - mean) / std again.
+        mean, std = mean - shift * std / scale, std / scale
+        attrs = {"mean": mean.float().tolist(), "std": std.float().tolist()}
+        graph = _drop_unread_constants(_merge(graph, users[0], first, _with_attrs(attrs)))
+
+
+def _scale_and_shift(node: Node, graph: Graph) -> tuple[Tensor, Tensor] | None:
+    """Return the factor and the summand that a node puts on the input; None: it does more."""
+    if node.op == "affine":
+        scale, shift = (graph.tensors[f"{node.name}.{key}"].double() for key in ("weight", "bias"))
+        return scale, shift
+    first = graph.nodes[0]
+    if node.op in {"add", "sub", "mul"}:
+        other = node.inputs[1] if node.inputs[0] == first.name else node.inputs[0]
+        value = _per_channel(graph.tensors.get(f"{other}.weight"), first.attrs["rank"])
+        if value is None:
+            return None
+        if node.op == "sub" and other == node.inputs[0]:
+            return torch.full_like(value, -1.0), value
+    elif node.op == "rescale":
+        value = torch.tensor([node.attrs["factor"]], dtype=torch.float64)
+    elif node.op == "table" and node.attrs["function"] in {"shift", "multiply"}:
+        value = torch.tensor([node.attrs["parameters"]["other"]], dtype=torch.float64)
+    else:
+        return None
+    if node.op in {"mul", "rescale"} or node.attrs.get("function") == "multiply":
+        return value, torch.zeros_like(value)
+    return torch.ones_like(value), -value if node.op == "sub" else value
+
+
+def _per_channel(stored: Tensor | None, rank: int) -> Tensor | None:
+    """Return a stored tensor that varies along axis 1 only as a vector."""
+    if stored is None or stored.ndim > rank:
+        return None
+    shape = (1,) * (rank - stored.ndim) + tuple(stored.shape)
+    varies = any(size != 1 for axis, size in enumerate(shape) if axis != 1)
+    return None if varies else stored.double().flatten()
+
+
+def _drop_unread_constants(graph: Graph) -> Graph:
     users = graph.users()
-    for node in graph.nodes:
-        if node.op == "affine" and node.inputs == ("input",) and len(users["input"]) == 1:
-            weight = graph.tensors[f"{node.name}.weight"].double()
-            mean = -graph.tensors[f"{node.name}.bias"].double() / weight
-            attrs = {"mean": mean.float().tolist(), "std": (1 / weight).float().tolist()}
-            return _merge(graph, node, graph.nodes[0], _with_attrs(attrs))
-    return graph
+    unread = {node.name for node in graph.nodes if node.op == "constant" and not users[node.name]}
+    nodes = tuple(node for node in graph.nodes if node.name not in unread)
+    kept = {key: one for key, one in graph.tensors.items() if key.rpartition(".")[0] not in unread}
+    return Graph(nodes, kept)
 
 
 def _with_attrs(attrs: dict[str, Any]) -> Callable[[Node], Node]:
@@ -39,7 +87,7 @@ def _with_attrs(attrs: dict[str, Any]) -> Callable[[Node], Node]:
 def fold_affine(graph: Graph) -> Graph:
     """Fold a per-channel scale and shift into the convolution or linear layer before it."""
     while True:
-        found = _find_pair(graph, {"affine"}, {"conv", "linear"}, where=_folds)
+        found = _find_pair(graph, {"affine"}, {"conv", "linear"}, where=folds)
         if not found:
             return graph
         node, before = found
@@ -57,8 +105,13 @@ def fold_weight(weight: Tensor, scale: Tensor) -> Tensor:
     return weight * scale.reshape([-1] + [1] * (weight.ndim - 1))
 
 
-def _folds(node: Node, before: Node) -> bool:
-    return "clamp" not in before.attrs and node.attrs == {}
+def folds(node: Node, before: Node) -> bool:
+    """Tell whether a node is a scale and shift of the output channels of the layer before it."""
+    if node.op != "affine":
+        return False
+    # The channels of a linear layer lie on its last axis, which is axis 1 of two only.
+    aligned = before.op != "linear" or node.attrs["rank"] == 2
+    return aligned and "clamp" not in before.attrs and "clamp" not in node.attrs
 
 
 def fuse_clamps(graph: Graph) -> Graph:

@@ -17,7 +17,9 @@ def accumulate(node: Node, constants: Constants, operands: list[Tensor]) -> Tens
     """Return the int32 accumulators of a multiply-accumulate node, bias included."""
     x = operands[0].to(constants.dtype)
     other = operands[1].to(constants.dtype) if constants.weight is None else constants.weight
-    return multiply_accumulate(node, x, other, constants.bias)
+    # NNPACK, which torch takes where there is no oneDNN, multiplies by Winograd's fractions.
+    with torch.backends.nnpack.flags(enabled=False):
+        return multiply_accumulate(node, x, other, constants.bias)
 
 
 def wrap_int32(sums: Tensor) -> Tensor:
@@ -42,19 +44,20 @@ def steps(node: Node, constants: Constants, operands: list[Tensor]) -> Tensor:
         return window_sums(operands[0], node) * m[0]
     assert node.op == "mean", node.op
     count = torch.Size([operands[0].shape[d] for d in node.attrs["dims"]]).numel()
-    total = operands[0].sum(node.attrs["dims"], keepdim=node.attrs["keepdim"])
-    return total * (m[0] / count)
+    # float64: the sum over a large map can pass 2**24.
+    total = operands[0].sum(node.attrs["dims"], keepdim=node.attrs["keepdim"], dtype=torch.float64)
+    return total.float() * (m[0] / count)
 
 
 def window_sums(x: Tensor, node: Node) -> Tensor:
     """Return the sum of each pooling window."""
     kernel, stride, padding = (list(node.attrs[key]) for key in ("kernel", "stride", "padding"))
-    if len(kernel) == 1:
+    flat = len(kernel) == 1
+    if flat:
         kernel, stride, padding = [1, *kernel], [1, *stride], [0, *padding]
-        return functional.avg_pool2d(
-            x.unsqueeze(2), kernel, stride, padding, divisor_override=1
-        ).squeeze(2)
-    return functional.avg_pool2d(x, kernel, stride, padding, divisor_override=1)
+    maps = x.unsqueeze(2) if flat else x
+    sums = functional.avg_pool2d(maps, kernel, stride, padding, divisor_override=1)
+    return sums.squeeze(2) if flat else sums
 
 
 def softmax_steps(node: Node, constants: Constants, x: Tensor) -> Tensor:
@@ -81,7 +84,7 @@ def norm_steps(node: Node, constants: Constants, x: Tensor) -> Tensor:
     total = rows.sum(-1, keepdim=True)
     spread = count * (rows * rows).sum(-1, keepdim=True) - total * total
     floor = node.attrs["eps"] * (count / constants.scales[0]) ** 2
-    result = ((count * rows - total) / (spread + floor).sqrt()).reshape(shape)
+    result: Tensor = ((count * rows - total) / (spread + floor).sqrt()).reshape(shape)
     if weight is not None:
         result = result * weight.double().reshape(affine_shape)
     if bias is not None:

@@ -10,14 +10,17 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from bitproof.core.errors import WeightsError
+from bitproof.core.errors import WeightsError, near
 from bitproof.core.files import atomic_path, write_text
-from bitproof.quant.graph import Node
+from bitproof.quant.floats import PLAIN
+from bitproof.quant.graph import MAC_OPS, MOVING_OPS, NORM_OPS, Node
 from bitproof.quant.grid import CodedTensor, Grid
 from bitproof.quant.network import IntegerNetwork
 
 SCHEMA = 1
 """Version of the JSON layout."""
+OPERATIONS = MAC_OPS | MOVING_OPS | NORM_OPS | PLAIN.keys() | {"input", "constant"}
+"""Every operation that a network can hold."""
 
 
 def save_network(network: IntegerNetwork, path: Path) -> None:
@@ -49,12 +52,15 @@ def load_network(path: Path) -> IntegerNetwork:
     Raises:
         WeightsError: a file is missing, truncated or does not fit the other.
     """
+    for suffix in (".json", ".safetensors"):
+        if not _with(path, suffix).is_file():
+            raise WeightsError(f"{_with(path, suffix)}: no such file")
     try:
         layout = json.loads(_with(path, ".json").read_text(encoding="utf-8"))
         tensors = load_file(_with(path, ".safetensors"))
         if layout["schema"] != SCHEMA:
             raise WeightsError(f"{path}.json: wanted schema {SCHEMA}, got {layout['schema']}")
-        return IntegerNetwork(
+        network = IntegerNetwork(
             nodes=tuple(_node(entry) for entry in layout["nodes"]),
             tensors={
                 name: CodedTensor(tensors[f"codes.{name}"], _grid(f"tensor.{name}", entry, tensors))
@@ -66,17 +72,29 @@ def load_network(path: Path) -> IntegerNetwork:
             },
             rounding=layout["rounding"],
         )
-    except FileNotFoundError as error:
-        raise WeightsError(f"{error.filename}: no such file") from None
-    except (
-        SafetensorError,
-        json.JSONDecodeError,
-        KeyError,
-        TypeError,
-        UnicodeDecodeError,
-    ) as error:
+        _check(network, path)
+    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise WeightsError(f"{path}: not a network that bitproof wrote ({reason})") from None
+    return network
+
+
+def _check(network: IntegerNetwork, path: Path) -> None:
+    """Check that the parts of a network fit each other."""
+    known: set[str] = set()
+    for node in network.nodes:
+        if node.op not in OPERATIONS:
+            raise WeightsError(f"{path}: {node.name}: {near(node.op, OPERATIONS)}")
+        missing = [name for name in node.inputs if name not in known & network.grids.keys()]
+        if missing:
+            raise WeightsError(f"{path}: {node.name} reads {missing[0]}, which is not there")
+        known.add(node.name)
+    for name, coded in network.tensors.items():
+        if name.rpartition(".")[0] not in known or coded.codes.dtype != coded.grid.dtype:
+            raise WeightsError(f"{path}: {name}: words of {coded.codes.dtype} that fit no node")
+    if not known or network.nodes[0].op != "input":
+        raise WeightsError(f"{path}: wanted a network that starts with its input")
+    len(network.constants)  # prepared now, so that what is missing shows here
 
 
 def _describe(key: str, grid: Grid, tensors: dict[str, Tensor]) -> dict[str, Any]:

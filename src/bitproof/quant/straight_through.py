@@ -16,10 +16,12 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from bitproof.core.errors import WeightsError, near
 from bitproof.quant.grid import CodedTensor
 from bitproof.quant.pass_gradient import pass_gradient
 from bitproof.quant.quantizer import Quantizer
 from bitproof.quant.scheme import Scheme
+from bitproof.quant.simplify import folds
 from bitproof.quant.trace import trace_as_is
 
 Strike = Callable[[dict[str, CodedTensor]], Mapping[str, Tensor]]
@@ -49,7 +51,7 @@ def norm_after(model: nn.Module, example: Float[Tensor, "n *features"]) -> dict[
         for node in graph.nodes
         if node.op in {"conv", "linear"}
         and len(users[node.name]) == 1
-        and users[node.name][0].op == "affine"
+        and folds(users[node.name][0], node)
         and users[node.name][0].path in norms
     }
 
@@ -122,7 +124,14 @@ def call_with(
         inputs: images in [0, 1].
         seen: replaced values, by parameter name.
         limit: bound on each entry of the gradient of every parameter; None: no bound.
+
+    Raises:
+        WeightsError: the model has no parameter of a name in `seen`.
     """
+    names = [name for name, _ in model.named_parameters()]
+    for name in seen:
+        if name not in names:
+            raise WeightsError(f"seen: no parameter '{name}'. {near(name, names)}")
     weights = {
         name: pass_gradient(weight, seen.get(name, weight), limit)
         for name, weight in model.named_parameters()

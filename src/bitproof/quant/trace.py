@@ -1,10 +1,13 @@
 """From a user's module to a graph: torch.fx traces it, two example runs tell the shapes.
 
-The traced module is run on batches of two and of three images. A number that differs between the
-runs is a multiple of the batch size; every other number is a constant of the graph. So shape
-arithmetic in the user's code (`x.shape[0]`, `n, c, h, w = x.shape`, `view(b, -1)`) needs no rules.
+The traced module is run on two batches of different size and brightness. A number that differs
+between the runs is a multiple of the batch size; every other number is a constant of the graph. So
+shape arithmetic in the user's code (`x.shape[0]`, `n, c, h, w = x.shape`, `view(b, -1)`) needs no
+rules, and neither does what is computed from weights alone: it is stored as a constant. At the end
+the graph has to give what the model gave.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -14,38 +17,19 @@ from torch import Tensor, fx, nn
 from bitproof.core.errors import TraceError
 from bitproof.models.normalize import Normalize
 from bitproof.quant.builder import Builder, Call, Ref
+from bitproof.quant.example_runs import RUNS, Values, example_batches, record, symbolic, untouched
+from bitproof.quant.floats import run_floats
 from bitproof.quant.graph import BATCH, Graph
 from bitproof.quant.rules import FUNCTION_RULES, MODULE_RULES
 from bitproof.quant.simplify import simplify
-
-
-class _Tracer(fx.Tracer):
-    """Goes into every module but torch's own and `Normalize`, which have rules of their own."""
-
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        if isinstance(m, nn.Sequential | nn.ModuleList):
-            return False
-        rule = any(type(m) is kind for kind in MODULE_RULES)
-        return rule or isinstance(m, Normalize) or super().is_leaf_module(m, module_qualified_name)
-
-
-class _Recorder(fx.Interpreter):
-    """Keeps the value of every node of one example run."""
-
-    def __init__(self, module: fx.GraphModule) -> None:
-        super().__init__(module, garbage_collect_values=False)
-        self.seen: dict[str, Any] = {}
-
-    def run_node(self, n: fx.Node) -> Any:
-        self.seen[n.name] = super().run_node(n)
-        return self.seen[n.name]
 
 
 def trace(model: nn.Module, example: Float[Tensor, "n *features"]) -> Graph:
     """Return the graph of `model` in evaluation mode, batch norms folded, ReLUs fused.
 
     Args:
-        model: any module that torch.fx can trace, with one input and one output tensor.
+        model: any module that torch.fx can trace, with one input and one output tensor; further
+            inputs keep their defaults. It is left as it was.
         example: at least one input of the right shape.
 
     Raises:
@@ -61,103 +45,139 @@ def trace_as_is(model: nn.Module, example: Float[Tensor, "n *features"]) -> Grap
     Raises:
         TraceError: as for `trace`.
     """
-    training = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        return _lower(model, example)
-    finally:
-        for module, mode in training.items():
-            module.training = mode
+    with untouched(model):
+        model.eval()
+        module = symbolic(model, _has_rule)
+        runs = record(module, example)
+        graph = _lower(module, runs)
+        _check(graph, type(model).__name__, example, runs[1])
+        return graph
 
 
-def _lower(model: nn.Module, example: Tensor) -> Graph:
-    try:
-        module = fx.GraphModule(model, _Tracer().trace(model))
-    except Exception as error:  # fx raises whatever the user's forward raised
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise TraceError(
-            f"{type(model).__name__}: torch.fx cannot trace its forward ({reason}). Wanted a "
-            "forward without branches or loops that depend on tensor values."
-        ) from error
-    runs = [_record(module, _batch(example, n)) for n in (2, 3)]
+def _has_rule(module: nn.Module) -> bool:
+    return type(module) in MODULE_RULES or isinstance(module, Normalize)
+
+
+def _lower(module: fx.GraphModule, runs: list[Values]) -> Graph:
     builder = Builder()
     refs: dict[str, Any] = {}
     problems: list[str] = []
+    fixed: set[str] = set()
+    owners: dict[int, list[str]] = {}
     for node in module.graph.nodes:
+        values = (runs[0][node.name], runs[1][node.name])
+        if _is_fixed(node, values, fixed):
+            fixed.add(node.name)
         try:
-            refs[node.name] = _lower_node(node, module, runs, builder, refs)
+            refs[node.name] = _lower_node(
+                node, module, builder, refs, values=values, fixed=node.name in fixed
+            )
         except TraceError as error:
             problems.append(str(error))
-            refs[node.name] = builder.unknown(runs[0].get(node.name))
+            refs[node.name] = builder.unknown(values[0])
+        if isinstance(values[0], Tensor):
+            # A call that returns its argument may have changed it in place: the names that it
+            # had before mean the result from now on.
+            names = owners.setdefault(id(values[0]), [])
+            names.append(node.name)
+            refs.update(dict.fromkeys(names, refs[node.name]))
     if problems:
         raise TraceError("; ".join(dict.fromkeys(problems)))
     return Graph(tuple(builder.nodes), builder.tensors)
 
 
-def _batch(example: Tensor, n: int) -> Tensor:
-    return example[:1].expand(n, *example.shape[1:]).contiguous()
-
-
-def _record(module: fx.GraphModule, inputs: Tensor) -> dict[str, Any]:
-    recorder = _Recorder(module)
-    try:
-        with torch.no_grad():
-            recorder.run(inputs)
-    except Exception as error:
-        raise TraceError(
-            f"example: the model does not run on inputs of shape {tuple(inputs.shape)} "
-            f"({str(error).splitlines()[0]})"
-        ) from error
-    return recorder.seen
+def _is_fixed(node: fx.Node, values: tuple[Any, Any], fixed: set[str]) -> bool:
+    """Tell whether a node's value depends neither on the images nor on how many there are."""
+    if node.op in {"placeholder", "output"}:
+        return False
+    if not _holds_tensor(values[0]):
+        return bool(values[0] == values[1])
+    return all(other.name in fixed for other in node.all_input_nodes)
 
 
 def _lower_node(
     node: fx.Node,
     module: fx.GraphModule,
-    runs: list[dict[str, Any]],
     builder: Builder,
     refs: dict[str, Any],
+    *,
+    values: tuple[Any, Any],
+    fixed: bool,
 ) -> Any:
-    path = _path(node)
-    if node.op == "placeholder":
-        if any(other.op == "input" for other in builder.nodes):
-            raise TraceError(f"{node.name}: wanted a model with one input, got a second one")
-        return Ref(builder.emit("input", path="input"), tuple(runs[0][node.name].shape))
+    """Return what a traced node is in the graph, given its value in each example run."""
+    path, (first, second) = _path(node), values
     if node.op == "output":
-        return _output(node, builder, refs)
-    value = runs[0][node.name]
-    if not _holds_tensor(value):
-        return _constant(node, runs)
-    if node.op == "get_attr":
-        return builder.constant(value, path=str(node.target))
-    call = Call(
-        args=tuple(_resolve(arg, refs) for arg in node.args),
-        kwargs={key: _resolve(arg, refs) for key, arg in node.kwargs.items()},
-        value=value,
-        shape=_shape(node, runs),
-        path=path,
-        builder=builder,
+        return _output(_resolve(node.args[0], refs), values, builder)
+    if not _holds_tensor(first):
+        return _merge(first, second, path)
+    if node.op == "placeholder":
+        return Ref(
+            builder.emit("input", path="input", attrs={"rank": first.ndim}), tuple(first.shape)
+        )
+    if fixed:
+        return _constants(first, builder, str(node.target) if node.op == "get_attr" else path)
+    rule = _rule_of(node, module, path)
+    return rule(
+        Call(
+            args=tuple(_resolve(arg, refs) for arg in node.args),
+            kwargs={key: _resolve(arg, refs) for key, arg in node.kwargs.items()},
+            value=first,
+            shape=_shape(first, second, path),
+            path=path,
+            builder=builder,
+        )
     )
+
+
+def _constants(value: Any, builder: Builder, path: str) -> Any:
+    if isinstance(value, tuple | list):
+        return [_constants(item, builder, path) for item in value]
+    return builder.constant(value, path=path) if isinstance(value, Tensor) else value
+
+
+def _rule_of(node: fx.Node, module: fx.GraphModule, path: str) -> Callable[[Call], Any]:
     if node.op == "call_module":
         layer = module.get_submodule(str(node.target))
         rule = MODULE_RULES.get(Normalize if isinstance(layer, Normalize) else type(layer))
         if rule is None:
             raise TraceError(f"{path}: no rule to quantize a {type(layer).__name__}")
-        return rule(call, layer)
+        return lambda call: rule(call, layer)
     name = node.target if isinstance(node.target, str) else node.target.__name__
     name = str(name).strip("_")
     function = FUNCTION_RULES.get(name) or FUNCTION_RULES.get(name.removeprefix("i"))
     if function is None:
         raise TraceError(f"{path}: no rule to quantize the operation '{name}'")
-    return function(call)
+    return function
 
 
-def _output(node: fx.Node, builder: Builder, refs: dict[str, Any]) -> Any:
-    result = _resolve(node.args[0], refs)
+def _output(result: Any, values: tuple[Any, Any], builder: Builder) -> Ref:
     if not isinstance(result, Ref):
-        raise TraceError("output: wanted one tensor, got " + type(result).__name__)
+        kind = type(result).__name__.removeprefix("immutable_")
+        raise TraceError(f"output: wanted one tensor, got {kind}")
+    if _shape(*values, "output")[0] != [BATCH, 1]:
+        raise TraceError(
+            f"output: wanted one row for each image, got shape {tuple(values[0].shape)} "
+            f"for {RUNS[0][0]} images"
+        )
     builder.finish(result)
     return result
+
+
+def _check(graph: Graph, name: str, example: Tensor, run: Values) -> None:
+    """Compare the graph with the second example run, whose last value is the model's output.
+
+    Raises:
+        TraceError: they differ.
+    """
+    wanted = list(run.values())[-1]
+    with torch.no_grad():
+        got = run_floats(graph, example_batches(example)[1])
+    off = float((got - wanted).abs().max()) if got.shape == wanted.shape else float("inf")
+    if off > 1e-3 * (1 + float(wanted.abs().max())):
+        raise TraceError(
+            f"{name}: its graph is off by {off:g}. Wanted a forward without randomness, memory of "
+            "earlier calls, or changes to a tensor through a view of it."
+        )
 
 
 def _path(node: fx.Node) -> str:
@@ -174,26 +194,39 @@ def _holds_tensor(value: Any) -> bool:
     return isinstance(value, Tensor)
 
 
-def _constant(node: fx.Node, runs: list[dict[str, Any]]) -> Any:
+def _merge(first: Any, second: Any, path: str) -> Any:
     """Return a number, shape or other non-tensor as the graph stores it."""
-    return _merge(runs[0][node.name], runs[1][node.name], _path(node))
+    if isinstance(first, tuple | list):
+        return [_merge(a, b, path) for a, b in zip(first, second, strict=True)]
+    if first == second:
+        return first
+    (n, _), (m, _) = RUNS
+    if isinstance(first, int) and first % n == 0 and first // n * m == second:
+        return [BATCH, first // n]
+    raise TraceError(
+        f"{path}: wanted a number that does not depend on the images, or a multiple of their "
+        f"count, got {first} for {n} images and {second} for {m}"
+    )
 
 
-def _merge(two: Any, three: Any, path: str) -> Any:
-    if isinstance(two, tuple | list):
-        return [_merge(a, b, path) for a, b in zip(two, three, strict=True)]
-    if two == three:
-        return two
-    if isinstance(two, int) and two % 2 == 0 and two // 2 * 3 == three:
-        return [BATCH, two // 2]
-    raise TraceError(f"{path}: wanted a number that is a multiple of the batch, got {two}, {three}")
+def _shape(first: Any, second: Any, path: str) -> list[Any]:
+    """Return the shape of a tensor result, the batch marked; empty for several results.
 
-
-def _shape(node: fx.Node, runs: list[dict[str, Any]]) -> list[Any]:
-    value, other = runs[0][node.name], runs[1][node.name]
-    if not isinstance(value, Tensor):
+    Raises:
+        TraceError: a result does not have exactly one axis for the images.
+    """
+    if isinstance(first, tuple | list):
+        for pair in zip(first, second, strict=True):
+            _shape(*pair, path)
+    if not isinstance(first, Tensor):
         return []
-    return _merge(tuple(value.shape), tuple(other.shape), _path(node))
+    shape: list[Any] = _merge(tuple(first.shape), tuple(second.shape), path)
+    if sum(isinstance(size, list) for size in shape) != 1:
+        raise TraceError(
+            f"{path}: wanted a result for each image, got shape {tuple(first.shape)} "
+            f"for {RUNS[0][0]} images"
+        )
+    return shape
 
 
 def _resolve(arg: Any, refs: dict[str, Any]) -> Any:
@@ -201,6 +234,6 @@ def _resolve(arg: Any, refs: dict[str, Any]) -> Any:
         return refs[arg.name]
     if isinstance(arg, slice):
         return slice(_resolve(arg.start, refs), _resolve(arg.stop, refs), _resolve(arg.step, refs))
-    if isinstance(arg, tuple | list):
-        return [_resolve(item, refs) for item in arg]
-    return arg
+    if isinstance(arg, tuple):
+        return tuple(_resolve(item, refs) for item in arg)
+    return [_resolve(item, refs) for item in arg] if isinstance(arg, list) else arg
