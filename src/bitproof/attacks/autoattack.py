@@ -32,7 +32,7 @@ class AutoAttack(InputAttack):
 
     Example:
         >>> AutoAttack(epsilon=8 / 255)
-        AutoAttack(epsilon=0.03137254901960784, kind='autoattack', norm='Linf', version='standard')
+        AutoAttack(kind='autoattack', epsilon=0.03137254901960784, norm='Linf', version='standard')
     """
 
     kind: Literal["autoattack"] = "autoattack"
