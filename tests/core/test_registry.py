@@ -58,8 +58,17 @@ def test_a_wrong_field_is_named_with_its_kind(fruit: Registry[Fruit]) -> None:
 
 
 def test_registering_a_kind_twice_is_a_bug(fruit: Registry[Fruit]) -> None:
+    class Golden(Fruit):
+        kind: Literal["apple"] = "apple"
+
     with pytest.raises(AssertionError, match="twice"):
-        fruit.register(Apple)
+        fruit.register(Golden)
+
+
+def test_a_module_may_be_loaded_again(fruit: Registry[Fruit]) -> None:
+    again = type(Apple.__name__, (Apple,), {"__module__": __name__})
+    assert fruit.register(again) is again
+    assert fruit.find("apple") is again
 
 
 def test_kinds_are_sorted_and_iteration_gives_classes(fruit: Registry[Fruit]) -> None:

@@ -177,3 +177,15 @@ def test_bfloat16_reaches_the_loss_and_not_the_weights() -> None:
     model, *_ = run(Optimization(epochs=1, precision="bfloat16"), loss=loss)
     assert seen == [torch.bfloat16]
     assert {weight.dtype for weight in model.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("draws_before", [0, 3])
+def test_dropout_depends_on_the_generator_alone(draws_before: int) -> None:
+    weights = []
+    for seed in (2, 2, 3):
+        net = nn.Sequential(nn.Dropout(0.5), network())
+        torch.rand(draws_before)
+        train_(net, DATA, Optimization(batch_size=16), generator=make_generator(seed))
+        weights.append(torch.cat([weight.flatten() for weight in net.parameters()]))
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])

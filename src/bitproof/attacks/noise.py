@@ -1,6 +1,8 @@
 """Random signs: what an attacker reaches without looking, the floor under every other attack.
 
 Model:  every pixel moves up or down by `epsilon`, independently, with equal probability.
+Source: Carlini et al., On Evaluating Adversarial Robustness, arXiv 1902.06705: random noise as a
+        check that gradients are not masked.
 """
 
 from typing import Literal

@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from safetensors import SafetensorError
-
 from bitproof.core.errors import StorageError
 
 
@@ -23,8 +21,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         temporary.replace(path)
-    except (OSError, SafetensorError) as error:
-        raise StorageError(f"{path}: cannot write ({_reason(error)})") from error
+    except OSError as error:
+        raise StorageError(f"{path}: cannot write ({error.strerror or error})") from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -40,6 +38,16 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write `content` to `path`, atomically.
+
+    Raises:
+        StorageError: the disk is full, or the place cannot be written.
+    """
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+
+
 def append_line(path: Path, line: str) -> None:
     """Append one line to a log and push it to the disk.
 
@@ -52,16 +60,10 @@ def append_line(path: Path, line: str) -> None:
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        raise StorageError(f"{path}: cannot write ({_reason(error)})") from error
+        raise StorageError(f"{path}: cannot write ({error.strerror or error})") from error
 
 
 def sha256_of_file(path: Path) -> str:
     """Return the SHA-256 of a file's content, as lower-case hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _reason(error: Exception) -> str:
-    """Return what the system said, also where safetensors passes it on in its own words."""
-    said = error.strerror if isinstance(error, OSError) else None
-    return said or (str(error).splitlines() or [type(error).__name__])[0]

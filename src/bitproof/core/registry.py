@@ -35,9 +35,18 @@ class Registry(Generic[S]):
         self._plugins = {point.name: point for point in entry_points(group=f"bitproof.{room}")}
 
     def register(self, component: C) -> C:
-        """File a class under the default of its `kind` field; for use as a decorator."""
+        """File a class under the default of its `kind` field; for use as a decorator.
+
+        A class of the same name from the same module takes the place of the one before, so that
+        modules can be loaded again.
+        """
         kind = component.model_fields["kind"].default
-        assert kind not in self._kinds, f"{self.room}: kind {kind!r} registered twice"
+        known = self._kinds.get(kind, component)
+        same = (known.__module__, known.__qualname__) == (
+            component.__module__,
+            component.__qualname__,
+        )
+        assert same, f"{self.room}: kind {kind!r} registered twice"
         self._kinds[kind] = component
         return component
 

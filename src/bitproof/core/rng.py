@@ -1,8 +1,12 @@
 """Generators that depend on what a draw is for, never on who draws it or when."""
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
+
+CPU = torch.device("cpu")
 
 
 def derive_seed(seed: int, *parts: object) -> int:
@@ -30,3 +34,25 @@ def make_generator(seed: int, *parts: object) -> torch.Generator:
 def draw_seed(generator: torch.Generator) -> int:
     """Return a fresh 62-bit seed, advancing `generator` by one draw."""
     return int(torch.randint(2**62, (), generator=generator))
+
+
+@contextmanager
+def global_draws(seed: int, device: torch.device = CPU) -> Iterator[None]:
+    """Seed the generators that layers draw weights and dropout from; restore them on leaving.
+
+    Other devices than `device` and the CPU are left alone; `torch.manual_seed` would seed all.
+
+    Example:
+        >>> with global_draws(0):
+        ...     first = torch.rand(())
+        >>> with global_draws(0):
+        ...     bool(torch.rand(()) == first)
+        True
+    """
+    cuda = device.type == "cuda"
+    with torch.random.fork_rng(devices=[device] if cuda else []):
+        torch.default_generator.manual_seed(seed)
+        if cuda:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        yield

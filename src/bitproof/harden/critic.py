@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import one_hot, softplus
 
-from bitproof.core.rng import draw_seed
+from bitproof.core.rng import draw_seed, global_draws
 
 
 class Critic(nn.Module):
@@ -23,8 +23,7 @@ class Critic(nn.Module):
     ) -> None:
         super().__init__()
         self.n_classes = n_classes
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(draw_seed(generator))
+        with global_draws(draw_seed(generator)):
             self.layers = nn.Sequential(
                 nn.Linear(width + n_classes, width),
                 nn.ReLU(),

@@ -9,7 +9,7 @@ from torch import nn
 
 from bitproof.core.errors import ModelError
 from bitproof.core.registry import Registry
-from bitproof.core.rng import draw_seed
+from bitproof.core.rng import draw_seed, global_draws
 from bitproof.core.spec import Spec
 from bitproof.core.types import Positive
 from bitproof.models.normalize import Normalize
@@ -46,9 +46,7 @@ class ModelSpec(Spec):
         ]:
             if size < 1:
                 raise ModelError(f"{self.kind}: wanted {name} of at least 1, got {size}")
-        # Only the CPU generator is seeded: torch.manual_seed would reseed every device.
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(draw_seed(generator))
+        with global_draws(draw_seed(generator)):
             return self.assemble(
                 in_channels=in_channels, image_size=image_size, n_classes=n_classes
             )

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.serialization import get_unsafe_globals_in_checkpoint
 
 from bitproof.core.errors import UnsafeFileError, WeightsError
-from bitproof.core.files import atomic_path
+from bitproof.core.files import write_bytes
 from bitproof.models.normalize import Normalize
 
 DAMAGE = (
@@ -89,9 +89,7 @@ def save_weights(model: nn.Module, path: Path) -> None:
         name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, value in model.state_dict().items()
     }
-    content = safetensors.torch.save(tensors, metadata={"format": "pt"})
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(content)
+    write_bytes(path, safetensors.torch.save(tensors, metadata={"format": "pt"}))
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

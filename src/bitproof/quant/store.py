@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from bitproof.core.errors import WeightsError, near
-from bitproof.core.files import atomic_path, write_text
+from bitproof.core.files import write_bytes, write_text
 from bitproof.quant.floats import PLAIN
 from bitproof.quant.graph import MAC_OPS, MOVING_OPS, NORM_OPS, Node
 from bitproof.quant.grid import CodedTensor, Grid
@@ -39,10 +39,8 @@ def save_network(network: IntegerNetwork, path: Path) -> None:
     layout["grids"] = {
         name: _describe(f"grid.{name}", grid, tensors) for name, grid in network.grids.items()
     }
-    with atomic_path(_with(path, ".safetensors")) as temporary:
-        save_file(
-            {key: value.cpu().contiguous().clone() for key, value in tensors.items()}, temporary
-        )
+    own = {key: value.cpu().contiguous().clone() for key, value in tensors.items()}
+    write_bytes(_with(path, ".safetensors"), save(own))
     write_text(_with(path, ".json"), json.dumps(layout, indent=1) + "\n")
 
 

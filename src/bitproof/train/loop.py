@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from bitproof.core.errors import DivergenceError
 from bitproof.core.progress import SILENT, Progress
+from bitproof.core.rng import global_draws
 from bitproof.data.augment import Augmentation, augment
 from bitproof.data.dataset import Dataset
 from bitproof.train.optimization import Optimization
@@ -59,7 +60,8 @@ def fit_(
         data: images on the device of the model.
         optimization: how weights move.
         loss: gives the scalar to descend.
-        generator: CPU generator for order, augmentation and whatever the loss draws.
+        generator: CPU generator for order, augmentation and whatever the loss draws; its seed
+            also decides what layers such as dropout draw.
         augmentation: applied to each batch, in order.
         after_backward: sees each batch when gradients are there, before the step.
         progress: who watches.
@@ -74,30 +76,31 @@ def fit_(
     totals: list[Tensor] = []
     steps = steps_per_epoch(len(data), optimization)
     batches = batches_of(data, optimization, generator=generator, augmentation=augmentation)
-    for number, batch in enumerate(
-        progress.track(batches, label=label, total=steps * optimization.epochs)
-    ):
-        for group in optimizer.param_groups:
-            group["lr"] = optimization.rate(batch.done)
-        optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(
-            batch.inputs.device.type,
-            torch.bfloat16,
-            enabled=optimization.precision == "bfloat16",
+    with global_draws(generator.initial_seed(), data.labels.device):
+        for number, batch in enumerate(
+            progress.track(batches, label=label, total=steps * optimization.epochs)
         ):
-            value = loss(batch)
-        value.backward()  # type: ignore[no-untyped-call]
-        if after_backward:
-            after_backward(batch)
-        if optimization.max_norm:
-            nn.utils.clip_grad_norm_(weights, optimization.max_norm)
-        optimizer.step()
-        totals.append(value.detach())
-        if (number + 1) % steps == 0 or number % 50 == 0:
-            _check_finite(torch.stack(totals), label, batch.epoch)
-        if (number + 1) % steps == 0:
-            history.loss.append(float(torch.stack(totals).mean()))
-            totals.clear()
+            for group in optimizer.param_groups:
+                group["lr"] = optimization.rate(batch.done)
+            optimizer.zero_grad(set_to_none=True)
+            with torch.autocast(
+                batch.inputs.device.type,
+                torch.bfloat16,
+                enabled=optimization.precision == "bfloat16",
+            ):
+                value = loss(batch)
+            value.backward()  # type: ignore[no-untyped-call]
+            if after_backward:
+                after_backward(batch)
+            if optimization.max_norm:
+                nn.utils.clip_grad_norm_(weights, optimization.max_norm)
+            optimizer.step()
+            totals.append(value.detach())
+            if (number + 1) % steps == 0 or number % 50 == 0:
+                _check_finite(torch.stack(totals), label, batch.epoch)
+            if (number + 1) % steps == 0:
+                history.loss.append(float(torch.stack(totals).mean()))
+                totals.clear()
     return history
 
 
