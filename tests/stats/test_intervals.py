@@ -1,10 +1,13 @@
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from bitproof.stats import mean_interval, wilson
+from bitproof.stats import Interval, clopper_pearson, mean_interval, wilson
+from bitproof.stats.intervals import exact_interval, normal_quantile, score_interval
 
 
 @settings(max_examples=80, deadline=None)
@@ -20,10 +23,60 @@ def test_wilson_is_scipy_s(n: int, share: float, confidence: float) -> None:
     assert 0 <= low <= rate <= high <= 1
 
 
+@settings(max_examples=80, deadline=None)
+@given(
+    n=st.integers(1, 20_000), share=st.floats(0, 1), confidence=st.sampled_from([0.8, 0.95, 0.99])
+)
+def test_clopper_pearson_is_scipy_s(n: int, share: float, confidence: float) -> None:
+    successes = round(share * n)
+    wanted = stats.binomtest(successes, n).proportion_ci(confidence, method="exact")
+    low, rate, high = clopper_pearson(successes, n, confidence=confidence)
+    assert (low, high) == pytest.approx((wanted.low, wanted.high), abs=1e-9)
+    assert rate == successes / n
+    assert 0 <= low <= rate <= high <= 1
+
+
+@pytest.mark.parametrize(
+    ("successes", "by_wilson", "by_clopper_pearson"),
+    [
+        (0, (0.0, 0.0038), (0.0, 0.0037)),
+        (3, (0.0010, 0.0088), (0.0006, 0.0087)),
+        (20, (0.0130, 0.0307), (0.0123, 0.0307)),
+    ],
+)
+def test_a_thousand_trials_give_the_known_intervals(
+    successes: int, by_wilson: tuple[float, float], by_clopper_pearson: tuple[float, float]
+) -> None:
+    low, _, high = wilson(successes, 1000)
+    assert (low, high) == pytest.approx(by_wilson, abs=5.1e-5)
+    low, _, high = clopper_pearson(successes, 1000)
+    assert (low, high) == pytest.approx(by_clopper_pearson, abs=5.1e-5)
+
+
+@given(rate=st.floats(0, 1), n=st.floats(0.5, 1e6))
+def test_intervals_at_an_effective_number_hold_the_rate_and_mirror(rate: float, n: float) -> None:
+    for take in (score_interval, exact_interval):
+        low, value, high = take(rate, n)
+        assert 0 <= low <= value <= high <= 1
+        mirrored = take(1 - rate, n)
+        assert (1 - mirrored.high, 1 - mirrored.low) == pytest.approx((low, high), abs=1e-6)
+
+
+@pytest.mark.parametrize("take", [wilson, clopper_pearson])
 @pytest.mark.parametrize(("successes", "n"), [(0, 0), (-1, 5), (6, 5)])
-def test_wilson_refuses_counts_that_cannot_be(successes: int, n: int) -> None:
+def test_counts_that_cannot_be_are_refused(
+    take: Callable[[int, int], Interval], successes: int, n: int
+) -> None:
     with pytest.raises(ValueError, match="successes: wanted"):
-        wilson(successes, n)
+        take(successes, n)
+
+
+@pytest.mark.parametrize("confidence", [0.0, 1.0, 95.0])
+def test_a_confidence_is_no_percentage(confidence: float) -> None:
+    with pytest.raises(ValueError, match="confidence: wanted"):
+        normal_quantile(confidence)
+    with pytest.raises(ValueError, match="confidence: wanted"):
+        clopper_pearson(1, 2, confidence=confidence)
 
 
 @settings(max_examples=60, deadline=None)

@@ -1,6 +1,28 @@
-"""Intervals and tidy result rows. No torch here."""
+"""Intervals, sample sizes, stop rules and tidy result rows. No torch here."""
 
-from bitproof.stats.intervals import Interval, mean_interval, wilson
+from bitproof.stats.clusters import Estimate, cluster_rate, mean_rate, stratified, stratified_rate
+from bitproof.stats.intervals import Interval, clopper_pearson, mean_interval, wilson
 from bitproof.stats.results import Row, read_results, write_results
+from bitproof.stats.sample_size import allocate, sample_size
+from bitproof.stats.stopping import STOP_RULES, ConfidenceSequence, FixedLooks, StopRule
 
-__all__ = ["Interval", "Row", "mean_interval", "read_results", "wilson", "write_results"]
+__all__ = [
+    "STOP_RULES",
+    "ConfidenceSequence",
+    "Estimate",
+    "FixedLooks",
+    "Interval",
+    "Row",
+    "StopRule",
+    "allocate",
+    "clopper_pearson",
+    "cluster_rate",
+    "mean_interval",
+    "mean_rate",
+    "read_results",
+    "sample_size",
+    "stratified",
+    "stratified_rate",
+    "wilson",
+    "write_results",
+]
