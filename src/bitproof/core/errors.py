@@ -60,6 +60,10 @@ class QuantizationError(BitproofError):
     """A network cannot be put on integers."""
 
 
+class FaultListError(BitproofError):
+    """A list of faults is malformed, or names bits that the network does not have."""
+
+
 class DivergenceError(BitproofError):
     """Training produced a loss that is not a finite number."""
 
@@ -69,7 +73,11 @@ class StorageError(BitproofError):
 
 
 class ResumeError(BitproofError):
-    """A run directory belongs to another recipe, or holds none."""
+    """A run directory belongs to another recipe, holds none, or is in use."""
+
+
+class WorkerError(BitproofError):
+    """Worker processes die again and again."""
 
 
 class AdapterError(BitproofError):

@@ -1,0 +1,294 @@
+"""One node of an integer network, executed with broken bits.
+
+Model:  faults in stored words change what is read; faults in registers change one product or one
+        sum, which is recomputed here with 64-bit integers. Sums wrap as 32-bit registers do.
+        A fault strikes the same place for every image.
+Source: METHODS C.3 and D.2.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Int64, Integer
+from torch import Tensor
+
+from bitproof.core.errors import FaultListError, SpecError
+from bitproof.faults.space import ACCUMULATOR_BITS, FaultSpace, Stratum, product_bits
+from bitproof.faults.table import ACTIONS, SITES, TAP_SITES, FaultSite, FaultTable
+from bitproof.quant.constants import Constants
+from bitproof.quant.graph import Node
+from bitproof.quant.grid import Grid
+from bitproof.quant.integers import integer_op
+from bitproof.quant.network import IntegerNetwork
+from bitproof.quant.steps import accumulate, cut
+
+FLIP, STUCK0, STUCK1 = (ACTIONS.index(name) for name in ("flip", "stuck0", "stuck1"))
+MEMORY = ("weight", "bias")
+OUTPUTS = ("activation", "output")
+REGISTERS = (*sorted(TAP_SITES), "accumulator")
+
+
+@dataclass(frozen=True)
+class BrokenBit:
+    """One fault in a known kind of site."""
+
+    element: int
+    tap: int
+    bit: int
+    action: int
+
+
+Strikes = Mapping[str, list[BrokenBit]]
+"""The faults of one trial in one node, by site, in the order of the list."""
+
+
+def strikes_of(faults: FaultTable) -> dict[str, dict[str, list[BrokenBit]]]:
+    """Return the faults of one trial by layer and site."""
+    found: dict[str, dict[str, list[BrokenBit]]] = {}
+    columns = (faults.layer, faults.site, faults.element, faults.tap, faults.bit, faults.action)
+    for layer, site, *rest in zip(*(column.tolist() for column in columns), strict=True):
+        sites = found.setdefault(faults.layers[layer], {})
+        sites.setdefault(SITES[site], []).append(BrokenBit(*rest))
+    return found
+
+
+def break_bit(
+    words: Int64[Tensor, "*shape"], *, bits: int, signed: bool, bit: int, action: int
+) -> Int64[Tensor, "*shape"]:
+    """Return words of `bits` bits with one bit flipped or stuck; signed ones sign-extended.
+
+    Example:
+        >>> break_bit(torch.tensor([1, -8]), bits=4, signed=True, bit=3, action=FLIP)
+        tensor([-7,  0])
+    """
+    mask = 1 << bit
+    raw = words & ((1 << bits) - 1)
+    raw = raw ^ mask if action == FLIP else raw | mask if action == STUCK1 else raw & ~mask
+    if signed:
+        raw = (raw ^ (1 << (bits - 1))) - (1 << (bits - 1))
+    return raw
+
+
+def break_words(
+    words: Integer[Tensor, "n w"], faults: list[BrokenBit], *, bits: int, signed: bool
+) -> Integer[Tensor, "n w"]:
+    """Return a copy of flat words with faults, the same in each row."""
+    struck = words.clone()
+    for fault in faults:
+        column = struck[:, fault.element].long()
+        column = break_bit(column, bits=bits, signed=signed, bit=fault.bit, action=fault.action)
+        struck[:, fault.element] = column.to(words.dtype)
+    return struck
+
+
+def faulty_node(
+    network: IntegerNetwork,
+    node: Node,
+    operands: list[Tensor],
+    inputs: Tensor,
+    strikes: Strikes,
+) -> Tensor:
+    """Return the output words of `node` (real logits, for the last accumulators) with faults.
+
+    Args:
+        network: without faults.
+        node: one of its nodes.
+        operands: words that it reads, a batch of images.
+        inputs: the images, which the input node reads. Only one, if any of the words do not have
+            the images on their first axis.
+        strikes: what breaks in this node.
+    """
+    broken = broken_memory(network, node, strikes)
+    if "input" in strikes:
+        grid = network.grids[node.inputs[0]]
+        struck = _strike(operands[0], strikes["input"], grid, len(inputs))
+        operands = [struck, *operands[1:]]
+    result = integer_op(broken, node, operands, inputs, accumulate)
+    registers = [(site, fault) for site in REGISTERS for fault in strikes.get(site, ())]
+    if registers:
+        elements = list(dict.fromkeys(fault.element for _, fault in registers))
+        n = len(inputs)
+        flat = result.reshape(n, -1).clone()
+        source = operands[0] if len(operands[0]) == n else operands[0][None]
+        for element in elements:
+            own = {
+                site: [fault for fault in strikes.get(site, ()) if fault.element == element]
+                for site in REGISTERS
+            }
+            flat[:, element] = faulty_element(broken, node, source, element, own)
+        result = flat.reshape(result.shape)
+    for site in OUTPUTS:
+        if site in strikes:
+            result = _strike(result, strikes[site], network.grids[node.name], len(inputs))
+    return result
+
+
+def broken_memory(network: IntegerNetwork, node: Node, strikes: Strikes) -> IntegerNetwork:
+    """Return `network` with faults in the stored words of one node."""
+    codes = {}
+    for site in MEMORY:
+        if site in strikes:
+            name = f"{node.name}.{site}"
+            coded = network.tensors[name]
+            flat = coded.codes.reshape(1, -1)
+            grid = coded.grid
+            struck = break_words(flat, strikes[site], bits=grid.bits, signed=grid.signed)
+            codes[name] = struck.reshape(coded.codes.shape)
+    return network.with_codes(codes) if codes else network
+
+
+def faulty_element(
+    network: IntegerNetwork, node: Node, words: Tensor, element: int, strikes: Strikes
+) -> Tensor:
+    """Return one element of a layer's output, for each image, with faults in its registers.
+
+    Args:
+        network: gives weight and bias.
+        node: a convolution or a linear layer.
+        words: what it reads, images on the first axis.
+        element: number of the output element in one image.
+        strikes: faults in the registers of this element.
+    """
+    constants = network.constants[node.name]
+    coded, read = network.tensors[f"{node.name}.weight"], network.grids[node.inputs[0]]
+    channel, patch = window(node, words, element, coded.codes.shape, constants.zero_points[0])
+    stored = coded.codes[channel].reshape(-1).long()
+    points = coded.grid.zero_point.reshape(-1).long()
+    point = points[channel if len(points) > 1 else 0]
+    left, right = patch.clone(), stored.repeat(len(patch), 1)
+    for fault in strikes.get("operand", ()):
+        left[:, fault.tap] = break_bit(
+            left[:, fault.tap],
+            bits=read.bits,
+            signed=read.signed,
+            bit=fault.bit,
+            action=fault.action,
+        )
+    for fault in strikes.get("weight_operand", ()):
+        right[:, fault.tap] = break_bit(
+            right[:, fault.tap],
+            bits=coded.grid.bits,
+            signed=coded.grid.signed,
+            bit=fault.bit,
+            action=fault.action,
+        )
+    products = (left - constants.zero_points[0]) * (right - point)
+    width = product_bits(network, node)
+    for fault in strikes.get("product", ()):
+        products[:, fault.tap] = break_bit(
+            products[:, fault.tap], bits=width, signed=True, bit=fault.bit, action=fault.action
+        )
+    sums = products.sum(1)
+    if constants.bias is not None:
+        sums = sums + constants.bias[channel].long()
+    sums = (sums + 2**31) % 2**32 - 2**31
+    for fault in strikes.get("accumulator", ()):
+        sums = break_bit(
+            sums, bits=ACCUMULATOR_BITS, signed=True, bit=fault.bit, action=fault.action
+        )
+    return finish(constants, sums.float(), channel, network.grids.get(node.name))
+
+
+def finish(constants: Constants, sums: Tensor, channel: int, grid: object) -> Tensor:
+    """Return the words of one channel's sums; real logits, if the node keeps its accumulators."""
+    multipliers = constants.multipliers[0].reshape(-1)
+    values = sums * multipliers[channel if len(multipliers) > 1 else 0]
+    return values if grid is None else cut(values, constants)
+
+
+def window(
+    node: Node, words: Tensor, element: int, shape: torch.Size, zero_point: int
+) -> tuple[int, Int64[Tensor, "n taps"]]:
+    """Return the output channel of one element, and the words that its sum reads.
+
+    Padding is read as the zero point.
+    """
+    if node.op == "linear":
+        lead, channel = divmod(element, shape[0])
+        return channel, words.reshape(len(words), -1, shape[1])[:, lead].long()
+    attrs, kernel = node.attrs, list(shape[2:])
+    padding, stride, dilation = (
+        _per_axis(attrs[name], len(kernel)) for name in ("padding", "stride", "dilation")
+    )
+    maps = words.reshape(len(words), -1, *words.shape[-1 - len(kernel) :])
+    sizes = [
+        (size + 2 * pad - step * (length - 1) - 1) // hop + 1
+        for size, pad, step, length, hop in zip(
+            maps.shape[3:], padding, dilation, kernel, stride, strict=True
+        )
+    ]
+    places = (maps.shape[1], shape[0], *sizes)
+    lead, channel, *place = (int(i) for i in np.unravel_index(element, places))
+    first = channel // (shape[0] // attrs["groups"]) * shape[1]
+    part = maps[:, lead, first : first + shape[1]]
+    inside = torch.ones(kernel, dtype=torch.bool, device=words.device)
+    index: list[Tensor] = []
+    for axis, length in enumerate(kernel):
+        taps = torch.arange(length, device=words.device) * dilation[axis]
+        taps = taps + place[axis] * stride[axis] - padding[axis]
+        taps = taps.reshape([-1 if other == axis else 1 for other in range(len(kernel))])
+        within = taps.clamp(0, part.shape[2 + axis] - 1)
+        inside = inside & (taps == within)
+        index.append(within)
+    where: tuple[slice | Tensor, ...] = (slice(None), slice(None), *index)
+    patch = part[where].long()
+    return channel, torch.where(inside, patch, zero_point).flatten(1)
+
+
+def _per_axis(value: int | list[int], axes: int) -> list[int]:
+    return [value] * axes if isinstance(value, int) else list(value)
+
+
+def _strike(words: Tensor, faults: list[BrokenBit], grid: Grid, n: int) -> Tensor:
+    """Return words with faults, the same in each of `n` images."""
+    flat = break_words(words.reshape(n, -1), faults, bits=grid.bits, signed=grid.signed)
+    return flat.reshape(words.shape)
+
+
+def check_faults(
+    network: IntegerNetwork, faults: FaultTable, shapes: Mapping[str, tuple[int, ...]]
+) -> None:
+    """Check that every fault of a list names a bit that the network has.
+
+    Args:
+        network: what the faults shall strike.
+        faults: from a file, or from elsewhere.
+        shapes: shape of each node's output for one image.
+
+    Raises:
+        FaultListError: one does not; the first is named.
+    """
+    groups = np.unique(faults.site.astype(np.int64) * len(faults.layers) + faults.layer)
+    found: dict[int, str] = {}
+    for site, layer in (divmod(int(group), len(faults.layers)) for group in groups):
+        rows = np.flatnonzero((faults.site == site) & (faults.layer == layer))
+        name, kind = faults.layers[layer], SITES[site]
+        stratum = _stratum(kind, name, network, shapes)
+        if stratum is None:
+            found.setdefault(int(rows[0]), f"{name} has no {kind} to strike")
+            continue
+        tap = (0, stratum.taps) if kind in TAP_SITES else (-1, 0)
+        limits = {"element": (0, stratum.words), "tap": tap, "bit": (0, stratum.width)}
+        for column, (low, end) in limits.items():
+            values = getattr(faults, column)[rows].astype(np.int64)
+            wrong = np.flatnonzero((values >= end) | (values < low))
+            if len(wrong):
+                found.setdefault(
+                    int(rows[wrong[0]]),
+                    f"{kind} of {name}: wanted {column} from {low} to {end - 1}, "
+                    f"got {int(values[wrong[0]])}",
+                )
+    if found:
+        raise FaultListError(f"faults: {found[min(found)]}")
+
+
+def _stratum(
+    site: FaultSite, name: str, network: IntegerNetwork, shapes: Mapping[str, tuple[int, ...]]
+) -> Stratum | None:
+    try:
+        strata = FaultSpace(sites=(site,)).strata(network, shapes)
+    except SpecError:  # no layer has such a site
+        return None
+    return next((stratum for stratum in strata if stratum.layer == name), None)

@@ -1,0 +1,222 @@
+"""The bits of a network that a campaign may strike, and how a place among them is numbered.
+
+Model:  a stratum is one kind of site in one layer: elements x products x bits. Its places are
+        numbered with the bit running fastest, so that a uniform number is a uniform bit.
+Source: METHODS C.3 and D.2 for the sites.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from math import prod
+
+import numpy as np
+from jaxtyping import Int64
+
+from bitproof.core.errors import SpecError, near
+from bitproof.core.spec import Spec
+from bitproof.core.types import Index
+from bitproof.faults.table import TAP_SITES, FaultSite
+from bitproof.quant.graph import MAC_OPS, MOVING_OPS, Node
+from bitproof.quant.network import IntegerNetwork
+
+ACCUMULATOR_BITS = 32
+"""Width of the register that sums products up."""
+
+Shapes = Mapping[str, tuple[int, ...]]
+"""Shape of each node's output for one image, by the node's name."""
+
+
+@dataclass(frozen=True, eq=False)
+class Stratum:
+    """The places of one kind of site in one layer."""
+
+    site: FaultSite
+    layer: str
+    words: int
+    """Words of the tensor, or of one image's output; chosen or not."""
+    width: int
+    """Bits of each word or register."""
+    bits: tuple[int, ...]
+    """Bits that may be struck."""
+    taps: int = 1
+    """Products in the sum of one element; 1 for sites that lie in none."""
+    elements: Int64[np.ndarray, " e"] | None = None
+    """Words that may be struck; None: all."""
+
+    @property
+    def size(self) -> int:
+        """Number of places."""
+        chosen = self.words if self.elements is None else len(self.elements)
+        return chosen * self.taps * len(self.bits)
+
+    def locate(
+        self, places: Int64[np.ndarray, " n"]
+    ) -> tuple[Int64[np.ndarray, " n"], Int64[np.ndarray, " n"], Int64[np.ndarray, " n"]]:
+        """Return element, tap (-1 where there is none) and bit of numbered places."""
+        rest, bit = np.divmod(places, len(self.bits))
+        element, tap = np.divmod(rest, self.taps)
+        if self.elements is not None:
+            element = self.elements[element]
+        if self.site not in TAP_SITES:
+            tap = np.full_like(tap, -1)
+        return element, tap, np.asarray(self.bits, np.int64)[bit]
+
+    def of_bit(self, bit: int) -> "Stratum":
+        """Return the places at one bit alone."""
+        return Stratum(
+            self.site, self.layer, self.words, self.width, (bit,), self.taps, self.elements
+        )
+
+
+class FaultSpace(Spec):
+    """Which bits may break.
+
+    Example:
+        >>> FaultSpace(sites=("weight",), layers=("layer1.*",), bits=(7,)).sites
+        ('weight',)
+    """
+
+    sites: tuple[FaultSite, ...] = ("weight",)
+    """`weight`, `bias`: stored words. `activation`: stored outputs of every node, the input among
+    them. `output`: those of multiply-accumulate layers. `input`: a word as one layer reads it.
+    `operand`, `weight_operand`, `product`: registers of one multiplication. `accumulator`: the
+    32-bit sum of one output element."""
+    layers: tuple[str, ...] = ("*",)
+    """Names of layers; `*` and `?` stand for anything and any one character."""
+    operations: tuple[str, ...] | None = None
+    """Kinds of operation, such as `conv` and `linear`; None: all."""
+    channels: tuple[Index, ...] | None = None
+    """Output channels; None: all."""
+    elements: tuple[Index, ...] | None = None
+    """Words (weights, neurons), counted as if laid out flat; None: all."""
+    bits: tuple[Index, ...] | None = None
+    """Bits, 0 the least significant; those that a word lacks are passed over. None: all."""
+
+    def strata(self, network: IntegerNetwork, shapes: Shapes) -> list[Stratum]:
+        """Return the strata, in the order of sites and of execution.
+
+        Args:
+            network: where the faults shall lie.
+            shapes: shape of each node's output for one image.
+
+        Raises:
+            SpecError: nothing is left to strike, or a layer's name fits nothing.
+        """
+        self._check_names(network)
+        found = [
+            stratum
+            for site in dict.fromkeys(self.sites)
+            for node in network.nodes
+            if self._wants(node)
+            for stratum in self._of(site, node, network, shapes)
+        ]
+        if not sum(stratum.size for stratum in found):
+            raise SpecError(
+                f"faults: wanted bits to strike, got none for sites {', '.join(self.sites)} in "
+                f"layers {', '.join(self.layers)}; layers with weights: "
+                + ", ".join(_weighted(network))
+            )
+        return [stratum for stratum in found if stratum.size]
+
+    def _check_names(self, network: IntegerNetwork) -> None:
+        names = [node.name for node in network.nodes]
+        for pattern in self.layers:
+            if not any(fnmatchcase(name, pattern) for name in names):
+                raise SpecError(f"layers: no layer fits '{pattern}'. {near(pattern, names)}")
+        kinds = {node.op for node in network.nodes}
+        for kind in self.operations or ():
+            if kind not in kinds:
+                raise SpecError(f"operations: the network has no '{kind}'. {near(kind, kinds)}")
+
+    def _wants(self, node: Node) -> bool:
+        if self.operations is not None and node.op not in self.operations:
+            return False
+        return any(fnmatchcase(node.name, pattern) for pattern in self.layers)
+
+    def _of(
+        self, site: FaultSite, node: Node, network: IntegerNetwork, shapes: Shapes
+    ) -> Iterator[Stratum]:
+        facts = _facts(site, node, network, shapes)
+        if facts is None:
+            return
+        shape, width, taps = facts
+        bits = tuple(b for b in range(width) if self.bits is None or b in self.bits)
+        axis = _channel_axis(site, node, shape)
+        words = prod(shape)
+        yield Stratum(site, node.name, words, width, bits, taps, self._chosen(shape, axis))
+
+    def _chosen(self, shape: tuple[int, ...], axis: int) -> Int64[np.ndarray, " e"] | None:
+        """Return the flat numbers of the chosen words."""
+        if self.channels is None and self.elements is None:
+            return None
+        keep = np.ones(shape, bool)
+        if self.channels is not None and shape:
+            keep = np.zeros(shape, bool)
+            inside = [channel for channel in self.channels if channel < shape[axis]]
+            np.moveaxis(keep, axis, 0)[inside] = True
+        flat = keep.reshape(-1)
+        if self.elements is not None:
+            some = np.zeros_like(flat)
+            some[[element for element in self.elements if element < len(flat)]] = True
+            flat = flat & some
+        return np.flatnonzero(flat)
+
+
+def _facts(
+    site: FaultSite, node: Node, network: IntegerNetwork, shapes: Shapes
+) -> tuple[tuple[int, ...], int, int] | None:
+    """Return shape and width of a site's words and the products per element; None: no such site."""
+    if site in {"weight", "bias"}:
+        coded = network.tensors.get(f"{node.name}.{site}")
+        return None if coded is None else (tuple(coded.codes.shape), coded.grid.bits, 1)
+    if site in {"activation", "output"}:
+        grid = network.grids.get(node.name)
+        moves = node.op in MOVING_OPS | {"constant"}
+        if grid is None or moves or (site == "output" and node.op not in MAC_OPS):
+            return None
+        return shapes[node.name], grid.bits, 1
+    return _register_facts(site, node, network, shapes) if has_products(node) else None
+
+
+def _register_facts(
+    site: FaultSite, node: Node, network: IntegerNetwork, shapes: Shapes
+) -> tuple[tuple[int, ...], int, int]:
+    read, weight = network.grids[node.inputs[0]], network.tensors[f"{node.name}.weight"]
+    if site == "input":
+        return shapes[node.inputs[0]], read.bits, 1
+    if site == "accumulator":
+        return shapes[node.name], ACCUMULATOR_BITS, 1
+    widths = {"operand": read.bits, "weight_operand": weight.grid.bits}
+    width = widths[site] if site in widths else product_bits(network, node)
+    return shapes[node.name], width, weight.codes[0].numel()
+
+
+def has_products(node: Node) -> bool:
+    """Tell whether the node's sums are made of products of an input word and a stored weight."""
+    return node.op in {"conv", "linear"}
+
+
+def product_bits(network: IntegerNetwork, node: Node) -> int:
+    """Return the width of the two's complement register that any product of the node fits into.
+
+    Products are those of centered words, `code - zero_point`.
+    """
+    read = network.grids[node.inputs[0]]
+    point = int(read.zero_point)
+    left = max(abs(read.low - point), abs(read.high - point))
+    coded = network.tensors[f"{node.name}.weight"]
+    points = coded.grid.zero_point.flatten()
+    right = int(max((points - coded.grid.low).abs().max(), (points - coded.grid.high).abs().max()))
+    return (left * right).bit_length() + 1
+
+
+def _channel_axis(site: FaultSite, node: Node, shape: tuple[int, ...]) -> int:
+    """Return which axis of a weight, or of one image's output, counts output channels."""
+    if site in {"weight", "bias"} or node.op not in {"conv", "linear"}:
+        return 0
+    return len(shape) - 1 - (len(node.attrs["stride"]) if node.op == "conv" else 0)
+
+
+def _weighted(network: IntegerNetwork) -> list[str]:
+    return [name.removesuffix(".weight") for name in network.tensors if name.endswith(".weight")]

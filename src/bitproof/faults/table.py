@@ -1,0 +1,213 @@
+"""Lists of bits that break: drawn or written by hand, stored, edited and replayed.
+
+Model:  a fault is one bit of one word that flips or is stuck; a trial is all faults that one
+        execution meets. Every kind of fault comes down to such rows, so a list says exactly which
+        bits were hit, also where a trial has many.
+"""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+from jaxtyping import Int32, Int64, UInt8
+
+from bitproof.core.errors import FaultListError, near
+from bitproof.core.files import write_text
+
+FaultSite = Literal[
+    "weight",
+    "bias",
+    "activation",
+    "output",
+    "input",
+    "operand",
+    "weight_operand",
+    "product",
+    "accumulator",
+]
+"""Where a bit breaks.
+
+`weight`, `bias`: a stored word of a layer. `activation`: a stored word of any node's output, for
+all that read it. `output`: the same, of multiply-accumulate layers only. `input`: a stored word as
+one layer reads it, for all products of that layer. `operand`, `weight_operand`, `product`: a
+register of one single multiplication. `accumulator`: the 32-bit sum of one output element.
+"""
+SITES: tuple[FaultSite, ...] = get_args(FaultSite)
+TAP_SITES: frozenset[str] = frozenset({"operand", "weight_operand", "product"})
+"""Sites that lie in one product, and so also need its number within the sum."""
+
+Action = Literal["flip", "stuck0", "stuck1"]
+"""What happens to the bit."""
+ACTIONS: tuple[Action, ...] = get_args(Action)
+MOST_TRIALS = 50_000_000
+"""Trials of a campaign; more do not fit in memory."""
+COLUMNS = ("trial", "site", "layer", "element", "tap", "bit", "action")
+
+
+@dataclass(frozen=True, eq=False)
+class FaultTable:
+    """Faults in columns, one bit a row, ordered by trial.
+
+    Example:
+        >>> table = FaultTable.from_rows([(0, "weight", "conv1", 5, -1, 7, "flip")])
+        >>> table.n_trials, len(table), table.layers
+        (1, 1, ('conv1',))
+    """
+
+    layers: tuple[str, ...]
+    """Names of nodes, which the column `layer` counts."""
+    n_trials: int
+    """Trials, also those without a fault."""
+    trial: Int64[np.ndarray, " f"]
+    site: UInt8[np.ndarray, " f"]
+    """Index into `SITES`."""
+    layer: Int32[np.ndarray, " f"]
+    element: Int64[np.ndarray, " f"]
+    """Place of the word in its tensor, or in one image's output, as if laid out flat."""
+    tap: Int32[np.ndarray, " f"]
+    """Number of the product within the sum of `element`; -1 for other sites."""
+    bit: UInt8[np.ndarray, " f"]
+    """0 is the least significant."""
+    action: UInt8[np.ndarray, " f"]
+    """Index into `ACTIONS`."""
+
+    def __len__(self) -> int:
+        return len(self.trial)
+
+    @classmethod
+    def build(
+        cls,
+        layers: Sequence[str],
+        n_trials: int,
+        **columns: np.ndarray,
+    ) -> "FaultTable":
+        """Return a table of columns of any integer type, put in the order of trials."""
+        order = np.argsort(columns["trial"], kind="stable")
+        types = {"trial": np.int64, "layer": np.int32, "element": np.int64, "tap": np.int32}
+        ready = {
+            name: np.ascontiguousarray(columns[name][order].astype(types.get(name, np.uint8)))
+            for name in COLUMNS
+        }
+        return cls(tuple(layers), n_trials, **ready)
+
+    @classmethod
+    def from_rows(
+        cls,
+        rows: Sequence[tuple[int, str, str, int, int, int, str]],
+        *,
+        layers: Sequence[str] | None = None,
+        n_trials: int | None = None,
+    ) -> "FaultTable":
+        """Return a table of rows in the order of `COLUMNS`, by names.
+
+        Args:
+            rows: trial, site, layer, element, tap, bit, action.
+            layers: names in the order in which they are counted; as they come, if not given.
+            n_trials: one more than the last, if not given.
+        """
+        names = list(dict.fromkeys(row[2] for row in rows)) if layers is None else list(layers)
+        places = {name: place for place, name in enumerate(names)}
+        cells = [
+            (trial, SITES.index(site), places[layer], element, tap, bit, ACTIONS.index(action))
+            for trial, site, layer, element, tap, bit, action in rows
+        ]
+        columns = np.array(cells, np.int64).reshape(-1, len(COLUMNS)).T
+        last = int(columns[0].max()) + 1 if len(rows) else 0
+        count = last if n_trials is None else n_trials
+        return cls.build(names, count, **dict(zip(COLUMNS, columns, strict=True)))
+
+    def select(self, keep: np.ndarray) -> "FaultTable":
+        """Return the rows that a mask or an index array keeps; trials keep their numbers."""
+        columns = {name: getattr(self, name)[keep] for name in COLUMNS}
+        return FaultTable(self.layers, self.n_trials, **columns)
+
+    def of_trial(self, trial: int) -> "FaultTable":
+        """Return the faults of one trial."""
+        ends = np.searchsorted(self.trial, [trial, trial + 1])
+        return self.select(np.arange(*ends))
+
+    def rows(self) -> list[tuple[int, str, str, int, int, int, str]]:
+        """Return the rows by names, as `from_rows` takes them."""
+        return [
+            (int(t), SITES[s], self.layers[n], int(e), int(k), int(b), ACTIONS[a])
+            for t, s, n, e, k, b, a in zip(*(getattr(self, name) for name in COLUMNS), strict=True)
+        ]
+
+
+def write_fault_list(table: FaultTable, path: Path) -> None:
+    """Write a table as CSV, one bit a line, to be edited and replayed.
+
+    Raises:
+        StorageError: the place cannot be written.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows(table.rows())
+    write_text(path, text.getvalue())
+
+
+def read_fault_list(path: Path, *, layers: Sequence[str]) -> FaultTable:
+    """Return the faults of a CSV file; trials without a line have no fault.
+
+    Args:
+        path: the file.
+        layers: names of the network's nodes, in order.
+
+    Raises:
+        FaultListError: the file is missing or a line is no fault; the message names the line.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise FaultListError(f"{path}: cannot read the fault list ({reason})") from None
+    rows = []
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        header = next(reader, [])
+        if header != list(COLUMNS):
+            wanted, came = ",".join(COLUMNS), ",".join(header)[:80] or "nothing"
+            raise FaultListError(f"wanted the columns {wanted}, got {came}")
+        rows = [_row(cells, set(layers)) for cells in reader if cells]
+    except (FaultListError, csv.Error) as error:
+        raise FaultListError(f"{path}: line {reader.line_num}: {error}") from None
+    return FaultTable.from_rows(rows, layers=layers)
+
+
+def _row(cells: list[str], layers: set[str]) -> tuple[int, str, str, int, int, int, str]:
+    if len(cells) != len(COLUMNS):
+        raise FaultListError(f"wanted {len(COLUMNS)} cells, got {len(cells)}")
+    raw = dict(zip(COLUMNS, cells, strict=True))
+    for name, known in (("site", set(SITES)), ("layer", layers), ("action", set(ACTIONS))):
+        if raw[name] not in known:
+            raise FaultListError(f"no {name} '{raw[name][:40]}'. {near(raw[name][:40], known)}")
+    numbers = {}
+    limits = {
+        "trial": (0, MOST_TRIALS - 1),
+        "element": (0, 2**40),
+        "tap": (-1, 2**31 - 1),
+        "bit": (0, 63),
+    }
+    for name, (low, high) in limits.items():
+        text = raw[name]
+        digits = text.removeprefix("-")
+        fits = digits.isascii() and digits.isdigit() and len(digits) < 20
+        if not fits or not low <= int(text) <= high:
+            raise FaultListError(
+                f"{name}: wanted a whole number from {low} to {high}, got '{text[:40]}'"
+            )
+        numbers[name] = int(text)
+    return (
+        numbers["trial"],
+        raw["site"],
+        raw["layer"],
+        numbers["element"],
+        numbers["tap"],
+        numbers["bit"],
+        raw["action"],
+    )
