@@ -10,9 +10,11 @@ The main verbs are here, loaded when they are first used:
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from bitproof.core.version import __version__
+
 if TYPE_CHECKING:
     from bitproof.attacks import FGSM, L2PGD, LinfPGD, LinfSquare
-    from bitproof.campaign import Evaluation
+    from bitproof.campaign import Evaluation, FaultGroup, Injection
     from bitproof.data import Dataset, Splits
     from bitproof.faults import RandomFlips, corrupt
     from bitproof.harden import Adjust, Candidate, Desensitize, FaultAware
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
         quantize,
         save_network,
     )
-    from bitproof.recipe import read_recipe, run
+    from bitproof.recipe import inject, read_recipe, run
     from bitproof.recipe.verbs import (
         attack,
         build_model,
@@ -36,14 +38,14 @@ if TYPE_CHECKING:
     )
     from bitproof.train import Optimization
 
-__version__ = "0.1.0"
-
 _ROOMS = {
     "FGSM": "attacks",
     "L2PGD": "attacks",
     "LinfPGD": "attacks",
     "LinfSquare": "attacks",
     "Evaluation": "campaign",
+    "FaultGroup": "campaign",
+    "Injection": "campaign",
     "Dataset": "data",
     "Splits": "data",
     "RandomFlips": "faults",
@@ -60,6 +62,7 @@ _ROOMS = {
     "load_network": "quant",
     "quantize": "quant",
     "save_network": "quant",
+    "inject": "recipe",
     "read_recipe": "recipe",
     "run": "recipe",
     "attack": "recipe.verbs",
@@ -88,6 +91,8 @@ __all__ = [
     "Desensitize",
     "Evaluation",
     "FaultAware",
+    "FaultGroup",
+    "Injection",
     "IntegerNetwork",
     "LinfPGD",
     "LinfSquare",
@@ -101,6 +106,7 @@ __all__ = [
     "corrupt",
     "evaluate",
     "harden_model",
+    "inject",
     "load_data",
     "load_network",
     "load_weights",

@@ -1,4 +1,5 @@
 import errno
+import fcntl
 import os
 import shutil
 import signal
@@ -80,8 +81,9 @@ def test_an_interrupted_run_says_how_to_go_on_and_does(
 def test_a_full_disk_is_one_line(
     call: Call, toy: Path, finished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(_: int) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    def full(file: int) -> None:
+        if fcntl.fcntl(file, fcntl.F_GETFL) & os.O_APPEND:  # the log
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)

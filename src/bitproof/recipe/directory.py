@@ -21,10 +21,11 @@ import numpy as np
 import torch
 
 from bitproof import __version__
+from bitproof.core.differences import differences
 from bitproof.core.errors import ResumeError, StorageError
 from bitproof.core.files import write_text
 from bitproof.recipe.recipe import PLAIN, Recipe
-from bitproof.recipe.toml import differences, read_recipe, write_recipe
+from bitproof.recipe.toml import read_recipe, write_recipe
 
 SCHEMA = 1
 """Version of the layout."""

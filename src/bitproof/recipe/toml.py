@@ -3,20 +3,36 @@
 import re
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import tomlkit
 from pydantic import ValidationError
 
 from bitproof.core.errors import RecipeError, UnknownKindError
 from bitproof.core.files import write_text
-from bitproof.core.spec import describe_problem
+from bitproof.core.spec import Spec, describe_problem
 from bitproof.recipe.lines import Location, find_line
 from bitproof.recipe.recipe import Recipe
+
+R = TypeVar("R", bound=Spec)
 
 
 def read_recipe(path: Path) -> Recipe:
     """Return the recipe in a file.
+
+    Raises:
+        RecipeError: see `read_spec`.
+    """
+    return read_spec(path, Recipe)
+
+
+def parse_recipe(text: str, *, name: str = "recipe") -> Recipe:
+    """Return the recipe that `text` holds; see `read_spec`."""
+    return parse_spec(text, Recipe, name=name)
+
+
+def read_spec(path: Path, spec: type[R]) -> R:
+    """Return the spec in a TOML file.
 
     Raises:
         RecipeError: the file is missing, no TOML, or asks for what does not exist; each problem
@@ -28,11 +44,11 @@ def read_recipe(path: Path) -> Recipe:
         raise RecipeError(f"{path}: cannot read the recipe ({error.strerror})") from None
     except UnicodeDecodeError:
         raise RecipeError(f"{path}: wanted UTF-8 text") from None
-    return parse_recipe(text, name=str(path))
+    return parse_spec(text, spec, name=str(path))
 
 
-def parse_recipe(text: str, *, name: str = "recipe") -> Recipe:
-    """Return the recipe that `text` holds; see `read_recipe`."""
+def parse_spec(text: str, spec: type[R], *, name: str) -> R:
+    """Return the spec that `text` holds; see `read_spec`."""
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -40,10 +56,10 @@ def parse_recipe(text: str, *, name: str = "recipe") -> Recipe:
         number = int(line[1]) if line else len(text.splitlines()) or 1
         raise RecipeError(f"{name}:{number}: not valid TOML: {error}") from None
     try:
-        return Recipe.model_validate(table)
+        return spec.model_validate(table)
     except ValidationError as error:
         problems = [
-            (find_line(text, _location(problem)), describe_problem(problem, Recipe))
+            (find_line(text, _location(problem)), describe_problem(problem, spec))
             for problem in map(dict, error.errors())
         ]
     lines = [f"{name}:{number}: {problem}" for number, problem in sorted(problems)]
@@ -64,20 +80,3 @@ def write_recipe(recipe: Recipe, path: Path) -> None:
         StorageError: the place cannot be written.
     """
     write_text(path, tomlkit.dumps(recipe.to_dict()))
-
-
-def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
-    """Return one line for each field in which two recipes differ.
-
-    Example:
-        >>> differences({"seed": 0, "data": {"kind": "a"}}, {"seed": 1, "data": {"kind": "a"}})
-        ['seed: 0 before, 1 now']
-    """
-    lines = []
-    for key in dict.fromkeys([*old, *new]):
-        a, b = old.get(key, "nothing"), new.get(key, "nothing")
-        if isinstance(a, dict) and isinstance(b, dict):
-            lines += differences(a, b, f"{prefix}{key}.")
-        elif a != b:
-            lines.append(f"{prefix}{key}: {a} before, {b} now")
-    return lines
