@@ -22,7 +22,7 @@ EXP_ONE = 1 << 20
 """What `exp(0)` is in the integer table of a softmax."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Constants:
     """One node's operands that do not depend on the input."""
 
@@ -121,14 +121,14 @@ def _multiply_accumulate(
     step = weight.grid.scale.double().flatten() * scales[0]
     rank = {"linear": 1, "affine": centered.ndim, "conv": centered.ndim}[node.op]
     bias = None if stored["bias"] is None else bias_steps(stored["bias"], step)
-    reach = centered.double().abs().reshape(len(centered), -1).sum(1) * peak
+    reach = centered.abs().reshape(len(centered), -1).sum(1).double() * peak
     reach = reach if bias is None else reach + bias.abs()
     exact32 = bool(reach.max() < EXACT_FLOAT32) and centered.device.type == "cpu"
     dtype = torch.float32 if exact32 else torch.float64
     multiplier = step.float() if out is None else (step / out.scale.double()).float()
-    kernel = centered.to(dtype)
-    if node.op == "conv" and kernel.ndim == 4:
-        kernel = kernel.contiguous(memory_format=torch.channels_last)
+    maps = node.op == "conv" and centered.ndim == 4
+    layout = torch.channels_last if maps else torch.contiguous_format
+    kernel = centered.to(dtype, memory_format=layout)
     return Constants(
         points,
         scales,

@@ -12,13 +12,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from bitproof.core.errors import QuantizationError
 from bitproof.quant.constants import Constants
 from bitproof.quant.floats import normalize
 from bitproof.quant.graph import MAC_OPS, MOVING_OPS, NORM_OPS, Node
 from bitproof.quant.grid import Grid
 from bitproof.quant.movement import MOVES
 from bitproof.quant.network import IntegerNetwork
-from bitproof.quant.steps import accumulate, cut, norm_steps, softmax_steps, steps, wrap_int32
+from bitproof.quant.onednn import native_sums, supported
+from bitproof.quant.steps import accumulate, norm_steps, softmax_steps, steps, wrap_int32
 
 Accumulate = Callable[[Node, Constants, list[Tensor]], Tensor]
 """The integer multiply-accumulate: from a node's centered operands to its accumulators."""
@@ -36,6 +38,7 @@ def run_integers(
     *,
     mac: Accumulate = accumulate,
     corrupt: Corrupt | None = None,
+    native: bool | None = None,
 ) -> Float[Tensor, "n *outputs"]:
     """Return logits.
 
@@ -44,12 +47,17 @@ def run_integers(
         inputs: images in [0, 1].
         mac: the multiply-accumulate; another one emulates another multiplier.
         corrupt: called with every stored activation; returns the words that are read back.
+        native: whether oneDNN multiplies 8-bit words, in place of floats that hold the same
+            integers. None: where it is exact and `mac` is the default. The results are equal.
+
+    Raises:
+        QuantizationError: `native` is asked for, but not exact on this CPU or replaced by `mac`.
     """
     words: dict[str, Tensor] = {}
     last_use = {name: node.name for node in network.nodes for name in node.inputs}
     for node in network.nodes:
         operands = [words[name] for name in node.inputs]
-        result = integer_op(network, node, operands, inputs, mac)
+        result = integer_op(network, node, operands, inputs, mac, native=native)
         if corrupt and node.op not in MOVING_OPS | {"constant"} and node.name in network.grids:
             result = corrupt(node, result, network.grids[node.name])
         words[node.name] = result
@@ -62,9 +70,19 @@ def run_integers(
 
 
 def integer_op(
-    network: IntegerNetwork, node: Node, operands: list[Tensor], inputs: Tensor, mac: Accumulate
+    network: IntegerNetwork,
+    node: Node,
+    operands: list[Tensor],
+    inputs: Tensor,
+    mac: Accumulate,
+    *,
+    native: bool | None = None,
 ) -> Tensor:
-    """Return the output words of one node (or real-valued logits, for the last accumulators)."""
+    """Return the output words of one node (or real-valued logits, for the last accumulators).
+
+    Raises:
+        QuantizationError: `native` is asked for, but not exact on this CPU or replaced by `mac`.
+    """
     constants, grid = network.constants[node.name], network.grids.get(node.name)
     if node.op == "constant":
         return network.tensors[f"{node.name}.weight"].codes
@@ -73,39 +91,83 @@ def integer_op(
     if node.op == "table":
         return _look_up(network, node, operands[0])
     if node.op == "input":
-        assert grid is not None
         values = normalize(inputs, node.attrs) * constants.multipliers[0]
-        return cut(values, constants).to(grid.dtype)
-    centered = [center(x, point) for x, point in zip(operands, constants.zero_points, strict=True)]
-    if node.op in MAC_OPS:
-        sums = mac(node, constants, centered)
-        if constants.dtype == torch.float64:
-            sums = wrap_int32(sums)
-        values = sums.float() * constants.multipliers[0]
-    elif node.op == "softmax":
-        values = softmax_steps(node, constants, centered[0])
-    elif node.op in NORM_OPS:
-        values = norm_steps(node, constants, centered[0])
+    elif node.op in MAC_OPS:
+        sums = None
+        if _is_native(native, mac):
+            sums = native_sums(node, constants, operands[0], network.grids[node.inputs[0]])
+        if sums is None:
+            sums = _sums(node, constants, operands, mac)
+        values = sums.mul_(constants.multipliers[0])
     else:
-        values = steps(node, constants, centered)
-    return values if grid is None else cut(values, constants).to(grid.dtype)
+        values = _compute(node, constants, operands)
+    return values if grid is None else cut_(values, constants).to(grid.dtype)
 
 
 def center(words: Tensor, zero_point: int) -> Tensor:
-    """Return words minus their zero point, as exact integers in float32."""
-    centered = words.to(torch.float32)
-    return centered - zero_point if zero_point else centered
+    """Return words minus their zero point, as exact integers in float32, in a new tensor."""
+    centered = words.to(torch.float32, copy=True)
+    return centered.sub_(zero_point) if zero_point else centered
+
+
+def cut_(values: Tensor, constants: Constants) -> Tensor:
+    """Do what `cut` does, in place: large new tensors cost more than the arithmetic."""
+    if constants.rounding == "truncate":
+        return values.add_(constants.zero_point).trunc_().clamp_(constants.low, constants.high)
+    values.round_()
+    if constants.zero_point:
+        values.add_(constants.zero_point)
+    return values.clamp_(constants.low, constants.high)
+
+
+def _is_native(native: bool | None, mac: Accumulate) -> bool:
+    if native is False:
+        return False
+    possible = mac is accumulate and supported()
+    if native and not possible:
+        raise QuantizationError(
+            "native: wanted oneDNN's 8-bit products, but they are not exact on this CPU, "
+            "or `mac` takes their place; use None to fall back"
+        )
+    return possible
+
+
+def _sums(node: Node, constants: Constants, operands: list[Tensor], mac: Accumulate) -> Tensor:
+    """Return accumulators that `mac` computes, rounded to float32, in a new tensor."""
+    sums = mac(node, constants, _centered(constants, operands))
+    if constants.dtype == torch.float64:
+        sums = wrap_int32(sums)
+    return sums.to(torch.float32, copy=mac is not accumulate)
+
+
+def _compute(node: Node, constants: Constants, operands: list[Tensor]) -> Tensor:
+    """Return the output, in its own steps, of a node other than a multiply-accumulate."""
+    centered = _centered(constants, operands)
+    if node.op == "softmax":
+        return softmax_steps(node, constants, centered[0])
+    if node.op in NORM_OPS:
+        return norm_steps(node, constants, centered[0])
+    if node.op in {"add", "sub"} and centered[0].shape == centered[1].shape:
+        # As `steps` does, in place.
+        left, right = (x.mul_(m) for x, m in zip(centered, constants.multipliers, strict=True))
+        return left.add_(right) if node.op == "add" else left.sub_(right)
+    return steps(node, constants, centered)
+
+
+def _centered(constants: Constants, operands: list[Tensor]) -> list[Tensor]:
+    return [center(x, point) for x, point in zip(operands, constants.zero_points, strict=True)]
 
 
 def _move(node: Node, constants: Constants, words: Tensor, n: int) -> Tensor:
     if node.op not in NEEDS_ZERO:
         return MOVES[node.op](words, node.attrs, n)
     point = constants.zero_points[0]
-    return (MOVES[node.op](center(words, point), node.attrs, n) + point).to(words.dtype)
+    return MOVES[node.op](center(words, point), node.attrs, n).add_(point).to(words.dtype)
 
 
 def _look_up(network: IntegerNetwork, node: Node, words: Tensor) -> Tensor:
     table = network.constants[node.name].table
     assert table is not None
     low = network.grids[node.inputs[0]].low
-    return table[words.long() - low].to(network.grids[node.name].dtype)
+    index = words.long()
+    return table.to(network.grids[node.name].dtype)[index.sub_(low) if low else index]

@@ -4,8 +4,9 @@ It runs in two ways that agree in every word: `run_integers` computes with exact
 `run_differentiable` with the same integers held in float32 and gradients that pass rounding.
 """
 
+import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 
 import torch
@@ -13,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from bitproof.core.errors import InputRangeError, WeightsError, near
+from bitproof.core.spec import canonical_json
 from bitproof.quant.constants import Constants, prepare
 from bitproof.quant.graph import Node
 from bitproof.quant.grid import CodedTensor, Grid
@@ -69,6 +71,21 @@ class IntegerNetwork:
         return {
             node.name: prepare(node, self.tensors, self.grids, self.rounding) for node in self.nodes
         }
+
+    def digest(self) -> str:
+        """Return the SHA-256 of nodes, words and grids, whatever the device."""
+        plain = [asdict(node) for node in self.nodes]
+        state = hashlib.sha256(canonical_json([plain, self.rounding]).encode())
+        grids = {f"tensor {name}": coded.grid for name, coded in self.tensors.items()}
+        grids |= {f"grid {name}": grid for name, grid in self.grids.items()}
+        for name, grid in grids.items():
+            state.update(f"{name} {grid.bits} {grid.signed} {grid.axis}".encode())
+            for tensor in (grid.scale, grid.zero_point):
+                state.update(tensor.cpu().contiguous().numpy().tobytes())
+        for name, coded in self.tensors.items():
+            state.update(f"{name} {tuple(coded.codes.shape)}".encode())
+            state.update(coded.codes.cpu().contiguous().numpy().tobytes())
+        return state.hexdigest()
 
     @property
     def device(self) -> torch.device:

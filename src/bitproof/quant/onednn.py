@@ -1,0 +1,385 @@
+"""Multiply-accumulate on the CPU's 8-bit dot products: oneDNN's quantized convolution.
+
+Model:  stored words go in as they are; oneDNN subtracts their zero point, pads with it, sums in
+        int32 registers and hands the sums over as float32. Three things make that exact:
+        - weights `code - zero_point` beyond int8 are moved into it, one shift per channel; the
+          shift times the sum over the window is added back;
+        - sums that could pass 2**24 are taken over slices of the input channels, each below it,
+          and added in int32, where they wrap as a single register would;
+        - `supported` compares with float64 on the largest operands before anything relies on it,
+          because CPUs without VNNI add pairs of products in 16 bits, with saturation; and each new
+          shape is compared with `accumulate` once, because oneDNN has bugs at odd shapes.
+        Linear layers are convolutions with kernels of one pixel. Results equal `accumulate`.
+Source: oneDNN developer guide, "Nuances of int8 Computations".
+"""
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from bitproof.core.rng import make_generator
+from bitproof.quant.constants import EXACT_FLOAT32, Constants
+from bitproof.quant.graph import Node
+from bitproof.quant.grid import Grid
+from bitproof.quant.steps import accumulate, wrap_int32
+
+INT8 = torch.iinfo(torch.int8)
+CHECKED = 2
+"""Inputs of each shape whose sums are compared when the shape comes for the first time."""
+MISSING = (AttributeError, RuntimeError, TypeError)
+"""What torch raises where it has no such operation, or oneDNN none for this CPU."""
+
+
+def native_sums(node: Node, constants: Constants, words: Tensor, grid: Grid) -> Tensor | None:
+    """Return the accumulators of `node`, rounded to float32, or None where oneDNN cannot help.
+
+    Args:
+        node: a convolution or a linear layer; others give None.
+        constants: of this node; its kernel is prepared once and lives as long as they do.
+        words: its stored input, on `grid`.
+        grid: gives the range of the words.
+    """
+    if words.device.type != "cpu" or not words.numel() or not torch.backends.mkldnn.enabled:
+        return None
+    if constants not in _KERNELS:
+        _KERNELS[constants] = prepare_kernel(node, constants, grid)
+    kernel = _KERNELS[constants]
+    if kernel is None or not kernel.covers(words):
+        return None
+    shape = kernel.shape(words)
+    if not _RIGHT.get(shape, True):
+        return None
+    sums = kernel.sums(words)
+    if shape not in _RIGHT:
+        few = words[:CHECKED]
+        exact = accumulate(node, constants, [few.float() - constants.zero_points[0]])
+        exact = exact if constants.dtype == torch.float32 else wrap_int32(exact).float()
+        _RIGHT[shape] = torch.equal(sums[:CHECKED], exact)
+    return sums if _RIGHT[shape] else None
+
+
+@lru_cache(maxsize=1)
+def supported() -> bool:
+    """Tell whether this CPU and this torch sum 8-bit products exactly.
+
+    Example:
+        >>> supported() in {True, False}
+        True
+    """
+    try:
+        return all(sums_exactly(case) for case in SELF_TEST)
+    except MISSING:
+        return False
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How a kernel moves over the map; two axes each."""
+
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int] = (0, 0)
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Weights in the layout that oneDNN wants, for a slice of each group's input channels."""
+
+    weight: Tensor
+    ones: Tensor
+    zeros: Tensor
+    zero_point: int
+    """Of the uint8 words that go in."""
+    geometry: Geometry
+    shape: torch.Size
+    """Of the weights."""
+    part: slice
+    """Input channels of each group that these weights are for."""
+
+    def convolve(self, words: Tensor, bias: Tensor | None = None) -> Tensor:
+        """Return the sums of `words`, uint8 maps, as float32 maps that lie channels last."""
+        move = self.geometry
+        if self.part != slice(None):
+            grouped = words.reshape(len(words), move.groups, -1, *words.shape[2:])
+            words = grouped[:, :, self.part].flatten(1, 2)
+        sums: Tensor = torch.ops.onednn.qconv2d_pointwise.default(
+            words,
+            1.0,
+            self.zero_point,
+            self.weight,
+            self.ones,
+            self.zeros,
+            bias,
+            move.stride,
+            move.padding,
+            move.dilation,
+            move.groups,
+            1.0,
+            0,
+            torch.float32,
+            "none",
+            [],
+            "",
+        )
+        return sums
+
+
+def pack(weight: Tensor, zero_point: int, geometry: Geometry, part: slice = slice(None)) -> Packed:
+    """Return int8 weights, ready for words with `zero_point`."""
+    ones, zeros = torch.ones(len(weight)), torch.zeros(len(weight), dtype=torch.int64)
+    move, chosen = geometry, weight[:, part].contiguous(memory_format=torch.channels_last)
+    packed = torch.ops.onednn.qconv_prepack.default(
+        chosen,
+        ones,
+        1.0,
+        zero_point,
+        move.stride,
+        move.padding,
+        move.dilation,
+        move.groups,
+        None,
+    )
+    return Packed(packed, ones, zeros, zero_point, geometry, chosen.shape, part)
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """Everything that one node needs; its verb turns words into accumulators."""
+
+    node: Node
+    parts: tuple[Packed, ...]
+    """Slices of the input channels, each with sums that float32 holds."""
+    wide: bool
+    """Whether the slices are added in int32, because float32 does not hold every total."""
+    bias: Tensor | None
+    """Int32 if `wide`, else float32."""
+    shift: Tensor | None
+    """What was taken from each channel's weights to make them fit, shaped for maps."""
+    pixel: Packed | None
+    """Sums the channels of each group in every pixel, for `shift`."""
+
+    def sums(self, words: Tensor) -> Tensor:
+        """Return the int32 accumulators for stored `words`, rounded to float32; a new tensor."""
+        # The eighth bit is the sign of an int8 word: flipped, it adds 128, as the zero point knows.
+        raw = words.view(torch.uint8) ^ 128 if words.dtype == torch.int8 else words
+        x = as_maps(raw, self.node)
+        total = self._wide(x) if self.wide else self._narrow(x)
+        return from_maps(total, words, self.node)
+
+    def covers(self, words: Tensor) -> bool:
+        """Tell whether oneDNN 3.x is right for maps of this size, as random trials found it.
+
+        It is where each window has its middle in the map; beyond, it is wrong at times, or fails.
+        """
+        size, (_, _, *kernel) = as_maps(words, self.node).shape[2:], self.parts[0].shape
+        move = self.parts[0].geometry
+        reaches = [d * (k - 1) + 1 for d, k in zip(move.dilation, kernel, strict=True)]
+        return all(
+            2 * padding < reach <= extent
+            for padding, reach, extent in zip(move.padding, reaches, size, strict=True)
+        )
+
+    def shape(self, words: Tensor) -> Hashable:
+        """Return all that oneDNN chooses its code by."""
+        parts = tuple((part.shape, part.geometry) for part in self.parts)
+        return parts, self.shift is None, words.shape, torch.get_num_threads()
+
+    def _narrow(self, x: Tensor) -> Tensor:
+        total = self.parts[0].convolve(x, self.bias)
+        if self.shift is not None:
+            total.addcmul_(self._under_window(x), self.shift)
+        return total
+
+    def _wide(self, x: Tensor) -> Tensor:
+        total = self.parts[0].convolve(x).to(torch.int32)
+        for part in self.parts[1:]:
+            total += part.convolve(x).to(torch.int32)
+        if self.shift is not None:
+            total.addcmul_(self._under_window(x).to(torch.int32), self.shift)
+        if self.bias is not None:
+            total += self.bias.reshape(-1, 1, 1)
+        return total.float()
+
+    def _under_window(self, x: Tensor) -> Tensor:
+        """Return the sum of the words under the window, for each output channel or for all."""
+        assert self.pixel is not None
+        move, channels = self.parts[0].geometry, len(self.parts[0].ones)
+        # First over channels, which is fast in 8 bits, then over one map for each group.
+        sums = sum_windows(self.pixel.convolve(x), self.parts[0].shape[2:], move)
+        return sums.repeat_interleave(channels // move.groups, 1) if move.groups > 1 else sums
+
+
+def sum_windows(maps: Tensor, size: tuple[int, ...], move: Geometry) -> Tensor:
+    """Return the sum under each window of `size`, map by map.
+
+    A convolution with ones would do, but oneDNN's for a single channel is wrong at times.
+
+    Example:
+        >>> sum_windows(torch.ones(1, 1, 3, 3), (3, 3), Geometry(padding=(1, 1)))
+        tensor([[[[4., 6., 4.],
+                  [6., 9., 6.],
+                  [4., 6., 4.]]]])
+    """
+    for axis, around in ((2, (0, 0, 1, 1)), (3, (1, 1))):
+        taps, step, edge, gap = (
+            values[axis - 2] for values in (size, move.stride, move.padding, move.dilation)
+        )
+        padded = functional.pad(maps, [edge * side for side in around]) if edge else maps
+        stop, before = padded.shape[axis] - gap * (taps - 1), (slice(None),) * axis
+        maps = padded[(*before, slice(0, stop, step))]
+        for start in range(gap, gap * taps, gap):
+            maps = maps + padded[(*before, slice(start, start + stop, step))]
+    return maps
+
+
+_RIGHT: dict[Hashable, bool] = {}
+"""Whether the sums of a shape were right when it came for the first time."""
+_KERNELS: WeakKeyDictionary[Constants, Kernel | None] = WeakKeyDictionary()
+"""What was prepared, by identity. Not kept in `Constants`: packed weights cannot be pickled."""
+
+
+def prepare_kernel(node: Node, constants: Constants, grid: Grid) -> Kernel | None:
+    """Return the kernel of a convolution over one or two axes or a linear layer, else None."""
+    if node.op not in {"conv", "linear"} or constants.weight is None or constants.weight.ndim > 4:
+        return None
+    weight, geometry = as_kernel(constants.weight, node)
+    if weight.shape[1] < 2:
+        return None  # oneDNN's code for a single channel is wrong at times
+    words, shift = fit_int8(weight)
+    bias, point = constants.bias, constants.zero_points[0]
+    peak = max(abs(grid.low - point), abs(grid.high - point))
+    window_reach = weight[0].numel() * peak
+    reach = words.float().abs_().sum((2, 3)).double() * peak
+    most = reach.sum(1)
+    for added, factor in ((shift, window_reach), (bias, 1)):
+        most = most if added is None else most + added.double().abs() * factor
+    wide = bool(most.max() >= EXACT_FLOAT32)
+    parts = slices_within(reach, EXACT_FLOAT32) if wide else [slice(None)]
+    if parts is None or window_reach >= EXACT_FLOAT32:
+        return None
+    raw_point = point + 128 if grid.signed else point
+    dtype = torch.int32 if wide else torch.float32
+    groups = geometry.groups
+    pixel = torch.ones(groups, weight.shape[1], 1, 1, dtype=torch.int8)
+    return Kernel(
+        node,
+        parts=tuple(pack(words, raw_point, geometry, part) for part in parts),
+        wide=wide,
+        bias=None if bias is None else bias.to(dtype),
+        shift=None if shift is None else shift.to(dtype).reshape(-1, 1, 1),
+        pixel=None if shift is None else pack(pixel, raw_point, Geometry(groups=groups)),
+    )
+
+
+def fit_int8(weight: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Return weights as int8 and what was taken from each output channel, None for nothing.
+
+    The weights of a channel are words of at most 8 bits minus one zero point, so that they
+    always fit once they are shifted.
+
+    Example:
+        >>> fit_int8(torch.tensor([[-3.0, 130.0], [1.0, 2.0]]))
+        (tensor([[ -6, 127],
+                [  1,   2]], dtype=torch.int8), tensor([3., 0.]))
+    """
+    axes = tuple(range(1, weight.ndim))
+    low, high = weight.amin(axes), weight.amax(axes)
+    shift = (high - INT8.max).clamp(min=0) + (low - INT8.min).clamp(max=0)
+    if not bool(shift.any()):
+        return weight.to(torch.int8), None
+    assert bool((high - low <= INT8.max - INT8.min).all())
+    return (weight - shift.reshape([-1] + [1] * len(axes))).to(torch.int8), shift
+
+
+def slices_within(load: Tensor, bound: int) -> list[slice] | None:
+    """Return the fewest equal slices of the columns whose row sums all stay below `bound`.
+
+    A slice has two columns or more; None where that is too many.
+
+    Example:
+        >>> slices_within(torch.tensor([[5.0, 4.0, 3.0, 2.0]]), bound=10)
+        [slice(0, 2, None), slice(2, 4, None)]
+    """
+    columns = load.shape[1]
+    for count in range(1, columns // 2 + 1):
+        edges = [columns * i // count for i in range(count + 1)]
+        parts = [slice(*pair) for pair in pairwise(edges)]
+        if all(float(load[:, part].sum(1).max()) < bound for part in parts):
+            return parts
+    return None
+
+
+def as_kernel(weight: Tensor, node: Node) -> tuple[Tensor, Geometry]:
+    """Return weights with two axes of space, and how they move."""
+    if node.op == "linear":
+        return weight[:, :, None, None], Geometry()
+    attrs = node.attrs
+    if weight.ndim == 4:
+        stride, padding, dilation = (tuple(attrs[key]) for key in ("stride", "padding", "dilation"))
+    else:
+        weight, stride, padding = weight.unsqueeze(2), (1, *attrs["stride"]), (0, *attrs["padding"])
+        dilation = (1, *attrs["dilation"])
+    dilation = tuple(1 if k == 1 else d for k, d in zip(weight.shape[2:], dilation, strict=True))
+    return weight, Geometry(stride, padding, dilation, attrs["groups"])
+
+
+def as_maps(x: Tensor, node: Node) -> Tensor:
+    """Return the node's input with two axes of space; rows of a linear layer become pixels."""
+    if node.op == "linear":
+        return x.reshape(1, -1, 1, x.shape[-1]).permute(0, 3, 1, 2)
+    return x if x.ndim == 4 else x.unsqueeze(2)
+
+
+def from_maps(sums: Tensor, x: Tensor, node: Node) -> Tensor:
+    """Undo `as_maps` for the output; `x` is the node's input."""
+    if node.op == "linear":
+        return sums.permute(0, 2, 3, 1).reshape(*x.shape[:-1], sums.shape[1])
+    return sums if x.ndim == 4 else sums.squeeze(2)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A convolution of extreme operands: shapes for which oneDNN has code of its own."""
+
+    channels: tuple[int, int]
+    kernel: tuple[int, int]
+    size: tuple[int, int]
+    geometry: Geometry
+    zero_point: int = 0
+
+
+SELF_TEST = (
+    Case((3, 16), (3, 3), (8, 8), Geometry(padding=(1, 1)), 128),
+    Case((16, 16), (3, 3), (8, 8), Geometry(padding=(1, 1))),
+    Case((48, 33), (3, 3), (5, 7), Geometry(padding=(1, 1)), 255),
+    Case((40, 24), (3, 3), (9, 9), Geometry((2, 2), (2, 2), (2, 2)), 7),
+    Case((64, 70), (1, 1), (6, 6), Geometry(stride=(2, 2)), -300),
+    Case((500, 20), (1, 1), (37, 1), Geometry(), 100),
+    Case((7, 5), (1, 5), (1, 12), Geometry(padding=(0, 2)), 3),
+    Case((32, 32), (3, 3), (7, 7), Geometry(padding=(1, 1), groups=32), 9),
+    Case((36, 8), (3, 3), (6, 6), Geometry(padding=(1, 1), groups=4), 200),
+)
+
+
+def sums_exactly(case: Case) -> bool:
+    """Tell whether the largest and the smallest operands give the same sums as in float64."""
+    generator = make_generator(0, "onednn self-test", repr(case))
+    inputs, outputs = case.channels
+    words = 255 * torch.randint(0, 2, (3, inputs, *case.size), generator=generator)
+    words[1], words[2] = 0, 255
+    shape = (outputs, inputs // case.geometry.groups, *case.kernel)
+    weight = 255 * torch.randint(0, 2, shape, generator=generator) + INT8.min
+    weight[::4], weight[1::4] = INT8.max, INT8.min
+    packed = pack(weight.to(torch.int8), case.zero_point, case.geometry)
+    sums = packed.convolve(words.to(torch.uint8))
+    exact = functional.conv2d(
+        words.double() - case.zero_point, weight.double(), **vars(case.geometry)
+    )
+    return bool(torch.equal(sums.double(), exact.float().double()))

@@ -1,0 +1,444 @@
+"""oneDNN's 8-bit products against floats that hold the same integers: equal, bit for bit."""
+
+import copy
+import gc
+import pickle
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn import functional
+
+from bitproof.core.errors import QuantizationError
+from bitproof.core.rng import make_generator
+from bitproof.models import ResNet20
+from bitproof.quant import (
+    AffineQuantizer,
+    CodedTensor,
+    Grid,
+    IntegerNetwork,
+    Node,
+    Scheme,
+    onednn,
+    quantize,
+    run_integers,
+)
+from bitproof.quant.constants import Constants
+from bitproof.quant.integers import cut_, integer_op
+from bitproof.quant.onednn import Packed, native_sums, supported
+from bitproof.quant.steps import accumulate, cut
+
+pytestmark = pytest.mark.skipif(not supported(), reason="this CPU lacks exact 8-bit products")
+
+IMAGES = torch.rand(4, 3, 12, 12, generator=make_generator(0))
+WIDE = Scheme(weight=AffineQuantizer(symmetric=True, signed=True), bias=None)
+
+
+def one_node(draw: Callable[..., Any]) -> tuple[IntegerNetwork, Tensor]:
+    """Return a network of one layer behind its input, and stored words for that input."""
+    op, rank = draw(st.sampled_from([("conv", 2), ("conv", 2), ("conv", 1), ("linear", 0)]))
+    groups = draw(st.sampled_from([1, 1, 2, 3, 8])) if rank else 1
+    depth, outs = draw(st.integers(1, 20)), draw(st.integers(1, 20))
+    if draw(st.integers(0, 3)) == 0:
+        depth, groups = draw(st.sampled_from([130, 300, 601])), 1
+    shape = (groups * outs, depth, *(draw(st.integers(1, 4)) for _ in range(rank)))
+    stride, dilation = ([draw(st.integers(1, 3)) for _ in range(rank)] for _ in range(2))
+    # torch's float convolution, too, can end with a fault where a single tap is dilated.
+    dilation = [1 if k == 1 else d for k, d in zip(shape[2:], dilation, strict=True)]
+    reaches = [d * (k - 1) + 1 for d, k in zip(dilation, shape[2:], strict=True)]
+    padding = [draw(st.integers(0, (reach - 1) // 2)) for reach in reaches]
+    smallest = reaches
+    if draw(st.integers(0, 4)) == 0:  # beyond what oneDNN is trusted with
+        padding = [draw(st.integers(0, 4)) for _ in range(rank)]
+        smallest = [max(1, r - 2 * p) for r, p in zip(reaches, padding, strict=True)]
+    sizes = [draw(st.integers(low, low + 9)) for low in smallest]
+    attrs: dict[str, Any] = {"stride": stride, "padding": padding, "dilation": dilation}
+    attrs = {**attrs, "groups": groups}
+    attrs = attrs if rank else {}
+    if draw(st.booleans()):
+        attrs["clamp"] = (0.0, draw(st.sampled_from([None, 6.0])))
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 2**32)))
+    n = draw(st.integers(1, 5))
+    before = draw(st.lists(st.integers(1, 3), max_size=2)) if op == "linear" else []
+    x_grid = Grid(
+        torch.tensor(0.02), points(draw, ()), draw(st.integers(2, 8)), draw(st.booleans())
+    )
+    words = words_on(x_grid, (n, *before, groups * depth, *sizes), draw, generator)
+    each = draw(st.booleans())
+    w_grid = Grid(
+        torch.rand(shape[0], generator=generator) * 0.01 + 1e-4 if each else torch.tensor(0.003),
+        points(draw, (shape[0],) if each else ()),
+        draw(st.integers(2, 8)),
+        draw(st.booleans()),
+        axis=0 if each else None,
+    )
+    tensors = {"y.weight": CodedTensor(words_on(w_grid, shape, draw, generator), w_grid)}
+    reach = draw(st.sampled_from([None, 100, 2**24, 2**31 - 1]))
+    if reach is not None:
+        bias = torch.randint(-reach, reach + 1, (shape[0],), generator=generator)
+        scale = torch.tensor(0.02) * w_grid.scale
+        # `low` of a word of 32 bits; its scale is the accumulator's, one for each channel or all.
+        grid = Grid(scale, torch.zeros_like(scale, dtype=torch.int32), 32, True, w_grid.axis)
+        tensors["y.bias"] = CodedTensor(bias.to(torch.int32), grid)
+    grids = {"x": x_grid}
+    if "clamp" in attrs or draw(st.booleans()):
+        step = torch.tensor(draw(st.sampled_from([0.05, 3.0, 40.0])))
+        grids["y"] = Grid(step, points(draw, ()), draw(st.integers(2, 8)), draw(st.booleans()))
+    nodes = (Node("x", "input"), Node("y", op, ("x",), attrs))
+    rounding = draw(st.sampled_from(["nearest", "truncate"]))
+    return IntegerNetwork(nodes, tensors, grids, rounding), words
+
+
+def points(draw: Callable[..., Any], shape: tuple[int, ...]) -> Tensor:
+    """Return zero points, inside the word or not."""
+    low, high = draw(st.sampled_from([(0, 0), (-9, 9), (100, 150), (-400, 400)]))
+    seed = draw(st.integers(0, 2**32))
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(low, high + 1, shape, generator=generator, dtype=torch.int32)
+
+
+def words_on(
+    grid: Grid, shape: tuple[int, ...], draw: Callable[..., Any], generator: torch.Generator
+) -> Tensor:
+    """Return words: of all sizes, or extreme ones, all alike or not, in some order in memory."""
+    kind = draw(st.sampled_from(["any", "any", "ends", "high", "low"]))
+    low, high = grid.low, grid.high
+    words = torch.randint(low, high + 1, shape, generator=generator)
+    if kind == "ends":
+        words = torch.where(words > (low + high) // 2, high, low)
+    elif kind != "any":
+        words = torch.full(shape, high if kind == "high" else low)
+    words = words.to(grid.dtype)
+    layout = draw(st.sampled_from(["rows", "channels_last", "part", "expanded"]))
+    if layout == "channels_last" and len(shape) == 4:
+        return words.contiguous(memory_format=torch.channels_last)
+    if layout == "part":
+        return torch.cat([words, words], -1)[..., : shape[-1]]
+    return words[:1].expand(shape) if layout == "expanded" and shape else words
+
+
+def both(network: IntegerNetwork, words: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the layer's output by 8-bit products, and by floats."""
+    node, images = network.nodes[1], torch.zeros(len(words), 1)
+    native, exact = (
+        integer_op(network, node, [words], images, accumulate, native=native)
+        for native in (True, False)
+    )
+    return native, exact
+
+
+@settings(
+    max_examples=300, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+)
+@given(data=st.data())
+def test_layers_of_any_shape_equal_the_exact_path(data: st.DataObject) -> None:
+    network, words = one_node(data.draw)
+    before = words.clone()
+    native, exact = both(network, words)
+    assert native.shape == exact.shape
+    assert native.dtype == exact.dtype
+    assert torch.equal(native, exact)
+    assert torch.equal(words, before)
+
+
+def conv_network(weight: Tensor, *, point: int = 0, bias: Tensor | None = None) -> IntegerNetwork:
+    """Return a 3x3 convolution of unsigned words whose weights have zero point `point`."""
+    w_grid = Grid(torch.tensor(1.0), torch.tensor(point, dtype=torch.int32), 8, signed=False)
+    grid = Grid(torch.tensor(1.0), torch.tensor(0, dtype=torch.int32), 8, signed=False)
+    tensors = {"y.weight": CodedTensor(weight, w_grid)}
+    if bias is not None:
+        word = Grid(torch.tensor(1.0), torch.tensor(0, dtype=torch.int32), 32, signed=True)
+        tensors["y.bias"] = CodedTensor(bias.to(torch.int32), word)
+    attrs = {"stride": [1, 1], "padding": [1, 1], "dilation": [1, 1], "groups": 1}
+    nodes = (Node("x", "input"), Node("y", "conv", ("x",), attrs))
+    return IntegerNetwork(nodes, tensors, {"x": grid})
+
+
+def kernel_of(network: IntegerNetwork) -> onednn.Kernel:
+    words = torch.zeros(1, network.tensors["y.weight"].codes.shape[1], 3, 3, dtype=torch.uint8)
+    constants = network.constants["y"]
+    assert native_sums(network.nodes[1], constants, words, network.grids["x"]) is not None
+    kernel = onednn._KERNELS[constants]
+    assert kernel is not None
+    return kernel
+
+
+def test_weights_beyond_int8_are_shifted_into_it() -> None:
+    weight = torch.full((3, 4, 3, 3), 120, dtype=torch.uint8)
+    weight[0, 0], weight[1, 0] = 255, 0
+    network = conv_network(weight, point=150)
+    shift = kernel_of(network).shift
+    assert shift is not None
+    assert shift.flatten().tolist() == [0, -22, 0]
+    words = torch.randint(0, 256, (2, 4, 5, 5), generator=make_generator(0)).to(torch.uint8)
+    assert torch.equal(*both(network, words))
+
+
+@pytest.mark.parametrize("bias", [None, 2**31 - 1, -(2**31), 2**24])
+def test_sums_beyond_single_precision_are_taken_in_slices(bias: int | None) -> None:
+    weight = torch.full((5, 300, 3, 3), 255, dtype=torch.uint8)
+    weight[::2] = 254
+    vector = None if bias is None else torch.full((5,), bias)
+    network = conv_network(weight, point=3, bias=vector)
+    kernel = kernel_of(network)
+    assert kernel.wide
+    assert len(kernel.parts) == 6
+    words = torch.full((2, 300, 4, 4), 255, dtype=torch.uint8)
+    words[1, ::3] = 254
+    native, exact = both(network, words)
+    assert torch.equal(native, exact)
+    assert bias is None or bias < 2**31 - 1 or bool((native < 0).any())  # the register wrapped
+
+
+def test_kernels_that_no_slice_makes_exact_fall_back() -> None:
+    network = conv_network(torch.full((1, 2, 30, 30), 255, dtype=torch.uint8))
+    network.nodes[1].attrs["padding"] = [15, 15]
+    words = torch.full((1, 2, 31, 31), 255, dtype=torch.uint8)
+    assert native_sums(network.nodes[1], network.constants["y"], words, network.grids["x"]) is None
+    assert torch.equal(*both(network, words))
+
+
+@pytest.mark.parametrize("op", ["conv3d", "affine", "matmul"])
+def test_other_operations_fall_back(op: str) -> None:
+    class Layer(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.volume = nn.Conv3d(1, 2, 2)
+            self.norm = nn.BatchNorm2d(3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            if op == "conv3d":
+                result: Tensor = self.volume(x[:, None])
+            else:
+                result = self.norm(x) if op == "affine" else x @ x.transpose(2, 3)
+            return result
+
+    network = quantize(Layer().eval(), IMAGES)
+    assert torch.equal(network(IMAGES), run_integers(network, IMAGES, native=False))
+
+
+def test_shapes_where_onednn_is_known_to_be_wrong_fall_back() -> None:
+    """oneDNN 3.x ends with a fault, or with wrong sums, at shapes like these."""
+    network = conv_network(torch.ones(19, 15, 2, 2, dtype=torch.uint8))
+    network.nodes[1].attrs.update(stride=[2, 2], padding=[3, 3], dilation=[2, 2])
+    words = torch.randint(0, 256, (4, 15, 13, 1), generator=make_generator(0)).to(torch.uint8)
+    constants = network.constants["y"]
+    assert native_sums(network.nodes[1], constants, words, network.grids["x"]) is None
+    single = conv_network(torch.ones(2, 1, 3, 3, dtype=torch.uint8))
+    constants = single.constants["y"]
+    assert native_sums(single.nodes[1], constants, words[:, :1], single.grids["x"]) is None
+
+
+def test_a_shape_that_comes_out_wrong_falls_back(
+    convolutions: list[Packed], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = conv_network(torch.full((4, 5, 3, 3), 9, dtype=torch.uint8))
+    words = torch.randint(0, 256, (3, 5, 17, 19), generator=make_generator(0)).to(torch.uint8)
+    convolve = Packed.convolve
+    monkeypatch.setattr(
+        Packed, "convolve", lambda self, words, bias=None: convolve(self, words, bias) + 1
+    )
+    monkeypatch.setattr(onednn, "_RIGHT", {})
+    assert torch.equal(*both(network, words))
+    assert torch.equal(*both(network, words))
+    assert len(convolutions) == 1  # the second time it is not even tried
+
+
+def test_no_words_give_no_sums() -> None:
+    network = conv_network(torch.zeros(2, 3, 3, 3, dtype=torch.uint8))
+    none = torch.zeros(0, 3, 5, 5, dtype=torch.uint8)
+    assert native_sums(network.nodes[1], network.constants["y"], none, network.grids["x"]) is None
+
+
+# --- whole networks -------------------------------------------------------------------------------
+
+
+class Mixed(nn.Module):
+    """Convolutions of three sorts, a sum and a difference, pooling, a table, linear layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 24, 3, padding=1)
+        self.deep = nn.Conv2d(24, 24, 3, padding=2, dilation=2, groups=24)
+        self.grouped = nn.Conv2d(24, 24, 3, padding=1, groups=4)
+        self.head = nn.Sequential(nn.Linear(24, 30), nn.GELU(), nn.Linear(30, 10))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = functional.relu(self.first(x))
+        x = torch.relu(self.deep(x) + x) - self.grouped(x)
+        logits: Tensor = self.head(functional.max_pool2d(x, 3, 2, 1).mean((2, 3)))
+        return logits
+
+
+SCHEMES = {
+    "default": Scheme(),
+    "signed": Scheme(activation_signed=True, activation_symmetric=True),
+    "truncated": Scheme(activation_rounding="truncate"),
+    "per_channel": Scheme(weight=AffineQuantizer(per_channel=True), bias=None),
+    "four_bits": Scheme(weight=AffineQuantizer(bits=4), activation_bits=4),
+}
+
+
+@pytest.mark.parametrize("scheme", SCHEMES.values(), ids=SCHEMES)
+def test_networks_equal_the_exact_path_in_every_word(scheme: Scheme) -> None:
+    network = quantize(Mixed().eval(), IMAGES, scheme)
+    seen: dict[bool, list[Tensor]] = {True: [], False: []}
+    for native, words in seen.items():
+
+        def keep(node: Node, x: Tensor, grid: Grid, words: list[Tensor] = words) -> Tensor:
+            words.append(x.clone())
+            return x
+
+        words.append(run_integers(network, IMAGES, corrupt=keep, native=native))
+    assert len(seen[True]) > 5
+    assert all(torch.equal(*pair) for pair in zip(seen[True], seen[False], strict=True))
+
+
+def test_a_struck_network_equals_the_exact_path() -> None:
+    blank = ResNet20().build(
+        in_channels=3, image_size=12, n_classes=10, generator=make_generator(0)
+    )
+    network = quantize(blank.eval(), IMAGES)
+    generator = make_generator(0, "flips")
+    struck = network.with_codes(
+        {
+            name: words
+            ^ (torch.rand(words.shape, generator=generator) < 0.02).to(words.dtype) * 128
+            for name, (words, _) in network.words("weight").items()
+        }
+    )
+    assert not torch.equal(struck(IMAGES), network(IMAGES))
+    assert torch.equal(struck(IMAGES), run_integers(struck, IMAGES, native=False))
+
+
+# --- when it is used ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def convolutions(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Packed]]:
+    """Return the packed weights that are used, as they are."""
+    used: list[Packed] = []
+    convolve = Packed.convolve
+
+    def watched(self: Packed, words: Tensor, bias: Tensor | None = None) -> Tensor:
+        used.append(self)
+        return convolve(self, words, bias)
+
+    monkeypatch.setattr(Packed, "convolve", watched)
+    yield used
+    supported.cache_clear()
+
+
+def another_mac(node: Node, constants: Constants, operands: list[Tensor]) -> Tensor:
+    return accumulate(node, constants, operands)
+
+
+@pytest.fixture
+def network() -> IntegerNetwork:
+    return quantize(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 5, 3)), IMAGES)
+
+
+@pytest.mark.filterwarnings("ignore:TF32")
+def test_it_is_used_unless_it_is_off(convolutions: list[Packed], network: IntegerNetwork) -> None:
+    run_integers(network, IMAGES, native=False)
+    run_integers(network, IMAGES, mac=another_mac)
+    with torch.backends.mkldnn.flags(enabled=False):
+        network(IMAGES)
+    assert not convolutions
+    network(IMAGES)
+    assert convolutions
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        lambda *_: torch.zeros(1),
+        lambda *_: (_ for _ in ()).throw(RuntimeError("could not create a primitive")),
+        lambda *_: (_ for _ in ()).throw(AttributeError("no such operation")),
+    ],
+    ids=["wrong", "refused", "missing"],
+)
+def test_a_failed_self_test_falls_back(
+    broken: Any, convolutions: list[Packed], network: IntegerNetwork, monkeypatch: Any
+) -> None:
+    expected = network(IMAGES)
+    monkeypatch.setattr(Packed, "convolve", broken)
+    supported.cache_clear()
+    assert not supported()
+    convolutions.clear()
+    assert torch.equal(network(IMAGES), expected)
+    assert not convolutions
+    with pytest.raises(QuantizationError, match="8-bit products"):
+        run_integers(network, IMAGES, native=True)
+
+
+def test_the_self_test_finds_saturated_pairs(
+    convolutions: list[Packed], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CPUs without VNNI clamp the sum of two products to 16 bits."""
+    convolve = Packed.convolve
+
+    def saturating(self: Packed, words: Tensor, bias: Tensor | None = None) -> Tensor:
+        return convolve(self, words, bias).clamp(max=32767.0)
+
+    monkeypatch.setattr(Packed, "convolve", saturating)
+    assert not any(onednn.sums_exactly(case) for case in onednn.SELF_TEST)
+    assert convolutions
+
+
+def test_another_mac_and_native_do_not_go_together(network: IntegerNetwork) -> None:
+    with pytest.raises(QuantizationError, match="`mac`"):
+        run_integers(network, IMAGES, mac=another_mac, native=True)
+
+
+# --- kernels --------------------------------------------------------------------------------------
+
+
+def test_untouched_layers_are_not_packed_again(
+    network: IntegerNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network(IMAGES)
+    prepared: list[str] = []
+    prepare = onednn.prepare_kernel
+
+    def watched(node: Node, constants: Constants, grid: Grid) -> Any:
+        prepared.append(node.name)
+        return prepare(node, constants, grid)
+
+    monkeypatch.setattr(onednn, "prepare_kernel", watched)
+    changed = network.with_codes({"2.weight": network.tensors["2.weight"].codes ^ 1})
+    changed(IMAGES)
+    changed(IMAGES)
+    assert prepared == ["2"]
+
+
+def test_kernels_go_with_their_constants(network: IntegerNetwork) -> None:
+    changed = network.with_codes({"2.weight": network.tensors["2.weight"].codes ^ 1})
+    changed(IMAGES)
+    gc.collect()
+    before = len(onednn._KERNELS)
+    del changed
+    gc.collect()
+    assert len(onednn._KERNELS) == before - 1
+
+
+def test_networks_that_ran_can_be_copied_and_pickled(network: IntegerNetwork) -> None:
+    expected = network(IMAGES)
+    for twin in (copy.deepcopy(network), pickle.loads(pickle.dumps(network))):
+        assert torch.equal(twin(IMAGES), expected)
+
+
+# --- cutting in place -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rounding", ["nearest", "truncate"])
+@pytest.mark.parametrize("point", [0, 7, -300])
+def test_cutting_in_place_equals_cutting(rounding: str, point: int) -> None:
+    values = torch.arange(-1200, 1200).float() / 4 + torch.rand(2400) / 8 * torch.arange(2400) % 2
+    constants = Constants((), (), zero_point=point, low=-100, high=120, rounding=rounding)
+    expected = cut(values, constants)
+    assert torch.equal(cut_(values, constants), expected)
