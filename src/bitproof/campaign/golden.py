@@ -1,0 +1,125 @@
+"""The fault-free run of a batch of images, kept whole, and what depends on what in the graph."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from bitproof.quant.graph import Node
+from bitproof.quant.integers import integer_op
+from bitproof.quant.network import IntegerNetwork
+from bitproof.quant.steps import accumulate
+
+Bounding = Callable[[Tensor], Tensor]
+"""Restricts a node's output words."""
+
+
+@dataclass(frozen=True)
+class Suffix:
+    """What must be executed again when one node's output changes."""
+
+    nodes: tuple[Node, ...]
+    """Nodes that depend on it, in order of execution."""
+    last_use: Mapping[str, str]
+    """By value, the last of these nodes that reads it."""
+    narrow: frozenset[str]
+    """Nodes after which nothing but their own output still carries the change."""
+
+
+@dataclass(frozen=True, eq=False)
+class Golden:
+    """Output words of every node for one batch of images, without faults."""
+
+    network: IntegerNetwork
+    inputs: Float[Tensor, "n *features"]
+    words: Mapping[str, Tensor]
+    """By node; real logits for the last one."""
+    bounds: Mapping[str, Bounding]
+    """By node; what a protection allows as its output."""
+
+    @classmethod
+    def run(
+        cls,
+        network: IntegerNetwork,
+        inputs: Float[Tensor, "n *features"],
+        bounds: Mapping[str, Bounding] | None = None,
+    ) -> "Golden":
+        """Execute `network` and keep everything."""
+        words: dict[str, Tensor] = {}
+        bounds = bounds or {}
+        with torch.no_grad():
+            for node in network.nodes:
+                operands = [words[name] for name in node.inputs]
+                result = integer_op(network, node, operands, inputs, accumulate)
+                words[node.name] = bounds[node.name](result) if node.name in bounds else result
+        return cls(network, inputs, words, bounds)
+
+    @property
+    def logits(self) -> Float[Tensor, "n k"]:
+        """Answers without faults."""
+        last = self.network.nodes[-1].name
+        grid = self.network.grids.get(last)
+        return self.words[last] if grid is None else grid.decode(self.words[last])
+
+    @cached_property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of each node's output for one image."""
+        shapes = {name: tuple(words.shape) for name, words in self._few(1).items()}
+        return {name: shape[1:] if shape[:1] == (1,) else shape for name, shape in shapes.items()}
+
+    @cached_property
+    def constant(self) -> frozenset[str]:
+        """Nodes whose output is the same for all images and has no axis for them."""
+        two = self._few(2)
+        return frozenset(
+            name for name, words in self._few(1).items() if words.shape == two[name].shape
+        )
+
+    @cached_property
+    def by_image(self) -> bool:
+        """Whether every output has the images on its first axis, so that some can be left out."""
+        two = self._few(2)
+        return all(
+            len(words) == 1 and len(two[name]) == 2
+            for name, words in self._few(1).items()
+            if name not in self.constant
+        )
+
+    @cached_property
+    def singles(self) -> list["Golden"]:
+        """The same run, image by image."""
+        return [Golden.run(self.network, image, self.bounds) for image in self.inputs.split(1)]
+
+    def _few(self, n: int) -> Mapping[str, Tensor]:
+        """Return the words of every node for `n` times the first image."""
+        few = self.inputs[:1].expand(n, *self.inputs.shape[1:])
+        return Golden.run(self.network, few).words
+
+    @cached_property
+    def _suffixes(self) -> dict[str, Suffix]:
+        return {}
+
+    def suffix(self, name: str) -> Suffix:
+        """Return what must be executed again when the output of node `name` changes."""
+        if name not in self._suffixes:
+            self._suffixes[name] = _suffix(self.network, name)
+        return self._suffixes[name]
+
+
+def _suffix(network: IntegerNetwork, name: str) -> Suffix:
+    changed, nodes = {name}, []
+    for node in network.nodes:
+        if changed.intersection(node.inputs):
+            changed.add(node.name)
+            nodes.append(node)
+    last_use = {read: node.name for node in nodes for read in node.inputs if read in changed}
+    narrow, live = set(), {name}
+    for node in nodes:
+        live.add(node.name)
+        live -= {read for read in node.inputs if last_use.get(read) == node.name}
+        if live == {node.name}:
+            narrow.add(node.name)
+    return Suffix(tuple(nodes), last_use, frozenset(narrow))

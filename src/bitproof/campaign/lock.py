@@ -1,0 +1,104 @@
+"""Who works in a campaign directory: kernel locks, gone with the process that holds them.
+
+Model:  a whole run holds `.lock` alone. A shard holds `.lock` together with other shards, and
+        `.lock-K-of-N` alone. The kernel releases a lock when its process ends, however it ends;
+        no clock is asked. The files stay, and hold the pid and host of who took them last.
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from socket import gethostname
+
+from bitproof.core.errors import ResumeError, StorageError
+from bitproof.core.processes import is_alive
+
+LOCK = ".lock"
+"""The file that a whole run holds alone."""
+
+
+@contextmanager
+def claim(folder: Path, *, shard: tuple[int, int] | None) -> Iterator[None]:
+    """Hold a campaign directory for a run, or be refused at once.
+
+    Programs started meanwhile do not inherit the lock; processes made by a bare fork do, so
+    workers are spawned.
+
+    Args:
+        folder: the campaign directory, made if there is none.
+        shard: None for a whole run, which excludes all others; `(k, n)` for one of `n` shards,
+            which excludes whole runs and the same shard.
+
+    Raises:
+        ResumeError: another run is in the way; the message tells its pid and host.
+        StorageError: the folder cannot be made, written or locked.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder, claim(Path(folder), shard=(1, 2)):
+        ...     with claim(Path(folder), shard=(2, 2)):
+        ...         sorted(path.name for path in Path(folder).iterdir())
+        ['.lock', '.lock-1-of-2', '.lock-2-of-2']
+    """
+    own = LOCK if shard is None else f"{LOCK}-{shard[0]}-of-{shard[1]}"
+    with ExitStack() as stack:
+        try:
+            if shard is not None:
+                common = stack.enter_context(_locked(folder / LOCK, fcntl.LOCK_SH | fcntl.LOCK_NB))
+                os.ftruncate(common, 0)  # nobody holds it alone: what it tells is of the past
+            file = stack.enter_context(_locked(folder / own, fcntl.LOCK_EX | fcntl.LOCK_NB))
+            os.ftruncate(file, 0)
+            os.pwrite(file, f"{os.getpid()} {gethostname()}\n".encode(), 0)
+            stack.callback(os.ftruncate, file, 0)
+        except BlockingIOError:
+            raise ResumeError(
+                f"{folder}: in use by {_holders(folder)}; wait for its end, stop it, "
+                "or choose another --out"
+            ) from None
+        except OSError as error:
+            raise StorageError(f"{folder}: cannot lock ({error.strerror or error})") from error
+        yield
+
+
+@contextmanager
+def hold(path: Path) -> Iterator[None]:
+    """Hold a lock file for a moment, after whoever else holds it.
+
+    Raises:
+        StorageError: the file cannot be made or locked.
+    """
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(_locked(path, fcntl.LOCK_EX))
+        except OSError as error:
+            raise StorageError(f"{path}: cannot lock ({error.strerror or error})") from error
+        yield
+
+
+@contextmanager
+def _locked(path: Path, mode: int) -> Iterator[int]:
+    """Yield the descriptor of a locked file; it is closed on exec."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        fcntl.flock(file, mode)
+        yield file
+    finally:
+        os.close(file)
+
+
+def _holders(folder: Path) -> str:
+    """Return who the lock files name, without those of this host that live no more."""
+    words = []
+    for path in sorted(folder.glob(f"{LOCK}*")):
+        try:
+            pid, host = path.read_text(encoding="utf-8", errors="replace").split()
+            if host == gethostname() and not is_alive(int(pid)):
+                continue
+        except (OSError, ValueError, OverflowError):
+            continue  # empty: taken this moment, or released
+        shard = path.name.removeprefix(LOCK).replace("-", " ").strip()
+        words.append(f"pid {pid} on host {host}" + (f" (shard {shard})" if shard else ""))
+    return ", ".join(words[:3]) + (" and others" if len(words) > 3 else "") or "another process"

@@ -1,0 +1,176 @@
+"""Tables of numbers on disk: sealed Parquet files.
+
+Two checksums guard a file. The *seal* is the SHA-256 of the file itself, with 64 zeros in the
+seal's place: any flipped bit and any cut is found before a byte is parsed. `sha256` is that of the
+columns' names, dtypes, lengths and little-endian bytes: it tells equal results from others also
+where another pyarrow wrote them.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bitproof.core.errors import DataError
+from bitproof.core.files import write_bytes
+from bitproof.faults.table import ACTIONS, COLUMNS, SITES, FaultTable
+
+SCHEMA = 1
+"""Version of the files' metadata."""
+FAULTS = "faults"
+"""What the metadata of a fault table say in place of a chunk's number."""
+
+_SEAL, _BLANK = b"file-sha256:", b"0" * 64
+
+
+def write_fault_table(table: FaultTable, path: Path) -> None:
+    """Write a fault table as Parquet, sealed as parts are.
+
+    Raises:
+        StorageError: the place cannot be written.
+    """
+    columns = prepare({name: getattr(table, name) for name in COLUMNS})
+    facts = {
+        "part": FAULTS,
+        "layers": json.dumps(table.layers),
+        "n_trials": str(table.n_trials),
+        "sha256": digest_columns(columns),
+    }
+    write_bytes(path, encode(columns, facts))
+
+
+def read_fault_table(path: Path) -> FaultTable:
+    """Return the fault table in a file.
+
+    Raises:
+        DataError: the file is missing, damaged, or holds something else.
+    """
+    try:
+        file = decode(path.read_bytes())
+        facts = read_facts(file)
+        if facts.get("part") != FAULTS:
+            raise DataError(f"holds part {facts.get('part', 'nothing')} of a campaign")
+        columns = read_columns(file)
+        if digest_columns(columns) != facts["sha256"]:
+            raise DataError("its columns are not those that were written")
+        table = FaultTable.build(json.loads(facts["layers"]), int(facts["n_trials"]), **columns)
+    except OSError as error:
+        raise DataError(f"{path}: cannot read the faults ({error.strerror or error})") from None
+    except (DataError, KeyError, ValueError, TypeError) as error:
+        raise DataError(f"{path}: no sound fault table ({error})") from None
+    sizes = {"site": len(SITES), "layer": len(table.layers), "action": len(ACTIONS)}
+    for name, size in {**sizes, "trial": table.n_trials}.items():
+        if len(table) and not 0 <= columns[name].min() <= columns[name].max() < size:
+            raise DataError(f"{path}: no sound fault table ({name} out of range)")
+    return table
+
+
+def prepare(columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return columns as they are stored: contiguous, little-endian, of one length.
+
+    Raises:
+        DataError: they are not arrays of integers or float64, all of one length.
+    """
+    for name, column in columns.items():
+        if column.dtype.kind not in "iu" and column.dtype.newbyteorder("<") != np.dtype("<f8"):
+            raise DataError(f"column '{name}': wanted integers or float64, got {column.dtype}")
+    shapes = sorted({column.shape for column in columns.values()})
+    if len(shapes) != 1 or len(shapes[0]) != 1:
+        raise DataError(f"wanted columns of one length, got the shapes {shapes}")
+    return {
+        name: np.ascontiguousarray(column, column.dtype.newbyteorder("<"))
+        for name, column in columns.items()
+    }
+
+
+def list_types(columns: Mapping[str, np.ndarray]) -> list[tuple[str, str]]:
+    """Return the name and dtype of each column."""
+    return [(name, column.dtype.str) for name, column in columns.items()]
+
+
+def digest_columns(columns: Mapping[str, np.ndarray]) -> str:
+    """Return the SHA-256 of names, dtypes, lengths and bytes, for columns as stored."""
+    lengths = [len(column) for column in columns.values()]
+    digest = hashlib.sha256(json.dumps([list_types(columns), lengths]).encode())
+    for column in columns.values():
+        digest.update(column.data)
+    return digest.hexdigest()
+
+
+def encode(columns: Mapping[str, np.ndarray], facts: dict[str, str]) -> bytes:
+    """Return a sealed Parquet file of columns as stored; `facts` go to its metadata."""
+    wide = {name for name, column in columns.items() if column.dtype.itemsize >= 4}
+    # A dictionary of floats would merge NaNs of different bits.
+    integers = {name for name in wide if columns[name].dtype.kind != "f"}
+    table = pa.table({name: pa.array(column) for name, column in columns.items()})
+    sink = pa.BufferOutputStream()
+    with pq.ParquetWriter(
+        sink,
+        table.schema,
+        compression="zstd",
+        compression_level=1,
+        store_schema=False,
+        use_dictionary=[name for name in columns if name not in wide],
+        column_encoding=dict.fromkeys(sorted(integers), "DELTA_BINARY_PACKED"),
+    ) as writer:
+        writer.write_table(table)
+        seal = (_SEAL + _BLANK).decode()
+        writer.add_key_value_metadata({"schema": str(SCHEMA), **facts, "seal": seal})
+    content = bytearray(sink.getvalue())
+    place = content.rindex(_SEAL) + len(_SEAL)
+    content[place : place + 64] = hashlib.sha256(content).hexdigest().encode()
+    return bytes(content)
+
+
+def decode(content: bytes) -> pq.ParquetFile:
+    """Return a sealed Parquet file.
+
+    Raises:
+        DataError: its seal is broken, or its schema another one.
+    """
+    view = memoryview(content)
+    place = content.rfind(_SEAL) + len(_SEAL)
+    digest = hashlib.sha256(view[:place])
+    digest.update(_BLANK)
+    digest.update(view[place + 64 :])
+    if content[place : place + 64] != digest.hexdigest().encode():
+        raise DataError("cut short or altered")
+    try:
+        file = pq.ParquetFile(pa.BufferReader(content))
+    except (OSError, ValueError) as error:
+        raise DataError(f"no Parquet file: {_one_line(error)}") from None
+    schema = read_facts(file).get("schema")
+    if schema != str(SCHEMA):
+        raise DataError(f"schema {schema}, wanted {SCHEMA}")
+    return file
+
+
+def read_facts(file: pq.ParquetFile) -> dict[str, str]:
+    """Return what a file's metadata say."""
+    metadata = file.metadata.metadata or {}
+    return {key.decode(): value.decode(errors="replace") for key, value in metadata.items()}
+
+
+def read_columns(file: pq.ParquetFile, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+    """Return the columns of a file, or those of `names`.
+
+    Raises:
+        DataError: there is no column of one of the names, or it cannot be decoded.
+    """
+    known = file.schema_arrow.names
+    wanted = known if names is None else list(names)
+    if unknown := [name for name in wanted if name not in known]:
+        raise DataError(f"no column '{unknown[0]}'. Known: {', '.join(known)}.")
+    try:
+        table = file.read(columns=wanted, use_threads=False)
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot decode: {_one_line(error)}") from None
+    return {name: table[name].to_numpy() for name in wanted}
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
