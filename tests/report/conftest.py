@@ -8,13 +8,17 @@ from typing import Any
 
 import pytest
 
+from bitproof.stats.intervals import wilson
 from bitproof.stats.results import Row, write_results
 
 VARIANTS = ("float", "none", "s1", "s2", "s1+s2", "s2+s1", "s1+s2+s3")
 BERS = (1e-5, 1e-4, 5e-4, 1e-3, 5e-3, 1e-2)
 EPSILONS = (2 / 255, 4 / 255, 8 / 255, 16 / 255)
 
+OUTCOMES = ("masked", "sdc1", "sdc5", "sdc10", "sdc20", "due")
+
 MakeRun = Callable[..., Path]
+MakeCampaign = Callable[..., Path]
 
 
 @pytest.fixture
@@ -31,6 +35,106 @@ def make_run(tmp_path: Path) -> MakeRun:
 def run_dir(make_run: MakeRun) -> Path:
     """Return a complete run: seven variants, six bit error rates, four epsilons."""
     return make_run()
+
+
+@pytest.fixture
+def make_campaign(tmp_path: Path) -> MakeCampaign:
+    """Return a function that writes the summary of a campaign and returns its directory."""
+
+    def write(summary: dict[str, Any] | None = None, **options: Any) -> Path:
+        folder = tmp_path / "campaign"
+        folder.mkdir(exist_ok=True)
+        told = made_up_summary(**options) if summary is None else summary
+        (folder / "summary.json").write_text(json.dumps(told), encoding="utf-8")
+        return folder
+
+    return write
+
+
+@pytest.fixture
+def summary() -> Callable[..., dict[str, Any]]:
+    """Return the function that makes a summary up."""
+    return made_up_summary
+
+
+def made_up_summary(
+    *, n_layers: int = 60, bits: int = 8, rates: Sequence[float] = (), together: bool = False
+) -> dict[str, Any]:
+    """Return a campaign of single flips, a layer of which was not tried, and one of each rate."""
+    layers = [f"layer{1 + i // 16}.{i // 2 % 8}.conv{1 + i % 2}" for i in range(n_layers)]
+    grid = []
+    for i, layer in enumerate(layers):
+        for bit in range(bits):
+            chance = 0.4 * math.exp(-0.9 * (bits - 1 - bit) - i / 25)
+            trials = 0 if (i, bit) == (3, 0) else 20
+            found = {"population": 36_864, **made_up_counts(chance, trials)}
+            grid.append({"group": 0, "site": "weight", "layer": layer, "bit": bit, **found})
+    single = {"group": 0, "label": "flip in weight", "kind": {"kind": "flip"}, "sites": ["weight"]}
+    groups = [single | {"extent": "one place", "rate": None, "population": 36_864 * len(grid)}]
+    groups += [
+        {"group": i, "label": f"flip in weight, rate {rate:g}", "kind": {"kind": "flip"}}
+        | {"sites": ["weight"], "extent": f"rate {rate:g}", "rate": rate, "population": 36_864}
+        for i, rate in enumerate(rates, 1)
+    ]
+    steps = [2**i for i in range(3, 14)]
+    ends = [wilson(round(0.04 * n), n) for n in steps]
+    return {
+        "schema": 1,
+        "campaign": {
+            **{"title": "Single flips in ResNet", "model": "resnet18", "data": "cifar10"},
+            **{"images": 64, "trials": 9584, "planned": 9604, "stopped": True, "margin": 0.01},
+            **{"confidence": 0.95, "interval": "wilson", "together": together, "seed": 0},
+            **{"protections": [{"kind": "secded", "sites": ["weight"]}], "engine": "oneDNN int8"},
+            **{"golden_acc": [0.93, 0.951, 0.967], "device": "cpu", "seconds": 123.4},
+            "versions": {"bitproof": "0.1.0", "torch": "2.13.0+cpu", "python": "3.11.9"},
+        },
+        "groups": [
+            one | {"trials": 9584, "needed": 9604, "bits_of_memory": None} for one in groups
+        ],
+        "outcomes": list(OUTCOMES),
+        "totals": [
+            {
+                "group": -1 if together else i,
+                "population": 36_864,
+                **made_up_counts(0.04 + 30 * rate, 9584),
+            }
+            | {"acc": wilson(round(95 * math.exp(-400 * rate)), 100), "acc_std": 0.05}
+            | {"acc_min": 0.1, "rerr": wilson(9, 100), "fit": [1.5, 2.5, 3.5]}
+            for i, rate in enumerate([0.0, *rates][: 1 if together else None])
+        ],
+        "layers": [
+            {"group": 0, "site": "weight", "layer": layer, "population": 36_864 * bits}
+            | made_up_counts(0.1 * math.exp(-i / 25), 160)
+            for i, layer in enumerate(layers)
+        ],
+        "bits": [
+            {"group": 0, "site": "weight", "bit": bit, "population": 36_864 * n_layers}
+            | made_up_counts(0.3 * math.exp(-0.9 * (bits - 1 - bit)), 1200)
+            for bit in range(bits if n_layers else 0)
+        ],
+        "cells": grid,
+        "channels": [
+            {"group": 0, "site": "weight", "layer": layer, "channel": 7, "trials": 9, "images": 64}
+            | {"rates": {"sdc1": wilson(5, 9)}}
+            for layer in layers[:3]
+        ],
+        "convergence": [
+            {"group": -1 if together else 0, "outcome": "sdc1", "trials": steps}
+            | {"low": [end.low for end in ends], "value": [end.value for end in ends]}
+            | {"high": [end.high for end in ends]}
+        ],
+    }
+
+
+def made_up_counts(chance: float, trials: int) -> dict[str, Any]:
+    """Return trials, images and the rates of all outcomes, given that of SDC-1."""
+    shares = (1 - 2 * chance, chance, 0.4 * chance, 1.2 * chance, chance, 0.0)
+    rates = {
+        name: list(wilson(min(round(max(share, 0) * trials), trials), trials))
+        for name, share in zip(OUTCOMES, shares, strict=True)
+        if trials
+    }
+    return {"trials": trials, "images": 64, "rates": rates, "fit": None}
 
 
 def write_run(

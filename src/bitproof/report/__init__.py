@@ -1,6 +1,19 @@
-"""Reads a run directory; makes one offline HTML page and a table for the console."""
+"""Reads run and campaign directories; makes one offline HTML page, tables for console and paper."""
 
+from bitproof.report.campaign_console import ConsoleTable, console_table
+from bitproof.report.campaign_page import write_campaign_report
+from bitproof.report.campaign_summary import CampaignSummary, read_summary
+from bitproof.report.campaign_tables import write_campaign_tables
 from bitproof.report.html import write_report
 from bitproof.report.table import result_table
 
-__all__ = ["result_table", "write_report"]
+__all__ = [
+    "CampaignSummary",
+    "ConsoleTable",
+    "console_table",
+    "read_summary",
+    "result_table",
+    "write_campaign_report",
+    "write_campaign_tables",
+    "write_report",
+]

@@ -1,0 +1,72 @@
+"""A campaign cut by kind of fault and kind of site: the grain of heat maps and bars."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeVar
+
+from bitproof.report.campaign_summary import BitRow, CampaignSummary, CellRow, LayerRow, Row, Total
+
+R = TypeVar("R", bound=Row)
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Everything about one kind of fault at one kind of site."""
+
+    title: str
+    site: str
+    layers: tuple[LayerRow, ...]
+    bits: tuple[BitRow, ...]
+    cells: tuple[CellRow, ...]
+    total: Total | None
+    """All trials of the group, where it strikes this kind of site only."""
+
+    @cached_property
+    def layer_names(self) -> tuple[str, ...]:
+        """Layers in order of execution."""
+        return tuple(dict.fromkeys(row.layer for row in [*self.layers, *self.cells]))
+
+    @cached_property
+    def bit_numbers(self) -> tuple[int, ...]:
+        """Bits, the most significant first."""
+        found = {row.bit for row in self.bits} | {row.bit for row in self.cells}
+        return tuple(sorted(found, reverse=True))
+
+    @cached_property
+    def _rows(self) -> dict[tuple[str | None, int | None], Row]:
+        found: dict[tuple[str | None, int | None], Row] = {}
+        found |= {(row.layer, row.bit): row for row in self.cells}
+        found |= {(row.layer, None): row for row in self.layers}
+        found |= {(None, row.bit): row for row in self.bits}
+        return found | ({(None, None): self.total} if self.total is not None else {})
+
+    def row(self, layer: str | None, bit: int | None) -> Row | None:
+        """Return the row of a layer and a bit; None stands for all of them."""
+        return self._rows.get((layer, bit))
+
+
+def slices(summary: CampaignSummary) -> list[Slice]:
+    """Return what was tried layer by layer or bit by bit, in the order of the groups."""
+    rows: list[Row] = [*summary.layers, *summary.bits, *summary.cells]
+    pairs = list(dict.fromkeys((row.group, row.site) for row in rows if row.trials))
+    order = [group.group for group in summary.groups]
+    pairs.sort(key=lambda pair: order.index(pair[0]) if pair[0] in order else len(order))
+    shared = {group for group, _ in pairs if sum(pair[0] == group for pair in pairs) > 1}
+    return [
+        Slice(
+            title=f"{summary.label(group)} ({site} alone)"
+            if group in shared
+            else summary.label(group),
+            site=site,
+            layers=_at(summary.layers, group, site),
+            bits=_at(summary.bits, group, site),
+            cells=_at(summary.cells, group, site),
+            total=None if group in shared else summary.total(group),
+        )
+        for group, site in pairs
+    ]
+
+
+def _at(rows: Iterable[R], group: int, site: str) -> tuple[R, ...]:
+    return tuple(row for row in rows if row.group == group and row.site == site)

@@ -1,0 +1,287 @@
+"""The summary of a fault-injection campaign as one checked value: what every page is made of."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
+
+from bitproof.core.errors import DataError
+from bitproof.core.spec import describe_problem
+from bitproof.stats.intervals import Interval
+
+SUMMARY = "summary.json"
+TOGETHER = -1
+"""Group of trials that meet every kind of fault at once."""
+MAIN = "sdc1"
+"""The outcome that maps, bars and the headline show."""
+ROUNDING = 1e-9
+"""By how much a value may lie beyond its own interval."""
+
+
+def _ordered(interval: Interval) -> Interval:
+    low, value, high = interval
+    if not (low <= value + ROUNDING and value <= high + ROUNDING):
+        raise ValueError(f"wanted low <= value <= high, got {list(interval)}")
+    return interval
+
+
+def _fraction(interval: Interval) -> Interval:
+    if not (interval.low >= -ROUNDING and interval.high <= 1 + ROUNDING):
+        raise ValueError(f"wanted fractions from 0 to 1, got {list(interval)}")
+    return Interval(*(min(max(end, 0.0), 1.0) for end in interval))
+
+
+def _not_negative(interval: Interval) -> Interval:
+    if interval.low < -ROUNDING:
+        raise ValueError(f"wanted no negative number, got {list(interval)}")
+    return interval
+
+
+Number = Annotated[int, Field(ge=0, lt=1 << 63)]
+Name = Annotated[str, StringConstraints(min_length=1)]
+Bit = Annotated[int, Field(ge=0, lt=256)]
+GroupNumber = Annotated[int, Field(ge=TOGETHER, lt=1 << 31)]
+Rate = Annotated[Interval, AfterValidator(_ordered), AfterValidator(_fraction)]
+Fit = Annotated[Interval, AfterValidator(_ordered), AfterValidator(_not_negative)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True, allow_inf_nan=False)
+
+
+class Campaign(_Part):
+    """What was done, on what; facts that a writer may not know are optional."""
+
+    title: str = ""
+    model: str
+    data: str
+    images: Number
+    trials: Number
+    planned: Number
+    stopped: bool = False
+    """Whether a stop rule ended it before all planned trials were done."""
+    confidence: Annotated[float, Field(ge=1e-3, le=1 - 1e-9)] = 0.95
+    interval: str = "wilson"
+    margin: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
+    """Half the width of the interval that was planned for."""
+    together: bool = False
+    protections: tuple[dict[str, Any], ...] = ()
+    golden_acc: Rate | None = None
+    """Accuracy without faults."""
+    seed: int | None = None
+    versions: dict[str, str] = {}
+    device: str | None = None
+    engine: str | None = None
+    network: str | None = None
+    """SHA-256 of the network without faults."""
+    checksum: str | None = None
+    """SHA-256 of the counts behind the summary."""
+    seconds: Annotated[float, Field(ge=0.0)] | None = None
+
+
+class Group(_Part):
+    """One kind of fault."""
+
+    group: GroupNumber
+    label: str
+    kind: dict[str, Any]
+    sites: tuple[str, ...] = ()
+    extent: str = ""
+    rate: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
+    population: Number | None = None
+    """Possible faults."""
+    trials: Number
+    needed: Number | None = None
+    """Trials that were planned."""
+    bits_of_memory: Number | None = None
+
+
+class Row(_Part):
+    """Counts and rates of one slice of the trials."""
+
+    group: GroupNumber
+    site: str = ""
+    layer: str = ""
+    bit: Bit | None = None
+    trials: Number
+    images: Number
+    """Answers that were compared: images times trials."""
+    population: Number | None = None
+    rates: dict[str, Rate]
+    """By outcome; empty where nothing was tried."""
+    fit: Fit | None = None
+    """Failures in 10^9 hours."""
+
+
+class Total(Row):
+    """All trials of a group."""
+
+    acc: Rate | None = None
+    acc_std: Annotated[float, Field(ge=0.0)] | None = None
+    acc_min: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
+    rerr: Rate | None = None
+
+
+class LayerRow(Row):
+    """One layer."""
+
+    site: Name
+    layer: Name
+
+
+class BitRow(Row):
+    """One bit of the words, over all layers."""
+
+    site: Name
+    bit: Bit
+
+
+class CellRow(Row):
+    """One bit of one layer."""
+
+    site: Name
+    layer: Name
+    bit: Bit
+
+
+class ChannelRow(Row):
+    """One of the most vulnerable channels."""
+
+    site: Name
+    layer: Name
+    channel: int | str
+
+
+class Convergence(_Part):
+    """How an estimate moved as trials came in."""
+
+    group: GroupNumber
+    outcome: str
+    trials: tuple[Number, ...]
+    low: tuple[float, ...]
+    value: tuple[float, ...]
+    high: tuple[float, ...]
+
+    @model_validator(mode="after")
+    def _complete(self) -> "Convergence":
+        lengths = [len(each) for each in (self.trials, self.low, self.value, self.high)]
+        if len(set(lengths)) > 1:
+            raise ValueError(f"wanted lists of one length, got {lengths}")
+        for ends in zip(self.low, self.value, self.high, strict=True):
+            _fraction(_ordered(Interval(*ends)))
+        if any(a >= b for a, b in zip(self.trials, self.trials[1:], strict=False)):
+            raise ValueError("trials: wanted rising numbers")
+        return self
+
+
+class CampaignSummary(_Part):
+    """The content of `summary.json`."""
+
+    layout: Literal[1] = Field(alias="schema")
+    campaign: Campaign
+    groups: tuple[Group, ...]
+    outcomes: tuple[Name, ...]
+    totals: tuple[Total, ...]
+    layers: tuple[LayerRow, ...]
+    """In order of execution."""
+    bits: tuple[BitRow, ...]
+    cells: tuple[CellRow, ...]
+    channels: tuple[ChannelRow, ...] = ()
+    convergence: tuple[Convergence, ...] = ()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "CampaignSummary":
+        _unique("outcomes", self.outcomes)
+        _unique("groups", [each.group for each in self.groups])
+        known = {each.group for each in self.groups}
+        keys: dict[str, list[tuple[object, ...]]] = {
+            "totals": [(each.group,) for each in self.totals],
+            "layers": [(each.group, each.site, each.layer) for each in self.layers],
+            "bits": [(each.group, each.site, each.bit) for each in self.bits],
+            "cells": [(each.group, each.site, each.layer, each.bit) for each in self.cells],
+            "channels": [(row.group, row.site, row.layer, row.channel) for row in self.channels],
+            "convergence": [(each.group, each.outcome) for each in self.convergence],
+        }
+        for name, found in keys.items():
+            _unique(name, found)
+            strangers = sorted({str(key[0]) for key in found if key[0] not in known})
+            if strangers and TOGETHER not in known | {key[0] for key in found}:
+                raise ValueError(f"{name}: wanted a group of 'groups', got {strangers[0]}")
+        for name, rows in self._tables().items():
+            for row in rows:
+                odd = sorted(row.rates.keys() - set(self.outcomes))
+                if odd:
+                    raise ValueError(f"{name}: wanted rates of 'outcomes', got '{odd[0]}'")
+        return self
+
+    def _tables(self) -> dict[str, Sequence[Row]]:
+        names = ("totals", "layers", "bits", "cells", "channels")
+        return {name: getattr(self, name) for name in names}
+
+    def label(self, group: int) -> str:
+        """Return what a group is called, with its extent where another one has the same name."""
+        one = next((each for each in self.groups if each.group == group and each.label), None)
+        if one is None:
+            return "all together" if group == TOGETHER else f"group {group}"
+        alone = sum(each.label == one.label for each in self.groups) == 1
+        return one.label if alone or not one.extent else f"{one.label}, {one.extent}"
+
+    def total(self, group: int) -> Total | None:
+        """Return the row of all trials of a group, None where there is none."""
+        return next((row for row in self.totals if row.group == group), None)
+
+
+def read_summary(path: Path) -> CampaignSummary:
+    """Read the summary of a campaign.
+
+    Args:
+        path: the file, or the campaign directory that holds it.
+
+    Raises:
+        DataError: it is missing, damaged or contradicts itself; one line.
+    """
+    if path.is_dir():
+        path = path / SUMMARY
+    try:
+        text = path.read_text(encoding="utf-8")
+        summary = CampaignSummary.model_validate_json(text)
+    except FileNotFoundError:
+        raise DataError(
+            f"{path}: wanted the summary of a campaign, there is no such file"
+        ) from None
+    except ValidationError as error:
+        raise DataError(f"{path}: damaged, {_told(error)}") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot read ({error.strerror or error})") from None
+    except ValueError as error:  # not UTF-8, or a path that cannot be one
+        raise DataError(f"{path}: damaged ({error})") from None
+    return summary
+
+
+def _unique(name: str, keys: Sequence[object]) -> None:
+    seen = set()
+    for key in keys:
+        if key in seen:
+            shown = " ".join(str(part) for part in key) if isinstance(key, tuple) else str(key)
+            raise ValueError(f"{name}: wanted each once, got '{shown}' again")
+        seen.add(key)
+
+
+def _told(error: ValidationError) -> str:
+    """Return the first problem of a file in one short line that any terminal can print."""
+    problems = error.errors(include_url=False)
+    if problems[0]["type"] == "json_invalid":
+        return problems[0]["msg"]
+    text = describe_problem(dict(problems[0]), CampaignSummary).removeprefix("CampaignSummary: ")
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    short = line if len(line) <= 200 else line[:197] + "..."
+    return short + (f" (and {len(problems) - 1} more problems)" if len(problems) > 1 else "")

@@ -1,0 +1,156 @@
+"""The results of a campaign as tables for other programs: tidy CSV, and LaTeX for a paper.
+
+In `results.csv`, a row without layer or bit sums over them. Beside the outcomes of the campaign,
+totals have the rows `acc`, `acc_std`, `acc_min` and `rerr`, and `fit` stands wherever it is known
+(failures in 10^9 hours; the rest are fractions). Cells that were not tried have no value. Kinds
+of fault that strike several places at once have totals alone.
+"""
+
+import csv
+import io
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+from bitproof.core.files import write_text
+from bitproof.report.campaign_slices import Slice, slices
+from bitproof.report.campaign_summary import MAIN, SUMMARY, CampaignSummary, Row, read_summary
+from bitproof.report.campaign_wording import confidence_text
+from bitproof.stats.intervals import Interval
+
+COLUMNS = (
+    *("group", "site", "layer", "bit", "outcome", "value"),
+    *("ci_low", "ci_high", "trials", "images", "population"),
+)
+RESULTS, LATEX = "results.csv", "table.tex"
+LATEX_ESCAPES = {
+    **{char: f"\\{char}" for char in "{}$&#%_"},
+    "\\": r"\textbackslash{}",
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+    "<": "$<$",
+    ">": "$>$",
+    "|": "$|$",
+    '"': "''",
+    "[": "{[}",  # at the start of a row, it would be an argument of the line break before
+    "*": "{*}",
+    "·": r"$\cdot$",
+    "–": "--",
+    "×": r"$\times$",
+}
+
+
+def write_campaign_tables(folder: Path) -> list[Path]:
+    """Write `results.csv` and `table.tex` into a campaign directory; equal input, equal bytes.
+
+    Returns:
+        The paths of both.
+
+    Raises:
+        DataError: `summary.json` is missing or damaged.
+        StorageError: the disk is full, or the place cannot be written.
+    """
+    summary = read_summary(folder / SUMMARY)
+    written = {folder / RESULTS: results_csv(summary), folder / LATEX: results_latex(summary)}
+    for path, text in written.items():
+        write_text(path, text)
+    return list(written)
+
+
+def results_csv(summary: CampaignSummary) -> str:
+    """Return the tidy table: one rate a row."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for total in summary.totals:
+        writer.writerows(_rows(total, summary))
+        extra = {"acc": total.acc, "acc_std": total.acc_std, "acc_min": total.acc_min}
+        for name, number in {**extra, "rerr": total.rerr}.items():
+            if number is not None and total.trials:
+                writer.writerow(_cells(total, name, number))
+    for part in slices(summary):
+        for row in [*part.layers, *part.bits, *part.cells]:
+            writer.writerows(_rows(row, summary))
+    return text.getvalue()
+
+
+def results_latex(summary: CampaignSummary) -> str:
+    """Return a tabular for each kind of fault at each kind of site; it needs `booktabs`."""
+    parts = [part for part in slices(summary) if part.layer_names]
+    confidence = confidence_text(summary.campaign.confidence).replace("%", r"\%")
+    title = latex(summary.campaign.title or "campaign")
+    head = [
+        f"% {title}: SDC-1 in per cent with its interval ({confidence}), by layer and bit",
+        r"% \usepackage{booktabs}",
+        *([] if parts else ["% no layers in this campaign"]),
+    ]
+    return "\n".join([*head, *(line for part in parts for line in _tabular(part))]) + "\n"
+
+
+def latex(text: str) -> str:
+    r"""Return text as LaTeX prints it; what its default fonts may lack becomes a question mark.
+
+    Example:
+        >>> print(latex("layer_1 & 50%"))
+        layer\_1 \& 50\%
+    """
+    return "".join(
+        LATEX_ESCAPES.get(char, char if " " <= char <= "~" else "?")
+        for char in " ".join(text.split())
+    )
+
+
+def _rows(row: Row, summary: CampaignSummary) -> Iterator[tuple[str, ...]]:
+    tried = row.trials > 0
+    for outcome in summary.outcomes:
+        rate = row.rates.get(outcome) if tried else None
+        if rate is not None or not tried:
+            yield _cells(row, outcome, rate)
+    if tried and row.fit is not None:
+        yield _cells(row, "fit", row.fit)
+
+
+def _cells(row: Row, outcome: str, number: Interval | float | None) -> tuple[str, ...]:
+    """Return one line: a rate with its interval, a number without one, or nothing yet."""
+    if isinstance(number, Interval):
+        low, value, high = (_text(each) for each in number)
+    else:
+        low, value, high = "", "" if number is None else _text(number), ""
+    bit, population = ("" if each is None else str(each) for each in (row.bit, row.population))
+    place = (str(row.group), row.site, row.layer, bit)
+    return (*place, outcome, value, low, high, str(row.trials), str(row.images), population)
+
+
+def _text(number: float) -> str:
+    return f"{number + 0.0:.10g}"  # + 0.0 turns -0.0 into 0.0
+
+
+def _tabular(part: Slice) -> Iterator[str]:
+    columns: list[int | None] = [*part.bit_numbers, None]
+    names = [latex(name) for name in part.layer_names]
+    lines: list[str | None] = [*part.layer_names, None]
+    yield f"% {latex(part.title)}"
+    yield rf"\begin{{tabular}}{{l{'r' * len(columns)}}}"
+    yield r"\toprule"
+    header = [*(str(bit) for bit in part.bit_numbers), "all"]
+    yield " & ".join(["layer", *header]) + r" \\"
+    yield r"\midrule"
+    for name, layer in zip([*names, "all"], lines, strict=True):
+        if layer is None:
+            yield r"\midrule"
+        cells = [_latex_cell(part.row(layer, bit)) for bit in columns]
+        yield " & ".join([name, *cells]) + r" \\"
+    yield r"\bottomrule"
+    yield r"\end{tabular}"
+
+
+def _latex_cell(row: Row | None) -> str:
+    """Return a rate with the ways to the ends of its interval above and below."""
+    rate = row.rates.get(MAIN) if row is not None and row.trials else None
+    if rate is None:
+        return "--"
+    low, value, high = (100 * each for each in rate)
+    narrow = min((side for side in (value - low, high - value) if side > 0), default=1.0)
+    decimals = min(max(math.ceil(-math.log10(narrow) - 1e-9), 1), 4)
+    above, below = f"{high - value:.{decimals}f}", f"{value - low:.{decimals}f}"
+    return f"${value:.{decimals}f}^{{+{above}}}_{{-{below}}}$"
