@@ -4,7 +4,6 @@ import pytest
 
 from bitproof.core.errors import RecipeError
 from bitproof.recipe import parse_recipe, read_recipe, write_recipe
-from bitproof.recipe.toml import differences
 
 TOY = Path(__file__).with_name("toy.toml")
 HEAD = 'name = "x"\nmodel = "digits_cnn"\ndata = "digits"\n[train]\n'
@@ -190,13 +189,3 @@ def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
     (tmp_path / "r.toml").write_bytes(b"\x93NUMPY\x01")
     with pytest.raises(RecipeError, match=r"r\.toml: wanted UTF-8 text"):
         read_recipe(tmp_path / "r.toml")
-
-
-def test_differences_name_every_field() -> None:
-    old = {"seed": 0, "data": {"kind": "a", "size": 1}, "only": [1]}
-    new = {"seed": 0, "data": {"kind": "b", "size": 1}, "more": {"x": 1}}
-    assert differences(old, new) == [
-        "data.kind: a before, b now",
-        "only: [1] before, nothing now",
-        "more: nothing before, {'x': 1} now",
-    ]

@@ -79,12 +79,125 @@ def run(
 
 
 @app.command()
-def report(directory: Annotated[Path, typer.Argument(help="A run directory.")]) -> None:
-    """Write report.html anew from a run directory, and print the result table."""
+def inject(  # noqa: PLR0917
+    recipe: Annotated[
+        Path | None, typer.Argument(help="A recipe, in TOML; or options alone.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Architecture, or package.module:factory.")
+    ] = None,
+    weights: Annotated[str | None, typer.Option(help="Its weights: a file, or pretrained.")] = None,
+    network: Annotated[
+        str | None, typer.Option(help="An integer network instead: runs/NAME/networks/VARIANT.")
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="Data set, for example cifar10.")] = None,
+    bits: Annotated[int | None, typer.Option(help="Width of all words, 2 to 8.")] = None,
+    site: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="weight, bias, activation, output, input, operand, weight_operand, "
+            "product or accumulator; several with commas."
+        ),
+    ] = None,
+    kind: Annotated[
+        str | None,
+        typer.Option(help="flip, stuck_at:value=1, random_value, burst:length=3, word_line."),
+    ] = None,
+    layer: Annotated[list[str] | None, typer.Option(help="Layers, such as 'layer1.*'.")] = None,
+    operation: Annotated[list[str] | None, typer.Option(help="conv, linear, ...")] = None,
+    channel: Annotated[list[int] | None, typer.Option(help="Output channels.")] = None,
+    element: Annotated[list[int] | None, typer.Option(help="Words, counted flat.")] = None,
+    bit: Annotated[list[int] | None, typer.Option(help="Bits, 0 the least significant.")] = None,
+    count: Annotated[int | None, typer.Option(help="Places that each trial strikes.")] = None,
+    rate: Annotated[
+        float | None, typer.Option(help="Strike every place with this probability instead.")
+    ] = None,
+    exhaustive: Annotated[bool, typer.Option("--exhaustive", help="Try every place.")] = False,
+    fault_list: Annotated[
+        str | None, typer.Option("--list", help="Replay the faults of a CSV file.")
+    ] = None,
+    trials: Annotated[
+        int | None, typer.Option(help="Trials; else as many as --margin asks.")
+    ] = None,
+    margin: Annotated[float | None, typer.Option(help="Half an interval's width.")] = None,
+    confidence: Annotated[float | None, typer.Option(help="Of the intervals.")] = None,
+    per: Annotated[str | None, typer.Option(help="Margin of the network, or of each cell.")] = None,
+    allocation: Annotated[
+        str | None, typer.Option(help="proportional, equal or data_aware.")
+    ] = None,
+    interval: Annotated[str | None, typer.Option(help="wilson or clopper_pearson.")] = None,
+    stop: Annotated[
+        str | None, typer.Option(help="confidence_sequence:margin=0.01, fixed_looks:margin=0.01.")
+    ] = None,
+    images: Annotated[int | None, typer.Option(help="Test images that meet each fault.")] = None,
+    only_correct: Annotated[
+        bool, typer.Option("--only-correct", help="Images that are right without faults.")
+    ] = False,
+    protect: Annotated[
+        list[str] | None,
+        typer.Option(help="secded, parity, triple_modular, ranger, ft_clip_act."),
+    ] = None,
+    fit_per_mbit: Annotated[float | None, typer.Option(help="Raw failure rate.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Root of all draws.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes, or Ray actors.")] = None,
+    engine: Annotated[str, typer.Option(help="auto, in_process, processes or ray.")] = "auto",
+    shard: Annotated[str | None, typer.Option(help="K/N: do the K-th of N shares.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads of this process.", min=1)] = None,
+    out: Out = None,
+    device: Device = "cpu",
+    data_dir: DataDir = None,
+    resume: Resume = False,
+) -> None:
+    """Strike a network with faults, one after the other, and tell what they did."""
+    from bitproof.cli.injecting import executor_of, run_injection
+
+    options = {
+        **{"model": model, "weights": weights, "network": network, "data": data, "bits": bits},
+        **{"site": site, "kind": kind, "layer": layer, "operation": operation},
+        **{"channel": channel, "element": element, "bit": bit, "count": count, "rate": rate},
+        **{"exhaustive": exhaustive, "list": fault_list, "trials": trials, "margin": margin},
+        **{"confidence": confidence, "per": per, "allocation": allocation, "interval": interval},
+        **{"stop": stop, "images": images, "only_correct": only_correct, "protect": protect},
+        **{"fit_per_mbit": fit_per_mbit, "seed": seed},
+    }
+    run_injection(
+        recipe,
+        options,
+        out=out,
+        executor=executor_of(engine, workers),
+        shard=shard,
+        threads=threads,
+        device=device,
+        data_dir=data_dir,
+        resume=resume,
+    )
+
+
+@app.command()
+def faults(
+    directory: Annotated[Path, typer.Argument(help="A campaign directory.")],
+    out: Annotated[Path, typer.Option(help="The CSV file to write.")] = Path("faults.csv"),
+) -> None:
+    """Write the faults of a campaign as CSV, to be edited and replayed with inject --list."""
+    from bitproof.cli.injecting import export_faults
+
+    export_faults(directory, out)
+
+
+@app.command()
+def report(
+    directory: Annotated[Path, typer.Argument(help="A run or campaign directory.")],
+) -> None:
+    """Write report.html anew from a run or a campaign, and print the result table."""
+    from bitproof.cli.injecting import is_campaign, print_campaign
     from bitproof.cli.running import print_results
+    from bitproof.recipe.injecting import report_campaign
     from bitproof.report import write_report
 
-    print_results(directory, write_report(directory))
+    if is_campaign(directory):
+        print_campaign(directory, report_campaign(directory))
+    else:
+        print_results(directory, write_report(directory))
 
 
 @app.command()

@@ -8,17 +8,18 @@ from collections.abc import Iterator
 from typing import Any
 
 from bitproof.attacks import ATTACKS
-from bitproof.campaign import Evaluation
+from bitproof.campaign import EXECUTORS, Evaluation, FaultGroup, Injection
 from bitproof.cli.types import type_text
 from bitproof.core.errors import UnknownKindError, near
 from bitproof.core.registry import Registry
 from bitproof.core.spec import NONE, Spec
 from bitproof.data import AUGMENT, DATA
-from bitproof.faults import FAULTS
+from bitproof.faults import FAULTS, KINDS, PROTECTIONS
 from bitproof.harden import HARDEN
 from bitproof.models import MODELS
 from bitproof.quant import QUANTIZERS, Scheme
-from bitproof.recipe import Recipe
+from bitproof.recipe import InjectionRecipe, Recipe
+from bitproof.stats import STOP_RULES
 from bitproof.train import Optimization
 
 ROOMS: dict[str, Registry[Any]] = {
@@ -27,6 +28,10 @@ ROOMS: dict[str, Registry[Any]] = {
     "models": MODELS,
     "quantizers": QUANTIZERS,
     "faults": FAULTS,
+    "fault_kinds": KINDS,
+    "protections": PROTECTIONS,
+    "stop_rules": STOP_RULES,
+    "executors": EXECUTORS,
     "attacks": ATTACKS,
     "hardening": HARDEN,
 }
@@ -36,6 +41,9 @@ TABLES: dict[str, type[Spec]] = {
     "train": Optimization,
     "quantization": Scheme,
     "evaluation": Evaluation,
+    "injection_recipe": InjectionRecipe,
+    "injection": Injection,
+    "injection.faults": FaultGroup,
 }
 """Tables of a recipe that have no kind, by name."""
 COLUMNS = 100
@@ -86,7 +94,8 @@ def _describe(room: str, kind: str, spec: type[Spec]) -> str:
     place = module.find("Model:") if "Model:" in module else module.find("Source:")
     if place >= 0:
         text.append(textwrap.indent(module[place:], "  "))
-    text += [_parameter(spec, name) for name in spec.model_fields if name != "kind"]
+    fields = [name for name in spec.model_fields if name != "kind" or kind in TABLES]
+    text += [_parameter(spec, name) for name in fields]
     return "\n".join(text) + "\n"
 
 

@@ -15,12 +15,13 @@ def print_table(
 ) -> None:
     """Print a table; with `numbers`, all columns but the first stand to the right."""
     console = Console()
-    table = Table(title=title, title_justify="left")
+    table = Table()
     for position, name in enumerate(header):
         right = numbers and position > 0
-        table.add_column(name, justify="right" if right else "left", no_wrap=numbers)
+        table.add_column(Text(name), justify="right" if right else "left", no_wrap=numbers)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     if not console.is_terminal:
         console.width = WIDE
+    console.print(Text(title, style="italic"), soft_wrap=True)
     console.print(table)

@@ -1,8 +1,20 @@
 """The TOML experiment as one validated object, and its execution."""
 
 from bitproof.recipe.directory import RunDirectory
+from bitproof.recipe.injecting import InjectionRecipe, inject, inject_recipe
 from bitproof.recipe.recipe import Recipe
 from bitproof.recipe.runner import run
-from bitproof.recipe.toml import parse_recipe, read_recipe, write_recipe
+from bitproof.recipe.toml import parse_recipe, read_recipe, read_spec, write_recipe
 
-__all__ = ["Recipe", "RunDirectory", "parse_recipe", "read_recipe", "run", "write_recipe"]
+__all__ = [
+    "InjectionRecipe",
+    "Recipe",
+    "RunDirectory",
+    "inject",
+    "inject_recipe",
+    "parse_recipe",
+    "read_recipe",
+    "read_spec",
+    "run",
+    "write_recipe",
+]

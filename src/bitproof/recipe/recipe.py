@@ -51,7 +51,7 @@ class Recipe(Spec):
     """Architecture: a kind with its parameters, or `package.module:factory`."""
     weights: str = ""
     """Weights to start from: safetensors, npz or state dict; relative to the recipe's folder or
-    to the data folder. Empty: start at random."""
+    to the data folder. `pretrained`: the published ones of the data folder. Empty: at random."""
     train: Optimization | None = None
     """Float training before everything else; none needs `weights`."""
     augmentation: tuple[AnyAugmentation, ...] = ()
@@ -94,16 +94,16 @@ class Recipe(Spec):
 
     def to_dict(self) -> dict[str, Any]:
         """Return all fields with their defaults as plain values, "none" for those that are None."""
-        table: dict[str, Any] = _without_null(self.model_dump(mode="json"))
+        table: dict[str, Any] = without_null(self.model_dump(mode="json"))
         return table
 
 
-def _without_null(value: Any) -> Any:
+def without_null(value: Any) -> Any:
     """Return plain values with the word that `Spec` reads as None in its place."""
     if isinstance(value, dict):
-        return {name: _without_null(part) for name, part in value.items()}
+        return {name: without_null(part) for name, part in value.items()}
     if isinstance(value, list):
-        return [_without_null(part) for part in value]
+        return [without_null(part) for part in value]
     return NONE if value is None else value
 
 

@@ -38,6 +38,9 @@ from bitproof.report import write_report
 from bitproof.stats import write_results
 from bitproof.train import train_
 
+PRETRAINED = "pretrained"
+"""Stands for the published weights of an architecture."""
+
 
 def run(
     recipe: Recipe,
@@ -68,7 +71,8 @@ def run(
     place = choose_device(device)
     weights = None
     if recipe.weights:
-        weights = find_weights(recipe.weights, recipe_dir, data_root(data_dir))
+        kind = recipe.model.kind
+        weights = find_weights(recipe.weights, recipe_dir, data_root(data_dir), kind=kind)
     splits = recipe.data.load(data_dir).to(place)
     task = _Run(recipe, folder, splits, weights, place, progress)
     fingerprint = _fingerprint(splits, weights, place)
@@ -91,12 +95,25 @@ def choose_device(wanted: str) -> torch.device:
     return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def find_weights(name: str, *folders: Path | None) -> Path:
+def find_weights(name: str, *folders: Path | None, kind: str = "") -> Path:
     """Return the weights file that a recipe names.
+
+    Args:
+        name: a file, or `pretrained` for that of the architecture in the data folder's `weights/`.
+        folders: where to look, before the working directory.
+        kind: the architecture.
 
     Raises:
         RecipeError: it lies in none of the folders.
     """
+    if name == PRETRAINED:
+        found = [path for at in folders if at for path in sorted(at.glob(f"weights/{kind}-*.npz"))]
+        if not found:
+            raise RecipeError(
+                f"weights: no pretrained weights of '{kind}'; looked for weights/{kind}-*.npz in "
+                + ", ".join(str(at) for at in folders if at)
+            )
+        return found[0]
     tried = [folder / name for folder in (*folders, Path()) if folder is not None]
     for path in tried:
         if path.is_file():
