@@ -29,7 +29,7 @@ from bitproof.campaign.worker import (
     load_plan,
     read_images,
 )
-from bitproof.core.errors import DataError, SpecError
+from bitproof.core.errors import SpecError
 from bitproof.core.files import write_bytes
 from bitproof.core.progress import SILENT, Progress
 from bitproof.core.spec import canonical_json
@@ -160,10 +160,10 @@ def carry_out_campaign(
             stopped = _stops(injection, chunks, parts, wave, plan.n_trials)
             if stopped is not None:
                 break
-        wanted = [n for n, c in enumerate(chunks) if stopped is None or c.wave <= wave]
-        if not set(wanted) <= (parts.finished(len(chunks)) if shard else done):
+        n_chunks = sum(stopped is None or chunk.wave <= wave for chunk in chunks)
+        if not set(range(n_chunks)) <= (parts.finished(len(chunks)) if shard else done):
             return None
-        columns = _read(parts, wanted)
+        columns = parts.read_all(n_chunks)
         found = summarize_injection(plan, injection, columns, network)
         stated = _facts(told, injection, plan, columns, network)
         stated |= {"stopped": stopped is not None, "golden_acc": _golden_acc(folder, network, told)}
@@ -294,18 +294,8 @@ def _stops(
     """Return after how many trials the stop rule ends the campaign, if it does after this wave."""
     if injection.stop is None:
         return None
-    columns = _read(parts, [n for n, chunk in enumerate(chunks) if chunk.wave <= wave])
+    columns = parts.read_all(sum(chunk.wave <= wave for chunk in chunks))
     order = np.argsort(columns["trial"])
     values = (columns[injection.stop_on] / columns["images"])[order]
     found = injection.stop.stops(values, n_max=n_max)
     return None if found is None or found == n_max else found
-
-
-def _read(parts: Parts, chunks: Sequence[int]) -> dict[str, np.ndarray]:
-    tables = []
-    for chunk in chunks:
-        table = parts.read(chunk)
-        if table is None:
-            raise DataError(f"{parts.path(chunk)}: damaged; go on with --resume")
-        tables.append(table)
-    return {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 from bitproof.campaign.engine import COUNTS
 from bitproof.campaign.injection import FaultGroup, Injection
@@ -30,6 +30,8 @@ LEAST_PER_CHANNEL = 5
 """Trials of a channel that is told."""
 
 Columns = Mapping[str, np.ndarray]
+Rows = Int[np.ndarray, " k"]
+"""Numbers of trials among those that were done."""
 
 
 def summarize_injection(
@@ -60,6 +62,9 @@ class _Summary:
         self.values = {name: columns[name] / self.images for name in COUNTS}
         self.sizes = np.array([cell.size for cell in plan.cells], np.int64)
         self.planned = np.bincount(plan.cell[plan.cell >= 0], minlength=max(len(plan.cells), 1))
+        self.by_cell = np.argsort(columns["cell"], kind="stable")
+        numbers = np.arange(len(plan.cells) + 1)
+        self.ends = np.searchsorted(columns["cell"], numbers, sorter=self.by_cell)
 
     def tables(self) -> dict[str, Any]:
         numbers = sorted(set(self.plan.group.tolist()))
@@ -109,7 +114,7 @@ class _Summary:
         }
 
     def _total(self, number: int) -> dict[str, Any]:
-        keep = self.columns["group"] == number
+        keep = np.flatnonzero(self.columns["group"] == number)
         cells = [i for i, cell in enumerate(self.plan.cells) if cell.group == number]
         population = sum(self.plan.populations) if number < 0 else self.plan.populations[number]
         rates = self._rates(keep, cells)
@@ -118,7 +123,7 @@ class _Summary:
         memory = number >= 0 and set(self._sites(number)) <= MEMORIES
         return {
             "group": number,
-            "trials": int(keep.sum()),
+            "trials": len(keep),
             "images": int(self.images[keep].sum()),
             "population": population,
             "rates": rates,
@@ -141,12 +146,12 @@ class _Summary:
             members.setdefault(key(cell), []).append(index)
         rows = []
         for (group, site, layer, bit), cells in members.items():
-            keep = np.isin(self.columns["cell"], cells)
+            keep = np.concatenate([self._of_cell(cell) for cell in cells])
             population = int(self.sizes[cells].sum())
-            rates = self._rates(keep, cells) if keep.any() else {}
+            rates = self._rates(keep, cells) if len(keep) else {}
             row: dict[str, Any] = {"group": group, "site": site, "layer": layer, "bit": bit}
             row |= {
-                "trials": int(keep.sum()),
+                "trials": len(keep),
                 "images": int(self.images[keep].sum()),
                 "population": population,
                 "rates": rates,
@@ -158,10 +163,14 @@ class _Summary:
             )
         return rows
 
-    def _rates(self, keep: Bool[np.ndarray, " t"], cells: list[int]) -> dict[str, list[float]]:
+    def _of_cell(self, cell: int) -> Rows:
+        """Return the rows of the trials that struck one cell."""
+        return self.by_cell[self.ends[cell] : self.ends[cell + 1]]
+
+    def _rates(self, keep: Rows, cells: list[int]) -> dict[str, list[float]]:
         return {name: self._rate(name, keep, cells) for name in OUTCOMES}
 
-    def _rate(self, name: str, keep: Bool[np.ndarray, " t"], cells: list[int]) -> list[float]:
+    def _rate(self, name: str, keep: Rows, cells: list[int]) -> list[float]:
         """Return the rate over some trials, which sample some cells, with its interval."""
         confidence, method = self.injection.confidence, self.injection.interval
         strata = self.columns["cell"][keep]
@@ -181,10 +190,10 @@ class _Summary:
     def _plain(
         self,
         name: str,
-        keep: Bool[np.ndarray, " t"],
+        keep: Rows,
         weights: Float[np.ndarray, " k"] | None = None,
     ) -> Interval:
-        if not keep.any():
+        if not len(keep):
             return Interval(0.0, 0.0, 1.0)
         return cluster_rate(
             self.columns[name][keep],
@@ -201,45 +210,26 @@ class _Summary:
     def _channels(self) -> list[dict[str, Any]]:
         """Return the most vulnerable output channels, where single weights were struck."""
         faults = self.plan.faults
-        rows: list[dict[str, Any]] = []
-        single = self.columns["cell"] >= 0
-        trials = self.columns["trial"]
-        first = np.searchsorted(faults.trial, trials)
-        for (group, site, layer), keep in self._layers(single):
-            name = f"{layer}.weight"
-            if site != "weight" or name not in self.network.tensors:
-                continue
-            taps = self.network.tensors[name].codes[0].numel()
-            at = np.flatnonzero(keep)
-            channel = faults.element[first[at]] // taps
-            for one in np.unique(channel):
-                mine = np.zeros(len(trials), bool)
-                mine[at[channel == one]] = True
-                if mine.sum() >= LEAST_PER_CHANNEL:
-                    rows.append(
-                        {
-                            "group": group,
-                            "site": site,
-                            "layer": layer,
-                            "channel": int(one),
-                            "trials": int(mine.sum()),
-                            "images": int(self.images[mine].sum()),
-                            "rates": {"sdc1": _rounded(self._plain("sdc1", mine))},
-                        }
-                    )
-        rows.sort(key=lambda row: -row["rates"]["sdc1"][1])
-        return rows[:MOST_CHANNELS]
-
-    def _layers(
-        self, among: Bool[np.ndarray, " t"]
-    ) -> list[tuple[tuple[int, str, str], Bool[np.ndarray, " t"]]]:
-        names = [(cell.group, cell.site, cell.layer) for cell in self.plan.cells]
-        keys = {name: i for i, name in enumerate(dict.fromkeys(names))}
-        of_cell = np.array([keys[name] for name in names], np.int64)
-        own: Int[np.ndarray, " t"] = np.full(len(among), -1)
-        if len(of_cell):
-            own[among] = of_cell[self.columns["cell"][among]]
-        return [(name, own == i) for name, i in keys.items()]
+        members: dict[tuple[int, str], list[int]] = {}
+        for index, cell in enumerate(self.plan.cells):
+            if cell.site == "weight" and f"{cell.layer}.weight" in self.network.tensors:
+                members.setdefault((cell.group, cell.layer), []).append(index)
+        found: list[dict[str, Any]] = []
+        for (group, layer), cells in members.items():
+            rows = np.concatenate([self._of_cell(cell) for cell in cells])
+            taps = self.network.tensors[f"{layer}.weight"].codes[0].numel()
+            first = np.searchsorted(faults.trial, self.columns["trial"][rows])
+            channels = faults.element[first] // taps
+            for channel in np.unique(channels).tolist():
+                keep = rows[channels == channel]
+                if len(keep) >= LEAST_PER_CHANNEL:
+                    row: dict[str, Any] = {"group": group, "site": "weight", "layer": layer}
+                    row |= {"channel": channel, "trials": len(keep)}
+                    row["images"] = int(self.images[keep].sum())
+                    row["rates"] = {"sdc1": _rounded(self._plain("sdc1", keep))}
+                    found.append(row)
+        found.sort(key=lambda row: -row["rates"]["sdc1"][1])
+        return found[:MOST_CHANNELS]
 
     def _convergence(self, number: int) -> dict[str, Any]:
         """Return the estimate after the first trials, in the order in which they were drawn."""
@@ -247,8 +237,7 @@ class _Summary:
         points = np.unique(np.geomspace(min(10, len(rows)), max(len(rows), 1), POINTS).astype(int))
         ends = []
         for n in points.tolist():
-            keep = np.zeros(len(self.images), bool)
-            keep[rows[:n]] = True
+            keep = rows[:n]
             cell = self.columns["cell"][keep]
             weights = None
             if len(cell) and (cell >= 0).all():
