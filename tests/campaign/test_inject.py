@@ -414,3 +414,31 @@ def test_a_killed_ray_actor_is_replaced(
 
     run(tmp_path / "c", network, data, executor=Deadly(workers=2))
     assert sum_of(tmp_path / "c") == sum_of(whole)
+
+
+DRIVER = """
+import sys
+from pathlib import Path
+from bitproof.campaign import Ray, carry_out_campaign
+carry_out_campaign(Path(sys.argv[1]), executor=Ray(workers=1))
+"""
+
+
+@pytest.mark.slow
+def test_after_the_ray_driver_is_killed_the_campaign_goes_on(
+    network: IntegerNetwork, data: Dataset, tmp_path: Path
+) -> None:
+    pytest.importorskip("ray")
+    injection = Injection(trials=4000, images=12)
+    run(tmp_path / "whole", network, data, injection)
+    folder = tmp_path / "c"
+    prepare_campaign(folder, network, injection, data)
+    driver = subprocess.Popen([sys.executable, "-c", DRIVER, str(folder)])
+    while not list(folder.glob("parts/part-*.parquet")) and driver.poll() is None:
+        time.sleep(0.05)
+    os.kill(driver.pid, signal.SIGKILL)
+    driver.wait()
+    done = len(list(folder.glob("parts/part-*.parquet")))
+    assert 0 < done < len(Worker(folder).chunks)
+    carry_out_campaign(folder, executor=Ray(workers=1))
+    assert sum_of(folder) == sum_of(tmp_path / "whole")
