@@ -91,7 +91,8 @@ class Golden:
     @cached_property
     def singles(self) -> list["Golden"]:
         """The same run, image by image."""
-        return [Golden.run(self.network, image, self.bounds) for image in self.inputs.split(1)]
+        images = (self.inputs[at : at + 1] for at in range(len(self.inputs)))
+        return [Golden.run(self.network, image, self.bounds) for image in images]
 
     def _few(self, n: int) -> Mapping[str, Tensor]:
         """Return the words of every node for `n` times the first image."""

@@ -114,6 +114,7 @@ class RandomValue(FaultKind):
 
     def spread(self, places: Places, random: np.random.Generator) -> Bits:
         """Return every bit of the word, stuck at a random value."""
+        _check_rows(self.kind, len(places) * places.stratum.width)
         source = np.repeat(np.arange(len(places)), places.stratum.width)
         bits = np.tile(np.arange(places.stratum.width), len(places))
         action = ACTIONS.index("stuck0") + random.integers(0, 2, len(bits))
@@ -145,6 +146,7 @@ class Burst(FaultKind):
                 f"burst.length: wanted at most {width}, the bits of a {places.stratum.site} word "
                 f"of {places.stratum.layer}, got {self.length}"
             )
+        _check_rows(self.kind, len(places) * self.length)
         first = places.bit * (width - self.length + 1) // width
         source = np.repeat(np.arange(len(places)), self.length)
         bits = np.repeat(first, self.length) + np.tile(np.arange(self.length), len(places))
@@ -178,9 +180,7 @@ class WordLine(FaultKind):
             raise SpecError(f"word_line: wanted a site in a memory, got '{places.stratum.site}'")
         width = places.stratum.width
         rows = -(-places.stratum.words // self.words)
-        most = len(places) * (self.words * width if self.line == "row" else rows)
-        if most > MOST_ROWS:
-            raise SpecError(f"word_line: wanted at most {MOST_ROWS} broken bits, got {most}")
+        _check_rows(self.kind, len(places) * (self.words * width if self.line == "row" else rows))
         if self.line == "row":
             start = places.element // self.words * self.words
             source = np.repeat(np.arange(len(places)), self.words * width)
@@ -200,6 +200,11 @@ class WordLine(FaultKind):
         else:
             action = np.full(len(bits), ACTIONS.index(self.action))
         return Bits(source, struck, bits, action)
+
+
+def _check_rows(kind: str, n: int) -> None:
+    if n > MOST_ROWS:
+        raise SpecError(f"{kind}: wanted at most {MOST_ROWS} broken bits, got {n}")
 
 
 def _each(places: Places, action: Action) -> Bits:

@@ -162,7 +162,7 @@ def read_fault_list(path: Path, *, layers: Sequence[str]) -> FaultTable:
         FaultListError: the file is missing or a line is no fault; the message names the line.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise FaultListError(f"{path}: cannot read the fault list ({reason})") from None
