@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from bitproof.campaign import engine as engine_module
+from bitproof.campaign import first_changes
 from bitproof.campaign.engine import COUNTS, End, Engine
 from bitproof.campaign.golden import Bounding, Golden, Suffix
 from bitproof.core.rng import make_generator
@@ -339,7 +340,7 @@ def test_batching_has_no_influence(
     trials = list(range(faults.n_trials))
     wanted = engine.run(faults, trials)
     monkeypatch.setattr(engine_module, "MOST_IMAGES", images)
-    monkeypatch.setattr(engine_module, "MOST_CHANNELS", images)
+    monkeypatch.setattr(first_changes, "MOST_CHANNELS", images)
     assert np.array_equal(engine.run(faults, trials), wanted)
 
 

@@ -139,9 +139,7 @@ def test_a_line_that_is_no_fault_is_named(tmp_path: Path, line: str, message: st
     assert len(said) < len(str(path)) + 300
 
 
-@pytest.mark.parametrize(
-    "text", ["", "\n", "trial,site\n", HEADER.upper(), "\ufeff" + HEADER, "x" * 200_000]
-)
+@pytest.mark.parametrize("text", ["", "\n", "trial,site\n", HEADER.upper(), "x" * 200_000])
 def test_other_columns_are_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "faults.csv"
     path.write_text(text, encoding="utf-8")

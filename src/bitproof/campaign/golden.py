@@ -64,6 +64,11 @@ class Golden:
         grid = self.network.grids.get(last)
         return self.words[last] if grid is None else grid.decode(self.words[last])
 
+    def bound(self, name: str, words: Tensor) -> Tensor:
+        """Return what a protection leaves of a node's output words."""
+        bound = self.bounds.get(name)
+        return words if bound is None else bound(words)
+
     @cached_property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of each node's output for one image."""
