@@ -47,6 +47,7 @@ class BareConvolutions:
                 self.calls.append((packed, words[node.inputs[0]]))
 
     def __call__(self) -> None:
+        """Run them, one after the other."""
         for packed, words in self.calls:
             packed.convolve(words)
 

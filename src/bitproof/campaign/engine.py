@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from bitproof.campaign.first_changes import FirstChanges, Start, differs
+from bitproof.campaign.first_changes import FirstChanges, Start, differs, take
 from bitproof.campaign.golden import Bounding, Golden
 from bitproof.faults.injection import (
     Strikes,
@@ -29,7 +29,7 @@ from bitproof.quant.steps import accumulate
 
 COUNTS = (*OUTCOMES, "correct")
 """What is counted of each trial, in images."""
-MOST_IMAGES = 256
+MOST_IMAGES = 128
 """Images of all trials that run at once; no influence on the result."""
 
 
@@ -183,7 +183,7 @@ class Engine:
     def _golden(self, name: str, images: Tensor) -> Tensor:
         """Return fault-free words of some images."""
         words = self.golden.words[name]
-        return words if name in self.golden.constant else words[images]
+        return words if name in self.golden.constant else take(words, images)
 
 
 def _gather(starts: Iterator[Start]) -> Iterator[list[Start]]:

@@ -114,7 +114,7 @@ class FirstChanges:
         images = changed.nonzero()[:, 0]
         if not len(images):
             return
-        result = golden[images]
+        result = take(golden, images)
         for place, words in struck.items():
             result[_at(place)] = words[images]
         yield Start(row, images, result)
@@ -157,7 +157,7 @@ class FirstChanges:
         for unit, (row, channel, _) in enumerate(units):
             images = changed[:, unit].nonzero()[:, 0]
             if len(images):
-                result = golden[images]
+                result = take(golden, images)
                 result.select(axis, channel).copy_(values.select(axis, unit)[images])
                 yield Start(row, images, result)
 
@@ -215,6 +215,13 @@ class FirstChanges:
 def _at(place: tuple[int, ...]) -> tuple[slice | int, ...]:
     """Return the index of one output element in all images."""
     return (slice(None), *place)
+
+
+def take(words: Tensor, images: Int[Tensor, " m"]) -> Tensor:
+    """Return the words of some images, laid out in memory as `words` are."""
+    if words.ndim == 4 and words.is_contiguous(memory_format=torch.channels_last):
+        return words.permute(0, 2, 3, 1).index_select(0, images).permute(0, 3, 1, 2)
+    return words.index_select(0, images)
 
 
 def differs(words: Tensor, golden: Tensor) -> Int[Tensor, " m"]:

@@ -1,5 +1,6 @@
 """Execution of a traced graph in floating point: for calibration and as a check of tracing."""
 
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -95,9 +96,31 @@ def multiply_accumulate(node: Node, x: Tensor, weight: Tensor, bias: Tensor | No
     if node.op == "matmul":
         return x @ weight
     convolve: Callable[..., Tensor] = getattr(functional, f"conv{weight.ndim - 2}d")
-    return convolve(
-        x, weight, bias, attrs["stride"], attrs["padding"], attrs["dilation"], attrs["groups"]
+    moves = (attrs["stride"], attrs["padding"], attrs["dilation"], attrs["groups"])
+    if not _errs(x, weight, attrs):
+        return convolve(x, weight, bias, *moves)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a precision that is not touched
+        with torch.backends.mkldnn.flags(enabled=False):
+            return convolve(x, weight, bias, *moves)
+
+
+def _errs(x: Tensor, weight: Tensor, attrs: dict[str, Any]) -> bool:
+    """Tell whether torch 2.13's oneDNN is known to fail on this convolution.
+
+    With one input channel to a group, a stride along rows and one output column, its sums are
+    sometimes wrong; with dilation and padding beyond the kernel's reach, it crashes.
+    """
+    axes = range(weight.ndim - 2)
+    stride, padding, dilation = (
+        [attrs[name]] * len(axes) if isinstance(attrs[name], int) else attrs[name]
+        for name in ("stride", "padding", "dilation")
     )
+    reach = [dilation[i] * (weight.shape[2 + i] - 1) + 1 for i in axes]
+    last = axes[-1]
+    columns = (x.shape[-1] + 2 * padding[last] - reach[last]) // stride[last] + 1
+    wrong = weight.shape[1] == 1 and stride[last] > 1 and columns == 1
+    return wrong or any(dilation[i] > 1 and padding[i] >= reach[i] for i in axes)
 
 
 def average_pool(x: Tensor, attrs: dict[str, Any]) -> Tensor:

@@ -30,6 +30,8 @@ from bitproof.quant.grid import Grid
 from bitproof.quant.steps import accumulate, wrap_int32
 
 INT8 = torch.iinfo(torch.int8)
+MOST_EXCESS = 8
+"""Weights beyond int8 that are made up for one by one; more are shifted together."""
 CHECKED = 2
 """Inputs of each shape whose sums are compared when the shape comes for the first time."""
 MISSING = (AttributeError, RuntimeError, TypeError)
@@ -150,6 +152,16 @@ def pack(weight: Tensor, zero_point: int, geometry: Geometry, part: slice = slic
 
 
 @dataclass(frozen=True)
+class Excess:
+    """What one weight has beyond int8."""
+
+    out: int
+    channel: int
+    tap: tuple[int, int]
+    value: int
+
+
+@dataclass(frozen=True)
 class Kernel:
     """Everything that one node needs; its verb turns words into accumulators."""
 
@@ -164,6 +176,8 @@ class Kernel:
     """What was taken from each channel's weights to make them fit, shaped for maps."""
     pixel: Packed | None
     """Sums the channels of each group in every pixel, for `shift`."""
+    excess: tuple[Excess, ...] = ()
+    """What was cut off single weights to make them fit, where there are few."""
 
     def sums(self, words: Tensor) -> Tensor:
         """Return the int32 accumulators for stored `words`, rounded to float32; a new tensor."""
@@ -189,13 +203,13 @@ class Kernel:
     def shape(self, words: Tensor) -> Hashable:
         """Return all that oneDNN chooses its code by."""
         parts = tuple((part.shape, part.geometry) for part in self.parts)
-        return parts, self.shift is None, words.shape, torch.get_num_threads()
+        return parts, self.shift is None, not self.excess, words.shape, torch.get_num_threads()
 
     def _narrow(self, x: Tensor) -> Tensor:
         total = self.parts[0].convolve(x, self.bias)
         if self.shift is not None:
             total.addcmul_(self._under_window(x), self.shift)
-        return total
+        return self._add_excess_(total, x)
 
     def _wide(self, x: Tensor) -> Tensor:
         total = self.parts[0].convolve(x).to(torch.int32)
@@ -205,7 +219,24 @@ class Kernel:
             total.addcmul_(self._under_window(x).to(torch.int32), self.shift)
         if self.bias is not None:
             total += self.bias.reshape(-1, 1, 1)
-        return total.float()
+        return self._add_excess_(total, x).float()
+
+    def _add_excess_(self, total: Tensor, x: Tensor) -> Tensor:
+        """Add the products that the cut weights lack, one shifted plane for each."""
+        move, size = self.parts[0].geometry, total.shape[2:]
+        for one in self.excess:
+            plane = x[:, one.channel].to(total.dtype) - self.parts[0].zero_point
+            (down, across), (high, wide) = move.padding, size
+            plane = functional.pad(plane, [across, across, down, down])
+            (row, column), (by_row, by_column) = one.tap, move.stride
+            first, left = row * move.dilation[0], column * move.dilation[1]
+            plane = plane[
+                :,
+                first : first + (high - 1) * by_row + 1 : by_row,
+                left : left + (wide - 1) * by_column + 1 : by_column,
+            ]
+            total[:, one.out] += one.value * plane
+        return total
 
     def _under_window(self, x: Tensor) -> Tensor:
         """Return the sum of the words under the window, for each output channel or for all."""
@@ -252,12 +283,14 @@ def prepare_kernel(node: Node, constants: Constants, grid: Grid) -> Kernel | Non
     weight, geometry = as_kernel(constants.weight, node)
     if weight.shape[1] < 2:
         return None  # oneDNN's code for a single channel is wrong at times
-    words, shift = fit_int8(weight)
+    excess = find_excess(weight) if geometry.groups == 1 else ()
+    cut = weight.clamp(INT8.min, INT8.max) if excess else weight
+    words, shift = fit_int8(cut)
     bias, point = constants.bias, constants.zero_points[0]
     peak = max(abs(grid.low - point), abs(grid.high - point))
     window_reach = weight[0].numel() * peak
     reach = words.float().abs_().sum((2, 3)).double() * peak
-    most = reach.sum(1)
+    most = reach.sum(1) + (weight - cut).abs().double().flatten(1).sum(1) * peak
     for added, factor in ((shift, window_reach), (bias, 1)):
         most = most if added is None else most + added.double().abs() * factor
     wide = bool(most.max() >= EXACT_FLOAT32)
@@ -275,6 +308,24 @@ def prepare_kernel(node: Node, constants: Constants, grid: Grid) -> Kernel | Non
         bias=None if bias is None else bias.to(dtype),
         shift=None if shift is None else shift.to(dtype).reshape(-1, 1, 1),
         pixel=None if shift is None else pack(pixel, raw_point, Geometry(groups=groups)),
+        excess=excess,
+    )
+
+
+def find_excess(weight: Tensor) -> tuple[Excess, ...]:
+    """Return what the weights have beyond int8, nothing where these are many.
+
+    Example:
+        >>> find_excess(torch.tensor([[[[1.0]], [[130.0]]]]))
+        (Excess(out=0, channel=1, tap=(0, 0), value=3),)
+    """
+    beyond = weight - weight.clamp(INT8.min, INT8.max)
+    places = beyond.nonzero().tolist()
+    if len(places) > MOST_EXCESS:
+        return ()
+    return tuple(
+        Excess(out, channel, (row, column), int(beyond[out, channel, row, column]))
+        for out, channel, row, column in places
     )
 
 
