@@ -93,7 +93,7 @@ class Engine:
                 self._count(counts, self._in_full(row, strikes))
         for name, group in by_node.items():
             for batch in _gather(self._changes.of(self.nodes[name], group)):
-                self._count(counts, self._finish(name, batch))
+                self._count(counts, self._finish(batch[0].node, batch))
         return counts
 
     def reference(self, faults: FaultTable, trial: int) -> Tensor:
@@ -187,11 +187,12 @@ class Engine:
 
 
 def _gather(starts: Iterator[Start]) -> Iterator[list[Start]]:
-    """Yield starts in groups of at most `MOST_IMAGES` images, or of one start."""
+    """Yield starts at one node in groups of at most `MOST_IMAGES` images, or of one start."""
     group: list[Start] = []
     size = 0
     for start in starts:
-        if group and size + len(start.images) > MOST_IMAGES:
+        full = size + len(start.images) > MOST_IMAGES
+        if group and (full or start.node != group[0].node):
             yield group
             group, size = [], 0
         group.append(start)

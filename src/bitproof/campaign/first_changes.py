@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from bitproof.campaign.golden import Golden
+from bitproof.campaign.neighbourhood import Neighbourhood, Window
 from bitproof.faults.injection import (
     MEMORY,
     OUTPUTS,
@@ -40,10 +41,12 @@ class Start:
 
     trial: int
     """Row of the result."""
+    node: str
+    """Which output has changed; from its followers on, the network must be executed again."""
     images: Int[Tensor, " m"]
     """Images that the fault has reached."""
     words: Tensor
-    """Output of the struck node for these images."""
+    """Output of that node for these images."""
 
 
 class FirstChanges:
@@ -51,6 +54,7 @@ class FirstChanges:
 
     def __init__(self, golden: Golden) -> None:
         self.golden = golden
+        self.around = Neighbourhood(golden)
         self._centered: tuple[str, Tensor] | None = None
         self._unbounded: tuple[str, Tensor] | None = None
 
@@ -71,7 +75,7 @@ class FirstChanges:
                 words = self.golden.bound(node.name, words)
                 keep = differs(words, self.golden.words[node.name])
                 if len(keep):
-                    yield Start(row, keep, words[keep])
+                    yield Start(row, node.name, keep, words[keep])
         for at in range(0, len(channels), MOST_CHANNELS):
             yield from self._start_at_channels(node, channels[at : at + MOST_CHANNELS])
 
@@ -114,10 +118,32 @@ class FirstChanges:
         images = changed.nonzero()[:, 0]
         if not len(images):
             return
+        if self.around.end(node.name) != node.name and len({place[1:] for place in struck}) == 1:
+            yield from self._start_around(node, row, struck, images)
+            return
         result = take(golden, images)
         for place, words in struck.items():
             result[_at(place)] = words[images]
-        yield Start(row, images, result)
+        yield Start(row, node.name, images, result)
+
+    def _start_around(
+        self, node: Node, row: int, struck: dict[tuple[int, ...], Tensor], images: Tensor
+    ) -> Iterator[Start]:
+        """Yield the change behind the nodes that one place in a map can be followed through."""
+        _, y, x = next(iter(struck))
+        window = Window((y, y + 1), (x, x + 1))
+        words = window.of(self.golden.words[node.name]).index_select(0, images)
+        for (channel, *_), new in struck.items():
+            words[:, channel, 0, 0] = new[images]
+        words, window = self.around.follow(node.name, words, window, images)
+        end = self.around.end(node.name)
+        golden = self.golden.words[end]
+        before = window.of(golden).index_select(0, images)
+        keep = (words != before).flatten(1).any(1).nonzero()[:, 0]
+        if len(keep):
+            result = take(golden, images[keep])
+            window.of(result).copy_(words[keep])
+            yield Start(row, end, images[keep], result)
 
     def _start_at_channels(
         self, node: Node, units: list[tuple[int, int, Strikes]]
@@ -159,7 +185,7 @@ class FirstChanges:
             if len(images):
                 result = take(golden, images)
                 result.select(axis, channel).copy_(values.select(axis, unit)[images])
-                yield Start(row, images, result)
+                yield Start(row, node.name, images, result)
 
     def _kernels(self, node: Node, units: list[tuple[int, int, Strikes]]) -> tuple[Tensor, Tensor]:
         """Return centered weights of the struck channels, and their biases, as exact integers."""
