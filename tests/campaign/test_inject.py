@@ -218,6 +218,9 @@ def test_a_stop_rule_ends_the_campaign_at_a_permitted_look(
     )
     assert summary["campaign"]["stopped"]
     assert summary["campaign"]["trials"] == 200
+    low, value, high = summary["campaign"]["stop"]["interval"]
+    assert low <= value <= high
+    assert (high - low) / 2 < 0.2
     again = run(
         tmp_path / "d",
         network,

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from safetensors.torch import save
 
 from bitproof.campaign.directory import CampaignDirectory
@@ -167,6 +168,9 @@ def carry_out_campaign(
         found = summarize_injection(plan, injection, columns, network)
         stated = _facts(told, injection, plan, columns, network)
         stated |= {"stopped": stopped is not None, "golden_acc": _golden_acc(folder, network, told)}
+        if injection.stop is not None:
+            interval = injection.stop.look(_watched(injection, columns))
+            stated["stop"] = {"outcome": injection.stop_on, "interval": list(interval)}
         directory.write_summary({"schema": SCHEMA, "campaign": stated, **found})
     return directory.summary
 
@@ -216,9 +220,9 @@ def checksum(columns: Mapping[str, np.ndarray]) -> str:
     return state.hexdigest()
 
 
-def checksum_in(summary: Path) -> str:
-    """Return the checksum of the counts behind a summary."""
-    told: str = json.loads(summary.read_text(encoding="utf-8"))["campaign"]["checksum"]
+def facts_in(summary: Path) -> dict[str, Any]:
+    """Return what a summary says of the campaign as a whole."""
+    told: dict[str, Any] = json.loads(summary.read_text(encoding="utf-8"))["campaign"]
     return told
 
 
@@ -295,7 +299,11 @@ def _stops(
     if injection.stop is None:
         return None
     columns = parts.read_all(sum(chunk.wave <= wave for chunk in chunks))
-    order = np.argsort(columns["trial"])
-    values = (columns[injection.stop_on] / columns["images"])[order]
-    found = injection.stop.stops(values, n_max=n_max)
+    found = injection.stop.stops(_watched(injection, columns), n_max=n_max)
     return None if found is None or found == n_max else found
+
+
+def _watched(injection: Injection, columns: Mapping[str, np.ndarray]) -> Float[np.ndarray, " t"]:
+    """Return what the stop rule watches, in the order in which trials were drawn."""
+    fractions: np.ndarray = columns[injection.stop_on] / columns["images"]
+    return fractions[np.argsort(columns["trial"])]

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from bitproof.campaign import EXECUTORS, Executor
 from bitproof.campaign.directory import CampaignDirectory
-from bitproof.campaign.inject import Shard, checksum_in
+from bitproof.campaign.inject import Shard, facts_in
 from bitproof.campaign.sealed import read_fault_table
 from bitproof.cli.outcome import report_problems
 from bitproof.cli.tables import print_table
@@ -77,7 +77,12 @@ def print_campaign(folder: Path, report: Path) -> None:
         print_table(table.header, table.rows, title=table.title, numbers=True)
     for line in _planned(summary):
         typer.echo(line)
-    typer.echo(f"checksum of the counts: {checksum_in(path)}")
+    facts = facts_in(path)
+    if "stop" in facts:
+        low, value, high = (f"{100 * end:.3g}" for end in facts["stop"]["interval"])
+        outcome = facts["stop"]["outcome"]
+        typer.echo(f"interval of the stop rule: {outcome} {value} % ({low} to {high})")
+    typer.echo(f"checksum of the counts: {facts['checksum']}")
     typer.echo(f"report: {report}")
 
 
