@@ -171,7 +171,7 @@ def read_fault_list(path: Path, *, layers: Sequence[str]) -> FaultTable:
     try:
         header = next(reader, [])
         if header != list(COLUMNS):
-            wanted, came = ",".join(COLUMNS), ",".join(header)[:80] or "nothing"
+            wanted, came = ",".join(COLUMNS), " ".join(",".join(header)[:80].split()) or "nothing"
             raise FaultListError(f"wanted the columns {wanted}, got {came}")
         rows = [_row(cells, set(layers)) for cells in reader if cells]
     except (FaultListError, csv.Error) as error:
@@ -185,7 +185,7 @@ def _row(cells: list[str], layers: set[str]) -> tuple[int, str, str, int, int, i
     raw = dict(zip(COLUMNS, cells, strict=True))
     for name, known in (("site", set(SITES)), ("layer", layers), ("action", set(ACTIONS))):
         if raw[name] not in known:
-            raise FaultListError(f"no {name} '{raw[name][:40]}'. {near(raw[name][:40], known)}")
+            raise FaultListError(f"no {name} {raw[name][:40]!r}. {near(raw[name][:40], known)}")
     numbers = {}
     limits = {
         "trial": (0, MOST_TRIALS - 1),
@@ -199,7 +199,7 @@ def _row(cells: list[str], layers: set[str]) -> tuple[int, str, str, int, int, i
         fits = digits.isascii() and digits.isdigit() and len(digits) < 20
         if not fits or not low <= int(text) <= high:
             raise FaultListError(
-                f"{name}: wanted a whole number from {low} to {high}, got '{text[:40]}'"
+                f"{name}: wanted a whole number from {low} to {high}, got {text[:40]!r}"
             )
         numbers[name] = int(text)
     return (
