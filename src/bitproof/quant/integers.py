@@ -20,7 +20,7 @@ from bitproof.quant.grid import Grid
 from bitproof.quant.movement import MOVES
 from bitproof.quant.network import IntegerNetwork
 from bitproof.quant.onednn import native_sums, supported
-from bitproof.quant.steps import accumulate, norm_steps, softmax_steps, steps, wrap_int32
+from bitproof.quant.steps import accumulate, cut_, norm_steps, softmax_steps, steps, wrap_int32
 
 Accumulate = Callable[[Node, Constants, list[Tensor]], Tensor]
 """The integer multiply-accumulate: from a node's centered operands to its accumulators."""
@@ -108,16 +108,6 @@ def center(words: Tensor, zero_point: int) -> Tensor:
     """Return words minus their zero point, as exact integers in float32, in a new tensor."""
     centered = words.to(torch.float32, copy=True)
     return centered.sub_(zero_point) if zero_point else centered
-
-
-def cut_(values: Tensor, constants: Constants) -> Tensor:
-    """Do what `cut` does, in place: large new tensors cost more than the arithmetic."""
-    if constants.rounding == "truncate":
-        return values.add_(constants.zero_point).trunc_().clamp_(constants.low, constants.high)
-    values.round_()
-    if constants.zero_point:
-        values.add_(constants.zero_point)
-    return values.clamp_(constants.low, constants.high)
 
 
 def _is_native(native: bool | None, mac: Accumulate) -> bool:

@@ -94,12 +94,17 @@ def norm_steps(node: Node, constants: Constants, x: Tensor) -> Tensor:
 
 def cut(values: Tensor, constants: Constants) -> Tensor:
     """Return output words, still as floats: rounded, shifted by the zero point, clamped."""
+    return cut_(values.clone(), constants)
+
+
+def cut_(values: Tensor, constants: Constants) -> Tensor:
+    """Do the same in place: large new tensors cost more than the arithmetic."""
     if constants.rounding == "truncate":
-        return (values + constants.zero_point).trunc_().clamp_(constants.low, constants.high)
-    words = values.round()
+        return values.add_(constants.zero_point).trunc_().clamp_(constants.low, constants.high)
+    values.round_()
     if constants.zero_point:
-        words += constants.zero_point
-    return words.clamp_(constants.low, constants.high)
+        values.add_(constants.zero_point)
+    return values.clamp_(constants.low, constants.high)
 
 
 def is_plain(node: Node) -> bool:

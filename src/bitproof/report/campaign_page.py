@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 
 from bitproof.core.files import write_text
@@ -28,6 +28,7 @@ from bitproof.report.campaign_summary import (
     read_summary,
 )
 from bitproof.report.curves import Line, Point, line_chart
+from bitproof.report.environment import make_environment
 from bitproof.report.marks import styles, swatch
 from bitproof.report.wording import ABSENT, count, percent, seconds
 from bitproof.stats.sample_size import sample_size
@@ -85,17 +86,9 @@ def render_campaign(summary: CampaignSummary) -> str:
 
 @cache
 def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("bitproof.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
+    return make_environment(
         value=wording.value, span=wording.span, grouped=wording.grouped, plain=wording.plain
     )
-    return environment
 
 
 def _context(summary: CampaignSummary) -> dict[str, Any]:

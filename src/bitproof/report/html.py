@@ -7,11 +7,10 @@ page forbids scripts and requests once more.
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from bitproof.core.files import write_text
 from bitproof.report import grid, headline, threats, wording
 from bitproof.report.curves import Line, Point, line_chart
+from bitproof.report.environment import make_environment
 from bitproof.report.findings import asymmetry, focus_level, main_threat, matrix
 from bitproof.report.marks import Style, bar, sparkline, styles, swatch
 from bitproof.report.records import layer_bars, stage_records
@@ -42,14 +41,7 @@ def write_report(run_dir: Path) -> Path:
 
 def render(run: Run) -> str:
     """Return the page; equal runs give equal pages."""
-    environment = Environment(
-        loader=PackageLoader("bitproof.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
+    environment = make_environment(
         percent=wording.percent, points=wording.points, seconds=wording.seconds
     )
     page = environment.get_template("report.html.j2").render(_context(run))
