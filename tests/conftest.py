@@ -1,6 +1,7 @@
 """Shapes checked everywhere, one torch thread, and the real data where it is present."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from jaxtyping import install_import_hook
@@ -10,6 +11,8 @@ hook.__enter__()
 
 import pytest  # noqa: E402
 import torch  # noqa: E402
+
+from bitproof.core.halt import Halt  # noqa: E402
 
 torch.set_num_threads(1)
 
@@ -21,3 +24,23 @@ def data_dir() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder} (set BITPROOF_DATA)")
     return folder
+
+
+class After(Halt):
+    """Asks from the look number `looks` on."""
+
+    def __init__(self, looks: int) -> None:
+        super().__init__()
+        self.looks = looks
+
+    @property
+    def asked(self) -> bool:
+        """Count the look."""
+        self.looks -= 1
+        return self.looks < 0
+
+
+@pytest.fixture
+def after() -> Callable[[int], Halt]:
+    """Return the halt that asks after a number of looks."""
+    return After

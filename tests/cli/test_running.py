@@ -283,6 +283,24 @@ def test_ctrl_c_ends_a_process_with_one_line(phase: str, toy: Path, tmp_path: Pa
     assert not list((tmp_path / "out").rglob("*.tmp"))
 
 
+@pytest.mark.slow
+def test_sigterm_in_training_costs_nothing(toy: Path, tmp_path: Path) -> None:
+    edit(toy, "[train]\nepochs = 1\n", "[train]\nepochs = 300\n")
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    start("run", toy, "--out", whole, "--device", "cpu").communicate(timeout=120)
+    process = start("run", toy, "--out", cut, "--device", "cpu")
+    wait_for((cut / "run.json").exists, process)
+    time.sleep(0.5)
+    process.terminate()
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert err == "bitproof: stopped as asked; what is finished is kept\n"
+    assert (cut / "checkpoints" / "float.safetensors").exists()
+    again = start("run", toy, "--out", cut, "--device", "cpu", "--resume")
+    again.communicate(timeout=120)
+    assert (cut / "results.csv").read_bytes() == (whole / "results.csv").read_bytes()
+
+
 @pytest.fixture
 def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     """Return a file system of 64 KiB, or skip where nobody may mount one."""

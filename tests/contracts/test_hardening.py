@@ -1,12 +1,17 @@
 """What every hardening stage promises, checked for every registered kind and every pair."""
 
 import json
+from collections.abc import Callable
 from copy import deepcopy
+from pathlib import Path
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 
+from bitproof.core.errors import HaltedError
+from bitproof.core.halt import Halt
 from bitproof.core.rng import make_generator
 from bitproof.data import Dataset
 from bitproof.harden import (
@@ -19,9 +24,10 @@ from bitproof.harden import (
     Setting,
 )
 from bitproof.quant import AffineQuantizer, Scheme
-from bitproof.train import Optimization
+from bitproof.train import Keeper, Optimization
 
 SHORT = Optimization(epochs=1, batch_size=16, learning_rate=0.05)
+LONGER = Optimization(epochs=2, batch_size=16, learning_rate=0.05)
 SAMPLES: dict[str, HardeningStage] = {
     "adjust": Adjust(
         ber=0.02, epsilon=0.1, calibration_images=32, attack_images=16, steps=2, grid_points=9
@@ -32,6 +38,7 @@ SAMPLES: dict[str, HardeningStage] = {
     ),
 }
 """One stage of each kind that surely changes something."""
+
 
 every_kind = pytest.mark.parametrize("kind", HARDEN.kinds())
 
@@ -136,6 +143,47 @@ def test_same_setting_gives_the_same_bits(kind: str, candidate: Candidate, data:
     assert same(codes(first, data), codes(again, data))
     assert first.record == again.record
     assert first.shrink == again.shrink
+
+
+@pytest.mark.parametrize(
+    "stage",
+    [
+        Desensitize(epsilon=0.1, steps=1, optimization=LONGER),
+        Desensitize(epsilon=0.1, steps=1, mode="afd", optimization=LONGER),
+        FaultAware(
+            top=2,
+            warmup_steps=2,
+            ber_start=0.01,
+            ber_end=0.05,
+            clip=0.5,
+            inject_below=1.0,
+            optimization=LONGER,
+        ),
+    ],
+    ids=["consistency", "afd", "fault_aware"],
+)
+@pytest.mark.parametrize("looks", [1, 4])
+def test_a_halted_stage_goes_on_exactly(
+    *,
+    stage: HardeningStage,
+    looks: int,
+    candidate: Candidate,
+    data: Dataset,
+    after: Callable[[int], Halt],
+    tmp_path: Path,
+) -> None:
+    whole = stage.apply(candidate, Setting(data, seed=3))
+    path = tmp_path / "stage.safetensors"
+    with pytest.raises(HaltedError):
+        stage.apply(candidate, Setting(data, seed=3, keeper=Keeper(path, halt=after(looks))))
+    resumed = stage.apply(candidate, Setting(data, seed=3, keeper=Keeper(path)))
+    assert same(resumed.model.state_dict(), whole.model.state_dict())
+    assert resumed.record == whole.record
+
+
+def test_compiled_steps_are_refused_in_a_stage() -> None:
+    with pytest.raises(ValidationError, match="wanted false in a stage"):
+        Desensitize(optimization=Optimization(compiled=True))
 
 
 @pytest.mark.parametrize("kind", ["desensitize", "fault_aware"])

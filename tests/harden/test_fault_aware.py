@@ -323,6 +323,9 @@ def test_faults_wait_until_the_clean_loss_is_low(
     stage(inject_below=1e-6).apply(Candidate(net), Setting(data))
     assert not watched.seen
     stage(inject_below=100.0).apply(Candidate(net), Setting(data))
+    assert len(watched.seen) == 2  # the loss that decides is that of the step before
+    watched.seen.clear()
+    stage(inject_below=None).apply(Candidate(net), Setting(data))
     assert len(watched.seen) == 3
 
 

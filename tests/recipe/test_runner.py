@@ -1,7 +1,7 @@
 import errno
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from stat import S_ISDIR
 from typing import Any
@@ -14,6 +14,7 @@ from bitproof.core.errors import (
     BitproofError,
     DataError,
     DivergenceError,
+    HaltedError,
     ModelError,
     RecipeError,
     ResumeError,
@@ -22,6 +23,7 @@ from bitproof.core.errors import (
     UnknownKindError,
     WeightsError,
 )
+from bitproof.core.halt import Halt
 from bitproof.models import save_weights
 from bitproof.quant import load_network
 from bitproof.recipe import Recipe, RunDirectory, run
@@ -144,6 +146,31 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_been(  # noqa: PLR0917
     run(toy, tmp_path / "run", device="cpu", resume=True)
     assert same(tmp_path / "run", finished)
     assert not list((tmp_path / "run").rglob("*.tmp"))
+
+
+def test_a_run_that_is_halted_again_and_again_ends_as_any_other(
+    finished: Path, toy: Recipe, after: Callable[[int], Halt], tmp_path: Path
+) -> None:
+    halts = 0
+    while True:
+        try:
+            run(toy, tmp_path / "run", device="cpu", resume=True, halt=after(4))
+            break
+        except HaltedError:
+            halts += 1
+    assert halts > 3
+    assert same(tmp_path / "run", finished)
+    assert not list((tmp_path / "run").glob("checkpoints/*"))
+
+
+def test_each_network_is_measured_before_the_next_is_made(
+    toy: Recipe, after: Callable[[int], Halt], tmp_path: Path
+) -> None:
+    with pytest.raises(HaltedError):
+        run(toy, tmp_path / "run", device="cpu", halt=after(8))
+    measured = (tmp_path / "run" / "tallies.jsonl").read_text()
+    assert '"variant":"float"' in measured
+    assert not (tmp_path / "run" / "networks" / "s1+s2+s3.json").exists()
 
 
 @pytest.mark.slow

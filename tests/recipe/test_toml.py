@@ -48,7 +48,10 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
             "learning_rate = nan",
             "r.toml:5: train.learning_rate: should be a finite number, got nan",
         ),
-        ('schedule = "cosin"', "r.toml:5: train.schedule: should be 'cosine', 'one_cycle' or"),
+        (
+            'schedule = "cosin"',
+            "r.toml:5: train.schedule: should be 'cosine', 'one_cycle', 'multi_step' or",
+        ),
         (
             '[stages.s1]\nkind = "desensitise"',
             "r.toml:6: stages.s1: harden: no kind 'desensitise'. Did you mean 'desensitize'?",

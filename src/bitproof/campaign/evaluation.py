@@ -17,6 +17,7 @@ from pydantic import BeforeValidator, Field, SerializeAsAny, field_validator
 from bitproof.attacks import ATTACKS, InputAttack, LinfPGD, LinfSquare
 from bitproof.campaign.store import Key, TallyStore
 from bitproof.campaign.victim import Classifier, Victim
+from bitproof.core.halt import Halt
 from bitproof.core.progress import SILENT, Progress
 from bitproof.core.rng import make_generator
 from bitproof.core.spec import Spec
@@ -76,6 +77,7 @@ class Evaluation(Spec):
         *,
         store: TallyStore,
         progress: Progress = SILENT,
+        halt: Halt | None = None,
     ) -> None:
         """Fill `store` with whatever it lacks on one network.
 
@@ -85,9 +87,15 @@ class Evaluation(Spec):
             data: test images, on its device.
             store: holds what is finished already.
             progress: who watches.
+            halt: asked before each measurement.
+
+        Raises:
+            HaltedError: the halt asked; what is finished is in the store.
         """
         wanted = [key for key in self.keys(variant, data) if store.get(key) is None]
         for key in progress.track(wanted, label=f"evaluate {variant}", total=len(wanted)):
+            if halt:
+                halt.check()
             store.add(key, self._measure(key, victim, data))
 
     def keys(self, variant: str, data: Dataset) -> list[Key]:

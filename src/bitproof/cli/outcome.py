@@ -1,4 +1,4 @@
-"""Exit codes: 0, 2 for what a user can cause, 130 for Ctrl-C; any other error is a bug.
+"""Exit codes: 0, 2 for what a user can cause, 130 for Ctrl-C, 143 for SIGTERM; else a bug.
 
 A bug keeps its traceback.
 """
@@ -10,7 +10,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from bitproof.core.errors import BitproofError
+from bitproof.core.errors import BitproofError, HaltedError
+from bitproof.core.halt import Halt
 
 CAUSED = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS),
@@ -45,6 +46,16 @@ def _interrupt(_number: int, _frame: object) -> None:
 
 
 @contextmanager
+def terminable(halt: Halt) -> Iterator[None]:
+    """Let SIGTERM ask `halt` inside the block, so that work ends where it can go on."""
+    before = signal.signal(signal.SIGTERM, lambda _number, _frame: halt.ask())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
 def report_problems(interrupted: str = "") -> Iterator[None]:
     """Turn what a user can cause into one line on standard error, or one for each problem.
 
@@ -53,6 +64,8 @@ def report_problems(interrupted: str = "") -> Iterator[None]:
     """
     try:
         yield
+    except HaltedError as error:
+        leave(str(error), 128 + signal.SIGTERM)
     except BitproofError as error:
         leave(str(error), 2)
     except KeyboardInterrupt:

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import typer
 
-from bitproof.cli.outcome import report_problems
+from bitproof.cli.outcome import report_problems, terminable
 from bitproof.cli.tables import print_table
 from bitproof.cli.watching import watcher
+from bitproof.core.halt import Halt
 from bitproof.recipe import RunDirectory, read_recipe, run
 from bitproof.report import result_table
+from bitproof.train.team import leads
 
 DEMO = "resq-digits.toml"
 
@@ -37,8 +39,9 @@ def run_recipe(
     start = time.perf_counter()
     recipe = read_recipe(path)
     out = out or Path("runs") / recipe.name
-    watch = watcher()
-    with report_problems(interrupted="what is finished is kept, go on with --resume"):
+    watch, halt = watcher(), Halt()
+    kept = report_problems(interrupted="what is finished is kept, go on with --resume")
+    with kept, terminable(halt):
         report = run(
             recipe,
             out,
@@ -47,7 +50,10 @@ def run_recipe(
             recipe_dir=path.parent,
             resume=resume,
             progress=watch,
+            halt=halt,
         )
+    if not leads():
+        return
     for warning in RunDirectory(out).facts().get("warnings", []):
         watch.say(f"warning: {warning}")
     print_results(out, report)

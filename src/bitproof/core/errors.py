@@ -76,6 +76,10 @@ class ResumeError(BitproofError):
     """A run directory belongs to another recipe, holds none, or is in use."""
 
 
+class HaltedError(BitproofError):
+    """Work was asked to stop before it was done; it can go on where it stopped."""
+
+
 class WorkerError(BitproofError):
     """Worker processes die again and again."""
 

@@ -49,10 +49,14 @@ def global_draws(seed: int, device: torch.device = CPU) -> Iterator[None]:
         ...     bool(torch.rand(()) == first)
         True
     """
-    cuda = device.type == "cuda"
-    with torch.random.fork_rng(devices=[device] if cuda else []):
-        torch.default_generator.manual_seed(seed)
-        if cuda:
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(seed)
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        seed_layers(seed, device)
         yield
+
+
+def seed_layers(seed: int, device: torch.device = CPU) -> None:
+    """Seed the generators that layers draw from, on the CPU and on `device`; see `global_draws`."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)

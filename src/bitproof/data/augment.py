@@ -8,16 +8,31 @@ Source: He et al., "Deep Residual Learning", CVPR 2016, section 4.2 (pad, crop, 
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from jaxtyping import Shaped
+from pydantic import Discriminator, Field, Tag
 from torch import Tensor
-from torch.nn.functional import pad
 
+from bitproof.core.errors import DataError
 from bitproof.core.registry import Registry
 from bitproof.core.spec import Spec
 from bitproof.core.types import Count, Probability
 from bitproof.data.dataset import Images
+from bitproof.data.select import select
+
+
+def _form(value: object) -> str:
+    return "list" if isinstance(value, (list, tuple)) else "number"
+
+
+Fill = Annotated[
+    Annotated[Probability, Tag("number")]
+    | Annotated[tuple[Probability, ...], Field(min_length=1), Tag("list")],
+    Discriminator(_form),  # one problem is told once, not once for each form
+]
+"""Value of pixels that no image covers, in input units (1 is white): one, or one per channel."""
 
 
 class Augmentation(Spec, ABC):
@@ -47,6 +62,26 @@ def augment(images: Images, steps: Iterable[Augmentation], *, generator: torch.G
     return images
 
 
+def fill_of(fill: Fill, images: Images) -> Shaped[Tensor, "fills 1 1"]:
+    """Return `fill` in the dtype and on the device of `images`: one value, or one per channel.
+
+    Raises:
+        DataError: there are several values, but not one per channel.
+
+    Example:
+        >>> fill_of(0.5, torch.zeros(1, 3, 8, 8, dtype=torch.uint8)).flatten()
+        tensor([128], dtype=torch.uint8)
+    """
+    values = fill if isinstance(fill, tuple) else (fill,)
+    channels = images.shape[1]
+    if isinstance(fill, tuple) and len(fill) != channels:
+        raise DataError(f"fill: wanted one value or {channels}, one per channel; got {len(fill)}")
+    if not images.is_floating_point():
+        values = tuple(round(255 * value) for value in values)
+    colour = torch.tensor(values, dtype=images.dtype).to(images.device, non_blocking=True)
+    return colour[:, None, None]
+
+
 @AUGMENT.register
 class PadCrop(Augmentation):
     """Pad all four edges, then cut out a window of the old size at a random place.
@@ -59,16 +94,22 @@ class PadCrop(Augmentation):
     kind: Literal["pad_crop"] = "pad_crop"
     padding: Count = 4
     """Width of each added edge, in pixels."""
-    fill: Probability = 0.0
-    """Value of the added pixels, in input units (1 is white)."""
+    fill: Fill = 0.0
+    """Value of the added pixels, in input units (1 is white): one, or one per channel."""
 
     def apply(self, images: Images, *, generator: torch.Generator) -> Images:
-        """Return the windows; advances `generator` by two draws per image."""
-        n, _, height, width = images.shape
+        """Return the windows; advances `generator` by two draws per image.
+
+        Raises:
+            DataError: `fill` is not for as many channels as the images have.
+        """
+        n, channels, height, width = images.shape
         shifts = torch.randint(0, 2 * self.padding + 1, (2, n), generator=generator)
-        top, left = shifts.to(images.device)
-        value = self.fill if images.is_floating_point() else round(self.fill * 255)
-        padded = pad(images, [self.padding] * 4, value=value)
+        top, left = shifts.to(images.device, non_blocking=True)
+        edge = self.padding
+        padded = images.new_empty(n, channels, height + 2 * edge, width + 2 * edge)
+        padded[:] = fill_of(self.fill, images)
+        padded[:, :, edge : edge + height, edge : edge + width] = images
         windows = padded.unfold(2, height, 1).unfold(3, width, 1)  # a view: no copy
         return windows[torch.arange(n, device=images.device), :, top, left]
 
@@ -89,12 +130,12 @@ class Flip(Augmentation):
     def apply(self, images: Images, *, generator: torch.Generator) -> Images:
         """Return the images, some mirrored; advances `generator` by one draw per image."""
         chosen = torch.rand(len(images), generator=generator) < self.probability
-        return torch.where(_per_image(chosen, images), images.flip(3), images)
+        return select(_per_image(chosen, images), images.flip(3), images)
 
 
 @AUGMENT.register
 class Cutout(Augmentation):
-    """Blacken a square whose centre is any pixel; what sticks out of the image is lost.
+    """Blank a square whose centre is any pixel; what sticks out of the image is lost.
 
     Example:
         >>> Cutout(size=8).size
@@ -104,14 +145,21 @@ class Cutout(Augmentation):
     kind: Literal["cutout"] = "cutout"
     size: Count = 16
     """Side of the square, in pixels."""
+    fill: Fill = 0.0
+    """Value of the pixels in the square, in input units (1 is white): one, or one per channel."""
 
     def apply(self, images: Images, *, generator: torch.Generator) -> Images:
-        """Return the images with a hole; advances `generator` by two draws per image."""
+        """Return the images with a hole; advances `generator` by two draws per image.
+
+        Raises:
+            DataError: `fill` is not for as many channels as the images have.
+        """
         n, _, height, width = images.shape
         rows = self._covers(torch.randint(0, height, (n,), generator=generator), height)
         columns = self._covers(torch.randint(0, width, (n,), generator=generator), width)
-        hole = rows[:, :, None] & columns[:, None, :]
-        return images.masked_fill(hole[:, None].to(images.device), 0)
+        rows, columns = (side.to(images.device, non_blocking=True) for side in (rows, columns))
+        hole = rows[:, None, :, None] & columns[:, None, None, :]
+        return select(hole, fill_of(self.fill, images), images)
 
     def _covers(self, centre: Tensor, length: int) -> Tensor:
         """Return whether the square covers each of `length` places, (n, length)."""
@@ -121,4 +169,4 @@ class Cutout(Augmentation):
 
 
 def _per_image(values: Tensor, images: Tensor) -> Tensor:
-    return values.to(images.device)[:, None, None, None]
+    return values.to(images.device, non_blocking=True)[:, None, None, None]

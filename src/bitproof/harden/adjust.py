@@ -24,8 +24,8 @@ from bitproof.attacks import LinfPGD, climb
 from bitproof.core.types import Count, Fraction, Index, NonNegative, Positive, Probability
 from bitproof.data.dataset import Dataset
 from bitproof.harden.base import HARDEN, Candidate, HardeningStage, Setting
-from bitproof.harden.norms import batch_norms, evaluating
 from bitproof.metrics import Tally, tally
+from bitproof.models.norms import batch_norms, evaluating
 from bitproof.quant.build import quantize_graph
 from bitproof.quant.calibrate import measure_ranges
 from bitproof.quant.network import IntegerNetwork

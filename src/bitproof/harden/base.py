@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
+from pydantic import model_validator
 from torch import nn
 
 from bitproof.core.progress import SILENT, Progress
@@ -18,6 +19,8 @@ from bitproof.quant.build import quantize_graph
 from bitproof.quant.network import IntegerNetwork
 from bitproof.quant.scheme import Scheme
 from bitproof.quant.trace import trace
+from bitproof.train.keeper import Keeper
+from bitproof.train.team import ALONE, Team
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,10 @@ class Setting:
     """Root of the stage's randomness."""
     augmentation: tuple[Any, ...] = ()
     """Augmentations of the training images (`bitproof.data.augment`)."""
+    keeper: Keeper | None = None
+    """Keeps snapshots of training, from which the same stage on the same candidate goes on."""
+    team: Team = ALONE
+    """The processes that share each batch."""
     progress: Progress = SILENT
     """Who watches."""
 
@@ -76,12 +83,19 @@ class HardeningStage(Spec):
 
     kind: str
 
+    @model_validator(mode="after")
+    def _check_optimization(self) -> "HardeningStage":
+        if getattr(getattr(self, "optimization", None), "compiled", False):
+            raise ValueError("optimization.compiled: wanted false in a stage; it is for `train`")
+        return self
+
     @abstractmethod
     def apply(self, candidate: Candidate, setting: Setting) -> Candidate:
         """Return a hardened candidate; the argument and its model stay as they are.
 
         Raises:
             DivergenceError: training diverged.
+            HaltedError: the keeper's halt asked; another call with the same arguments goes on.
             TraceError: the model cannot be traced.
         """
 

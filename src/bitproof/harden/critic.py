@@ -7,6 +7,9 @@ Model:  three linear layers tell, given the class, clean features from perturbed
 Source: Bashivan et al., "Adversarial Feature Desensitization", NeurIPS 2021; METHODS A.2.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -56,3 +59,20 @@ class Critic(nn.Module):
         for weight in self.parameters():
             weight.requires_grad_(True)
         return loss
+
+    def state(self) -> tuple[dict[str, Tensor], Any]:
+        """Return weights and momentum."""
+        momentum = {
+            f"momentum.{index}": entries["momentum_buffer"]
+            for index, entries in self.optimizer.state_dict()["state"].items()
+        }
+        return {**self.state_dict(), **momentum}, None
+
+    def restore(self, tensors: Mapping[str, Tensor], notes: Any) -> None:  # noqa: ARG002
+        """Take both back."""
+        self.load_state_dict({name: tensors[name] for name in self.state_dict()})
+        frozen = self.optimizer.state_dict()
+        for index in range(len(list(self.parameters()))):
+            if f"momentum.{index}" in tensors:
+                frozen["state"][index] = {"momentum_buffer": tensors[f"momentum.{index}"]}
+        self.optimizer.load_state_dict(frozen)

@@ -5,9 +5,12 @@ Model:  `g_l(t) = |grad_{W_l} L(t)|` (optionally per weight, or times `|W_l|`),
 Source: RESQ, arXiv 2603.15413, figure 2; METHODS A.3 (4) and (5).
 """
 
+import math
+from collections.abc import Mapping
 from typing import Any, Literal
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 Weighting = Literal["plain", "per_weight", "times_weight"]
 
@@ -20,30 +23,52 @@ class CriticalLayers:
     ) -> None:
         self.model, self.k, self.beta, self.weighting = model, k, beta, weighting
         self.layers = rankable_layers(model)
-        self.means: dict[str, float] = {}
+        device = next(model.parameters()).device
+        self._means = torch.full((len(self.layers),), torch.nan, dtype=torch.float64, device=device)
         self.scores: list[list[float]] = []
         self.chosen: list[list[str]] = []
 
+    @property
+    def means(self) -> dict[str, float]:
+        """The running mean of every layer that had a gradient."""
+        pairs = zip(self.layers, self._means.tolist(), strict=True)
+        return {layer: mean for layer, mean in pairs if not math.isnan(mean)}
+
+    @torch.no_grad()
     def observe(self) -> None:
-        """Take in the gradients that the model holds now."""
-        for layer in self.layers:
-            weight: Any = self.model.get_submodule(layer).weight
-            if weight.grad is None:
-                continue
-            norm = float(weight.grad.norm())
-            if self.weighting == "per_weight":
-                norm /= weight.numel() ** 0.5
-            elif self.weighting == "times_weight":
-                norm *= float(weight.detach().norm())
-            before = self.means.get(layer, norm)
-            self.means[layer] = self.beta * before + (1 - self.beta) * norm
+        """Take in the gradients that the model holds now, without waiting for the device."""
+        weights: list[Any] = [self.model.get_submodule(layer).weight for layer in self.layers]
+        seen = [index for index, weight in enumerate(weights) if weight.grad is not None]
+        if not seen:
+            return
+        held = [weights[index] for index in seen]
+        norms = torch.stack(torch._foreach_norm([weight.grad for weight in held])).double()
+        if self.weighting == "per_weight":
+            sizes = torch.tensor([weight.numel() for weight in held], dtype=torch.float64)
+            norms = norms / sizes.sqrt().to(norms.device)
+        elif self.weighting == "times_weight":
+            norms = norms * torch.stack(torch._foreach_norm(held))
+        at = torch.tensor(seen, device=norms.device)
+        before = self._means[at]
+        before = torch.where(before.isnan(), norms, before)
+        self._means[at] = self.beta * before + (1 - self.beta) * norms
 
     def rank(self) -> list[str]:
         """Return the critical layers, most critical first, and write them down."""
-        order = sorted(self.layers, key=lambda layer: -self.means.get(layer, 0.0))
-        self.scores.append([self.means.get(layer, 0.0) for layer in self.layers])
+        means = self.means
+        order = sorted(self.layers, key=lambda layer: -means.get(layer, 0.0))
+        self.scores.append([means.get(layer, 0.0) for layer in self.layers])
         self.chosen.append(order[: self.k])
         return self.chosen[-1]
+
+    def state(self) -> tuple[dict[str, Tensor], Any]:
+        """Return the running means, and the history."""
+        return {"means": self._means}, {"scores": self.scores, "chosen": self.chosen}
+
+    def restore(self, tensors: Mapping[str, Tensor], notes: Any) -> None:
+        """Take both back."""
+        self._means.copy_(tensors["means"])
+        self.scores, self.chosen = notes["scores"], notes["chosen"]
 
     def record(self) -> dict[str, Any]:
         """Return the history: layers, and scores and choice of each ranking."""

@@ -17,7 +17,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, kl_div, log_softmax
+from torch.nn.functional import kl_div, log_softmax
 
 from bitproof.attacks import climb
 from bitproof.attacks.balls import draw_linf
@@ -25,9 +25,10 @@ from bitproof.core.types import Count, NonNegative, Positive
 from bitproof.harden.base import HARDEN, Candidate, HardeningStage, Setting
 from bitproof.harden.critic import Critic
 from bitproof.harden.distance import FeatureDistance, feature_distance
-from bitproof.harden.norms import evaluating
 from bitproof.models.features import penultimate, with_features
-from bitproof.train.loop import Batch, fit_
+from bitproof.models.norms import evaluating
+from bitproof.train.batches import Batch
+from bitproof.train.loop import fit_
 from bitproof.train.optimization import Optimization
 
 
@@ -73,11 +74,11 @@ class Desensitize(HardeningStage):
             both = torch.cat([batch.inputs, moved])
             logits, features = with_features(model, both, head)
             clean, faulty = logits.chunk(2)
-            total = cross_entropy(clean, batch.labels)
+            total = batch.error(clean)
             if self.mode == "trades":
                 target = clean.detach() if self.stop_gradient else clean
                 return total + self.lam_f * divergence(faulty, target)
-            total = total + self.lam_adv * cross_entropy(faulty, batch.labels)
+            total = total + self.lam_adv * batch.error(faulty)
             before, after = features.chunk(2)
             before = before.detach() if self.stop_gradient else before
             if critic is not None:
@@ -92,6 +93,9 @@ class Desensitize(HardeningStage):
             loss=loss,
             generator=setting.generator("desensitize"),
             augmentation=setting.augmentation,
+            companions={"critic": critic} if critic else {},
+            keeper=setting.keeper,
+            team=setting.team,
             progress=setting.progress,
             label="desensitize features",
         )

@@ -10,10 +10,11 @@ Source: RESQ, arXiv 2603.15413, stage 2; METHODS A.3 (4) to (7). Clamp, curricul
         statistics: Stutz et al., RandBET, MLSys 2021, METHODS E.3.
 """
 
+import math
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -26,15 +27,17 @@ from bitproof.harden.base import HARDEN, Candidate, HardeningStage, Setting
 from bitproof.harden.clip import clip_weights_, folded_ranges
 from bitproof.harden.critical_layers import CriticalLayers, Weighting
 from bitproof.harden.distance import FeatureDistance, feature_distance
-from bitproof.harden.norms import (
+from bitproof.harden.echo import Echo
+from bitproof.models.features import penultimate, with_features
+from bitproof.models.norms import (
     batch_norms,
     evaluating,
     running_statistics,
     unlearned_statistics,
 )
-from bitproof.models.features import penultimate, with_features
 from bitproof.quant.straight_through import call_with, faulty_weights, fold_factors, norm_after
-from bitproof.train.loop import Batch, fit_
+from bitproof.train.batches import Batch
+from bitproof.train.loop import fit_
 from bitproof.train.optimization import Optimization
 
 
@@ -74,7 +77,7 @@ class FaultAware(HardeningStage):
     """Hold the (folded) weights of every layer, frozen or not, inside this share of the range that
     they start with; None: no bound."""
     inject_below: Positive | None = 1.75
-    """Inject faults only once the clean loss is below this; None: always."""
+    """Inject faults only where the clean loss of the step before was below this; None: always."""
     lam_keep: NonNegative = 0.5
     """Weight of the feature distance between x and x'."""
     lam_adv: NonNegative = 0.0
@@ -97,7 +100,7 @@ class FaultAware(HardeningStage):
         norms = norm_after(model, example) if self.codes == "folded" else {}
         ranking = CriticalLayers(model, k=self.top, beta=self.beta, weighting=self.weighting)
         self._warm_up(model, ranking, setting)
-        state = _State(ranking.rank())
+        state = _Course(ranking.rank())
         factors = fold_factors(model, norms)
         clipped = ranking.layers if self.clip else []
         ranges = folded_ranges(model, clipped, factors, share=self.clip or 1.0)
@@ -108,15 +111,16 @@ class FaultAware(HardeningStage):
                 state.critical = ranking.rank()
             state.epoch = batch.epoch
             logits, features = with_features(model, batch.inputs, head)
-            clean = cross_entropy(logits, batch.labels)
+            clean = batch.error(logits)
             total = clean
-            if self._injects(float(clean.detach())):
+            if self._injects(state.clean.value):
                 seen = self._read_back(model, batch, state.critical, candidate, norms)
                 limit = self.clamp and self.clamp * self.faulty_share
                 with running_statistics(model):
                     broken = call_with(model, batch.inputs, seen, limit=limit)
-                faulty = cross_entropy(broken, batch.labels)
+                faulty = batch.error(broken)
                 total = (1 - self.faulty_share) * clean + self.faulty_share * faulty
+            state.clean.send(setting.team.mean(clean.detach(), weight=batch.share))
             if self.lam_keep or self.lam_adv:
                 total = total + self._keep(model, batch, features, head)
             return total
@@ -135,6 +139,9 @@ class FaultAware(HardeningStage):
             generator=setting.generator("fault_aware"),
             augmentation=setting.augmentation,
             after_backward=after_backward,
+            companions={"ranking": ranking, "course": state},
+            keeper=setting.keeper,
+            team=setting.team,
             progress=setting.progress,
             label="fine-tune with faults",
         )
@@ -190,7 +197,7 @@ class FaultAware(HardeningStage):
         with unlearned_statistics(model):
             logits, after = with_features(model, moved, head)
         kept = self.lam_keep * feature_distance(features, after, self.distance)
-        return kept + self.lam_adv * cross_entropy(logits, batch.labels)
+        return kept + self.lam_adv * batch.error(logits)
 
     def _warm_up(self, model: nn.Module, ranking: CriticalLayers, setting: Setting) -> None:
         """Measure gradient norms; nothing moves."""
@@ -207,11 +214,23 @@ class FaultAware(HardeningStage):
         model.zero_grad(set_to_none=True)
 
 
-class _State:
-    """The critical layers of the present epoch."""
+class _Course:
+    """Where the stage stands: critical layers, epoch, and the clean loss of the last step."""
 
     def __init__(self, critical: list[str]) -> None:
         self.critical, self.epoch = critical, 0
+        self.clean = Echo()
+
+    def state(self) -> tuple[dict[str, Tensor], Any]:
+        """Return all of it."""
+        clean = None if math.isinf(self.clean.value) else self.clean.value
+        return {}, {"critical": self.critical, "epoch": self.epoch, "clean": clean}
+
+    def restore(self, tensors: Mapping[str, Tensor], notes: Any) -> None:  # noqa: ARG002
+        """Take it back."""
+        self.critical, self.epoch = notes["critical"], notes["epoch"]
+        if notes["clean"] is not None:
+            self.clean.send(torch.tensor(notes["clean"], dtype=torch.float64))
 
 
 def hold_still(model: nn.Module, layers: set[str]) -> None:

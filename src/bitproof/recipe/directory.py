@@ -7,6 +7,7 @@ report.html                  the report
 tallies.jsonl                counts of finished measurements, appended
 networks/VARIANT.safetensors, .json        integer network (float weights for `float`)
 networks/VARIANT.weights.safetensors       float weights behind it
+checkpoints/VARIANT.safetensors            training under way; gone when it is done
 records/VARIANT.json         what the stages tell, and how the network goes on integers
 """
 
@@ -60,6 +61,10 @@ class RunDirectory:
         """Return the path of float weights."""
         suffix = ".safetensors" if variant == "float" else ".weights.safetensors"
         return self.path / "networks" / f"{variant}{suffix}"
+
+    def checkpoint(self, variant: str) -> Path:
+        """Return the path of the snapshot of a training under way."""
+        return self.path / "checkpoints" / f"{variant}.safetensors"
 
     def record(self, variant: str) -> Path:
         """Return the path of a variant's record."""

@@ -5,6 +5,7 @@ works on exactly the same numbers as an uninterrupted one.
 """
 
 import json
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ from bitproof.campaign import (
 )
 from bitproof.core.errors import RecipeError
 from bitproof.core.files import sha256_of_file, write_text
+from bitproof.core.halt import Halt
 from bitproof.core.progress import SILENT, Progress
 from bitproof.core.rng import derive_seed, make_generator
 from bitproof.data import Splits
@@ -35,8 +37,9 @@ from bitproof.quant import Scheme, load_network, save_network, trace
 from bitproof.recipe.directory import RunDirectory, environment, now, read_json
 from bitproof.recipe.recipe import FLOAT, PLAIN, Recipe, stages_of
 from bitproof.report import write_report
+from bitproof.report.html import REPORT
 from bitproof.stats import write_results
-from bitproof.train import train_
+from bitproof.train import Keeper, Team, joined_team, train_
 
 PRETRAINED = "pretrained"
 """Stands for the published weights of an architecture."""
@@ -51,8 +54,11 @@ def run(
     recipe_dir: Path | None = None,
     resume: bool = False,
     progress: Progress = SILENT,
+    halt: Halt | None = None,
 ) -> Path:
     """Carry out `recipe` and return the path of its report.
+
+    Under `torchrun`, all processes share the training; the first of them measures and writes.
 
     Args:
         recipe: what to do.
@@ -62,24 +68,32 @@ def run(
         recipe_dir: folder that `recipe.weights` is relative to.
         resume: go on with the run that lies in `out`.
         progress: who watches.
+        halt: asked between steps of training and between measurements.
 
     Raises:
+        HaltedError: the halt asked; everything so far is kept, and `resume` goes on from there.
         BitproofError: in its kinds, for whatever is wrong with recipe, data, weights or disk.
     """
-    folder = RunDirectory(out)
-    folder.check(recipe, resume=resume)
     place = choose_device(device)
-    weights = None
-    if recipe.weights:
-        kind = recipe.model.kind
-        weights = find_weights(recipe.weights, recipe_dir, data_root(data_dir), kind=kind)
-    splits = recipe.data.load(data_dir).to(place)
-    task = _Run(recipe, folder, splits, weights, place, progress)
-    fingerprint = _fingerprint(splits, weights, place)
-    folder.check_fingerprint(fingerprint)
-    facts = task.check_network()
-    folder.begin(recipe, fingerprint=fingerprint, **environment(place), **facts)
-    return task.carry_out()
+    with joined_team(device) as team:
+        folder = RunDirectory(out)
+        if team.leads:
+            folder.check(recipe, resume=resume)
+        weights = None
+        if recipe.weights:
+            kind = recipe.model.kind
+            weights = find_weights(recipe.weights, recipe_dir, data_root(data_dir), kind=kind)
+        splits = recipe.data.load(data_dir).to(place)
+        watch = progress if team.leads else SILENT
+        task = _Run(recipe, folder, splits, weights, place, watch, halt or Halt(), team)
+        fingerprint = _fingerprint(splits, weights, place)
+        if team.leads:
+            folder.check_fingerprint(fingerprint)
+        facts = task.check_network()
+        if team.leads:
+            folder.begin(recipe, fingerprint=fingerprint, **environment(place), **facts)
+        team.wait()
+        return task.carry_out()
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -92,7 +106,9 @@ def choose_device(wanted: str) -> torch.device:
         raise RecipeError(f"device: wanted auto, cpu or cuda, got '{wanted}'")
     if wanted == "cuda" and not torch.cuda.is_available():
         raise RecipeError("device: cuda was asked for, this torch sees no CUDA device")
-    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
+    if wanted == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
 
 
 def find_weights(name: str, *folders: Path | None, kind: str = "") -> Path:
@@ -141,6 +157,8 @@ class _Run:
     weights: Path | None
     device: torch.device
     progress: Progress
+    halt: Halt
+    team: Team
 
     def check_network(self) -> dict[str, Any]:
         """Find out before hours of training whether the network can be built and quantized."""
@@ -156,26 +174,35 @@ class _Run:
 
     def carry_out(self) -> Path:
         """Do whatever is not done yet."""
+        store = TallyStore(self.folder.tallies)
         self._float_network()
         for variant in self.recipe.variants:
             if variant != FLOAT:
                 self._integer_network(variant)
-        store = TallyStore(self.folder.tallies)
-        for variant in self.recipe.variants:
-            with self._timed(f"evaluate {variant}"):
-                self.recipe.evaluation.measure(
-                    variant,
-                    self._victim(variant),
-                    self.splits.test,
-                    store=store,
-                    progress=self.progress,
-                )
-        variants = list(self.recipe.variants)
-        evaluation, test = self.recipe.evaluation, self.splits.test
-        write_results(summarize(evaluation, variants, test, store), self.folder.results)
-        warnings = masking_warnings(evaluation, variants, test, store)
-        self.folder.note(warnings=warnings, finished=now())
-        return write_report(self.folder.path)
+            if self.team.leads:
+                self._measure(variant, store)
+            self.team.wait()
+        if self.team.leads:
+            variants = list(self.recipe.variants)
+            evaluation, test = self.recipe.evaluation, self.splits.test
+            write_results(summarize(evaluation, variants, test, store), self.folder.results)
+            warnings = masking_warnings(evaluation, variants, test, store)
+            self.folder.note(warnings=warnings, finished=now())
+            write_report(self.folder.path)
+        self.team.wait()
+        return self.folder.path / REPORT
+
+    def _measure(self, variant: str, store: TallyStore) -> None:
+        """Measure whatever is not measured yet on one network."""
+        with self._timed(f"evaluate {variant}"):
+            self.recipe.evaluation.measure(
+                variant,
+                self._victim(variant),
+                self.splits.test,
+                store=store,
+                progress=self.progress,
+                halt=self.halt,
+            )
 
     @contextmanager
     def _timed(self, task: str) -> Iterator[None]:
@@ -186,7 +213,15 @@ class _Run:
             yield
         finally:
             spent = before + time.perf_counter() - start
-            self.folder.note(durations={task: round(spent, 3)})
+            if self.team.leads:
+                self.folder.note(durations={task: round(spent, 3)})
+
+    def _keeper(self, variant: str) -> Keeper:
+        return Keeper(self.folder.checkpoint(variant), halt=self.halt)
+
+    def _absent(self, path: Path) -> bool:
+        """Return whether the run has no such file yet, the same in every process."""
+        return not self.team.agree(path.exists())
 
     def _blank(self) -> nn.Module:
         train = self.splits.train
@@ -206,9 +241,9 @@ class _Run:
     def _float_network(self) -> None:
         """Train or load the network that everything starts from, unless it is there."""
         path = self.folder.weights(FLOAT)
-        if path.exists():
+        if not self._absent(path):
             return
-        model = self._start()
+        model, keeper = self._start(), self._keeper(FLOAT)
         if self.recipe.train:
             with self._timed("train float"):
                 train_(
@@ -217,9 +252,14 @@ class _Run:
                     self.recipe.train,
                     generator=make_generator(self.recipe.seed, "train"),
                     augmentation=self.recipe.augmentation,
+                    keeper=keeper,
+                    team=self.team,
                     progress=self.progress,
                 )
-        save_weights(model.cpu(), path)
+        if self.team.leads:
+            save_weights(model.cpu(), path)
+            keeper.forget()
+        self.team.wait()
 
     def _model(self, variant: str) -> nn.Module:
         return load_weights(self._blank(), self.folder.weights(variant)).to(self.device).eval()
@@ -229,18 +269,23 @@ class _Run:
         stages = stages_of(variant)
         if not stages:
             return Candidate(self._model(FLOAT), self.recipe.quantization)
-        if not self.folder.record(variant).exists():
-            before = self._candidate("+".join(stages[:-1]) or PLAIN)
+        if self._absent(self.folder.record(variant)):
+            before, keeper = self._candidate("+".join(stages[:-1]) or PLAIN), self._keeper(variant)
             setting = Setting(
                 train=self.splits.train,
                 seed=derive_seed(self.recipe.seed, *stages),
                 augmentation=self.recipe.augmentation,
+                keeper=keeper,
+                team=self.team,
                 progress=self.progress,
             )
             with self._timed(f"harden {variant}"):
                 done = self.recipe.stages[stages[-1]].apply(before, setting)
-            save_weights(done.model.cpu(), self.folder.weights(variant))
-            self._write_record(variant, done)
+            if self.team.leads:
+                save_weights(done.model.cpu(), self.folder.weights(variant))
+                self._write_record(variant, done)
+                keeper.forget()
+            self.team.wait()
         return self._read_candidate(variant)
 
     def _write_record(self, variant: str, done: Candidate) -> None:
@@ -269,11 +314,14 @@ class _Run:
     def _integer_network(self, variant: str) -> None:
         """Harden and quantize a variant, unless it is there."""
         path = self.folder.network(variant)
-        if path.with_name(path.name + ".json").exists():
+        if not self._absent(path.with_name(path.name + ".json")):
             return
+        self.halt.check()
         candidate = self._candidate(variant)
-        network = candidate.quantize(self.splits.train)
-        save_network(network.to("cpu"), path)
+        if self.team.leads:
+            network = candidate.quantize(self.splits.train)
+            save_network(network.to("cpu"), path)
+        self.team.wait()
 
     def _victim(self, variant: str) -> Victim:
         if variant == FLOAT:

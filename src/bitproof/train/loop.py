@@ -1,36 +1,30 @@
 """One plain epoch loop; the loss is an argument."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from bitproof.core.errors import DivergenceError
 from bitproof.core.progress import SILENT, Progress
-from bitproof.core.rng import global_draws
-from bitproof.data.augment import Augmentation, augment
+from bitproof.core.rng import draw_seed, global_draws, make_generator, seed_layers
+from bitproof.data.augment import Augmentation
 from bitproof.data.dataset import Dataset
+from bitproof.models.norms import unlearned_statistics
+from bitproof.train.batches import Batch, Batches
+from bitproof.train.keeper import Companion, Keeper, Snapshot
 from bitproof.train.optimization import Optimization
+from bitproof.train.running_mean import RunningMean
+from bitproof.train.shared_norms import shared_statistics
+from bitproof.train.sharpness import uphill
+from bitproof.train.team import ALONE, Team
 
-
-@dataclass(frozen=True)
-class Batch:
-    """What a loss sees of one step."""
-
-    inputs: Float[Tensor, "n c h w"]
-    """Augmented images in [0, 1]."""
-    labels: Int[Tensor, " n"]
-    done: float
-    """Fraction of all steps that lies behind, in [0, 1)."""
-    epoch: int
-    generator: torch.Generator
-    """CPU generator of the run."""
-
+LOOK_EVERY = 50
+"""Steps between looks at the loss, each of which makes a GPU wait."""
 
 Loss = Callable[[Batch], Tensor]
-"""Returns a scalar with gradients to the weights."""
+"""Returns a scalar with gradients to the weights, a mean over the batch."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +44,9 @@ def fit_(
     generator: torch.Generator,
     augmentation: Sequence[Augmentation] = (),
     after_backward: Callable[[Batch], None] | None = None,
+    companions: Mapping[str, Companion] | None = None,
+    keeper: Keeper | None = None,
+    team: Team = ALONE,
     progress: Progress = SILENT,
     label: str = "training",
 ) -> History:
@@ -59,81 +56,161 @@ def fit_(
         model: its parameters with `requires_grad` move; the loss sets training or evaluation mode.
         data: images on the device of the model.
         optimization: how weights move.
-        loss: gives the scalar to descend.
-        generator: CPU generator for order, augmentation and whatever the loss draws; its seed
-            also decides what layers such as dropout draw.
+        loss: gives the scalar to descend; called twice a step where `optimization.sam` is on.
+        generator: CPU generator, advanced by one draw, which decides order, augmentation and
+            whatever losses and layers draw: step by step, so that training can go on anywhere.
         augmentation: applied to each batch, in order.
         after_backward: sees each batch when gradients are there, before the step.
+        companions: what learns beside the model, by name; kept and restored with it.
+        keeper: keeps snapshots, from which another call with the same arguments goes on exactly.
+        team: the processes that share each batch.
         progress: who watches.
         label: what the work is called there.
 
     Raises:
         DivergenceError: the loss is NaN or infinite.
+        HaltedError: the keeper's halt asked; a snapshot is there.
+        ResumeError: the keeper's file is damaged or belongs to another training.
     """
-    weights = [weight for weight in model.parameters() if weight.requires_grad]
-    optimizer = optimization.build(weights)
-    history = History()
-    totals: list[Tensor] = []
-    steps = steps_per_epoch(len(data), optimization)
-    batches = batches_of(data, optimization, generator=generator, augmentation=augmentation)
-    with global_draws(generator.initial_seed(), data.labels.device):
-        for number, batch in enumerate(
-            progress.track(batches, label=label, total=steps * optimization.epochs)
-        ):
-            for group in optimizer.param_groups:
-                group["lr"] = optimization.rate(batch.done)
-            optimizer.zero_grad(set_to_none=True)
-            with torch.autocast(
-                batch.inputs.device.type,
-                torch.bfloat16,
-                enabled=optimization.precision == "bfloat16",
-            ):
-                value = loss(batch)
-            value.backward()  # type: ignore[no-untyped-call]
+    seed = draw_seed(generator)
+    batches = Batches(
+        data,
+        optimization,
+        seed=seed,
+        augmentation=augmentation,
+        part=team.rank,
+        parts=team.size,
+    )
+    task = _Training(model, optimization, companions or {}, f"{label} {seed:x}")
+    first = task.resume(keeper)
+    steps = range(first, len(batches))
+    if not team.leads:
+        progress = SILENT
+    with global_draws(seed, data.labels.device), shared_statistics(model, team):
+        for step in progress.track(steps, label=label, total=len(steps)):
+            batch = batches[step]
+            seed_layers(batches.layer_seed(step), data.labels.device)
+            value = task.gradients(loss, batch, team)
             if after_backward:
                 after_backward(batch)
-            if optimization.max_norm:
-                nn.utils.clip_grad_norm_(weights, optimization.max_norm)
-            optimizer.step()
-            totals.append(value.detach())
-            if (number + 1) % steps == 0 or number % 50 == 0:
-                _check_finite(torch.stack(totals), label, batch.epoch)
-            if (number + 1) % steps == 0:
-                history.loss.append(float(torch.stack(totals).mean()))
-                totals.clear()
-    return history
+            if optimization.sam:
+                with uphill(task.weights, optimization.sam), unlearned_statistics(model):
+                    again = replace(batch, generator=make_generator(seed, "loss", step))
+                    seed_layers(batches.layer_seed(step), data.labels.device)
+                    task.gradients(loss, again, team)
+            task.move(batch.done, step)
+            task.losses.append(value)
+            ends = (step + 1) % batches.per_epoch == 0
+            if ends or step % LOOK_EVERY == 0:
+                _check_finite(torch.stack(task.losses), label, batch.epoch)
+            if ends:
+                task.end_epoch()
+            if keeper and step + 1 < len(batches):
+                halting = team.agree(keeper.halt.asked)
+                if team.agree(keeper.is_due) or halting:
+                    task.keep(keeper, step + 1, team)
+                if halting:
+                    keeper.halt.ask()
+                    keeper.halt.check()
+    task.finish()
+    return task.history
 
 
-def steps_per_epoch(n: int, optimization: Optimization) -> int:
-    """Return the number of batches of an epoch; a last, smaller batch counts."""
-    images = min(n, optimization.images_per_epoch or n)
-    return -(-images // optimization.batch_size)
+class _Training:
+    """What moves: weights, optimizer, their running mean, and what is told of the losses."""
 
+    def __init__(
+        self,
+        model: nn.Module,
+        optimization: Optimization,
+        companions: Mapping[str, Companion],
+        identity: str,
+    ) -> None:
+        self.model, self.optimization, self.companions = model, optimization, companions
+        self.identity = f"{identity} {optimization.digest()[:16]}"
+        self.weights = [weight for weight in model.parameters() if weight.requires_grad]
+        self.optimizer = optimization.build(self.weights)
+        decay = optimization.ema
+        self.mean = None if decay is None else RunningMean(model, decay=decay)
+        self.history = History()
+        self.losses: list[Tensor] = []
 
-def batches_of(
-    data: Dataset,
-    optimization: Optimization,
-    *,
-    generator: torch.Generator,
-    augmentation: Sequence[Augmentation] = (),
-) -> Iterator[Batch]:
-    """Yield the batches of all epochs, each epoch in a new order."""
-    steps = steps_per_epoch(len(data), optimization)
-    images = min(len(data), optimization.images_per_epoch or len(data))
-    for epoch in range(optimization.epochs):
-        order = torch.randperm(len(data), generator=generator)[:images]
-        for step, index in enumerate(torch.split(order, optimization.batch_size)):
-            inputs = data.inputs(index.to(data.labels.device))
-            inputs = augment(inputs, augmentation, generator=generator)
-            if inputs.ndim == 4:
-                inputs = inputs.contiguous(memory_format=torch.channels_last)
-            yield Batch(
-                inputs=inputs,
-                labels=data.labels[index.to(data.labels.device)],
-                done=(epoch * steps + step) / (steps * optimization.epochs),
-                epoch=epoch,
-                generator=generator,
-            )
+    def gradients(self, loss: Loss, batch: Batch, team: Team) -> Tensor:
+        """Put the gradients of the loss on the weights; return the loss of the whole batch."""
+        self.optimizer.zero_grad(set_to_none=True)
+        with torch.autocast(
+            batch.inputs.device.type,
+            torch.bfloat16,
+            enabled=self.optimization.precision == "bfloat16",
+        ):
+            value = loss(batch)
+        value.backward()  # type: ignore[no-untyped-call]
+        told = value.detach().clone()
+        held = [weight.grad for weight in self.weights if weight.grad is not None]
+        team.add_([*held, told.reshape(1)], weight=batch.share)
+        return told
+
+    def move(self, done: float, step: int) -> None:
+        """Take the step that the gradients tell."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.optimization.rate(done)
+        if self.optimization.max_norm:
+            nn.utils.clip_grad_norm_(self.weights, self.optimization.max_norm)
+        self.optimizer.step()
+        if self.mean is not None:
+            self.mean.follow(self.model, step)
+
+    def end_epoch(self) -> None:
+        """Write down the mean loss of an epoch."""
+        self.history.loss.append(float(torch.stack(self.losses).mean()))
+        self.losses.clear()
+
+    def finish(self) -> None:
+        """Leave the weights that training is for."""
+        if self.mean is not None:
+            self.mean.install_(self.model)
+
+    def keep(self, keeper: Keeper, step: int, team: Team) -> None:
+        """Write everything down."""
+        snapshot = Snapshot(step, notes={"history": self.history.loss})
+        snapshot.add("model", self.model.state_dict())
+        for index, entries in self.optimizer.state_dict()["state"].items():
+            tensors = {name: value for name, value in entries.items() if value is not None}
+            snapshot.add(f"optimizer.{index}", tensors)
+        if self.mean is not None:
+            snapshot.add("mean", {str(i): value for i, value in enumerate(self.mean.means)})
+        if self.losses:
+            snapshot.add("losses", {"pending": torch.stack(self.losses)})
+        for name, companion in self.companions.items():
+            tensors, notes = companion.state()
+            snapshot.add(f"companion.{name}", tensors)
+            snapshot.notes[f"companion.{name}"] = notes
+        if team.leads:
+            keeper.keep(snapshot, self.identity)
+        team.wait()
+
+    def resume(self, keeper: Keeper | None) -> int:
+        """Take back what was kept; return the number of steps that lie behind."""
+        snapshot = keeper.recall(self.identity) if keeper else None
+        if snapshot is None:
+            return 0
+        self.model.load_state_dict(snapshot.part("model"))
+        frozen = self.optimizer.state_dict()
+        for index in range(len(self.weights)):
+            if entries := snapshot.part(f"optimizer.{index}"):
+                frozen["state"][index] = entries
+        self.optimizer.load_state_dict(frozen)
+        if self.mean is not None:
+            kept = snapshot.part("mean")
+            for i, value in enumerate(self.mean.means):
+                value.copy_(kept[str(i)])
+        device = next(iter(self.weights)).device
+        self.losses = list(snapshot.part("losses").get("pending", torch.empty(0)).to(device))
+        self.history.loss.extend(snapshot.notes["history"])
+        for name, companion in self.companions.items():
+            notes = snapshot.notes[f"companion.{name}"]
+            companion.restore(snapshot.part(f"companion.{name}"), notes)
+        return snapshot.step
 
 
 def _check_finite(losses: Tensor, label: str, epoch: int) -> None:

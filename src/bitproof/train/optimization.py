@@ -1,15 +1,22 @@
-"""How weights move: optimizer, schedule, batches."""
+"""How weights move: optimizer, schedule, batches, and what is done to gradients and weights.
+
+Source: Foret et al., "Sharpness-Aware Minimization", ICLR 2021 (`sam`); Polyak and Juditsky,
+        1992 (`ema`); Szegedy et al., CVPR 2016 (`label_smoothing`).
+"""
 
 import math
 from collections.abc import Iterable
-from typing import Literal
+from itertools import pairwise
+from typing import Annotated, Literal
 
 import torch
-from pydantic import model_validator
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from bitproof.core.spec import Spec
 from bitproof.core.types import Count, NonNegative, Positive, Probability
+
+Share = Annotated[float, Field(gt=0.0, lt=1.0)]
 
 
 class Optimization(Spec):
@@ -20,13 +27,18 @@ class Optimization(Spec):
     epochs: Count = 20
     """Passes over the training images."""
     batch_size: Count = 128
-    """Images per step."""
+    """Images per step, over all processes together."""
     learning_rate: Positive = 0.01
     """Peak step length."""
-    schedule: Literal["cosine", "one_cycle", "constant"] = "cosine"
-    """`cosine` falls to 0; `one_cycle` rises over `warmup`, then falls as cosine does."""
+    schedule: Literal["cosine", "one_cycle", "multi_step", "constant"] = "cosine"
+    """`cosine` falls to 0; `one_cycle` rises over `warmup`, then falls as cosine does;
+    `multi_step` is multiplied by `factor` at each of `milestones`."""
     warmup: Probability = 0.2
     """Share of the steps that the rate rises over, for `one_cycle`."""
+    milestones: tuple[Share, ...] = (0.4, 0.6, 0.8)
+    """Shares of the steps after which the rate falls, for `multi_step`, rising."""
+    factor: Share = 0.1
+    """What the rate is multiplied by there."""
     momentum: Probability = 0.9
     """Momentum of `sgd`."""
     nesterov: bool = False
@@ -35,8 +47,19 @@ class Optimization(Spec):
     """L2 penalty (`sgd`), or decoupled decay (`adamw`)."""
     max_norm: Positive | None = None
     """Bound on the norm of the whole gradient; None: no bound."""
+    label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Share of each label that is spread over all classes."""
+    sam: NonNegative = 0.0
+    """Sharpness-aware steps: take the gradient this far uphill (norm, weight units), at twice the
+    time; 0: plain steps."""
+    ema: Share | None = None
+    """Decay per step of a running mean of the weights, which training ends with; None: end with
+    the last weights."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Arithmetic of forward and backward passes; weights and their updates stay float32."""
+    compiled: bool = False
+    """Compile forward and backward passes, for plain training only; costs up to a minute before
+    the first step, and needs a C++ compiler on CPU."""
     images_per_epoch: Count | None = None
     """Train each epoch on that many images, drawn anew; None: all."""
 
@@ -44,6 +67,8 @@ class Optimization(Spec):
     def _check_momentum(self) -> "Optimization":
         if self.optimizer == "sgd" and self.nesterov and not self.momentum:
             raise ValueError("nesterov: wanted a momentum above 0 with it, got 0")
+        if any(late <= early for early, late in pairwise(self.milestones)):
+            raise ValueError(f"milestones: wanted rising shares, got {list(self.milestones)}")
         return self
 
     def build(self, weights: Iterable[Tensor]) -> torch.optim.Optimizer:
@@ -64,9 +89,13 @@ class Optimization(Spec):
         Example:
             >>> Optimization(learning_rate=0.1).rate(0.5)
             0.05
+            >>> Optimization(learning_rate=0.5, schedule="multi_step", factor=0.5).rate(0.6)
+            0.125
         """
         if self.schedule == "constant":
             return self.learning_rate
+        if self.schedule == "multi_step":
+            return self.learning_rate * self.factor ** sum(done >= at for at in self.milestones)
         if self.schedule == "one_cycle" and done < self.warmup:
             return self.learning_rate * (0.1 + 0.9 * done / self.warmup)
         start = self.warmup if self.schedule == "one_cycle" else 0.0

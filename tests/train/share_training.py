@@ -1,0 +1,56 @@
+"""Run by torchrun in `test_team.py`: trains in as many processes as there are, writes what came."""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+
+from bitproof.core.halt import Halt
+from bitproof.core.rng import make_generator
+from bitproof.data import DATA
+from bitproof.data.augment import Flip
+from bitproof.harden import HARDEN, Candidate, Setting
+from bitproof.models import MODELS, save_weights
+from bitproof.train import Keeper, Optimization, joined_team, train_
+
+STEPS = Optimization(epochs=2, batch_size=100, learning_rate=0.05, max_norm=5.0)
+STAGE = {
+    "kind": "fault_aware",
+    "warmup_steps": 2,
+    "epsilon": 0.05,
+    "ber_start": 1e-3,
+    "ber_end": 1e-3,
+    "lam_keep": 0.0,
+    "inject_below": "none",
+    "optimization": {"epochs": 1, "batch_size": 100},
+}
+
+
+def main(out: Path) -> None:
+    torch.set_num_threads(1)
+    with joined_team("cpu") as team:
+        splits = DATA.build({"kind": "digits", "validation_fraction": 0.0}).load()
+        model = MODELS.build({"kind": "digits_cnn", "width": 4}).build(
+            in_channels=1, image_size=8, n_classes=10, generator=make_generator(0)
+        )
+        keeper = Keeper(out / "snapshot.safetensors", halt=Halt(), every_s=0.0)
+        history = train_(
+            model,
+            splits.train,
+            STEPS,
+            generator=make_generator(1),
+            augmentation=[Flip()],
+            keeper=keeper,
+            team=team,
+        )
+        setting = Setting(splits.train, seed=1, team=team)
+        hardened = HARDEN.build(STAGE).apply(Candidate(model), setting)
+        if team.leads:
+            losses = [*history.loss, *hardened.record[0]["record"]["loss"]]
+            save_weights(hardened.model, out / "weights.safetensors")
+            (out / "losses.json").write_text(json.dumps(losses))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
