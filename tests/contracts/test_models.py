@@ -2,8 +2,11 @@
 
 import copy
 import pickle
+import sys
 from functools import cache
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +15,12 @@ from torch import nn
 from bitproof.core.rng import make_generator
 from bitproof.models import (
     MODELS,
+    VGG11,
+    VGG16,
+    AlexNet,
     DigitsCNN,
+    EfficientNetB0,
+    EfficientNetLite0,
     Factory,
     LeNet5,
     ModelSpec,
@@ -21,6 +29,9 @@ from bitproof.models import (
     ResNet32,
     ResNet44,
     ResNet56,
+    SimpleNet,
+    SwinTiny,
+    Timm,
     load_weights,
     penultimate,
     save_weights,
@@ -28,7 +39,10 @@ from bitproof.models import (
 )
 
 SAMPLES: list[ModelSpec] = [
+    AlexNet(),
     DigitsCNN(width=4, mean=(0.4, 0.5, 0.6), std=(0.1, 0.2, 0.3)),
+    EfficientNetB0(),
+    EfficientNetLite0(),
     Factory(factory="contract_factory:Tiny"),
     LeNet5(),
     ResNet18(),
@@ -36,6 +50,11 @@ SAMPLES: list[ModelSpec] = [
     ResNet32(),
     ResNet44(),
     ResNet56(),
+    SimpleNet(width=4),
+    SwinTiny(width=24),
+    Timm(name="contract_net"),
+    VGG11(),
+    VGG16(),
 ]
 USER_CODE = """
 from torch import nn
@@ -47,6 +66,13 @@ class Tiny(nn.Sequential):
             nn.Flatten(), nn.Dropout(0.5), nn.Linear(4, n_classes),
         )
 """
+TIMM: Any = ModuleType("timm")
+"""Stands for the optional package; it knows one network."""
+TIMM.list_models = lambda: ["contract_net"]
+TIMM.get_pretrained_cfg = lambda _name: None
+TIMM.create_model = lambda _name, in_chans, num_classes, **_: nn.Sequential(
+    nn.Conv2d(in_chans, 4, 8, stride=8), nn.ReLU(), nn.Flatten(), nn.Linear(64, num_classes)
+)
 every_kind = pytest.mark.parametrize("spec", SAMPLES, ids=lambda spec: spec.kind)
 
 
@@ -54,6 +80,7 @@ every_kind = pytest.mark.parametrize("spec", SAMPLES, ids=lambda spec: spec.kind
 def user_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "contract_factory.py").write_text(USER_CODE)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "timm", TIMM)
 
 
 @cache

@@ -1,5 +1,8 @@
 """Published sizes and layer names."""
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -101,6 +104,25 @@ def test_layers_are_named_as_in_the_published_weights() -> None:
     assert resnet18["layer4.1.conv2.weight"].shape == (512, 512, 3, 3)
     assert "layer1.0.downsample.0.weight" not in resnet18
     assert resnet18["fc.weight"].shape == (10, 512)
+
+
+def test_resnet18_for_large_images_has_torchvisions_names_and_shapes() -> None:
+    golden = Path(__file__).parents[1] / "golden" / "torchvision_state_dicts.json"
+    model = ResNet18().build(
+        in_channels=3, image_size=224, n_classes=1000, generator=make_generator(0)
+    )
+    ours = {key: list(value.shape) for key, value in model.state_dict().items()}
+    assert [ours.pop(f"normalize.{buffer}") for buffer in ("mean", "std")] == [[3, 1, 1]] * 2
+    assert ours == json.loads(golden.read_text())["resnet18"]
+    assert size(model) == 11_689_512
+
+
+def test_resnet18_quarters_large_images_before_its_blocks() -> None:
+    model = build(ResNet18(), image_size=64).eval()
+    names = ("conv1", "bn1", "maxpool", "layer1")
+    stem = nn.Sequential(*[model.get_submodule(name) for name in names])
+    assert stem(torch.zeros(1, 3, 64, 64)).shape == (1, 64, 16, 16)
+    assert model(torch.zeros(1, 3, 64, 64)).shape == (1, 10)
 
 
 def test_resnet18_keeps_32_by_32_pixels_through_the_stem() -> None:

@@ -50,6 +50,9 @@ def one_node(draw: Callable[..., Any]) -> tuple[IntegerNetwork, Tensor]:
     reaches = [d * (k - 1) + 1 for d, k in zip(dilation, shape[2:], strict=True)]
     padding = [draw(st.integers(0, (reach - 1) // 2)) for reach in reaches]
     smallest = reaches
+    if draw(st.integers(0, 3)) == 0:  # windows larger than the map, their middle inside
+        dilation, smallest = [1] * rank, [max(k - 2 * ((k - 1) // 2), 1) for k in shape[2:]]
+        padding = [(k - 1) // 2 for k in shape[2:]]
     if draw(st.integers(0, 4)) == 0:
         # Beyond what oneDNN is trusted with in 8 bits. With dilation, windows that miss the map
         # make its float convolution, too, end with a fault.

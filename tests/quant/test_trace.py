@@ -11,12 +11,13 @@ from torch.nn import functional
 
 from bitproof.core.errors import TraceError
 from bitproof.core.rng import make_generator
-from bitproof.models import MODELS, Normalize
+from bitproof.models import MODELS, Normalize, ScaledBatchNorm2d, ScaledGroupNorm
 from bitproof.quant import Graph, quantize, run_floats, trace
 from bitproof.quant.trace import trace_as_is
 
 SHAPES = {"lenet5": (1, 28), "digits_cnn": (1, 8)}
-ARCHITECTURES = [kind for kind in MODELS.kinds() if kind != "factory"]
+SHAPES |= dict.fromkeys(["alexnet", "simplenet", "vgg11", "vgg16"], (3, 32))
+ARCHITECTURES = [kind for kind in MODELS.kinds() if kind not in {"factory", "timm"}]
 
 
 def check(model: nn.Module, *shape: int) -> Graph:
@@ -119,6 +120,7 @@ FORWARDS: dict[str, Callable[[Any, Tensor], Any]] = {
     "mean of negative axis": lambda _, x: x.mean(-1, keepdim=True).mean(dim=2),
     "transpose": lambda _, x: x.transpose(1, -1).permute(0, 2, 3, 1),
     "permute by tuple": lambda _, x: torch.permute(x, (0, 3, 1, 2)).contiguous(),
+    "roll": lambda s, x: torch.roll(s.conv(x), (1, -2), (2, -1)) + x.roll(6, 2) + x.roll(1, dims=1),
     "slices": lambda _, x: x[:, :, ::2, ::2] - x[..., 1:6:2, 1::2][:, :, :3, :3],
     "new axis": lambda _, x: x[:, None, 0].squeeze(1).unsqueeze(-1),
     "last token": lambda _, x: x[:, -1],
@@ -305,6 +307,20 @@ def test_norms_after_convolutions_and_linear_layers_are_folded() -> None:
     graph = check(shake_norms_(model), 3, 6, 6)
     assert ops(graph) == ["input", "conv", "reshape", "linear"]
     assert graph.nodes[1].attrs["clamp"] == [0.0, None]
+
+
+def test_norms_with_a_scale_around_one_are_traced_and_folded_like_others() -> None:
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 3),
+        ScaledBatchNorm2d(4),
+        nn.ReLU(),
+        nn.Conv2d(4, 6, 3),
+        ScaledGroupNorm(3, 6),
+    )
+    for name, weight in shake_norms_(model).named_parameters():
+        if name.endswith("excess"):
+            nn.init.normal_(weight)
+    assert ops(check(model, 3, 6, 6)) == ["input", "conv", "conv", "group_norm"]
 
 
 def test_norm_before_a_convolution_stays() -> None:
@@ -510,7 +526,9 @@ UNSUPPORTED: dict[str, tuple[nn.Module, str]] = {
     "fancy index": (Custom(lambda _, x: x[:, [0, 2]]), "inner.*index"),
     "index by tensor": (Custom(lambda s, x: x[:, s.plain.flatten().argsort()]), "inner.*index"),
     "unknown function": (Custom(lambda _, x: torch.cumsum(x, 1)), "inner.cumsum.*'cumsum'"),
-    "unknown method": (Custom(lambda _, x: x.roll(1)), "inner.roll.*'roll'"),
+    "unknown method": (Custom(lambda _, x: x.flip(1)), "inner.flip.*'flip'"),
+    "roll of all": (Custom(lambda _, x: x.roll(1)), "inner.roll: .*an axis for each shift"),
+    "roll of images": (Custom(lambda _, x: x.roll(1, 0)), "inner.roll: .*within one image"),
     "reflecting pad": (Custom(lambda _, x: functional.pad(x, (1, 1, 1, 1), "reflect")), "reflect"),
     "tiles": (Custom(lambda _, x: x.repeat(1, 2, 1, 1)), "inner.repeat.*more than one"),
     "dropout at work": (Custom(lambda _, x: functional.dropout(x)), "inner.dropout.*active"),

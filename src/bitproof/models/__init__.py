@@ -1,18 +1,31 @@
 """Architectures and checkpoints."""
 
+from bitproof.models.alexnet import AlexNet
 from bitproof.models.base import MODELS, ImageModelSpec, ModelSpec
 from bitproof.models.checkpoint import load_weights, save_weights
 from bitproof.models.cifar_resnet import ResNet20, ResNet32, ResNet44, ResNet56
 from bitproof.models.digits_cnn import DigitsCNN
+from bitproof.models.efficientnet import EfficientNetB0
+from bitproof.models.efficientnet_lite import EfficientNetLite0
 from bitproof.models.factory import Factory
 from bitproof.models.features import catch_features, last_features, penultimate, with_features
 from bitproof.models.lenet5 import LeNet5
 from bitproof.models.normalize import Normalize
 from bitproof.models.resnet18 import ResNet18
+from bitproof.models.scaled_norm import ScaledBatchNorm2d, ScaledGroupNorm
+from bitproof.models.simplenet import SimpleNet
+from bitproof.models.swin import SwinTiny
+from bitproof.models.timm_adapter import Timm
+from bitproof.models.vgg import VGG11, VGG16
 
 __all__ = [
     "MODELS",
+    "VGG11",
+    "VGG16",
+    "AlexNet",
     "DigitsCNN",
+    "EfficientNetB0",
+    "EfficientNetLite0",
     "Factory",
     "ImageModelSpec",
     "LeNet5",
@@ -23,6 +36,11 @@ __all__ = [
     "ResNet32",
     "ResNet44",
     "ResNet56",
+    "ScaledBatchNorm2d",
+    "ScaledGroupNorm",
+    "SimpleNet",
+    "SwinTiny",
+    "Timm",
     "catch_features",
     "last_features",
     "load_weights",

@@ -1,9 +1,11 @@
-"""ResNet-18 for small images.
+"""ResNet-18, for small images and for large ones.
 
-Model:  basic blocks, projection shortcuts (option B); the 7x7 stem of stride 2 and the max
-        pooling of the ImageNet network are replaced by one 3x3 convolution of stride 1.
+Model:  basic blocks, projection shortcuts (option B). Images below 64 pixels enter through one 3x3
+        convolution of stride 1; larger ones through the 7x7 convolution of stride 2 and the max
+        pooling of the ImageNet network.
 Source: He, Zhang, Ren, Sun, "Deep Residual Learning for Image Recognition", CVPR 2016, table 1.
-        The 3x3 stem is the usual change for 32x32 images. Layer names are torchvision's.
+        The 3x3 stem is the usual change for 32x32 images. Layer names are torchvision's, and
+        weights for large images load as they are.
 """
 
 from typing import Literal
@@ -13,18 +15,22 @@ from torch.nn import functional
 
 from bitproof.models.base import MODELS, ImageModelSpec
 from bitproof.models.blocks import initialise_he_, make_stage, project_shortcut
+from bitproof.models.large_images import are_large
 from bitproof.models.normalize import Normalize
 from bitproof.models.shapes import Images, Logits
 
 
 class ResNet18Module(nn.Module):
-    """The network: two blocks in each of four stages."""
+    """The network: `conv1` and `maxpool` are the stem, then two blocks in each of four stages."""
 
-    def __init__(self, normalize: Normalize, *, in_channels: int, n_classes: int) -> None:
+    def __init__(
+        self, normalize: Normalize, conv1: nn.Conv2d, maxpool: nn.Module, *, n_classes: int
+    ) -> None:
         super().__init__()
         self.normalize = normalize
-        self.conv1 = nn.Conv2d(in_channels, 64, 3, padding=1, bias=False)
+        self.conv1 = conv1
         self.bn1 = nn.BatchNorm2d(64)
+        self.maxpool = maxpool
         self.layer1 = make_stage(64, 64, 2, shortcut=project_shortcut)
         self.layer2 = make_stage(64, 128, 2, shortcut=project_shortcut)
         self.layer3 = make_stage(128, 256, 2, shortcut=project_shortcut)
@@ -35,7 +41,7 @@ class ResNet18Module(nn.Module):
 
     def forward(self, images: Images) -> Logits:
         """Return one logit per class."""
-        maps = functional.relu(self.bn1(self.conv1(self.normalize(images))))
+        maps = self.maxpool(functional.relu(self.bn1(self.conv1(self.normalize(images)))))
         maps = self.layer4(self.layer3(self.layer2(self.layer1(maps))))
         logits: Logits = self.fc(self.pool(maps).flatten(1))
         return logits
@@ -43,7 +49,7 @@ class ResNet18Module(nn.Module):
 
 @MODELS.register
 class ResNet18(ImageModelSpec):
-    """18 layers, 11,173,962 parameters for colour images and 10 classes.
+    """18 layers, 11,173,962 parameters for colour images of 32x32 pixels and 10 classes.
 
     Example:
         >>> ResNet18(mean=(0.5,), std=(0.25,)).normalize(1).std.item()
@@ -52,8 +58,12 @@ class ResNet18(ImageModelSpec):
 
     kind: Literal["resnet18"] = "resnet18"
 
-    def assemble(self, *, in_channels: int, image_size: int, n_classes: int) -> nn.Module:  # noqa: ARG002
+    def assemble(self, *, in_channels: int, image_size: int, n_classes: int) -> nn.Module:
         """Return the network."""
-        return ResNet18Module(
-            self.normalize(in_channels), in_channels=in_channels, n_classes=n_classes
-        )
+        normalize = self.normalize(in_channels)
+        if are_large(image_size):
+            conv1 = nn.Conv2d(in_channels, 64, 7, stride=2, padding=3, bias=False)
+            maxpool = nn.MaxPool2d(3, stride=2, padding=1)
+            return ResNet18Module(normalize, conv1, maxpool, n_classes=n_classes)
+        conv1 = nn.Conv2d(in_channels, 64, 3, padding=1, bias=False)
+        return ResNet18Module(normalize, conv1, nn.Identity(), n_classes=n_classes)

@@ -30,6 +30,7 @@ from bitproof.quant.grid import Grid
 from bitproof.quant.steps import accumulate, wrap_int32
 
 INT8 = torch.iinfo(torch.int8)
+UINT8 = torch.iinfo(torch.uint8)
 MOST_EXCESS = 8
 """Weights beyond int8 that are made up for one by one; more are shifted together."""
 CHECKED = 2
@@ -183,8 +184,12 @@ class Kernel:
         """Return the int32 accumulators for stored `words`, rounded to float32; a new tensor."""
         # The eighth bit is the sign of an int8 word: flipped, it adds 128, as the zero point knows.
         raw = words.view(torch.uint8) ^ 128 if words.dtype == torch.int8 else words
-        x = as_maps(raw, self.node)
+        maps = as_maps(raw, self.node)
+        x = self._at_least_a_window(maps)
         total = self._wide(x) if self.wide else self._narrow(x)
+        if x is not maps:
+            rows, columns = self._places(maps)
+            total = total[:, :, :rows, :columns]
         return from_maps(total, words, self.node)
 
     def covers(self, words: Tensor) -> bool:
@@ -192,13 +197,36 @@ class Kernel:
 
         It is where each window has its middle in the map; beyond, it is wrong at times, or fails.
         """
-        size, (_, _, *kernel) = as_maps(words, self.node).shape[2:], self.parts[0].shape
-        move = self.parts[0].geometry
-        reaches = [d * (k - 1) + 1 for d, k in zip(move.dilation, kernel, strict=True)]
-        return all(
-            2 * padding < reach <= extent
-            for padding, reach, extent in zip(move.padding, reaches, size, strict=True)
+        maps = as_maps(words, self.node)
+        padding, point = self.parts[0].geometry.padding, self.parts[0].zero_point
+        centred = all(
+            2 * edge < reach for edge, reach in zip(padding, self._reaches(), strict=True)
         )
+        pairs = zip(maps.shape[2:], self._reaches(), strict=True)
+        large = all(size >= reach for size, reach in pairs)
+        return centred and min(self._places(maps)) > 0 and (large or 0 <= point <= UINT8.max)
+
+    def _reaches(self) -> list[int]:
+        """Return the pixels from one end of a window to the other, for each axis."""
+        move, (_, _, *kernel) = self.parts[0].geometry, self.parts[0].shape
+        return [d * (k - 1) + 1 for d, k in zip(move.dilation, kernel, strict=True)]
+
+    def _places(self, maps: Tensor) -> list[int]:
+        """Return the size of the output, for each axis."""
+        move, sizes = self.parts[0].geometry, maps.shape[2:]
+        moves = zip(sizes, self._reaches(), move.padding, move.stride, strict=True)
+        return [(size + 2 * edge - reach) // step + 1 for size, reach, edge, step in moves]
+
+    def _at_least_a_window(self, maps: Tensor) -> Tensor:
+        """Return `maps`, with words that stand for 0 below and to the right where they are small.
+
+        oneDNN is wrong at times where a window is larger than the map.
+        """
+        pairs = zip(maps.shape[2:], self._reaches(), strict=True)
+        down, across = (max(reach - size, 0) for size, reach in pairs)
+        if not down and not across:
+            return maps
+        return functional.pad(maps, [0, across, 0, down], value=self.parts[0].zero_point)
 
     def shape(self, words: Tensor) -> Hashable:
         """Return all that oneDNN chooses its code by."""

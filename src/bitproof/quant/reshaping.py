@@ -113,6 +113,30 @@ def concat(call: Call) -> Ref:
     return call.emit("concat", *parts, dim=call.get(1, "dim", 0) % len(parts[0].shape))
 
 
+def roll(call: Call) -> Ref:
+    """Lower a cyclic shift: along each axis, the end goes before the rest."""
+    shifts, dims = (
+        list(given) if isinstance(given, tuple | list) else [given]
+        for given in (call.get(1, "shifts"), call.get(2, "dims"))
+    )
+    x, shape = call.x, call.x.shape
+    if len(dims) != len(shifts) or None in dims:
+        raise TraceError(f"{call.path}: wanted roll with an axis for each shift, got dims={dims}")
+    for shift, axis in zip(shifts, dims, strict=True):
+        dim = axis % len(shape)
+        if isinstance(call.shape[dim], list):
+            raise TraceError(f"{call.path}: wanted roll within one image, got dim={axis}")
+        start = shape[dim] - shift % shape[dim]
+        if start == shape[dim]:
+            continue
+        parts = [
+            call.step("slice", x, shape=(), index=[[None, None, None]] * dim + [cut])
+            for cut in ([start, None, None], [None, start, None])
+        ]
+        x = call.step("concat", *parts, shape=shape, dim=dim)
+    return x
+
+
 def stack(call: Call) -> Ref:
     """Lower stacking: a new axis for each part, then concatenation."""
     parts, dim = call.get(0, "tensors"), call.get(1, "dim", 0) % len(call.shape)

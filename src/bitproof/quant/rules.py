@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from bitproof.core.errors import TraceError
 from bitproof.models.normalize import Normalize
+from bitproof.models.scaled_norm import ScaledBatchNorm2d, ScaledGroupNorm
 from bitproof.quant.attention import (
     encoder,
     encoder_layer,
@@ -37,6 +38,7 @@ from bitproof.quant.reshaping import (
     permute,
     repeat,
     reshape,
+    roll,
     split,
     stack,
     transpose,
@@ -314,9 +316,11 @@ MODULE_RULES: dict[type[nn.Module], ModuleRule] = {
     nn.BatchNorm1d: batch_norm,
     nn.BatchNorm2d: batch_norm,
     nn.BatchNorm3d: batch_norm,
+    ScaledBatchNorm2d: batch_norm,
     Normalize: normalize,
     nn.LayerNorm: layer_norm,
     nn.GroupNorm: group_norm,
+    ScaledGroupNorm: group_norm,
     nn.ReLU: lambda call, _: clamp(0.0, None)(call),
     nn.ReLU6: lambda call, _: clamp(0.0, 6.0)(call),
     nn.Hardtanh: hardtanh,
@@ -399,6 +403,7 @@ FUNCTION_RULES: dict[str, FunctionRule] = {
     "transpose": transpose,
     "swapaxes": transpose,
     "getitem": getitem,
+    "roll": roll,
     "chunk": split,
     "split": split,
     "unbind": unbind,

@@ -16,8 +16,10 @@ from bitproof.train import Optimization
 
 
 def _model(table: object) -> ModelSpec:
-    """Build a model from its table; a string with a colon names the user's own factory."""
-    if isinstance(table, str) and ":" in table:
+    """Build a model from its table; `timm:NAME` and `package.module:factory` are strings."""
+    if isinstance(table, str) and table.startswith("timm:"):
+        table = {"kind": "timm", "name": table.removeprefix("timm:")}
+    elif isinstance(table, str) and ":" in table:
         table = {"kind": "factory", "factory": table}
     return MODELS.validate(table)
 
@@ -48,7 +50,7 @@ class Recipe(Spec):
     data: AnyData
     """Images."""
     model: AnyModel
-    """Architecture: a kind with its parameters, or `package.module:factory`."""
+    """Architecture: a kind with its parameters, `package.module:factory`, or `timm:NAME`."""
     weights: str = ""
     """Weights to start from: safetensors, npz or state dict; relative to the recipe's folder or
     to the data folder. `pretrained`: the published ones of the data folder. Empty: at random."""

@@ -1,0 +1,97 @@
+"""AlexNet: five convolutions, the first with large strides, and linear layers.
+
+Model:  the one-column variant, without response normalisation and without the split over two
+        GPUs. From 64 pixels on, the maps are averaged to 6x6 and enter linear layers of 4096, 4096
+        and `n_classes`, with dropout. Smaller images enter with 5 zeros around them, are pooled in
+        windows of 2x2, and go straight to one linear layer.
+Source: Krizhevsky, "One weird trick for parallelizing convolutional neural networks",
+        arXiv 1404.5997, 2014, with layer names of torchvision's `alexnet`, whose weights load as
+        they are. The form for small images is the one of
+        github.com/bearpaw/pytorch-classification (2.47 million parameters on CIFAR-10).
+"""
+
+from typing import Literal
+
+from torch import nn
+
+from bitproof.core.errors import ModelError
+from bitproof.models.base import MODELS, ImageModelSpec
+from bitproof.models.large_images import are_large
+from bitproof.models.stacked import StackedModule
+from bitproof.models.uneven_pool import average_to
+
+
+@MODELS.register
+class AlexNet(ImageModelSpec):
+    """2,472,266 parameters for colour images of 32x32 pixels and 10 classes.
+
+    Example:
+        >>> from bitproof.core.rng import make_generator
+        >>> model = AlexNet().build(
+        ...     in_channels=3, image_size=32, n_classes=10, generator=make_generator(0)
+        ... )
+        >>> sum(weight.numel() for weight in model.parameters())
+        2472266
+    """
+
+    kind: Literal["alexnet"] = "alexnet"
+
+    def assemble(self, *, in_channels: int, image_size: int, n_classes: int) -> nn.Module:
+        """Return the network.
+
+        Raises:
+            ModelError: nothing of the image would be left before the linear layer.
+        """
+        normalize = self.normalize(in_channels)
+        if are_large(image_size):
+            return StackedModule(
+                normalize,
+                make_features(in_channels, padding=2, window=3),
+                make_large_classifier(n_classes),
+                avgpool=average_to(6, side=large_side(image_size)),
+            )
+        side = ((image_size - 1) // 4 + 1) // 8
+        if side < 1:
+            raise ModelError(f"alexnet: wanted images of at least 29 pixels, got {image_size}")
+        return StackedModule(
+            normalize,
+            make_features(in_channels, padding=5, window=2),
+            nn.Linear(256 * side * side, n_classes),
+            avgpool=nn.Identity(),
+        )
+
+
+def make_features(in_channels: int, *, padding: int, window: int) -> nn.Sequential:
+    """Return the convolutions; `padding` is the first one's, `window` is pooled in steps of 2."""
+    return nn.Sequential(
+        *[nn.Conv2d(in_channels, 64, 11, stride=4, padding=padding), nn.ReLU()],
+        nn.MaxPool2d(window, stride=2),
+        *[nn.Conv2d(64, 192, 5, padding=2), nn.ReLU()],
+        nn.MaxPool2d(window, stride=2),
+        *[nn.Conv2d(192, 384, 3, padding=1), nn.ReLU()],
+        *[nn.Conv2d(384, 256, 3, padding=1), nn.ReLU()],
+        *[nn.Conv2d(256, 256, 3, padding=1), nn.ReLU()],
+        nn.MaxPool2d(window, stride=2),
+    )
+
+
+def large_side(image_size: int) -> int:
+    """Return the height and width of the maps that a large image becomes.
+
+    Example:
+        >>> large_side(64), large_side(224)
+        (1, 6)
+    """
+    side = (image_size - 7) // 4 + 1
+    for _ in range(3):
+        side = (side - 3) // 2 + 1
+    return side
+
+
+def make_large_classifier(n_classes: int) -> nn.Sequential:
+    """Return the three linear layers of the network for ImageNet."""
+    return nn.Sequential(
+        *[nn.Dropout(), nn.Linear(256 * 6 * 6, 4096), nn.ReLU()],
+        *[nn.Dropout(), nn.Linear(4096, 4096), nn.ReLU()],
+        nn.Linear(4096, n_classes),
+    )

@@ -1,0 +1,136 @@
+"""EfficientNet-B0: inverted residual blocks with squeeze-and-excitation and SiLU.
+
+Model:  the published network; for images of fewer than 64 pixels the stem has stride 1, so that
+        32x32 images end as maps of 2x2.
+Source: Tan, Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks",
+        ICML 2019, table 1. Squeeze-and-excitation: Hu, Shen, Sun, CVPR 2018. Stem of stride 1:
+        kuangliu/pytorch-cifar. Names and shapes of the layers are torchvision's.
+"""
+
+from typing import Literal
+
+from torch import nn
+
+from bitproof.core.types import Probability
+from bitproof.models.base import MODELS, ImageModelSpec
+from bitproof.models.mobile_blocks import (
+    HEAD_WIDTH,
+    STEM_WIDTH,
+    Block,
+    convolution,
+    initialise_mobile_,
+    plan_stages,
+    stem_stride,
+)
+from bitproof.models.normalize import Normalize
+from bitproof.models.shapes import Images, Logits, Maps
+from bitproof.models.stochastic_depth import StochasticDepth
+
+SQUEEZE = 4
+"""Channels that enter a block, over those in the middle of its squeeze-and-excitation."""
+
+
+class SqueezeExcitation(nn.Module):
+    """Scale each channel by a number in (0, 1), computed from the means of all channels."""
+
+    def __init__(self, width: int, squeezed_width: int) -> None:
+        super().__init__()
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.fc1 = nn.Conv2d(width, squeezed_width, 1)
+        self.fc2 = nn.Conv2d(squeezed_width, width, 1)
+        self.activation = nn.SiLU()
+        self.scale_activation = nn.Sigmoid()
+
+    def forward(self, images: Images) -> Maps:
+        """Return the scaled maps."""
+        scale = self.fc2(self.activation(self.fc1(self.avgpool(images))))
+        scaled: Maps = self.scale_activation(scale) * images
+        return scaled
+
+
+class MobileBlock(nn.Module):
+    """Widen, convolve each channel, squeeze and excite, narrow; add the input where it fits."""
+
+    def __init__(self, block: Block) -> None:
+        super().__init__()
+        inner, kernel = block.inner_width, block.kernel
+        widen = [] if block.expansion == 1 else [_unit(convolution(block.in_width, inner))]
+        depthwise = convolution(inner, inner, kernel, stride=block.stride, groups=inner)
+        self.block = nn.Sequential(
+            *widen,
+            _unit(depthwise),
+            SqueezeExcitation(inner, block.in_width // SQUEEZE),
+            nn.Sequential(convolution(inner, block.out_width), nn.BatchNorm2d(block.out_width)),
+        )
+        self.stochastic_depth = StochasticDepth(block.drop)
+        self.is_residual = block.is_residual
+
+    def forward(self, images: Images) -> Maps:
+        """Return the maps of the block."""
+        branch: Maps = self.block(images)
+        return images + self.stochastic_depth(branch) if self.is_residual else branch
+
+
+class EfficientNetModule(nn.Module):
+    """The network: stem, seven stages, head, all in `features`."""
+
+    def __init__(
+        self,
+        normalize: Normalize,
+        *,
+        in_channels: int,
+        n_classes: int,
+        stride: int,
+        stochastic_depth: float,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        stages = plan_stages(stochastic_depth)
+        last_width = stages[-1][-1].out_width
+        self.normalize = normalize
+        self.features = nn.Sequential(
+            _unit(convolution(in_channels, STEM_WIDTH, 3, stride=stride)),
+            *(nn.Sequential(*(MobileBlock(block) for block in stage)) for stage in stages),
+            _unit(convolution(last_width, HEAD_WIDTH)),
+        )
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(HEAD_WIDTH, n_classes))
+        initialise_mobile_(self)
+
+    def forward(self, images: Images) -> Logits:
+        """Return one logit per class."""
+        maps = self.features(self.normalize(images))
+        logits: Logits = self.classifier(self.avgpool(maps).flatten(1))
+        return logits
+
+
+def _unit(layer: nn.Conv2d) -> nn.Sequential:
+    """Return a convolution with its batch norm and activation."""
+    return nn.Sequential(layer, nn.BatchNorm2d(layer.out_channels), nn.SiLU())
+
+
+@MODELS.register
+class EfficientNetB0(ImageModelSpec):
+    """5,288,548 parameters for colour images and 1000 classes.
+
+    Example:
+        >>> EfficientNetB0(stochastic_depth=0.0).dropout
+        0.2
+    """
+
+    kind: Literal["efficientnet_b0"] = "efficientnet_b0"
+    stochastic_depth: Probability = 0.2
+    """Drop rate of residual blocks in training: 0 for the first, towards this for the last."""
+    dropout: Probability = 0.2
+    """Drop rate of the features before the last layer, in training."""
+
+    def assemble(self, *, in_channels: int, image_size: int, n_classes: int) -> nn.Module:
+        """Return the network."""
+        return EfficientNetModule(
+            self.normalize(in_channels),
+            in_channels=in_channels,
+            n_classes=n_classes,
+            stride=stem_stride(image_size),
+            stochastic_depth=self.stochastic_depth,
+            dropout=self.dropout,
+        )
