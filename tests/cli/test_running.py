@@ -326,3 +326,23 @@ def test_a_disk_that_is_full_leaves_a_run_that_goes_on(
     subprocess.run(["mount", "-o", "remount,size=10m", str(tiny_disk)], check=True)
     assert call("run", toy, "--out", out, "--device", "cpu", "--resume").code == 0
     assert (out / "results.csv").read_bytes() == (finished / "results.csv").read_bytes()
+
+
+@pytest.mark.slow
+def test_two_processes_make_one_run(toy: Path, tmp_path: Path) -> None:
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    for count in (1, 2):
+        words = ["-m", "bitproof", "run", str(toy), "--out", str(tmp_path / str(count))]
+        done = subprocess.run(
+            [*torchrun, f"--nproc-per-node={count}", *words, "--device", "cpu"],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            timeout=120,
+        )
+        assert done.stdout.count("report: ") == 1  # the leader talks, nobody else
+    files = [
+        sorted(path.relative_to(tmp_path / n) for path in (tmp_path / n).rglob("*")) for n in "12"
+    ]
+    assert files[0] == files[1]

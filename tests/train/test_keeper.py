@@ -95,6 +95,16 @@ def test_snapshots_come_by_themselves(
     assert not path.exists()
 
 
+def test_tied_weights_are_no_trouble(tmp_path: Path) -> None:
+    layer = nn.Linear(2, 2)
+    keeper = Keeper(tmp_path / "net.safetensors")
+    state = nn.Sequential(layer, layer).state_dict()
+    keeper.keep(Snapshot(1, state), "tied")
+    found = keeper.recall("tied")
+    assert found is not None
+    assert all(torch.equal(found.tensors[name], value) for name, value in state.items())
+
+
 def test_a_snapshot_of_another_training_is_refused(
     patterns: Dataset,
     make_net: Callable[[], nn.Module],

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import safetensors.torch
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -82,7 +83,11 @@ class Keeper:
             StorageError: the disk is full, or the place cannot be written.
         """
         header = {"identity": identity, "step": snapshot.step, "notes": snapshot.notes}
-        tensors = {name: value.cpu().contiguous() for name, value in snapshot.tensors.items()}
+        # Clones, because safetensors refuses tensors that share memory.
+        tensors = {
+            name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+            for name, value in snapshot.tensors.items()
+        }
         content = safetensors.torch.save(tensors, metadata={"bitproof": json.dumps(header)})
         write_bytes(self.path, content)
         self._last = time.monotonic()
