@@ -58,7 +58,9 @@ def test_types_limits_defaults_units_and_sources_are_told() -> None:
     text = describe_kind("train")
     assert "  epochs: integer, >= 1; default 20" in text
     assert '  max_norm: number, > 0, or "none"; default "none"' in text
-    assert '  schedule: "cosine" | "one_cycle" | "multi_step" | "constant"; default "cosine"' in text
+    assert (
+        '  schedule: "cosine" | "one_cycle" | "multi_step" | "constant"; default "cosine"' in text
+    )
     assert "  nesterov: true or false; default false" in text
     text = describe_kind("recipe")
     assert "  data: one of data; required" in text

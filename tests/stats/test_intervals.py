@@ -6,7 +6,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from bitproof.stats import Interval, clopper_pearson, mean_interval, wilson
+from bitproof.stats import (
+    Interval,
+    clopper_pearson,
+    mean_difference,
+    mean_interval,
+    newcombe,
+    student_half_width,
+    wilson,
+)
 from bitproof.stats.intervals import exact_interval, normal_quantile, score_interval
 
 
@@ -105,3 +113,45 @@ def test_mean_intervals_cover_the_truth_as_often_as_promised() -> None:
     covered = sum(low <= 0.5 <= high for low, _, high in map(mean_interval, draws.tolist()))
     # Five standard deviations of a binomial count around 950.
     assert abs(covered - 950) < 5 * (1000 * 0.95 * 0.05) ** 0.5
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "ends"),
+    [
+        ((56, 70), (48, 80), (0.0524, 0.3339)),
+        ((9, 10), (3, 10), (0.1705, 0.8090)),
+        ((10, 10), (0, 20), (0.6791, 1.0)),
+        ((5, 56), (0, 29), (-0.0381, 0.1926)),
+        ((0, 10), (0, 20), (-0.1611, 0.2775)),
+    ],
+)
+def test_newcombe_is_that_of_the_paper(
+    first: tuple[int, int], second: tuple[int, int], ends: tuple[float, float]
+) -> None:
+    # Newcombe 1998, table II, method 10.
+    low, value, high = newcombe(first, second)
+    assert (low, high) == pytest.approx(ends, abs=5e-5)
+    assert value == first[0] / first[1] - second[0] / second[1]
+
+
+@given(st.integers(0, 50), st.integers(0, 50))
+def test_newcombe_changes_sign_with_the_order(a: int, b: int) -> None:
+    low, value, high = newcombe((a, 50), (b, 50))
+    back = newcombe((b, 50), (a, 50))
+    assert back == pytest.approx((-high, -value, -low))
+
+
+def test_a_mean_difference_is_not_cut_off_at_zero() -> None:
+    differences = [-0.1, 0.0, 0.02, -0.05]
+    wanted = stats.t.interval(
+        0.95, 3, loc=np.mean(differences), scale=stats.sem(differences, ddof=1)
+    )
+    low, _, high = mean_difference(differences)
+    assert (low, high) == pytest.approx(wanted)
+    assert low < 0
+
+
+def test_one_difference_alone_says_nothing() -> None:
+    assert mean_difference([0.25]) == Interval(-1.0, 0.25, 1.0)
+    with pytest.raises(ValueError, match="two draws"):
+        student_half_width([0.25])

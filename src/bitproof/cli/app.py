@@ -185,6 +185,49 @@ def faults(
 
 
 @app.command()
+def reproduce(  # noqa: PLR0917
+    table: Annotated[
+        str | None, typer.Argument(help="A published table, such as resq-matrix; all, if left out.")
+    ] = None,
+    size: Annotated[
+        str | None, typer.Option(help="full: as published, the default; small: for two CPU cores.")
+    ] = None,
+    cell: Annotated[
+        list[str] | None, typer.Option(help="Only cells of such names, with * and ?.")
+    ] = None,
+    minutes: Annotated[
+        float | None, typer.Option(help="Stop after that time; the same command goes on.", min=0.0)
+    ] = None,
+    show_list: Annotated[
+        bool, typer.Option("--list", help="Tell what can be reproduced, and stop.")
+    ] = False,
+    status: Annotated[
+        bool, typer.Option("--status", help="Tell what is done, ours against theirs, and stop.")
+    ] = False,
+    page: Annotated[
+        Path | None, typer.Option("--document", help="Write the page of all results, and stop.")
+    ] = None,
+    device: Device = "auto",
+    data_dir: DataDir = None,
+    results: Annotated[Path, typer.Option(help="Folder of finished cells.")] = Path("results"),
+    work: Annotated[Path, typer.Option(help="Folder of runs under way.")] = Path("runs/reproduce"),
+) -> None:
+    """Do the next missing cells of the published tables, and tell how far they are."""
+    from bitproof.cli import reproducing
+    from bitproof.reproduce import Place
+
+    if show_list:
+        reproducing.print_listing(table, size)
+    if status:
+        reproducing.print_status(table, size, results=results, work_dir=work)
+    if page:
+        reproducing.write_document(page, results)
+    if not (show_list or status or page):
+        place = Place(results, work, device, data_dir)
+        reproducing.reproduce_cells(table, size, cells=cell or (), minutes=minutes, place=place)
+
+
+@app.command()
 def report(
     directory: Annotated[Path, typer.Argument(help="A run or campaign directory.")],
 ) -> None:
@@ -211,11 +254,25 @@ def describe(
 
 
 @app.command()
-def models() -> None:
-    """List the architectures."""
-    from bitproof.cli.describing import list_models
+def models(
+    kind: Annotated[
+        list[str] | None, typer.Argument(help="With --check: which; all, if left out.")
+    ] = None,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Compare with published sizes, and int8 with float accuracy."),
+    ] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """List the architectures, or check them."""
+    if check:
+        from bitproof.cli.checking import check_models
 
-    typer.echo(list_models())
+        check_models(kind or [], data_dir)
+    else:
+        from bitproof.cli.describing import list_models
+
+        typer.echo(list_models())
 
 
 @data_app.command("list")

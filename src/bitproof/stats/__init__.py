@@ -1,7 +1,15 @@
 """Intervals, sample sizes, stop rules and tidy result rows. No torch here."""
 
 from bitproof.stats.clusters import Estimate, cluster_rate, mean_rate, stratified, stratified_rate
-from bitproof.stats.intervals import Interval, clopper_pearson, mean_interval, wilson
+from bitproof.stats.intervals import (
+    Interval,
+    clopper_pearson,
+    mean_difference,
+    mean_interval,
+    newcombe,
+    student_half_width,
+    wilson,
+)
 from bitproof.stats.results import Row, read_results, write_results
 from bitproof.stats.sample_size import allocate, sample_size
 from bitproof.stats.stopping import STOP_RULES, ConfidenceSequence, FixedLooks, StopRule
@@ -17,12 +25,15 @@ __all__ = [
     "allocate",
     "clopper_pearson",
     "cluster_rate",
+    "mean_difference",
     "mean_interval",
     "mean_rate",
+    "newcombe",
     "read_results",
     "sample_size",
     "stratified",
     "stratified_rate",
+    "student_half_width",
     "wilson",
     "write_results",
 ]

@@ -3,6 +3,8 @@
 Source: Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", 1927;
         Clopper and Pearson, "The Use of Confidence or Fiducial Limits Illustrated in the Case of
         the Binomial", Biometrika 1934;
+        Newcombe, "Interval Estimation for the Difference between Independent Proportions",
+        Statistics in Medicine 1998, method 10;
         Student's t for the mean of independent draws.
 """
 
@@ -104,14 +106,68 @@ def mean_interval(values: Sequence[float], *, confidence: float = 0.95) -> Inter
         >>> [round(end, 4) for end in mean_interval([0.5, 0.6, 0.7])]
         [0.3516, 0.6, 0.8484]
     """
+    mean = fmean(values)
+    half = 1.0 if len(values) < 2 else student_half_width(values, confidence=confidence)
+    return Interval(max(0.0, mean - half), mean, min(1.0, mean + half))
+
+
+def mean_difference(differences: Sequence[float], *, confidence: float = 0.95) -> Interval:
+    """Return the mean difference of two rates, each value from one unit that saw both (a chip).
+
+    One value alone has no spread, so its interval is everything between -1 and 1.
+
+    Example:
+        >>> [round(end, 4) for end in mean_difference([-0.1, 0.0, 0.1])]
+        [-0.2484, 0.0, 0.2484]
+    """
+    mean = fmean(differences)
+    half = 2.0 if len(differences) < 2 else student_half_width(differences, confidence=confidence)
+    return Interval(max(-1.0, mean - half), mean, min(1.0, mean + half))
+
+
+def newcombe(
+    first: tuple[int, int], second: tuple[int, int], *, confidence: float = 0.95
+) -> Interval:
+    """Return the difference of two rates, first minus second, seen in independent trials.
+
+    Args:
+        first: successes and trials.
+        second: successes and trials.
+        confidence: how often the interval holds the truth.
+
+    Raises:
+        ValueError: successes do not lie between 0 and their trials, there is no trial, or
+            `confidence` is no number between 0 and 1.
+
+    Example:
+        >>> [round(end, 4) for end in newcombe((56, 70), (48, 80))]
+        [0.0524, 0.2, 0.3339]
+    """
+    a, b = wilson(*first, confidence=confidence), wilson(*second, confidence=confidence)
+    value = a.value - b.value
+    return Interval(
+        value - math.hypot(a.value - a.low, b.high - b.value),
+        value,
+        value + math.hypot(a.high - a.value, b.value - b.low),
+    )
+
+
+def student_half_width(values: Sequence[float], *, confidence: float = 0.95) -> float:
+    """Return half the width of Student's t interval of a mean, for two draws or more.
+
+    Raises:
+        ValueError: there are fewer than two draws.
+
+    Example:
+        >>> round(student_half_width([0.5, 0.6, 0.7]), 4)
+        0.2484
+    """
     from scipy.stats import t  # noqa: PLC0415 - slow to import, and needed last
 
-    mean = fmean(values)
     if len(values) < 2:
-        return Interval(0.0, mean, 1.0)
+        raise ValueError(f"values: wanted two draws or more, got {len(values)}")
     half = float(t.ppf((1 + confidence) / 2, len(values) - 1)) * stdev(values)
-    half /= math.sqrt(len(values))
-    return Interval(max(0.0, mean - half), mean, min(1.0, mean + half))
+    return half / math.sqrt(len(values))
 
 
 def _rate(successes: int, n: int) -> float:

@@ -1,0 +1,134 @@
+"""The published tables: doing what is missing, and telling what is there."""
+
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+import typer
+
+from bitproof.cli.outcome import leave, report_problems
+from bitproof.cli.tables import print_table
+from bitproof.cli.watching import watcher
+from bitproof.core.errors import RecipeError, near
+from bitproof.core.files import write_text
+from bitproof.core.halt import Halt
+from bitproof.reproduce import (
+    SIZES,
+    TABLES,
+    Place,
+    Size,
+    Table,
+    all_jobs,
+    cells_of,
+    document,
+    find_table,
+    fits,
+    job_state,
+    listing,
+    status_sheets,
+    totals,
+    work,
+)
+
+KEPT = "what is finished is kept; the same command goes on"
+TERMINATED = 143
+"""Exit code after SIGTERM."""
+
+
+def chosen_tables(name: str | None) -> list[Table]:
+    """Return the table of that name, or all.
+
+    Raises:
+        UnknownKindError: there is none of that name.
+    """
+    return [find_table(name)] if name else list(TABLES.values())
+
+
+def chosen_size(name: str) -> Size:
+    """Return the size of that name.
+
+    Raises:
+        RecipeError: there is none.
+    """
+    for size in SIZES:
+        if size == name:
+            return size
+    raise RecipeError(
+        f"--size: wanted one of {', '.join(SIZES)}, got '{name}'. {near(name, SIZES)}"
+    )
+
+
+def print_listing(table: str | None, size: str | None) -> None:
+    """Print the jobs of the tables."""
+    grid = listing(chosen_tables(table), [chosen_size(size)] if size else SIZES)
+    print_table(grid.header, grid.rows, title="what can be reproduced", numbers=False)
+
+
+def print_status(table: str | None, size: str | None, *, results: Path, work_dir: Path) -> None:
+    """Print what is done, stale, under way and missing."""
+    sizes = [chosen_size(size)] if size else SIZES
+    sheets = list(status_sheets(chosen_tables(table), sizes, results=results, work=work_dir))
+    for sheet in sheets:
+        if sheet.grid:
+            print_table(sheet.grid.header, sheet.grid.rows, title=sheet.title, numbers=True)
+        else:
+            typer.echo(sheet.title)
+        for line in sheet.lines:
+            typer.echo(f"  {line}")
+
+
+def write_document(path: Path, results: Path) -> None:
+    """Write the page of all results."""
+    write_text(path, document(results))
+    typer.echo(f"written: {path}")
+
+
+def reproduce_cells(
+    table: str | None,
+    size: str | None,
+    *,
+    cells: Sequence[str],
+    minutes: float | None,
+    place: Place,
+) -> None:
+    """Do what is missing, for as long as there is time, and print what is done and left."""
+    tables, scale = chosen_tables(table), chosen_size(size or "full")
+    if scale == "full" and place.device != "cpu" and not torch.cuda.is_available():
+        raise RecipeError(
+            "reproduce: full size wants a CUDA GPU, and this torch sees none; "
+            "take --size small, or insist with --device cpu"
+        )
+    jobs = all_jobs(tables, [scale])
+    for pattern in cells:
+        if not any(fits(cell, [pattern]) for job in jobs for cell in cells_of(job)):
+            raise RecipeError(
+                f"--cell: no cell is called like '{pattern}'; names are NETWORK-"
+                "DATASET.VARIANT.THREAT-LEVEL.METRIC, such as 'resnet18-*.s1+s2.*.acc'"
+            )
+    halt = Halt(None if minutes is None else 60 * minutes)
+    with report_problems(interrupted=KEPT), terminable(halt) as terminated:
+        work(jobs, place, patterns=cells, progress=watcher(), halt=halt)
+    states = [job_state(job, results=place.results, work=place.work) for job in jobs]
+    typer.echo(f"{scale}: {totals(one for state in states for one in state.matching(cells))}")
+    if terminated:
+        leave(f"terminated; {KEPT}", TERMINATED)
+    left = sum(len(state.needed(cells)) for state in states)
+    typer.echo(f"{left} cells left; {KEPT}" if left else "nothing left to do")
+
+
+@contextmanager
+def terminable(halt: Halt) -> Iterator[list[int]]:
+    """Let SIGTERM ask `halt` inside the block; yield a list that holds the signal once it came."""
+    came: list[int] = []
+
+    def ask(number: int, _frame: object) -> None:
+        came.append(number)
+        halt.ask()
+
+    before = signal.signal(signal.SIGTERM, ask)
+    try:
+        yield came
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,79 @@
+"""What each stage does to the resilience that the other one is for.
+
+Model:  stage 2 (faults) is said to raise attack resilience as well, stage 1 (attacks) not to
+        raise fault resilience. A gain counts where its 95 % interval leaves zero out.
+Source: RESQ, arXiv 2603.15413 (asymmetry); METHODS A.3 (matrix).
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+from bitproof.reproduce.grid import EMPTY, Grid, value_text
+from bitproof.reproduce.jobs import Plan
+from bitproof.reproduce.result import CellResult
+
+Verdict = Literal["yes", "no", "undecided", "not measured"]
+CLAIMS = (("s2", "AR", "s2 alone raises AR"), ("s1", "FR", "s1 alone raises FR"))
+"""Variant, column and words; the paper says yes to the first, and no to the second."""
+
+
+def matrix(variants: Sequence[str], results: Iterable[CellResult], plan: Plan) -> Grid:
+    """Return clean accuracy, attack and fault resilience of each variant, in per cent."""
+    results = list(results)
+    rows = []
+    for variant in variants:
+        found = [_find(results, variant, column, plan, "acc") for column in ("CA", "AR", "FR")]
+        rows.append((variant, *(value_text(one) if one else EMPTY for one in found)))
+    return Grid(("variant", "CA", "AR", "FR"), tuple(rows))
+
+
+def claims(results: Iterable[CellResult], plan: Plan) -> list[str]:
+    """Return one line for each claim: yes, no or undecided, with the gain."""
+    results = list(results)
+    lines = []
+    for variant, column, words in CLAIMS:
+        found = _find(results, variant, column, plan, "gain")
+        lines.append(f"{words}: {verdict(found)}" + (f" ({gain_text(found)})" if found else ""))
+    return lines
+
+
+def verdict(gain: CellResult | None) -> Verdict:
+    """Return whether a gain is above zero, by its interval; `no` says that it is below."""
+    if gain is None:
+        return "not measured"
+    if gain.ci_low > 0:
+        return "yes"
+    return "no" if gain.ci_high < 0 else "undecided"
+
+
+def tally_of_claims(jobs: Iterable[tuple[Iterable[CellResult], Plan]]) -> list[str]:
+    """Return for each claim in how many jobs it holds, fails, or is open."""
+    measured = [(list(results), plan) for results, plan in jobs]
+    lines = []
+    for variant, column, words in CLAIMS:
+        found = [
+            verdict(_find(results, variant, column, plan, "gain")) for results, plan in measured
+        ]
+        told = ", ".join(f"{found.count(v)} {v}" for v in ("yes", "no", "undecided"))
+        lines.append(f"{words}, over {len(found) - found.count('not measured')} measured: {told}")
+    return lines
+
+
+def gain_text(gain: CellResult) -> str:
+    """Return a gain with its interval, in percentage points."""
+    value, low, high = (100 * number for number in (gain.value, gain.ci_low, gain.ci_high))
+    return f"{value:+.2f} points, {low:+.2f} to {high:+.2f}"
+
+
+def _find(
+    results: list[CellResult], variant: str, column: str, plan: Plan, metric: str
+) -> CellResult | None:
+    """Return the cell that stands in the matrix."""
+    level = {"CA": 0.0, "AR": plan.gain_epsilon, "FR": plan.gain_ber}[column]
+    for result in results:
+        threat = {"none": "CA", "random_flips": "FR"}.get(result.threat, "AR")
+        same = (result.variant, threat, result.metric) == (variant, column, metric)
+        if same and result.level is not None and math.isclose(result.level, level, rel_tol=1e-6):
+            return result
+    return None

@@ -1,0 +1,188 @@
+"""From the run directories of a job to finished cells.
+
+A cell is finished when the runs of all its seeds have measured its variant; other variants may
+still be under way. Only runs on today's recipe, code and versions count, see `belongs`.
+"""
+
+import json
+from collections.abc import Container, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bitproof.campaign import TallyStore, summarize
+from bitproof.core.files import write_text
+from bitproof.data import Dataset
+from bitproof.recipe import Recipe, RunDirectory
+from bitproof.recipe.directory import read_json
+from bitproof.recipe.recipe import FLOAT, PLAIN, stages_of
+from bitproof.reproduce.cells import Cell, Key, cells_of
+from bitproof.reproduce.digest import cell_digest
+from bitproof.reproduce.estimates import Estimate, combine, gain
+from bitproof.reproduce.jobs import Job
+from bitproof.reproduce.result import CellResult
+from bitproof.stats import Interval
+
+DIGESTS = "reproduce.json"
+"""What a run was started on: the digest of each variant."""
+Facts = dict[str, Any]
+"""What run.json tells."""
+VERSIONS = ("bitproof", "torch", "numpy", "python")
+
+
+@dataclass(frozen=True)
+class SeedRun:
+    """One run of a job's recipe."""
+
+    job: Job
+    seed: int
+    folder: RunDirectory
+
+    @property
+    def recipe(self) -> Recipe:
+        """The job's recipe with this seed."""
+        return self.job.recipe.model_copy(update={"seed": self.seed})
+
+    def begun(self) -> bool:
+        """Return whether there is something to go on with."""
+        return self.folder.recipe.exists()
+
+    def begin(self) -> None:
+        """Write down what the run is started on.
+
+        Raises:
+            StorageError: the place cannot be written.
+        """
+        if not self.begun():
+            write_text(self._digests, json.dumps(digests_of(self.job), indent=1) + "\n")
+
+    def objection(self) -> str:
+        """Return why the run cannot be gone on with, nothing if it can.
+
+        Raises:
+            ResumeError: what it was started on is damaged.
+        """
+        if not self.begun():
+            return ""
+        before = read_json(self._digests) if self._digests.exists() else {}
+        changed = [
+            name for name, digest in digests_of(self.job).items() if before.get(name) != digest
+        ]
+        return f"recipe or code behind {', '.join(changed)} changed" if changed else ""
+
+    def finished(self) -> bool:
+        """Return whether the run has nothing left to do."""
+        return self.begun() and self.folder.facts().get("finished") is not None
+
+    @property
+    def _digests(self) -> Path:
+        return self.folder.path / DIGESTS
+
+
+def digests_of(job: Job) -> dict[str, str]:
+    """Return today's digest of each variant of a job."""
+    return {variant: cell_digest(job, variant) for variant in job.recipe.variants}
+
+
+def seed_runs(job: Job, work: Path) -> list[SeedRun]:
+    """Return the runs of a job, whether begun or not."""
+    folder = job_folder(job, work)
+    return [SeedRun(job, seed, RunDirectory(folder / f"seed-{seed}")) for seed in job.plan.seeds]
+
+
+def job_folder(job: Job, work: Path) -> Path:
+    """Return the folder that holds the runs of a job."""
+    return work / job.size / job.table.name / job.name
+
+
+def harvest(
+    job: Job, runs: list[SeedRun], test: Dataset, *, wanted: Container[str]
+) -> list[CellResult]:
+    """Return the cells that the runs of a job have finished.
+
+    Args:
+        job: what is reproduced.
+        runs: its runs.
+        test: the images that were measured on.
+        wanted: names of the cells to return.
+
+    Raises:
+        DataError: the counts of a run are damaged.
+        ResumeError: run.json of a run is damaged.
+    """
+    if not all(run.begun() and not run.objection() for run in runs):
+        return []
+    found = [_estimates(run, test) for run in runs]
+    facts = [run.folder.facts() for run in runs]
+    return [
+        _result(job, cell, facts, [estimates[cell.key] for estimates in found])
+        for cell in cells_of(job)
+        if cell.name in wanted and all(cell.key in estimates for estimates in found)
+    ]
+
+
+def _estimates(run: SeedRun, test: Dataset) -> Mapping[Key, Estimate]:
+    """Return what one run has finished."""
+    evaluation, variants = run.recipe.evaluation, list(run.recipe.variants)
+    store = TallyStore(run.folder.tallies)
+    found: dict[Key, Estimate] = {}
+    for row in summarize(evaluation, variants, test, store):
+        if row.ci_low is not None and row.ci_high is not None and row.n is not None:
+            interval = Interval(row.ci_low, row.value, row.ci_high)
+            found[row.variant, row.threat, row.level, row.metric] = Estimate(interval, row.n)
+    for cell in cells_of(run.job):
+        measured = [(name, "none", 0.0, "acc") in found for name in (cell.variant, PLAIN)]
+        if cell.metric == "gain" and all(measured):
+            assert cell.level is not None
+            found[cell.key] = gain(
+                store, cell.threat, cell.level, variant=cell.variant, baseline=PLAIN
+            )
+    return found
+
+
+def _result(job: Job, cell: Cell, facts: list[Facts], estimates: list[Estimate]) -> CellResult:
+    lowest = -1.0 if cell.metric == "gain" else 0.0
+    low, value, high = combine([one.interval for one in estimates], lowest=lowest)
+    published = job.table.find(cell.variant, cell.threat, cell.metric)
+    return CellResult(
+        table=cell.table,
+        cell=cell.name,
+        network=cell.network,
+        dataset=cell.dataset,
+        variant=cell.variant,
+        threat=cell.threat,
+        level=cell.level,
+        metric=cell.metric,
+        value=_digits(value),
+        ci_low=_digits(low),
+        ci_high=_digits(high),
+        n=estimates[0].n,
+        unit="fraction",
+        seeds=job.plan.seeds,
+        digest=cell_digest(job, cell.variant),
+        versions={name: _joined(facts, name) for name in VERSIONS},
+        device=_joined(facts, "device"),
+        seconds=round(sum(_seconds(run, cell.variant) for run in facts), 1),
+        published=published.value if published else None,
+        published_source=published.source if published else "",
+        trust=published.trust if published else "",
+    )
+
+
+def _seconds(facts: Facts, variant: str) -> float:
+    """Return what a variant took: training or hardening, stage by stage, and measuring."""
+    stages = stages_of(variant)
+    tasks = [f"harden {'+'.join(stages[: n + 1])}" for n in range(len(stages))]
+    tasks += [f"evaluate {variant}"] + (["train float"] if variant == FLOAT else [])
+    durations: dict[str, float] = facts.get("durations", {})
+    return sum(durations.get(task, 0.0) for task in tasks)
+
+
+def _joined(facts: list[Facts], name: str) -> str:
+    """Return a fact of all runs; where they differ, each once."""
+    return ", ".join(dict.fromkeys(str(run.get(name, "unknown")) for run in facts))
+
+
+def _digits(value: float) -> float:
+    """Return a number of ten digits at most."""
+    return float(f"{value:.10g}") + 0.0

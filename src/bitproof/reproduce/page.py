@@ -1,0 +1,125 @@
+"""The page of all reproduced numbers, made of the finished cells and the tables' definitions.
+
+It tells with each number what it came from, and nothing that depends on the code of the day, so
+that the page only changes when a result does.
+"""
+
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from pathlib import Path
+
+from bitproof.report.wording import seconds
+from bitproof.reproduce.against import against_theirs
+from bitproof.reproduce.asymmetry import claims, matrix, tally_of_claims
+from bitproof.reproduce.cells import Cell
+from bitproof.reproduce.grid import Grid, make_grid, value_text
+from bitproof.reproduce.jobs import SIZES, Plan, Size, read_plans
+from bitproof.reproduce.result import CellResult, check_places, read_cells
+from bitproof.reproduce.tables import TABLES, Table
+
+HEAD = """\
+# Reproduction
+
+Made by `bitproof reproduce --document docs/reproduction.md` from the files under `results/` and
+the definitions of the tables, and from nothing else; do not edit it. `bitproof reproduce --status`
+tells in addition which cells are missing, and which are stale because recipe or code changed since.
+
+Accuracies are per cent, gains are percentage points over `none`, the quantized network without
+hardening; ± is half of the 95 % interval. Under bit errors the interval is between chips, on clean
+and attacked images between images (Wilson). Gains are paired: by chip, and by block of 100 attacked
+images; on clean images the two counts are taken as independent (Newcombe). With several seeds of
+training the value is their mean, and the interval covers seeds as well; one seed says nothing about
+others. AUC-FR is the mean accuracy over log10 of the bit error rate, on the rates of the columns.
+"""
+SECTIONS: dict[Size, str] = {
+    "full": "## Full size: the networks and data sets of the papers",
+    "small": "## Small size: what two CPU cores can do, beside the papers' networks",
+}
+
+
+def document(results: Path) -> str:
+    """Return the page, in Markdown.
+
+    Raises:
+        DataError: a finished cell is damaged, or lies in the wrong place.
+        RecipeError: the definition of a table is damaged.
+    """
+    check_places(results)
+    blocks = [HEAD.rstrip()]
+    for size in SIZES:
+        blocks.append(SECTIONS[size])
+        for table in TABLES.values():
+            found = read_cells(results, size, table.name).values()
+            blocks += _table_blocks(table, found, read_plans(table, size))
+    return "\n\n".join(blocks) + "\n"
+
+
+def _table_blocks(table: Table, found: Iterable[CellResult], plans: dict[str, Plan]) -> list[str]:
+    results = sorted(found, key=lambda result: result.key.job)
+    by_job = {job: list(part) for job, part in groupby(results, lambda result: result.key.job)}
+    blocks = [f"### {table.name}", f"{table.title}. Source: {table.source}."]
+    if not by_job:
+        return [*blocks, "No cell is finished yet."]
+    lines = against_theirs(table, results)
+    if table.matrix:
+        lines += tally_of_claims(
+            (by_job[job], plan) for job, plan in plans.items() if job in by_job
+        )
+    blocks.append(_bullets(lines))
+    order = [*(name for name in plans if name in by_job), *sorted(by_job.keys() - plans.keys())]
+    for job in order:
+        blocks += _job_blocks(job, by_job[job], table, plans.get(job))
+    missing = [name for name in plans if name not in by_job]
+    return blocks + ([f"Not begun: {', '.join(missing)}."] if missing else [])
+
+
+def _job_blocks(job: str, results: list[CellResult], table: Table, plan: Plan | None) -> list[str]:
+    texts = {result.key: value_text(result) for result in results}
+
+    def look(cell: Cell) -> str:
+        return texts[cell]
+
+    blocks = [f"#### {job}"]
+    if plan and plan.note:
+        blocks.append(f"Scaled down: {plan.note}")
+    blocks.append(_markdown(make_grid(texts, look)))
+    rows = [variant for variant in table.matrix if any(r.variant == variant for r in results)]
+    if rows and plan:
+        blocks.append("Asymmetry, at the levels of the gains:")
+        blocks.append(_markdown(matrix(rows, results, plan)))
+        blocks.append(_bullets(claims(results, plan)))
+    return [*blocks, _origin(results)]
+
+
+def _origin(results: Sequence[CellResult]) -> str:
+    """Return seeds, machine and versions, and the digests of each variant."""
+    seeds = _each(", ".join(map(str, result.seeds)) for result in results)
+    versions = _each(
+        ", ".join(f"{name} {number}" for name, number in result.versions.items())
+        for result in results
+    )
+    devices = _each(result.device for result in results)
+    told = f"Seeds {seeds}; device {devices}; {versions}."
+    made = {result.variant: result for result in results}
+    rows = tuple(
+        (
+            variant,
+            f"`{_each(r.digest for r in results if r.variant == variant)}`",
+            seconds(one.seconds),
+        )
+        for variant, one in made.items()
+    )
+    return f"{told}\n\n{_markdown(Grid(('variant', 'digest', 'time'), rows))}"
+
+
+def _each(texts: Iterable[str]) -> str:
+    return "; ".join(dict.fromkeys(texts))
+
+
+def _bullets(lines: Iterable[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _markdown(grid: Grid) -> str:
+    rule = ("---", *("---:" for _ in grid.header[1:]))
+    return "\n".join(f"| {' | '.join(row)} |" for row in (grid.header, rule, *grid.rows))

@@ -1,0 +1,163 @@
+"""Do what is missing, in slices: pick a job, run its seeds, write the cells that are finished.
+
+Work stops when the `Halt` asks, and goes on where it stopped when it is called again. What lies
+in the work folder and belongs to an older recipe, code or version is moved aside, never mixed in.
+Several processes may share the folders: each job is claimed by one of them.
+"""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+from bitproof.campaign.lock import claim
+from bitproof.core.errors import HaltedError, ResumeError
+from bitproof.core.halt import Halt
+from bitproof.core.progress import SILENT, Progress
+from bitproof.data import Dataset
+from bitproof.recipe import run as run_recipe
+from bitproof.reproduce.harvest import SeedRun, harvest, job_folder, seed_runs
+from bitproof.reproduce.jobs import Job
+from bitproof.reproduce.keep import keep_networks
+from bitproof.reproduce.result import write_cell
+from bitproof.reproduce.state import JobState, job_state
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where work is done."""
+
+    results: Path = Path("results")
+    """Folder of finished cells."""
+    work: Path = Path("runs/reproduce")
+    """Folder of runs."""
+    device: str = "auto"
+    data_dir: Path | None = None
+
+
+def work(
+    jobs: Sequence[Job],
+    place: Place,
+    *,
+    patterns: Sequence[str] = (),
+    progress: Progress = SILENT,
+    halt: Halt,
+) -> None:
+    """Run jobs until no wanted cell is missing or stale, or `halt` asks to stop.
+
+    Args:
+        jobs: what may be done.
+        place: where.
+        patterns: names of the cells that are wanted, with `*` and `?`; none: all.
+        progress: who watches.
+        halt: when to stop.
+
+    Raises:
+        BitproofError: in its kinds, for whatever is wrong with data, weights, results or disk.
+    """
+    tried: list[Job] = []
+    while not halt.asked:
+        states = [
+            job_state(job, results=place.results, work=place.work)
+            for job in jobs
+            if job not in tried
+        ]
+        chosen = choose(states, patterns)
+        if chosen is None:
+            return
+        tried.append(chosen.job)
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(claim(job_folder(chosen.job, place.work), shard=None))
+            except ResumeError as error:  # another process does this job
+                progress.say(str(error))
+                continue
+            try:
+                _Shift(chosen.job, place, patterns, progress, halt).carry_out()
+            except HaltedError:
+                return
+
+
+def choose(states: Sequence[JobState], patterns: Sequence[str] = ()) -> JobState | None:
+    """Return the job to do next, None if nothing is left.
+
+    Missing cells come before stale ones; then a job that has begun, then the one that lacks most.
+    """
+
+    def urgency(state: JobState) -> tuple[bool, bool, int]:
+        lacking = [cell for cell in state.needed(patterns) if cell.status != "stale"]
+        return bool(lacking), state.begun, len(lacking)
+
+    return max((state for state in states if state.needed(patterns)), key=urgency, default=None)
+
+
+@dataclass(frozen=True)
+class _Shift:
+    """Work on one job."""
+
+    job: Job
+    place: Place
+    patterns: Sequence[str]
+    progress: Progress
+    halt: Halt
+
+    def carry_out(self) -> None:
+        """Run the seeds in order; after each, write what is finished."""
+        test = self.job.recipe.data.load(self.place.data_dir).test
+        runs = seed_runs(self.job, self.place.work)
+        for run in runs:
+            if objection := run.objection():
+                self._move_aside(run, objection)
+        self._collect(runs, test)  # what a killed process had finished
+        for run in runs:
+            if not run.finished():
+                self.halt.check()
+                try:
+                    self._run(run)
+                finally:
+                    self._collect(runs, test)
+
+    def _run(self, run: SeedRun) -> None:
+        try:
+            self._run_once(run)
+        except ResumeError as error:
+            if not run.begun():
+                raise
+            self._move_aside(run, str(error))
+            self._run_once(run)
+
+    def _run_once(self, run: SeedRun) -> None:
+        self.progress.say(f"{self.job.size} {self.job.table.name} {self.job.name}, seed {run.seed}")
+        resume = run.begun()
+        run.begin()
+        run_recipe(
+            run.recipe,
+            run.folder.path,
+            device=self.place.device,
+            data_dir=self.place.data_dir,
+            recipe_dir=self.job.path.parent,
+            resume=resume,
+            progress=self.progress,
+            halt=self.halt,
+        )
+
+    def _move_aside(self, run: SeedRun, reason: str) -> None:
+        path = run.folder.path
+        names = (path.with_name(f"{path.name}.old-{number}") for number in count(1))
+        aside = next(name for name in names if not name.exists())
+        path.rename(aside)
+        self.progress.say(f"{path}: starts afresh, what was there is now {aside.name} ({reason})")
+
+    def _collect(self, runs: list[SeedRun], test: Dataset) -> None:
+        """Write the cells that are finished and not there, or stale."""
+        results = self.place.results
+        if all(run.finished() for run in runs):
+            keep_networks(runs[0], results, progress=self.progress)
+        state = job_state(self.job, results=results, work=self.place.work)
+        wanted = {needed.cell.name for needed in state.needed(self.patterns)}
+        found = harvest(self.job, runs, test, wanted=wanted)
+        for result in found:
+            write_cell(result, results, self.job.size)
+        if found:
+            self.progress.say(f"{self.job.name}: {len(found)} cells finished")

@@ -1,0 +1,132 @@
+import json
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Call = Callable[..., Any]
+"""The fixture `call` of conftest.py."""
+TINY = Path(__file__).parents[1] / "reproduce" / "tiny"
+SMALL = ("reproduce", "--size", "small")
+RESULTS = Path("results") / "small" / "resq-matrix"
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Let the shipped recipes be one small job."""
+    folder = tmp_path / "recipes"
+    shutil.copytree(TINY, folder / "small" / "resq-matrix")
+    monkeypatch.setattr("bitproof.reproduce.jobs.recipes_folder", lambda: folder)
+    return folder / "small" / "resq-matrix"
+
+
+def test_cells_are_made_and_told(call: Call, tiny: Path, tmp_path: Path) -> None:
+    outcome = call(*SMALL)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "22 done, 0 stale, 0 partial, 0 missing" in outcome.out
+    assert "nothing left to do" in outcome.out
+    assert len(list((tmp_path / RESULTS).glob("*.json"))) == 22
+    status = call("reproduce", "--status")
+    assert status.code == 0
+    assert "22 done" in status.out
+    assert "largest gain in attack resilience: theirs +10.35 points [S]" in status.out
+    assert call("reproduce", "--document", "page.md").out == "written: page.md\n"
+    assert "#### tiny-digits" in (tmp_path / "page.md").read_text()
+    (tmp_path / RESULTS / "tiny-digits.none.none.acc.json").write_text("{}")
+    for words in (["--status"], ["--document", "page.md"], ["--size", "small"]):
+        damaged = call("reproduce", *words)
+        assert damaged.code == 2
+        assert len(damaged.problems) == 1
+        assert "tiny-digits.none.none.acc.json: wanted the keys" in damaged.err
+
+
+def test_the_list_names_jobs_and_counts_cells(call: Call, tiny: Path) -> None:
+    outcome = call("reproduce", "resq-matrix", "--list")
+    assert outcome.code == 0
+    assert "tiny-digits" in outcome.out
+    assert "22" in outcome.out
+
+
+def test_time_over_is_no_failure(call: Call, tiny: Path, tmp_path: Path) -> None:
+    outcome = call(*SMALL, "--minutes", "0")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "0 done, 0 stale, 0 partial, 22 missing" in outcome.out
+    assert "22 cells left; what is finished is kept" in outcome.out
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["resq-matrxi"], "reproduce: no table 'resq-matrxi'. Did you mean 'resq-matrix'?"),
+        (["--size", "smal"], "--size: wanted one of full, small, got 'smal'"),
+        (["--size", "small", "--cell", "*.s7.*"], "--cell: no cell is called like '*.s7.*'"),
+        (["--size", "small", "--minutes", "-1"], "Invalid value for '--minutes'"),
+    ],
+)
+def test_a_wrong_word_is_told(words: list[str], problem: str, call: Call, tiny: Path) -> None:
+    outcome = call("reproduce", *words)
+    assert outcome.code == 2
+    assert problem in outcome.problems[-1]
+
+
+def test_full_size_is_refused_where_it_would_take_for_ever(
+    call: Call, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    outcome = call("reproduce")
+    assert outcome.code == 2
+    assert len(outcome.problems) == 1
+    assert "--size small" in outcome.err
+    assert call("reproduce", "--device", "cpu").code == 0
+
+
+def stop_by(number: signal.Signals) -> Callable[..., None]:
+    """Return a run that gets a signal, and stops as soon as it is asked to."""
+
+    def run(*_args: object, halt: Any, **_options: object) -> None:
+        os.kill(os.getpid(), number)
+        halt.check()
+
+    return run
+
+
+def test_sigterm_stops_work_and_keeps_what_is_finished(
+    call: Call, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr("bitproof.reproduce.shift.run_recipe", stop_by(signal.SIGTERM))
+    outcome = call(*SMALL)
+    assert outcome.code == 143
+    assert outcome.err == (
+        "bitproof: terminated; what is finished is kept; the same command goes on\n"
+    )
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_ctrl_c_leaves_with_130(call: Call, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bitproof.reproduce.shift.run_recipe", stop_by(signal.SIGINT))
+    outcome = call(*SMALL)
+    assert outcome.code == 130
+    assert outcome.err == (
+        "bitproof: interrupted; what is finished is kept; the same command goes on\n"
+    )
+
+
+def test_a_wrong_recipe_names_its_line(call: Call, tiny: Path) -> None:
+    plans = tiny / "table.toml"
+    plans.write_text(plans.read_text().replace("seeds", "seed"))
+    outcome = call("reproduce", "--list")
+    assert outcome.code == 2
+    assert any("table.toml:2: " in line for line in outcome.problems)
+
+
+def test_one_cell_can_be_asked_for(call: Call, tiny: Path, tmp_path: Path) -> None:
+    outcome = call(*SMALL, "--cell", "*.s1.none.gain")
+    assert "1 done, 0 stale, 0 partial, 0 missing" in outcome.out
+    (path,) = (tmp_path / RESULTS).glob("*.json")
+    assert json.loads(path.read_text())["metric"] == "gain"

@@ -1,0 +1,30 @@
+import pytest
+
+from bitproof.core.errors import UnknownKindError
+from bitproof.reproduce import TABLES, find_table
+
+
+def test_a_table_is_filed_under_its_name() -> None:
+    assert all(table.name == name for name, table in TABLES.items())
+
+
+@pytest.mark.parametrize("name", ["randbet-ladder", "energy", "hawx-search"])
+def test_a_table_to_come_is_not_there(name: str) -> None:
+    with pytest.raises(UnknownKindError, match=f"no table '{name}'. Known: resq-matrix"):
+        find_table(name)
+
+
+def test_a_slip_is_told_what_is_near() -> None:
+    with pytest.raises(UnknownKindError, match="Did you mean 'resq-matrix'"):
+        find_table("resq-matrxi")
+
+
+def test_the_published_gains_of_resq_stand_against_the_full_pipeline() -> None:
+    table = find_table("resq-matrix")
+    attack = table.find("s1+s2+s3", "linf_pgd", "gain")
+    fault = table.find("s1+s2+s3", "random_flips", "gain")
+    assert attack is not None
+    assert fault is not None
+    assert (attack.value, attack.trust, fault.value, fault.trust) == (0.1035, "S", 0.1247, "S")
+    assert table.find("s1", "linf_pgd", "gain") is None
+    assert table.find("s1+s2+s3", "none", "gain") is None
