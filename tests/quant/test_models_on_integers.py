@@ -1,6 +1,7 @@
 """Architectures on integers: both executions agree in every word, and gradients reach the image."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,14 +9,26 @@ import torch
 from torch import Tensor, nn
 
 from bitproof.core.rng import make_generator
-from bitproof.models import VGG11, VGG16, AlexNet, ModelSpec, ResNet18, SimpleNet
+from bitproof.models import (
+    VGG11,
+    VGG16,
+    AlexNet,
+    EfficientNetB0,
+    EfficientNetLite0,
+    ModelSpec,
+    ResNet18,
+    SimpleNet,
+    SwinTiny,
+)
 from bitproof.quant import (
     Grid,
     IntegerNetwork,
     Node,
+    load_network,
     quantize,
     run_differentiable,
     run_integers,
+    save_network,
 )
 
 Case = tuple[ModelSpec, int, int]
@@ -94,6 +107,19 @@ def test_integers_and_differentiable_integers_agree(case: Case) -> None:
 @pytest.mark.parametrize("case", BIG, ids=name_of)
 def test_big_integers_and_differentiable_integers_agree(case: Case) -> None:
     check(case)
+
+
+STORED: list[Case] = [
+    *((EfficientNetB0(), 3, 32), (EfficientNetLite0(), 3, 32), (SwinTiny(width=24), 3, 32)),
+    *((SimpleNet(width=8), 1, 28), (VGG11(), 3, 32), (AlexNet(), 3, 32), (ResNet18(), 3, 32)),
+]
+
+
+@pytest.mark.parametrize("case", STORED, ids=name_of)
+def test_networks_come_back_from_their_files(case: Case, tmp_path: Path) -> None:
+    _, network, images = network_of(case)
+    save_network(network, tmp_path / "network")
+    assert torch.equal(load_network(tmp_path / "network")(images), network(images))
 
 
 @pytest.mark.parametrize("norm", ["group", "batch"])

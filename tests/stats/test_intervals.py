@@ -128,7 +128,7 @@ def test_mean_intervals_cover_the_truth_as_often_as_promised() -> None:
 def test_newcombe_is_that_of_the_paper(
     first: tuple[int, int], second: tuple[int, int], ends: tuple[float, float]
 ) -> None:
-    # Newcombe 1998, table II, method 10.
+    # Newcombe 1998, table II, method 10; statsmodels 0.15.0 (method "newcomb") gives the same.
     low, value, high = newcombe(first, second)
     assert (low, high) == pytest.approx(ends, abs=5e-5)
     assert value == first[0] / first[1] - second[0] / second[1]
