@@ -91,24 +91,6 @@ def pretending(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.fsync", lambda _descriptor: None)
 
 
-class Countdown(Halt):
-    """Asks to stop when somebody has looked that often."""
-
-    def __init__(self, looks: int) -> None:
-        super().__init__()
-        self.left = looks
-
-    @property
-    def asked(self) -> bool:
-        self.left -= 1
-        return self.left < 0
-
-
-@pytest.fixture
-def countdown() -> type[Countdown]:
-    return Countdown
-
-
 class Notes(Silent):
     """Keeps what is said."""
 

@@ -11,7 +11,7 @@ from bitproof.core.errors import ResumeError
 from bitproof.core.halt import Halt
 from bitproof.recipe import RunDirectory
 from bitproof.reproduce import Job, JobState, Place, cells_of, job_state, work
-from bitproof.reproduce.harvest import job_folder
+from bitproof.reproduce.harvest import job_folder, seed_runs
 from bitproof.reproduce.result import read_cells
 from bitproof.reproduce.shift import choose
 from bitproof.stats import read_results
@@ -76,20 +76,20 @@ def test_several_seeds_make_one_value(
 
 
 def test_cells_wait_for_all_seeds(
-    change: Callable[..., Job], place: Place, pretending: None, countdown: Callable[[int], Halt]
+    change: Callable[..., Job], place: Place, pretending: None, after: Callable[[int], Halt]
 ) -> None:
     job = change("seeds = [0]", "seeds = [0, 1]")
     # Looks at the clock: choosing, seed 0, its four variants, seed 1, two of its variants.
-    work([job], place, halt=countdown(9))
+    work([job], place, halt=after(9))
     assert {name.split(".")[1] for name in done(place)} == {"float", "none"}
     assert statuses(job, place) == {"done", "partial"}
 
 
 def test_a_halted_job_goes_on(
-    job: Job, place: Place, pretending: None, countdown: Callable[[int], Halt]
+    job: Job, place: Place, pretending: None, after: Callable[[int], Halt]
 ) -> None:
     assert statuses(job, place) == {"missing"}
-    work([job], place, halt=countdown(5))
+    work([job], place, halt=after(5))
     assert {name.split(".")[1] for name in done(place)} == {"float", "none", "s1"}
     assert not list(place.results.rglob("*.safetensors"))
     before = {path: path.stat().st_mtime_ns for path in place.results.rglob("*.json")}
@@ -112,9 +112,21 @@ def test_a_job_of_another_process_is_left_to_it(
     assert statuses(job, place) == {"done"}
 
 
+def test_a_seed_of_another_process_is_left_to_it(
+    change: Callable[..., Job], place: Place, pretending: None, notes: Notes
+) -> None:
+    job = change("seeds = [0]", "seeds = [0, 1, 2]")
+    with claim(job_folder(job, place.work), shard=(2, 3)):
+        work([job], place, progress=notes, halt=Halt())
+    assert [run.finished() for run in seed_runs(job, place.work)] == [True, False, True]
+    assert statuses(job, place) == {"partial"}
+    work([job], place, halt=Halt())
+    assert statuses(job, place) == {"done"}
+
+
 def test_no_time_does_nothing(job: Job, place: Place, pretending: None) -> None:
     work([job], place, halt=Halt(0.0))
-    assert not place.work.exists()
+    assert not list(place.work.rglob("recipe.toml"))
 
 
 def test_what_a_killed_process_had_finished_is_written(
@@ -168,11 +180,11 @@ def test_a_run_on_other_versions_starts_afresh(  # noqa: PLR0917
     job: Job,
     place: Place,
     pretending: None,
-    countdown: Callable[[int], Halt],
+    after: Callable[[int], Halt],
     monkeypatch: pytest.MonkeyPatch,
     notes: Notes,
 ) -> None:
-    work([job], place, halt=countdown(3))
+    work([job], place, halt=after(3))
     plain = RunDirectory.check
 
     def check(self: RunDirectory, recipe: object, *, resume: bool) -> None:

@@ -1,7 +1,7 @@
 """Finished measurements on disk: an append-only log of counts, one JSON line each.
 
 A line is written when its measurement is complete, so an interrupted run loses at most the one
-under way. A torn last line is ignored.
+under way. A torn last line is ignored, and cut off by whoever writes next: reading never writes.
 """
 
 import json
@@ -22,6 +22,8 @@ class TallyStore:
     def __init__(self, path: Path | None = None) -> None:
         self.path = path
         self._tallies: dict[Key, Tally] = {}
+        self._whole: str | None = None
+        """The text before a torn last line."""
         if path and path.exists():
             self._read(path)
 
@@ -37,8 +39,8 @@ class TallyStore:
                 raise DataError(
                     f"{path}: line {number} is not a measurement: {line[:60]!r}"
                 ) from None
-        if lines[-1]:  # torn by an interruption
-            write_text(path, text[: -len(lines[-1])])
+        if lines[-1]:  # torn by an interruption, or being written this moment
+            self._whole = text[: -len(lines[-1])]
 
     def get(self, key: Key) -> Tally | None:
         """Return the count of a finished measurement."""
@@ -51,6 +53,9 @@ class TallyStore:
             StorageError: it cannot be written.
         """
         if self.path:
+            if self._whole is not None:
+                write_text(self.path, self._whole)
+                self._whole = None
             names = ("variant", "threat", "level", "trial")
             entry = {**dict(zip(names, key, strict=True)), **tally.__dict__}
             append_line(self.path, canonical_json(entry))

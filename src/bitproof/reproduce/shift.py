@@ -2,7 +2,7 @@
 
 Work stops when the `Halt` asks, and goes on where it stopped when it is called again. What lies
 in the work folder and belongs to an older recipe, code or version is moved aside, never mixed in.
-Several processes may share the folders: each job is claimed by one of them.
+Several processes may share the folders: each seed of a job is claimed by one of them.
 """
 
 from collections.abc import Sequence
@@ -67,16 +67,10 @@ def work(
         if chosen is None:
             return
         tried.append(chosen.job)
-        with ExitStack() as stack:
-            try:
-                stack.enter_context(claim(job_folder(chosen.job, place.work), shard=None))
-            except ResumeError as error:  # another process does this job
-                progress.say(str(error))
-                continue
-            try:
-                _Shift(chosen.job, place, patterns, progress, halt).carry_out()
-            except HaltedError:
-                return
+        try:
+            _Shift(chosen.job, place, patterns, progress, halt).carry_out()
+        except HaltedError:
+            return
 
 
 def choose(states: Sequence[JobState], patterns: Sequence[str] = ()) -> JobState | None:
@@ -103,18 +97,23 @@ class _Shift:
     halt: Halt
 
     def carry_out(self) -> None:
-        """Run the seeds in order; after each, write what is finished."""
+        """Run the seeds that nobody else works on, in order; after each, write what is finished."""
         test = self.job.recipe.data.load(self.place.data_dir).test
         runs = seed_runs(self.job, self.place.work)
-        for run in runs:
-            if objection := run.objection():
-                self._move_aside(run, objection)
-        self._collect(runs, test)  # what a killed process had finished
-        for run in runs:
-            if not run.finished():
-                self.halt.check()
+        for number, run in enumerate(runs, 1):
+            with ExitStack() as stack:
+                folder = job_folder(self.job, self.place.work)
                 try:
-                    self._run(run)
+                    stack.enter_context(claim(folder, shard=(number, len(runs))))
+                except ResumeError as error:  # another process does this seed
+                    self.progress.say(str(error))
+                    continue
+                if objection := run.objection():
+                    self._move_aside(run, objection)
+                try:
+                    if not run.finished():
+                        self.halt.check()
+                        self._run(run)
                 finally:
                     self._collect(runs, test)
 
