@@ -92,6 +92,20 @@ def test_fitted_grid_is_the_one_that_encoding_takes(
 
 
 @every_sample
+def test_grids_fitted_together_are_those_fitted_alone(quantizer: Quantizer) -> None:
+    tensors = [values_of(shape) for shape in [(), (7,), (4, 3), (5, 3, 2, 2)]]
+    shrinks = [1.0, 0.5, 0.9, 1.0]
+    for values, shrink, grid in zip(
+        tensors, shrinks, quantizer.fit_all(tensors, shrinks=shrinks), strict=True
+    ):
+        alone = quantizer.fit(values, shrink=shrink)
+        assert (grid.bits, grid.signed, grid.axis) == (alone.bits, alone.signed, alone.axis)
+        assert torch.equal(grid.scale, alone.scale)
+        assert torch.equal(grid.zero_point, alone.zero_point)
+    assert quantizer.fit_all([], shrinks=[]) == []
+
+
+@every_sample
 def test_codes_do_not_depend_on_the_memory_layout(quantizer: Quantizer) -> None:
     values = values_of((4, 3, 2, 2))
     turned = values.permute(2, 0, 3, 1).contiguous().permute(1, 3, 0, 2)

@@ -99,6 +99,14 @@ def test_a_larger_gradient_moves_a_layer_up(
     assert ranking.rank() == [weakest]
 
 
+def test_taking_in_gradients_never_waits_for_the_device(net: nn.Sequential) -> None:
+    """The device "meta" has no numbers to wait for."""
+    net.to("meta")
+    net(torch.rand(2, 1, 6, 6, device="meta")).sum().backward()
+    for weighting in ("plain", "per_weight", "times_weight"):
+        CriticalLayers(net, k=1, beta=0.9, weighting=weighting).observe()
+
+
 def test_record_tells_scores_and_choice_of_each_ranking(
     net: nn.Sequential, gradients: list[dict[str, torch.Tensor]]
 ) -> None:

@@ -16,7 +16,7 @@ from bitproof.harden import Candidate, FaultAware, Setting
 from bitproof.harden import fault_aware as module
 from bitproof.quant import AffineQuantizer, IntegerNetwork, Scheme
 from bitproof.quant.straight_through import call_with
-from bitproof.train import Optimization
+from bitproof.train import Batch, Optimization
 
 TINY = 1e-30
 """A learning rate that moves no float32 weight by a single bit."""
@@ -171,6 +171,40 @@ def test_faults_hit_the_very_codes_of_the_deployed_network(
         _, factor = fold(watched.states[-1], layer, norm)
         stored = deployed[f"{layer}.weight"].values().double().numpy() / factor
         np.testing.assert_allclose(watched.seen[-1][f"{layer}.weight"], stored, rtol=1e-4)
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("signed", [False, True])
+def test_flipped_words_are_those_of_the_fault_model(bits: int, signed: bool) -> None:
+    quantizer = AffineQuantizer(bits=bits, signed=signed)
+    weights = {
+        name: torch.randn(40, 30, generator=make_generator(0, name)) for name in ("one", "two")
+    }
+    words = {name: quantizer.encode(values) for name, values in weights.items()}
+    fault = RandomFlips(ber=0.05)
+    wanted = fault.corrupt_all(
+        {name: (coded.codes, bits) for name, coded in words.items()}, generator=make_generator(1)
+    )
+    came = module.flipped(words, fault, generator=make_generator(1))
+    for name, coded in words.items():
+        assert torch.equal(came[name], wanted[name])
+        assert not torch.equal(came[name], coded.codes)
+    there = {name: coded.to("meta") for name, coded in words.items()}  # has no words to fetch
+    assert module.flipped(there, fault, generator=make_generator(1))["one"].device.type == "meta"
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_reading_back_never_waits_for_the_device(net: nn.Sequential, data: Dataset) -> None:
+    net.cuda()
+    batch = Batch(data.images.cuda(), data.labels.cuda(), 0.5, 0, make_generator(0))
+    for mode in ("default", "error"):  # the first time loads the kernels
+        torch.cuda.set_sync_debug_mode(mode)
+        try:
+            seen = stage()._read_back(net, batch, ["0", "3"], Candidate(net), {"0": "1"})
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+    assert seen["0.weight"].is_cuda
 
 
 def test_masks_are_fresh_in_each_step_and_as_dense_as_asked(

@@ -50,7 +50,9 @@ def test_all_batch_norms_are_found(net: nn.Sequential) -> None:
     assert batch_norms(net) == [net[1], net[4]]
 
 
-def test_running_statistics_normalise_and_are_left_alone(net: nn.Sequential, images: Tensor) -> None:
+def test_running_statistics_normalise_and_are_left_alone(
+    net: nn.Sequential, images: Tensor
+) -> None:
     expected = net(images)
     before = state(net.train())
     with running_statistics(net):

@@ -8,6 +8,7 @@ from bitproof.core.errors import WeightsError
 from bitproof.core.rng import make_generator
 from bitproof.quant import AffineQuantizer, CodedTensor, Scheme, quantize, trace
 from bitproof.quant.straight_through import (
+    StraightThrough,
     call_with,
     fake_quantize,
     faulty_weights,
@@ -105,6 +106,29 @@ def test_faults_reach_the_weights_that_are_seen(model: Small) -> None:
     off = (seen["linear.weight"] - whole.values()).abs()
     assert off[1, 2].item() == pytest.approx(4 * float(whole.grid.scale))
     assert int(off.count_nonzero()) == 1
+
+
+def test_nobody_looks_at_the_numbers_of_the_device(model: Small) -> None:
+    """A look would make a GPU wait, and the device "meta" has nothing to look at."""
+    model.to("meta")
+    factors = fold_factors(model, {"conv1": "norm1"})
+    seen = faulty_weights(model, ["conv1", "linear"], Scheme(), strike=clean, factors=factors)
+    logits = call_with(model, torch.rand(2, 1, 6, 6, device="meta"), seen, limit=0.1)
+    assert logits.device.type == "meta"
+    wrapped = StraightThrough(model, Scheme(weight=AffineQuantizer(per_channel=True)))
+    assert wrapped(torch.rand(2, 1, 6, 6, device="meta")).device.type == "meta"
+
+
+def test_wrapped_model_sees_what_each_quantizer_leaves(model: Small) -> None:
+    images = torch.rand(4, 1, 6, 6)
+    model.eval()
+    for scheme in (Scheme(weight=THREE_BITS), Scheme(weight=THREE_BITS, bias=None)):
+        wrapped, whole = StraightThrough(model, scheme), {**model.state_dict()}
+        for name, value in model.named_parameters():
+            quantizer = scheme.bias if name.endswith("bias") else scheme.weight
+            whole[name] = value if quantizer is None else quantizer.encode(value).values()
+        expected = torch.func.functional_call(model, whole, (images,))
+        assert torch.equal(wrapped(images), expected)
 
 
 def test_channel_that_its_norm_switches_off_stays_finite(model: Small) -> None:

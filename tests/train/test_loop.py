@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -177,6 +177,48 @@ def test_bfloat16_reaches_the_loss_and_not_the_weights() -> None:
     model, *_ = run(Optimization(epochs=1, precision="bfloat16"), loss=loss)
     assert seen == [torch.bfloat16]
     assert {weight.dtype for weight in model.parameters()} == {torch.float32}
+
+
+def test_terms_of_a_loss_are_differentiated_one_after_the_other() -> None:
+    first, both = network(), network()
+    steps = Optimization(epochs=2, batch_size=16)
+
+    def terms(batch: Batch) -> Iterator[Tensor]:
+        yield 0.25 * cross_entropy(first(batch.inputs), batch.labels)
+        assert all(weight.grad is not None for weight in first.parameters())
+        yield 0.5 * first(batch.inputs).square().mean()
+
+    def whole(batch: Batch) -> Tensor:
+        error = cross_entropy(both(batch.inputs), batch.labels)
+        size: Tensor = both(batch.inputs).square().mean()
+        return 0.25 * error + 0.5 * size
+
+    one, other = (
+        fit_(model, DATA, steps, loss=loss, generator=make_generator(0))
+        for model, loss in ((first, terms), (both, whole))
+    )
+    assert one == other
+    for weight, wanted in zip(first.parameters(), both.parameters(), strict=True):
+        assert torch.equal(weight, wanted)
+
+
+def test_convolutions_train_in_the_layout_of_the_batches_and_keep_theirs() -> None:
+    layers = [nn.Conv2d(1, 4, 3), nn.Conv2d(4, 5, 2, padding=1), nn.Conv2d(5, 3, 3)]
+    layers[2].to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model, layouts = nn.Sequential(*layers, nn.Flatten()), set[bool]()
+    before = [*model.parameters()]
+
+    def turned(layer: nn.Conv2d) -> bool:
+        return layer.weight.is_contiguous(memory_format=torch.channels_last)
+
+    def loss(batch: Batch) -> Tensor:
+        layouts.update(map(turned, layers))
+        return cross_entropy(model(batch.inputs), batch.labels)
+
+    fit_(model, DATA, Optimization(epochs=1), loss=loss, generator=make_generator(0))
+    assert layouts == {True}
+    assert all(one is other for one, other in zip(before, model.parameters(), strict=True))
+    assert [turned(layer) for layer in layers[1:]] == [False, True]
 
 
 @pytest.mark.parametrize("draws_before", [0, 3])

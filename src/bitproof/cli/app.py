@@ -84,7 +84,7 @@ def inject(  # noqa: PLR0917
         Path | None, typer.Argument(help="A recipe, in TOML; or options alone.")
     ] = None,
     model: Annotated[
-        str | None, typer.Option(help="Architecture, or package.module:factory.")
+        str | None, typer.Option(help="Architecture, timm:NAME, or package.module:factory.")
     ] = None,
     weights: Annotated[str | None, typer.Option(help="Its weights: a file, or pretrained.")] = None,
     network: Annotated[

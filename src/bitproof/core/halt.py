@@ -16,7 +16,7 @@ class Halt:
         seconds: how long work may go on from now; None: until somebody asks.
 
     Example:
-        >>> halt = Halt(seconds=3600)
+        >>> halt = Halt(seconds=3600.0)
         >>> halt.asked
         False
         >>> halt.ask()

@@ -45,10 +45,10 @@ class CriticalLayers:
         norms = torch.stack(torch._foreach_norm([weight.grad for weight in held])).double()
         if self.weighting == "per_weight":
             sizes = torch.tensor([weight.numel() for weight in held], dtype=torch.float64)
-            norms = norms / sizes.sqrt().to(norms.device)
+            norms = norms / sizes.sqrt().to(norms.device, non_blocking=True)
         elif self.weighting == "times_weight":
             norms = norms * torch.stack(torch._foreach_norm(held))
-        at = torch.tensor(seen, device=norms.device)
+        at = torch.tensor(seen).to(norms.device, non_blocking=True)
         before = self._means[at]
         before = torch.where(before.isnan(), norms, before)
         self._means[at] = self.beta * before + (1 - self.beta) * norms

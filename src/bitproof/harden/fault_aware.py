@@ -11,7 +11,7 @@ Source: RESQ, arXiv 2603.15413, stage 2; METHODS A.3 (4) to (7). Clamp, curricul
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import replace
 from typing import Any, Literal
@@ -35,6 +35,7 @@ from bitproof.models.norms import (
     running_statistics,
     unlearned_statistics,
 )
+from bitproof.quant.grid import CodedTensor
 from bitproof.quant.straight_through import call_with, faulty_weights, fold_factors, norm_after
 from bitproof.train.batches import Batch
 from bitproof.train.loop import fit_
@@ -105,25 +106,30 @@ class FaultAware(HardeningStage):
         clipped = ranking.layers if self.clip else []
         ranges = folded_ranges(model, clipped, factors, share=self.clip or 1.0)
 
-        def loss(batch: Batch) -> Tensor:
-            clip_weights_(model, ranges, fold_factors(model, norms))
+        def loss(batch: Batch) -> Iterator[Tensor]:
+            if ranges:
+                clip_weights_(model, ranges, fold_factors(model, norms))
             if batch.epoch > state.epoch and not self.static:
                 state.critical = ranking.rank()
             state.epoch = batch.epoch
             logits, features = with_features(model, batch.inputs, head)
             clean = batch.error(logits)
-            total = clean
-            if self._injects(state.clean.value):
+            keeps, injects = self.lam_keep or self.lam_adv, self._injects(state.clean)
+            total = (1 - self.faulty_share) * clean if injects else clean
+            state.clean.send(setting.team.mean(clean.detach(), weight=batch.share))
+            if not keeps:
+                yield total
+            if injects:
                 seen = self._read_back(model, batch, state.critical, candidate, norms)
                 limit = self.clamp and self.clamp * self.faulty_share
                 with running_statistics(model):
                     broken = call_with(model, batch.inputs, seen, limit=limit)
-                faulty = batch.error(broken)
-                total = (1 - self.faulty_share) * clean + self.faulty_share * faulty
-            state.clean.send(setting.team.mean(clean.detach(), weight=batch.share))
-            if self.lam_keep or self.lam_adv:
-                total = total + self._keep(model, batch, features, head)
-            return total
+                faulty = self.faulty_share * batch.error(broken)
+                if not keeps:
+                    yield faulty
+                total = total + faulty
+            if keeps:
+                yield total + self._keep(model, batch, features, head)
 
         def after_backward(_batch: Batch) -> None:
             ranking.observe()
@@ -155,9 +161,10 @@ class FaultAware(HardeningStage):
         risen = 1.0 if done >= self.ramp else done / self.ramp
         return self.ber_start + (self.ber_end - self.ber_start) * risen
 
-    def _injects(self, clean_loss: float) -> bool:
+    def _injects(self, clean: Echo) -> bool:
+        """Tell whether faults strike now; waits for the loss of the step before only if it must."""
         return self.faulty_share > 0 and (
-            self.inject_below is None or clean_loss < self.inject_below
+            self.inject_below is None or clean.value < self.inject_below
         )
 
     def _read_back(
@@ -174,10 +181,7 @@ class FaultAware(HardeningStage):
             model,
             layers,
             candidate.scheme,
-            strike=lambda words: fault.corrupt_all(
-                {name: (coded.codes, coded.grid.bits) for name, coded in words.items()},
-                generator=batch.generator,
-            ),
+            strike=lambda words: flipped(words, fault, generator=batch.generator),
             factors=fold_factors(model, norms),
             shrink=candidate.shrink,
         )
@@ -231,6 +235,25 @@ class _Course:
         self.critical, self.epoch = notes["critical"], notes["epoch"]
         if notes["clean"] is not None:
             self.clean.send(torch.tensor(notes["clean"], dtype=torch.float64))
+
+
+def flipped(
+    words: Mapping[str, CodedTensor], fault: RandomFlips, *, generator: torch.Generator
+) -> dict[str, Tensor]:
+    """Return the words that `fault.corrupt_all` would, which then never leave their device.
+
+    Flips do not depend on the word that they strike, so zeros show which bits to flip.
+    """
+    zeros = {
+        name: (torch.zeros(coded.codes.shape, dtype=coded.codes.dtype), coded.grid.bits)
+        for name, coded in words.items()
+    }
+    struck = {}
+    for name, mask in fault.corrupt_all(zeros, generator=generator).items():
+        codes = words[name].codes
+        sent = mask.pin_memory() if codes.is_cuda else mask
+        struck[name] = codes ^ sent.to(codes.device, non_blocking=True)
+    return struck
 
 
 def hold_still(model: nn.Module, layers: set[str]) -> None:

@@ -10,6 +10,8 @@ Source: Stutz et al., "Bit Error Robustness for Energy-Efficient DNN Accelerator
 """
 
 from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -40,6 +42,22 @@ class Quantizer(Spec):
     @abstractmethod
     def fit(self, values: Float[Tensor, "*shape"], *, shrink: float = 1.0) -> Grid:
         """Return the grid for `values`, its range multiplied by `shrink`."""
+
+    def fit_all(
+        self, tensors: Sequence[Float[Tensor, "..."]], *, shrinks: Sequence[float]
+    ) -> list[Grid]:
+        """Return the grid for each tensor, as `fit` does, one after the other.
+
+        Training calls this at every step; a kind that can answer for all tensors at once, or
+        without waiting for the device, does so here, and may take finite numbers for granted.
+
+        Example:
+            >>> RQUANT.fit_all([torch.ones(2), torch.zeros(3)], shrinks=[1.0, 0.5])[0].bits
+            8
+        """
+        return [
+            self.fit(values, shrink=shrink) for values, shrink in zip(tensors, shrinks, strict=True)
+        ]
 
     @abstractmethod
     def encode(self, values: Float[Tensor, "*shape"], grid: Grid | None = None) -> CodedTensor:
@@ -88,18 +106,23 @@ class AffineQuantizer(Quantizer):
             QuantizationError: `values` is empty or holds NaN or infinity, or `shrink` is no
                 factor in (0, 1].
         """
-        if values.numel() == 0 or not bool(torch.isfinite(values).all()):
-            raise QuantizationError("values: wanted finite numbers, got none, NaN or infinity")
-        if not 0 < shrink <= 1:
-            raise QuantizationError(f"shrink: wanted a factor in (0, 1], got {shrink}")
-        rows = values.detach().double()
-        per_channel = self.per_channel and values.ndim > 1
-        rows = rows.reshape(values.shape[0], -1) if per_channel else rows.reshape(1, -1)
-        low, high = rows.amin(1) * shrink, rows.amax(1) * shrink
-        grid = self.grid_for(low, high)
-        if per_channel:
-            return Grid(grid.scale, grid.zero_point, grid.bits, grid.signed, axis=0)
-        return Grid(grid.scale[0], grid.zero_point[0], grid.bits, grid.signed)
+        ends = self._ends(values, shrink)
+        if not bool(torch.stack(ends).isfinite().all()):
+            raise QuantizationError("values: wanted finite numbers, got NaN or infinity")
+        return self._grids([ends])[0]
+
+    def fit_all(
+        self, tensors: Sequence[Float[Tensor, "..."]], *, shrinks: Sequence[float]
+    ) -> list[Grid]:
+        """Return the grid for each tensor, all at once and without waiting for the device.
+
+        NaN and infinity are not refused: their grid is no finite one, which a loss will show.
+
+        Raises:
+            QuantizationError: a tensor is empty, or a shrink is no factor in (0, 1].
+        """
+        ends = [self._ends(values, shrink) for values, shrink in zip(tensors, shrinks, strict=True)]
+        return self._grids(ends) if ends else []
 
     def grid_for(self, low: Float[Tensor, " c"], high: Float[Tensor, " c"]) -> Grid:
         """Return per-channel grids for the ranges from `low` to `high`."""
@@ -139,22 +162,54 @@ class AffineQuantizer(Quantizer):
         """
         grid, bound = grid or self.fit(values), self.fixed_range or self.w_max
         clipped = values if bound is None else values.clamp(-bound, bound)
-        steps = clipped.detach().double() / grid.spread(grid.scale, values.ndim).double()
-        zero_point = grid.spread(grid.zero_point, values.ndim)
-        codes = round_steps(steps, zero_point, self.rounding)
+        steps = clipped.detach().to(torch.float64, copy=True)
+        steps /= grid.spread(grid.scale, values.ndim).double()
+        codes = round_steps_(steps, grid.spread(grid.zero_point, values.ndim), self.rounding)
         # Truncation may cut the end of a range into the code that a narrow grid leaves unused.
         lowest = grid.low + int(self.narrow and self.rounding == "truncate")
-        codes = codes.clamp(lowest, grid.high)
-        return CodedTensor(codes.to(grid.dtype), grid)
+        return CodedTensor(codes.clamp_(lowest, grid.high).to(grid.dtype), grid)
+
+    def _ends(
+        self, values: Float[Tensor, "*shape"], shrink: float
+    ) -> tuple[Float[Tensor, "*channels"], Float[Tensor, "*channels"]]:
+        """Return the smallest and the largest value, of each channel if asked, times `shrink`."""
+        if not values.numel():
+            raise QuantizationError("values: wanted finite numbers, got none")
+        if not 0 < shrink <= 1:
+            raise QuantizationError(f"shrink: wanted a factor in (0, 1], got {shrink}")
+        inside = tuple(range(1, values.ndim)) if self.per_channel else ()  # (): of all values
+        low, high = values.detach().amin(inside), values.detach().amax(inside)
+        return low.double() * shrink, high.double() * shrink
+
+    def _grids(self, ends: Sequence[tuple[Tensor, Tensor]]) -> list[Grid]:
+        """Return a grid for each pair of ends, from one call of `grid_for`."""
+        low, high = (
+            torch.cat([end.reshape(-1) for end in side]) for side in zip(*ends, strict=True)
+        )
+        grid = self.grid_for(low, high)
+        shapes = [low.shape for low, _ in ends]
+        sizes = [shape.numel() for shape in shapes]
+        parts = zip(
+            shapes, torch.split(grid.scale, sizes), torch.split(grid.zero_point, sizes), strict=True
+        )
+        return [
+            replace(
+                grid,
+                scale=scale.view(shape),
+                zero_point=zero_point.view(shape),
+                axis=0 if shape else None,
+            )
+            for shape, scale, zero_point in parts
+        ]
 
 
-def round_steps(
+def round_steps_(
     steps: Float[Tensor, "*shape"], zero_point: Tensor, rounding: Rounding
 ) -> Float[Tensor, "*shape"]:
-    """Return codes, not yet clipped: `round(steps) + zero_point`, or `trunc` of the whole sum."""
+    """Make codes of steps, not yet clipped: `round(steps) + zero_point`, or `trunc` of the sum."""
     if rounding == "nearest":
-        return steps.round() + zero_point
-    return (steps + zero_point).trunc()
+        return steps.round_().add_(zero_point)
+    return steps.add_(zero_point).trunc_()
 
 
 NORMAL = AffineQuantizer(symmetric=True, signed=True, rounding="truncate")

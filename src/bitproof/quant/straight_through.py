@@ -91,23 +91,24 @@ def faulty_weights(
         shrink: factors on the ranges of single layers.
     """
     factors, shrink = factors or {}, shrink or {}
-    coded: dict[str, CodedTensor] = {}
-    spread: dict[str, Tensor] = {}
-    for layer in layers:
-        weight: Any = model.get_submodule(layer).weight
-        factor = factors.get(layer, torch.ones((), device=weight.device))
-        spread[layer] = factor.reshape([-1] + [1] * (weight.ndim - 1)) if factor.ndim else factor
-        folded = weight.detach() * spread[layer]
-        grid = scheme.weight.fit(folded, shrink=shrink.get(layer, 1.0))
-        coded[layer] = scheme.weight.encode(folded, grid)
+    stored = {layer: _weight(model, layer).detach() for layer in layers}
+    spread = {
+        layer: factors[layer].reshape([-1] + [1] * (weight.ndim - 1))
+        for layer, weight in stored.items()
+        if layer in factors
+    }
+    for layer, factor in spread.items():
+        stored[layer] = stored[layer] * factor
+    shrinks = [shrink.get(layer, 1.0) for layer in stored]
+    coded = dict(zip(stored, _encode(scheme.weight, [*stored.values()], shrinks), strict=True))
     struck = strike(coded)
-    seen = {}
-    for layer, words in coded.items():
-        values = CodedTensor(struck[layer], words.grid).values()
+    seen = {
+        layer: CodedTensor(struck[layer], words.grid).values() for layer, words in coded.items()
+    }
+    for layer, factor in spread.items():
         # A channel that its norm switches off (factor 0) is stored as zeros and stays as it is.
-        safe = torch.where(spread[layer] == 0, torch.ones_like(spread[layer]), spread[layer])
-        seen[f"{layer}.weight"] = values / safe
-    return seen
+        seen[layer] /= torch.where(factor == 0, torch.ones_like(factor), factor)
+    return {f"{layer}.weight": values for layer, values in seen.items()}
 
 
 def call_with(
@@ -161,10 +162,27 @@ class StraightThrough(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the output of the model with quantized parameters."""
-        seen = {name: self._quantize(name, value) for name, value in self.model.named_parameters()}
+        held = {name: value.detach() for name, value in self.model.named_parameters()}
+        biases = [name for name in held if name.rpartition(".")[2] == "bias"]
+        weights = [name for name in held if name not in biases]
+        seen: dict[str, Tensor] = {}
+        for names, quantizer in ((weights, self.scheme.weight), (biases, self.scheme.bias)):
+            if quantizer is not None:
+                values = [held[name] for name in names]
+                for name, words in zip(names, _encode(quantizer, values), strict=True):
+                    seen[name] = words.values().to(held[name].dtype)
         return call_with(self.model, inputs, seen)
 
-    def _quantize(self, name: str, value: Tensor) -> Tensor:
-        is_bias = name.rpartition(".")[2] == "bias"
-        quantizer = self.scheme.bias if is_bias else self.scheme.weight
-        return value if quantizer is None else fake_quantize(value, quantizer)
+
+def _weight(model: nn.Module, layer: str) -> Tensor:
+    weight = model.get_submodule(layer).weight
+    assert isinstance(weight, Tensor)
+    return weight
+
+
+def _encode(
+    quantizer: Quantizer, tensors: list[Tensor], shrinks: list[float] | None = None
+) -> list[CodedTensor]:
+    """Return the words of each tensor, without a look at its numbers that a device waits for."""
+    grids = quantizer.fit_all(tensors, shrinks=shrinks or [1.0] * len(tensors))
+    return [quantizer.encode(values, grid) for values, grid in zip(tensors, grids, strict=True)]

@@ -24,8 +24,9 @@ from bitproof.train.team import ALONE, Team
 LOOK_EVERY = 50
 """Steps between looks at the loss, each of which makes a GPU wait."""
 
-Loss = Callable[[Batch], Tensor]
-"""Returns a scalar with gradients to the weights, a mean over the batch."""
+Loss = Callable[[Batch], Tensor | Iterator[Tensor]]
+"""Returns a scalar with gradients to the weights, a mean over the batch; or yields terms of it.
+Each term is differentiated before the next is made: what it needs is in memory no longer."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ def channels_last(model: nn.Module) -> Iterator[None]:
         >>> layer.weight.stride()
         (18, 9, 3, 1)
     """
-    maps = [weight for weight in model.parameters() if weight.ndim == 4]
+    maps = [w for w in model.parameters() if w.ndim == 4 and w.is_contiguous()]
     for weight in maps:
         weight.data = weight.data.contiguous(memory_format=torch.channels_last)
     try:
@@ -166,14 +167,23 @@ class _Training:
     def gradients(self, loss: Loss, batch: Batch, team: Team) -> Tensor:
         """Put the gradients of the loss on the weights; return the loss of the whole batch."""
         self.optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(
+        autocast = torch.autocast(
             batch.inputs.device.type,
             torch.bfloat16,
             enabled=self.optimization.precision == "bfloat16",
-        ):
+        )
+        with autocast:
             value = loss(batch)
-        value.backward()  # type: ignore[no-untyped-call]
-        told = value.detach().clone()
+        terms = iter([value]) if isinstance(value, Tensor) else value
+        told = torch.zeros((), device=batch.inputs.device)
+        while True:
+            with autocast:
+                term = next(terms, None)
+            if term is None:
+                break
+            term.backward()  # type: ignore[no-untyped-call]
+            told = told + term.detach()
+            del term
         held = [weight.grad for weight in self.weights if weight.grad is not None]
         team.add_([*held, told.reshape(1)], weight=batch.share)
         return told
@@ -224,9 +234,11 @@ class _Training:
             return 0
         self.model.load_state_dict(snapshot.part("model"))
         frozen = self.optimizer.state_dict()
-        for index in range(len(self.weights)):
+        for index, weight in enumerate(self.weights):
             if entries := snapshot.part(f"optimizer.{index}"):
-                frozen["state"][index] = entries
+                frozen["state"][index] = {
+                    name: _laid_out_as(weight, value) for name, value in entries.items()
+                }
         self.optimizer.load_state_dict(frozen)
         if self.mean is not None:
             kept = snapshot.part("mean")
@@ -239,6 +251,11 @@ class _Training:
             notes = snapshot.notes[f"companion.{name}"]
             companion.restore(snapshot.part(f"companion.{name}"), notes)
         return snapshot.step
+
+
+def _laid_out_as(weight: Tensor, value: Tensor) -> Tensor:
+    """Return `value` in the memory layout of `weight`, if it has its shape."""
+    return torch.empty_like(weight).copy_(value) if value.shape == weight.shape else value
 
 
 def _check_finite(losses: Tensor, label: str, epoch: int) -> None:
