@@ -13,6 +13,7 @@ from bitproof.reproduce.digest import (
     code_digest,
     modules_of,
     recipe_digest,
+    run_digest,
     what_changed,
 )
 from bitproof.reproduce.sources import Sources, installed_sources
@@ -99,8 +100,16 @@ def test_the_recipe_s_digest_follows_what_decides_a_variant(
     assert [
         variant
         for variant in job.recipe.variants
-        if recipe_digest(job, variant) != recipe_digest(later, variant)
+        if recipe_digest(job, variant, job.plan.seeds)
+        != recipe_digest(later, variant, later.plan.seeds)
     ] == changed
+
+
+def test_more_seeds_leave_the_runs_there_are_alone(job: Job, change: Callable[..., Job]) -> None:
+    later = change("seeds = [0]", "seeds = [0, 1]")
+    assert run_digest(later, "s1", 0) == run_digest(job, "s1", 0)
+    assert run_digest(later, "s1", 1) != run_digest(job, "s1", 0)
+    assert cell_digest(later, "s1") != cell_digest(job, "s1")
 
 
 def test_a_digest_tells_which_half_changed(job: Job, change: Callable[..., Job]) -> None:

@@ -8,7 +8,7 @@ Model:  the recipe's digest is taken of what decides the number of one variant: 
 
 import hashlib
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pydantic import BaseModel
@@ -49,16 +49,25 @@ LEFT_OUT = {
 
 def cell_digest(job: Job, variant: str, *, sources: Sources | None = None) -> str:
     """Return the digest that the cells of one variant carry today."""
+    return _digest(job, variant, job.plan.seeds, sources)
+
+
+def run_digest(job: Job, variant: str, seed: int, *, sources: Sources | None = None) -> str:
+    """Return the digest of what one run does for a variant; other seeds do not matter to it."""
+    return _digest(job, variant, [seed], sources)
+
+
+def _digest(job: Job, variant: str, seeds: Sequence[int], sources: Sources | None) -> str:
     code = code_digest(job, variant, sources=sources)
-    return f"recipe:{recipe_digest(job, variant)[:16]} code:{code[:16]}"
+    return f"recipe:{recipe_digest(job, variant, seeds)[:16]} code:{code[:16]}"
 
 
-def recipe_digest(job: Job, variant: str) -> str:
+def recipe_digest(job: Job, variant: str, seeds: Sequence[int]) -> str:
     """Return the SHA-256 of whatever in a recipe decides the numbers of one variant."""
     table = _part(job.recipe, variant).model_dump(mode="json")
     for field in ("name", "title", "source", "seed", "variants"):
         del table[field]
-    text = canonical_json({**table, "variant": variant, "seeds": list(job.plan.seeds)})
+    text = canonical_json({**table, "variant": variant, "seeds": list(seeds)})
     return hashlib.sha256(text.encode()).hexdigest()
 
 

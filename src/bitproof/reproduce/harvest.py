@@ -17,7 +17,7 @@ from bitproof.recipe import Recipe, RunDirectory
 from bitproof.recipe.directory import read_json
 from bitproof.recipe.recipe import FLOAT, PLAIN, stages_of
 from bitproof.reproduce.cells import Cell, Key, cells_of
-from bitproof.reproduce.digest import cell_digest
+from bitproof.reproduce.digest import cell_digest, run_digest
 from bitproof.reproduce.estimates import Estimate, combine, gain
 from bitproof.reproduce.jobs import Job
 from bitproof.reproduce.result import CellResult
@@ -54,7 +54,7 @@ class SeedRun:
             StorageError: the place cannot be written.
         """
         if not self.begun():
-            write_text(self._digests, json.dumps(digests_of(self.job), indent=1) + "\n")
+            write_text(self._digests, json.dumps(self._digests_of_today(), indent=1) + "\n")
 
     def objection(self) -> str:
         """Return why the run cannot be gone on with, nothing if it can.
@@ -65,9 +65,8 @@ class SeedRun:
         if not self.begun():
             return ""
         before = read_json(self._digests) if self._digests.exists() else {}
-        changed = [
-            name for name, digest in digests_of(self.job).items() if before.get(name) != digest
-        ]
+        today = self._digests_of_today()
+        changed = [name for name, digest in today.items() if before.get(name) != digest]
         return f"recipe or code behind {', '.join(changed)} changed" if changed else ""
 
     def finished(self) -> bool:
@@ -78,10 +77,9 @@ class SeedRun:
     def _digests(self) -> Path:
         return self.folder.path / DIGESTS
 
-
-def digests_of(job: Job) -> dict[str, str]:
-    """Return today's digest of each variant of a job."""
-    return {variant: cell_digest(job, variant) for variant in job.recipe.variants}
+    def _digests_of_today(self) -> dict[str, str]:
+        variants = self.job.recipe.variants
+        return {variant: run_digest(self.job, variant, self.seed) for variant in variants}
 
 
 def seed_runs(job: Job, work: Path) -> list[SeedRun]:
