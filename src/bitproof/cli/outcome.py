@@ -18,6 +18,8 @@ CAUSED = {
     *(errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP),
 }
 """What the system says when the disk or the place, not the program, is at fault."""
+TERMINATED = 128 + signal.SIGTERM
+"""Exit code after SIGTERM."""
 
 
 class Interruption(KeyboardInterrupt):
@@ -46,11 +48,17 @@ def _interrupt(_number: int, _frame: object) -> None:
 
 
 @contextmanager
-def terminable(halt: Halt) -> Iterator[None]:
-    """Let SIGTERM ask `halt` inside the block, so that work ends where it can go on."""
-    before = signal.signal(signal.SIGTERM, lambda _number, _frame: halt.ask())
+def terminable(halt: Halt) -> Iterator[list[int]]:
+    """Let SIGTERM ask `halt` inside the block; yield a list that holds the signal once it came."""
+    came: list[int] = []
+
+    def ask(number: int, _frame: object) -> None:
+        came.append(number)
+        halt.ask()
+
+    before = signal.signal(signal.SIGTERM, ask)
     try:
-        yield
+        yield came
     finally:
         signal.signal(signal.SIGTERM, before)
 
@@ -65,7 +73,7 @@ def report_problems(interrupted: str = "") -> Iterator[None]:
     try:
         yield
     except HaltedError as error:
-        leave(str(error), 128 + signal.SIGTERM)
+        leave(str(error), TERMINATED)
     except BitproofError as error:
         leave(str(error), 2)
     except KeyboardInterrupt:

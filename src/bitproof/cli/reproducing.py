@@ -1,14 +1,12 @@
 """The published tables: doing what is missing, and telling what is there."""
 
-import signal
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 import typer
 
-from bitproof.cli.outcome import leave, report_problems
+from bitproof.cli.outcome import TERMINATED, leave, report_problems, terminable
 from bitproof.cli.tables import print_table
 from bitproof.cli.watching import watcher
 from bitproof.core.errors import RecipeError, near
@@ -33,8 +31,6 @@ from bitproof.reproduce import (
 )
 
 KEPT = "what is finished is kept; the same command goes on"
-TERMINATED = 143
-"""Exit code after SIGTERM."""
 
 
 def chosen_tables(name: str | None) -> list[Table]:
@@ -116,19 +112,3 @@ def reproduce_cells(
         leave(f"terminated; {KEPT}", TERMINATED)
     left = sum(len(state.needed(cells)) for state in states)
     typer.echo(f"{left} cells left; {KEPT}" if left else "nothing left to do")
-
-
-@contextmanager
-def terminable(halt: Halt) -> Iterator[list[int]]:
-    """Let SIGTERM ask `halt` inside the block; yield a list that holds the signal once it came."""
-    came: list[int] = []
-
-    def ask(number: int, _frame: object) -> None:
-        came.append(number)
-        halt.ask()
-
-    before = signal.signal(signal.SIGTERM, ask)
-    try:
-        yield came
-    finally:
-        signal.signal(signal.SIGTERM, before)
