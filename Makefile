@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
+BENCHMARKS := augmentation campaign integers sampling training
+
 .PHONY: demo test lint fix slow bench clean
 
 demo: $(READY)
@@ -26,7 +28,7 @@ slow: $(READY)
 	$(BIN)/pytest -m slow
 
 bench: $(READY)
-	for script in benchmarks/[!t]*.py; do $(BIN)/python $$script; done
+	for name in $(BENCHMARKS); do $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 clean:
 	rm -rf $(VENV)

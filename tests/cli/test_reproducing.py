@@ -130,3 +130,13 @@ def test_one_cell_can_be_asked_for(call: Call, tiny: Path, tmp_path: Path) -> No
     assert "1 done, 0 stale, 0 partial, 0 missing" in outcome.out
     (path,) = (tmp_path / RESULTS).glob("*.json")
     assert json.loads(path.read_text())["metric"] == "gain"
+
+
+def test_torchrun_is_refused_in_one_line(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    outcome = call("reproduce", "--size", "small")
+    assert outcome.code == 2
+    assert outcome.problems == [
+        "bitproof: reproduce: not for torchrun; start it once for each GPU, with "
+        "CUDA_VISIBLE_DEVICES: the processes share jobs and seeds"
+    ]

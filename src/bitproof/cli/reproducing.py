@@ -1,5 +1,6 @@
 """The published tables: doing what is missing, and telling what is there."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -91,6 +92,11 @@ def reproduce_cells(
 ) -> None:
     """Do what is missing, for as long as there is time, and print what is done and left."""
     tables, scale = chosen_tables(table), chosen_size(size or "full")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise RecipeError(
+            "reproduce: not for torchrun; start it once for each GPU, with CUDA_VISIBLE_DEVICES: "
+            "the processes share jobs and seeds"
+        )
     if scale == "full" and place.device != "cpu" and not torch.cuda.is_available():
         raise RecipeError(
             "reproduce: full size wants a CUDA GPU, and this torch sees none; "
