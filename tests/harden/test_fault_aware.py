@@ -351,6 +351,18 @@ def test_warm_up_moves_nothing(net: nn.Sequential, data: Dataset, watched: Watch
     assert counts == [1, 2, 3], "one clean batch each, none of the warm-up"
 
 
+@pytest.mark.parametrize("sam", [0.0, 0.05])
+def test_what_is_not_critical_stays_whatever_the_steps(
+    net: nn.Sequential, data: Dataset, sam: float
+) -> None:
+    steps = Optimization(epochs=1, batch_size=16, learning_rate=0.1, sam=sam)
+    done = stage(top=1, optimization=steps).apply(Candidate(net), Setting(data))
+    (critical,) = done.record[0]["record"]["critical"]["top"][0]
+    for name in ("0", "3", "7"):
+        before, after = (model.get_parameter(f"{name}.weight") for model in (net, done.model))
+        assert torch.equal(before, after) == (name != critical)
+
+
 def test_faults_wait_until_the_clean_loss_is_low(
     net: nn.Sequential, data: Dataset, watched: Watched
 ) -> None:

@@ -14,7 +14,7 @@ from bitproof.harden import HARDEN, Candidate, Setting
 from bitproof.models import MODELS, save_weights
 from bitproof.train import Keeper, Optimization, joined_team, train_
 
-STEPS = Optimization(epochs=2, batch_size=100, learning_rate=0.05, max_norm=5.0)
+STEPS = Optimization(epochs=2, batch_size=99, learning_rate=0.05, max_norm=5.0)
 STAGE = {
     "kind": "fault_aware",
     "warmup_steps": 2,
@@ -23,7 +23,7 @@ STAGE = {
     "ber_end": 1e-3,
     "lam_keep": 0.0,
     "inject_below": "none",
-    "optimization": {"epochs": 1, "batch_size": 100},
+    "optimization": {"epochs": 1, "batch_size": 99},
 }
 
 

@@ -29,7 +29,7 @@ def group() -> Iterator[None]:
 
 def test_alone_nothing_is_asked_of_anybody() -> None:
     value = torch.tensor(2.0)
-    ALONE.add_([value], weight=0.5)
+    ALONE.add_([value])
     ALONE.wait()
     assert ALONE.agree(True)
     assert not ALONE.agree(False)

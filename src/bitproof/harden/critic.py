@@ -16,15 +16,23 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot, softplus
 
 from bitproof.core.rng import draw_seed, global_draws
+from bitproof.train.team import ALONE, Team
 
 
 class Critic(nn.Module):
     """Scores features; high means clean."""
 
     def __init__(
-        self, width: int, n_classes: int, *, learning_rate: float, generator: torch.Generator
+        self,
+        width: int,
+        n_classes: int,
+        *,
+        learning_rate: float,
+        generator: torch.Generator,
+        team: Team = ALONE,
     ) -> None:
         super().__init__()
+        self.team = team
         self.n_classes = n_classes
         with global_draws(draw_seed(generator)):
             self.layers = nn.Sequential(
@@ -47,11 +55,21 @@ class Critic(nn.Module):
         clean: Float[Tensor, "n f"],
         moved: Float[Tensor, "n f"],
         labels: Int[Tensor, " n"],
+        *,
+        share: float = 1.0,
     ) -> Float[Tensor, ""]:
-        """Take one step of the critic, then return the encoder's loss."""
+        """Take one step of the critic, then return the encoder's loss.
+
+        Args:
+            clean: features of clean images.
+            moved: features of perturbed ones.
+            labels: their classes.
+            share: how much of the whole batch these are, as a fraction.
+        """
         self.optimizer.zero_grad(set_to_none=True)
         own = softplus(self(moved.detach(), labels)) + softplus(-self(clean.detach(), labels))
-        own.mean().backward()  # type: ignore[no-untyped-call]
+        (own.mean() * share).backward()  # type: ignore[no-untyped-call]
+        self.team.add_([weight.grad for weight in self.parameters() if weight.grad is not None])
         self.optimizer.step()
         for weight in self.parameters():
             weight.requires_grad_(False)

@@ -82,7 +82,9 @@ class Desensitize(HardeningStage):
             before, after = features.chunk(2)
             before = before.detach() if self.stop_gradient else before
             if critic is not None:
-                return total + self.lam_f * critic.fooled(before, after, batch.labels)
+                return total + self.lam_f * critic.fooled(
+                    before, after, batch.labels, share=batch.share
+                )
             return total + self.lam_f * feature_distance(before, after, self.distance)
 
         model.train()
@@ -98,6 +100,7 @@ class Desensitize(HardeningStage):
             team=setting.team,
             progress=setting.progress,
             label="desensitize features",
+            identity=self.digest()[:16],
         )
         model.eval()
         return replace(candidate, model=model).with_record(self.kind, loss=history.loss)
@@ -105,7 +108,7 @@ class Desensitize(HardeningStage):
     def perturb(self, model: nn.Module, batch: Batch) -> Tensor:
         """Return x', made with the model in evaluation mode."""
         if self.mode == "noise":
-            return draw_linf(batch.inputs, self.epsilon, generator=batch.generator)
+            return draw_linf(batch.inputs, self.epsilon, generator=batch.image_generator)
         loss = None
         with evaluating(model):
             if self.mode == "trades":
@@ -122,7 +125,7 @@ class Desensitize(HardeningStage):
                 epsilon=self.epsilon,
                 step=self.relative_step * self.epsilon,
                 steps=self.steps,
-                generator=batch.generator,
+                generator=batch.image_generator,
                 loss=loss,
             )
 
@@ -135,6 +138,7 @@ class Desensitize(HardeningStage):
             setting.train.n_classes,
             learning_rate=self.critic_learning_rate,
             generator=setting.generator("critic"),
+            team=setting.team,
         ).to(features.device)
 
 

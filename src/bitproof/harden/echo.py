@@ -30,7 +30,7 @@ class Echo:
         self._sent = torch.empty(value.shape, dtype=value.dtype, pin_memory=True)
         self._sent.copy_(value, non_blocking=True)
         self._arrival = torch.cuda.Event()  # type: ignore[no-untyped-call]
-        self._arrival.record()
+        self._arrival.record(torch.cuda.current_stream(value.device))
 
     @property
     def value(self) -> float:

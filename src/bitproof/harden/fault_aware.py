@@ -121,7 +121,7 @@ class FaultAware(HardeningStage):
                 yield total
             if injects:
                 seen = self._read_back(model, batch, state.critical, candidate, norms)
-                limit = self.clamp and self.clamp * self.faulty_share
+                limit = self.clamp and self.clamp * self.faulty_share * batch.share
                 with running_statistics(model):
                     broken = call_with(model, batch.inputs, seen, limit=limit)
                 faulty = self.faulty_share * batch.error(broken)
@@ -150,6 +150,7 @@ class FaultAware(HardeningStage):
             team=setting.team,
             progress=setting.progress,
             label="fine-tune with faults",
+            identity=self.digest()[:16],
         )
         model.eval()
         clip_weights_(model, ranges, fold_factors(model, norms))
@@ -196,7 +197,7 @@ class FaultAware(HardeningStage):
                 epsilon=self.epsilon,
                 step=self.epsilon,
                 steps=1,
-                generator=batch.generator,
+                generator=batch.image_generator,
             )
         with unlearned_statistics(model):
             logits, after = with_features(model, moved, head)

@@ -24,7 +24,7 @@ from bitproof.campaign import (
     masking_warnings,
     summarize,
 )
-from bitproof.core.errors import RecipeError
+from bitproof.core.errors import HaltedError, RecipeError
 from bitproof.core.files import sha256_of_file, write_text
 from bitproof.core.halt import Halt
 from bitproof.core.progress import SILENT, Progress
@@ -86,7 +86,7 @@ def run(
         splits = recipe.data.load(data_dir).to(place)
         watch = progress if team.leads else SILENT
         task = _Run(recipe, folder, splits, weights, place, watch, halt or Halt(), team)
-        fingerprint = _fingerprint(splits, weights, place)
+        fingerprint = _fingerprint(splits, weights, place) | {"processes": str(team.size)}
         if team.leads:
             folder.check_fingerprint(fingerprint)
         facts = task.check_network()
@@ -179,9 +179,7 @@ class _Run:
         for variant in self.recipe.variants:
             if variant != FLOAT:
                 self._integer_network(variant)
-            if self.team.leads:
-                self._measure(variant, store)
-            self.team.wait()
+            self._measure_alone(variant, store)
         if self.team.leads:
             variants = list(self.recipe.variants)
             evaluation, test = self.recipe.evaluation, self.splits.test
@@ -192,8 +190,26 @@ class _Run:
         self.team.wait()
         return self.folder.path / REPORT
 
+    def _measure_alone(self, variant: str, store: TallyStore) -> None:
+        """Let the leader measure, while the others wait; all stop if the leader is halted."""
+        halted = None
+        if self.team.leads:
+            try:
+                self._measure(variant, store)
+            except HaltedError as error:
+                halted = error
+        if self.team.agree(halted is not None):
+            self._stop()
+
+    def _stop(self) -> None:
+        self.halt.ask()
+        self.halt.check()
+
     def _measure(self, variant: str, store: TallyStore) -> None:
         """Measure whatever is not measured yet on one network."""
+        keys = self.recipe.evaluation.keys(variant, self.splits.test)
+        if all(store.get(key) is not None for key in keys):
+            return
         with self._timed(f"evaluate {variant}"):
             self.recipe.evaluation.measure(
                 variant,
@@ -316,7 +332,8 @@ class _Run:
         path = self.folder.network(variant)
         if not self._absent(path.with_name(path.name + ".json")):
             return
-        self.halt.check()
+        if self.team.agree(self.halt.asked):
+            self._stop()
         candidate = self._candidate(variant)
         if self.team.leads:
             network = candidate.quantize(self.splits.train)

@@ -5,7 +5,7 @@ processes that share a batch agree on it without a word.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -30,11 +30,18 @@ class Batch:
     """Fraction of all steps that lies behind, in [0, 1)."""
     epoch: int
     generator: torch.Generator
-    """CPU generator of this step."""
+    """CPU generator of this step, the same in every process: for what befalls the network."""
     label_smoothing: float = 0.0
     """Share of each label that `error` spreads over all classes."""
     share: float = 1.0
     """How much of the whole batch this is, where several processes share it, as a fraction."""
+    own: torch.Generator | None = None
+    """CPU generator of this process alone, where several share the batch."""
+
+    @property
+    def image_generator(self) -> torch.Generator:
+        """Return the generator for what befalls the images of this process."""
+        return self.own or self.generator
 
     def error(self, logits: Float[Tensor, "n k"]) -> Float[Tensor, ""]:
         """Return the mean cross-entropy of `logits`, with the labels as smooth as training says."""
@@ -106,9 +113,20 @@ class Batches:
             done=step / len(self),
             epoch=epoch,
             generator=make_generator(self.seed, "loss", step),
+            own=self._own(step),
             label_smoothing=self.optimization.label_smoothing,
             share=len(range(self.part, len(index), self.parts)) / len(index),
         )
+
+    def again(self, batch: Batch, step: int) -> Batch:
+        """Return the batch of a step with its generators as they were."""
+        generator = make_generator(self.seed, "loss", step)
+        return replace(batch, generator=generator, own=self._own(step))
+
+    def _own(self, step: int) -> torch.Generator | None:
+        if self.parts == 1:
+            return None
+        return make_generator(self.seed, "loss", step, "part", self.part)
 
     def layer_seed(self, step: int) -> int:
         """Return the seed of what layers such as dropout draw in a step, in this process."""

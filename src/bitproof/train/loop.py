@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from bitproof.core.errors import DivergenceError
 from bitproof.core.progress import SILENT, Progress
-from bitproof.core.rng import draw_seed, global_draws, make_generator, seed_layers
+from bitproof.core.rng import draw_seed, global_draws, seed_layers
 from bitproof.data.augment import Augmentation
 from bitproof.data.dataset import Dataset
 from bitproof.models.norms import unlearned_statistics
@@ -23,6 +23,9 @@ from bitproof.train.team import ALONE, Team
 
 LOOK_EVERY = 50
 """Steps between looks at the loss, each of which makes a GPU wait."""
+
+LOOK_TOGETHER = 10
+"""Steps between looks at the keeper, where several processes have to agree on the answer."""
 
 Loss = Callable[[Batch], Tensor | Iterator[Tensor]]
 """Returns a scalar with gradients to the weights, a mean over the batch; or yields terms of it.
@@ -51,6 +54,7 @@ def fit_(
     team: Team = ALONE,
     progress: Progress = SILENT,
     label: str = "training",
+    identity: str = "",
 ) -> History:
     """Train `model` in place.
 
@@ -68,6 +72,7 @@ def fit_(
         team: the processes that share each batch.
         progress: who watches.
         label: what the work is called there.
+        identity: what decides the loss, so that a snapshot of another training is refused.
 
     Raises:
         DivergenceError: the loss is NaN or infinite.
@@ -90,19 +95,18 @@ def fit_(
         global_draws(seed, data.labels.device),
         shared_statistics(model, team),
     ):
-        task = _Training(model, optimization, companions or {}, f"{label} {seed:x}")
+        task = _Training(model, optimization, companions or {}, f"{label} {seed:x} {identity}")
         steps = range(task.resume(keeper), len(batches))
         for step in progress.track(steps, label=label, total=len(steps)):
             batch = batches[step]
             seed_layers(batches.layer_seed(step), data.labels.device)
             value = task.gradients(loss, batch, team)
-            if after_backward:
-                after_backward(batch)
             if optimization.sam:
                 with uphill(task.weights, optimization.sam), unlearned_statistics(model):
-                    again = replace(batch, generator=make_generator(seed, "loss", step))
                     seed_layers(batches.layer_seed(step), data.labels.device)
-                    task.gradients(loss, again, team)
+                    task.gradients(loss, batches.again(batch, step), team)
+            if after_backward:
+                after_backward(batch)
             task.move(batch.done, step)
             task.losses.append(value)
             ends = (step + 1) % batches.per_epoch == 0
@@ -110,7 +114,8 @@ def fit_(
                 _check_finite(torch.stack(task.losses), label, batch.epoch)
             if ends:
                 task.end_epoch()
-            if keeper and step + 1 < len(batches):
+            looks = team.size == 1 or (step + 1) % LOOK_TOGETHER == 0
+            if keeper and looks and step + 1 < len(batches):
                 halting = team.agree(keeper.halt.asked)
                 if team.agree(keeper.is_due) or halting:
                     task.keep(keeper, step + 1, team)
@@ -156,7 +161,7 @@ class _Training:
         identity: str,
     ) -> None:
         self.model, self.optimization, self.companions = model, optimization, companions
-        self.identity = f"{identity} {optimization.digest()[:16]}"
+        self.identity = f"{identity} {optimization.digest()[:16]} {sorted(companions)}"
         self.weights = [weight for weight in model.parameters() if weight.requires_grad]
         self.optimizer = optimization.build(self.weights)
         decay = optimization.ema
@@ -181,11 +186,12 @@ class _Training:
                 term = next(terms, None)
             if term is None:
                 break
-            term.backward()  # type: ignore[no-untyped-call]
-            told = told + term.detach()
+            # Before the backward pass: shared batch norms add up gradients over all processes.
+            (term * batch.share).backward()  # type: ignore[no-untyped-call]
+            told = told + term.detach() * batch.share
             del term
         held = [weight.grad for weight in self.weights if weight.grad is not None]
-        team.add_([*held, told.reshape(1)], weight=batch.share)
+        team.add_([*held, told.reshape(1)])
         return told
 
     def move(self, done: float, step: int) -> None:

@@ -2,7 +2,9 @@
 
 Model:  every process holds all weights and all data, takes every n-th image of the same augmented
         batch, and adds up gradients; batch norms see the statistics of the whole batch. The
-        result is that of one process with the same batch, up to the order of float additions.
+        result is that of one process with the same batch, up to the order of float additions. In
+        stages, each process draws the noise on its own images, and a clamp of the faulty branch's
+        gradient acts on each part of it; faults in weights are the same for all.
 Source: Goyal et al., "Accurate, Large Minibatch SGD", arXiv 1706.02677, section 3.
 """
 
@@ -61,21 +63,20 @@ class Team:
         """
         if self.size == 1:
             return value
-        total = value.clone()
-        self.add_([total], weight=weight)
+        total = value * weight
+        self.add_([total])
         return total
 
-    def add_(self, tensors: Iterable[Tensor], *, weight: float) -> None:
-        """Replace each tensor by its weighted sum over all processes, in place.
+    def add_(self, tensors: Iterable[Tensor]) -> None:
+        """Replace each tensor by its sum over all processes, in place.
 
         Args:
             tensors: of the same shapes, in the same order, in every process.
-            weight: of this process.
         """
         parts = list(tensors)
         if self.size == 1 or not parts:
             return
-        flat = torch.cat([part.detach().flatten() for part in parts]) * weight
+        flat = torch.cat([part.detach().flatten() for part in parts])
         dist.all_reduce(flat)
         sizes = [part.numel() for part in parts]
         for part, summed in zip(parts, torch.split(flat, sizes), strict=True):
