@@ -60,7 +60,7 @@ def test_what_is_done_is_left_alone(
     job: Job, finished: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert statuses(job, finished) == {"done"}
-    monkeypatch.delattr("bitproof.reproduce.shift.run_recipe")
+    monkeypatch.setattr("bitproof.reproduce.shift.run_recipe", lambda *_, **__: None)
     work([job], finished, halt=Halt())
 
 
@@ -104,7 +104,7 @@ def test_a_halted_job_goes_on(
 def test_a_job_of_another_process_is_left_to_it(
     job: Job, place: Place, pretending: None, notes: Notes
 ) -> None:
-    with claim(job_folder(job, place.work), shard=None):
+    with claim(job_folder(job, place.work) / "claims" / "seed-0", shard=None):
         work([job], place, progress=notes, halt=Halt())
     assert statuses(job, place) == {"missing"}
     assert any("in use by" in line for line in notes.lines)
@@ -116,7 +116,7 @@ def test_a_seed_of_another_process_is_left_to_it(
     change: Callable[..., Job], place: Place, pretending: None, notes: Notes
 ) -> None:
     job = change("seeds = [0]", "seeds = [0, 1, 2]")
-    with claim(job_folder(job, place.work), shard=(2, 3)):
+    with claim(job_folder(job, place.work) / "claims" / "seed-1", shard=None):
         work([job], place, progress=notes, halt=Halt())
     assert [run.finished() for run in seed_runs(job, place.work)] == [True, False, True]
     assert statuses(job, place) == {"partial"}
@@ -135,7 +135,7 @@ def test_what_a_killed_process_had_finished_is_written(
     whole = done(finished)
     for path in (finished.results / "small" / "resq-matrix").glob("*.s1.*.json"):
         path.unlink()
-    monkeypatch.delattr("bitproof.reproduce.shift.run_recipe")
+    monkeypatch.setattr("bitproof.reproduce.shift.run_recipe", lambda *_, **__: None)
     work([job], finished, halt=Halt())
     assert done(finished) == whole
 

@@ -16,7 +16,10 @@ def against_theirs(table: Table, results: Iterable[CellResult]) -> list[str]:
         theirs = f"{number.about}: theirs {100 * number.value:+.2f} points [{number.trust}]"
         ours = [r for r in results if number.fits(r.variant, r.threat, r.metric)]
         best = max(ours, key=lambda result: result.value, default=None)
-        lines.append(f"{theirs}, ours {_best_text(best) if best else 'not measured'}")
+        text = _best_text(best) if best else "not measured"
+        if best and not number.covers(best.network, best.dataset):
+            text += ", which is none of the paper's"
+        lines.append(f"{theirs}, ours {text}")
     return lines
 
 

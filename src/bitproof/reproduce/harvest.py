@@ -1,7 +1,8 @@
 """From the run directories of a job to finished cells.
 
 A cell is finished when the runs of all its seeds have measured its variant; other variants may
-still be under way. Only runs on today's recipe, code and versions count, see `belongs`.
+still be under way. Only runs on today's recipe and code count, see `SeedRun.objection`;
+the run itself refuses to go on with other versions, devices, data or weights.
 """
 
 import json
@@ -141,7 +142,9 @@ def _estimates(run: SeedRun, test: Dataset) -> Mapping[Key, Estimate]:
 def _result(job: Job, cell: Cell, facts: list[Facts], estimates: list[Estimate]) -> CellResult:
     lowest = -1.0 if cell.metric == "gain" else 0.0
     low, value, high = combine([one.interval for one in estimates], lowest=lowest)
-    published = job.table.find(cell.variant, cell.threat, cell.metric)
+    published = job.table.find(
+        cell.variant, cell.threat, cell.metric, network=cell.network, dataset=cell.dataset
+    )
     return CellResult(
         table=cell.table,
         cell=cell.name,

@@ -14,7 +14,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from bitproof.core.errors import RecipeError
 from bitproof.core.spec import Spec
@@ -49,6 +49,13 @@ class Plan(Spec):
     """Variants whose integer network, of the first seed, is kept beside the results."""
     note: str = ""
     """What is smaller than in the paper."""
+
+    @field_validator("seeds")
+    @classmethod
+    def _check_seeds(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) < len(seeds):
+            raise ValueError(f"wanted each seed once, got {list(seeds)}")
+        return seeds
 
 
 class TablePlan(Spec):

@@ -155,8 +155,8 @@ def check_places(results: Path) -> None:
         DataError: there is one.
     """
     for path in sorted(results.rglob("*.json")):
-        size, table, *rest = path.relative_to(results).parts
-        if size not in SIZES or table not in TABLES or rest[:-1] not in ([], ["weights"]):
+        size, table, *rest = (*path.relative_to(results).parts, "", "")
+        if size not in SIZES or table not in TABLES or rest[:-3] not in ([], ["weights"]):
             raise DataError(
                 f"{path}: wanted SIZE/TABLE/CELL.json, SIZE one of {', '.join(SIZES)}, TABLE one "
                 f"of {', '.join(TABLES)}"

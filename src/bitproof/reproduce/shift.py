@@ -12,11 +12,13 @@ from itertools import count
 from pathlib import Path
 
 from bitproof.campaign.lock import claim
-from bitproof.core.errors import HaltedError, ResumeError
+from bitproof.core.errors import BitproofError, HaltedError, ResumeError
+from bitproof.core.files import write_text
 from bitproof.core.halt import Halt
 from bitproof.core.progress import SILENT, Progress
 from bitproof.data import Dataset
 from bitproof.recipe import run as run_recipe
+from bitproof.recipe.runner import choose_device
 from bitproof.reproduce.harvest import SeedRun, harvest, job_folder, seed_runs
 from bitproof.reproduce.jobs import Job
 from bitproof.reproduce.keep import keep_networks
@@ -56,7 +58,9 @@ def work(
     Raises:
         BitproofError: in its kinds, for whatever is wrong with data, weights, results or disk.
     """
+    choose_device(place.device)
     tried: list[Job] = []
+    failed: list[BitproofError] = []
     while not halt.asked:
         states = [
             job_state(job, results=place.results, work=place.work)
@@ -65,12 +69,28 @@ def work(
         ]
         chosen = choose(states, patterns)
         if chosen is None:
-            return
+            break
         tried.append(chosen.job)
         try:
             _Shift(chosen.job, place, patterns, progress, halt).carry_out()
         except HaltedError:
-            return
+            break
+        except BitproofError as error:  # the other jobs can still be done
+            progress.say(f"{chosen.job.name}: {error}")
+            failed.append(error)
+    if failed:
+        raise failed[0]
+
+
+def _check_writable(folder: Path) -> None:
+    """Find out before hours of work whether results can be written.
+
+    Raises:
+        StorageError: they cannot.
+    """
+    probe = folder / ".writable"
+    write_text(probe, "")
+    probe.unlink()
 
 
 def choose(states: Sequence[JobState], patterns: Sequence[str] = ()) -> JobState | None:
@@ -98,13 +118,14 @@ class _Shift:
 
     def carry_out(self) -> None:
         """Run the seeds that nobody else works on, in order; after each, write what is finished."""
+        _check_writable(self.place.results)
         test = self.job.recipe.data.load(self.place.data_dir).test
         runs = seed_runs(self.job, self.place.work)
-        for number, run in enumerate(runs, 1):
+        claims = job_folder(self.job, self.place.work) / "claims"
+        for run in runs:
             with ExitStack() as stack:
-                folder = job_folder(self.job, self.place.work)
                 try:
-                    stack.enter_context(claim(folder, shard=(number, len(runs))))
+                    stack.enter_context(claim(claims / f"seed-{run.seed}", shard=None))
                 except ResumeError as error:  # another process does this seed
                     self.progress.say(str(error))
                     continue
@@ -113,7 +134,7 @@ class _Shift:
                 try:
                     if not run.finished():
                         self.halt.check()
-                        self._run(run)
+                    self._run(run)  # a finished run only checks versions, data and weights
                 finally:
                     self._collect(runs, test)
 

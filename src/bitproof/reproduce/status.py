@@ -104,7 +104,7 @@ def _job_sheets(state: JobState) -> Iterator[Sheet]:
     lines += [f"{number} stale: {what} changed" for what, number in changes.items()]
     note = (f"scaled down: {job.plan.note}",) if job.plan.note else ()
     yield Sheet(f"{where}: {LEGEND}", make_grid(texts, look), (*note, *lines))
-    results = [one.result for one in state.cells if one.result]
+    results = _fresh(state)
     rows = [variant for variant in job.table.matrix if variant in job.recipe.variants]
     if rows and results:
         yield Sheet(
@@ -115,7 +115,7 @@ def _job_sheets(state: JobState) -> Iterator[Sheet]:
 
 
 def _table_sheet(table: Table, size: Size, states: Sequence[JobState], unknown: list[str]) -> Sheet:
-    results = [[one.result for one in state.cells if one.result] for state in states]
+    results = [_fresh(state) for state in states]
     lines = [totals(one for state in states for one in state.cells)]
     lines += against_theirs(table, (result for part in results for result in part))
     if table.matrix:
@@ -124,6 +124,11 @@ def _table_sheet(table: Table, size: Size, states: Sequence[JobState], unknown: 
     if unknown:
         lines.append(f"{len(unknown)} results belong to no cell of today, such as {unknown[0]}")
     return Sheet(f"{size} {table.name}", None, tuple(lines))
+
+
+def _fresh(state: JobState) -> list[CellResult]:
+    """Return the results that recipe and code of today stand behind."""
+    return [one.result for one in state.cells if one.result and one.status == "done"]
 
 
 def _text(result: CellResult | None, status: str) -> str:

@@ -23,6 +23,13 @@ class Published:
     source: str
     trust: str
     """How far the number can be trusted, a mark of METHODS."""
+    networks: tuple[str, ...]
+    """What the paper measured it on."""
+    datasets: tuple[str, ...]
+
+    def covers(self, network: str, dataset: str) -> bool:
+        """Return whether the paper measured this network on this data set."""
+        return network in self.networks and dataset in self.datasets
 
     def fits(self, variant: str, threat: str, metric: str) -> bool:
         """Return whether it stands against such a cell."""
@@ -40,15 +47,21 @@ class Table:
     matrix: tuple[str, ...] = ()
     """Variants of the asymmetry matrix, in order; none: the table has no such matrix."""
 
-    def find(self, variant: str, threat: str, metric: str) -> Published | None:
+    def find(
+        self, variant: str, threat: str, metric: str, *, network: str, dataset: str
+    ) -> Published | None:
         """Return the published number that stands against such a cell."""
-        return next((n for n in self.published if n.fits(variant, threat, metric)), None)
+        fitting = (n for n in self.published if n.fits(variant, threat, metric))
+        return next((n for n in fitting if n.covers(network, dataset)), None)
 
 
 _LARGEST = (
     "RESQ, arXiv 2603.15413, abstract: the largest gain over ResNet-18, VGG-16, EfficientNet and "
     "Swin-Tiny on CIFAR-10, CIFAR-100 and GTSRB, level not stated; read as percentage points"
 )
+
+_NETWORKS = ("resnet18", "vgg16", "efficientnet_b0", "swin_tiny")
+_DATASETS = ("cifar10", "cifar100", "gtsrb")
 
 RESQ_MATRIX = Table(
     name="resq-matrix",
@@ -63,6 +76,8 @@ RESQ_MATRIX = Table(
             value=0.1035,
             source=_LARGEST,
             trust="S",
+            networks=_NETWORKS,
+            datasets=_DATASETS,
         ),
         Published(
             about="largest gain in fault resilience",
@@ -72,6 +87,8 @@ RESQ_MATRIX = Table(
             value=0.1247,
             source=_LARGEST,
             trust="S",
+            networks=_NETWORKS,
+            datasets=_DATASETS,
         ),
     ),
     matrix=("none", "s1", "s2", "s1+s2", "s2+s1", "s1+s2+s3"),
