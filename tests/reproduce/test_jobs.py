@@ -24,6 +24,7 @@ def test_a_size_that_a_table_lacks_has_no_jobs(folder: Path) -> None:
     [
         ("gain_ber =", "gain_bre =", r"table.toml:3: .*Did you mean 'gain_ber'"),
         ("seeds = [0]", "seeds = []", "table.toml:2: .*seeds"),
+        ("seeds = [0]", "seeds = [3, 3]", "table.toml:2: .*wanted each seed once"),
         ("gain_ber = 1e-2", "gain_ber = 2e-2", r"gain_ber: wanted one of \[0.01\], got 0.02"),
         ("gain_epsilon = 0.05", "gain_epsilon = 0.5", "gain_epsilon: wanted one of"),
         ('keep = ["none"]', 'keep = ["float"]', "keep: wanted integer variants, got 'float'"),

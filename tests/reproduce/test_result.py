@@ -125,11 +125,11 @@ def test_a_file_in_the_wrong_place_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "place", ["tiny/resq-matrix", "small/energy", "small", "full/resq-matrix/x"]
+    "place", ["tiny/resq-matrix", "small/energy", "small", "", "full/resq-matrix/x"]
 )
 def test_a_file_of_no_size_and_table_is_found(tmp_path: Path, place: str) -> None:
     check_places(tmp_path)
-    (tmp_path / place).mkdir(parents=True)
+    (tmp_path / place).mkdir(parents=True, exist_ok=True)
     (tmp_path / place / "x.json").write_text("{}")
     with pytest.raises(DataError, match=r"wanted SIZE/TABLE/CELL\.json"):
         check_places(tmp_path)

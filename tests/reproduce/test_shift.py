@@ -7,13 +7,22 @@ import pytest
 
 from bitproof import load_network
 from bitproof.campaign.lock import claim
-from bitproof.core.errors import ResumeError
+from bitproof.core.errors import DataError, ResumeError, StorageError
 from bitproof.core.halt import Halt
 from bitproof.recipe import RunDirectory
-from bitproof.reproduce import Job, JobState, Place, cells_of, job_state, work
+from bitproof.reproduce import (
+    TABLES,
+    Job,
+    JobState,
+    Place,
+    cells_of,
+    job_state,
+    status_sheets,
+    work,
+)
 from bitproof.reproduce.harvest import job_folder, seed_runs
 from bitproof.reproduce.result import read_cells
-from bitproof.reproduce.shift import choose
+from bitproof.reproduce.shift import _Shift, choose
 from bitproof.stats import read_results
 
 Notes = Any
@@ -174,6 +183,50 @@ def test_changed_code_makes_cells_stale(
     assert {(one.status, one.changed) for one in states} == {("stale", "code")}
     work([job], finished, halt=Halt())
     assert statuses(job, finished) == {"done"}
+
+
+def test_stale_numbers_stand_behind_no_claim(
+    finished: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def said() -> str:
+        sheets = status_sheets(
+            [TABLES["resq-matrix"]], ["small"], results=finished.results, work=finished.work
+        )
+        return "\n".join(line for sheet in sheets for line in sheet.lines)
+
+    assert "over 1 measured" in said()
+    monkeypatch.setattr(
+        "bitproof.reproduce.digest.code_digest", lambda *_, sources: sources or "f" * 64
+    )
+    assert "over 0 measured" in said()
+    assert "22 stale: code changed" in said()
+
+
+def test_a_job_that_fails_leaves_the_others_their_turn(
+    job: Job, place: Place, pretending: None, monkeypatch: pytest.MonkeyPatch, notes: Notes
+) -> None:
+    other = replace(job, name="tiny2-digits")
+    plain = _Shift.carry_out
+
+    def carry_out(self: _Shift) -> None:
+        if self.job.name == "tiny2-digits":
+            raise DataError("no images today")
+        plain(self)
+
+    monkeypatch.setattr(_Shift, "carry_out", carry_out)
+    with pytest.raises(DataError, match="no images today"):
+        work([other, job], place, progress=notes, halt=Halt())
+    assert statuses(job, place) == {"done"}
+    assert "tiny2-digits: no images today" in notes.lines
+
+
+def test_results_that_cannot_be_written_are_found_out_first(
+    job: Job, place: Place, pretending: None
+) -> None:
+    place.results.write_text("a file")
+    with pytest.raises(StorageError, match="cannot write"):
+        work([job], place, halt=Halt())
+    assert not list(place.work.rglob("recipe.toml"))
 
 
 def test_a_run_on_other_versions_starts_afresh(  # noqa: PLR0917
