@@ -30,6 +30,10 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="Data sets: what is there, and getting it.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
+multipliers_app = typer.Typer(
+    help="Approximate multipliers: products, errors, cost.", no_args_is_help=True
+)
+app.add_typer(multipliers_app, name="multipliers")
 
 Out = Annotated[Path | None, typer.Option(help="Run directory; default runs/NAME.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
@@ -306,3 +310,44 @@ def data_verify(
     from bitproof.cli.data import verify_data
 
     verify_data(kind, data_dir)
+
+
+@multipliers_app.command("list")
+def multipliers_list(data_dir: DataDir = None) -> None:
+    """Tell every multiplier with its main figures, one line each."""
+    from bitproof.cli.multipliers import list_multipliers
+
+    list_multipliers(data_dir)
+
+
+@multipliers_app.command("show")
+def multipliers_show(
+    name: Annotated[
+        str, typer.Argument(help="drum:width=6, mul8s_1L2H, mul8s_1KV8@v1.1, swapped:NAME, ...")
+    ],
+    data_dir: DataDir = None,
+) -> None:
+    """Tell all figures of one multiplier, its cost and source, and draw where it errs."""
+    from bitproof.cli.multipliers import show_multiplier
+
+    show_multiplier(name, data_dir)
+
+
+@multipliers_app.command("plot")
+def multipliers_plot(
+    name: Annotated[str, typer.Argument(help="As for show.")],
+    out: Annotated[Path, typer.Option(help="The PNG file to write.")] = Path("multiplier.png"),
+    data_dir: DataDir = None,
+) -> None:
+    """Draw the errors of all pairs of operands."""
+    from bitproof.cli.multipliers import plot_multiplier
+
+    plot_multiplier(name, out, data_dir)
+
+
+@multipliers_app.command("check")
+def multipliers_check(data_dir: DataDir = None) -> None:
+    """Work out the published figures of EvoApproxLib anew, and tell what disagrees."""
+    from bitproof.cli.multipliers import check_multipliers
+
+    check_multipliers(data_dir)

@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Iterator
 from typing import Any
 
+from bitproof.approx import MULTIPLIERS
 from bitproof.attacks import ATTACKS
 from bitproof.campaign import EXECUTORS, Evaluation, FaultGroup, Injection
 from bitproof.cli.types import type_text
@@ -34,6 +35,7 @@ ROOMS: dict[str, Registry[Any]] = {
     "executors": EXECUTORS,
     "attacks": ATTACKS,
     "hardening": HARDEN,
+    "multipliers": MULTIPLIERS,
 }
 """Registries, by the word that `describe` takes for all of their kinds."""
 TABLES: dict[str, type[Spec]] = {

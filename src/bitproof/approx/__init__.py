@@ -1,0 +1,67 @@
+"""Multiply approximately: tables of products, how far they are off, and what they cost."""
+
+from bitproof.approx.ariths_gen import ArithsGen
+from bitproof.approx.base import MULTIPLIERS, AnyMultiplier, Cost, Formula, Multiplier
+from bitproof.approx.catalogue import catalogue, same_products, short_name
+from bitproof.approx.error_map import character_map, picture, png
+from bitproof.approx.evoapprox import Circuit, EvoApprox, library_path, read_circuits, read_tables
+from bitproof.approx.figures import ErrorFigures, error_figures, zero_operand_errors
+from bitproof.approx.kulkarni import Kulkarni
+from bitproof.approx.logarithmic import Mitchell, TruncatedMitchell
+from bitproof.approx.lower_or import LowerOr
+from bitproof.approx.partial_products import (
+    BrokenArray,
+    Exact,
+    Perforated,
+    Truncated,
+    TruncatedOperands,
+)
+from bitproof.approx.product_table import ProductTable
+from bitproof.approx.published import Check, Comparison, check_library
+from bitproof.approx.rank import exact_rank
+from bitproof.approx.roba import Roba
+from bitproof.approx.segments import Drum, Loba
+from bitproof.approx.stored import Stored
+from bitproof.approx.swapped import Swapped
+
+__all__ = [
+    "MULTIPLIERS",
+    "AnyMultiplier",
+    "ArithsGen",
+    "BrokenArray",
+    "Check",
+    "Circuit",
+    "Comparison",
+    "Cost",
+    "Drum",
+    "ErrorFigures",
+    "EvoApprox",
+    "Exact",
+    "Formula",
+    "Kulkarni",
+    "Loba",
+    "LowerOr",
+    "Mitchell",
+    "Multiplier",
+    "Perforated",
+    "ProductTable",
+    "Roba",
+    "Stored",
+    "Swapped",
+    "Truncated",
+    "TruncatedMitchell",
+    "TruncatedOperands",
+    "catalogue",
+    "character_map",
+    "check_library",
+    "error_figures",
+    "exact_rank",
+    "library_path",
+    "picture",
+    "png",
+    "read_circuits",
+    "read_tables",
+    "same_products",
+    "short_name",
+    "zero_operand_errors",
+]

@@ -1,0 +1,120 @@
+"""What every multiplier is: a value that gives its 65,536 products, and the registry of kinds."""
+
+from abc import abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, final
+
+import torch
+from jaxtyping import Int64
+from pydantic import BeforeValidator, SerializeAsAny
+from torch import Tensor
+
+from bitproof.approx.product_table import ProductTable, operand_values
+from bitproof.core.registry import Registry
+from bitproof.core.spec import Spec
+from bitproof.core.types import NonNegative
+
+Numbers = Int64[Tensor, "*shape"]
+Multiply = Callable[[Tensor, Tensor], Tensor]
+"""Takes two tensors of numbers and returns their products, element by element."""
+
+
+class Cost(Spec):
+    """What a circuit takes, as somebody published it.
+
+    Example:
+        >>> Cost(area_um2=729.8, power_mw=0.425, delay_ns=1.48, source="EvoApproxLib").power_mw
+        0.425
+    """
+
+    area_um2: NonNegative
+    """Cell area, in square micrometres."""
+    power_mw: NonNegative
+    """Power, in milliwatts, at the activity of the source."""
+    delay_ns: NonNegative
+    """Critical path, in nanoseconds."""
+    source: str
+    """Who measured it, in which technology."""
+
+
+class Multiplier(Spec):
+    """A circuit that multiplies two words of 8 bits, perhaps not exactly.
+
+    The first operand is the activation and the second the weight: rows and columns of the table.
+    `Swapped` gives the same circuit the other way round.
+    """
+
+    kind: str
+
+    @abstractmethod
+    def table(self, data_dir: Path | None = None) -> ProductTable:
+        """Return all products.
+
+        Args:
+            data_dir: folder that holds the data of kinds that read some; see `data_root`.
+
+        Raises:
+            DataError: the kind reads a file, and that is missing or malformed.
+            AdapterError: the kind needs a package that is not installed.
+        """
+
+    def cost(self, data_dir: Path | None = None) -> Cost | None:  # noqa: ARG002
+        """Return what the circuit takes, or None where nobody published it.
+
+        Raises:
+            DataError: the kind reads a file, and that is missing or malformed.
+        """
+        return None
+
+
+MULTIPLIERS: Registry[Multiplier] = Registry("multipliers")
+"""Every multiplier, by kind."""
+
+AnyMultiplier = Annotated[SerializeAsAny[Multiplier], BeforeValidator(MULTIPLIERS.validate)]
+
+
+class Formula(Multiplier):
+    """A multiplier that is computed.
+
+    One step deeper than usual, because multipliers that are read from files have no `signed`.
+    """
+
+    signed: bool = False
+    """Operands are int8 in two's complement; else uint8."""
+
+    @abstractmethod
+    def product(self, first: Numbers, second: Numbers) -> Numbers:
+        """Return the products of operands, element by element.
+
+        Args:
+            first: numbers from -128 to 127, or from 0 to 255 if unsigned.
+            second: likewise, of the same shape.
+        """
+
+    @property
+    def commutes(self) -> bool:
+        """Whether the operands may change places, by construction."""
+        return True
+
+    @final
+    def table(self, data_dir: Path | None = None) -> ProductTable:  # noqa: ARG002
+        """Return the products of all pairs."""
+        operands = operand_values(signed=self.signed).long()
+        first, second = torch.meshgrid(operands, operands, indexing="ij")
+        return ProductTable(self.product(first, second).int(), self.signed)
+
+
+def sign_magnitude(multiply: Multiply, first: Numbers, second: Numbers) -> Numbers:
+    """Return signed products made by an unsigned multiplier.
+
+    The circuit takes magnitudes (that of -128 is 128, which 8 bits hold), and negates the product
+    where the signs differ. Operands that are not negative go through unchanged.
+
+    Example:
+        >>> import operator
+        >>> sign_magnitude(operator.mul, torch.tensor([-128]), torch.tensor([127]))
+        tensor([-16256])
+    """
+    product = multiply(first.abs(), second.abs())
+    return torch.where((first < 0) ^ (second < 0), -product, product)

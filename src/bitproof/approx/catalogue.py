@@ -1,0 +1,93 @@
+"""The settings of the built-in multipliers that are worth a line in a list, and short names."""
+
+import torch
+
+from bitproof.approx.base import Multiplier
+from bitproof.approx.evoapprox import EvoApprox
+from bitproof.approx.kulkarni import Kulkarni
+from bitproof.approx.logarithmic import Mitchell, TruncatedMitchell
+from bitproof.approx.lower_or import LowerOr
+from bitproof.approx.partial_products import (
+    BrokenArray,
+    Exact,
+    Perforated,
+    Truncated,
+    TruncatedOperands,
+)
+from bitproof.approx.product_table import ProductTable
+from bitproof.approx.roba import Roba
+from bitproof.approx.segments import Drum, Loba
+from bitproof.approx.swapped import Swapped
+
+BREAKS = ((1, 3), (1, 4), (2, 5), (2, 6), (3, 6), (3, 7))
+"""Rows and columns of the broken arrays in the list."""
+
+
+def catalogue(*, signed: bool) -> list[Multiplier]:
+    """Return built-in multipliers at settings from mild to coarse.
+
+    Example:
+        >>> [short_name(multiplier) for multiplier in catalogue(signed=True)[:2]]
+        ['exact:signed=true', 'truncated:columns=2,signed=true']
+    """
+    return [
+        Exact(signed=signed),
+        *(Truncated(signed=signed, columns=columns) for columns in range(2, 8)),
+        *(TruncatedOperands(signed=signed, bits=bits) for bits in (1, 2, 3, 4)),
+        *(Perforated(signed=signed, rows=rows) for rows in (1, 2, 3, 4, 6)),
+        *(BrokenArray(signed=signed, rows=rows, columns=columns) for rows, columns in BREAKS),
+        *(LowerOr(signed=signed, columns=columns) for columns in (2, 4, 6, 8)),
+        *(Drum(signed=signed, width=width) for width in (3, 4, 5, 6)),
+        *(Loba(signed=signed, width=3, level=level) for level in (0, 1, 2, 3)),
+        *(Loba(signed=signed, width=4, level=level) for level in (0, 1, 2)),
+        Mitchell(signed=signed),
+        *(TruncatedMitchell(signed=signed, mantissa=mantissa) for mantissa in (5, 4, 3)),
+        Kulkarni(signed=signed),
+        Roba(signed=signed),
+    ]
+
+
+def short_name(multiplier: Multiplier) -> str:
+    """Return what the command line calls a multiplier: a circuit's name, or kind and settings.
+
+    Example:
+        >>> from bitproof.approx import Drum
+        >>> short_name(Drum(width=6)), short_name(EvoApprox(name="mul8s_1KV8", release="v1.1"))
+        ('drum:width=6', 'mul8s_1KV8@v1.1')
+    """
+    if isinstance(multiplier, EvoApprox):
+        return "@".join(filter(None, (multiplier.name, multiplier.release)))
+    if isinstance(multiplier, Swapped):
+        return f"{multiplier.kind}:{short_name(multiplier.of)}"
+    shown = {
+        name: getattr(multiplier, name)
+        for name, field in sorted(type(multiplier).model_fields.items())
+        if name != "kind" and _tells(getattr(multiplier, name), field.default)
+    }
+    settings = ",".join(
+        f"{name}={str(value).lower() if isinstance(value, bool) else value}"
+        for name, value in shown.items()
+    )
+    return f"{multiplier.kind}:{settings}" if settings else multiplier.kind
+
+
+def same_products(table: ProductTable) -> list[Multiplier]:
+    """Return the multipliers of the catalogue with the same products, either way round.
+
+    Example:
+        >>> [short_name(each) for each in same_products(Perforated(rows=2).table().swapped())]
+        ['swapped:perforated:rows=2']
+    """
+    found: list[Multiplier] = []
+    for multiplier in catalogue(signed=table.signed):
+        known = multiplier.table()
+        if torch.equal(known.products, table.products):
+            found.append(multiplier)
+        elif torch.equal(known.products.T, table.products):
+            found.append(Swapped(of=multiplier))
+    return found
+
+
+def _tells(value: object, default: object) -> bool:
+    """Return whether a setting belongs in a name: all numbers do, unless nothing is left out."""
+    return value != default or (isinstance(value, int) and bool(value))

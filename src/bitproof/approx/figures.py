@@ -1,0 +1,116 @@
+"""Error figures of a multiplier over all 65,536 pairs of operands, each pair as likely as another.
+
+Model:  with p the exact product of a pair, q what the circuit says and e = q - p:
+
+        med     mean error distance, mean of |e| ("MAE" in EvoApproxLib)
+        nmed    med over the largest exact |p|: 255 * 255, or 128 * 128 if signed
+        mred    mean of |e| / |p| over the pairs with p != 0 ("MRE"; both the sum and the count
+                leave out the 511 pairs with p = 0)
+        wce     worst-case error, largest |e|
+        wcre    largest |e| / |p| over the pairs with p != 0
+        ep      error probability, share of pairs with e != 0
+        mse     mean of e * e
+        bias    mean of e
+
+        EvoApproxLib's "MAE %" and "WCE %" are med and wce over 2**16, the number of values of the
+        16-bit product: `med_of_range`, `wce_of_range`. Its other percentages are 100 times the
+        figures above.
+Source: Liang, Han, Lombardi, "New Metrics for the Reliability of Approximate and Probabilistic
+        Adders", IEEE TC 2013 (med, nmed, mred); Mrazek et al., "EvoApprox8b", DATE 2017 (the
+        others). The conventions are those that reproduce the published figures: `published`.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+from bitproof.approx.product_table import ProductTable
+
+RANGE = 1 << 16
+"""Values of a 16-bit product."""
+
+
+@dataclass(frozen=True)
+class ErrorFigures:
+    """How far a multiplier is off; rates are fractions, distances are in units of the product.
+
+    Example:
+        >>> from bitproof.approx import Truncated
+        >>> figures = error_figures(Truncated(columns=2).table())
+        >>> figures.med, figures.wce, figures.bias
+        (1.25, 5, -1.25)
+    """
+
+    med: float
+    nmed: float
+    mred: float
+    wce: int
+    wcre: float
+    ep: float
+    mse: float
+    bias: float
+
+    @property
+    def med_of_range(self) -> float:
+        """Mean error distance as a fraction of 2**16."""
+        return self.med / RANGE
+
+    @property
+    def wce_of_range(self) -> float:
+        """Worst-case error as a fraction of 2**16."""
+        return self.wce / RANGE
+
+
+def error_figures(table: ProductTable) -> ErrorFigures:
+    """Return the figures of a table.
+
+    Sums are exact integers, so that figures are right to the last digit; only mred is a sum of
+    rounded quotients.
+
+    Example:
+        >>> from bitproof.approx import Exact
+        >>> error_figures(Exact().table()).ep
+        0.0
+    """
+    errors = table.errors.long()
+    distances = errors.abs()
+    relative = relative_errors(table)
+    n = errors.numel()
+    return ErrorFigures(
+        med=int(distances.sum()) / n,
+        nmed=int(distances.sum()) / n / int(table.exact.abs().max()),
+        mred=float(relative.mean()),
+        wce=int(distances.max()),
+        wcre=float(relative.max()),
+        ep=int(errors.count_nonzero()) / n,
+        mse=int(errors.square().sum()) / n,
+        bias=int(errors.sum()) / n,
+    )
+
+
+def relative_errors(table: ProductTable) -> Float64[Tensor, " n"]:
+    """Return |e| / |p| of the pairs whose exact product is not 0.
+
+    Example:
+        >>> from bitproof.approx import Exact
+        >>> len(relative_errors(Exact().table()))
+        65025
+    """
+    exact = table.exact
+    products = exact != 0
+    return table.errors[products].abs().double() / exact[products].abs().double()
+
+
+def zero_operand_errors(table: ProductTable) -> int:
+    """Return how many pairs with a 0 in them have a product that is not 0.
+
+    Where there are some, the zeros that pad an image add to a convolution.
+
+    Example:
+        >>> from bitproof.approx import Exact
+        >>> zero_operand_errors(Exact().table())
+        0
+    """
+    return int(torch.count_nonzero(table.products[table.exact == 0]))

@@ -1,0 +1,105 @@
+"""All products of two 8-bit operands: what a multiplier is, once its gates are forgotten.
+
+Model:  `products[i, j]` is what comes out for the stored words i (first operand) and j (second
+        operand), both taken as raw bit patterns. Rows are the activation, columns the weight.
+        A signed table is indexed by the patterns of two's complement: row 255 is -1.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Int32, Integer
+from torch import Tensor
+
+WORDS = 256
+"""Patterns of an 8-bit operand."""
+
+
+@dataclass(frozen=True, eq=False)
+class ProductTable:
+    """The products of all 65,536 pairs of operands, and how operands are read.
+
+    Example:
+        >>> table = ProductTable(torch.arange(256).outer(torch.arange(256)).int(), signed=False)
+        >>> int(table.products[200, 100])
+        20000
+    """
+
+    products: Int32[Tensor, "256 256"]
+    signed: bool
+    """Operands are int8 in two's complement; else uint8."""
+
+    def __post_init__(self) -> None:
+        assert self.products.shape == (WORDS, WORDS)
+        assert self.products.dtype == torch.int32
+
+    @property
+    def operands(self) -> Int32[Tensor, "256"]:
+        """The numbers that the patterns 0 to 255 stand for."""
+        return operand_values(signed=self.signed)
+
+    @property
+    def exact(self) -> Int32[Tensor, "256 256"]:
+        """The products of an exact multiplier, at the same places."""
+        return self.operands.outer(self.operands)
+
+    @property
+    def errors(self) -> Int32[Tensor, "256 256"]:
+        """What is too much: products minus exact products."""
+        return self.products - self.exact
+
+    @property
+    def commutes(self) -> bool:
+        """Whether the operands may change places."""
+        return torch.equal(self.products, self.products.T)
+
+    def look_up(
+        self, first: Integer[Tensor, "*shape"], second: Integer[Tensor, "*shape"]
+    ) -> Int32[Tensor, "*shape"]:
+        """Return the products of stored words, element by element.
+
+        Args:
+            first: words of the first operand (activation), in uint8, or int8 if signed.
+            second: words of the second operand (weight), likewise.
+
+        Example:
+            >>> from bitproof.approx import Exact
+            >>> minus_two, three = torch.tensor([-2, 3], dtype=torch.int8)
+            >>> int(Exact(signed=True).table().look_up(minus_two, three))
+            -6
+        """
+        rows, columns = first.long() % WORDS, second.long() % WORDS
+        return self.products.to(first.device)[rows, columns]
+
+    def swapped(self) -> "ProductTable":
+        """Return the table of the same circuit with its operands exchanged.
+
+        Example:
+            >>> from bitproof.approx import Perforated
+            >>> table = Perforated(rows=1).table()
+            >>> int(table.products[2, 3]), int(table.swapped().products[3, 2])
+            (4, 4)
+        """
+        return ProductTable(self.products.T.contiguous(), self.signed)
+
+    def by_value(self, entries: Integer[Tensor, "256 256"]) -> Integer[Tensor, "256 256"]:
+        """Return a table in the order of its operands' values, smallest first, for looking at it.
+
+        Example:
+            >>> from bitproof.approx import Exact
+            >>> table = Exact(signed=True).table()
+            >>> table.by_value(table.products)[0, :2].tolist()
+            [16384, 16256]
+        """
+        return entries.roll((WORDS // 2, WORDS // 2), (0, 1)) if self.signed else entries
+
+
+def operand_values(*, signed: bool) -> Int32[Tensor, "256"]:
+    """Return the numbers that the patterns 0 to 255 stand for.
+
+    Example:
+        >>> operand_values(signed=True)[[0, 127, 128, 255]].tolist()
+        [0, 127, -128, -1]
+    """
+    codes = torch.arange(WORDS, dtype=torch.int32)
+    return codes.to(torch.int8).int() if signed else codes

@@ -1,0 +1,216 @@
+"""Printing multipliers: the list, one of them, its picture, and the check of published figures."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import typer
+
+from bitproof.approx import (
+    MULTIPLIERS,
+    Cost,
+    Multiplier,
+    ProductTable,
+    Swapped,
+    catalogue,
+    character_map,
+    check_library,
+    error_figures,
+    exact_rank,
+    library_path,
+    png,
+    read_circuits,
+    read_tables,
+    same_products,
+    short_name,
+    zero_operand_errors,
+)
+from bitproof.approx.evoapprox import FILE
+from bitproof.approx.published import FIGURES, Check, title
+from bitproof.cli.injecting import component
+from bitproof.cli.tables import print_table
+from bitproof.core.errors import SpecError
+from bitproof.core.files import write_bytes
+from bitproof.data.layout import data_root
+
+HEADER = ("", "MED", "NMED %", "MRED %", "WCE", "EP %", "bias", "area um2", "power mW", "delay ns")
+
+
+def multiplier_of(text: str) -> Multiplier:
+    """Return the multiplier that a word on the command line stands for.
+
+    Raises:
+        UnknownKindError: there is no such kind.
+        SpecError: a setting is unknown or out of range.
+
+    Example:
+        >>> multiplier_of("swapped:mul8s_1KV8@v2022").of.release
+        'v2022'
+    """
+    head, _, rest = text.partition(":")
+    if head == "swapped" and rest:
+        return Swapped(of=multiplier_of(rest))
+    if head.startswith("mul8"):
+        name, _, release = text.partition("@")
+        return MULTIPLIERS.build({"kind": "evoapprox", "name": name, "release": release or None})
+    return MULTIPLIERS.build(component(text))
+
+
+def list_multipliers(data_dir: Path | None) -> None:
+    """Print a line for each built-in multiplier, and for each circuit of the library if it is here.
+
+    Raises:
+        DataError: the library is malformed.
+    """
+    library = _library(data_dir)
+    for signed in (False, True):
+        built_in = ((each, each.table(), None) for each in catalogue(signed=signed))
+        circuits = [each for each in library if each[1].signed == signed]
+        rows = [_row(*each) for each in (*built_in, *circuits)]
+        words = "signed (int8 x int8)" if signed else "unsigned (uint8 x uint8)"
+        print_table(HEADER, rows, title=words, numbers=True)
+    if not library:
+        typer.echo(f"EvoApproxLib is not listed: no {FILE} in the data folder.")
+
+
+def show_multiplier(name: str, data_dir: Path | None) -> None:
+    """Print all figures of a multiplier, what it costs, what equals it, and its error map.
+
+    Raises:
+        BitproofError: there is no such multiplier, or its file is missing or malformed.
+    """
+    multiplier = multiplier_of(name)
+    table, cost = multiplier.table(data_dir), multiplier.cost(data_dir)
+    for label, value in _facts(multiplier, table, cost):
+        typer.echo(f"{label:18}{value}")
+    low, high = (int(end) for end in table.operands.aminmax())
+    typer.echo(f"\nMean |error|, first operand down, second right, both from {low} to {high}:")
+    for line in character_map(table):
+        typer.echo(f"|{line}|")
+
+
+def plot_multiplier(name: str, out: Path, data_dir: Path | None) -> None:
+    """Write the error map as a PNG file.
+
+    Raises:
+        BitproofError: there is no such multiplier, or its file is missing or malformed; or `out`
+            is no PNG file, or cannot be written.
+    """
+    if out.suffix.lower() != ".png":
+        raise SpecError(f"--out: wanted a file that ends in .png, got '{out}'")
+    multiplier = multiplier_of(name)
+    write_bytes(out, png(multiplier.table(data_dir), short_name(multiplier)))
+    typer.echo(f"{out}: written")
+
+
+def check_multipliers(data_dir: Path | None) -> None:
+    """Print how many published figures come out, which do not, and what else leads astray.
+
+    Raises:
+        DataError: the library is missing or malformed.
+    """
+    check = check_library(data_dir)
+    circuits = len(check.comparisons) // len(FIGURES)
+    agreed = Counter(each.figure.column for each in check.comparisons if each.agrees)
+    rows = [
+        (figure.column, figure.meaning, f"{agreed[figure.column]} of {circuits}")
+        for figure in FIGURES
+    ]
+    header = ("published", "what it is (e = error, p = exact product)", "agree")
+    print_table(header, rows, title=f"EvoApproxLib: {circuits} named circuits", numbers=False)
+    _print_disagreements(check)
+    total = len(check.comparisons)
+    typer.echo(
+        f"{total - len(check.disagreements)} of {total} published figures agree, to the last "
+        "printed digit. Area, power and delay cannot be worked out from tables."
+    )
+    typer.echo("Under other conventions, fewer would:")
+    for words, count in check.other_conventions.items():
+        typer.echo(f"  {words}: {count} of {circuits}")
+    typer.echo(
+        f"{len(check.transposed)} circuits with an asymmetric table have C models that take "
+        "(B, A); here rows are port A."
+    )
+    typer.echo(
+        f"{len(check.nonzero_for_zero)} circuits have products with 0 that are not 0: "
+        f"{', '.join(check.nonzero_for_zero)}."
+    )
+    pairs = ", ".join(f"{name} = {first}" for name, first in check.second_names.items())
+    typer.echo(f"{len(check.second_names)} names are second names: {pairs}.")
+
+
+def _print_disagreements(check: Check) -> None:
+    rows = [
+        (
+            title(each.circuit),
+            each.figure.column,
+            f"{each.published:g}",
+            f"{each.ours:.6g}",
+            each.explanation or "unknown",
+        )
+        for each in check.disagreements
+    ]
+    if rows:
+        header = ("circuit", "figure", "published", "from the table", "why")
+        print_table(header, rows, title="disagreements", numbers=False)
+
+
+def _library(data_dir: Path | None) -> list[tuple[Multiplier, ProductTable, Cost]]:
+    """Return the circuits of the library; none if there is no library."""
+    root = data_root(data_dir)
+    if root is None or not (root / FILE).exists():
+        return []
+    path = library_path(data_dir)
+    circuits = read_circuits(path)
+    return [
+        (circuit.multiplier, table, circuit.cost)
+        for circuit, table in zip(circuits, read_tables(path, circuits), strict=True)
+    ]
+
+
+def _row(multiplier: Multiplier, table: ProductTable, cost: Cost | None) -> Sequence[str]:
+    figures = error_figures(table)
+    taken = (cost.area_um2, cost.power_mw, cost.delay_ns) if cost else ()
+    return (
+        short_name(multiplier),
+        f"{figures.med:.5g}",
+        f"{100 * figures.nmed:.3g}",
+        f"{100 * figures.mred:.4g}",
+        f"{figures.wce}",
+        f"{100 * figures.ep:.2f}",
+        f"{figures.bias:.5g}",
+        *(f"{value:g}" for value in taken),
+        *("-" for _ in range(3 - len(taken))),
+    )
+
+
+def _facts(
+    multiplier: Multiplier, table: ProductTable, cost: Cost | None
+) -> Iterator[tuple[str, str]]:
+    """Yield what there is to tell, as labels and values."""
+    figures = error_figures(table)
+    yield "multiplier", short_name(multiplier)
+    yield "operands", "int8, two's complement" if table.signed else "uint8"
+    yield "MED (MAE)", f"{figures.med:.6g}   {100 * figures.med_of_range:.4g} % of 2^16"
+    yield "NMED", f"{100 * figures.nmed:.4g} % of the largest exact product"
+    yield "MRED (MRE)", f"{100 * figures.mred:.4g} %"
+    yield "WCE", f"{figures.wce}   {100 * figures.wce_of_range:.4g} % of 2^16"
+    yield "WCRE", f"{100 * figures.wcre:.4g} %"
+    yield "EP", f"{100 * figures.ep:.2f} %"
+    yield "MSE", f"{figures.mse:.8g}"
+    yield "bias", f"{figures.bias:.6g}"
+    yield "products", f"{int(table.products.min())} to {int(table.products.max())}"
+    yield "errors", f"{int(table.errors.min())} to {int(table.errors.max())}"
+    yield "with a 0 operand", f"{zero_operand_errors(table)} of 511 products are not 0"
+    yield "operands commute", "yes" if table.commutes else "no"
+    yield "exact rank", f"{exact_rank(table.products)}; of its errors {exact_rank(table.errors)}"
+    others = [each for each in same_products(table) if each != multiplier]
+    yield "same products as", ", ".join(map(short_name, others)) or "no other one here"
+    if cost:
+        yield "area", f"{cost.area_um2:g} um2"
+        yield "power", f"{cost.power_mw:g} mW"
+        yield "delay", f"{cost.delay_ns:g} ns"
+        yield "source of cost", cost.source
+    else:
+        yield "cost", "not published"
+    yield "model and source", f"bitproof describe {multiplier.kind}"
