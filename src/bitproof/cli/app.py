@@ -7,6 +7,9 @@ import typer
 from typer.core import TyperGroup
 
 from bitproof import __version__
+from bitproof.cli.data_commands import data_app
+from bitproof.cli.multiplier_commands import multipliers_app
+from bitproof.cli.options import DataDir, Device, Out, Resume
 from bitproof.cli.outcome import report_problems
 
 
@@ -28,19 +31,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-data_app = typer.Typer(help="Data sets: what is there, and getting it.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
-multipliers_app = typer.Typer(
-    help="Approximate multipliers: products, errors, cost.", no_args_is_help=True
-)
 app.add_typer(multipliers_app, name="multipliers")
-
-Out = Annotated[Path | None, typer.Option(help="Run directory; default runs/NAME.")]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-DataDir = Annotated[
-    Path | None, typer.Option(envvar="BITPROOF_DATA", help="Folder that holds the data sets.")
-]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")]
 
 
 def _show_version(wanted: bool) -> bool:
@@ -277,77 +269,3 @@ def models(
         from bitproof.cli.describing import list_models
 
         typer.echo(list_models())
-
-
-@data_app.command("list")
-def data_list(data_dir: DataDir = None) -> None:
-    """Tell which data sets are there."""
-    from bitproof.cli.data import list_data
-
-    list_data(data_dir)
-
-
-@data_app.command("fetch")
-def data_fetch(
-    kind: Annotated[str, typer.Argument(help="A data set, for example cifar10.")],
-    data_dir: DataDir = None,
-    mirror: Annotated[
-        str | None, typer.Option(help="Take the files from this address instead.")
-    ] = None,
-) -> None:
-    """Download the official archive, check it, unpack it."""
-    from bitproof.cli.data import fetch_data
-
-    fetch_data(kind, data_dir, mirror)
-
-
-@data_app.command("verify")
-def data_verify(
-    kind: Annotated[str, typer.Argument(help="A data set, for example cifar10.")],
-    data_dir: DataDir = None,
-) -> None:
-    """Compare the files of a data set with the published checksums."""
-    from bitproof.cli.data import verify_data
-
-    verify_data(kind, data_dir)
-
-
-@multipliers_app.command("list")
-def multipliers_list(data_dir: DataDir = None) -> None:
-    """Tell every multiplier with its main figures, one line each."""
-    from bitproof.cli.multipliers import list_multipliers
-
-    list_multipliers(data_dir)
-
-
-@multipliers_app.command("show")
-def multipliers_show(
-    name: Annotated[
-        str, typer.Argument(help="drum:width=6, mul8s_1L2H, mul8s_1KV8@v1.1, swapped:NAME, ...")
-    ],
-    data_dir: DataDir = None,
-) -> None:
-    """Tell all figures of one multiplier, its cost and source, and draw where it errs."""
-    from bitproof.cli.multipliers import show_multiplier
-
-    show_multiplier(name, data_dir)
-
-
-@multipliers_app.command("plot")
-def multipliers_plot(
-    name: Annotated[str, typer.Argument(help="As for show.")],
-    out: Annotated[Path, typer.Option(help="The PNG file to write.")] = Path("multiplier.png"),
-    data_dir: DataDir = None,
-) -> None:
-    """Draw the errors of all pairs of operands."""
-    from bitproof.cli.multipliers import plot_multiplier
-
-    plot_multiplier(name, out, data_dir)
-
-
-@multipliers_app.command("check")
-def multipliers_check(data_dir: DataDir = None) -> None:
-    """Work out the published figures of EvoApproxLib anew, and tell what disagrees."""
-    from bitproof.cli.multipliers import check_multipliers
-
-    check_multipliers(data_dir)
