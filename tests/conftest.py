@@ -1,6 +1,7 @@
 """Shapes checked everywhere, one torch thread, and the real data where it is present."""
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,8 @@ import torch  # noqa: E402
 from bitproof.core.halt import Halt  # noqa: E402
 
 torch.set_num_threads(1)
+# A shell that starts tests in the background lets them ignore Ctrl-C, and their children with them.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
