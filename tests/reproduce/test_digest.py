@@ -5,15 +5,16 @@ from pathlib import Path
 import pytest
 
 import bitproof
+from bitproof.recipe import Recipe
 from bitproof.reproduce import Job, all_jobs
 from bitproof.reproduce.digest import (
     LEFT_OUT,
     STARTS,
     cell_digest,
     code_digest,
-    modules_of,
     recipe_digest,
     run_digest,
+    starts_of,
     what_changed,
 )
 from bitproof.reproduce.sources import Sources, installed_sources
@@ -58,6 +59,10 @@ def test_remarks_and_other_components_keep_the_digest(job: Job, copy: Path) -> N
 def test_a_constant_changes_the_digest(change: tuple[str, str, str], job: Job, copy: Path) -> None:
     edit(copy, *change)
     assert code_digest(job, "s1", sources=Sources(copy)) != code_digest(job, "s1")
+
+
+def modules_of(recipe: Recipe) -> list[str]:
+    return installed_sources().closure(starts_of(recipe), without=LEFT_OUT)
 
 
 def test_a_network_without_stages_rests_on_no_stage(job: Job) -> None:

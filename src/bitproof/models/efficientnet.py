@@ -7,20 +7,19 @@ Source: Tan, Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neura
         kuangliu/pytorch-cifar. Names and shapes of the layers are torchvision's.
 """
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import nn
 
-from bitproof.core.types import Probability
-from bitproof.models.base import MODELS, ImageModelSpec
+from bitproof.models.base import MODELS
 from bitproof.models.mobile_blocks import (
     HEAD_WIDTH,
     STEM_WIDTH,
     Block,
+    MobileSpec,
     convolution,
     initialise_mobile_,
     plan_stages,
-    stem_stride,
 )
 from bitproof.models.normalize import Normalize
 from bitproof.models.shapes import Images, Logits, Maps
@@ -110,7 +109,7 @@ def _unit(layer: nn.Conv2d) -> nn.Sequential:
 
 
 @MODELS.register
-class EfficientNetB0(ImageModelSpec):
+class EfficientNetB0(MobileSpec):
     """5,288,548 parameters for colour images and 1000 classes.
 
     Example:
@@ -119,18 +118,4 @@ class EfficientNetB0(ImageModelSpec):
     """
 
     kind: Literal["efficientnet_b0"] = "efficientnet_b0"
-    stochastic_depth: Probability = 0.2
-    """Drop rate of residual blocks in training: 0 for the first, towards this for the last."""
-    dropout: Probability = 0.2
-    """Drop rate of the features before the last layer, in training."""
-
-    def assemble(self, *, in_channels: int, image_size: int, n_classes: int) -> nn.Module:
-        """Return the network."""
-        return EfficientNetModule(
-            self.normalize(in_channels),
-            in_channels=in_channels,
-            n_classes=n_classes,
-            stride=stem_stride(image_size),
-            stochastic_depth=self.stochastic_depth,
-            dropout=self.dropout,
-        )
+    network: ClassVar[type[nn.Module]] = EfficientNetModule

@@ -7,21 +7,20 @@ Source: Tan, Le, "EfficientNet", ICML 2019, table 1; the changes: tensorflow/tpu
         `models/official/efficientnet/lite`. Names and shapes of the layers are timm's.
 """
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import nn
 from torch.nn import functional
 
-from bitproof.core.types import Probability
-from bitproof.models.base import MODELS, ImageModelSpec
+from bitproof.models.base import MODELS
 from bitproof.models.mobile_blocks import (
     HEAD_WIDTH,
     STEM_WIDTH,
     Block,
+    MobileSpec,
     convolution,
     initialise_mobile_,
     plan_stages,
-    stem_stride,
 )
 from bitproof.models.normalize import Normalize
 from bitproof.models.shapes import Images, Logits, Maps
@@ -112,7 +111,7 @@ def _layer(block: Block) -> nn.Module:
 
 
 @MODELS.register
-class EfficientNetLite0(ImageModelSpec):
+class EfficientNetLite0(MobileSpec):
     """4,652,008 parameters for colour images and 1000 classes.
 
     Example:
@@ -121,18 +120,4 @@ class EfficientNetLite0(ImageModelSpec):
     """
 
     kind: Literal["efficientnet_lite0"] = "efficientnet_lite0"
-    stochastic_depth: Probability = 0.2
-    """Drop rate of residual blocks in training: 0 for the first, towards this for the last."""
-    dropout: Probability = 0.2
-    """Drop rate of the features before the last layer, in training."""
-
-    def assemble(self, *, in_channels: int, image_size: int, n_classes: int) -> nn.Module:
-        """Return the network."""
-        return EfficientNetLiteModule(
-            self.normalize(in_channels),
-            in_channels=in_channels,
-            n_classes=n_classes,
-            stride=stem_stride(image_size),
-            stochastic_depth=self.stochastic_depth,
-            dropout=self.dropout,
-        )
+    network: ClassVar[type[nn.Module]] = EfficientNetLiteModule

@@ -1,4 +1,4 @@
-"""What the EfficientNets share: the table of stages, convolutions, the stem, initialisation.
+"""What the EfficientNets share: parameters, the table of stages, the stem, initialisation.
 
 Model:  seven stages of inverted residual blocks: widen by 1x1, convolve each channel on its own,
         narrow by 1x1; the first block of a stage changes the width and may halve the maps.
@@ -9,9 +9,12 @@ Source: Tan, Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neura
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import nn
 
+from bitproof.core.types import Probability
+from bitproof.models.base import ImageModelSpec
 from bitproof.models.large_images import are_large
 
 STEM_WIDTH = 32
@@ -61,6 +64,27 @@ STAGES = (
     (6, 3, 1, 320, 1),
 )
 """Stages of EfficientNet-B0; EfficientNet-Lite0 has the same."""
+
+
+class MobileSpec(ImageModelSpec):
+    """The parameters of an EfficientNet; each kind names its `network`."""
+
+    network: ClassVar[type[nn.Module]]
+    stochastic_depth: Probability = 0.2
+    """Drop rate of residual blocks in training: 0 for the first, towards this for the last."""
+    dropout: Probability = 0.2
+    """Drop rate of the features before the last layer, in training."""
+
+    def assemble(self, *, in_channels: int, image_size: int, n_classes: int) -> nn.Module:
+        """Return the network."""
+        return self.network(
+            self.normalize(in_channels),
+            in_channels=in_channels,
+            n_classes=n_classes,
+            stride=stem_stride(image_size),
+            stochastic_depth=self.stochastic_depth,
+            dropout=self.dropout,
+        )
 
 
 def plan_stages(stochastic_depth: float) -> list[list[Block]]:

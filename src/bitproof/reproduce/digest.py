@@ -77,11 +77,6 @@ def code_digest(job: Job, variant: str, *, sources: Sources | None = None) -> st
     return (sources or installed_sources()).digest(starts, without=LEFT_OUT)
 
 
-def modules_of(recipe: Recipe) -> list[str]:
-    """Return the modules of the package that the numbers of a recipe rest on, sorted."""
-    return installed_sources().closure(starts_of(recipe), without=LEFT_OUT)
-
-
 def starts_of(recipe: Recipe) -> set[str]:
     """Return the modules that the runner and the classes in a recipe are defined in."""
     return {*STARTS, *(part for spec in _specs(recipe) for part in _ancestors(type(spec)))}

@@ -127,7 +127,7 @@ class _Shift:
                 try:
                     stack.enter_context(claim(claims / f"seed-{run.seed}", shard=None))
                 except ResumeError as error:  # another process does this seed
-                    self.progress.say(str(error))
+                    self.progress.say(str(error).partition(";")[0])
                     continue
                 if objection := run.objection():
                     self._move_aside(run, objection)
