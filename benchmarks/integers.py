@@ -13,10 +13,11 @@ from torch import Tensor
 
 from bitproof.core.errors import QuantizationError
 from bitproof.core.rng import make_generator
+from bitproof.kernels.int8_convolution import INT8, pack, supported
 from bitproof.models import ImageModelSpec, ResNet18, ResNet20
 from bitproof.quant import IntegerNetwork, Node, quantize, run_integers
 from bitproof.quant.grid import Grid
-from bitproof.quant.onednn import INT8, as_kernel, pack, supported
+from bitproof.quant.onednn import as_kernel
 
 MODELS: dict[str, ImageModelSpec] = {"ResNet-18": ResNet18(), "ResNet-20": ResNet20()}
 BATCH = 64

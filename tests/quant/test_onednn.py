@@ -15,6 +15,8 @@ from torch.nn import functional
 
 from bitproof.core.errors import QuantizationError
 from bitproof.core.rng import make_generator
+from bitproof.kernels import int8_convolution
+from bitproof.kernels.int8_convolution import Packed, supported
 from bitproof.models import ResNet20
 from bitproof.quant import (
     AffineQuantizer,
@@ -29,7 +31,7 @@ from bitproof.quant import (
 )
 from bitproof.quant.constants import Constants
 from bitproof.quant.integers import integer_op
-from bitproof.quant.onednn import Packed, native_sums, supported
+from bitproof.quant.onednn import native_sums
 from bitproof.quant.steps import accumulate, cut, cut_
 
 pytestmark = pytest.mark.skipif(not supported(), reason="this CPU lacks exact 8-bit products")
@@ -389,7 +391,7 @@ def test_the_self_test_finds_saturated_pairs(
         return convolve(self, words, bias).clamp(max=32767.0)
 
     monkeypatch.setattr(Packed, "convolve", saturating)
-    assert not any(onednn.sums_exactly(case) for case in onednn.SELF_TEST)
+    assert not any(int8_convolution.sums_exactly(case) for case in int8_convolution.SELF_TEST)
     assert convolutions
 
 

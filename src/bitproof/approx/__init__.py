@@ -18,11 +18,11 @@ from bitproof.approx.partial_products import (
 )
 from bitproof.approx.product_table import ProductTable
 from bitproof.approx.published import Check, Comparison, check_library
-from bitproof.approx.rank import exact_rank
 from bitproof.approx.roba import Roba
 from bitproof.approx.segments import Drum, Loba
 from bitproof.approx.stored import Stored
 from bitproof.approx.swapped import Swapped
+from bitproof.kernels.rank import exact_rank
 
 __all__ = [
     "MULTIPLIERS",

@@ -102,8 +102,7 @@ class Neighbourhood:
             replace(node, attrs={**node.attrs, "padding": [0, 0]}) if _is_local(node) else node
             for node in self.golden.network.nodes
         )
-        network = self.golden.network
-        return IntegerNetwork(nodes, network.tensors, network.grids, network.rounding)
+        return replace(self.golden.network, nodes=nodes)
 
     @cached_property
     def _bare_nodes(self) -> dict[str, Node]:

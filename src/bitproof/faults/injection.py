@@ -174,13 +174,21 @@ def faulty_element(
             bit=fault.bit,
             action=fault.action,
         )
-    products = (left - constants.zero_points[0]) * (right - point)
+    zero = constants.zero_points[0]
+    own = network.products.get(node.name)
+    products = (left - zero) * (right - point)
+    others: Tensor | int = 0
+    if own is not None:
+        raw = own.look_up(left, right, channel, grids=(read, coded.grid))
+        # What exact adders make of the words beside the product itself; see `quant.products`.
+        others = (products - own.exact(left, right, grids=(read, coded.grid))).sum(1)
+        others, products = others + int(own.offset[channel]), raw
     width = product_bits(network, node)
     for fault in strikes.get("product", ()):
         products[:, fault.tap] = break_bit(
             products[:, fault.tap], bits=width, signed=True, bit=fault.bit, action=fault.action
         )
-    sums = products.sum(1)
+    sums = products.sum(1) + others
     if constants.bias is not None:
         sums = sums + constants.bias[channel].long()
     sums = (sums + 2**31) % 2**32 - 2**31

@@ -200,8 +200,12 @@ def has_products(node: Node) -> bool:
 def product_bits(network: IntegerNetwork, node: Node) -> int:
     """Return the width of the two's complement register that any product of the node fits into.
 
-    Products are those of centered words, `code - zero_point`.
+    Exact products are those of centered words, `code - zero_point`; products from tables are those
+    of the words that the multiplier sees.
     """
+    own = network.products.get(node.name)
+    if own is not None:
+        return int(own.tables.abs().max()).bit_length() + 1
     read = network.grids[node.inputs[0]]
     point = int(read.zero_point)
     left = max(abs(read.low - point), abs(read.high - point))

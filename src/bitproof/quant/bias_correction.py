@@ -6,6 +6,8 @@ Model:  in one pass through float graph and integer network side by side, the bi
 Source: Nagel et al., "Data-Free Quantization", ICCV 2019 (empirical variant); METHODS A.3.
 """
 
+from dataclasses import replace
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -31,7 +33,7 @@ def correct_biases(
     """Return `network` with corrected biases; `graph` is what it was quantized from."""
     images = images[:IMAGES]
     tensors = dict(network.tensors)
-    fixed = IntegerNetwork(network.nodes, tensors, network.grids, network.rounding)
+    fixed = replace(network, tensors=tensors)
     constants = fixed.constants
     floats: dict[str, Tensor] = {}
     words: dict[str, Tensor] = {}
@@ -51,7 +53,7 @@ def correct_biases(
             if last_use[name] == node.name:
                 floats.pop(name, None)
                 words.pop(name, None)
-    return IntegerNetwork(network.nodes, tensors, network.grids, network.rounding)
+    return replace(network, tensors=tensors)
 
 
 def _mean_error(

@@ -16,9 +16,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from bitproof.quant.constants import Constants
+from bitproof.quant.exact_gradient import through_exact
 from bitproof.quant.floats import Observe, compute, normalize
 from bitproof.quant.graph import MAC_OPS, MOVING_OPS, Node
-from bitproof.quant.integers import integer_op
+from bitproof.quant.integers import integer_op, product_sums
 from bitproof.quant.movement import MOVES
 from bitproof.quant.network import IntegerNetwork
 from bitproof.quant.pass_gradient import pass_gradient
@@ -59,9 +60,12 @@ def _fake_op(network: IntegerNetwork, node: Node, operands: list[Tensor], inputs
     if node.op == "input":
         values = normalize(inputs, node.attrs) * constants.multipliers[0]
     elif node.op in MAC_OPS:
-        sums = accumulate(node, _in_float32(constants), operands)
-        if constants.dtype == torch.float64:
-            sums = wrap_int32(sums.double()).float()
+        if node.name in network.products:
+            sums = _products_through(network, node, operands)
+        else:
+            sums = accumulate(node, _in_float32(constants), operands)
+            if constants.dtype == torch.float64:
+                sums = wrap_int32(sums.double()).float()
         values = sums * constants.multipliers[0]
     elif is_plain(node):
         values = steps(node, constants, operands)
@@ -81,15 +85,30 @@ def _in_float32(constants: Constants) -> Constants:
     return replace(constants, **changes)
 
 
+def _products_through(network: IntegerNetwork, node: Node, operands: list[Tensor]) -> Tensor:
+    """Return sums of table products; their gradient is that of exact products."""
+    constants = network.constants[node.name]
+    hard = product_sums(network, node, _words(network, node, operands))
+    if not any(x.requires_grad for x in operands):
+        return hard
+    return through_exact(node, _in_float32(constants), operands, hard)
+
+
+def _words(network: IntegerNetwork, node: Node, operands: list[Tensor]) -> list[Tensor]:
+    """Return stored words for centered ones."""
+    points = network.constants[node.name].zero_points
+    return [
+        (x.detach() + point).to(network.grids[name].dtype)
+        for x, point, name in zip(operands, points, node.inputs, strict=True)
+    ]
+
+
 def _replaced(
     network: IntegerNetwork, node: Node, operands: list[Tensor], inputs: Tensor
 ) -> Tensor:
     """Return the exact integer result, with the gradient of the real-valued function."""
     constants = network.constants[node.name]
-    words = [
-        (x.detach() + point).to(network.grids[name].dtype)
-        for x, point, name in zip(operands, constants.zero_points, node.inputs, strict=True)
-    ]
+    words = _words(network, node, operands)
     hard = integer_op(network, node, words, inputs, accumulate).float() - constants.zero_point
     if not operands[0].requires_grad:
         return hard

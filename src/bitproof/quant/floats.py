@@ -97,7 +97,7 @@ def multiply_accumulate(node: Node, x: Tensor, weight: Tensor, bias: Tensor | No
         return x @ weight
     convolve: Callable[..., Tensor] = getattr(functional, f"conv{weight.ndim - 2}d")
     moves = (attrs["stride"], attrs["padding"], attrs["dilation"], attrs["groups"])
-    if not _errs(x, weight, attrs):
+    if not has_faulty_kernel(x, weight, attrs):
         return convolve(x, weight, bias, *moves)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of a precision that is not touched
@@ -105,7 +105,7 @@ def multiply_accumulate(node: Node, x: Tensor, weight: Tensor, bias: Tensor | No
             return convolve(x, weight, bias, *moves)
 
 
-def _errs(x: Tensor, weight: Tensor, attrs: dict[str, Any]) -> bool:
+def has_faulty_kernel(x: Tensor, weight: Tensor, attrs: dict[str, Any]) -> bool:
     """Tell whether torch 2.13's oneDNN is known to fail on this convolution.
 
     With one input channel to a group, a stride along rows and one output column, its sums are

@@ -13,13 +13,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 from bitproof.core.errors import QuantizationError
+from bitproof.kernels.int8_convolution import supported
 from bitproof.quant.constants import Constants
 from bitproof.quant.floats import normalize
 from bitproof.quant.graph import MAC_OPS, MOVING_OPS, NORM_OPS, Node
 from bitproof.quant.grid import Grid
 from bitproof.quant.movement import MOVES
 from bitproof.quant.network import IntegerNetwork
-from bitproof.quant.onednn import native_sums, supported
+from bitproof.quant.onednn import native_sums
+from bitproof.quant.product_layer import ProductLayer, product_layer
+from bitproof.quant.product_matmul import product_matmul
 from bitproof.quant.steps import accumulate, cut_, norm_steps, softmax_steps, steps, wrap_int32
 
 Accumulate = Callable[[Node, Constants, list[Tensor]], Tensor]
@@ -93,6 +96,8 @@ def integer_op(
     if node.op == "input":
         values = normalize(inputs, node.attrs) * constants.multipliers[0]
     elif node.op in MAC_OPS:
+        if node.name in network.products and mac is accumulate:
+            return _run_products(network, node, operands, grid)
         sums = None
         if _is_native(native, mac):
             sums = native_sums(node, constants, operands[0], network.grids[node.inputs[0]])
@@ -102,6 +107,35 @@ def integer_op(
     else:
         values = _compute(node, constants, operands)
     return values if grid is None else cut_(values, constants).to(grid.dtype)
+
+
+def product_sums(network: IntegerNetwork, node: Node, operands: list[Tensor]) -> Tensor:
+    """Return the accumulators, rounded to float32, of a node whose products come from tables."""
+    if node.op == "matmul":
+        grids = [network.grids[name] for name in node.inputs]
+        return product_matmul(operands, grids, network.products[node.name]).float()
+    return _product_layer(network, node).sums(operands[0])
+
+
+def _run_products(
+    network: IntegerNetwork, node: Node, operands: list[Tensor], grid: Grid | None
+) -> Tensor:
+    """Return the output of a node whose products come from tables."""
+    if node.op != "matmul":
+        return _product_layer(network, node).run(operands[0], grid)
+    constants = network.constants[node.name]
+    values = product_sums(network, node, operands) * constants.multipliers[0]
+    return values if grid is None else cut_(values, constants).to(grid.dtype)
+
+
+def _product_layer(network: IntegerNetwork, node: Node) -> ProductLayer:
+    return product_layer(
+        node,
+        network.constants[node.name],
+        network.products[node.name],
+        weight=network.tensors[f"{node.name}.weight"],
+        grid=network.grids[node.inputs[0]],
+    )
 
 
 def center(words: Tensor, zero_point: int) -> Tensor:

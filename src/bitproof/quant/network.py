@@ -6,7 +6,7 @@ It runs in two ways that agree in every word: `run_integers` computes with exact
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 
 import torch
@@ -18,6 +18,7 @@ from bitproof.core.spec import canonical_json
 from bitproof.quant.constants import Constants, prepare
 from bitproof.quant.graph import Node
 from bitproof.quant.grid import CodedTensor, Grid
+from bitproof.quant.products import Products
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +43,8 @@ class IntegerNetwork:
     """Grid of each node's output; absent for logits that stay at accumulator width."""
     rounding: str = "nearest"
     """How accumulators are cut down to words: `nearest` or `truncate`."""
+    products: dict[str, Products] = field(default_factory=dict)
+    """What multiplies in nodes whose products are not exact, by node."""
 
     def __call__(self, inputs: Float[Tensor, "n *features"]) -> Float[Tensor, "n *outputs"]:
         """Return logits by integer arithmetic.
@@ -73,7 +76,7 @@ class IntegerNetwork:
         }
 
     def digest(self) -> str:
-        """Return the SHA-256 of nodes, words and grids, whatever the device."""
+        """Return the SHA-256 of nodes, words, grids and products, whatever the device."""
         plain = [asdict(node) for node in self.nodes]
         state = hashlib.sha256(canonical_json([plain, self.rounding]).encode())
         grids = {f"tensor {name}": coded.grid for name, coded in self.tensors.items()}
@@ -85,6 +88,10 @@ class IntegerNetwork:
         for name, coded in self.tensors.items():
             state.update(f"{name} {tuple(coded.codes.shape)}".encode())
             state.update(coded.codes.cpu().contiguous().numpy().tobytes())
+        for name, products in self.products.items():
+            state.update(f"products {name} {products.signed}".encode())
+            for tensor in (products.tables, products.choice, products.offset):
+                state.update(tensor.cpu().contiguous().numpy().tobytes())
         return state.hexdigest()
 
     @property
@@ -138,7 +145,8 @@ class IntegerNetwork:
         """Return the same network on `device`."""
         tensors = {name: coded.to(device) for name, coded in self.tensors.items()}
         grids = {name: grid.to(device) for name, grid in self.grids.items()}
-        return IntegerNetwork(self.nodes, tensors, grids, self.rounding)
+        products = {name: own.to(device) for name, own in self.products.items()}
+        return replace(self, tensors=tensors, grids=grids, products=products)
 
 
 def check_inputs(images: Float[Tensor, "n *features"]) -> None:

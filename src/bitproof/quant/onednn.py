@@ -1,21 +1,19 @@
 """Multiply-accumulate on the CPU's 8-bit dot products: oneDNN's quantized convolution.
 
 Model:  stored words go in as they are; oneDNN subtracts their zero point, pads with it, sums in
-        int32 registers and hands the sums over as float32. Three things make that exact:
+        int32 registers and hands the sums over as float32. On CPUs where `supported` holds, three
+        things make that exact:
         - weights `code - zero_point` beyond int8 are moved into it, one shift per channel; the
           shift times the sum over the window is added back;
         - sums that could pass 2**24 are taken over slices of the input channels, each below it,
           and added in int32, where they wrap as a single register would;
-        - `supported` compares with float64 on the largest operands before anything relies on it,
-          because CPUs without VNNI add pairs of products in 16 bits, with saturation; and each new
-          shape is compared with `accumulate` once, because oneDNN has bugs at odd shapes.
+        - each new shape is compared with `accumulate` once, because oneDNN has bugs at odd shapes.
         Linear layers are convolutions with kernels of one pixel. Results equal `accumulate`.
 Source: oneDNN developer guide, "Nuances of int8 Computations".
 """
 
 from collections.abc import Hashable
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import pairwise
 from weakref import WeakKeyDictionary
 
@@ -23,20 +21,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bitproof.core.rng import make_generator
+from bitproof.kernels.int8_convolution import INT8, Geometry, Packed, pack, sum_windows
 from bitproof.quant.constants import EXACT_FLOAT32, Constants
 from bitproof.quant.graph import Node
 from bitproof.quant.grid import Grid
 from bitproof.quant.steps import accumulate, wrap_int32
 
-INT8 = torch.iinfo(torch.int8)
 UINT8 = torch.iinfo(torch.uint8)
 MOST_EXCESS = 8
 """Weights beyond int8 that are made up for one by one; more are shifted together."""
 CHECKED = 2
 """Inputs of each shape whose sums are compared when the shape comes for the first time."""
-MISSING = (AttributeError, RuntimeError, TypeError)
-"""What torch raises where it has no such operation, or oneDNN none for this CPU."""
 
 
 def native_sums(node: Node, constants: Constants, words: Tensor, grid: Grid) -> Tensor | None:
@@ -48,6 +43,15 @@ def native_sums(node: Node, constants: Constants, words: Tensor, grid: Grid) -> 
         words: its stored input, on `grid`.
         grid: gives the range of the words.
     """
+    totals = native_totals(node, constants, words, grid)
+    return None if totals is None else totals.float()
+
+
+def native_totals(node: Node, constants: Constants, words: Tensor, grid: Grid) -> Tensor | None:
+    """Return the accumulators of `node` exactly; see `native_sums`.
+
+    They are in float32 where that holds every one of them, else in int32.
+    """
     if words.device.type != "cpu" or not words.numel() or not torch.backends.mkldnn.enabled:
         return None
     if constants not in _KERNELS:
@@ -58,98 +62,13 @@ def native_sums(node: Node, constants: Constants, words: Tensor, grid: Grid) -> 
     shape = kernel.shape(words)
     if not _RIGHT.get(shape, True):
         return None
-    sums = kernel.sums(words)
+    totals = kernel.totals(words)
     if shape not in _RIGHT:
         few = words[:CHECKED]
         exact = accumulate(node, constants, [few.float() - constants.zero_points[0]])
         exact = exact if constants.dtype == torch.float32 else wrap_int32(exact).float()
-        _RIGHT[shape] = torch.equal(sums[:CHECKED], exact)
-    return sums if _RIGHT[shape] else None
-
-
-@lru_cache(maxsize=1)
-def supported() -> bool:
-    """Tell whether this CPU and this torch sum 8-bit products exactly.
-
-    Example:
-        >>> supported() in {True, False}
-        True
-    """
-    try:
-        return all(sums_exactly(case) for case in SELF_TEST)
-    except MISSING:
-        return False
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """How a kernel moves over the map; two axes each."""
-
-    stride: tuple[int, int] = (1, 1)
-    padding: tuple[int, int] = (0, 0)
-    dilation: tuple[int, int] = (1, 1)
-    groups: int = 1
-
-
-@dataclass(frozen=True)
-class Packed:
-    """Weights in the layout that oneDNN wants, for a slice of each group's input channels."""
-
-    weight: Tensor
-    ones: Tensor
-    zeros: Tensor
-    zero_point: int
-    """Of the uint8 words that go in."""
-    geometry: Geometry
-    shape: torch.Size
-    """Of the weights."""
-    part: slice
-    """Input channels of each group that these weights are for."""
-
-    def convolve(self, words: Tensor, bias: Tensor | None = None) -> Tensor:
-        """Return the sums of `words`, uint8 maps, as float32 maps that lie channels last."""
-        move = self.geometry
-        if self.part != slice(None):
-            grouped = words.reshape(len(words), move.groups, -1, *words.shape[2:])
-            words = grouped[:, :, self.part].flatten(1, 2)
-        sums: Tensor = torch.ops.onednn.qconv2d_pointwise.default(
-            words,
-            1.0,
-            self.zero_point,
-            self.weight,
-            self.ones,
-            self.zeros,
-            bias,
-            move.stride,
-            move.padding,
-            move.dilation,
-            move.groups,
-            1.0,
-            0,
-            torch.float32,
-            "none",
-            [],
-            "",
-        )
-        return sums
-
-
-def pack(weight: Tensor, zero_point: int, geometry: Geometry, part: slice = slice(None)) -> Packed:
-    """Return int8 weights, ready for words with `zero_point`."""
-    ones, zeros = torch.ones(len(weight)), torch.zeros(len(weight), dtype=torch.int64)
-    move, chosen = geometry, weight[:, part].contiguous(memory_format=torch.channels_last)
-    packed = torch.ops.onednn.qconv_prepack.default(
-        chosen,
-        ones,
-        1.0,
-        zero_point,
-        move.stride,
-        move.padding,
-        move.dilation,
-        move.groups,
-        None,
-    )
-    return Packed(packed, ones, zeros, zero_point, geometry, chosen.shape, part)
+        _RIGHT[shape] = torch.equal(totals[:CHECKED].float(), exact)
+    return totals if _RIGHT[shape] else None
 
 
 @dataclass(frozen=True)
@@ -180,8 +99,8 @@ class Kernel:
     excess: tuple[Excess, ...] = ()
     """What was cut off single weights to make them fit, where there are few."""
 
-    def sums(self, words: Tensor) -> Tensor:
-        """Return the int32 accumulators for stored `words`, rounded to float32; a new tensor."""
+    def totals(self, words: Tensor) -> Tensor:
+        """Return the accumulators for stored `words`: a new tensor, of int32 if `wide`."""
         # The eighth bit is the sign of an int8 word: flipped, it adds 128, as the zero point knows.
         raw = words.view(torch.uint8) ^ 128 if words.dtype == torch.int8 else words
         maps = as_maps(raw, self.node)
@@ -247,7 +166,7 @@ class Kernel:
             total.addcmul_(self._under_window(x).to(torch.int32), self.shift)
         if self.bias is not None:
             total += self.bias.reshape(-1, 1, 1)
-        return self._add_excess_(total, x).float()
+        return self._add_excess_(total, x)
 
     def _add_excess_(self, total: Tensor, x: Tensor) -> Tensor:
         """Add the products that the cut weights lack, one shifted plane for each."""
@@ -273,29 +192,6 @@ class Kernel:
         # First over channels, which is fast in 8 bits, then over one map for each group.
         sums = sum_windows(self.pixel.convolve(x), self.parts[0].shape[2:], move)
         return sums.repeat_interleave(channels // move.groups, 1) if move.groups > 1 else sums
-
-
-def sum_windows(maps: Tensor, size: tuple[int, ...], move: Geometry) -> Tensor:
-    """Return the sum under each window of `size`, map by map.
-
-    A convolution with ones would do, but oneDNN's for a single channel is wrong at times.
-
-    Example:
-        >>> sum_windows(torch.ones(1, 1, 3, 3), (3, 3), Geometry(padding=(1, 1)))
-        tensor([[[[4., 6., 4.],
-                  [6., 9., 6.],
-                  [4., 6., 4.]]]])
-    """
-    for axis, around in ((2, (0, 0, 1, 1)), (3, (1, 1))):
-        taps, step, edge, gap = (
-            values[axis - 2] for values in (size, move.stride, move.padding, move.dilation)
-        )
-        padded = functional.pad(maps, [edge * side for side in around]) if edge else maps
-        stop, before = padded.shape[axis] - gap * (taps - 1), (slice(None),) * axis
-        maps = padded[(*before, slice(0, stop, step))]
-        for start in range(gap, gap * taps, gap):
-            maps = maps + padded[(*before, slice(start, start + stop, step))]
-    return maps
 
 
 _RIGHT: dict[Hashable, bool] = {}
@@ -421,44 +317,3 @@ def from_maps(sums: Tensor, x: Tensor, node: Node) -> Tensor:
     if node.op == "linear":
         return sums.permute(0, 2, 3, 1).reshape(*x.shape[:-1], sums.shape[1])
     return sums if x.ndim == 4 else sums.squeeze(2)
-
-
-@dataclass(frozen=True)
-class Case:
-    """A convolution of extreme operands: shapes for which oneDNN has code of its own."""
-
-    channels: tuple[int, int]
-    kernel: tuple[int, int]
-    size: tuple[int, int]
-    geometry: Geometry
-    zero_point: int = 0
-
-
-SELF_TEST = (
-    Case((3, 16), (3, 3), (8, 8), Geometry(padding=(1, 1)), 128),
-    Case((16, 16), (3, 3), (8, 8), Geometry(padding=(1, 1))),
-    Case((48, 33), (3, 3), (5, 7), Geometry(padding=(1, 1)), 255),
-    Case((40, 24), (3, 3), (9, 9), Geometry((2, 2), (2, 2), (2, 2)), 7),
-    Case((64, 70), (1, 1), (6, 6), Geometry(stride=(2, 2)), -300),
-    Case((500, 20), (1, 1), (37, 1), Geometry(), 100),
-    Case((7, 5), (1, 5), (1, 12), Geometry(padding=(0, 2)), 3),
-    Case((32, 32), (3, 3), (7, 7), Geometry(padding=(1, 1), groups=32), 9),
-    Case((36, 8), (3, 3), (6, 6), Geometry(padding=(1, 1), groups=4), 200),
-)
-
-
-def sums_exactly(case: Case) -> bool:
-    """Tell whether the largest and the smallest operands give the same sums as in float64."""
-    generator = make_generator(0, "onednn self-test", repr(case))
-    inputs, outputs = case.channels
-    words = 255 * torch.randint(0, 2, (3, inputs, *case.size), generator=generator)
-    words[1], words[2] = 0, 255
-    shape = (outputs, inputs // case.geometry.groups, *case.kernel)
-    weight = 255 * torch.randint(0, 2, shape, generator=generator) + INT8.min
-    weight[::4], weight[1::4] = INT8.max, INT8.min
-    packed = pack(weight.to(torch.int8), case.zero_point, case.geometry)
-    sums = packed.convolve(words.to(torch.uint8))
-    exact = functional.conv2d(
-        words.double() - case.zero_point, weight.double(), **vars(case.geometry)
-    )
-    return bool(torch.equal(sums.double(), exact.float().double()))

@@ -1,6 +1,7 @@
 """Integer networks on disk: words in safetensors, everything else in JSON. Never code."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from bitproof.quant.floats import PLAIN
 from bitproof.quant.graph import MAC_OPS, MOVING_OPS, NORM_OPS, Node
 from bitproof.quant.grid import CodedTensor, Grid
 from bitproof.quant.network import IntegerNetwork
+from bitproof.quant.products import Products
 
 SCHEMA = 1
 """Version of the JSON layout."""
@@ -39,6 +41,8 @@ def save_network(network: IntegerNetwork, path: Path) -> None:
     layout["grids"] = {
         name: _describe(f"grid.{name}", grid, tensors) for name, grid in network.grids.items()
     }
+    if network.products:
+        layout["products"] = _describe_products(network.products, tensors)
     own = {key: value.cpu().contiguous().clone() for key, value in tensors.items()}
     write_bytes(_with(path, ".safetensors"), save(own))
     write_text(_with(path, ".json"), json.dumps(layout, indent=1) + "\n")
@@ -69,6 +73,10 @@ def load_network(path: Path) -> IntegerNetwork:
                 for name, entry in layout["grids"].items()
             },
             rounding=layout["rounding"],
+            products={
+                name: _products(name, entry, tensors)
+                for name, entry in layout.get("products", {}).items()
+            },
         )
         _check(network, path)
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -90,6 +98,11 @@ def _check(network: IntegerNetwork, path: Path) -> None:
     for name, coded in network.tensors.items():
         if name.rpartition(".")[0] not in known or coded.codes.dtype != coded.grid.dtype:
             raise WeightsError(f"{path}: {name}: words of {coded.codes.dtype} that fit no node")
+    for name, products in network.products.items():
+        if name not in known:
+            raise WeightsError(f"{path}: products of {name}, which is not there")
+        if products.choice.shape != products.offset.shape:
+            raise WeightsError(f"{path}: products of {name}: choices and offsets differ in number")
     if not known or network.nodes[0].op != "input":
         raise WeightsError(f"{path}: wanted a network that starts with its input")
     len(network.constants)  # prepared now, so that what is missing shows here
@@ -108,6 +121,32 @@ def _grid(key: str, entry: dict[str, Any], tensors: dict[str, Tensor]) -> Grid:
         entry["bits"],
         entry["signed"],
         entry["axis"],
+    )
+
+
+def _describe_products(
+    products: Mapping[str, Products], tensors: dict[str, Tensor]
+) -> dict[str, Any]:
+    """Describe what multiplies in each node; tables that are equal are written once."""
+    known: dict[bytes, int] = {}
+    entries = {}
+    for name, own in products.items():
+        keys = [table.cpu().contiguous().numpy().tobytes() for table in own.tables]
+        places = [known.setdefault(key, len(known)) for key in keys]
+        for place, table in zip(places, own.tables, strict=True):
+            tensors[f"table.{place}"] = table
+        tensors[f"choice.{name}"], tensors[f"offset.{name}"] = own.choice, own.offset
+        entries[name] = {"signed": own.signed, "tables": places, "names": list(own.names)}
+    return entries
+
+
+def _products(name: str, entry: dict[str, Any], tensors: dict[str, Tensor]) -> Products:
+    return Products(
+        torch.stack([tensors[f"table.{place}"] for place in entry["tables"]]),
+        entry["signed"],
+        tensors[f"choice.{name}"],
+        tensors[f"offset.{name}"],
+        tuple(entry["names"]),
     )
 
 

@@ -18,8 +18,8 @@ def exact_rank(entries: Integer[Tensor, "m n"]) -> int:
     """Return the rank of a matrix of integers.
 
     Example:
-        >>> from bitproof.approx import Exact, Kulkarni
-        >>> exact_rank(Exact().table().products), exact_rank(Kulkarni().table().products)
+        >>> operand = torch.arange(256)
+        >>> exact_rank(operand.outer(operand)), exact_rank(operand.outer(operand) + 1)
         (1, 2)
     """
     matrix = entries.numpy().astype(np.int64) % PRIME

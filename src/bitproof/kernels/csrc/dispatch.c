@@ -1,0 +1,54 @@
+/* What library.py calls: every function takes the level that computes. */
+#include "tables.h"
+
+#define EXPORT __attribute__((visibility("default")))
+
+enum { PORTABLE, AVX2, VBMI };
+
+static const Level *find_level(int level) {
+#if defined(__x86_64__)
+    if (level == AVX2) return &bitproof_level_avx2;
+    if (level == VBMI) return &bitproof_level_vbmi;
+#endif
+    (void)level;
+    return &bitproof_level_portable;
+}
+
+/* The highest level that this processor can compute. */
+EXPORT int bitproof_best_level(void) {
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vbmi"))
+        return VBMI;
+    if (__builtin_cpu_supports("avx2")) return AVX2;
+#endif
+    return PORTABLE;
+}
+
+/* A number that changes with the layouts below: library.py refuses objects built from others. */
+EXPORT int64_t bitproof_layout(void) {
+    return (int64_t)(sizeof(Convolution) * 1000000 + sizeof(Remap) * 1000 + sizeof(CutSums));
+}
+
+EXPORT int bitproof_convolve(int level, const Convolution *job, int64_t first, int64_t last,
+                             int64_t first_filter, int64_t last_filter) {
+    return find_level(level)->convolve(job, first, last, first_filter, last_filter);
+}
+
+EXPORT int bitproof_remap(int level, const Remap *job, int64_t first, int64_t last) {
+    find_level(level)->remap(job, first, last);
+    return 0;
+}
+
+/* Bytes [first, last) of two arrays without gaps. */
+EXPORT int bitproof_remap_bytes(int level, const uint8_t *source, uint8_t *target,
+                                const uint8_t *table, int64_t first, int64_t last) {
+    find_level(level)->remap_row(target + first, source + first, last - first, table);
+    return 0;
+}
+
+EXPORT int bitproof_cut(int level, const CutSums *job, int64_t first, int64_t last) {
+    find_level(level)->cut(job, first, last);
+    return 0;
+}

@@ -1,0 +1,258 @@
+/* All that a level needs besides its look-ups; included by each, so that each is compiled for its
+ * own instructions. Before it, a level defines:
+ *   look_up_block(x, weight, count, table, planes, lanes, seven, sums): adds the products of `count`
+ *     terms to sums[0..TILE); x is [count][TILE], only `lanes` pixels count, `seven`: all x < 128
+ *   copy_run(to, from, count, step): to[i] = from[i * step]; may write SLACK bytes more, not read
+ *   remap_row(to, from, count, table): to[i] = table[from[i]]
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "runs.h"
+
+typedef struct {
+    int64_t place; /* in memory: of the first word at kernel position 0, or of the first output */
+    int64_t lane;  /* in the tile: of the first pixel */
+    int64_t count;
+} Run;
+
+/* One tile: where its pixels come from and where they go. */
+typedef struct {
+    int64_t pixels, lanes;
+    int64_t source_runs, target_runs;
+    Run source[TILE], target[TILE];
+    int64_t offset[TILE];
+} Tile;
+
+static inline int32_t to_word(float value, const Cut *cut) {
+    /* Beyond 2**22 every value clamps; within, adding 1.5 * 2**23 rounds half to even. */
+    const float limit = 4194304.0f, shift = 12582912.0f;
+    value = value < limit ? value : limit;
+    value = value > -limit ? value : -limit;
+    value = cut->truncate ? value : (value + shift) - shift;
+    value = value + cut->zero_point;
+    value = value > cut->low ? value : cut->low;
+    value = value < cut->high ? value : cut->high;
+    return (int32_t)value;
+}
+
+static void describe_tile(const Convolution *job, int64_t first, Tile *tile) {
+    const int64_t area = job->out_height * job->out_width, total = job->images * area;
+    const int64_t image = job->channels * job->height * job->width;
+    /* Rows of which nothing is skipped follow one another: an image is a single run. */
+    const int whole = job->stride_y == 1 && job->stride_x == 1 && job->out_width == job->width;
+    tile->pixels = total - first < TILE ? total - first : TILE;
+    tile->lanes = (tile->pixels + 63) / 64 * 64;
+    tile->source_runs = tile->target_runs = 0;
+    for (int64_t lane = 0; lane < tile->pixels;) {
+        const int64_t pixel = (first + lane) % area, n = (first + lane) / area;
+        const int64_t left = tile->pixels - lane;
+        const int64_t count = area - pixel < left ? area - pixel : left;
+        tile->target[tile->target_runs++] = (Run){n * job->filters * area + pixel, lane, count};
+        for (int64_t done = 0; done < count;) {
+            const int64_t y = (pixel + done) / job->out_width, x = (pixel + done) % job->out_width;
+            int64_t length = whole ? count : job->out_width - x;
+            if (length > count - done) length = count - done;
+            const int64_t source = n * image + y * job->stride_y * job->width + x * job->stride_x;
+            tile->source[tile->source_runs++] = (Run){source, lane + done, length};
+            for (int64_t i = 0; i < length; i++)
+                tile->offset[lane + done + i] = source + i * job->stride_x;
+            done += length;
+        }
+        lane += count;
+    }
+}
+
+/* Where term k of a group lies, relative to a pixel's first word. */
+static inline int64_t term_offset(const Convolution *job, int64_t group, int64_t k) {
+    const int64_t area = job->kernel_height * job->kernel_width;
+    const int64_t channel = group * (job->channels / job->groups) + k / area;
+    const int64_t y = k % area / job->kernel_width, x = k % job->kernel_width;
+    return (channel * job->height + y * job->dilation_y) * job->width + x * job->dilation_x;
+}
+
+/* Short runs: eight words of eight pixels at a time where terms follow one another in memory. */
+static void gather(const uint8_t *words, const int64_t *offset, int64_t pixels, uint8_t *row) {
+    for (int64_t p = 0; p < pixels; p++) row[p] = words[offset[p]];
+}
+
+static void transpose(const uint8_t *words, const int64_t *offset, int64_t pixels, int64_t count,
+                      uint8_t *x) {
+    for (int64_t k = 0; k < count; k += 8) {
+        const int64_t terms = count - k < 8 ? count - k : 8;
+        for (int64_t p = 0; p < pixels; p++) {
+            const uint8_t *from = words + offset[p] + k;
+            uint8_t *to = x + k * TILE + p;
+            if (terms == 8)
+                for (int64_t i = 0; i < 8; i++) to[i * TILE] = from[i];
+            else
+                for (int64_t i = 0; i < terms; i++) to[i * TILE] = from[i];
+        }
+    }
+}
+
+static void fill_block(const Convolution *job, const Tile *tile, int64_t group, int64_t first,
+                       int64_t count, uint8_t *x) {
+    const uint8_t *words = job->words;
+    const int short_runs = tile->pixels < 4 * tile->source_runs;
+    if (short_runs && job->height * job->width == 1) {
+        transpose(words + term_offset(job, group, first), tile->offset, tile->pixels, count, x);
+    } else {
+        for (int64_t k = 0; k < count; k++) {
+            const uint8_t *from = words + term_offset(job, group, first + k);
+            uint8_t *row = x + k * TILE;
+            if (short_runs) {
+                gather(from, tile->offset, tile->pixels, row);
+            } else {
+                for (int64_t r = 0; r < tile->source_runs; r++) {
+                    const Run *run = &tile->source[r];
+                    copy_run(row + run->lane, from + run->place, run->count, job->stride_x);
+                }
+            }
+        }
+    }
+}
+
+/* Whether a word of the block has its top bit set. Lanes without a pixel hold words, too. */
+static int below_128(const uint8_t *x, int64_t count) {
+    uint8_t any[TILE];
+    memset(any, 0, TILE);
+    for (int64_t k = 0; k < count; k++)
+        for (int i = 0; i < TILE; i++) any[i] |= x[k * TILE + i];
+    uint8_t all = 0;
+    for (int i = 0; i < TILE; i++) all |= any[i];
+    return all < 128;
+}
+
+static void add_words(const uint8_t *x, int64_t count, int is_signed, uint32_t *words) {
+    for (int64_t k = 0; k < count; k++, x += TILE) {
+        if (is_signed)
+            for (int i = 0; i < TILE; i++) words[i] += (uint32_t)(int32_t)(int8_t)x[i];
+        else
+            for (int i = 0; i < TILE; i++) words[i] += x[i];
+    }
+}
+
+static void cut_row(const uint32_t *sums, float multiplier, const Cut *cut, uint8_t *row) {
+    const Cut own = *cut;
+    for (int i = 0; i < TILE; i++)
+        row[i] = (uint8_t)to_word((float)(int32_t)sums[i] * multiplier, &own);
+}
+
+static void store_sums(const Tile *tile, const uint32_t *sums, uint32_t *out, int single) {
+    if (single) /* images of one pixel */
+        for (int64_t p = 0; p < tile->pixels; p++) out[tile->target[p].place] = sums[p];
+    else
+        for (int64_t r = 0; r < tile->target_runs; r++)
+            copy_bytes((uint8_t *)(out + tile->target[r].place),
+                       (const uint8_t *)(sums + tile->target[r].lane), tile->target[r].count * 4);
+}
+
+static void store_words(const Tile *tile, const uint8_t *row, uint8_t *out, int single) {
+    if (single)
+        for (int64_t p = 0; p < tile->pixels; p++) out[tile->target[p].place] = row[p];
+    else
+        for (int64_t r = 0; r < tile->target_runs; r++)
+            copy_bytes(out + tile->target[r].place, row + tile->target[r].lane,
+                       tile->target[r].count);
+}
+
+static void finish(const Convolution *job, const Tile *tile, int64_t filter, uint32_t *sums,
+                   const uint32_t *words) {
+    const int64_t area = job->out_height * job->out_width;
+    if (job->weight_zero != NULL) {
+        const uint32_t zero = (uint32_t)job->weight_zero[filter];
+        for (int i = 0; i < TILE; i++) sums[i] -= zero * words[i];
+    }
+    if (!job->cuts) {
+        store_sums(tile, sums, (uint32_t *)job->out + filter * area, area == 1);
+        return;
+    }
+    uint8_t row[TILE];
+    cut_row(sums, job->cut.multiplier[job->cut.multipliers == 1 ? 0 : filter], &job->cut, row);
+    store_words(tile, row, (uint8_t *)job->out + filter * area, area == 1);
+}
+
+/* Filters [first, last) of one group on one tile. */
+static void convolve_filters(const Convolution *job, const Tile *tile, int64_t first, int64_t last,
+                             uint8_t *x, uint32_t *words, uint32_t *sums) {
+    const int64_t group = first / (job->filters / job->groups);
+    const int64_t terms =
+        job->channels / job->groups * job->kernel_height * job->kernel_width;
+    for (int64_t m = first; m < last; m++)
+        for (int i = 0; i < TILE; i++) sums[(m - first) * TILE + i] = (uint32_t)job->start[m];
+    memset(words, 0, TILE * 4);
+    for (int64_t k = 0; k < terms; k += BLOCK) {
+        const int64_t count = terms - k < BLOCK ? terms - k : BLOCK;
+        fill_block(job, tile, group, k, count, x);
+        const int seven = below_128(x, count);
+        if (job->weight_zero != NULL) add_words(x, count, job->signed_words != 0, words);
+        for (int64_t m = first; m < last; m++)
+            look_up_block(x, job->weight + m * terms + k, count,
+                          job->tables + job->choice[m] * 256 * job->planes * 256,
+                          (int)job->planes, (int)tile->lanes, seven, sums + (m - first) * TILE);
+    }
+    for (int64_t m = first; m < last; m++)
+        finish(job, tile, m, sums + (m - first) * TILE, words);
+}
+
+static int convolve(const Convolution *job, int64_t first, int64_t last, int64_t first_filter,
+                    int64_t last_filter) {
+    const int64_t a_group = job->filters / job->groups;
+    const size_t block = BLOCK * TILE + SLACK, most = FILTERS * TILE * 4;
+    uint8_t *scratch = malloc(64 + block + TILE * 4 + most + sizeof(Tile));
+    if (scratch == NULL) return -1;
+    uint8_t *x = scratch + (64 - (uintptr_t)scratch % 64);
+    uint32_t *words = (uint32_t *)(x + block), *sums = words + TILE;
+    Tile *tile = (Tile *)(sums + FILTERS * TILE);
+    memset(x, 0, block);
+    for (int64_t t = first; t < last; t++) {
+        describe_tile(job, t * TILE, tile);
+        for (int64_t m = first_filter, end; m < last_filter; m = end) {
+            end = (m / a_group + 1) * a_group;
+            if (end > m + FILTERS) end = m + FILTERS;
+            if (end > last_filter) end = last_filter;
+            convolve_filters(job, tile, m, end, x, words, sums);
+        }
+    }
+    free(scratch);
+    return 0;
+}
+
+static void remap(const Remap *job, int64_t first, int64_t last) {
+    for (int64_t r = first; r < last; r++) {
+        const int64_t k = r % job->sizes[2], j = r / job->sizes[2] % job->sizes[1];
+        const int64_t i = r / job->sizes[2] / job->sizes[1];
+        const int64_t *from = job->source_strides, *to = job->target_strides;
+        remap_row(job->target + i * to[0] + j * to[1] + k * to[2],
+                  job->source + i * from[0] + j * from[1] + k * from[2], job->sizes[3], job->table);
+    }
+}
+
+static void cut_run(const float *sums, uint8_t *out, int64_t count, float multiplier, Cut cut) {
+    for (int64_t i = 0; i < count; i++) out[i] = (uint8_t)to_word(sums[i] * multiplier, &cut);
+}
+
+static void cut_pixel(const float *sums, uint8_t *out, int64_t count, const float *multiplier,
+                      Cut cut) {
+    for (int64_t i = 0; i < count; i++) out[i] = (uint8_t)to_word(sums[i] * multiplier[i], &cut);
+}
+
+static void cut_rows(const CutSums *job, int64_t first, int64_t last) {
+    const int64_t row = job->channels * job->inner;
+    const Cut cut = job->cut;
+    if (cut.multipliers == 1) {
+        cut_run(job->sums + first * row, job->out + first * row, (last - first) * row,
+                cut.multiplier[0], cut);
+        return;
+    }
+    for (int64_t r = first * row; r < last * row; r += row) {
+        if (job->inner == 1) {
+            cut_pixel(job->sums + r, job->out + r, job->channels, cut.multiplier, cut);
+        } else {
+            for (int64_t c = 0; c < job->channels; c++)
+                cut_run(job->sums + r + c * job->inner, job->out + r + c * job->inner, job->inner,
+                        cut.multiplier[c], cut);
+        }
+    }
+}

@@ -1,0 +1,27 @@
+/* Copies of short runs of bytes: calling memcpy for each would cost more than the copy. */
+#ifndef BITPROOF_RUNS_H
+#define BITPROOF_RUNS_H
+
+#include <stdint.h>
+#include <string.h>
+
+static inline void copy_bytes(uint8_t *to, const uint8_t *from, int64_t count) {
+    if (count >= 16) { /* the last 16 bytes may overlap those before */
+        for (int64_t i = 0; i + 16 < count; i += 16) memcpy(to + i, from + i, 16);
+        memcpy(to + count - 16, from + count - 16, 16);
+    } else if (count >= 4) {
+        for (int64_t i = 0; i + 4 < count; i += 4) memcpy(to + i, from + i, 4);
+        memcpy(to + count - 4, from + count - 4, 4);
+    } else {
+        for (int64_t i = 0; i < count; i++) to[i] = from[i];
+    }
+}
+
+static inline void copy_steps(uint8_t *to, const uint8_t *from, int64_t count, int64_t step) {
+    if (step == 1)
+        copy_bytes(to, from, count);
+    else
+        for (int64_t i = 0; i < count; i++) to[i] = from[i * step];
+}
+
+#endif

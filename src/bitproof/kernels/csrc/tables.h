@@ -1,0 +1,83 @@
+/* What the levels (portable, AVX2, AVX-512 VBMI) compute, and what each of them offers.
+ *
+ * A convolution looks every product up:
+ *   out[n, m, y, x] = start[m] + sum over c, ky, kx of T_m[word, weight] - weight_zero[m] * sum of words
+ * with T_m[a, w] = low[w][a] + 256 * high[w][a]; sums are 32-bit and wrap. The input is padded already.
+ * Every level gives the same bits.
+ */
+#ifndef BITPROOF_TABLES_H
+#define BITPROOF_TABLES_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+    TILE = 256,        /* pixels that share the registers of one weight's table */
+    BLOCK = 128,       /* terms between two flushes: 16-bit pairs of byte sums hold 257 of them */
+    FILTERS = 256,     /* filters whose 32-bit sums (1 KiB each) stay in the second-level cache */
+    SLACK = 64         /* bytes behind the scratch that vector stores may touch */
+};
+
+/* How 32-bit or float sums become words: clamp(round(sum * multiplier) + zero_point, low, high). */
+typedef struct {
+    const float *multiplier;
+    int64_t multipliers; /* 1, or one a channel */
+    int64_t truncate;    /* 0: nearest, half to even; 1: toward zero, after the zero point */
+    float zero_point, low, high, unused;
+} Cut;
+
+/* One convolution. jobs.py mirrors the layout; `bitproof_layout` tells it apart. */
+typedef struct {
+    const uint8_t *words;       /* images, channels, height, width */
+    const uint8_t *weight;      /* filters, channels / groups, kernel_height, kernel_width */
+    const uint8_t *tables;      /* any, 256 weights, planes, 256 words */
+    const int32_t *choice;      /* table of each filter */
+    const int32_t *start;       /* of each filter */
+    const int32_t *weight_zero; /* of each filter, or NULL */
+    void *out;                  /* images, filters, out_height, out_width: int32, or bytes if cut */
+    int64_t images, channels, height, width;
+    int64_t filters, kernel_height, kernel_width, groups;
+    int64_t out_height, out_width;
+    int64_t stride_y, stride_x, dilation_y, dilation_x;
+    int64_t planes, signed_words, cuts;
+    Cut cut;
+} Convolution;
+
+/* dst[i][j][k][l] = table[src[i][j][k][l]]; strides in bytes, those of l are 1. */
+typedef struct {
+    const uint8_t *source;
+    uint8_t *target;
+    const uint8_t *table;
+    int64_t sizes[4];
+    int64_t source_strides[3];
+    int64_t target_strides[3];
+} Remap;
+
+/* Float sums [rows][channels][inner] to words of the same layout. */
+typedef struct {
+    const float *sums;
+    uint8_t *out;
+    int64_t channels, inner;
+    Cut cut;
+} CutSums;
+
+/* Tiles [first, last) of filters [first_filter, last_filter); 0, or -1 if there is no memory. */
+typedef int (*ConvolveFunction)(const Convolution *, int64_t, int64_t, int64_t, int64_t);
+typedef void (*RemapFunction)(const Remap *, int64_t, int64_t);
+typedef void (*RemapRowFunction)(uint8_t *, const uint8_t *, int64_t, const uint8_t *);
+typedef void (*CutFunction)(const CutSums *, int64_t, int64_t);
+
+typedef struct {
+    ConvolveFunction convolve;
+    RemapFunction remap;
+    RemapRowFunction remap_row;
+    CutFunction cut;
+} Level;
+
+extern const Level bitproof_level_portable;
+#if defined(__x86_64__)
+extern const Level bitproof_level_avx2;
+extern const Level bitproof_level_vbmi;
+#endif
+
+#endif

@@ -1,0 +1,149 @@
+/* AVX-512 VBMI: `vpermi2b` looks 64 words up in 128 entries at once, so a weight's table of 256
+ * entries is four registers a plane. Bytes are summed as 16-bit pairs: `pair` adds both bytes of a
+ * lane, `odd` the upper one; even = pair - 256 * odd modulo 2**16, exact for up to 257 terms.
+ */
+#if defined(__x86_64__)
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512vl,avx512vbmi"))), \
+                             apply_to = function)
+#else
+#pragma GCC target("avx512f,avx512bw,avx512vl,avx512vbmi")
+#endif
+#include <immintrin.h>
+
+#include "tables.h"
+
+enum { AHEAD = 4 }; /* weights whose tables are fetched early: most lie in the second-level cache */
+
+static inline __attribute__((always_inline)) __m512i look_up(__m512i x, __mmask64 high, __m512i t0,
+                                                             __m512i t1, __m512i t2, __m512i t3,
+                                                             int seven) {
+    const __m512i lower = _mm512_permutex2var_epi8(t0, x, t1);
+    /* Two look-ups and a blend are faster than look-ups that merge under a mask. */
+    if (seven) return lower;
+    return _mm512_mask_blend_epi8(high, lower, _mm512_permutex2var_epi8(t2, x, t3));
+}
+
+static inline __attribute__((always_inline)) void add_sums(uint32_t *sums, __m512i pair,
+                                                           __m512i odd, int shift) {
+    const __m512i even = _mm512_sub_epi16(pair, _mm512_slli_epi16(odd, 8));
+    const __m512i low = _mm512_unpacklo_epi16(even, odd);  /* pixels 0..7, 16..23, 32.., 48.. */
+    const __m512i high = _mm512_unpackhi_epi16(even, odd); /* pixels 8..15, 24..31, ... */
+    const __m512i first = _mm512_set_epi64(11, 10, 3, 2, 9, 8, 1, 0);
+    const __m512i second = _mm512_set_epi64(15, 14, 7, 6, 13, 12, 5, 4);
+    const __m512i halves[2] = {_mm512_permutex2var_epi64(low, first, high),
+                               _mm512_permutex2var_epi64(low, second, high)};
+    for (int half = 0; half < 2; half++) {
+        uint32_t *to = sums + 32 * half;
+        __m512i left = _mm512_cvtepu16_epi32(_mm512_castsi512_si256(halves[half]));
+        __m512i right = _mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(halves[half], 1));
+        left = _mm512_add_epi32(_mm512_slli_epi32(left, shift), _mm512_loadu_si512(to));
+        right = _mm512_add_epi32(_mm512_slli_epi32(right, shift), _mm512_loadu_si512(to + 16));
+        _mm512_storeu_si512(to, left);
+        _mm512_storeu_si512(to + 16, right);
+    }
+}
+
+/* Named variables, not arrays: compilers spill arrays of registers. */
+#define ZERO _mm512_setzero_si512()
+#define SUMS(v) __m512i low_pair##v = ZERO, low_odd##v = ZERO, high_pair##v = ZERO, high_odd##v = ZERO
+#define LOAD(entry) _mm512_loadu_si512(row + (entry))
+#define STEP(v)                                                                      \
+    if (vectors > (v)) {                                                             \
+        const __m512i words = _mm512_loadu_si512(x + 64 * (v));                      \
+        const __mmask64 top = seven ? 0 : _mm512_movepi8_mask(words);                \
+        const __m512i low = look_up(words, top, a0, a1, a2, a3, seven);              \
+        low_pair##v = _mm512_add_epi16(low_pair##v, low);                            \
+        low_odd##v = _mm512_add_epi16(low_odd##v, _mm512_srli_epi16(low, 8));        \
+        if (planes == 2) {                                                           \
+            const __m512i high = look_up(words, top, b0, b1, b2, b3, seven);         \
+            high_pair##v = _mm512_add_epi16(high_pair##v, high);                     \
+            high_odd##v = _mm512_add_epi16(high_odd##v, _mm512_srli_epi16(high, 8)); \
+        }                                                                            \
+    }
+#define FLUSH(v)                                                                    \
+    if (vectors > (v)) {                                                            \
+        add_sums(sums + 64 * (v), low_pair##v, low_odd##v, 0);                      \
+        if (planes == 2) add_sums(sums + 64 * (v), high_pair##v, high_odd##v, 8);   \
+    }
+
+static inline __attribute__((always_inline)) void look_up_tile(
+    const int planes, const int vectors, const int seven, const uint8_t *x, const uint8_t *weight,
+    int64_t count, const uint8_t *table, uint32_t *sums) {
+    SUMS(0); SUMS(1); SUMS(2); SUMS(3);
+    for (int64_t k = 0; k < count; k++, x += TILE) {
+        const uint8_t *row = table + (size_t)weight[k] * 256 * planes;
+        const uint8_t *later = table + (size_t)weight[k + AHEAD < count ? k + AHEAD : k] * 256 * planes;
+        for (int plane = 0; plane < planes; plane++)
+            for (int line = 0; line < (seven ? 2 : 4); line++)
+                _mm_prefetch((const char *)later + plane * 256 + line * 64, _MM_HINT_T0);
+        const __m512i a0 = LOAD(0), a1 = LOAD(64);
+        const __m512i a2 = seven ? a0 : LOAD(128), a3 = seven ? a0 : LOAD(192);
+        const __m512i b0 = planes == 2 ? LOAD(256) : a0, b1 = planes == 2 ? LOAD(320) : a0;
+        const __m512i b2 = planes == 2 && !seven ? LOAD(384) : a0;
+        const __m512i b3 = planes == 2 && !seven ? LOAD(448) : a0;
+        STEP(0) STEP(1) STEP(2) STEP(3)
+    }
+    FLUSH(0) FLUSH(1) FLUSH(2) FLUSH(3)
+}
+
+typedef void (*TileFunction)(const uint8_t *, const uint8_t *, int64_t, const uint8_t *, uint32_t *);
+
+/* Never inlined: within a larger function gcc spills the sums. */
+#define VARIANT(planes, vectors, seven)                                                        \
+    static __attribute__((noinline)) void tile_##planes##vectors##seven(                       \
+        const uint8_t *x, const uint8_t *weight, int64_t count, const uint8_t *table,          \
+        uint32_t *sums) {                                                                      \
+        look_up_tile(planes, vectors, seven, x, weight, count, table, sums);                   \
+    }
+#define VARIANTS(planes, seven) \
+    VARIANT(planes, 1, seven) VARIANT(planes, 2, seven) VARIANT(planes, 3, seven) VARIANT(planes, 4, seven)
+#define NAMES(planes, seven) \
+    {tile_##planes##1##seven, tile_##planes##2##seven, tile_##planes##3##seven, tile_##planes##4##seven}
+VARIANTS(1, 0) VARIANTS(1, 1) VARIANTS(2, 0) VARIANTS(2, 1)
+
+static const TileFunction tiles[2][2][4] = {{NAMES(1, 0), NAMES(1, 1)}, {NAMES(2, 0), NAMES(2, 1)}};
+
+static void look_up_block(const uint8_t *x, const uint8_t *weight, int64_t count,
+                          const uint8_t *table, int planes, int lanes, int seven, uint32_t *sums) {
+    tiles[planes - 1][seven][lanes / 64 - 1](x, weight, count, table, sums);
+}
+
+static inline __mmask64 first_bytes(int64_t count) {
+    return count >= 64 ? ~(__mmask64)0 : ((__mmask64)1 << count) - 1;
+}
+
+static inline void copy_run(uint8_t *to, const uint8_t *from, int64_t count, int64_t step) {
+    if (step == 1) {
+        for (int64_t i = 0; i < count; i += 64)
+            _mm512_storeu_si512(to + i, _mm512_maskz_loadu_epi8(first_bytes(count - i), from + i));
+    } else if (step == 2) {
+        for (int64_t i = 0; i < count; i += 32) {
+            const __mmask64 mask = first_bytes(2 * (count - i) - 1);
+            const __m512i words = _mm512_maskz_loadu_epi8(mask, from + 2 * i);
+            _mm256_storeu_si256((__m256i *)(to + i), _mm512_cvtepi16_epi8(words));
+        }
+    } else {
+        for (int64_t i = 0; i < count; i++) to[i] = from[i * step];
+    }
+}
+
+static void remap_row(uint8_t *to, const uint8_t *from, int64_t count, const uint8_t *table) {
+    const __m512i t0 = _mm512_loadu_si512(table), t1 = _mm512_loadu_si512(table + 64);
+    const __m512i t2 = _mm512_loadu_si512(table + 128), t3 = _mm512_loadu_si512(table + 192);
+    for (int64_t i = 0; i < count; i += 64) {
+        const __mmask64 mask = first_bytes(count - i);
+        const __m512i x = _mm512_maskz_loadu_epi8(mask, from + i);
+        const __m512i words = look_up(x, _mm512_movepi8_mask(x), t0, t1, t2, t3, 0);
+        _mm512_mask_storeu_epi8(to + i, mask, words);
+    }
+}
+
+#include "level.h"
+
+const Level bitproof_level_vbmi = {convolve, remap, remap_row, cut_rows};
+
+#if defined(__clang__)
+#pragma clang attribute pop
+#endif
+#endif

@@ -1,0 +1,103 @@
+"""Sums of table products by torch alone: where no compiled kernel is, and on any device.
+
+Model:  for one word of the input, the products with all filters are a row of a matrix, and the sum
+        over a window is a sum of such rows: an embedding bag. Rows hold float32; a slice of at
+        most 256 products below 2**16 sums exactly, and slices add in int32, which wraps.
+"""
+
+import torch
+from jaxtyping import Int32, Int64, UInt8
+from torch import Tensor
+from torch.nn import functional
+
+from bitproof.kernels.int8_convolution import Geometry
+
+WORDS = 256
+MOST = 1 << 24
+"""Integers up to this size are exact in float32."""
+ROWS = 1 << 19
+"""Numbers in the rows of one slice: 2 MiB."""
+
+
+def gathered_sums(
+    words: UInt8[Tensor, "n c h w"],
+    weight: UInt8[Tensor, "m d kh kw"],
+    tables: Int32[Tensor, "t 256 256"],
+    choice: Int64[Tensor, " m"],
+    *,
+    geometry: Geometry,
+) -> Int32[Tensor, "n m y x"]:
+    """Return sums of products that are looked up, modulo 2**32.
+
+    Args:
+        words: maps of bit patterns, padded already.
+        weight: bit patterns; `d` is the channels of one group.
+        tables: products by the patterns of word and weight.
+        choice: which table each filter uses.
+        geometry: stride, dilation and groups; its padding is not looked at.
+
+    Example:
+        >>> tables = torch.arange(256).outer(torch.arange(256)).int()[None]
+        >>> word, weight = torch.full((1, 1, 1, 1), 20).byte(), torch.full((1, 1, 1, 1), 30).byte()
+        >>> gathered_sums(word, weight, tables, torch.zeros(1).long(), geometry=Geometry()).item()
+        600
+    """
+    groups, filters = geometry.groups, len(weight)
+    columns = windows(words, weight.shape[2:], geometry)
+    n, _, high, wide = columns.shape
+    columns = columns.reshape(n, groups, -1, high * wide)
+    # One row for each table and word of a weight: its products with all words of the input.
+    rows = tables.transpose(1, 2).reshape(-1, WORDS)
+    named = weight.flatten(1).long() + WORDS * choice.to(weight.device)[:, None]
+    sums = torch.empty(n, filters, high * wide, dtype=torch.int32, device=words.device)
+    per_group = filters // groups
+    for group in range(groups):
+        own = slice(group * per_group, (group + 1) * per_group)
+        patches = columns[:, group].transpose(1, 2).int().reshape(n * high * wide, -1)
+        total = _sums(patches, named[own], rows)
+        sums[:, own] = total.reshape(n, high * wide, per_group).transpose(1, 2)
+    return sums.reshape(n, filters, high, wide)
+
+
+def windows(
+    words: UInt8[Tensor, "n c h w"], size: torch.Size, geometry: Geometry
+) -> UInt8[Tensor, "n k y x"]:
+    """Return the words under each window, channels first, then rows and columns of the window.
+
+    Example:
+        >>> windows(torch.arange(9).byte().reshape(1, 1, 3, 3), (2, 2), Geometry())[0, :, 0, 0]
+        tensor([0, 1, 3, 4], dtype=torch.uint8)
+    """
+    (high, wide), (down, across), (by_row, by_column) = size, geometry.dilation, geometry.stride
+    rows = words.shape[2] - down * (high - 1)
+    columns = words.shape[3] - across * (wide - 1)
+    taps = [
+        words[
+            :, :, down * i : down * i + rows : by_row, across * j : across * j + columns : by_column
+        ]
+        for i in range(high)
+        for j in range(wide)
+    ]
+    return torch.stack(taps, 2).flatten(1, 2)
+
+
+def _sums(
+    patches: Int32[Tensor, "p k"], named: Int64[Tensor, "m k"], rows: Int32[Tensor, "r 256"]
+) -> Int32[Tensor, "p m"]:
+    """Return the sums of one group; `named` tells the row of each weight."""
+    filters, taps = named.shape
+    largest = max(int(rows.max()), -int(rows.min()), 1)
+    step = min(MOST // largest, max(ROWS // (WORDS * filters), 1))
+    if step == 0:  # products that float32 does not hold: their halves are summed one by one
+        low = rows & 0xFFFF
+        halves = [_sums(patches, named, half) for half in (low, (rows - low) >> 16)]
+        return halves[0] + (halves[1] << 16)
+    real = rows.float()
+    shift = WORDS * torch.arange(step, dtype=torch.int32, device=patches.device)
+    total = torch.zeros(len(patches), filters, dtype=torch.int32, device=patches.device)
+    for start in range(0, taps, step):
+        part = named[:, start : start + step]
+        bags = real[part].permute(1, 2, 0).reshape(-1, filters).contiguous()
+        index = patches[:, start : start + step] + shift[: part.shape[1]]
+        total += functional.embedding_bag(index, bags, mode="sum").to(torch.int32)
+    return total

@@ -1,0 +1,247 @@
+"""What the C library is told: tensors as addresses and sizes, checked before they are handed over.
+
+The structures mirror `csrc/tables.h`; `layout` tells a library apart that was built from another.
+They hold addresses only: the tensors must outlive the call.
+"""
+
+import ctypes
+from dataclasses import dataclass
+from math import prod
+
+import torch
+from jaxtyping import Float32
+from torch import Tensor
+
+POINTER, NUMBER, REAL = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float
+LARGEST_ZERO_POINT = 1 << 20
+"""Words need far smaller ones; the library clamps before it rounds, which needs a bound."""
+
+
+class _Cut(ctypes.Structure):
+    _fields_ = (
+        ("multiplier", POINTER),
+        ("multipliers", NUMBER),
+        ("truncate", NUMBER),
+        ("zero_point", REAL),
+        ("low", REAL),
+        ("high", REAL),
+        ("unused", REAL),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Cut:
+    """How sums become words: `clamp(round(sum * multiplier) + zero_point, low, high)`.
+
+    Example:
+        >>> cut = Cut(torch.tensor([0.5]), zero_point=3, low=0, high=255)
+        >>> cut.dtype
+        torch.uint8
+    """
+
+    multiplier: Float32[Tensor, " m"]
+    """One for each channel, or a single one."""
+    zero_point: int
+    low: int
+    """Smallest word."""
+    high: int
+    """Largest word."""
+    truncate: bool = False
+    """Drop the fraction after the zero point is added, instead of rounding half to even."""
+    signed: bool = False
+    """Whether words are int8."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the words."""
+        return torch.int8 if self.signed else torch.uint8
+
+    def described(self, channels: int) -> _Cut:
+        """Return the same for the library, for sums of so many channels."""
+        least, most = (-128, 127) if self.signed else (0, 255)
+        assert least <= self.low <= self.high <= most, (self.low, self.high)
+        assert abs(self.zero_point) <= LARGEST_ZERO_POINT, self.zero_point
+        assert self.multiplier.shape in {(channels,), (1,)}, (self.multiplier.shape, channels)
+        return _Cut(
+            multiplier=_address(self.multiplier, torch.float32),
+            multipliers=self.multiplier.numel(),
+            truncate=self.truncate,
+            zero_point=self.zero_point,
+            low=self.low,
+            high=self.high,
+        )
+
+
+class Convolution(ctypes.Structure):
+    """One convolution by looked-up products."""
+
+    out: int
+    signed_words: bool
+    cuts: bool
+    cut: _Cut
+    images: int
+    channels: int
+    filters: int
+    kernel_height: int
+    kernel_width: int
+    groups: int
+    out_height: int
+    out_width: int
+    _fields_ = (
+        *((name, POINTER) for name in ("words", "weight", "tables", "choice", "start")),
+        *((name, POINTER) for name in ("weight_zero", "out")),
+        *((name, NUMBER) for name in ("images", "channels", "height", "width")),
+        *((name, NUMBER) for name in ("filters", "kernel_height", "kernel_width", "groups")),
+        *((name, NUMBER) for name in ("out_height", "out_width", "stride_y", "stride_x")),
+        *((name, NUMBER) for name in ("dilation_y", "dilation_x")),
+        *((name, NUMBER) for name in ("planes", "signed_words", "cuts")),
+        ("cut", _Cut),
+    )
+
+    @classmethod
+    def describe(
+        cls,
+        words: Tensor,
+        weight: Tensor,
+        planes: Tensor,
+        choice: Tensor,
+        *,
+        stride: tuple[int, int],
+        dilation: tuple[int, int],
+        groups: int,
+        start: Tensor,
+        weight_zero: Tensor | None,
+    ) -> "Convolution":
+        """Check that all sizes fit together and return the job, still without an output."""
+        n, channels, height, width = words.shape
+        filters, group_channels, kernel_height, kernel_width = weight.shape
+        assert groups > 0, groups
+        assert filters % groups == 0, (filters, groups)
+        assert channels == group_channels * groups, (channels, group_channels, groups)
+        assert weight.numel(), weight.shape
+        assert min(*stride, *dilation) > 0, (stride, dilation)
+        out_height = (height - dilation[0] * (kernel_height - 1) - 1) // stride[0] + 1
+        out_width = (width - dilation[1] * (kernel_width - 1) - 1) // stride[1] + 1
+        assert min(out_height, out_width) > 0, (words.shape, weight.shape)
+        tables, _, sides, _ = planes.shape
+        assert planes.shape == (tables, 256, sides, 256), planes.shape
+        assert sides in {1, 2}, planes.shape
+        assert 0 <= int(choice.min()) <= int(choice.max()) < tables, (choice, tables)
+        for tensor in (choice, start, weight_zero):
+            assert tensor is None or tensor.shape == (filters,), (tensor.shape, filters)
+        return cls(
+            words=_address(words, torch.uint8),
+            weight=_address(weight, torch.uint8),
+            tables=_address(planes, torch.uint8),
+            choice=_address(choice, torch.int32),
+            start=_address(start, torch.int32),
+            weight_zero=None if weight_zero is None else _address(weight_zero, torch.int32),
+            images=n,
+            channels=channels,
+            height=height,
+            width=width,
+            filters=filters,
+            kernel_height=kernel_height,
+            kernel_width=kernel_width,
+            groups=groups,
+            out_height=out_height,
+            out_width=out_width,
+            stride_y=stride[0],
+            stride_x=stride[1],
+            dilation_y=dilation[0],
+            dilation_x=dilation[1],
+            planes=sides,
+        )
+
+    def out_shape(self) -> tuple[int, int, int, int]:
+        """Return the shape of the output."""
+        return self.images, self.filters, self.out_height, self.out_width
+
+    def products(self) -> int:
+        """Return how many products are looked up."""
+        terms = self.channels // self.groups * self.kernel_height * self.kernel_width
+        return prod(self.out_shape()) * terms
+
+
+class Remap(ctypes.Structure):
+    """Rows of bytes to be read and rows to be written, in up to four dimensions."""
+
+    _fields_ = (
+        ("source", POINTER),
+        ("target", POINTER),
+        ("table", POINTER),
+        ("sizes", NUMBER * 4),
+        ("source_strides", NUMBER * 3),
+        ("target_strides", NUMBER * 3),
+    )
+
+    @classmethod
+    def describe(cls, source: Tensor, target: Tensor, table: Tensor) -> "Remap":
+        """Check both tensors and return the job."""
+        assert source.shape == target.shape, (source.shape, target.shape)
+        assert source.ndim <= 4, source.shape
+        assert source.dtype == torch.uint8, source.dtype
+        sizes = [1] * (4 - source.ndim) + list(source.shape)
+        strides = []
+        for tensor in (source, target):
+            assert tensor.element_size() == 1, tensor.dtype
+            assert tensor.device.type == "cpu", tensor.device
+            assert sizes[3] <= 1 or tensor.stride(-1) == 1, tensor.stride()
+            strides.append(([0] * (4 - tensor.ndim) + list(tensor.stride()))[:3])
+        return cls(
+            source=source.data_ptr(),
+            target=target.data_ptr(),
+            table=table_address(table),
+            sizes=(NUMBER * 4)(*sizes),
+            source_strides=(NUMBER * 3)(*strides[0]),
+            target_strides=(NUMBER * 3)(*strides[1]),
+        )
+
+
+class CutSums(ctypes.Structure):
+    """Float sums to be cut down to words, `channels` of `inner` in a row."""
+
+    _fields_ = (
+        ("sums", POINTER),
+        ("out", POINTER),
+        ("channels", NUMBER),
+        ("inner", NUMBER),
+        ("cut", _Cut),
+    )
+
+    @classmethod
+    def describe(cls, sums: Tensor, cut: Cut, out: Tensor) -> tuple["CutSums", int]:
+        """Check the sums and return the job and its number of rows."""
+        n, channels, height, width = sums.shape
+        assert sums.dtype == torch.float32, sums.dtype
+        last = not sums.is_contiguous()
+        assert not last or sums.is_contiguous(memory_format=torch.channels_last), sums.stride()
+        assert sums.device.type == "cpu", sums.device
+        assert out.stride() == sums.stride(), (out.stride(), sums.stride())
+        job = cls(
+            sums=sums.data_ptr(),
+            out=out.data_ptr(),
+            channels=channels,
+            inner=1 if last else height * width,
+            cut=cut.described(channels),
+        )
+        return job, n * height * width if last else n
+
+
+def table_address(table: Tensor) -> int:
+    """Return where a table of 256 words lies."""
+    assert table.shape == (256,), table.shape
+    return _address(table, torch.uint8)
+
+
+def layout() -> int:
+    """Return the number that a library of the same structures reports."""
+    sizes = (ctypes.sizeof(kind) for kind in (Convolution, Remap, CutSums))
+    return sum(size * 1000**place for size, place in zip(sizes, (2, 1, 0), strict=True))
+
+
+def _address(tensor: Tensor, dtype: torch.dtype) -> int:
+    assert tensor.dtype == dtype, (tensor.dtype, dtype)
+    assert tensor.device.type == "cpu", tensor.device
+    assert tensor.is_contiguous(), tensor.stride()
+    return tensor.data_ptr()

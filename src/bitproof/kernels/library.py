@@ -1,0 +1,286 @@
+"""Sums of table products by the C library, with the widest instructions of this processor.
+
+Model:  every product of a stored word and a weight is read from a table of 256 x 256 entries,
+        `low + 256 * high`, one table a filter; sums are int32 and wrap. The library looks 64 words
+        up at once with AVX-512 VBMI, 32 with AVX2, one elsewhere; all levels give the same bits.
+        Products of 256 pixels are summed as bytes in 16-bit pairs (`csrc/vbmi.c`).
+        The library is built with the package where there is a C compiler; where it is absent
+        `library()` is None and callers take their plain tensor code. `BITPROOF_KERNELS` chooses a
+        level: `vbmi`, `avx2`, `portable` or `none`.
+"""
+
+import ctypes
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from math import prod
+from pathlib import Path
+
+import torch
+from jaxtyping import Float32, Int32, UInt8
+from torch import Tensor
+
+from bitproof.kernels.jobs import Convolution, Cut, CutSums, Remap, layout, table_address
+
+LEVELS = ("portable", "avx2", "vbmi")
+"""From the slowest to the fastest, as the library numbers them."""
+VARIABLE = "BITPROOF_KERNELS"
+"""Environment variable that names the level, or `none`."""
+OBJECT = Path(__file__).parent / "_tables.so"
+TILE = 256
+"""Pixels that the library computes at a time."""
+WORTH_A_THREAD = 1 << 22
+"""Bytes or products below which handing work to another thread costs more than it saves."""
+
+
+@dataclass(frozen=True)
+class Library:
+    """The C library at one level of instructions.
+
+    Example:
+        >>> from bitproof.kernels.library import library
+        >>> found = library()
+        >>> found is None or found.level in ("portable", "avx2", "vbmi")
+        True
+    """
+
+    level: str
+    """One of `LEVELS`."""
+    functions: ctypes.CDLL
+
+    def table_sums(
+        self,
+        words: UInt8[Tensor, "n c h w"],
+        weight: UInt8[Tensor, "m d i j"],
+        planes: UInt8[Tensor, "t 256 p 256"],
+        choice: Int32[Tensor, " m"],
+        *,
+        stride: tuple[int, int] = (1, 1),
+        dilation: tuple[int, int] = (1, 1),
+        groups: int = 1,
+        start: Int32[Tensor, " m"],
+        weight_zero: Int32[Tensor, " m"] | None = None,
+        signed_words: bool = False,
+    ) -> Int32[Tensor, "n m y x"]:
+        """Return a convolution's int32 sums of products that are looked up.
+
+        Args:
+            words: stored input, padded already, as patterns.
+            weight: stored weights, as patterns.
+            planes: tables: low bytes, then high ones if there are two, of the product of weight
+                (second index) and word (last index).
+            choice: table of each filter.
+            stride: of the rows and of the columns.
+            dilation: of the kernel's rows and columns.
+            groups: of channels and filters.
+            start: what each filter's sums begin with.
+            weight_zero: what is subtracted from a filter's sum for each word, times the word.
+            signed_words: whether words count as int8 there.
+        """
+        words = words.contiguous()
+        job = Convolution.describe(
+            words,
+            weight,
+            planes,
+            choice,
+            stride=stride,
+            dilation=dilation,
+            groups=groups,
+            start=start,
+            weight_zero=weight_zero,
+        )
+        job.signed_words = signed_words
+        out = torch.empty(job.out_shape(), dtype=torch.int32)
+        self._convolve(job, out)
+        return out
+
+    def table_words(
+        self,
+        words: UInt8[Tensor, "n c h w"],
+        weight: UInt8[Tensor, "m d i j"],
+        planes: UInt8[Tensor, "t 256 p 256"],
+        choice: Int32[Tensor, " m"],
+        *,
+        stride: tuple[int, int] = (1, 1),
+        dilation: tuple[int, int] = (1, 1),
+        groups: int = 1,
+        start: Int32[Tensor, " m"],
+        weight_zero: Int32[Tensor, " m"] | None = None,
+        signed_words: bool = False,
+        cut: Cut,
+    ) -> Tensor:
+        """Return the same sums, cut down to words: uint8 or, if `cut` is signed, int8."""
+        words = words.contiguous()
+        job = Convolution.describe(
+            words,
+            weight,
+            planes,
+            choice,
+            stride=stride,
+            dilation=dilation,
+            groups=groups,
+            start=start,
+            weight_zero=weight_zero,
+        )
+        job.signed_words = signed_words
+        job.cuts = True
+        job.cut = cut.described(weight.shape[0])
+        out = torch.empty(job.out_shape(), dtype=cut.dtype)
+        self._convolve(job, out)
+        return out
+
+    def remap(
+        self, words: UInt8[Tensor, "*shape"], table: UInt8[Tensor, "256"], out: Tensor | None = None
+    ) -> Tensor:
+        """Return `table[words]`, written to `out` if it is given.
+
+        `out` may be a part of a larger tensor (the middle of a padded one), of the words' shape,
+        with the last dimension contiguous.
+        """
+        found = torch.empty_like(words) if out is None else out
+        run: Callable[[int, int], object]
+        if _is_dense(words) and words.stride() == found.stride():
+            run, pieces = self._remap_bytes(words, table, found), words.numel()
+        else:
+            job = Remap.describe(words, found, table)
+            remap, level = self.functions.bitproof_remap, self._number
+            run = partial(remap, level, ctypes.byref(job))
+            pieces = prod(words.shape[:-1])
+        _share(run, pieces, words.numel())
+        return found
+
+    def cut_sums(self, sums: Float32[Tensor, "n m h w"], cut: Cut) -> Tensor:
+        """Return float32 sums, cut down to words, in the memory layout of the sums."""
+        out = torch.empty_like(sums, dtype=cut.dtype)
+        job, rows = CutSums.describe(sums, cut, out)
+        _share(
+            partial(self.functions.bitproof_cut, self._number, ctypes.byref(job)),
+            rows,
+            sums.numel() * 4,
+        )
+        return out
+
+    @property
+    def _number(self) -> int:
+        return LEVELS.index(self.level)
+
+    def _remap_bytes(
+        self, words: Tensor, table: Tensor, out: Tensor
+    ) -> Callable[[int, int], object]:
+        """Return what maps bytes `first` to `last` of two tensors without gaps."""
+        assert words.shape == out.shape, (words.shape, out.shape)
+        assert words.dtype == torch.uint8, words.dtype
+        assert out.element_size() == 1, out.dtype
+        assert out.device == words.device == torch.device("cpu"), (words.device, out.device)
+        function = self.functions.bitproof_remap_bytes
+        addresses = words.data_ptr(), out.data_ptr(), table_address(table)
+        return partial(function, self._number, *addresses)
+
+    def _convolve(self, job: Convolution, out: Tensor) -> None:
+        """Compute all tiles; where there are fewer than threads, each filter by itself."""
+        if not out.numel():
+            return
+        job.out = out.data_ptr()
+        tiles = -(-job.images * job.out_height * job.out_width // TILE)
+        by_filter = tiles < min(torch.get_num_threads(), job.filters)
+
+        def part(first: int, last: int) -> int:
+            ranges = (0, tiles, first, last) if by_filter else (first, last, 0, job.filters)
+            code: int = self.functions.bitproof_convolve(self._number, ctypes.byref(job), *ranges)
+            return code
+
+        _share(part, job.filters if by_filter else tiles, job.products())
+
+
+@lru_cache(maxsize=1)
+def library() -> Library | None:
+    """Return the C library, or None where there is none or it is switched off."""
+    return _find()[0]
+
+
+def why_absent() -> str:
+    """Say in one line why `library()` is None; empty if it is not."""
+    return _find()[1]
+
+
+def levels() -> tuple[str, ...]:
+    """Return the levels that this processor can compute, none without a library."""
+    functions = _load()
+    if isinstance(functions, str):
+        return ()
+    return LEVELS[: int(functions.bitproof_best_level()) + 1]
+
+
+def library_at(level: str) -> Library | None:
+    """Return the C library at `level`, or None where that cannot be computed."""
+    functions = _load()
+    if isinstance(functions, str) or level not in levels():
+        return None
+    return Library(level, functions)
+
+
+def _find() -> tuple[Library | None, str]:
+    wanted = os.environ.get(VARIABLE, "").strip().lower()
+    if wanted == "none":
+        return None, f"the C library is switched off: {VARIABLE} is none"
+    functions = _load()
+    if isinstance(functions, str):
+        return None, functions
+    able = levels()
+    if wanted and wanted not in able:
+        return None, f"{VARIABLE}: wanted none or one of {', '.join(able)}, got {wanted!r}"
+    return Library(wanted or able[-1], functions), ""
+
+
+@lru_cache(maxsize=1)
+def _load() -> ctypes.CDLL | str:
+    """Return the loaded object, or why there is none."""
+    if not OBJECT.is_file():
+        return f"the C library was not built: no {OBJECT.name} in {OBJECT.parent}"
+    try:
+        functions = ctypes.CDLL(str(OBJECT))
+        functions.bitproof_layout.restype = ctypes.c_int64
+        if functions.bitproof_layout() != layout():
+            return f"the C library {OBJECT} is of another version: build it again"
+    except (OSError, AttributeError) as error:
+        return f"the C library cannot be loaded: {error}"
+    pointer, number = ctypes.c_void_p, ctypes.c_int64
+    functions.bitproof_convolve.argtypes = [ctypes.c_int, pointer, *[number] * 4]
+    functions.bitproof_remap.argtypes = [ctypes.c_int, pointer, number, number]
+    functions.bitproof_remap_bytes.argtypes = [ctypes.c_int, *[pointer] * 3, number, number]
+    functions.bitproof_cut.argtypes = [ctypes.c_int, pointer, number, number]
+    return functions
+
+
+def _is_dense(tensor: Tensor) -> bool:
+    if tensor.is_contiguous():
+        return True
+    return tensor.ndim == 4 and tensor.is_contiguous(memory_format=torch.channels_last)
+
+
+def _share(part: Callable[[int, int], object], pieces: int, work: int) -> None:
+    """Call `part(first, last)` for all pieces, by as many threads as torch takes.
+
+    Raises:
+        MemoryError: a part had no memory for its scratch.
+    """
+    threads = min(torch.get_num_threads(), pieces, max(1, work // WORTH_A_THREAD))
+    if threads <= 1:
+        codes = [part(0, pieces)]
+    else:
+        bounds = [pieces * i // threads for i in range(threads + 1)]
+        others = [
+            _pool(os.getpid(), threads - 1).submit(part, bounds[i], bounds[i + 1])
+            for i in range(1, threads)
+        ]
+        codes = [part(0, bounds[1]), *(other.result() for other in others)]
+    if any(codes):
+        raise MemoryError("wanted scratch memory for sums of table products, got none")
+
+
+@lru_cache(maxsize=4)
+def _pool(process: int, workers: int) -> ThreadPoolExecutor:  # noqa: ARG001
+    """Return the threads of this process; a forked one must make its own."""
+    return ThreadPoolExecutor(workers, thread_name_prefix="bitproof-tables")

@@ -1,0 +1,176 @@
+"""Sums of products that are looked up one by one: compiled where that is there, else by torch."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Int32, Int64, UInt8
+from torch import Tensor
+
+from bitproof.kernels.forms import Planes, planes_of
+from bitproof.kernels.gather import gathered_sums, windows
+from bitproof.kernels.int8_convolution import Geometry
+from bitproof.kernels.jobs import Cut
+from bitproof.kernels.library import library
+
+
+@dataclass(frozen=True, eq=False)
+class LookUp:
+    """The weights of a layer, with the table of each filter."""
+
+    weight: UInt8[Tensor, "m d kh kw"]
+    """Bit patterns; `d` is the channels of one group."""
+    tables: Int32[Tensor, "t 256 256"]
+    """What is looked up, by the patterns of word and weight: products, or errors."""
+    choice: Int64[Tensor, " m"]
+    geometry: Geometry
+    """Its padding is not looked at: words come padded."""
+    signed: bool
+    """Whether patterns stand for int8."""
+    plus_exact: bool
+    """Whether `tables` holds errors, which somebody adds to exact products."""
+    start: Int64[Tensor, " m"]
+    """Added to the sums of each filter."""
+    weight_points: Int32[Tensor, " m"] | None
+    """What the sum of words under the window is multiplied by and taken off; None for nothing."""
+    planes: UInt8[Tensor, "t 256 p 256"] | None
+    """The tables for the compiled kernel; None where it is not there or cannot hold them."""
+    compiled_start: Int32[Tensor, " m"]
+    """`start` with what planes leave out."""
+
+    @classmethod
+    def of(
+        cls,
+        weight: UInt8[Tensor, "m d kh kw"],
+        tables: Int32[Tensor, "t 256 256"],
+        choice: Int64[Tensor, " m"],
+        *,
+        geometry: Geometry,
+        signed: bool,
+        errors: bool,
+    ) -> "LookUp":
+        """Return the look-up without anything that is added.
+
+        Args:
+            weight: bit patterns.
+            tables: products, by the patterns of word and weight.
+            choice: the table of each filter.
+            geometry: how filters move.
+            signed: whether patterns stand for int8.
+            errors: look up what a single table has beyond exact products, if that is one plane.
+        """
+        forms = (
+            [planes_of(tables[0].cpu(), signed=signed)]
+            if errors
+            else [two_planes(table.cpu()) for table in tables]
+        )
+        zeros = torch.zeros(len(weight), dtype=torch.int64, device=weight.device)
+        known = [form for form in forms if form is not None]
+        plus_exact = bool(known) and known[0].plus_exact
+        planes, begin = None, zeros
+        if library() is not None and weight.device.type == "cpu" and len(known) == len(forms):
+            planes = torch.stack([stacked(form) for form in known])
+            starts = torch.stack([form.start for form in known]).long()
+            begin = starts[choice[:, None], weight.flatten(1).long()].sum(1)
+        if plus_exact:
+            values = torch.arange(256, dtype=torch.int32, device=tables.device)
+            values = values.to(torch.int8).int() if signed else values
+            tables = tables - values.outer(values)
+        return cls(
+            weight.contiguous(),
+            tables,
+            choice,
+            geometry,
+            signed,
+            plus_exact,
+            zeros,
+            None,
+            planes,
+            begin.to(torch.int32),
+        )
+
+    def adding(
+        self, start: Int64[Tensor, " m"], weight_points: Int32[Tensor, " m"] | None = None
+    ) -> "LookUp":
+        """Return the look-up with `start` added, and the sum of words times points taken off."""
+        points = weight_points if weight_points is not None and weight_points.any() else None
+        left_out = self.compiled_start.long() - self.start
+        return replace(
+            self,
+            start=start,
+            weight_points=points,
+            compiled_start=(start + left_out).to(torch.int32),
+        )
+
+    def sums(self, words: UInt8[Tensor, "n c h w"]) -> Int32[Tensor, "n m y x"]:
+        """Return the sums for maps of bit patterns, padded already; they wrap."""
+        compiled = library()
+        if self.planes is not None and compiled is not None:
+            return compiled.table_sums(
+                words.contiguous(),
+                self.weight,
+                self.planes,
+                self.choice.int(),
+                start=self.compiled_start,
+                weight_zero=self.weight_points,
+                stride=self.geometry.stride,
+                dilation=self.geometry.dilation,
+                groups=self.geometry.groups,
+                signed_words=self.signed,
+            )
+        sums = gathered_sums(words, self.weight, self.tables, self.choice, geometry=self.geometry)
+        sums = sums + self.start.to(torch.int32).reshape(-1, 1, 1)
+        if self.weight_points is None:
+            return sums
+        groups = self.geometry.groups
+        under = windows(words, self.weight.shape[2:], self.geometry)
+        values = under.view(torch.int8).int() if self.signed else under.int()
+        total = _grouped(values, groups).sum(2, dtype=torch.int32)
+        total = total.repeat_interleave(len(self.weight) // groups, 1)
+        return sums - total * self.weight_points.reshape(-1, 1, 1)
+
+    def words(self, words: UInt8[Tensor, "n c h w"], cut: Cut) -> Tensor | None:
+        """Return the sums cut down to output words, or None where that is not compiled."""
+        compiled = library()
+        if self.planes is None or compiled is None:
+            return None
+        return compiled.table_words(
+            words.contiguous(),
+            self.weight,
+            self.planes,
+            self.choice.int(),
+            start=self.compiled_start,
+            weight_zero=self.weight_points,
+            stride=self.geometry.stride,
+            dilation=self.geometry.dilation,
+            groups=self.geometry.groups,
+            signed_words=self.signed,
+            cut=cut,
+        )
+
+
+def _grouped(maps: Tensor, groups: int) -> Tensor:
+    """Return maps with an axis for the groups of channels."""
+    return maps.reshape(len(maps), groups, -1, *maps.shape[2:])
+
+
+def two_planes(table: Int32[Tensor, "256 256"]) -> Planes | None:
+    """Return products as two bytes and a start for each weight, None if they span more.
+
+    Example:
+        >>> planes = two_planes(torch.arange(256).outer(torch.arange(256)).int())
+        >>> int(planes.high[200, 100]), int(planes.low[200, 100])
+        (78, 32)
+    """
+    entries = table.long()
+    start = entries.amin(0)
+    words = (entries - start).T.contiguous()
+    if int(words.max()) >= 1 << 16:
+        return None
+    low, high = (words & 255).to(torch.uint8), (words >> 8).to(torch.uint8)
+    return Planes(low, high, start.int(), plus_exact=False)
+
+
+def stacked(planes: Planes) -> UInt8[Tensor, "256 p 256"]:
+    """Return the bytes of each weight side by side, as the compiled kernel reads them."""
+    both = [planes.low] if planes.high is None else [planes.low, planes.high]
+    return torch.stack(both, 1)

@@ -1,0 +1,259 @@
+"""A layer whose products come from tables, prepared for the fastest exact way to sum them.
+
+Model:  filters that share a table are a part. A part with a short exact form is a convolution of
+        remapped words by remapped weights on 8-bit dot products, with a set of channels for each
+        term; one with small errors is the exact convolution and a look-up of errors; elsewhere
+        products are looked up. All ways give the same int32 sums, which wrap as a register does.
+Source: `kernels.forms` for the forms; `products` for what the multiplier sees.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from weakref import WeakKeyDictionary
+
+import torch
+from jaxtyping import Int32, Int64, Integer, UInt8
+from torch import Tensor
+
+from bitproof.core.errors import QuantizationError
+from bitproof.kernels.forms import planes_of, terms_of
+from bitproof.kernels.int8_convolution import Geometry, supported
+from bitproof.kernels.jobs import Cut
+from bitproof.kernels.library import library
+from bitproof.kernels.look_up import LookUp
+from bitproof.kernels.routes import choose_route
+from bitproof.quant.constants import Constants
+from bitproof.quant.exact_convolution import ExactConvolution
+from bitproof.quant.graph import Node
+from bitproof.quant.grid import CodedTensor, Grid
+from bitproof.quant.onednn import as_kernel, as_maps, from_maps
+from bitproof.quant.product_parts import LookedUp, Operand, Part, Remapped
+from bitproof.quant.products import Products, Seen
+from bitproof.quant.steps import cut_
+
+MOST_PARTS = 6
+"""Tables in one layer up to which each takes its own way; more are looked up together."""
+
+
+@dataclass(frozen=True, eq=False)
+class ProductLayer:
+    """One convolution, linear layer or scaling of channels through product tables."""
+
+    node: Node
+    constants: Constants
+    products: Products
+    weight: CodedTensor
+    grid: Grid
+    """Of the words that go in."""
+
+    def run(self, words: Integer[Tensor, "n *shape"], out: Grid | None) -> Tensor:
+        """Return the words of the output, or real logits where `out` is None."""
+        maps = _as_maps(words, self.node)
+        compiled = library() if out is not None and maps.device.type == "cpu" else None
+        found = None
+        if compiled is not None and out is not None:
+            cut, alone = self._cut(out), self.parts[0] if len(self.parts) == 1 else None
+            if isinstance(alone, LookedUp):
+                found = alone.words(maps, cut)
+            if found is None:
+                found = compiled.cut_sums(dense(self._totals(maps).float()), cut)
+        else:
+            found = self._totals(maps).float() * self.constants.multipliers[0].reshape(-1, 1, 1)
+            found = found if out is None else cut_(found, self.constants).to(out.dtype)
+        return _from_maps(found, words, self.node)
+
+    def sums(self, words: Integer[Tensor, "n *shape"]) -> Tensor:
+        """Return the accumulators, rounded to float32."""
+        totals = self._totals(_as_maps(words, self.node))
+        return _from_maps(totals.float(), words, self.node)
+
+    @cached_property
+    def parts(self) -> list[Part]:
+        """Filters that share a way of being computed, with that way."""
+        used = sorted(set(self.products.choice.tolist()))
+        groups = self._kernel[1].groups
+        if len(used) > MOST_PARTS or (len(used) > 1 and groups > 1):
+            return [self._looked_up(None, used)]
+        if len(used) == 1:
+            return [self._part(None, used[0])]
+        choice = self.products.choice
+        return [self._part((choice == table).nonzero()[:, 0], table) for table in used]
+
+    @cached_property
+    def seen(self) -> tuple[Seen, Seen]:
+        """How activations and weights reach the multiplier."""
+        signed = self.products.signed
+        return (
+            Seen.through(self.grid, signed=signed),
+            Seen.through(self.weight.grid, signed=signed),
+        )
+
+    @cached_property
+    def base(self) -> ExactConvolution:
+        """The same layer with exact products, bias included."""
+        weight = self.constants.weight
+        assert weight is not None
+        over_maps = weight[:, None, None, None] if self.node.op == "affine" else None
+        kernel = as_kernel(weight, self.node)[0] if over_maps is None else over_maps
+        return ExactConvolution.of(kernel, self.constants.bias, self._kernel[1], self.grid)
+
+    @cached_property
+    def _kernel(self) -> tuple[UInt8[Tensor, "m d kh kw"], Geometry]:
+        """Patterns of the weights at the multiplier, and how they move."""
+        patterns = self.seen[1].patterns(self.weight.codes)
+        if self.node.op == "affine":
+            return patterns[:, None, None, None], Geometry(groups=len(patterns))
+        return as_kernel(patterns, self.node)
+
+    @cached_property
+    def _weight_points(self) -> Int32[Tensor, " m"]:
+        point = self.seen[1].point(self.weight.grid.zero_point)
+        return point.reshape(-1).expand(len(self._kernel[0])).contiguous()
+
+    @cached_property
+    def _point(self) -> int:
+        """The zero point of the input, as the multiplier sees it."""
+        return self.constants.zero_points[0] + self.seen[0].shift
+
+    def _totals(self, maps: Integer[Tensor, "n c h w"]) -> Tensor:
+        """Return exact accumulators: in float32 where that holds them all, else in int32."""
+        if self.parts[0].filters is None:
+            return self.parts[0].totals(maps)
+        result: Tensor | None = None
+        for part in self.parts:
+            own = part.totals(maps)
+            if result is None:
+                shape = (len(own), len(self._kernel[0]), *own.shape[2:])
+                result = torch.empty(shape, dtype=torch.int32, device=own.device)
+            result[:, part.filters] = own.to(torch.int32)
+        assert result is not None
+        return result
+
+    def _part(self, filters: Int64[Tensor, " f"] | None, table: int) -> Part:
+        """Return the fastest way for filters that share a table."""
+        entries, signed = self.products.tables[table].cpu(), self.products.signed
+        terms, planes = terms_of(entries, signed=signed), planes_of(entries, signed=signed)
+        weight = self._kernel[0]
+        compiled = library() if weight.device.type == "cpu" else None
+        route = choose_route(
+            terms,
+            planes,
+            depth=weight.shape[1],
+            level=compiled.level if compiled else None,
+            dots=weight.device.type == "cpu" and supported(),
+        )
+        if route != "terms":
+            return self._looked_up(filters, [table])
+        assert terms is not None
+        return Remapped.of(
+            terms,
+            weight if filters is None else weight[filters],
+            self._operand,
+            start=self._start(filters, plus_exact=terms.plus_exact),
+            weight_points=self._points_of(filters),
+            filters=filters,
+            base=self.base if terms.plus_exact else None,
+        )
+
+    def _looked_up(self, filters: Int64[Tensor, " f"] | None, tables: list[int]) -> Part:
+        weight, geometry = self._kernel
+        chosen = self.products.choice
+        if filters is not None:
+            weight, chosen = weight[filters], chosen[filters]
+        index = torch.tensor(tables, device=chosen.device)
+        look_up = LookUp.of(
+            weight,
+            self.products.tables[index],
+            torch.searchsorted(index, chosen),
+            geometry=geometry,
+            signed=self.products.signed,
+            errors=len(tables) == 1,
+        )
+        start = self._start(filters, plus_exact=look_up.plus_exact)
+        points = None if look_up.plus_exact else self._points_of(filters)
+        base = self.base if look_up.plus_exact else None
+        return LookedUp(filters, self._operand, look_up.adding(start, points), base)
+
+    @cached_property
+    def _operand(self) -> Operand:
+        return Operand(self.seen[0], self._point, self._kernel[1])
+
+    def _points_of(self, filters: Int64[Tensor, " f"] | None) -> Int32[Tensor, " f"]:
+        return self._weight_points if filters is None else self._weight_points[filters]
+
+    def _start(
+        self, filters: Int64[Tensor, " f"] | None, *, plus_exact: bool
+    ) -> Int64[Tensor, " f"]:
+        """Return what is added to the sums of products, beside the sums of words."""
+        start = self.products.offset.long()
+        if not plus_exact:  # the exact layer has all of this already
+            weight = self._kernel[0]
+            values = self.seen[1].values(weight.contiguous()).flatten(1).long()
+            start = start - self._point * values.sum(1)
+            start = start + self._point * values.shape[1] * self._weight_points.long()
+            if self.constants.bias is not None:
+                start = start + self.constants.bias.long()
+        return start if filters is None else start[filters]
+
+    def _cut(self, out: Grid) -> Cut:
+        known = self.constants
+        return Cut(
+            multiplier=known.multipliers[0].reshape(-1).contiguous(),
+            zero_point=known.zero_point,
+            low=known.low,
+            high=known.high,
+            truncate=known.rounding == "truncate",
+            signed=out.signed,
+        )
+
+
+_LAYERS: WeakKeyDictionary[Constants, ProductLayer] = WeakKeyDictionary()
+"""What was prepared, by identity."""
+
+
+def product_layer(
+    node: Node,
+    constants: Constants,
+    products: Products,
+    *,
+    weight: CodedTensor,
+    grid: Grid,
+) -> ProductLayer:
+    """Return the layer that was prepared for these constants, preparing it if there is none."""
+    known = _LAYERS.get(constants)
+    if known is None or known.products is not products:
+        known = ProductLayer(node, constants, products, weight, grid)
+        _LAYERS[constants] = known
+    return known
+
+
+def check_products(node: Node, products: Products, weight: CodedTensor | None) -> None:
+    """Check that a node can take its products from tables.
+
+    Raises:
+        QuantizationError: it multiplies nothing, moves over three axes, or has other filters.
+    """
+    if node.op not in {"conv", "linear", "affine", "matmul"}:
+        raise QuantizationError(f"{node.name}: wanted a node that multiplies, got '{node.op}'")
+    filters = 1 if weight is None else len(weight.codes)
+    if weight is not None and weight.codes.ndim > 4:
+        raise QuantizationError(f"{node.name}: products of convolutions over 3 axes have no kernel")
+    if len(products.choice) != filters or len(products.offset) != filters:
+        raise QuantizationError(
+            f"{node.name}: wanted the table of each of {filters} filters, "
+            f"got {len(products.choice)}"
+        )
+
+
+def _as_maps(words: Tensor, node: Node) -> Tensor:
+    return words.flatten(2)[:, :, None] if node.op == "affine" else as_maps(words, node)
+
+
+def _from_maps(maps: Tensor, words: Tensor, node: Node) -> Tensor:
+    return maps.reshape(words.shape) if node.op == "affine" else from_maps(maps, words, node)
+
+
+def dense(maps: Tensor) -> Tensor:
+    """Return maps without gaps in memory, channels first or last."""
+    last = maps.is_contiguous(memory_format=torch.channels_last)
+    return maps if last else maps.contiguous()

@@ -1,0 +1,54 @@
+"""Matrix products of activations through a product table, as attention needs them.
+
+Model:  the first operand of the node is the first of the multiplier. With words a and b, zero
+        points A and B: sum (a - A)(b - B) becomes sum T[a, b] - A sum b - B sum a + k A B; each
+        matrix of a batch is a layer of one-pixel filters of its own.
+"""
+
+import torch
+from jaxtyping import Int32, Integer
+from torch import Tensor
+
+from bitproof.kernels.int8_convolution import Geometry
+from bitproof.kernels.look_up import LookUp
+from bitproof.quant.grid import Grid
+from bitproof.quant.products import Products, Seen
+
+
+def product_matmul(
+    operands: list[Integer[Tensor, "*batch _ _"]], grids: list[Grid], products: Products
+) -> Int32[Tensor, "*batch rows columns"]:
+    """Return the accumulators of a batch of matrix products; they wrap.
+
+    Args:
+        operands: stored words, [*batch, rows, k] and [*batch, k, columns].
+        grids: of both.
+        products: one table, with one offset for all.
+    """
+    seen = [Seen.through(grid, signed=products.signed) for grid in grids]
+    points = [int(own.point(grid.zero_point)) for own, grid in zip(seen, grids, strict=True)]
+    batch = torch.broadcast_shapes(*(words.shape[:-2] for words in operands))  # type: ignore[no-untyped-call]
+    left, right = (
+        own.patterns(words).expand(*batch, *words.shape[-2:]).reshape(-1, *words.shape[-2:])
+        for own, words in zip(seen, operands, strict=True)
+    )
+    taps = left.shape[-1]
+    offset = int(products.offset[0]) + taps * points[0] * points[1]
+    results = []
+    for first, second in zip(left, right, strict=True):
+        weight = second.T[:, :, None, None]
+        columns = len(weight)
+        look_up = LookUp.of(
+            weight,
+            products.tables,
+            torch.zeros(columns, dtype=torch.int64, device=weight.device),
+            geometry=Geometry(),
+            signed=products.signed,
+            errors=False,
+        )
+        start = offset - points[0] * seen[1].values(second.contiguous()).sum(0)
+        point = torch.full((columns,), points[1], dtype=torch.int32, device=weight.device)
+        sums = look_up.adding(start.long(), point).sums(first.T[None, :, None])
+        results.append(sums[0, :, 0].T)
+    rows, columns = left.shape[1], right.shape[2]
+    return torch.stack(results).reshape(*batch, rows, columns)

@@ -1,0 +1,219 @@
+"""The ways to sum table products in a layer: terms of remapped words, and look-ups.
+
+Every `totals` takes stored words as maps and returns accumulators exactly, with everything that is
+added to the products: in float32 where that holds them all, else in int32, which wraps.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from jaxtyping import Int32, Int64, Integer, UInt8
+from torch import Tensor
+from torch.nn import functional
+
+from bitproof.kernels.forms import Terms
+from bitproof.kernels.int8_convolution import Geometry, sum_windows
+from bitproof.kernels.jobs import Cut
+from bitproof.kernels.library import library
+from bitproof.kernels.look_up import LookUp
+from bitproof.quant.constants import EXACT_FLOAT32
+from bitproof.quant.exact_convolution import ExactConvolution
+from bitproof.quant.grid import Grid
+from bitproof.quant.products import WORDS, Seen
+
+
+class Part(Protocol):
+    """Filters of a layer that are computed in one way."""
+
+    @property
+    def filters(self) -> Int64[Tensor, " f"] | None:
+        """Which they are; None for all."""
+
+    def totals(self, maps: Integer[Tensor, "n c h w"]) -> Tensor:
+        """Return the accumulators of these filters."""
+
+
+@dataclass(frozen=True, eq=False)
+class Operand:
+    """The words that go into a layer, as its multipliers see them."""
+
+    seen: Seen
+    point: int
+    """Their zero point there."""
+    geometry: Geometry
+
+    def patterns(self, maps: Integer[Tensor, "n c h w"]) -> UInt8[Tensor, "n c h w"]:
+        """Return bit patterns."""
+        return self.seen.patterns(maps)
+
+    def padded(self, maps: Integer[Tensor, "n c h w"]) -> UInt8[Tensor, "n c h w"]:
+        """Return bit patterns with the padding around them: words that stand for 0."""
+        (down, across), patterns = self.geometry.padding, self.patterns(maps)
+        if not down and not across:
+            return patterns
+        return functional.pad(patterns, [across, across, down, down], value=self.point % WORDS)
+
+    def window_sums(
+        self, maps: Integer[Tensor, "n c h w"], size: torch.Size, filters: int
+    ) -> Tensor:
+        """Return the sum of centered words under each filter's window, as int32."""
+        groups = self.geometry.groups
+        values = self.seen.values(self.patterns(maps).contiguous()) - self.point
+        grouped = values.reshape(len(values), groups, -1, *values.shape[2:]).sum(
+            2, dtype=torch.int32
+        )
+        sums = sum_windows(grouped, size, self.geometry)
+        return sums.repeat_interleave(filters // groups, 1) if groups > 1 else sums
+
+
+@dataclass(frozen=True, eq=False)
+class Remapped:
+    """Products as a sum of terms, each a function of the word times one of the weight."""
+
+    filters: Int64[Tensor, " f"] | None
+    operand: Operand
+    maps_to: UInt8[Tensor, "r 256"]
+    """What each term puts in the place of a word."""
+    convolution: ExactConvolution | None
+    """Sums all terms; None where there are none."""
+    scale: int
+    start: Int64[Tensor, " f"]
+    under_window: Int32[Tensor, " f"] | None
+    """What the sum of centered words is multiplied by and taken off; None for nothing."""
+    size: torch.Size
+    """Of the kernel."""
+    pads: bool
+    """Whether words are padded before they are remapped."""
+    base: ExactConvolution | None
+    """The exact products that the terms are added to."""
+
+    @classmethod
+    def of(
+        cls,
+        terms: Terms,
+        weight: UInt8[Tensor, "f d kh kw"],
+        operand: Operand,
+        *,
+        start: Int64[Tensor, " f"],
+        weight_points: Int32[Tensor, " f"],
+        filters: Int64[Tensor, " f"] | None = None,
+        base: ExactConvolution | None = None,
+    ) -> "Remapped":
+        """Return the part that multiplies `weight`, patterns, by way of `terms`."""
+        device, geometry = weight.device, operand.geometry
+        first, second = terms.first.to(device).long(), terms.second.to(device)
+        if base is None and bool(weight_points.any()):
+            under_window = weight_points
+            count = weight[0].numel()
+            start = start - operand.point * count * weight_points.long()
+        else:
+            under_window = None
+        convolution, remap, pads = None, first.to(torch.uint8), False
+        if len(first):
+            rest = first[:, operand.point % WORDS]
+            away = first - rest[:, None]
+            zero = -int(away.min())
+            pads = int(away.max()) + zero >= WORDS  # no zero point serves all terms
+            if pads:
+                rest, zero = first.amin(1), 0
+                away = first - rest[:, None]
+            remap = (away + zero).to(torch.uint8)
+            factors = second[:, weight.long()]  # r f d kh kw
+            start = start + terms.scale * (rest[:, None] * factors.flatten(2).sum(2)).sum(0)
+            kernel = factors.movedim(0, 1).flatten(1, 2).float()
+            own = Geometry(geometry.stride, (0, 0), geometry.dilation, geometry.groups)
+            point = torch.tensor(zero, dtype=torch.int32)
+            grid = Grid(torch.tensor(1.0), point, 8, signed=False)
+            convolution = ExactConvolution.of(kernel, None, own if pads else geometry, grid)
+        return cls(
+            filters,
+            operand,
+            remap,
+            convolution,
+            terms.scale,
+            start,
+            under_window,
+            weight.shape[2:],
+            pads,
+            base,
+        )
+
+    def totals(self, maps: Integer[Tensor, "n c h w"]) -> Tensor:
+        """Return the accumulators of these filters."""
+        terms = None if self.convolution is None else self.convolution.totals(self._remapped(maps))
+        if self.base is None and self.under_window is None and self._fits_float32:
+            assert terms is not None
+            return self._scaled_(terms)
+        total = self.start.to(torch.int32).reshape(-1, 1, 1)
+        if terms is not None:
+            total = total + terms.to(torch.int32) * self.scale
+        if self.under_window is not None:
+            sums = self.operand.window_sums(maps, self.size, len(self.start))
+            total = total - sums * self.under_window.reshape(-1, 1, 1)
+        if self.base is not None:
+            exact = self.base.totals(maps).to(torch.int32)
+            total = total + (exact if self.filters is None else exact[:, self.filters])
+        return total
+
+    @property
+    def _fits_float32(self) -> bool:
+        """Whether float32 holds every accumulator."""
+        if self.convolution is None:
+            return False
+        kernel, grid = self.convolution.constants.weight, self.convolution.grid
+        assert kernel is not None
+        point = int(grid.zero_point)
+        reach = kernel.abs().flatten(1).sum(1).double() * max(point, WORDS - 1 - point)
+        largest = reach * abs(self.scale) + self.start.abs().double()
+        return bool(largest.max() < EXACT_FLOAT32) and kernel.dtype == torch.float32
+
+    def _scaled_(self, terms: Tensor) -> Tensor:
+        if self.scale != 1:
+            terms.mul_(self.scale)
+        return terms.add_(self.start.float().reshape(-1, 1, 1)) if self.start.any() else terms
+
+    def _remapped(self, maps: Integer[Tensor, "n c h w"]) -> UInt8[Tensor, "n rc h w"]:
+        """Return the words that the convolution reads: for each group, term after term."""
+        patterns = self.operand.padded(maps) if self.pads else self.operand.patterns(maps)
+        terms = [remap(patterns, table) for table in self.maps_to]
+        if len(terms) == 1:
+            return terms[0]
+        groups = self.operand.geometry.groups
+        if groups == 1:
+            return torch.cat(terms, 1)
+        split = [term.reshape(len(term), groups, -1, *term.shape[2:]) for term in terms]
+        return torch.stack(split, 2).flatten(1, 3)
+
+
+def remap(words: UInt8[Tensor, "*shape"], table: UInt8[Tensor, "256"]) -> UInt8[Tensor, "*shape"]:
+    """Return what a table holds for each word, laid out in memory as `words` are."""
+    compiled = library() if words.device.type == "cpu" else None
+    if compiled is not None:
+        return compiled.remap(words, table)
+    return table[words.int()]
+
+
+@dataclass(frozen=True, eq=False)
+class LookedUp:
+    """Products that are looked up one by one, or their errors, beside exact products."""
+
+    filters: Int64[Tensor, " f"] | None
+    operand: Operand
+    look_up: LookUp
+    base: ExactConvolution | None
+    """The exact products that errors are added to; None: products are looked up."""
+
+    def totals(self, maps: Integer[Tensor, "n c h w"]) -> Tensor:
+        """Return the accumulators of these filters."""
+        sums = self.look_up.sums(self.operand.padded(maps))
+        if self.base is None:
+            return sums
+        exact = self.base.totals(maps).to(torch.int32)
+        return sums + (exact if self.filters is None else exact[:, self.filters])
+
+    def words(self, maps: Integer[Tensor, "n c h w"], cut: Cut) -> Tensor | None:
+        """Return output words at once, or None where no compiled kernel does that."""
+        if self.base is not None:
+            return None
+        return self.look_up.words(self.operand.padded(maps), cut)

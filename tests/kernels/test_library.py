@@ -1,0 +1,426 @@
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+import torch
+from jaxtyping import TypeCheckError
+from torch import Tensor
+
+from bitproof.kernels.jobs import Cut
+from bitproof.kernels.library import LEVELS, Library, levels, library, library_at, why_absent
+
+pytestmark = pytest.mark.skipif(not levels(), reason=why_absent() or "no library")
+EXTREMES = torch.tensor([0, 1, 15, 16, 127, 128, 129, 143, 144, 254, 255], dtype=torch.uint8)
+
+
+@pytest.fixture(params=LEVELS)
+def level(request: pytest.FixtureRequest) -> Library:
+    found = library_at(request.param)
+    if found is None:
+        pytest.skip(f"this processor has no {request.param}")
+    return found
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@dataclass(frozen=True)
+class Case:
+    words: tuple[int, int, int, int]
+    filters: int
+    kernel: tuple[int, int] = (1, 1)
+    stride: tuple[int, int] = (1, 1)
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
+    planes: int = 2
+    tables: int = 1
+    zero: bool = False
+    signed: bool = False
+    below_128: bool = False
+
+
+CASES = {
+    "one pixel, one term": Case((1, 1, 1, 1), 1),
+    "3x3": Case((2, 3, 7, 9), 4, (3, 3)),
+    "3x3 of one plane": Case((2, 3, 7, 9), 4, (3, 3), planes=1),
+    "a table for each filter": Case((2, 3, 5, 6), 5, (3, 3), tables=5, zero=True),
+    "signed words, one plane": Case((2, 3, 5, 6), 3, (2, 3), planes=1, zero=True, signed=True),
+    "words below 128": Case((1, 4, 12, 12), 3, (3, 3), below_128=True, zero=True),
+    "words below 128, one plane": Case((1, 4, 12, 12), 3, (3, 3), planes=1, below_128=True),
+    "stride 2": Case((2, 3, 9, 70), 3, (3, 3), stride=(2, 2)),
+    "stride 2 of long rows": Case((1, 2, 3, 151), 2, (1, 3), stride=(1, 2)),
+    "stride 3 by 1": Case((2, 3, 10, 8), 3, (3, 2), stride=(3, 1)),
+    "stride 1 by 3": Case((2, 3, 10, 23), 3, (3, 2), stride=(1, 3), zero=True),
+    "stride over 1x1": Case((3, 5, 9, 9), 3, stride=(2, 2)),
+    "dilation": Case((2, 2, 11, 13), 3, (3, 3), dilation=(2, 3)),
+    "groups": Case((2, 6, 6, 6), 9, (3, 3), groups=3, tables=2, zero=True),
+    "depthwise": Case((2, 7, 6, 5), 7, (3, 3), groups=7, zero=True),
+    "depthwise with multiplier": Case((1, 4, 6, 5), 8, (3, 3), groups=4, stride=(2, 2)),
+    "columns only": Case((2, 3, 9, 5), 2, (5, 1)),
+    "images of one pixel": Case((300, 13, 1, 1), 5),
+    "images of one pixel in groups": Case((70, 24, 1, 1), 4, groups=2),
+    "one output of larger images": Case((67, 3, 3, 3), 4, (3, 3)),
+    "images of four pixels": Case((70, 3, 2, 2), 3),
+    "127 terms": Case((1, 127, 2, 3), 2, zero=True),
+    "128 terms": Case((1, 128, 2, 3), 2, zero=True),
+    "129 terms": Case((1, 129, 2, 3), 2, zero=True),
+    "300 terms": Case((1, 300, 3, 3), 2, (1, 1), zero=True, signed=True),
+    "more filters than a pass": Case((1, 2, 3, 3), 300, zero=True),
+    **{f"{pixels} pixels": Case((1, 2, 1, pixels), 2) for pixels in (63, 64, 65, 127, 128, 129)},
+    **{f"{pixels} pixels": Case((1, 2, 1, pixels), 2) for pixels in (192, 255, 256, 257, 600)},
+}
+
+
+@dataclass(frozen=True)
+class Operands:
+    words: Tensor
+    weight: Tensor
+    planes: Tensor
+    choice: Tensor
+    start: Tensor
+    weight_zero: Tensor | None
+
+
+def draw(case: Case, seed: int = 0) -> Operands:
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw_bytes(*shape: int) -> Tensor:
+        anything = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
+        extreme = EXTREMES[torch.randint(0, len(EXTREMES), shape, generator=generator)]
+        return torch.where(torch.rand(shape, generator=generator) < 0.5, extreme, anything)
+
+    words = draw_bytes(*case.words)
+    filters, channels = case.filters, case.words[1] // case.groups
+    limit = 2**31
+    return Operands(
+        words=words & 127 if case.below_128 else words,
+        weight=draw_bytes(filters, channels, *case.kernel),
+        planes=draw_bytes(case.tables, 256, case.planes, 256),
+        choice=torch.arange(filters, dtype=torch.int32) % case.tables,
+        start=torch.randint(-limit, limit, (filters,), generator=generator).int(),
+        weight_zero=torch.randint(-limit, limit, (filters,), generator=generator).int()
+        if case.zero
+        else None,
+    )
+
+
+def sums_of(library: Library, case: Case, operands: Operands, cut: Cut | None = None) -> Tensor:
+    arguments = operands.words, operands.weight, operands.planes, operands.choice
+    start, zero = operands.start, operands.weight_zero
+    stride, dilation, groups, signed = case.stride, case.dilation, case.groups, case.signed
+    if cut is None:
+        return library.table_sums(
+            *arguments,
+            stride=stride,
+            dilation=dilation,
+            groups=groups,
+            start=start,
+            weight_zero=zero,
+            signed_words=signed,
+        )
+    return library.table_words(
+        *arguments,
+        stride=stride,
+        dilation=dilation,
+        groups=groups,
+        start=start,
+        weight_zero=zero,
+        signed_words=signed,
+        cut=cut,
+    )
+
+
+def sums_by_loops(case: Case, operands: Operands) -> Tensor:
+    words, weight = operands.words.numpy(), operands.weight.numpy()
+    planes = operands.planes.numpy().astype(np.int64)
+    products = planes[:, :, 0] + (256 * planes[:, :, 1] if case.planes == 2 else 0)
+    values = (words.view(np.int8) if case.signed else words).astype(np.int64)
+    filters, depth, rows, columns = weight.shape
+    height = (words.shape[2] - case.dilation[0] * (rows - 1) - 1) // case.stride[0] + 1
+    width = (words.shape[3] - case.dilation[1] * (columns - 1) - 1) // case.stride[1] + 1
+    sums = np.zeros((len(words), filters, height, width), dtype=np.int64)
+    for m in range(filters):
+        sums[:, m] = int(operands.start[m])
+        zero = 0 if operands.weight_zero is None else int(operands.weight_zero[m])
+        group = m // (filters // case.groups)
+        for c, i, j in np.ndindex(depth, rows, columns):
+            top, left = i * case.dilation[0], j * case.dilation[1]
+            seen = (
+                slice(None),
+                group * depth + c,
+                slice(top, top + (height - 1) * case.stride[0] + 1, case.stride[0]),
+                slice(left, left + (width - 1) * case.stride[1] + 1, case.stride[1]),
+            )
+            table = products[int(operands.choice[m]), weight[m, c, i, j]]
+            sums[:, m] += table[words[seen]] - zero * values[seen]
+    return torch.from_numpy(sums.astype(np.int32))
+
+
+def cut_by_torch(sums: Tensor, cut: Cut) -> Tensor:
+    multiplier = cut.multiplier.reshape(-1, 1, 1)
+    values = sums.float() * multiplier
+    if cut.truncate:
+        values = values.add(cut.zero_point).trunc()
+    else:
+        values = values.round().add(cut.zero_point)
+    return values.clamp(cut.low, cut.high).to(cut.dtype)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_sums_equal_those_of_loops(level: Library, name: str) -> None:
+    case = CASES[name]
+    operands = draw(case)
+    assert torch.equal(sums_of(level, case, operands), sums_by_loops(case, operands))
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_any_convolution_equals_loops(level: Library, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+
+    def pick(low: int, high: int) -> int:
+        return int(torch.randint(low, high + 1, (), generator=generator))
+
+    groups, kernel = pick(1, 3), (pick(1, 3), pick(1, 3))
+    dilation = pick(1, 2), pick(1, 2)
+    least = [dilation[side] * (kernel[side] - 1) + 1 for side in (0, 1)]
+    case = Case(
+        words=(pick(1, 5), groups * pick(1, 9), least[0] + pick(0, 8), least[1] + pick(0, 30)),
+        filters=groups * pick(1, 3),
+        kernel=kernel,
+        stride=(pick(1, 3), pick(1, 3)),
+        dilation=dilation,
+        groups=groups,
+        planes=pick(1, 2),
+        tables=pick(1, 3),
+        zero=bool(pick(0, 1)),
+        signed=bool(pick(0, 1)),
+        below_128=bool(pick(0, 1)),
+    )
+    operands = draw(case, seed)
+    assert torch.equal(sums_of(level, case, operands), sums_by_loops(case, operands))
+
+
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("truncate", [False, True])
+def test_words_equal_those_of_torch(level: Library, truncate: bool, signed: bool) -> None:
+    case = Case((2, 30, 9, 9), 6, (3, 3), zero=True, signed=signed)
+    operands = replace(draw(case), weight_zero=torch.full((6,), 128, dtype=torch.int32))
+    operands = replace(operands, start=torch.zeros(6, dtype=torch.int32))
+    middle = sums_by_loops(case, operands).double().mean((0, 2, 3))
+    operands = replace(operands, start=-middle.int())
+    multiplier = torch.tensor([1e-4, 2.0**-14, 2.0**-15, 3e-5, 1e30, float("inf")])
+    cut = Cut(multiplier, -3 if signed else 7, -100 if signed else 1, 99, truncate, signed)
+    sums = sums_by_loops(case, operands)
+    assert (sums != 0).all()
+    expected = cut_by_torch(sums, cut)
+    assert len(expected.unique()) > 20
+    assert torch.equal(sums_of(level, case, operands, cut), expected)
+    single = replace(cut, multiplier=multiplier[:1])
+    assert torch.equal(sums_of(level, case, operands, single), cut_by_torch(sums, single))
+
+
+@pytest.mark.parametrize("truncate", [False, True])
+@pytest.mark.parametrize("factor", [0.5, -0.5, 0.25, 1 / 3, 2.0**-24])
+def test_ties_and_large_sums_are_cut_as_by_torch(
+    level: Library, truncate: bool, factor: float
+) -> None:
+    near = torch.arange(-600, 600)
+    powers = 2 ** torch.arange(31).repeat_interleave(5) + torch.arange(-2, 3).repeat(31)
+    start = torch.cat([near, powers, -powers, torch.tensor([2**31 - 1, -(2**31)])])
+    start = start.clamp(-(2**31), 2**31 - 1).int()
+    case = Case((1, 1, 1, 1), len(start))
+    operands = replace(draw(case), start=start, planes=torch.zeros_like(draw(case).planes))
+    for zero_point, signed in ((0, False), (128, False), (-1, True)):
+        low, high = (-128, 127) if signed else (0, 255)
+        cut = Cut(torch.tensor([factor]), zero_point, low, high, truncate, signed)
+        expected = cut_by_torch(start.reshape(1, -1, 1, 1), cut)
+        assert torch.equal(sums_of(level, case, operands, cut), expected)
+        sums = start.float().reshape(1, -1, 1, 1)
+        assert torch.equal(level.cut_sums(sums, cut), expected)
+
+
+def test_threads_do_not_change_sums(level: Library, two_threads: None) -> None:
+    cut = Cut(torch.tensor([1e-4]), 3, 0, 255)
+    for case in (
+        Case((3, 64, 20, 20), 32, (3, 3), zero=True),
+        Case((1, 512, 9, 9), 40, (3, 3), zero=True),
+        Case((64, 300, 1, 1), 300, groups=2),
+    ):
+        operands = draw(case)
+        many = sums_of(level, case, operands), sums_of(level, case, operands, cut)
+        torch.set_num_threads(1)
+        alone = sums_of(level, case, operands), sums_of(level, case, operands, cut)
+        torch.set_num_threads(2)
+        assert torch.equal(many[0], alone[0])
+        assert torch.equal(many[1], alone[1])
+
+
+def test_callers_may_be_threads_themselves(level: Library) -> None:
+    case = Case((2, 8, 20, 20), 8, (3, 3), zero=True)
+    draws = [draw(case, seed) for seed in range(4)]
+    expected = [sums_by_loops(case, operands) for operands in draws]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda operands: sums_of(level, case, operands), draws))
+    assert all(map(torch.equal, found, expected))
+
+
+def test_channels_last_words_are_taken(level: Library) -> None:
+    case = Case((2, 8, 6, 6), 4, (3, 3))
+    operands = draw(case)
+    last = operands.words.to(memory_format=torch.channels_last)
+    found = sums_of(level, case, replace(operands, words=last))
+    assert torch.equal(found, sums_by_loops(case, operands))
+
+
+def test_no_images_give_no_sums(level: Library) -> None:
+    case = Case((1, 3, 5, 5), 4, (3, 3))
+    operands = draw(case)
+    found = sums_of(level, case, replace(operands, words=operands.words[:0]))
+    assert found.shape == (0, 4, 3, 3)
+
+
+def test_sizes_that_do_not_fit_are_refused(level: Library) -> None:
+    case = Case((1, 3, 5, 5), 4, (3, 3))
+    operands = draw(case)
+    for wrong in (
+        replace(operands, words=operands.words[:, :2]),
+        replace(operands, words=operands.words.view(torch.int8)),
+        replace(operands, choice=operands.choice + 1),
+        replace(operands, start=operands.start[:2]),
+        replace(operands, start=operands.start.long()),
+        replace(operands, planes=operands.planes[:, :128]),
+        replace(operands, words=operands.words[:, :, :2]),
+        replace(operands, weight=operands.weight.transpose(2, 3)),
+    ):
+        with pytest.raises((AssertionError, TypeCheckError)):
+            sums_of(level, case, wrong)
+
+
+@pytest.mark.parametrize("size", [0, 1, 31, 63, 64, 65, 127, 128, 1000])
+def test_remap_equals_indexing(level: Library, size: int) -> None:
+    generator = torch.Generator().manual_seed(size)
+    table = torch.randperm(256, generator=generator).to(torch.uint8)
+    words = torch.randint(0, 256, (size,), generator=generator, dtype=torch.uint8)
+    assert torch.equal(level.remap(words, table), table[words.int()])
+
+
+def test_remap_covers_all_words(level: Library) -> None:
+    table = torch.arange(255, -1, -1).to(torch.uint8)
+    words = torch.arange(256).to(torch.uint8)
+    assert torch.equal(level.remap(words, table), table)
+
+
+def test_remap_writes_the_middle_of_a_padded_tensor(level: Library) -> None:
+    generator = torch.Generator().manual_seed(0)
+    table = torch.randperm(256, generator=generator).to(torch.uint8)
+    for shape in ((2, 3, 5, 7), (1, 2, 3, 70), (2, 1, 1, 1)):
+        words = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
+        padded = torch.full((*shape[:2], shape[2] + 2, shape[3] + 2), 9, dtype=torch.uint8)
+        expected = padded.clone()
+        expected[:, :, 1:-1, 1:-1] = table[words.int()]
+        level.remap(words, table, padded[:, :, 1:-1, 1:-1])
+        assert torch.equal(padded, expected)
+        again = level.remap(padded[:, :, 1:-1, 1:-1], torch.argsort(table.int()).to(torch.uint8))
+        assert torch.equal(again, words)
+
+
+def test_remap_keeps_the_memory_layout(level: Library) -> None:
+    table = torch.arange(255, -1, -1).to(torch.uint8)
+    words = draw(Case((2, 3, 4, 5), 1)).words.to(memory_format=torch.channels_last)
+    found = level.remap(words, table)
+    assert found.stride() == words.stride()
+    assert torch.equal(found, 255 - words)
+
+
+def test_remap_by_threads_equals_indexing(level: Library, two_threads: None) -> None:
+    generator = torch.Generator().manual_seed(1)
+    table = torch.randperm(256, generator=generator).to(torch.uint8)
+    words = torch.randint(0, 256, (9, 1 << 20), generator=generator, dtype=torch.uint8)
+    assert torch.equal(level.remap(words, table), table[words.int()])
+    assert torch.equal(level.remap(words[:, 1:-1], table), table[words[:, 1:-1].int()])
+
+
+@pytest.mark.parametrize("truncate", [False, True])
+@pytest.mark.parametrize("shape", [(2, 5, 7, 3), (3, 33, 1, 1), (1, 1, 9, 9), (2, 70, 3, 3)])
+def test_float_sums_are_cut_as_by_torch(
+    level: Library, shape: tuple[int, int, int, int], truncate: bool
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    sums = (torch.randn(shape, generator=generator) * 2000).round() / 2
+    sums.view(-1)[:4] = torch.tensor([float("inf"), -float("inf"), 3e38, -3e38])[: sums.numel()]
+    multiplier = torch.rand(shape[1], generator=generator) / 4 + 0.01
+    for cut in (
+        Cut(multiplier, 5, 0, 200, truncate),
+        Cut(torch.tensor([0.25]), -5, -128, 120, truncate, signed=True),
+    ):
+        expected = cut_by_torch(sums, cut)
+        assert torch.equal(level.cut_sums(sums, cut), expected)
+        last = level.cut_sums(sums.to(memory_format=torch.channels_last), cut)
+        assert torch.equal(last, expected)
+        assert last.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_float_sums_cut_by_threads_are_the_same(level: Library, two_threads: None) -> None:
+    sums = torch.randn(8, 64, 64, 64, generator=torch.Generator().manual_seed(0)) * 100
+    cut = Cut(torch.rand(64), 7, 0, 255)
+    expected = cut_by_torch(sums, cut)
+    assert torch.equal(level.cut_sums(sums, cut), expected)
+    last = sums.to(memory_format=torch.channels_last)
+    assert torch.equal(level.cut_sums(last, cut), expected)
+
+
+def test_the_library_takes_the_highest_level() -> None:
+    if "BITPROOF_KERNELS" in os.environ:
+        pytest.skip("BITPROOF_KERNELS names a level")
+    found = library()
+    assert found is not None
+    assert found.level == levels()[-1]
+    assert why_absent() == ""
+
+
+@pytest.mark.parametrize(
+    ("wanted", "level", "reason"),
+    [
+        ("portable", "portable", ""),
+        ("none", "None", "the C library is switched off: BITPROOF_KERNELS is none"),
+        ("sse9", "None", "BITPROOF_KERNELS: wanted none or one of "),
+    ],
+)
+def test_the_environment_names_a_level(
+    monkeypatch: pytest.MonkeyPatch, wanted: str, level: str, reason: str
+) -> None:
+    monkeypatch.setenv("BITPROOF_KERNELS", wanted)
+    library.cache_clear()
+    try:
+        found = library()
+        assert (found.level if found else "None") == level
+        assert why_absent().startswith(reason)
+        assert bool(why_absent()) == bool(reason)
+    finally:
+        library.cache_clear()
+
+
+@pytest.mark.slow
+def test_a_forked_process_makes_its_own_threads() -> None:
+    code = """
+import os, torch
+from bitproof.kernels.library import library
+torch.set_num_threads(2)
+words = torch.zeros(1 << 24, dtype=torch.uint8)
+table = torch.full((256,), 3, dtype=torch.uint8)
+assert (library().remap(words, table) == 3).all()
+if os.fork() == 0:
+    os._exit(0 if (library().remap(words, table) == 3).sum() == 1 << 24 else 1)
+assert os.waitstatus_to_exitcode(os.wait()[1]) == 0
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
