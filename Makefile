@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-BENCHMARKS := augmentation campaign integers sampling training
+BENCHMARKS := approx augmentation campaign integers sampling training
 
 .PHONY: demo test lint fix slow bench clean
 
@@ -34,7 +34,7 @@ clean:
 	rm -rf $(VENV)
 
 # The oracles that tests compare with declare torchvision, which they do not need: no dependencies.
-$(READY): pyproject.toml constraints.txt oracles.txt
+$(READY): pyproject.toml constraints.txt oracles.txt hatch_build.py $(wildcard src/bitproof/kernels/csrc/*)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'

@@ -10,6 +10,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
+from bitproof.approx import Truncated
 from bitproof.core.errors import HaltedError
 from bitproof.core.halt import Halt
 from bitproof.core.rng import make_generator
@@ -17,6 +18,8 @@ from bitproof.data import Dataset
 from bitproof.harden import (
     HARDEN,
     Adjust,
+    Approximate,
+    ApproximationAware,
     Candidate,
     Desensitize,
     FaultAware,
@@ -32,6 +35,8 @@ SAMPLES: dict[str, HardeningStage] = {
     "adjust": Adjust(
         ber=0.02, epsilon=0.1, calibration_images=32, attack_images=16, steps=2, grid_points=9
     ),
+    "approximate": Approximate(multiplier=Truncated(columns=7), correct_means=True),
+    "approximation_aware": ApproximationAware(ber=0.01, lam_adv=0.5, optimization=SHORT),
     "desensitize": Desensitize(epsilon=0.1, steps=2, optimization=SHORT),
     "fault_aware": FaultAware(
         top=2, warmup_steps=2, ber_start=0.01, ber_end=0.05, inject_below=None, optimization=SHORT
@@ -74,7 +79,11 @@ def candidate() -> Candidate:
 
 
 def codes(candidate: Candidate, data: Dataset) -> dict[str, Tensor]:
-    return {name: coded.codes for name, coded in candidate.quantize(data).tensors.items()}
+    network = candidate.quantize(data)
+    found = {name: coded.codes for name, coded in network.tensors.items()}
+    for name, products in network.products.items():
+        found |= {f"tables {name}": products.tables, f"offset {name}": products.offset}
+    return found
 
 
 def same(one: dict[str, Tensor], two: dict[str, Tensor]) -> bool:

@@ -22,6 +22,7 @@ from bitproof.approx import (
     Multiplier,
     Perforated,
     Roba,
+    SignMagnitude,
     Stored,
     Swapped,
     Truncated,
@@ -50,6 +51,7 @@ SAMPLES: dict[str, Multiplier] = {
     "evoapprox": EvoApprox(name="mul8s_1KR6"),
     "table": Stored(path="mine.npz", signed=True),
     "swapped": Swapped(of=Perforated(rows=3)),
+    "sign_magnitude": SignMagnitude(of=Perforated(rows=3)),
     "ariths_gen": ArithsGen(
         circuit="UnsignedBrokenArrayMultiplier", horizontal_cut=1, vertical_cut=4
     ),

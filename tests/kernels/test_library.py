@@ -223,7 +223,7 @@ def test_words_equal_those_of_torch(level: Library, truncate: bool, signed: bool
     sums = sums_by_loops(case, operands)
     assert (sums != 0).all()
     expected = cut_by_torch(sums, cut)
-    assert len(expected.unique()) > 20
+    assert len(set(expected.flatten().tolist())) > 20
     assert torch.equal(sums_of(level, case, operands, cut), expected)
     single = replace(cut, multiplier=multiplier[:1])
     assert torch.equal(sums_of(level, case, operands, single), cut_by_torch(sums, single))
@@ -412,15 +412,16 @@ def test_the_environment_names_a_level(
 
 @pytest.mark.slow
 def test_a_forked_process_makes_its_own_threads() -> None:
+    # Compared by numpy: torch's own threads do not survive a fork.
     code = """
 import os, torch
 from bitproof.kernels.library import library
 torch.set_num_threads(2)
 words = torch.zeros(1 << 24, dtype=torch.uint8)
 table = torch.full((256,), 3, dtype=torch.uint8)
-assert (library().remap(words, table) == 3).all()
+assert (library().remap(words, table).numpy() == 3).all()
 if os.fork() == 0:
-    os._exit(0 if (library().remap(words, table) == 3).sum() == 1 << 24 else 1)
+    os._exit(0 if (library().remap(words, table).numpy() == 3).all() else 1)
 assert os.waitstatus_to_exitcode(os.wait()[1]) == 0
 """
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -10,7 +10,6 @@ from bitproof.quant import AffineQuantizer, CodedTensor, Scheme, quantize, trace
 from bitproof.quant.straight_through import (
     StraightThrough,
     call_with,
-    fake_quantize,
     faulty_weights,
     fold_factors,
     norm_after,
@@ -44,15 +43,6 @@ def model() -> Small:
 
 def clean(words: dict[str, CodedTensor]) -> dict[str, Tensor]:
     return {name: coded.codes for name, coded in words.items()}
-
-
-def test_fake_quantization_has_the_values_of_the_words_and_passes_the_gradient() -> None:
-    weight = torch.randn(5, 4, generator=make_generator(0)).requires_grad_()
-    seen = fake_quantize(weight, THREE_BITS)
-    assert torch.equal(seen, THREE_BITS.encode(weight).values())
-    slopes = torch.arange(20.0).view(5, 4)
-    (gradient,) = torch.autograd.grad((seen * slopes).sum(), weight)
-    assert torch.equal(gradient, slopes)
 
 
 def test_norms_that_will_be_folded_are_found(model: Small) -> None:
@@ -167,7 +157,7 @@ def test_call_with_the_models_own_weights_is_the_plain_call(model: Small) -> Non
 
 def test_call_clamps_the_gradient_of_every_parameter(model: Small) -> None:
     images = torch.rand(4, 1, 6, 6)
-    seen = {"conv1.weight": fake_quantize(model.conv1.weight, THREE_BITS).detach()}
+    seen = {"conv1.weight": THREE_BITS.encode(model.conv1.weight.detach()).values()}
     loss = (1e4 * call_with(model, images, seen, limit=0.05)).square().sum()
     largest = [float(one.abs().max()) for one in torch.autograd.grad(loss, [*model.parameters()])]
     assert max(largest) == pytest.approx(0.05)

@@ -97,7 +97,7 @@ def test_a_gain_spans_all_levels(make_run: MakeRun) -> None:
 
 def test_the_matrix_compares_with_the_baseline(run_dir: Path) -> None:
     run = read_run(run_dir)
-    table = matrix(run)
+    table = matrix(run, run.variants)
     assert [line.variant for line in table.lines] == [
         "none",
         "s1",

@@ -10,7 +10,7 @@ MakeRun = Callable[..., Path]
 
 def test_every_condition_has_a_row_and_every_variant_a_cell(run_dir: Path) -> None:
     run = read_run(run_dir)
-    groups = accuracy_groups(run)
+    groups = accuracy_groups(run, run.variants)
     assert [group.title for group in groups] == ["Clean", "Random bit flips", "L∞ PGD"]
     assert [group.note for group in groups] == [
         "1\N{NO-BREAK SPACE}800 images",
@@ -27,7 +27,8 @@ def test_cells_show_per_cent_and_what_is_missing(make_run: MakeRun) -> None:
         Row("none", "none", 0.0, "acc", 0.965, 0.957, 0.973, 540),
         Row("s1", "heat", 85.0, "acc", 0.5),
     ]
-    groups = accuracy_groups(read_run(make_run(rows=rows, variants=["none", "s1"])))
+    run = read_run(make_run(rows=rows, variants=["none", "s1"]))
+    groups = accuracy_groups(run, run.variants)
     assert [(cell.main, cell.sub) for cell in groups[0].rows[0].cells] == [
         ("96.5", "95.7–97.3"),
         ("–", ""),
@@ -38,7 +39,7 @@ def test_cells_show_per_cent_and_what_is_missing(make_run: MakeRun) -> None:
 
 def test_the_worst_chip_is_told_with_the_spread(run_dir: Path) -> None:
     run = read_run(run_dir)
-    (group,) = chip_groups(run)
+    (group,) = chip_groups(run, run.variants)
     worst = run.find("none", "random_flips", 1e-3, metric="acc_min")
     assert worst is not None
     cell = group.rows[3].cells[run.variants.index("none")]

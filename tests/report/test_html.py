@@ -14,7 +14,7 @@ from bitproof.report import write_report
 MakeRun = Callable[..., Path]
 NASTY = "<script>alert(1)</script>"
 CDATA = "]]><img src=x onerror=alert(2)>{{ 7 * 7 }}"
-VOID = {"meta", "col", "br", "img", "link"}
+VOID = {"meta", "col", "br", "wbr", "img", "link"}
 
 
 class Page(HTMLParser):

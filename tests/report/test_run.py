@@ -80,3 +80,31 @@ def test_unknown_keys_are_left_alone(run_dir: Path) -> None:
     path = run_dir / "run.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"weather": "fine"}))
     assert read_run(run_dir).facts.recipe_name == "digits_resq"
+
+
+def test_the_last_multiplier_of_a_variant_counts(make_run: MakeRun) -> None:
+    told = {"a": {"power_mw": 0.1}, "b": {}}
+    run = read_run(make_run(variants=["none"], facts={"multipliers": told}))
+    assert [run.multiplier_of(name) for name in ("s1+a", "a+b+retrain", "none")] == ["a", "b", None]
+
+
+def test_neither_multipliers_nor_their_stages_are_hardening(make_run: MakeRun) -> None:
+    kinds = {"a": "approximate", "mix": "approximate", "tune": "approximation_aware"}
+    facts = {
+        "multipliers": {"a": {}},
+        "stages": {"s1": {"kind": "desensitize"}, "odd": {"kind": ["list"]}}
+        | {name: {"kind": kind} for name, kind in kinds.items()},
+    }
+    variants = ["none", "s1", "s1+a+tune", "mix+tune", "s1+mix"]
+    run = read_run(make_run(variants=variants, rows=[], facts={**facts, "variants": variants}))
+    assert run.full == "s1"
+    assert run.is_approximate("s1+mix")
+    assert not run.is_approximate("odd")
+
+
+def test_figures_of_multipliers_may_be_missing_or_no_number(run_dir: Path) -> None:
+    path = run_dir / "run.json"
+    told = {"a": {"power_mw": None, "area_um2": float("nan"), "wce": 255, "weather": "fine"}}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"multipliers": told}))
+    found = read_run(run_dir).facts.multipliers["a"]
+    assert (found.power_mw, found.area_um2, found.wce, found.ep) == (None, None, 255.0, None)

@@ -1,8 +1,12 @@
 """Multiply approximately: tables of products, how far they are off, and what they cost."""
 
+from bitproof.approx.arithmetic import Arithmetic
 from bitproof.approx.ariths_gen import ArithsGen
 from bitproof.approx.base import MULTIPLIERS, AnyMultiplier, Cost, Formula, Multiplier
 from bitproof.approx.catalogue import catalogue, same_products, short_name
+from bitproof.approx.control_variate import correct_means
+from bitproof.approx.deploy import applicable, put_on
+from bitproof.approx.description import describe
 from bitproof.approx.error_map import character_map, picture, png
 from bitproof.approx.evoapprox import Circuit, EvoApprox, library_path, read_circuits, read_tables
 from bitproof.approx.figures import ErrorFigures, error_figures, zero_operand_errors
@@ -20,6 +24,7 @@ from bitproof.approx.product_table import ProductTable
 from bitproof.approx.published import Check, Comparison, check_library
 from bitproof.approx.roba import Roba
 from bitproof.approx.segments import Drum, Loba
+from bitproof.approx.sign_magnitude import SignMagnitude
 from bitproof.approx.stored import Stored
 from bitproof.approx.swapped import Swapped
 from bitproof.kernels.rank import exact_rank
@@ -27,6 +32,7 @@ from bitproof.kernels.rank import exact_rank
 __all__ = [
     "MULTIPLIERS",
     "AnyMultiplier",
+    "Arithmetic",
     "ArithsGen",
     "BrokenArray",
     "Check",
@@ -46,19 +52,24 @@ __all__ = [
     "Perforated",
     "ProductTable",
     "Roba",
+    "SignMagnitude",
     "Stored",
     "Swapped",
     "Truncated",
     "TruncatedMitchell",
     "TruncatedOperands",
+    "applicable",
     "catalogue",
     "character_map",
     "check_library",
+    "correct_means",
+    "describe",
     "error_figures",
     "exact_rank",
     "library_path",
     "picture",
     "png",
+    "put_on",
     "read_circuits",
     "read_tables",
     "same_products",

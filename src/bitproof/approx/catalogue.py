@@ -17,6 +17,7 @@ from bitproof.approx.partial_products import (
 from bitproof.approx.product_table import ProductTable
 from bitproof.approx.roba import Roba
 from bitproof.approx.segments import Drum, Loba
+from bitproof.approx.sign_magnitude import SignMagnitude
 from bitproof.approx.swapped import Swapped
 
 BREAKS = ((1, 3), (1, 4), (2, 5), (2, 6), (3, 6), (3, 7))
@@ -57,7 +58,7 @@ def short_name(multiplier: Multiplier) -> str:
     """
     if isinstance(multiplier, EvoApprox):
         return "@".join(filter(None, (multiplier.name, multiplier.release)))
-    if isinstance(multiplier, Swapped):
+    if isinstance(multiplier, Swapped | SignMagnitude):
         return f"{multiplier.kind}:{short_name(multiplier.of)}"
     shown = {
         name: getattr(multiplier, name)

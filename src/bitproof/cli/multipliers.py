@@ -11,6 +11,7 @@ from bitproof.approx import (
     Cost,
     Multiplier,
     ProductTable,
+    SignMagnitude,
     Swapped,
     catalogue,
     character_map,
@@ -50,6 +51,8 @@ def multiplier_of(text: str) -> Multiplier:
     head, _, rest = text.partition(":")
     if head == "swapped" and rest:
         return Swapped(of=multiplier_of(rest))
+    if head == "sign_magnitude" and rest:
+        return SignMagnitude(of=multiplier_of(rest))
     if head.startswith("mul8"):
         name, _, release = text.partition("@")
         return MULTIPLIERS.build({"kind": "evoapprox", "name": name, "release": release or None})

@@ -205,7 +205,7 @@ def product_bits(network: IntegerNetwork, node: Node) -> int:
     """
     own = network.products.get(node.name)
     if own is not None:
-        return int(own.tables.abs().max()).bit_length() + 1
+        return int(own.tables.long().abs().max()).bit_length() + 1
     read = network.grids[node.inputs[0]]
     point = int(read.zero_point)
     left = max(abs(read.low - point), abs(read.high - point))

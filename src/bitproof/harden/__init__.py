@@ -1,6 +1,8 @@
 """Stages that turn a vulnerable network into a hardened one, usable alone and in any order."""
 
 from bitproof.harden.adjust import Adjust
+from bitproof.harden.approximate import Approximate
+from bitproof.harden.approximation_aware import ApproximationAware
 from bitproof.harden.base import HARDEN, Candidate, HardeningStage, Setting
 from bitproof.harden.critical_layers import CriticalLayers
 from bitproof.harden.desensitize import Desensitize
@@ -9,6 +11,8 @@ from bitproof.harden.fault_aware import FaultAware
 __all__ = [
     "HARDEN",
     "Adjust",
+    "Approximate",
+    "ApproximationAware",
     "Candidate",
     "CriticalLayers",
     "Desensitize",

@@ -3,12 +3,14 @@
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from pydantic import model_validator
 from torch import nn
 
+from bitproof.approx.arithmetic import Arithmetic
 from bitproof.core.progress import SILENT, Progress
 from bitproof.core.registry import Registry
 from bitproof.core.rng import make_generator
@@ -33,6 +35,10 @@ class Candidate:
     """Factor on the weight range of single layers, by name; 1 where absent."""
     correct_bias: bool = False
     """Whether biases absorb the mean error that quantization leaves in each channel."""
+    arithmetic: Arithmetic = field(default_factory=Arithmetic)
+    """What multiplies in each layer."""
+    data_dir: Path | None = None
+    """Folder that tables of multipliers are read from; see `data_root`."""
     record: tuple[dict[str, Any], ...] = ()
     """What each stage so far tells the report: JSON values."""
 
@@ -44,12 +50,15 @@ class Candidate:
 
         Raises:
             TraceError: the model cannot be traced or quantized.
-            QuantizationError: weights or activations are not finite.
+            QuantizationError: weights or activations are not finite, or multipliers do not fit.
+            DataError: the table of a multiplier is missing.
         """
         images = calibration.inputs(slice(0, self.scheme.calibration_images))
         graph = trace(self.model, images)
         network = quantize_graph(graph, images, self.scheme, shrink=self.shrink)
-        return correct_biases(network, graph, images, self.scheme) if self.correct_bias else network
+        if self.correct_bias:
+            network = correct_biases(network, graph, images, self.scheme)
+        return self.arithmetic.put_on(network, images, data_dir=self.data_dir)
 
     def with_record(self, kind: str, **record: object) -> "Candidate":
         """Return the candidate with one stage's record added."""

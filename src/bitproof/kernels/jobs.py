@@ -1,7 +1,8 @@
 """What the C library is told: tensors as addresses and sizes, checked before they are handed over.
 
 The structures mirror `csrc/tables.h`; `layout` tells a library apart that was built from another.
-They hold addresses only: the tensors must outlive the call.
+Each job keeps the tensors whose addresses it holds: an interrupted caller may be gone before the
+last thread is done.
 """
 
 import ctypes
@@ -75,6 +76,7 @@ class Cut:
 class Convolution(ctypes.Structure):
     """One convolution by looked-up products."""
 
+    kept: list[Tensor | None]
     out: int
     signed_words: bool
     cuts: bool
@@ -129,7 +131,7 @@ class Convolution(ctypes.Structure):
         assert 0 <= int(choice.min()) <= int(choice.max()) < tables, (choice, tables)
         for tensor in (choice, start, weight_zero):
             assert tensor is None or tensor.shape == (filters,), (tensor.shape, filters)
-        return cls(
+        job = cls(
             words=_address(words, torch.uint8),
             weight=_address(weight, torch.uint8),
             tables=_address(planes, torch.uint8),
@@ -152,6 +154,8 @@ class Convolution(ctypes.Structure):
             dilation_x=dilation[1],
             planes=sides,
         )
+        job.kept = [words, weight, planes, choice, start, weight_zero]
+        return job
 
     def out_shape(self) -> tuple[int, int, int, int]:
         """Return the shape of the output."""
@@ -166,6 +170,7 @@ class Convolution(ctypes.Structure):
 class Remap(ctypes.Structure):
     """Rows of bytes to be read and rows to be written, in up to four dimensions."""
 
+    kept: tuple[Tensor, ...]
     _fields_ = (
         ("source", POINTER),
         ("target", POINTER),
@@ -188,7 +193,7 @@ class Remap(ctypes.Structure):
             assert tensor.device.type == "cpu", tensor.device
             assert sizes[3] <= 1 or tensor.stride(-1) == 1, tensor.stride()
             strides.append(([0] * (4 - tensor.ndim) + list(tensor.stride()))[:3])
-        return cls(
+        job = cls(
             source=source.data_ptr(),
             target=target.data_ptr(),
             table=table_address(table),
@@ -196,11 +201,14 @@ class Remap(ctypes.Structure):
             source_strides=(NUMBER * 3)(*strides[0]),
             target_strides=(NUMBER * 3)(*strides[1]),
         )
+        job.kept = source, target, table
+        return job
 
 
 class CutSums(ctypes.Structure):
     """Float sums to be cut down to words, `channels` of `inner` in a row."""
 
+    kept: tuple[Tensor, ...]
     _fields_ = (
         ("sums", POINTER),
         ("out", POINTER),
@@ -225,6 +233,7 @@ class CutSums(ctypes.Structure):
             inner=1 if last else height * width,
             cut=cut.described(channels),
         )
+        job.kept = sums, out, cut.multiplier
         return job, n * height * width if last else n
 
 

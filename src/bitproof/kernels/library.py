@@ -12,7 +12,6 @@ Model:  every product of a stored word and a weight is read from a table of 256 
 import ctypes
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from math import prod
@@ -23,6 +22,7 @@ from jaxtyping import Float32, Int32, UInt8
 from torch import Tensor
 
 from bitproof.kernels.jobs import Convolution, Cut, CutSums, Remap, layout, table_address
+from bitproof.kernels.threads import share
 
 LEVELS = ("portable", "avx2", "vbmi")
 """From the slowest to the fastest, as the library numbers them."""
@@ -31,8 +31,6 @@ VARIABLE = "BITPROOF_KERNELS"
 OBJECT = Path(__file__).parent / "_tables.so"
 TILE = 256
 """Pixels that the library computes at a time."""
-WORTH_A_THREAD = 1 << 22
-"""Bytes or products below which handing work to another thread costs more than it saves."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +125,7 @@ class Library:
         job.signed_words = signed_words
         job.cuts = True
         job.cut = cut.described(weight.shape[0])
+        job.kept.append(cut.multiplier)
         out = torch.empty(job.out_shape(), dtype=cut.dtype)
         self._convolve(job, out)
         return out
@@ -148,14 +147,14 @@ class Library:
             remap, level = self.functions.bitproof_remap, self._number
             run = partial(remap, level, ctypes.byref(job))
             pieces = prod(words.shape[:-1])
-        _share(run, pieces, words.numel())
+        share(run, pieces, words.numel())
         return found
 
     def cut_sums(self, sums: Float32[Tensor, "n m h w"], cut: Cut) -> Tensor:
         """Return float32 sums, cut down to words, in the memory layout of the sums."""
         out = torch.empty_like(sums, dtype=cut.dtype)
         job, rows = CutSums.describe(sums, cut, out)
-        _share(
+        share(
             partial(self.functions.bitproof_cut, self._number, ctypes.byref(job)),
             rows,
             sums.numel() * 4,
@@ -174,29 +173,42 @@ class Library:
         assert words.dtype == torch.uint8, words.dtype
         assert out.element_size() == 1, out.dtype
         assert out.device == words.device == torch.device("cpu"), (words.device, out.device)
-        function = self.functions.bitproof_remap_bytes
-        addresses = words.data_ptr(), out.data_ptr(), table_address(table)
-        return partial(function, self._number, *addresses)
+
+        def run(first: int, last: int) -> object:
+            """Keep the tensors: an interrupted caller may be gone before the last thread."""
+            remap, places = self.functions.bitproof_remap_bytes, (words.data_ptr(), out.data_ptr())
+            return remap(self._number, *places, table_address(table), first, last)
+
+        return run
 
     def _convolve(self, job: Convolution, out: Tensor) -> None:
-        """Compute all tiles; where there are fewer than threads, each filter by itself."""
+        """Share tiles among threads; where they are few, filters: then each reads all words."""
         if not out.numel():
             return
         job.out = out.data_ptr()
+        job.kept.append(out)
         tiles = -(-job.images * job.out_height * job.out_width // TILE)
-        by_filter = tiles < min(torch.get_num_threads(), job.filters)
+        threads = torch.get_num_threads()
+        by_filter = tiles < min(threads, job.filters) or (
+            tiles % threads != 0 and tiles < 4 * threads and job.filters >= 16 * threads
+        )
 
         def part(first: int, last: int) -> int:
             ranges = (0, tiles, first, last) if by_filter else (first, last, 0, job.filters)
             code: int = self.functions.bitproof_convolve(self._number, ctypes.byref(job), *ranges)
             return code
 
-        _share(part, job.filters if by_filter else tiles, job.products())
+        share(part, job.filters if by_filter else tiles, job.products())
 
 
 @lru_cache(maxsize=1)
 def library() -> Library | None:
-    """Return the C library, or None where there is none or it is switched off."""
+    """Return the C library, or None where there is none or it is switched off.
+
+    Example:
+        >>> (library() is None) == bool(why_absent())
+        True
+    """
     return _find()[0]
 
 
@@ -206,7 +218,12 @@ def why_absent() -> str:
 
 
 def levels() -> tuple[str, ...]:
-    """Return the levels that this processor can compute, none without a library."""
+    """Return the levels that this processor can compute, none without a library.
+
+    Example:
+        >>> set(levels()) <= {"portable", "avx2", "vbmi"}
+        True
+    """
     functions = _load()
     if isinstance(functions, str):
         return ()
@@ -214,7 +231,12 @@ def levels() -> tuple[str, ...]:
 
 
 def library_at(level: str) -> Library | None:
-    """Return the C library at `level`, or None where that cannot be computed."""
+    """Return the C library at `level`, or None where that cannot be computed.
+
+    Example:
+        >>> library_at("sse9") is None
+        True
+    """
     functions = _load()
     if isinstance(functions, str) or level not in levels():
         return None
@@ -258,29 +280,3 @@ def _is_dense(tensor: Tensor) -> bool:
     if tensor.is_contiguous():
         return True
     return tensor.ndim == 4 and tensor.is_contiguous(memory_format=torch.channels_last)
-
-
-def _share(part: Callable[[int, int], object], pieces: int, work: int) -> None:
-    """Call `part(first, last)` for all pieces, by as many threads as torch takes.
-
-    Raises:
-        MemoryError: a part had no memory for its scratch.
-    """
-    threads = min(torch.get_num_threads(), pieces, max(1, work // WORTH_A_THREAD))
-    if threads <= 1:
-        codes = [part(0, pieces)]
-    else:
-        bounds = [pieces * i // threads for i in range(threads + 1)]
-        others = [
-            _pool(os.getpid(), threads - 1).submit(part, bounds[i], bounds[i + 1])
-            for i in range(1, threads)
-        ]
-        codes = [part(0, bounds[1]), *(other.result() for other in others)]
-    if any(codes):
-        raise MemoryError("wanted scratch memory for sums of table products, got none")
-
-
-@lru_cache(maxsize=4)
-def _pool(process: int, workers: int) -> ThreadPoolExecutor:  # noqa: ARG001
-    """Return the threads of this process; a forked one must make its own."""
-    return ThreadPoolExecutor(workers, thread_name_prefix="bitproof-tables")

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Int32, Int64, UInt8
 from torch import Tensor
 
+from bitproof.kernels import gpu_tables
 from bitproof.kernels.forms import Planes, planes_of
 from bitproof.kernels.gather import gathered_sums, windows
 from bitproof.kernels.int8_convolution import Geometry
@@ -36,6 +37,8 @@ class LookUp:
     """The tables for the compiled kernel; None where it is not there or cannot hold them."""
     compiled_start: Int32[Tensor, " m"]
     """`start` with what planes leave out."""
+    rows: gpu_tables.Rows | None = None
+    """The tables for the GPU's kernel; None where that is not there."""
 
     @classmethod
     def of(
@@ -86,6 +89,9 @@ class LookUp:
             None,
             planes,
             begin.to(torch.int32),
+            gpu_tables.Rows.of(weight.contiguous(), tables, choice, geometry=geometry)
+            if weight.is_cuda and gpu_tables.available(weight.device)
+            else None,
         )
 
     def adding(
@@ -117,8 +123,13 @@ class LookUp:
                 groups=self.geometry.groups,
                 signed_words=self.signed,
             )
-        sums = gathered_sums(words, self.weight, self.tables, self.choice, geometry=self.geometry)
-        sums = sums + self.start.to(torch.int32).reshape(-1, 1, 1)
+        if self.rows is not None:
+            sums = self.rows.sums(words, self.start)
+        else:
+            sums = gathered_sums(
+                words, self.weight, self.tables, self.choice, geometry=self.geometry
+            )
+            sums = sums + self.start.to(torch.int32).reshape(-1, 1, 1)
         if self.weight_points is None:
             return sums
         groups = self.geometry.groups

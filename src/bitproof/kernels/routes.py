@@ -15,7 +15,7 @@ DOT = {True: 350.0, False: 80.0}
 """G products/s of convolutions: with 8-bit dot products, and in float32 without them."""
 THIN = 8.0
 """G products/s of convolutions with one input channel to a group."""
-PLANES = {"vbmi": (75.0, 50.0), "avx2": (9.0, 5.0), "portable": (2.5, 2.5)}
+PLANES = {"vbmi": (85.0, 52.0), "avx2": (6.3, 4.6), "portable": (4.2, 4.0)}
 """G products/s of look-ups with one plane and with two, by instruction set."""
 GATHER = 4.0
 """G products/s of torch's embedding bags."""

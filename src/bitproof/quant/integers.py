@@ -21,7 +21,6 @@ from bitproof.quant.grid import Grid
 from bitproof.quant.movement import MOVES
 from bitproof.quant.network import IntegerNetwork
 from bitproof.quant.onednn import native_sums
-from bitproof.quant.product_layer import ProductLayer, product_layer
 from bitproof.quant.product_matmul import product_matmul
 from bitproof.quant.steps import accumulate, cut_, norm_steps, softmax_steps, steps, wrap_int32
 
@@ -114,7 +113,7 @@ def product_sums(network: IntegerNetwork, node: Node, operands: list[Tensor]) ->
     if node.op == "matmul":
         grids = [network.grids[name] for name in node.inputs]
         return product_matmul(operands, grids, network.products[node.name]).float()
-    return _product_layer(network, node).sums(operands[0])
+    return network.layers[node.name].sums(operands[0])
 
 
 def _run_products(
@@ -122,20 +121,10 @@ def _run_products(
 ) -> Tensor:
     """Return the output of a node whose products come from tables."""
     if node.op != "matmul":
-        return _product_layer(network, node).run(operands[0], grid)
+        return network.layers[node.name].run(operands[0], grid)
     constants = network.constants[node.name]
     values = product_sums(network, node, operands) * constants.multipliers[0]
     return values if grid is None else cut_(values, constants).to(grid.dtype)
-
-
-def _product_layer(network: IntegerNetwork, node: Node) -> ProductLayer:
-    return product_layer(
-        node,
-        network.constants[node.name],
-        network.products[node.name],
-        weight=network.tensors[f"{node.name}.weight"],
-        grid=network.grids[node.inputs[0]],
-    )
 
 
 def center(words: Tensor, zero_point: int) -> Tensor:

@@ -18,6 +18,7 @@ from bitproof.core.spec import canonical_json
 from bitproof.quant.constants import Constants, prepare
 from bitproof.quant.graph import Node
 from bitproof.quant.grid import CodedTensor, Grid
+from bitproof.quant.product_layer import ProductLayer
 from bitproof.quant.products import Products
 
 
@@ -73,6 +74,22 @@ class IntegerNetwork:
         """What each node multiplies with, prepared once."""
         return {
             node.name: prepare(node, self.tensors, self.grids, self.rounding) for node in self.nodes
+        }
+
+    @cached_property
+    def layers(self) -> dict[str, ProductLayer]:
+        """Layers whose products come from tables, prepared once; other nodes have none."""
+        weights = {name: self.tensors.get(f"{name}.weight") for name in self.products}
+        return {
+            node.name: ProductLayer(
+                node,
+                self.constants[node.name],
+                self.products[node.name],
+                weight,
+                self.grids[node.inputs[0]],
+            )
+            for node in self.nodes
+            if (weight := weights.get(node.name)) is not None
         }
 
     def digest(self) -> str:
@@ -139,6 +156,16 @@ class IntegerNetwork:
             for node in self.nodes
         }
         changed.__dict__["constants"] = fresh
+        kept = {name: layer for name, layer in self.layers.items() if name not in touched}
+        changed.__dict__["layers"] = {**changed.layers, **kept}
+        return changed
+
+    def with_products(self, products: Mapping[str, Products]) -> "IntegerNetwork":
+        """Return a network with other multipliers in some nodes; everything else is shared."""
+        changed = replace(self, products={**self.products, **products})
+        changed.__dict__["constants"] = self.constants
+        kept = {name: layer for name, layer in self.layers.items() if name not in products}
+        changed.__dict__["layers"] = {**changed.layers, **kept}
         return changed
 
     def to(self, device: torch.device | str) -> "IntegerNetwork":

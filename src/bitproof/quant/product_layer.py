@@ -9,7 +9,6 @@ Source: `kernels.forms` for the forms; `products` for what the multiplier sees.
 
 from dataclasses import dataclass
 from functools import cached_property
-from weakref import WeakKeyDictionary
 
 import torch
 from jaxtyping import Int32, Int64, Integer, UInt8
@@ -207,26 +206,6 @@ class ProductLayer:
         )
 
 
-_LAYERS: WeakKeyDictionary[Constants, ProductLayer] = WeakKeyDictionary()
-"""What was prepared, by identity."""
-
-
-def product_layer(
-    node: Node,
-    constants: Constants,
-    products: Products,
-    *,
-    weight: CodedTensor,
-    grid: Grid,
-) -> ProductLayer:
-    """Return the layer that was prepared for these constants, preparing it if there is none."""
-    known = _LAYERS.get(constants)
-    if known is None or known.products is not products:
-        known = ProductLayer(node, constants, products, weight, grid)
-        _LAYERS[constants] = known
-    return known
-
-
 def check_products(node: Node, products: Products, weight: CodedTensor | None) -> None:
     """Check that a node can take its products from tables.
 
@@ -246,7 +225,7 @@ def check_products(node: Node, products: Products, weight: CodedTensor | None) -
 
 
 def _as_maps(words: Tensor, node: Node) -> Tensor:
-    return words.flatten(2)[:, :, None] if node.op == "affine" else as_maps(words, node)
+    return words.reshape(*words.shape[:2], 1, -1) if node.op == "affine" else as_maps(words, node)
 
 
 def _from_maps(maps: Tensor, words: Tensor, node: Node) -> Tensor:

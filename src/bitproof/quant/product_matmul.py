@@ -16,8 +16,8 @@ from bitproof.quant.products import Products, Seen
 
 
 def product_matmul(
-    operands: list[Integer[Tensor, "*batch _ _"]], grids: list[Grid], products: Products
-) -> Int32[Tensor, "*batch rows columns"]:
+    operands: list[Integer[Tensor, "..."]], grids: list[Grid], products: Products
+) -> Int32[Tensor, "..."]:
     """Return the accumulators of a batch of matrix products; they wrap.
 
     Args:

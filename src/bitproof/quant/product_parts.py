@@ -5,7 +5,7 @@ added to the products: in float32 where that holds them all, else in int32, whic
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Int32, Int64, Integer, UInt8
@@ -23,6 +23,7 @@ from bitproof.quant.grid import Grid
 from bitproof.quant.products import WORDS, Seen
 
 
+@runtime_checkable
 class Part(Protocol):
     """Filters of a layer that are computed in one way."""
 
@@ -47,7 +48,7 @@ class Operand:
         """Return bit patterns."""
         return self.seen.patterns(maps)
 
-    def padded(self, maps: Integer[Tensor, "n c h w"]) -> UInt8[Tensor, "n c h w"]:
+    def padded(self, maps: Integer[Tensor, "n c h w"]) -> UInt8[Tensor, "n c rows columns"]:
         """Return bit patterns with the padding around them: words that stand for 0."""
         (down, across), patterns = self.geometry.padding, self.patterns(maps)
         if not down and not across:
@@ -173,7 +174,7 @@ class Remapped:
             terms.mul_(self.scale)
         return terms.add_(self.start.float().reshape(-1, 1, 1)) if self.start.any() else terms
 
-    def _remapped(self, maps: Integer[Tensor, "n c h w"]) -> UInt8[Tensor, "n rc h w"]:
+    def _remapped(self, maps: Integer[Tensor, "n c h w"]) -> UInt8[Tensor, "n rc rows columns"]:
         """Return the words that the convolution reads: for each group, term after term."""
         patterns = self.operand.padded(maps) if self.pads else self.operand.patterns(maps)
         terms = [remap(patterns, table) for table in self.maps_to]
@@ -189,9 +190,11 @@ class Remapped:
 def remap(words: UInt8[Tensor, "*shape"], table: UInt8[Tensor, "256"]) -> UInt8[Tensor, "*shape"]:
     """Return what a table holds for each word, laid out in memory as `words` are."""
     compiled = library() if words.device.type == "cpu" else None
-    if compiled is not None:
-        return compiled.remap(words, table)
-    return table[words.int()]
+    if compiled is None:
+        return table[words.int()]
+    if words.ndim == 4 and words.is_contiguous(memory_format=torch.channels_last):
+        return compiled.remap(words.permute(0, 2, 3, 1), table).permute(0, 3, 1, 2)
+    return compiled.remap(words.contiguous(), table)
 
 
 @dataclass(frozen=True, eq=False)

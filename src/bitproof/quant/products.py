@@ -52,10 +52,10 @@ class Products:
         if self.tables.shape[1:] != (WORDS, WORDS) or self.tables.dtype != torch.int32:
             came = f"{tuple(self.tables.shape)} of {self.tables.dtype}"
             raise QuantizationError(f"tables: wanted 256 x 256 int32 products each, got {came}")
-        if self.choice.numel() and int(self.choice.max()) >= len(self.tables):
-            raise QuantizationError(
-                f"choice: wanted tables 0 to {len(self.tables) - 1}, got {int(self.choice.max())}"
-            )
+        for table in {int(end) for end in self.choice.aminmax()} if len(self.choice) else ():
+            if not 0 <= table < len(self.tables):
+                last = len(self.tables) - 1
+                raise QuantizationError(f"choice: wanted tables 0 to {last}, got {table}")
 
     @classmethod
     def of(

@@ -17,6 +17,7 @@ from bitproof.quant.floats import PLAIN
 from bitproof.quant.graph import MAC_OPS, MOVING_OPS, NORM_OPS, Node
 from bitproof.quant.grid import CodedTensor, Grid
 from bitproof.quant.network import IntegerNetwork
+from bitproof.quant.product_layer import check_products
 from bitproof.quant.products import Products
 
 SCHEMA = 1
@@ -98,11 +99,11 @@ def _check(network: IntegerNetwork, path: Path) -> None:
     for name, coded in network.tensors.items():
         if name.rpartition(".")[0] not in known or coded.codes.dtype != coded.grid.dtype:
             raise WeightsError(f"{path}: {name}: words of {coded.codes.dtype} that fit no node")
+    nodes = {node.name: node for node in network.nodes}
     for name, products in network.products.items():
         if name not in known:
             raise WeightsError(f"{path}: products of {name}, which is not there")
-        if products.choice.shape != products.offset.shape:
-            raise WeightsError(f"{path}: products of {name}: choices and offsets differ in number")
+        check_products(nodes[name], products, network.tensors.get(f"{name}.weight"))
     if not known or network.nodes[0].op != "input":
         raise WeightsError(f"{path}: wanted a network that starts with its input")
     len(network.constants)  # prepared now, so that what is missing shows here
@@ -141,6 +142,8 @@ def _describe_products(
 
 
 def _products(name: str, entry: dict[str, Any], tensors: dict[str, Tensor]) -> Products:
+    if not entry["tables"]:
+        raise WeightsError(f"products of {name}: wanted at least one table, got none")
     return Products(
         torch.stack([tensors[f"table.{place}"] for place in entry["tables"]]),
         entry["signed"],

@@ -28,19 +28,6 @@ Strike = Callable[[dict[str, CodedTensor]], Mapping[str, Tensor]]
 """Maps stored words to the words that are read back."""
 
 
-def fake_quantize(values: Float[Tensor, "*shape"], quantizer: Quantizer) -> Float[Tensor, "*shape"]:
-    """Return what is left of `values` after encoding and decoding; the gradient passes.
-
-    Example:
-        >>> from bitproof.quant.quantizer import AffineQuantizer
-        >>> weight = torch.tensor([-1.0, 0.3, 1.0], requires_grad=True)
-        >>> fake_quantize(weight, AffineQuantizer(bits=2, margin=0.0)).sum().backward()
-        >>> weight.grad
-        tensor([1., 1., 1.])
-    """
-    return pass_gradient(values, quantizer.encode(values).values().to(values.dtype))
-
-
 def norm_after(model: nn.Module, example: Float[Tensor, "n *features"]) -> dict[str, str]:
     """Return, for each layer whose batch norm will be folded into it, the path of that norm."""
     graph = trace_as_is(model, example)

@@ -98,7 +98,8 @@ class RunDirectory:
         """
         if not self.recipe.exists():
             write_recipe(recipe, self.recipe)
-        stages = {name: stage.model_dump(mode="json") for name, stage in recipe.stages.items()}
+        names = [*recipe.stages, *recipe.multipliers]
+        stages = {name: recipe.stage(name).model_dump(mode="json") for name in names}
         self.note(
             digest=recipe.digest(),
             recipe_name=recipe.name,

@@ -1,15 +1,17 @@
 """The experiment as one validated object."""
 
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, SerializeAsAny, field_validator, model_validator
 
+from bitproof.approx import AnyMultiplier
 from bitproof.campaign import Evaluation
 from bitproof.core.errors import near
 from bitproof.core.spec import NONE, Spec
 from bitproof.core.types import Seed
 from bitproof.data import AUGMENT, DATA, Augmentation, DataSource
-from bitproof.harden import HARDEN, HardeningStage
+from bitproof.harden import HARDEN, Approximate, HardeningStage
 from bitproof.models import MODELS, ModelSpec
 from bitproof.quant.scheme import Scheme
 from bitproof.train import Optimization
@@ -25,11 +27,14 @@ def _model(table: object) -> ModelSpec:
 
 
 StageName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+MultiplierName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
 AnyData = Annotated[SerializeAsAny[DataSource], BeforeValidator(DATA.validate)]
 AnyModel = Annotated[SerializeAsAny[ModelSpec], BeforeValidator(_model)]
 AnyStage = Annotated[SerializeAsAny[HardeningStage], BeforeValidator(HARDEN.validate)]
 AnyAugmentation = Annotated[SerializeAsAny[Augmentation], BeforeValidator(AUGMENT.validate)]
 
+EACH = "*"
+"""Stands, in a variant, for each multiplier of the recipe."""
 FLOAT, PLAIN = "float", "none"
 """Variants without hardening: the float network, and the same on integers."""
 
@@ -62,8 +67,12 @@ class Recipe(Spec):
     """How networks are put on integers."""
     stages: dict[StageName, AnyStage] = Field(default_factory=dict)
     """Hardening stages, by the name that variants use."""
+    multipliers: dict[MultiplierName, AnyMultiplier] = Field(default_factory=dict)
+    """Approximate multipliers, by the name that variants use: a stage that puts all products of
+    the network on them."""
     variants: Annotated[tuple[str, ...], Field(min_length=1)] = (FLOAT, PLAIN)
-    """Networks to measure: `float`, `none`, and stage names joined by `+` in order."""
+    """Networks to measure: `float`, `none`, and names of stages or multipliers joined by `+` in
+    order. A `*` stands for each multiplier in turn: `s1+*+retrain`."""
     evaluation: Evaluation = Evaluation()
     """What is measured on each."""
 
@@ -75,11 +84,22 @@ class Recipe(Spec):
                 raise ValueError(f"wanted another name for stage '{name}': it names a variant")
         return stages
 
+    @field_validator("multipliers")
+    @classmethod
+    def _check_multipliers(cls, multipliers: dict[str, Any], info: Any) -> dict[str, Any]:
+        for name in (FLOAT, PLAIN, *info.data.get("stages", ())):
+            if name in multipliers:
+                raise ValueError(f"wanted another name for multiplier '{name}': it is taken")
+        return multipliers
+
     @field_validator("variants")
     @classmethod
     def _check_variants(cls, variants: tuple[str, ...], info: Any) -> tuple[str, ...]:
-        stages: list[str] = list(info.data.get("stages", []))
-        for variant in variants if "stages" in info.data else ():
+        if not {"stages", "multipliers"} <= info.data.keys():
+            return variants
+        variants = tuple(_each(variants, list(info.data["multipliers"])))
+        stages: list[str] = [*info.data["stages"], *info.data["multipliers"]]
+        for variant in variants:
             for stage in stages_of(variant):
                 if stage not in stages:
                     known = near(stage, stages if "+" in variant else [FLOAT, PLAIN, *stages])
@@ -94,10 +114,27 @@ class Recipe(Spec):
             raise ValueError("wanted 'weights', or a table 'train', or both; neither came")
         return self
 
+    def stage(self, name: str) -> HardeningStage:
+        """Return the stage of that name; a multiplier is one as well."""
+        if name in self.multipliers:
+            return Approximate(multiplier=self.multipliers[name])
+        return self.stages[name]
+
     def to_dict(self) -> dict[str, Any]:
         """Return all fields with their defaults as plain values, "none" for those that are None."""
         table: dict[str, Any] = without_null(self.model_dump(mode="json"))
         return table
+
+
+def _each(variants: tuple[str, ...], multipliers: list[str]) -> Iterator[str]:
+    """Yield variants, those with a star once for each multiplier."""
+    for variant in variants:
+        if EACH not in variant.split("+"):
+            yield variant
+        elif not multipliers:
+            raise ValueError(f"wanted multipliers for '{variant}', there are none")
+        for name in multipliers if EACH in variant.split("+") else ():
+            yield "+".join(name if part == EACH else part for part in variant.split("+"))
 
 
 def without_null(value: Any) -> Any:

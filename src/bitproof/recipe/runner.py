@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from bitproof.approx import Arithmetic, describe
 from bitproof.campaign import (
     FloatVictim,
     IntegerVictim,
@@ -85,7 +86,7 @@ def run(
             weights = find_weights(recipe.weights, recipe_dir, data_root(data_dir), kind=kind)
         splits = recipe.data.load(data_dir).to(place)
         watch = progress if team.leads else SILENT
-        task = _Run(recipe, folder, splits, weights, place, watch, halt or Halt(), team)
+        task = _Run(recipe, folder, splits, weights, place, watch, halt or Halt(), team, data_dir)
         fingerprint = _fingerprint(splits, weights, place) | {"processes": str(team.size)}
         if team.leads:
             folder.check_fingerprint(fingerprint)
@@ -159,9 +160,14 @@ class _Run:
     progress: Progress
     halt: Halt
     team: Team
+    data_dir: Path | None
 
     def check_network(self) -> dict[str, Any]:
         """Find out before hours of training whether the network can be built and quantized."""
+        multipliers = {
+            name: describe(multiplier, self.data_dir)
+            for name, multiplier in self.recipe.multipliers.items()
+        }
         model, train = self._start(), self.splits.train
         if set(self.recipe.variants) != {FLOAT}:
             trace(model, train.inputs(slice(0, 1)))
@@ -170,6 +176,7 @@ class _Run:
         return {
             "model": {"kind": self.recipe.model.kind, "parameters": counted},
             "data": {"name": train.name, "digest": train.digest(), **sizes},
+            "multipliers": multipliers,
         }
 
     def carry_out(self) -> Path:
@@ -284,7 +291,7 @@ class _Run:
         """Return the hardened network of a variant; what is finished is read from disk."""
         stages = stages_of(variant)
         if not stages:
-            return Candidate(self._model(FLOAT), self.recipe.quantization)
+            return Candidate(self._model(FLOAT), self.recipe.quantization, data_dir=self.data_dir)
         if self._absent(self.folder.record(variant)):
             before, keeper = self._candidate("+".join(stages[:-1]) or PLAIN), self._keeper(variant)
             setting = Setting(
@@ -296,7 +303,7 @@ class _Run:
                 progress=self.progress,
             )
             with self._timed(f"harden {variant}"):
-                done = self.recipe.stages[stages[-1]].apply(before, setting)
+                done = self.recipe.stage(stages[-1]).apply(before, setting)
             if self.team.leads:
                 save_weights(done.model.cpu(), self.folder.weights(variant))
                 self._write_record(variant, done)
@@ -314,6 +321,7 @@ class _Run:
             "scheme": done.scheme.model_dump(mode="json"),
             "shrink": dict(done.shrink),
             "correct_bias": done.correct_bias,
+            "arithmetic": done.arithmetic.model_dump(mode="json"),
         }
         write_text(self.folder.record(variant), json.dumps(record, indent=1) + "\n")
 
@@ -324,6 +332,8 @@ class _Run:
             scheme=Scheme.model_validate(record["scheme"]),
             shrink=record["shrink"],
             correct_bias=record["correct_bias"],
+            arithmetic=Arithmetic.model_validate(record["arithmetic"]),
+            data_dir=self.data_dir,
             record=tuple({"kind": s["kind"], "record": s["record"]} for s in record["stages"]),
         )
 

@@ -5,7 +5,7 @@ that the letters stay readable when a phone shrinks the drawing.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -55,16 +55,17 @@ def line_chart(
     """
     levels = sorted({point.level for line in lines for point in line.points})
     place = _level_axis(levels, logarithmic=logarithmic)
-    bottom, top = _value_range(lines)
+    points = [point for line in lines for point in line.points]
+    bottom, top = value_range(end for p in points for end in (p.value, p.low, p.high))
 
     def height(value: float) -> float:
         return BOTTOM - (value - bottom) / (top - bottom) * (BOTTOM - TOP)
 
     drawn = [
-        _open_svg(WIDTH, HEIGHT, label),
-        _value_ticks(bottom, top, height),
+        open_svg(WIDTH, HEIGHT, label),
+        value_ticks(bottom, top, height),
         _level_ticks(levels, place, tick_text, logarithmic=logarithmic),
-        _axis_titles(level_title, bottom),
+        axis_titles(level_title, bottom),
     ]
     # All bands lie below all lines.
     pieces = [_split(line.points, logarithmic=logarithmic) for line in lines]
@@ -79,7 +80,8 @@ def line_chart(
 Place = Callable[[float], float]
 
 
-def _open_svg(width: int, height: int, label: str) -> Markup:
+def open_svg(width: int, height: int, label: str) -> Markup:
+    """Return the start of a drawing; `label` is what it shows, in words."""
     return Markup(
         '<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}" '
         'font-family="system-ui,sans-serif" font-size="14" fill="#374151">'
@@ -104,15 +106,14 @@ def _level_axis(levels: Sequence[float], *, logarithmic: bool) -> Place:
     return place
 
 
-def _value_range(lines: Sequence[Line]) -> tuple[float, float]:
-    """Return round limits around all points and intervals, at least 20 points apart."""
-    seen = [
-        value
-        for line in lines
-        for point in line.points
-        for value in (point.value, point.low, point.high)
-        if value is not None
-    ]
+def value_range(values: Iterable[float | None]) -> tuple[float, float]:
+    """Return round limits around accuracies and ends of intervals, at least 20 points apart.
+
+    Example:
+        >>> value_range([0.93, 0.91, None, 0.95])
+        (0.8, 1.0)
+    """
+    seen = [value for value in values if value is not None]
     bottom = max(math.floor(min(seen, default=0.0) * 10) / 10, 0.0)
     top = min(math.ceil(max(seen, default=1.0) * 10) / 10, 1.0)
     if top - bottom < 0.2:
@@ -120,7 +121,8 @@ def _value_range(lines: Sequence[Line]) -> tuple[float, float]:
     return bottom, top
 
 
-def _value_ticks(bottom: float, top: float, height: Place) -> Markup:
+def value_ticks(bottom: float, top: float, height: Place) -> Markup:
+    """Draw lines across the frame at round accuracies, with their numbers."""
     tenths = round((top - bottom) * 10)
     step = 0.05 if tenths <= 3 else 0.1 if tenths <= 6 else 0.2
     first = math.ceil(bottom / step - 1e-9)
@@ -173,7 +175,8 @@ def _is_decade(level: float) -> bool:
     return math.isclose(exponent, round(exponent), abs_tol=1e-6)
 
 
-def _axis_titles(level_title: str, bottom: float) -> Markup:
+def axis_titles(level_title: str, bottom: float) -> Markup:
+    """Write what the axes are, and that the one of accuracies does not start at 0 if so."""
     values = "accuracy, %" + (f" (axis starts at {100 * bottom:.0f})" if bottom > 0 else "")
     middle = (TOP + BOTTOM) / 2
     return Markup(

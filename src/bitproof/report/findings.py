@@ -117,13 +117,13 @@ class Matrix:
     lines: tuple[MatrixLine, ...]
 
 
-def matrix(run: Run) -> Matrix:
-    """Return the asymmetry matrix: baseline first, then the hardened variants in order."""
+def matrix(run: Run, variants: Sequence[str]) -> Matrix:
+    """Return the asymmetry matrix: baseline first, then the other quantized variants in order."""
     levels = ((threat, focus_level(run.levels(threat))) for threat in run.threats)
     columns = tuple((threat, level) for threat, level in levels if level is not None)
     base = _measured(run, run.facts.baseline, columns)
     lines = [MatrixLine(run.facts.baseline, base, tuple(None for _ in base))]
-    for variant in run.variants:
+    for variant in variants:
         if variant in {FLOAT, run.facts.baseline}:
             continue
         rows = _measured(run, variant, columns)

@@ -3,7 +3,7 @@
 Conditions are rows, so that twenty levels still fit a printed page.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bitproof.report.findings import focus_level
@@ -43,24 +43,24 @@ class Group:
 ABSENT = Cell("–")
 
 
-def accuracy_groups(run: Run) -> list[Group]:
+def accuracy_groups(run: Run, variants: Sequence[str]) -> list[Group]:
     """Return accuracies in per cent: clean, then each threat at each level, then its mean."""
 
     def clean(variant: str) -> Cell:
-        return _accuracy(run.clean(variant))
+        return accuracy_cell(run.clean(variant))
 
     rows = [row for row in run.rows if row.threat == "none" and row.metric == "acc"]
-    groups = [Group("Clean", _units(rows, "image"), (_row(run, "no threat", clean),))]
-    return groups + [_threat_group(run, threat) for threat in run.threats]
+    groups = [Group("Clean", _units(rows, "image"), (_row(variants, "no threat", clean),))]
+    return groups + [_threat_group(run, threat, variants) for threat in run.threats]
 
 
-def chip_groups(run: Run) -> list[Group]:
+def chip_groups(run: Run, variants: Sequence[str]) -> list[Group]:
     """Return the worst chip and the standard deviation between chips, in per cent."""
     groups = []
     for threat in run.threats:
         levels = sorted({*run.levels(threat, "acc_min"), *run.levels(threat, "acc_std")})
         rows = tuple(
-            _row(run, pretty_level(threat, level), _chip_cells(run, threat, level))
+            _row(variants, pretty_level(threat, level), _chip_cells(run, threat, level))
             for level in levels
             if level > 0
         )
@@ -69,20 +69,22 @@ def chip_groups(run: Run) -> list[Group]:
     return groups
 
 
-def _threat_group(run: Run, threat: str) -> Group:
+def _threat_group(run: Run, threat: str, variants: Sequence[str]) -> Group:
     focus = focus_level(run.levels(threat))
 
     def at(level: float) -> Callable[[str], Cell]:
-        return lambda variant: _accuracy(run.find(variant, threat, level))
+        return lambda variant: accuracy_cell(run.find(variant, threat, level))
 
     rows = [
-        _row(run, pretty_level(threat, level), at(level), focus=level == focus)
+        _row(variants, pretty_level(threat, level), at(level), focus=level == focus)
         for level in run.levels(threat)
     ]
     if any(row.metric == "auc_fr" and row.threat == threat for row in run.rows):
-        rows.append(
-            _row(run, "AUC", lambda name: _accuracy(run.find(name, threat, None, metric="auc_fr")))
-        )
+
+        def mean(variant: str) -> Cell:
+            return accuracy_cell(run.find(variant, threat, None, metric="auc_fr"))
+
+        rows.append(_row(variants, "AUC", mean))
     measured = [row for row in run.rows if row.threat == threat and row.metric == "acc"]
     units = _units(measured, "chip" if family(threat) == "fault" else "image")
     return Group(title(threat), ", ".join(filter(None, [symbol(threat), units])), tuple(rows))
@@ -102,11 +104,14 @@ def _chip_cells(run: Run, threat: str, level: float) -> Callable[[str], Cell]:
     return cell
 
 
-def _row(run: Run, label: str, cell: Callable[[str], Cell], *, focus: bool = False) -> GridRow:
-    return GridRow(label, tuple(cell(variant) for variant in run.variants), focus)
+def _row(
+    variants: Sequence[str], label: str, cell: Callable[[str], Cell], *, focus: bool = False
+) -> GridRow:
+    return GridRow(label, tuple(cell(variant) for variant in variants), focus)
 
 
-def _accuracy(row: Row | None) -> Cell:
+def accuracy_cell(row: Row | None) -> Cell:
+    """Return an accuracy in per cent with its interval below, a dash where there is none."""
     if row is None:
         return ABSENT
     if row.unit != "fraction":

@@ -32,7 +32,7 @@ def headline(run: Run) -> Headline:
     """Compare the full pipeline with the baseline, at the middle levels."""
     base, full = run.facts.baseline, run.full
     if full is None:
-        return Headline("This run holds no hardened network, so there is nothing to compare.", ())
+        return Headline(_nothing_hardened(run), ())
     unmeasured = [name for name in (base, full) if name in run.missing or name not in run.variants]
     if unmeasured:
         names = " and ".join(f"“{name}”" for name in unmeasured)
@@ -42,7 +42,7 @@ def headline(run: Run) -> Headline:
     gains = [found for threat in threats if threat and (found := gain(run, full, threat))]
     clean = change(run.clean(base), run.clean(full))
     clauses = [
-        f"{effect(each.at_level)} under {_lower(condition(each.threat, each.level))}"
+        f"{effect(each.at_level)} under {lowered(condition(each.threat, each.level))}"
         for each in gains
     ]
     tiles = [Tile(condition(each.threat, each.level), each.at_level, _span(each)) for each in gains]
@@ -53,8 +53,35 @@ def headline(run: Run) -> Headline:
         return Headline(f"No comparison yet: “{full}” and “{base}” share no measurement.", ())
     return Headline(
         f"Compared with the quantized network without hardening (“{base}”), the accuracy of "
-        f"the full pipeline (“{full}”) {_join(clauses)}.",
+        f"the full pipeline (“{full}”) {joined(clauses)}.",
         tuple(tiles),
+    )
+
+
+def lowered(text: str) -> str:
+    """Return `text` for the middle of a sentence; abbreviations keep their capitals.
+
+    Example:
+        >>> lowered("Random bit flips"), lowered("L∞ PGD"), lowered("FGSM")
+        ('random bit flips', 'L∞ PGD', 'FGSM')
+    """
+    return text if text[1:2].isupper() or not text[1:2].isalpha() else text[:1].lower() + text[1:]
+
+
+def joined(clauses: list[str]) -> str:
+    """Return clauses as one: commas, and `and` before the last."""
+    *first, last = clauses
+    return f"{', '.join(first)}{' and ' if first else ''}{last}"
+
+
+def _nothing_hardened(run: Run) -> str:
+    found = sum(run.multiplier_of(variant) is not None for variant in run.variants)
+    if not found:
+        return "This run holds no hardened network, so there is nothing to compare."
+    networks = "one network" if found == 1 else f"{found} networks"
+    return (
+        f"This run holds no hardened network. Its {networks} on approximate multipliers "
+        f"{'is' if found == 1 else 'are'} compared in the section “Approximate multipliers”."
     )
 
 
@@ -88,13 +115,3 @@ def _span(gain: Gain) -> str:
     return (
         f"at all {gain.n_levels} levels measured: {points(gain.smallest)} to {points(gain.largest)}"
     )
-
-
-def _lower(text: str) -> str:
-    """Return `text` for the middle of a sentence; abbreviations keep their capitals."""
-    return text if text[1:2].isupper() or not text[1:2].isalpha() else text[:1].lower() + text[1:]
-
-
-def _join(clauses: list[str]) -> str:
-    *first, last = clauses
-    return f"{', '.join(first)}{' and ' if first else ''}{last}"

@@ -13,6 +13,8 @@ from bitproof.report.curves import Line, Point, line_chart
 from bitproof.report.environment import make_environment
 from bitproof.report.findings import asymmetry, focus_level, main_threat, matrix
 from bitproof.report.marks import Style, bar, sparkline, styles, swatch
+from bitproof.report.multiplier_section import multiplier_section
+from bitproof.report.pareto import shown
 from bitproof.report.records import layer_bars, stage_records
 from bitproof.report.run import FLOAT, Run, parts, read_run
 from bitproof.stats.results import Row
@@ -20,10 +22,14 @@ from bitproof.stats.results import Row
 REPORT = "report.html"
 BARS_SHOWN = 20
 DURATIONS_SHOWN = 8
+NAMES_SHOWN = 8
+"""Variants named in a row of text; the others are counted."""
 STAGE_WORDS = {
     "desensitize": "training against small changes of the input",
     "fault_aware": "training with bit flips in the most sensitive layers",
     "adjust": "choice of clip ranges while quantizing, without training",
+    "approximate": "products from tables of a multiplier",
+    "approximation_aware": "fine-tuning through the multiplier",
 }
 
 
@@ -49,9 +55,10 @@ def render(run: Run) -> str:
 
 
 def _context(run: Run) -> dict[str, Any]:
-    looks = styles(run.variants, reference=run.facts.baseline, plain=FLOAT, strong=run.full)
-    by_name = dict(zip(run.variants, looks, strict=True))
-    table = matrix(run)
+    names = shown(run)
+    looks = styles(names, reference=run.facts.baseline, plain=FLOAT, strong=run.full)
+    by_name = dict(zip(names, looks, strict=True))
+    table = matrix(run, names)
     changes = [each for line in table.lines for each in line.changes if each is not None]
     size = run.facts.model.get("parameters")
     durations = sorted(run.facts.durations.items(), key=lambda item: -item[1])
@@ -62,13 +69,19 @@ def _context(run: Run) -> dict[str, Any]:
         "headline": headline.headline(run),
         "verdict": headline.verdict,
         "from_to": headline.from_to,
-        "legend": [(name, swatch(by_name[name]), describe(run, name)) for name in run.variants],
+        "shown": names,
+        "left_out": [name for name in run.variants if name not in names],
+        "approximate": sum(run.multiplier_of(name) is not None for name in run.variants),
+        "multipliers": multiplier_section(run),
+        "names_shown": NAMES_SHOWN,
+        "legend": [(name, swatch(by_name[name]), describe(run, name)) for name in names],
         "stages": [
             (name, str(fields.get("kind", "")), {k: v for k, v in fields.items() if k != "kind"})
             for name, fields in run.facts.stages.items()
+            if name not in run.facts.multipliers
         ],
         "stage_words": STAGE_WORDS,
-        "groups": grid.accuracy_groups(run),
+        "groups": grid.accuracy_groups(run, names),
         "has_auc": any(row.metric == "auc_fr" for row in run.rows),
         "charts": [(threats.title(t), chart(run, t, by_name)) for t in run.threats],
         "matrix": table,
@@ -79,7 +92,7 @@ def _context(run: Run) -> dict[str, Any]:
         "heat_scale": max([0.1, *(abs(each.value) for each in changes)]),
         "asymmetry": asymmetry(run),
         "threat_title": threats.title,
-        "chips": grid.chip_groups(run),
+        "chips": grid.chip_groups(run, names),
         "records": stage_records(run.records, run.variants),
         "layer_bars": layer_bars,
         "bars_shown": BARS_SHOWN,
@@ -102,11 +115,11 @@ def _context(run: Run) -> dict[str, Any]:
 
 
 def chart(run: Run, threat: str, looks: dict[str, Style]) -> str:
-    """Draw the accuracies of all variants under one threat, the full pipeline on top."""
+    """Draw the accuracies of the variants in `looks`, the full pipeline on top."""
     is_fault = threats.family(threat) == "fault"
     levels = [level for level in run.levels(threat) if level > 0]
     logarithmic = bool(levels) and (is_fault or levels[-1] >= 50 * levels[0])
-    order = sorted(run.variants, key=lambda name: (name == run.full, name == run.facts.baseline))
+    order = sorted(looks, key=lambda name: (name == run.full, name == run.facts.baseline))
     lines = []
     for name in order:
         rows = [run.find(name, threat, level) for level in run.levels(threat)]
@@ -135,8 +148,19 @@ def describe(run: Run, variant: str) -> str:
         return "trained network in floating point, before quantization"
     if variant == run.facts.baseline:
         return "the same network on integers, without hardening: the baseline"
-    kinds = [str(run.facts.stages.get(part, {}).get("kind", part)) for part in parts(variant)]
+    kinds = [_kind(run, part) for part in parts(variant)]
+    if len(kinds) == 1 and variant in run.facts.multipliers:
+        return f"quantized without hardening, with {kinds[0]}"
     return "quantized after " + ", then ".join(kinds)
+
+
+def _kind(run: Run, part: str) -> str:
+    """Return the kind of a stage, or which products a multiplier makes."""
+    if part in run.facts.multipliers:
+        told = run.facts.multipliers[part]
+        cost = "" if told.power_mw is None else f" ({told.power_mw:.3g} mW)"
+        return f"products of {told.label or part}{cost}"
+    return str(run.facts.stages.get(part, {}).get("kind", part))
 
 
 def environment_facts(run: Run) -> list[tuple[str, str]]:

@@ -1,13 +1,14 @@
 """A run directory as one value: facts, result rows, stage records and the recipe text."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from bitproof.core.errors import DataError
 from bitproof.core.spec import describe_problems
@@ -17,6 +18,37 @@ from bitproof.stats.results import Row, read_results
 SCHEMA = 1
 FLOAT = "float"
 """The variant that was never put on integers."""
+APPROXIMATE = ("approximate", "approximation_aware")
+"""Kinds of stages that choose multipliers, or train for them: neither is hardening."""
+
+
+def _finite(number: float | None) -> float | None:
+    return number if number is not None and math.isfinite(number) else None
+
+
+Figure = Annotated[float | None, AfterValidator(_finite)]
+
+
+class Multiplier(BaseModel):
+    """What `run.json` tells of one multiplier; every figure may be missing."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    label: str | None = None
+    signed: bool | None = None
+    """Whether the circuit takes signed operands; others multiply magnitudes."""
+    power_mw: Figure = None
+    area_um2: Figure = None
+    delay_ns: Figure = None
+    source: str | None = None
+    """Where the three costs come from."""
+    med: Figure = None
+    nmed: Figure = None
+    mred: Figure = None
+    wce: Figure = None
+    ep: Figure = None
+    bias: Figure = None
+    mse: Figure = None
 
 
 class Facts(BaseModel):
@@ -43,6 +75,8 @@ class Facts(BaseModel):
     warnings: tuple[str, ...] | None = None
     variants: tuple[str, ...] = ()
     stages: dict[str, dict[str, Any]] = {}
+    multipliers: dict[str, Multiplier] = {}
+    """Approximate multipliers, by the name that variants use."""
     baseline: str = "none"
 
 
@@ -73,8 +107,12 @@ class Run:
 
     @cached_property
     def full(self) -> str | None:
-        """The variant with the most stages, the later one of equals; None without stages."""
-        hardened = [v for v in self.variants if v not in {FLOAT, self.facts.baseline}]
+        """The hardened variant with the most stages, the later one of equals; None without any.
+
+        Approximate multipliers do not harden: variants with one, or trained for one, do not count.
+        """
+        plain = {FLOAT, self.facts.baseline}
+        hardened = [v for v in self.variants if v not in plain and not self.is_approximate(v)]
         return max(reversed(hardened), key=lambda v: len(parts(v)), default=None)
 
     @cached_property
@@ -88,6 +126,18 @@ class Run:
         order = ["fault", "attack", "other"]
         main = ("random_flips", "linf_pgd")
         return tuple(sorted(names, key=lambda name: (order.index(family(name)), name not in main)))
+
+    def multiplier_of(self, variant: str) -> str | None:
+        """Return the name of the multiplier that `variant` ends up on, None for exact products."""
+        named = (part for part in reversed(parts(variant)) if part in self.facts.multipliers)
+        return next(named, None)
+
+    def is_approximate(self, variant: str) -> bool:
+        """Return whether a part of `variant` is a multiplier, or a stage about multipliers."""
+        stages = self.facts.stages
+        return self.multiplier_of(variant) is not None or any(
+            str(stages.get(part, {}).get("kind")) in APPROXIMATE for part in parts(variant)
+        )
 
     def levels(self, threat: str, metric: str = "acc") -> list[float]:
         """Return the levels measured for `threat`, ascending."""

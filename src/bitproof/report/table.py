@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
-from bitproof.report.findings import focus_level
-from bitproof.report.run import Run, read_run
+from bitproof.report.findings import focus_level, main_threat
+from bitproof.report.multiplier_section import smallest_attack
+from bitproof.report.pareto import approximations
+from bitproof.report.run import Multiplier, Run, read_run
 from bitproof.report.threats import level_text
 from bitproof.stats.results import Row
 
@@ -13,18 +15,41 @@ SHORT = {"random_flips": "BER", "linf_pgd": "eps"}
 def result_table(run_dir: Path) -> list[list[str]]:
     """Return header and rows: accuracies in per cent with half the width of their interval.
 
-    Of each threat it takes the lowest, the middle and the highest level; the report has all.
+    Of each threat it takes the lowest, the middle and the highest level; the report has all. Where
+    networks are on approximate multipliers, names are long and rows many: they stand last by rising
+    power, which has a column, and there is one level of the main fault and of the main attack.
 
     Raises:
         DataError: `run.json` or `results.csv` is missing, or a file is malformed.
     """
     run = read_run(run_dir)
-    columns = [(threat, level) for threat in run.threats for level in _few(run.levels(threat))]
-    header = ["variant", "clean"]
+    found = {each.variant: each.multiplier for each in approximations(run)}
+    columns = _main_levels(run) if found else _all_threats(run)
+    header = ["variant", *(["mW"] if found else []), "clean"]
     header += [
         f"{SHORT.get(threat, threat)} {level_text(threat, level)}" for threat, level in columns
     ]
-    return [header, *([name, *_cells(run, name, columns)] for name in run.variants)]
+    names = [*(name for name in run.variants if name not in found), *found]
+    powers = {name: [_power(found.get(name))] if found else [] for name in names}
+    return [header, *([name, *powers[name], *_cells(run, name, columns)] for name in names)]
+
+
+def _all_threats(run: Run) -> list[tuple[str, float]]:
+    return [(threat, level) for threat in run.threats for level in _few(run.levels(threat))]
+
+
+def _main_levels(run: Run) -> list[tuple[str, float]]:
+    """Return the conditions that the drawings of multipliers have."""
+    threat = main_threat(run, "fault")
+    level = focus_level(run.levels(threat)) if threat else None
+    faults = [(threat, level)] if threat and level is not None else []
+    attack = smallest_attack(run)
+    return [*faults, *([attack] if attack else [])]
+
+
+def _power(multiplier: Multiplier | None) -> str:
+    watts = multiplier.power_mw if multiplier else None
+    return "-" if watts is None else f"{watts:.3g}"
 
 
 def _cells(run: Run, variant: str, columns: list[tuple[str, float]]) -> list[str]:

@@ -3,7 +3,8 @@
 Model:  the recipe's digest is taken of what decides the number of one variant: without names and
         remarks, without the stages and variants that it does not use, with the seeds. That of the
         code is taken of every module that the classes of the recipe, the runner and the
-        evaluation rest on; see `sources`.
+        evaluation rest on; see `sources`. C sources do not count: tests compare their sums with
+        those of torch, bit for bit.
 """
 
 import hashlib
@@ -13,6 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from bitproof.approx import Multiplier
 from bitproof.core.spec import canonical_json
 from bitproof.recipe.recipe import Recipe, stages_of
 from bitproof.reproduce.jobs import Job
@@ -45,6 +47,21 @@ LEFT_OUT = {
     "bitproof.data.unpack": "likewise",
 }
 """Modules that cannot change a number, with the reason."""
+TABLES_ONLY = (
+    "bitproof.approx",
+    "bitproof.harden.approximate",
+    "bitproof.kernels.forms",
+    "bitproof.kernels.library",
+    "bitproof.kernels.look_up",
+    "bitproof.kernels.rank",
+    "bitproof.kernels.routes",
+    "bitproof.quant.exact_convolution",
+    "bitproof.quant.exact_gradient",
+    "bitproof.quant.product_layer",
+    "bitproof.quant.product_matmul",
+    "bitproof.quant.product_parts",
+)
+"""Modules that only networks on approximate multipliers use, with what only they import."""
 
 
 def cell_digest(job: Job, variant: str, *, sources: Sources | None = None) -> str:
@@ -73,8 +90,9 @@ def recipe_digest(job: Job, variant: str, seeds: Sequence[int]) -> str:
 
 def code_digest(job: Job, variant: str, *, sources: Sources | None = None) -> str:
     """Return the SHA-256 of the code that the numbers of one variant rest on."""
-    starts = starts_of(_part(job.recipe, variant))
-    return (sources or installed_sources()).digest(starts, without=LEFT_OUT)
+    part = _part(job.recipe, variant)
+    without = [*LEFT_OUT, *([] if _multiplies_by_tables(part) else TABLES_ONLY)]
+    return (sources or installed_sources()).digest(starts_of(part), without=without)
 
 
 def starts_of(recipe: Recipe) -> set[str]:
@@ -95,8 +113,17 @@ def what_changed(stored: str, today: str) -> str:
 
 def _part(recipe: Recipe, variant: str) -> Recipe:
     """Return the recipe with the stages of one variant only."""
-    stages = {name: recipe.stages[name] for name in stages_of(variant)}
-    return recipe.model_copy(update={"stages": stages, "variants": (variant,)})
+    names = stages_of(variant)
+    stages, multipliers = (
+        {name: known[name] for name in names if name in known}
+        for known in (recipe.stages, recipe.multipliers)
+    )
+    update = {"stages": stages, "multipliers": multipliers, "variants": (variant,)}
+    return recipe.model_copy(update=update)
+
+
+def _multiplies_by_tables(recipe: Recipe) -> bool:
+    return any(isinstance(spec, Multiplier) for spec in _specs(recipe))
 
 
 def _specs(value: Any) -> Iterator[BaseModel]:

@@ -1,7 +1,8 @@
 /* All that a level needs besides its look-ups; included by each, so that each is compiled for its
  * own instructions. Before it, a level defines:
- *   look_up_block(x, weight, count, table, planes, lanes, seven, sums): adds the products of `count`
- *     terms to sums[0..TILE); x is [count][TILE], only `lanes` pixels count, `seven`: all x < 128
+ *   look_up_block(x, weight, count, table, planes, lanes, seven, sums): adds the products of
+ *     `count` terms to sums[0..TILE); x is [count][TILE], of which only `lanes` pixels count;
+ *     `seven`: all x are below 128
  *   copy_run(to, from, count, step): to[i] = from[i * step]; may write SLACK bytes more, not read
  *   remap_row(to, from, count, table): to[i] = table[from[i]]
  */
@@ -63,19 +64,36 @@ static void describe_tile(const Convolution *job, int64_t first, Tile *tile) {
     }
 }
 
-/* Where term k of a group lies, relative to a pixel's first word. */
-static inline int64_t term_offset(const Convolution *job, int64_t group, int64_t k) {
+/* A term of a group's sums: its kernel position, and its distance from a pixel's first word. */
+typedef struct {
+    int64_t y, x;
+    const uint8_t *words;
+} Term;
+
+static Term find_term(const Convolution *job, int64_t group, int64_t k) {
     const int64_t area = job->kernel_height * job->kernel_width;
     const int64_t channel = group * (job->channels / job->groups) + k / area;
     const int64_t y = k % area / job->kernel_width, x = k % job->kernel_width;
-    return (channel * job->height + y * job->dilation_y) * job->width + x * job->dilation_x;
+    const int64_t row = channel * job->height + y * job->dilation_y;
+    return (Term){y, x, job->words + row * job->width + x * job->dilation_x};
 }
 
-/* Short runs: eight words of eight pixels at a time where terms follow one another in memory. */
+static inline void go_to_next_term(const Convolution *job, Term *term) {
+    term->words += job->dilation_x;
+    if (++term->x < job->kernel_width) return;
+    term->x = 0;
+    term->words += job->dilation_y * job->width - job->kernel_width * job->dilation_x;
+    if (++term->y < job->kernel_height) return;
+    term->y = 0;
+    term->words += (job->height - job->kernel_height * job->dilation_y) * job->width;
+}
+
+/* One row of a block, pixel by pixel. */
 static void gather(const uint8_t *words, const int64_t *offset, int64_t pixels, uint8_t *row) {
     for (int64_t p = 0; p < pixels; p++) row[p] = words[offset[p]];
 }
 
+/* The same for images of one pixel: their terms follow one another in memory. */
 static void transpose(const uint8_t *words, const int64_t *offset, int64_t pixels, int64_t count,
                       uint8_t *x) {
     for (int64_t k = 0; k < count; k += 8) {
@@ -93,22 +111,20 @@ static void transpose(const uint8_t *words, const int64_t *offset, int64_t pixel
 
 static void fill_block(const Convolution *job, const Tile *tile, int64_t group, int64_t first,
                        int64_t count, uint8_t *x) {
-    const uint8_t *words = job->words;
     const int short_runs = tile->pixels < 4 * tile->source_runs;
+    Term term = find_term(job, group, first);
     if (short_runs && job->height * job->width == 1) {
-        transpose(words + term_offset(job, group, first), tile->offset, tile->pixels, count, x);
-    } else {
-        for (int64_t k = 0; k < count; k++) {
-            const uint8_t *from = words + term_offset(job, group, first + k);
-            uint8_t *row = x + k * TILE;
-            if (short_runs) {
-                gather(from, tile->offset, tile->pixels, row);
-            } else {
-                for (int64_t r = 0; r < tile->source_runs; r++) {
-                    const Run *run = &tile->source[r];
-                    copy_run(row + run->lane, from + run->place, run->count, job->stride_x);
-                }
-            }
+        transpose(term.words, tile->offset, tile->pixels, count, x);
+        return;
+    }
+    for (int64_t k = 0; k < count; k++, x += TILE, go_to_next_term(job, &term)) {
+        if (short_runs) {
+            gather(term.words, tile->offset, tile->pixels, x);
+            continue;
+        }
+        for (int64_t r = 0; r < tile->source_runs; r++) {
+            const Run *run = &tile->source[r];
+            copy_run(x + run->lane, term.words + run->place, run->count, job->stride_x);
         }
     }
 }
@@ -181,7 +197,7 @@ static void convolve_filters(const Convolution *job, const Tile *tile, int64_t f
         job->channels / job->groups * job->kernel_height * job->kernel_width;
     for (int64_t m = first; m < last; m++)
         for (int i = 0; i < TILE; i++) sums[(m - first) * TILE + i] = (uint32_t)job->start[m];
-    memset(words, 0, TILE * 4);
+    if (job->weight_zero != NULL) memset(words, 0, TILE * 4);
     for (int64_t k = 0; k < terms; k += BLOCK) {
         const int64_t count = terms - k < BLOCK ? terms - k : BLOCK;
         fill_block(job, tile, group, k, count, x);
@@ -220,12 +236,16 @@ static int convolve(const Convolution *job, int64_t first, int64_t last, int64_t
 }
 
 static void remap(const Remap *job, int64_t first, int64_t last) {
-    for (int64_t r = first; r < last; r++) {
-        const int64_t k = r % job->sizes[2], j = r / job->sizes[2] % job->sizes[1];
-        const int64_t i = r / job->sizes[2] / job->sizes[1];
-        const int64_t *from = job->source_strides, *to = job->target_strides;
-        remap_row(job->target + i * to[0] + j * to[1] + k * to[2],
-                  job->source + i * from[0] + j * from[1] + k * from[2], job->sizes[3], job->table);
+    const int64_t *from = job->source_strides, *to = job->target_strides, *sizes = job->sizes;
+    for (int64_t r = first; r < last;) {
+        const int64_t plane = r / sizes[2], k = r % sizes[2];
+        const int64_t i = plane / sizes[1], j = plane % sizes[1];
+        const int64_t rows = sizes[2] - k < last - r ? sizes[2] - k : last - r;
+        const uint8_t *source = job->source + i * from[0] + j * from[1] + k * from[2];
+        uint8_t *target = job->target + i * to[0] + j * to[1] + k * to[2];
+        for (int64_t row = 0; row < rows; row++)
+            remap_row(target + row * to[2], source + row * from[2], sizes[3], job->table);
+        r += rows;
     }
 }
 

@@ -1,8 +1,10 @@
 /* What the levels (portable, AVX2, AVX-512 VBMI) compute, and what each of them offers.
  *
  * A convolution looks every product up:
- *   out[n, m, y, x] = start[m] + sum over c, ky, kx of T_m[word, weight] - weight_zero[m] * sum of words
- * with T_m[a, w] = low[w][a] + 256 * high[w][a]; sums are 32-bit and wrap. The input is padded already.
+ *   out[n, m, y, x] = start[m] + sum over c, ky, kx of T_m[word, weight]
+ *                     - weight_zero[m] * sum over c, ky, kx of word
+ * with T_m[a, w] = low[w][a] + 256 * high[w][a]; sums are 32-bit and wrap. The input is padded
+ * already.
  * Every level gives the same bits.
  */
 #ifndef BITPROOF_TABLES_H

@@ -46,7 +46,9 @@ static inline __attribute__((always_inline)) void add_sums(uint32_t *sums, __m51
 
 /* Named variables, not arrays: compilers spill arrays of registers. */
 #define ZERO _mm512_setzero_si512()
-#define SUMS(v) __m512i low_pair##v = ZERO, low_odd##v = ZERO, high_pair##v = ZERO, high_odd##v = ZERO
+#define SUMS(v)                                      \
+    __m512i low_pair##v = ZERO, low_odd##v = ZERO;   \
+    __m512i high_pair##v = ZERO, high_odd##v = ZERO
 #define LOAD(entry) _mm512_loadu_si512(row + (entry))
 #define STEP(v)                                                                      \
     if (vectors > (v)) {                                                             \
@@ -73,7 +75,8 @@ static inline __attribute__((always_inline)) void look_up_tile(
     SUMS(0); SUMS(1); SUMS(2); SUMS(3);
     for (int64_t k = 0; k < count; k++, x += TILE) {
         const uint8_t *row = table + (size_t)weight[k] * 256 * planes;
-        const uint8_t *later = table + (size_t)weight[k + AHEAD < count ? k + AHEAD : k] * 256 * planes;
+        const int64_t ahead = k + AHEAD < count ? k + AHEAD : k;
+        const uint8_t *later = table + (size_t)weight[ahead] * 256 * planes;
         for (int plane = 0; plane < planes; plane++)
             for (int line = 0; line < (seven ? 2 : 4); line++)
                 _mm_prefetch((const char *)later + plane * 256 + line * 64, _MM_HINT_T0);
@@ -87,7 +90,8 @@ static inline __attribute__((always_inline)) void look_up_tile(
     FLUSH(0) FLUSH(1) FLUSH(2) FLUSH(3)
 }
 
-typedef void (*TileFunction)(const uint8_t *, const uint8_t *, int64_t, const uint8_t *, uint32_t *);
+typedef void (*TileFunction)(const uint8_t *, const uint8_t *, int64_t, const uint8_t *,
+                             uint32_t *);
 
 /* Never inlined: within a larger function gcc spills the sums. */
 #define VARIANT(planes, vectors, seven)                                                        \
@@ -96,10 +100,12 @@ typedef void (*TileFunction)(const uint8_t *, const uint8_t *, int64_t, const ui
         uint32_t *sums) {                                                                      \
         look_up_tile(planes, vectors, seven, x, weight, count, table, sums);                   \
     }
-#define VARIANTS(planes, seven) \
-    VARIANT(planes, 1, seven) VARIANT(planes, 2, seven) VARIANT(planes, 3, seven) VARIANT(planes, 4, seven)
-#define NAMES(planes, seven) \
-    {tile_##planes##1##seven, tile_##planes##2##seven, tile_##planes##3##seven, tile_##planes##4##seven}
+#define VARIANTS(planes, seven)                         \
+    VARIANT(planes, 1, seven) VARIANT(planes, 2, seven) \
+    VARIANT(planes, 3, seven) VARIANT(planes, 4, seven)
+#define NAMES(planes, seven)                          \
+    {tile_##planes##1##seven, tile_##planes##2##seven, \
+     tile_##planes##3##seven, tile_##planes##4##seven}
 VARIANTS(1, 0) VARIANTS(1, 1) VARIANTS(2, 0) VARIANTS(2, 1)
 
 static const TileFunction tiles[2][2][4] = {{NAMES(1, 0), NAMES(1, 1)}, {NAMES(2, 0), NAMES(2, 1)}};
@@ -114,7 +120,13 @@ static inline __mmask64 first_bytes(int64_t count) {
 }
 
 static inline void copy_run(uint8_t *to, const uint8_t *from, int64_t count, int64_t step) {
-    if (step == 1) {
+    if (step == 1 && count <= 16) { /* narrow stores cross fewer lines of the cache */
+        const __mmask16 mask = (__mmask16)first_bytes(count);
+        _mm_storeu_si128((__m128i *)to, _mm_maskz_loadu_epi8(mask, from));
+    } else if (step == 1 && count <= 32) {
+        const __mmask32 mask = (__mmask32)first_bytes(count);
+        _mm256_storeu_si256((__m256i *)to, _mm256_maskz_loadu_epi8(mask, from));
+    } else if (step == 1) {
         for (int64_t i = 0; i < count; i += 64)
             _mm512_storeu_si512(to + i, _mm512_maskz_loadu_epi8(first_bytes(count - i), from + i));
     } else if (step == 2) {

@@ -1,0 +1,146 @@
+"""Mean errors of multipliers taken off again: one constant for each filter, and no retraining.
+
+Model:  with e[a, w] the error of a product and p_t(a) how often tap t of a filter sees word a, the
+        sum of a filter with weights w_t is too large by sum_t sum_a p_t(a) e[a, w_t] on average;
+        rounded to a whole step of the accumulator, that is taken off every sum. Words are counted
+        on calibration images, in the integer network itself and with earlier layers corrected
+        already, tap by tap: padding counts as often as a tap sees it, and so do pixels that a
+        stride leaves out. Errors of a mean that differs between images stay.
+Source: the constant part of the control variate of Zervakis et al., "Control Variate Approximation
+        for DNN Accelerators", DAC 2021 (arXiv 2102.09642), for any table; the part that follows
+        the sum of activations needs another adder tree in hardware and is not here.
+"""
+
+import torch
+from jaxtyping import Float, Float64, Int64, Integer, UInt8
+from torch import Tensor
+from torch.nn import functional
+
+from bitproof.approx.product_table import operand_values
+from bitproof.kernels.int8_convolution import Geometry
+from bitproof.quant.graph import Node
+from bitproof.quant.integers import integer_op
+from bitproof.quant.network import IntegerNetwork, check_inputs
+from bitproof.quant.onednn import as_kernel, as_maps
+from bitproof.quant.products import WORDS, Products, Seen
+from bitproof.quant.steps import accumulate
+
+IMAGES = 256
+"""Calibration images used, all in one batch."""
+
+
+@torch.no_grad()
+def correct_means(network: IntegerNetwork, images: Float[Tensor, "n *features"]) -> IntegerNetwork:
+    """Return `network` with offsets that cancel the mean error of each filter.
+
+    Products of two activations stay as they are, and so do nodes that multiply exactly.
+
+    Args:
+        network: with multipliers on it; its offsets are replaced.
+        images: calibration images in [0, 1], of which the first 256 are used.
+
+    Raises:
+        InputRangeError: images lie outside [0, 1].
+
+    Example:
+        >>> from bitproof.approx import Truncated
+        >>> from bitproof.approx.deploy import put_on
+        >>> from bitproof.quant import quantize
+        >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))
+        >>> images = torch.rand(8, 1, 2, 2)
+        >>> rough = put_on(quantize(model, images), Truncated(columns=6, signed=True))
+        >>> bool((correct_means(rough, images).products["1"].offset > 0).all())
+        True
+    """
+    check_inputs(images)
+    images = images[:IMAGES]
+    fixed = network
+    words: dict[str, Tensor] = {}
+    last_use = {name: node.name for node in network.nodes for name in node.inputs}
+    for node in network.nodes:
+        operands = [words[name] for name in node.inputs]
+        if node.name in network.layers:
+            means = mean_errors(network, node, operands[0])
+            own = network.products[node.name].with_offset(-means.round().int())
+            fixed = fixed.with_products({node.name: own})
+        words[node.name] = integer_op(fixed, node, operands, images, accumulate)
+        for name in node.inputs:
+            if last_use[name] == node.name:
+                words.pop(name, None)
+    return fixed
+
+
+def mean_errors(
+    network: IntegerNetwork, node: Node, words: Integer[Tensor, "n *shape"]
+) -> Float64[Tensor, " m"]:
+    """Return how much too large the sums of each filter are on average, offsets aside.
+
+    Args:
+        network: holds products and a weight for the node.
+        node: a convolution, a linear layer or a scaling of channels.
+        words: its input.
+    """
+    products, weight = network.products[node.name], network.tensors[f"{node.name}.weight"]
+    signed = products.signed
+    seen = Seen.through(network.grids[node.inputs[0]], signed=signed)
+    patterns = Seen.through(weight.grid, signed=signed).patterns(weight.codes)
+    if node.op == "affine":
+        kernel, geometry = patterns[:, None, None, None], Geometry(groups=len(patterns))
+        maps = words.reshape(*words.shape[:2], 1, -1)
+    else:
+        (kernel, geometry), maps = as_kernel(patterns, node), as_maps(words, node)
+    point = (network.constants[node.name].zero_points[0] + seen.shift) % WORDS
+    shares = _shares(seen.patterns(maps), tuple(kernel.shape[2:]), geometry, point=point)
+    return _expected(shares.reshape(geometry.groups, -1, *shares.shape[1:]), kernel, products)
+
+
+def _shares(
+    maps: UInt8[Tensor, "n c h w"], size: tuple[int, ...], geometry: Geometry, *, point: int
+) -> Float64[Tensor, "c kh kw 256"]:
+    """Return how often each tap sees each pattern, as a fraction of all windows.
+
+    Args:
+        maps: patterns of the input.
+        size: rows and columns of the kernel.
+        geometry: how it moves.
+        point: the pattern of padding.
+    """
+    (up, left), channels = geometry.padding, maps.shape[1]
+    padded = functional.pad(maps, (left, left, up, up), value=point)
+    reach = [step * (taps - 1) + 1 for step, taps in zip(geometry.dilation, size, strict=True)]
+    # What a tap sees is a slice of the padded maps, from its own place on.
+    spans = [length - part for length, part in zip(padded.shape[2:], reach, strict=True)]
+    first = torch.arange(channels, device=maps.device)[:, None, None] * WORDS
+    counts = []
+    for row in range(0, reach[0], geometry.dilation[0]):
+        for column in range(0, reach[1], geometry.dilation[1]):
+            view = padded[
+                :,
+                :,
+                row : row + spans[0] + 1 : geometry.stride[0],
+                column : column + spans[1] + 1 : geometry.stride[1],
+            ]
+            counts.append((view + first).flatten().bincount(minlength=channels * WORDS))
+    windows = counts[0].sum().double() / channels
+    return torch.stack(counts, 1).reshape(channels, WORDS, *size).movedim(1, -1) / windows
+
+
+def _expected(
+    shares: Float64[Tensor, "g d kh kw 256"], kernel: UInt8[Tensor, "m d kh kw"], products: Products
+) -> Float64[Tensor, " m"]:
+    """Return the mean error of each filter's sums, given what its taps see."""
+    values = operand_values(signed=products.signed).to(kernel.device)
+    exact = values.outer(values)
+    groups = len(shares)
+    taps = shares.flatten(1, 3)
+    result = torch.zeros(len(kernel), dtype=torch.float64, device=kernel.device)
+    group_of = torch.arange(len(kernel), device=kernel.device) // (len(kernel) // groups)
+    for table in sorted(set(products.choice.tolist())):
+        errors = (products.tables[table] - exact).double()
+        by_weight = taps @ errors  # [g, taps, 256]: the mean error that a weight would make there
+        filters: Int64[Tensor, " f"] = (products.choice == table).nonzero()[:, 0]
+        for group in sorted(set(group_of[filters].tolist())):
+            own = filters[group_of[filters] == group]
+            patterns = kernel[own].flatten(1).long()
+            result[own] = by_weight[group].gather(1, patterns.T).sum(0)
+    return result

@@ -1,0 +1,117 @@
+"""Fine-tune a network through the approximate multipliers that it will be deployed on.
+
+Model:  `L = (1 - g) CE(f(x), y) + g CE(f~(x), y) + lam_adv CE(f(x'), y)`, where f multiplies
+        through tables, f~ also reads its weights from a faulty memory, and x' is one signed
+        gradient step away. Both of the last two terms cost nothing where they are switched off.
+        Grids of activations are those of the network that comes in; weights get a new grid each
+        step. Batch norms learn from the first term alone.
+Source: approximate-aware retraining: AdaPT, arXiv 2203.04071 (straight-through); arXiv 2509.10519
+        (gradients of tables). Faults and x': METHODS A.3 and E.3.
+"""
+
+from collections.abc import Iterator
+from copy import deepcopy
+from dataclasses import replace
+from typing import Literal
+
+from torch import Tensor
+
+from bitproof.attacks import climb
+from bitproof.core.types import Count, NonNegative, Positive, Probability
+from bitproof.faults.random_flips import RandomFlips
+from bitproof.harden.base import HARDEN, Candidate, HardeningStage, Setting
+from bitproof.harden.emulation import Emulation
+from bitproof.harden.fault_aware import flipped
+from bitproof.models.norms import evaluating, running_statistics, unlearned_statistics
+from bitproof.train.batches import Batch
+from bitproof.train.loop import fit_
+from bitproof.train.optimization import Optimization
+
+
+@HARDEN.register
+class ApproximationAware(HardeningStage):
+    """Train through the multipliers that an earlier stage has chosen.
+
+    Example:
+        >>> ApproximationAware(ber=1e-3).faulty_share
+        0.5
+    """
+
+    kind: Literal["approximation_aware"] = "approximation_aware"
+    gradient: Literal["straight_through", "table"] = "straight_through"
+    """Gradient of a product: the other operand, or the slope of the smoothed table."""
+    half_width: Count = 4
+    """Neighbours on either side that a table is smoothed over, for `table`."""
+    rank: Count = 2
+    """Terms that slopes are approximated by, for `table`."""
+    ber: Probability = 0.0
+    """Bit error rate of the weights in the faulty term, as a fraction; 0: no such term."""
+    faulty_share: Probability = 0.5
+    """Weight of the faulty term, g, where there is one."""
+    lam_adv: NonNegative = 0.0
+    """Weight of the cross-entropy on x'; 0: no such term."""
+    epsilon: Positive = 8 / 255
+    """Radius of x', input units."""
+    optimization: Optimization = Optimization(learning_rate=0.005)
+    """How weights move."""
+
+    def apply(self, candidate: Candidate, setting: Setting) -> Candidate:
+        """Return the candidate with fine-tuned float weights.
+
+        Raises:
+            QuantizationError: no layer can be emulated.
+        """
+        model = deepcopy(candidate.model)
+        emulation = Emulation.of(model, candidate, setting.train)
+        if self.gradient == "table":
+            emulation.follow_tables(half_width=self.half_width, rank=self.rank)
+
+        def loss(batch: Batch) -> Iterator[Tensor]:
+            share = self.faulty_share if self.ber else 0.0
+            yield (1 - share) * batch.error(model(batch.inputs))
+            if share:
+                yield share * self._faulty(emulation, batch)
+            if self.lam_adv:
+                yield self.lam_adv * self._moved(emulation, batch)
+
+        model.train()
+        with emulation.running():
+            history = fit_(
+                model,
+                setting.train,
+                self.optimization,
+                loss=loss,
+                generator=setting.generator("approximation_aware"),
+                augmentation=setting.augmentation,
+                keeper=setting.keeper,
+                team=setting.team,
+                progress=setting.progress,
+                label="fine-tune through multipliers",
+                identity=self.digest()[:16],
+            )
+        model.eval()
+        done = replace(candidate, model=model)
+        return done.with_record(self.kind, loss=history.loss, layers=list(emulation.nodes))
+
+    def _faulty(self, emulation: Emulation, batch: Batch) -> Tensor:
+        fault = RandomFlips(ber=self.ber)
+        with (
+            emulation.struck(lambda words: flipped(words, fault, generator=batch.generator)),
+            running_statistics(emulation.model),
+        ):
+            return batch.error(emulation.model(batch.inputs))
+
+    def _moved(self, emulation: Emulation, batch: Batch) -> Tensor:
+        model = emulation.model
+        with evaluating(model):
+            moved = climb(
+                model,
+                batch.inputs,
+                batch.labels,
+                epsilon=self.epsilon,
+                step=self.epsilon,
+                steps=1,
+                generator=batch.image_generator,
+            )
+        with unlearned_statistics(model):
+            return batch.error(model(moved))

@@ -1,0 +1,206 @@
+"""A float model whose layers compute as the deployed integer network will, for training.
+
+Model:  before each forward pass of a layer its input is put on the activation grid of the deployed
+        network, its weight, with the batch norm folded in, on the weight grid; products come from
+        the multipliers' tables, and the sums are read back as real values. Between layers, values
+        stay float. The gradient is that of the float layer (straight-through), or that of the
+        smoothed table: see `approx.table_gradient`. Bits of the weight may flip on the way.
+Source: straight-through: Bengio et al., 2013. Gradients of tables: AppMult-aware retraining,
+        arXiv 2509.10519.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bitproof.approx.arithmetic import Arithmetic
+from bitproof.approx.partial_products import Exact
+from bitproof.approx.table_gradient import Multiplied, TableGradient, gradients_of, through_table
+from bitproof.core.errors import QuantizationError
+from bitproof.data.dataset import Dataset
+from bitproof.harden.base import Candidate
+from bitproof.quant.constants import prepare
+from bitproof.quant.graph import Node
+from bitproof.quant.grid import CodedTensor, Grid
+from bitproof.quant.network import IntegerNetwork
+from bitproof.quant.pass_gradient import pass_gradient
+from bitproof.quant.product_layer import ProductLayer
+from bitproof.quant.scheme import Scheme
+from bitproof.quant.straight_through import fold_factors, norm_after
+
+Strike = Callable[[dict[str, CodedTensor]], Mapping[str, Tensor]]
+"""Maps stored words to the words that are read back."""
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One layer's operands in one forward pass, as the hardware sees them."""
+
+    node: Node
+    weight: CodedTensor
+    grid: Grid
+    """Of the words that go in."""
+    words: Tensor
+    sums: Tensor
+    """Accumulators of table products, without bias."""
+    factor: Tensor
+    """What the batch norm multiplies each output channel by."""
+    scale: Tensor
+    """Real value of one step of the accumulator, for each output channel or for all; the factor of
+    the batch norm is taken out."""
+
+
+@dataclass
+class Emulation:
+    """The layers of one model that multiply through tables."""
+
+    model: nn.Module
+    network: IntegerNetwork
+    """The deployed network: grids of activations, and what multiplies where."""
+    scheme: Scheme
+    shrink: Mapping[str, float]
+    norms: Mapping[str, str]
+    """Batch norm that is folded into each layer."""
+    slopes: Mapping[str, Sequence[TableGradient]] = field(default_factory=dict)
+    """Gradients of the tables of each node; straight-through where there are none."""
+    strike: Strike | None = None
+    """Breaks stored words, while it is set."""
+    nodes: dict[str, Node] = field(default_factory=dict)
+    """By path of the layer."""
+
+    @classmethod
+    def of(cls, model: nn.Module, candidate: Candidate, calibration: Dataset) -> "Emulation":
+        """Return the emulation of what `candidate` will be, for a copy of its model.
+
+        Exact products go through tables as well, if the candidate has no others.
+
+        Raises:
+            QuantizationError: no layer of the model is a convolution over one or two axes or a
+                linear layer, or one is used twice.
+        """
+        if candidate.arithmetic.is_exact:
+            candidate = replace(candidate, arithmetic=Arithmetic(multiplier=Exact()))
+        network = candidate.quantize(calibration)
+        norms = norm_after(model, calibration.inputs(slice(0, 2)))
+        found = cls(model, network, candidate.scheme, candidate.shrink, norms)
+        for node in network.nodes:
+            module = _layer(model, node)
+            if node.name not in network.products or module is None:
+                continue
+            if node.path in found.nodes:
+                raise QuantizationError(
+                    f"{node.path}: wanted each layer used once, to train it through a multiplier"
+                )
+            found.nodes[node.path] = node
+        if not found.nodes:
+            raise QuantizationError(
+                "approximation_aware: wanted convolutions or linear layers with multipliers, "
+                "found none"
+            )
+        return found
+
+    def follow_tables(self, *, half_width: int, rank: int) -> None:
+        """Take gradients from the slopes of tables, in place of straight-through ones."""
+        known: dict[int, Sequence[TableGradient]] = {}
+        slopes = {}
+        for node in self.nodes.values():
+            products = self.network.products[node.name]
+            key = products.tables.data_ptr()  # layers share the memory of their tables
+            if key not in known:
+                known[key] = gradients_of(products, half_width=half_width, rank=rank)
+            slopes[node.name] = known[key]
+        self.slopes = slopes
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Let the layers of the model compute so inside the block."""
+        hooks = [
+            self.model.get_submodule(path).register_forward_hook(self._hook(path, node))
+            for path, node in self.nodes.items()
+        ]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    @contextmanager
+    def struck(self, strike: Strike) -> Iterator[None]:
+        """Let stored weights break inside the block."""
+        self.strike = strike
+        try:
+            yield
+        finally:
+            self.strike = None
+
+    def _hook(self, path: str, node: Node) -> Callable[[nn.Module, Any, Tensor], Tensor]:
+        def replace_output(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+            axis = output.ndim - 1 if node.op == "linear" else 1
+            bias: Any = module.bias
+            with torch.autocast(output.device.type, enabled=False):
+                with torch.no_grad():
+                    step = self._step(path, node, module, inputs[0].detach().float())
+                sums = step.sums
+                if node.name in self.slopes and torch.is_grad_enabled():
+                    sums = self._through_table(step, module, inputs[0].float())
+                found = sums * _along(step.scale, axis, output.ndim)
+                found = found if bias is None else found + _along(bias, axis, output.ndim)
+            return found if sums is not step.sums else pass_gradient(output, found.detach())
+
+        return replace_output
+
+    def _through_table(self, step: Step, module: nn.Module, x: Tensor) -> Tensor:
+        """Return the sums of a step, with gradients to input and weight by the slopes of tables."""
+        weight: Any = module.weight
+        spread = step.weight.grid.spread(step.weight.grid.scale, weight.ndim)
+        folded = weight * _along(step.factor, 0, weight.ndim) / spread
+        seen = Multiplied.of(
+            step.words,
+            step.weight,
+            grid=step.grid,
+            products=self.network.products[step.node.name],
+            gradients=self.slopes[step.node.name],
+        )
+        return through_table(step.node, (x / step.grid.scale, folded), step.sums, seen=seen)
+
+    def _step(self, path: str, node: Node, module: nn.Module, x: Tensor) -> Step:
+        """Return a layer's operands and sums for real-valued input."""
+        weight: Any = module.weight
+        stored = weight.detach()
+        factor = torch.ones(len(stored), device=stored.device)
+        if path in self.norms:
+            factor = fold_factors(self.model, {path: self.norms[path]})[path]
+        folded = stored * _along(factor, 0, stored.ndim)
+        (own,) = self.scheme.weight.fit_all([folded], shrinks=[self.shrink.get(node.name, 1.0)])
+        coded = self.scheme.weight.encode(folded, own)
+        if self.strike is not None:
+            coded = CodedTensor(self.strike({node.name: coded})[node.name], coded.grid)
+        name = node.inputs[0]
+        grid = self.network.grids[name]
+        tensors = {f"{node.name}.weight": coded}
+        constants = prepare(node, tensors, self.network.grids, self.network.rounding)
+        words = (x / grid.scale).round_().add_(grid.zero_point).clamp_(grid.low, grid.high)
+        words = words.to(grid.dtype)
+        layer = ProductLayer(node, constants, self.network.products[node.name], coded, grid)
+        # A channel that its norm switches off (factor 0) has no products to divide.
+        safe = torch.where(factor == 0, torch.ones_like(factor), factor)
+        scale = coded.grid.scale * grid.scale / safe
+        return Step(node, coded, grid, words, layer.sums(words), factor, scale)
+
+
+def _layer(model: nn.Module, node: Node) -> nn.Module | None:
+    """Return the module that a node stands for, if it is one whole layer."""
+    modules = dict(model.named_modules())
+    module = modules.get(node.path)
+    return module if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Linear) else None
+
+
+def _along(values: Tensor, axis: int, ndim: int) -> Tensor:
+    """Return one value per channel, shaped to broadcast along `axis`."""
+    shape = [1] * ndim
+    shape[axis] = -1
+    return values.reshape(shape)

@@ -1,0 +1,251 @@
+import json
+import math
+from collections.abc import Callable, Sequence
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from bitproof.report import result_table, write_report
+from bitproof.report.multiplier_section import Section, multiplier_section
+from bitproof.report.run import read_run
+from bitproof.stats.results import Row
+
+MakeRun = Callable[..., Path]
+BERS = (1e-4, 1e-3, 1e-2)
+EPSILONS = (2 / 255, 8 / 255)
+SOURCE = "EvoApproxLib v2022: 45 nm PDK, Synopsys Design Compiler"
+EXACT = "mul8s_exact"
+NASTY = "<script>alert(1)</script>"
+
+
+def made_up_multipliers(n: int) -> dict[str, dict[str, Any]]:
+    """Return an exact multiplier and others that err more the cheaper they are.
+
+    Every third is unsigned; the last two have no published cost, one of them no key for it.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for i in range(n):
+        share = i / (n - 1)
+        power = 0.425 * (1 - 0.9 * share) * (1 + 0.08 * math.sin(7 * i))
+        costs: dict[str, Any] = {"power_mw": power, "area_um2": 1800 * power, "delay_ns": 1.4}
+        costs["source"] = SOURCE
+        if i >= n - 2:
+            costs = dict.fromkeys(costs) if i == n - 2 else {}
+        name = EXACT if i == 0 else f"mul8s_1K{i:02d}"
+        errs = {"med": 2 * math.exp(6 * share), "nmed": 0.0033, "mred": 0.027, "wce": 255}
+        errs |= {"ep": 0.74, "bias": -12.3, "mse": 5000.0}
+        found[name] = {"label": f"evo:{name}", "signed": i % 3 != 2, **costs}
+        found[name] |= dict.fromkeys(errs, 0) if i == 0 else errs
+    return found
+
+
+def made_up_rows(variants: Sequence[str], multipliers: Sequence[str]) -> list[Row]:
+    """Return rows in which cheap multipliers cost accuracy, and retraining returns 80 % of it."""
+    rows = []
+    for variant in variants:
+        stages = variant.split("+")
+        place = max((multipliers.index(s) for s in stages if s in multipliers), default=0)
+        loss = 0.75 * (place / len(multipliers)) ** 3 * (0.2 if "retrain" in stages else 1.0)
+        clean = 0.965 - loss
+        rows.append(row(variant, "none", 0.0, clean))
+        rows += [
+            row(variant, "random_flips", ber, clean / (1 + (ber / 2e-3) ** 1.5))
+            for ber in (BERS if variant != "float" else ())
+        ]
+        rows += [row(variant, "linf_pgd", each, clean * math.exp(-25 * each)) for each in EPSILONS]
+    return rows
+
+
+def row(variant: str, threat: str, level: float, value: float) -> Row:
+    return Row(variant, threat, level, "acc", value, value - 0.004, value + 0.004, 1000)
+
+
+@pytest.fixture
+def run_on(make_run: MakeRun) -> Callable[..., Path]:
+    """Return the function that writes a run on 20 multipliers, two of them retrained."""
+
+    def write(
+        n: int = 20, more: Sequence[str] = (), unfinished: Sequence[str] = (), **facts: Any
+    ) -> Path:
+        multipliers = made_up_multipliers(n)
+        names = list(multipliers)
+        variants = ["float", "none", *names, f"{names[9]}+retrain", f"{names[12]}+retrain", *more]
+        kinds = {"retrain": "approximation_aware", "s1": "desensitize"}
+        kinds |= dict.fromkeys(names, "approximate")
+        told = {
+            "variants": variants,
+            "multipliers": multipliers,
+            "stages": {name: {"kind": kind} for name, kind in kinds.items()},
+        }
+        measured = [name for name in variants if name not in unfinished]
+        rows = made_up_rows(measured, names)
+        return make_run(variants=[], rows=rows, facts={**told, **facts})
+
+    return write
+
+
+def section_of(folder: Path) -> Section:
+    found = multiplier_section(read_run(folder))
+    assert found is not None
+    return found
+
+
+class Text(HTMLParser):
+    """Collects tags and text."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.parts: list[str] = []
+        self.feed(write_report(folder).read_text(encoding="utf-8"))
+        self.text = " ".join("".join(self.parts).split())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        del attrs
+        self.tags.add(tag)
+
+    def handle_data(self, data: str) -> None:
+        self.parts.append(data)
+
+
+def test_every_network_on_a_multiplier_has_a_row_by_rising_power(run_on: MakeRun) -> None:
+    folder = run_on()
+    multipliers = read_run(folder).facts.multipliers
+    lines = section_of(folder).lines
+    assert (lines[0].variant, lines[0].sub) == ("none", "exact baseline")
+    assert len(lines) == 1 + 20 + 2
+    powers = [multipliers[line.variant.split("+")[0]].power_mw for line in lines[1:]]
+    assert powers[-2:] == [None, None]
+    costs = [each for each in powers if each is not None]
+    assert costs == sorted(costs)
+    assert [cell.main for cell in lines[-1].cells[:2]] == ["–", "–"]
+
+
+def test_a_row_tells_cost_errors_and_accuracies(run_on: MakeRun) -> None:
+    found = section_of(run_on())
+    assert found.conditions == (
+        ("L∞ PGD", "ε = 2/255"),
+        *(("Random bit flips", f"BER = {level}") for level in ("10⁻⁴", "10⁻³", "10⁻²")),
+    )
+    (line,) = [each for each in found.lines if each.variant == "mul8s_1K02"]
+    assert line.sub == "evo:mul8s_1K02, unsigned"
+    assert [(cell.main, cell.sub) for cell in line.cells] == [
+        ("0.415", ""),
+        ("747", "1.4"),
+        ("3.76", "0.33 %"),
+        ("2.7 %", "74.0 %"),
+        ("−12.3", ""),
+        ("96.4", "96.0–96.8"),
+    ]
+    assert line.change is not None
+    assert line.change.value == pytest.approx(-0.00075, abs=1e-6)
+    assert len(line.under) == 4
+
+
+def test_rows_on_the_front_are_marked(run_on: MakeRun) -> None:
+    lines = section_of(run_on()).lines
+    known = [
+        (float(line.cells[0].main), line.change.value, line.on_front)
+        for line in lines[1:]
+        if line.cells[0].main != "–" and line.change is not None
+    ]
+    assert {on_front for *_, on_front in known} == {True, False}
+    for power, value, on_front in known:
+        beaten = any(p < power and v > value for p, v, _ in known)
+        assert not (on_front and beaten)
+    assert not any(line.on_front for line in (lines[0], *lines[-2:]))
+
+
+def test_four_drawings_have_a_marker_for_each_network_with_a_cost(run_on: MakeRun) -> None:
+    found = section_of(run_on())
+    assert [name for name, _ in found.drawings] == [
+        "Clean accuracy against power",
+        "Clean accuracy against area",
+        "Accuracy under L∞ PGD at ε = 2/255 against power",
+        "Accuracy under random bit flips at BER = 10⁻³ against power",
+    ]
+    for _, drawing in found.drawings:
+        tree = ET.fromstring(drawing)
+        assert len(tree.findall(".//title")) == 18 + 2
+        assert len([each for each in tree.iter() if each.get("class") == "join"]) == 2
+    assert any("ring" in words for _, words in found.legend)
+    assert (found.sources, found.uncosted) == ((SOURCE,), 2)
+    assert len(found.sentences) == 3
+
+
+def test_networks_without_rows_have_dashes_and_no_marker(run_on: MakeRun) -> None:
+    folder = run_on(unfinished=["mul8s_1K03", "mul8s_1K09+retrain"], finished=None)
+    found = section_of(folder)
+    assert len(found.lines) == 23
+    (line,) = [each for each in found.lines if each.variant == "mul8s_1K03"]
+    assert line.change is None
+    assert not line.on_front
+    assert {cell.main for cell in line.under} == {"–"}
+    assert all(len(ET.fromstring(each).findall(".//title")) == 18 for _, each in found.drawings)
+    assert "No results yet for mul8s_1K03, mul8s_1K09+retrain." in Text(folder).text
+
+
+def test_a_run_without_any_cost_has_a_table_and_no_drawing(run_on: MakeRun) -> None:
+    bare: dict[str, dict[str, Any]] = {name: {} for name in made_up_multipliers(20)}
+    folder = run_on(multipliers=bare)
+    found = section_of(folder)
+    assert found.drawings == ()
+    assert len(found.lines) == 23
+    text = Text(folder).text
+    assert "No drawing of accuracy against cost" in text
+    assert "20 multipliers have no published power" in text
+
+
+def test_a_run_without_any_row_has_a_page(run_on: MakeRun) -> None:
+    folder = run_on()
+    (folder / "results.csv").write_text((folder / "results.csv").read_text().splitlines()[0] + "\n")
+    assert "All networks on approximate multipliers" in Text(folder).text
+
+
+def test_runs_without_multipliers_have_no_section(run_dir: Path) -> None:
+    assert multiplier_section(read_run(run_dir)) is None
+    assert "Approximate multipliers" not in Text(run_dir).text
+
+
+def test_the_page_shows_few_and_tells_who_is_left_out(run_on: MakeRun) -> None:
+    text = Text(run_on(n=35)).text
+    assert "This run holds no hardened network. Its 37 networks on approximate multipliers" in text
+    assert "Of 37 networks on approximate multipliers, 6 are shown here" in text
+    assert "31 networks on approximate multipliers are left out here" in text
+    assert text.count("quantized without hardening, with products of evo:mul8s") in range(1, 7)
+    assert "Does one protection bring the other?" not in text
+    assert "approximation_aware: fine-tuning through the multiplier" in text
+
+
+def test_multipliers_are_no_hardening(run_on: MakeRun) -> None:
+    folder = run_on(more=["s1", "s1+mul8s_1K05", "s1+mul8s_1K05+retrain"])
+    assert read_run(folder).full == "s1"
+    text = Text(folder).text
+    assert "the accuracy of the full pipeline (“s1”)" in text
+    assert "Does one protection bring the other?" in text
+
+
+def test_names_from_files_stay_text(run_on: MakeRun) -> None:
+    folder = run_on(more=[NASTY])
+    told = json.loads((folder / "run.json").read_text())
+    one = {"power_mw": 0.3, "area_um2": 2.0, "source": NASTY, "label": f"{NASTY}!"}
+    told["multipliers"][NASTY] = one
+    (folder / "run.json").write_text(json.dumps(told))
+    page = Text(folder)
+    assert "script" not in page.tags
+    assert page.text.count(NASTY) > 5
+
+
+def test_the_console_table_of_many_networks_is_narrow(run_on: MakeRun) -> None:
+    header, *rows = result_table(run_on())
+    assert header == ["variant", "mW", "clean", "BER 1e-3", "eps 2/255"]
+    assert [line[0] for line in rows[:2]] == ["float", "none"]
+    assert len(rows) == 2 + 20 + 2
+    powers = [float(line[1]) for line in rows if line[1] != "-"]
+    assert powers == sorted(powers)
+    assert len(powers) == 20
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    assert sum(widths) + 3 * len(widths) + 1 <= 80
