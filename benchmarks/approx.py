@@ -59,6 +59,8 @@ PER_CORE = {
 """Wanted G products/s."""
 OF_FLOAT32 = {"rank 1": 1.0, "rank 3": 0.8}
 """Wanted, of the float32 convolution."""
+LEAST_GAIN = 1.3
+"""What float32 gains by a second thread, at least, on a machine that does nothing else."""
 FLOATS = ("float32", "float32, channels last")
 
 
@@ -211,6 +213,11 @@ def show(title: str, rows: list[Rate]) -> list[Rate]:
             f"{row.name:{width}}{row.rival:10.2f}{row.ours:10.1f}{row.best:10.1f}{wanted:>10}"
             + "".join(f"{number:10.1f}" for number in numbers)
             + f"{row.ours / row.limit:10.2f}{row.ratio:10.1f}"
+        )
+    if rows[-1].limit < LEAST_GAIN * rows[0].limit:
+        print(f"Figures of {THREADS[-1]} threads do not count: float32 gains nothing by them, so")
+        print(
+            "other programs have this machine, or it has a single core, or the work is too small."
         )
     return rows
 

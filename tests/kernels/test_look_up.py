@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from bitproof.kernels import look_up as module
+from bitproof.kernels.forms import two_planes
 from bitproof.kernels.int8_convolution import Geometry
 from bitproof.kernels.jobs import Cut
 from bitproof.kernels.library import LEVELS, library, library_at
-from bitproof.kernels.look_up import LookUp, stacked, two_planes
+from bitproof.kernels.look_up import LookUp
 
 KINDS = ("products", "bytes", "errors", "far")
 
@@ -190,9 +191,9 @@ def test_two_planes_hold_columns_that_span_two_bytes(top: int) -> None:
     assert planes is not None
     assert planes.high is not None
     assert torch.equal(planes.table(signed=False), table)
-    assert stacked(planes).shape == (256, 2, 256)
-    assert torch.equal(stacked(planes)[7, 0], planes.low[7])
-    assert torch.equal(stacked(planes)[7, 1], planes.high[7])
+    assert planes.stacked.shape == (256, 2, 256)
+    assert torch.equal(planes.stacked[7, 0], planes.low[7])
+    assert torch.equal(planes.stacked[7, 1], planes.high[7])
 
 
 @pytest.mark.parametrize("errors", [False, True])

@@ -5,6 +5,7 @@ Model:  products of the deployed network come from the tables of multipliers; fl
 Source: METHODS D (HAWX); control variate: arXiv 2102.09642.
 """
 
+from copy import deepcopy
 from dataclasses import replace
 from typing import Literal
 
@@ -37,6 +38,6 @@ class Approximate(HardeningStage):
         arithmetic = candidate.arithmetic.changed(
             self.multiplier, self.layers, correct_means=self.correct_means
         )
-        return replace(candidate, arithmetic=arithmetic).with_record(
-            self.kind, **self.model_dump(mode="json", exclude={"kind"})
-        )
+        model = deepcopy(candidate.model).eval()
+        told = self.model_dump(mode="json", exclude={"kind"})
+        return replace(candidate, model=model, arithmetic=arithmetic).with_record(self.kind, **told)

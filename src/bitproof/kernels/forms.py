@@ -6,7 +6,7 @@ Model:  rows `a` are the first operand (the activation), columns `w` the second 
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import torch
 from jaxtyping import Int32, UInt8
@@ -68,6 +68,12 @@ class Planes:
     start: Int32[Tensor, "256"]
     plus_exact: bool
 
+    @cached_property
+    def stacked(self) -> UInt8[Tensor, "256 p 256"]:
+        """The bytes of each weight side by side, as the compiled kernel reads them."""
+        both = [self.low] if self.high is None else [self.low, self.high]
+        return torch.stack(both, 1)
+
     def table(self, *, signed: bool) -> Int32[Tensor, "256 256"]:
         """Return the products of all pairs of patterns.
 
@@ -115,6 +121,17 @@ def planes_of(table: Int32[Tensor, "256 256"], *, signed: bool) -> Planes | None
     return _planes(_content(table), signed)
 
 
+def two_planes(table: Int32[Tensor, "256 256"]) -> Planes | None:
+    """Return products as two bytes and a start for each weight, or None if they span more.
+
+    Example:
+        >>> planes = two_planes(torch.arange(256).outer(torch.arange(256)).int())
+        >>> int(planes.high[200, 100]), int(planes.low[200, 100])
+        (78, 32)
+    """
+    return _two_planes(_content(table))
+
+
 @lru_cache(maxsize=REMEMBERED)
 def _terms(content: bytes, signed: bool, most: int) -> Terms | None:
     table = _table(content)
@@ -135,19 +152,29 @@ def _terms(content: bytes, signed: bool, most: int) -> Terms | None:
 @lru_cache(maxsize=REMEMBERED)
 def _planes(content: bytes, signed: bool) -> Planes | None:
     table = _table(content)
-    errors = table - _exact(signed=signed)
-    for entries, plus_exact in ((errors, True), (table, False)):
+    errors = table.long() - _exact(signed=signed)
+    for entries, plus_exact in ((errors, True), (table.long(), False)):
         start = entries.amin(0)
         words = (entries - start).T.contiguous()
         if int(words.max()) < WORDS:
-            planes = Planes(words.to(torch.uint8), None, start, plus_exact)
+            planes = Planes(words.to(torch.uint8), None, start.int(), plus_exact)
             break
     else:
-        if int(words.max()) >= WORDS**2:
-            return None
-        low, high = words % WORDS, words // WORDS
-        planes = Planes(low.to(torch.uint8), high.to(torch.uint8), start, plus_exact=False)
+        return _two_planes(content)
     assert torch.equal(planes.table(signed=signed), table)
+    return planes
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _two_planes(content: bytes) -> Planes | None:
+    table = _table(content).long()
+    start = table.amin(0)
+    words = (table - start).T.contiguous()
+    if int(words.max()) >= WORDS**2:
+        return None
+    low, high = words % WORDS, words // WORDS
+    planes = Planes(low.to(torch.uint8), high.to(torch.uint8), start.int(), plus_exact=False)
+    assert torch.equal(planes.table(signed=False), table.int())
     return planes
 
 

@@ -17,6 +17,10 @@ MOST = 1 << 24
 """Integers up to this size are exact in float32."""
 ROWS = 1 << 19
 """Numbers in the rows of one slice: 2 MiB."""
+PATCHES = 1 << 26
+"""Words under all windows that are laid out at once."""
+FEW = 8
+"""Filters of a group below which they are taken one by one."""
 
 
 def gathered_sums(
@@ -42,21 +46,17 @@ def gathered_sums(
         >>> gathered_sums(word, weight, tables, torch.zeros(1).long(), geometry=Geometry()).item()
         600
     """
-    groups, filters = geometry.groups, len(weight)
-    columns = windows(words, weight.shape[2:], geometry)
-    n, _, high, wide = columns.shape
-    columns = columns.reshape(n, groups, -1, high * wide)
     # One row for each table and word of a weight: its products with all words of the input.
     rows = tables.transpose(1, 2).reshape(-1, WORDS)
     named = weight.flatten(1).long() + WORDS * choice.to(weight.device)[:, None]
-    sums = torch.empty(n, filters, high * wide, dtype=torch.int32, device=words.device)
-    per_group = filters // groups
-    for group in range(groups):
-        own = slice(group * per_group, (group + 1) * per_group)
-        patches = columns[:, group].transpose(1, 2).int().reshape(n * high * wide, -1)
-        total = _sums(patches, named[own], rows)
-        sums[:, own] = total.reshape(n, high * wide, per_group).transpose(1, 2)
-    return sums.reshape(n, filters, high, wide)
+    taps = weight[0].numel() * geometry.groups
+    images = max(PATCHES // (taps * words.shape[2] * words.shape[3]), 1)
+    sums = _by_filter if len(weight) < FEW * geometry.groups else _by_group
+    parts = [
+        sums(windows(part, weight.shape[2:], geometry), named, rows, groups=geometry.groups)
+        for part in torch.split(words, images)
+    ]
+    return torch.cat(parts)
 
 
 def windows(
@@ -79,6 +79,46 @@ def windows(
         for j in range(wide)
     ]
     return torch.stack(taps, 2).flatten(1, 2)
+
+
+def _by_filter(
+    columns: UInt8[Tensor, "n k y x"],
+    named: Int64[Tensor, "m d"],
+    rows: Int32[Tensor, "r 256"],
+    *,
+    groups: int,
+) -> Int32[Tensor, "n m y x"]:
+    """Return sums where groups have few filters: product by product, all groups at once."""
+    n, _, high, wide = columns.shape
+    grouped = columns.reshape(n, groups, -1, high, wide)
+    starts, entries = WORDS * named.reshape(groups, -1, named.shape[1]), rows.reshape(-1)
+    sums = []
+    for own in starts.unbind(1):
+        total = torch.zeros(n, groups, high, wide, dtype=torch.int32, device=columns.device)
+        for tap, start in enumerate(own.unbind(1)):
+            total += entries[grouped[:, :, tap] + start[:, None, None]]
+        sums.append(total)
+    return torch.stack(sums, 2).flatten(1, 2)
+
+
+def _by_group(
+    columns: UInt8[Tensor, "n k y x"],
+    named: Int64[Tensor, "m d"],
+    rows: Int32[Tensor, "r 256"],
+    *,
+    groups: int,
+) -> Int32[Tensor, "n m y x"]:
+    """Return sums where groups have many filters: all filters of a group at once."""
+    n, _, high, wide = columns.shape
+    grouped = columns.reshape(n, groups, -1, high * wide)
+    per_group = len(named) // groups
+    sums = torch.empty(n, len(named), high * wide, dtype=torch.int32, device=columns.device)
+    for group in range(groups):
+        own = slice(group * per_group, (group + 1) * per_group)
+        patches = grouped[:, group].transpose(1, 2).int().reshape(n * high * wide, -1)
+        total = _sums(patches, named[own], rows)
+        sums[:, own] = total.reshape(n, high * wide, per_group).transpose(1, 2)
+    return sums.reshape(n, -1, high, wide)
 
 
 def _sums(

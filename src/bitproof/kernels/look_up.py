@@ -7,7 +7,7 @@ from jaxtyping import Int32, Int64, UInt8
 from torch import Tensor
 
 from bitproof.kernels import gpu_tables
-from bitproof.kernels.forms import Planes, planes_of
+from bitproof.kernels.forms import planes_of, two_planes
 from bitproof.kernels.gather import gathered_sums, windows
 from bitproof.kernels.int8_convolution import Geometry
 from bitproof.kernels.jobs import Cut
@@ -62,16 +62,16 @@ class LookUp:
             errors: look up what a single table has beyond exact products, if that is one plane.
         """
         forms = (
-            [planes_of(tables[0].cpu(), signed=signed)]
+            [planes_of(tables[0], signed=signed)]
             if errors
-            else [two_planes(table.cpu()) for table in tables]
+            else [two_planes(table) for table in tables]
         )
         zeros = torch.zeros(len(weight), dtype=torch.int64, device=weight.device)
         known = [form for form in forms if form is not None]
         plus_exact = bool(known) and known[0].plus_exact
         planes, begin = None, zeros
         if library() is not None and weight.device.type == "cpu" and len(known) == len(forms):
-            planes = torch.stack([stacked(form) for form in known])
+            planes = torch.stack([form.stacked for form in known])
             starts = torch.stack([form.start for form in known]).long()
             begin = starts[choice[:, None], weight.flatten(1).long()].sum(1)
         if plus_exact:
@@ -162,26 +162,3 @@ class LookUp:
 def _grouped(maps: Tensor, groups: int) -> Tensor:
     """Return maps with an axis for the groups of channels."""
     return maps.reshape(len(maps), groups, -1, *maps.shape[2:])
-
-
-def two_planes(table: Int32[Tensor, "256 256"]) -> Planes | None:
-    """Return products as two bytes and a start for each weight, None if they span more.
-
-    Example:
-        >>> planes = two_planes(torch.arange(256).outer(torch.arange(256)).int())
-        >>> int(planes.high[200, 100]), int(planes.low[200, 100])
-        (78, 32)
-    """
-    entries = table.long()
-    start = entries.amin(0)
-    words = (entries - start).T.contiguous()
-    if int(words.max()) >= 1 << 16:
-        return None
-    low, high = (words & 255).to(torch.uint8), (words >> 8).to(torch.uint8)
-    return Planes(low, high, start.int(), plus_exact=False)
-
-
-def stacked(planes: Planes) -> UInt8[Tensor, "256 p 256"]:
-    """Return the bytes of each weight side by side, as the compiled kernel reads them."""
-    both = [planes.low] if planes.high is None else [planes.low, planes.high]
-    return torch.stack(both, 1)

@@ -59,8 +59,3 @@ class ExactConvolution:
             return found
         sums = accumulate(self.node, self.constants, [maps.float() - self.constants.zero_points[0]])
         return sums if self.constants.dtype == torch.float32 else wrap_int32(sums).to(torch.int32)
-
-    @property
-    def most(self) -> float:
-        """Bound on the size of every sum; infinite where sums may wrap."""
-        return float(EXACT_FLOAT32 - 1) if self.constants.dtype == torch.float32 else float("inf")

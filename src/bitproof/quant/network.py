@@ -105,7 +105,7 @@ class IntegerNetwork:
         for name, coded in self.tensors.items():
             state.update(f"{name} {tuple(coded.codes.shape)}".encode())
             state.update(coded.codes.cpu().contiguous().numpy().tobytes())
-        for name, products in self.products.items():
+        for name, products in sorted(self.products.items()):
             state.update(f"products {name} {products.signed}".encode())
             for tensor in (products.tables, products.choice, products.offset):
                 state.update(tensor.cpu().contiguous().numpy().tobytes())

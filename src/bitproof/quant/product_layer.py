@@ -175,7 +175,13 @@ class ProductLayer:
 
     @cached_property
     def _operand(self) -> Operand:
-        return Operand(self.seen[0], self._point, self._kernel[1])
+        geometry, point = self._kernel[1], self.constants.zero_points[0]
+        if any(geometry.padding) and not self.grid.low <= point <= self.grid.high:
+            raise QuantizationError(
+                f"{self.node.name}: no word stands for 0 in the padding: wanted a zero point "
+                f"from {self.grid.low} to {self.grid.high}, got {point}"
+            )
+        return Operand(self.seen[0], self._point, geometry)
 
     def _points_of(self, filters: Int64[Tensor, " f"] | None) -> Int32[Tensor, " f"]:
         return self._weight_points if filters is None else self._weight_points[filters]

@@ -5,6 +5,7 @@ added to the products: in float32 where that holds them all, else in int32, whic
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -104,7 +105,7 @@ class Remapped:
         """Return the part that multiplies `weight`, patterns, by way of `terms`."""
         device, geometry = weight.device, operand.geometry
         first, second = terms.first.to(device).long(), terms.second.to(device)
-        if base is None and bool(weight_points.any()):
+        if base is None and (not len(first) or bool(weight_points.any())):
             under_window = weight_points
             count = weight[0].numel()
             start = start - operand.point * count * weight_points.long()
@@ -157,7 +158,7 @@ class Remapped:
             total = total + (exact if self.filters is None else exact[:, self.filters])
         return total
 
-    @property
+    @cached_property
     def _fits_float32(self) -> bool:
         """Whether float32 holds every accumulator."""
         if self.convolution is None:
