@@ -33,8 +33,8 @@ static int32_t sum_products(const uint8_t *a, const uint8_t *w, const int32_t *t
 }
 
 /* Images [first, last): words are [n][c][h][w], weights [m][c][i][j], sums [n][m][y][x]. */
-int plain_gather(const Shape *s, const uint8_t *words, const uint8_t *weight, const int32_t *table,
-                 int32_t *out, int64_t first, int64_t last) {
+static int gather_images(const Shape *s, const uint8_t *words, const uint8_t *weight,
+                         const int32_t *table, int32_t *out, int64_t first, int64_t last) {
     const int64_t terms = s->channels * s->kernel_height * s->kernel_width;
     const int64_t pixels = s->out_height * s->out_width;
     uint8_t *rows = malloc(pixels * terms);
@@ -50,4 +50,15 @@ int plain_gather(const Shape *s, const uint8_t *words, const uint8_t *weight, co
     }
     free(rows);
     return 0;
+}
+
+/* A slice of the images for each thread. */
+int plain_gather(const Shape *s, const uint8_t *words, const uint8_t *weight, const int32_t *table,
+                 int32_t *out, int64_t images, int64_t threads) {
+    int failed = 0;
+#pragma omp parallel for num_threads(threads) schedule(static) reduction(| : failed)
+    for (int64_t i = 0; i < threads; i++)
+        failed |= gather_images(s, words, weight, table, out, images * i / threads,
+                                images * (i + 1) / threads);
+    return failed;
 }
