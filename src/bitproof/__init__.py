@@ -13,11 +13,19 @@ from typing import TYPE_CHECKING, Any
 from bitproof.core.version import __version__
 
 if TYPE_CHECKING:
+    from bitproof.approx import EvoApprox, SignMagnitude, correct_means, put_on
     from bitproof.attacks import FGSM, L2PGD, LinfPGD, LinfSquare
     from bitproof.campaign import Evaluation, FaultGroup, Injection
     from bitproof.data import Dataset, Splits
     from bitproof.faults import RandomFlips, corrupt
-    from bitproof.harden import Adjust, Candidate, Desensitize, FaultAware
+    from bitproof.harden import (
+        Adjust,
+        Approximate,
+        ApproximationAware,
+        Candidate,
+        Desensitize,
+        FaultAware,
+    )
     from bitproof.models import load_weights, save_weights
     from bitproof.quant import (
         AffineQuantizer,
@@ -39,6 +47,10 @@ if TYPE_CHECKING:
     from bitproof.train import Optimization
 
 _ROOMS = {
+    "EvoApprox": "approx",
+    "SignMagnitude": "approx",
+    "correct_means": "approx",
+    "put_on": "approx",
     "FGSM": "attacks",
     "L2PGD": "attacks",
     "LinfPGD": "attacks",
@@ -51,6 +63,8 @@ _ROOMS = {
     "RandomFlips": "faults",
     "corrupt": "faults",
     "Adjust": "harden",
+    "Approximate": "harden",
+    "ApproximationAware": "harden",
     "Candidate": "harden",
     "Desensitize": "harden",
     "FaultAware": "harden",
@@ -86,10 +100,13 @@ __all__ = [
     "L2PGD",
     "Adjust",
     "AffineQuantizer",
+    "Approximate",
+    "ApproximationAware",
     "Candidate",
     "Dataset",
     "Desensitize",
     "Evaluation",
+    "EvoApprox",
     "FaultAware",
     "FaultGroup",
     "Injection",
@@ -99,10 +116,12 @@ __all__ = [
     "Optimization",
     "RandomFlips",
     "Scheme",
+    "SignMagnitude",
     "Splits",
     "__version__",
     "attack",
     "build_model",
+    "correct_means",
     "corrupt",
     "evaluate",
     "harden_model",
@@ -110,6 +129,7 @@ __all__ = [
     "load_data",
     "load_network",
     "load_weights",
+    "put_on",
     "quantize",
     "read_recipe",
     "run",

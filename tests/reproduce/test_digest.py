@@ -1,15 +1,18 @@
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import bitproof
+from bitproof.approx import Truncated
 from bitproof.recipe import Recipe
 from bitproof.reproduce import Job, all_jobs
 from bitproof.reproduce.digest import (
     LEFT_OUT,
     STARTS,
+    TABLES_ONLY,
     cell_digest,
     code_digest,
     recipe_digest,
@@ -61,6 +64,17 @@ def test_a_constant_changes_the_digest(change: tuple[str, str, str], job: Job, c
     assert code_digest(job, "s1", sources=Sources(copy)) != code_digest(job, "s1")
 
 
+def test_only_networks_on_multipliers_rest_on_their_code(job: Job, copy: Path) -> None:
+    recipe = job.recipe.model_copy(update={"multipliers": {"mild": Truncated(columns=2)}})
+    own = replace(job, recipe=recipe)
+    before = {name: code_digest(own, name) for name in ("none", "mild")}
+    edit(copy, "kernels/library.py", "TILE = 256", "TILE = 512")
+    after = {name: code_digest(own, name, sources=Sources(copy)) for name in before}
+    assert [name for name in before if before[name] != after[name]] == ["mild"]
+    assert recipe_digest(own, "mild", [0]) != recipe_digest(own, "none", [0])
+    assert recipe_digest(own, "none", [0]) == recipe_digest(job, "none", [0])
+
+
 def modules_of(recipe: Recipe) -> list[str]:
     return installed_sources().closure(starts_of(recipe), without=LEFT_OUT)
 
@@ -81,7 +95,7 @@ def test_a_shipped_job_rests_on_what_makes_its_numbers(job: Job) -> None:
     assert not found & LEFT_OUT.keys()
 
 
-@pytest.mark.parametrize("module", [*STARTS, *LEFT_OUT])
+@pytest.mark.parametrize("module", [*STARTS, *LEFT_OUT, *TABLES_ONLY])
 def test_a_module_that_is_named_exists(module: str) -> None:
     at = PACKAGE.joinpath(*module.split(".")[1:])
     assert at.with_suffix(".py").is_file() or (at / "__init__.py").is_file()

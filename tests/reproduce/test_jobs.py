@@ -52,7 +52,7 @@ def test_a_shipped_job_is_what_it_is_called(job: Job) -> None:
     recipe = job.recipe
     assert recipe.name == job.name
     assert recipe.title
-    assert "arXiv" in recipe.source
+    assert "arXiv" in recipe.source or "doi" in recipe.source
     assert (recipe.model.kind, recipe.data.kind) == (job.network, job.dataset)
     assert set(job.table.matrix) <= set(recipe.variants)
     assert recipe.seed == 0, "seeds are told in the plan"

@@ -12,7 +12,7 @@ def test_a_table_is_filed_under_its_name() -> None:
 
 @pytest.mark.parametrize("name", ["randbet-ladder", "energy", "hawx-search"])
 def test_a_table_to_come_is_not_there(name: str) -> None:
-    with pytest.raises(UnknownKindError, match=f"no table '{name}'. Known: resq-matrix"):
+    with pytest.raises(UnknownKindError, match=f"no table '{name}'. Known: multiplier-sweep, resq"):
         find_table(name)
 
 

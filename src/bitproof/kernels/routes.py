@@ -17,7 +17,7 @@ THIN = 8.0
 """G products/s of convolutions with one input channel to a group."""
 PLANES = {"vbmi": (85.0, 52.0), "avx2": (6.3, 4.6), "portable": (4.2, 4.0)}
 """G products/s of look-ups with one plane and with two, by instruction set."""
-GATHER = 4.0
+GATHER = 1.0
 """G products/s of torch's embedding bags."""
 
 

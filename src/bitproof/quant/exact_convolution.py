@@ -1,6 +1,7 @@
 """Exact sums of words times integers over maps: what tables of products are put together from."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Float, Integer
@@ -51,6 +52,16 @@ class ExactConvolution:
         kernel = weight.to(dtype).contiguous(memory_format=torch.channels_last)
         bias = None if bias is None else bias.to(dtype)
         return cls(node, Constants((point,), (1.0,), kernel, bias, dtype), grid)
+
+    @cached_property
+    def largest(self) -> float:
+        """Bound on the size of the sums."""
+        weight, bias = self.constants.weight, self.constants.bias
+        point = self.constants.zero_points[0]
+        assert weight is not None
+        peak = max(abs(self.grid.low - point), abs(self.grid.high - point))
+        reach = weight.double().abs().flatten(1).sum(1) * peak
+        return float((reach if bias is None else reach + bias.abs()).max())
 
     def totals(self, maps: Integer[Tensor, "n c h w"]) -> Tensor:
         """Return the sums: in float32 where that holds them all, else in int32, which wraps."""

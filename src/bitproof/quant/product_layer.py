@@ -20,7 +20,7 @@ from bitproof.kernels.int8_convolution import Geometry, supported
 from bitproof.kernels.jobs import Cut
 from bitproof.kernels.library import library
 from bitproof.kernels.look_up import LookUp
-from bitproof.kernels.routes import choose_route
+from bitproof.kernels.routes import Route, choose_route
 from bitproof.quant.constants import Constants
 from bitproof.quant.exact_convolution import ExactConvolution
 from bitproof.quant.graph import Node
@@ -71,10 +71,12 @@ class ProductLayer:
         """Filters that share a way of being computed, with that way."""
         used = sorted(set(self.products.choice.tolist()))
         groups = self._kernel[1].groups
-        if len(used) > MOST_PARTS or (len(used) > 1 and groups > 1):
-            return [self._looked_up(None, used)]
         if len(used) == 1:
             return [self._part(None, used[0])]
+        # One look-up serves all tables at once; apart, each must have a short form to pay off.
+        apart = groups == 1 and all(self._route(table) == "terms" for table in used)
+        if not apart or len(used) > MOST_PARTS:
+            return [self._looked_up(None, used)]
         choice = self.products.choice
         return [self._part((choice == table).nonzero()[:, 0], table) for table in used]
 
@@ -130,19 +132,10 @@ class ProductLayer:
 
     def _part(self, filters: Int64[Tensor, " f"] | None, table: int) -> Part:
         """Return the fastest way for filters that share a table."""
-        entries, signed = self.products.tables[table].cpu(), self.products.signed
-        terms, planes = terms_of(entries, signed=signed), planes_of(entries, signed=signed)
-        weight = self._kernel[0]
-        compiled = library() if weight.device.type == "cpu" else None
-        route = choose_route(
-            terms,
-            planes,
-            depth=weight.shape[1],
-            level=compiled.level if compiled else None,
-            dots=weight.device.type == "cpu" and supported(),
-        )
-        if route != "terms":
+        if self._route(table) != "terms":
             return self._looked_up(filters, [table])
+        weight = self._kernel[0]
+        terms = terms_of(self.products.tables[table], signed=self.products.signed)
         assert terms is not None
         return Remapped.of(
             terms,
@@ -152,6 +145,19 @@ class ProductLayer:
             weight_points=self._points_of(filters),
             filters=filters,
             base=self.base if terms.plus_exact else None,
+        )
+
+    def _route(self, table: int) -> Route:
+        """Return the fastest way to sum the products of a table."""
+        entries, signed = self.products.tables[table], self.products.signed
+        device, depth = entries.device.type, self._kernel[0].shape[1]
+        compiled = library() if device == "cpu" else None
+        return choose_route(
+            terms_of(entries, signed=signed),
+            planes_of(entries, signed=signed),
+            depth=depth,
+            level=compiled.level if compiled else None,
+            dots=device == "cpu" and supported(),
         )
 
     def _looked_up(self, filters: Int64[Tensor, " f"] | None, tables: list[int]) -> Part:

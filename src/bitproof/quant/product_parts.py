@@ -89,6 +89,8 @@ class Remapped:
     """Whether words are padded before they are remapped."""
     base: ExactConvolution | None
     """The exact products that the terms are added to."""
+    largest: float
+    """Bound on the size of sums of products, with everything that is added to them."""
 
     @classmethod
     def of(
@@ -104,6 +106,8 @@ class Remapped:
     ) -> "Remapped":
         """Return the part that multiplies `weight`, patterns, by way of `terms`."""
         device, geometry = weight.device, operand.geometry
+        highest = terms.table(signed=operand.seen.signed).long().abs().amax(0).to(device)
+        largest = highest[weight.long()].flatten(1).sum(1) + start.abs()
         first, second = terms.first.to(device).long(), terms.second.to(device)
         if base is None and (not len(first) or bool(weight_points.any())):
             under_window = weight_points
@@ -139,6 +143,7 @@ class Remapped:
             weight.shape[2:],
             pads,
             base,
+            float(largest.max()),
         )
 
     def totals(self, maps: Integer[Tensor, "n c h w"]) -> Tensor:
@@ -160,15 +165,12 @@ class Remapped:
 
     @cached_property
     def _fits_float32(self) -> bool:
-        """Whether float32 holds every accumulator."""
-        if self.convolution is None:
+        """Whether float32 holds every accumulator, and what it is put together from."""
+        if self.convolution is None or self.convolution.constants.dtype != torch.float32:
             return False
-        kernel, grid = self.convolution.constants.weight, self.convolution.grid
-        assert kernel is not None
-        point = int(grid.zero_point)
-        reach = kernel.abs().flatten(1).sum(1).double() * max(point, WORDS - 1 - point)
-        largest = reach * abs(self.scale) + self.start.abs().double()
-        return bool(largest.max() < EXACT_FLOAT32) and kernel.dtype == torch.float32
+        power_of_two = abs(self.scale).bit_count() == 1  # exact in float32 at any size
+        fits = max(self.largest, float(self.start.abs().max())) < EXACT_FLOAT32
+        return fits and (power_of_two or self.convolution.largest * abs(self.scale) < EXACT_FLOAT32)
 
     def _scaled_(self, terms: Tensor) -> Tensor:
         if self.scale != 1:
