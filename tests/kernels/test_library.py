@@ -11,6 +11,7 @@ import torch
 from jaxtyping import TypeCheckError
 from torch import Tensor
 
+from bitproof.kernels import threads
 from bitproof.kernels.jobs import Cut
 from bitproof.kernels.library import LEVELS, Library, levels, library, library_at, why_absent
 
@@ -114,7 +115,13 @@ def draw(case: Case, seed: int = 0) -> Operands:
     )
 
 
-def sums_of(library: Library, case: Case, operands: Operands, cut: Cut | None = None) -> Tensor:
+def sums_of(
+    library: Library,
+    case: Case,
+    operands: Operands,
+    cut: Cut | None = None,
+    addend: Tensor | None = None,
+) -> Tensor:
     arguments = operands.words, operands.weight, operands.planes, operands.choice
     start, zero = operands.start, operands.weight_zero
     stride, dilation, groups, signed = case.stride, case.dilation, case.groups, case.signed
@@ -127,6 +134,7 @@ def sums_of(library: Library, case: Case, operands: Operands, cut: Cut | None = 
             start=start,
             weight_zero=zero,
             signed_words=signed,
+            addend=addend,
         )
     return library.table_words(
         *arguments,
@@ -136,6 +144,7 @@ def sums_of(library: Library, case: Case, operands: Operands, cut: Cut | None = 
         start=start,
         weight_zero=zero,
         signed_words=signed,
+        addend=addend,
         cut=cut,
     )
 
@@ -181,6 +190,60 @@ def test_sums_equal_those_of_loops(level: Library, name: str) -> None:
     case = CASES[name]
     operands = draw(case)
     assert torch.equal(sums_of(level, case, operands), sums_by_loops(case, operands))
+
+
+def draw_numbers(shape: tuple[int, ...]) -> Tensor:
+    """Return whole numbers that float32 holds, as far from 0 as it allows."""
+    most = 2**24
+    generator = torch.Generator().manual_seed(3)
+    return torch.randint(1 - most, most, shape, generator=generator).float()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_numbers_that_are_added_are_in_the_sums(level: Library, name: str) -> None:
+    case = CASES[name]
+    operands = draw(case)
+    sums = sums_by_loops(case, operands)
+    addend = draw_numbers(tuple(sums.shape))
+    last = addend.to(memory_format=torch.channels_last)
+    expected = sums + addend.int()
+    assert torch.equal(sums_of(level, case, operands, addend=addend), expected)
+    assert torch.equal(sums_of(level, case, operands, addend=last), expected)
+
+
+@pytest.mark.parametrize("filters", [1, 15, 16, 17, 40, 270])
+@pytest.mark.parametrize("side", [1, 3, 5, 17])
+def test_numbers_with_channels_last_are_added_to_their_own_pixels(
+    level: Library, filters: int, side: int
+) -> None:
+    case = Case((3, 2, side, side), filters)
+    operands = draw(case)
+    addend = draw_numbers((3, filters, side, side)).to(memory_format=torch.channels_last)
+    expected = sums_by_loops(case, operands) + addend.int()
+    assert torch.equal(sums_of(level, case, operands, addend=addend), expected)
+
+
+@pytest.mark.parametrize("truncate", [False, True])
+def test_numbers_are_added_before_sums_are_cut(level: Library, truncate: bool) -> None:
+    case = Case((2, 8, 9, 9), 20, (3, 3), planes=1)
+    operands = replace(draw(case), start=torch.full((20,), -9000, dtype=torch.int32))
+    addend = draw_numbers((2, 20, 7, 7)).div(1000).round()
+    expected_sums = sums_by_loops(case, operands) + addend.int()
+    cut = Cut(torch.linspace(0.001, 0.02, 20), 100, 3, 250, truncate)
+    expected = cut_by_torch(expected_sums, cut)
+    assert len(set(expected.flatten().tolist())) > 50
+    for maps in (addend, addend.to(memory_format=torch.channels_last)):
+        assert torch.equal(sums_of(level, case, operands, cut, maps), expected)
+
+
+def test_numbers_that_do_not_fit_are_refused(level: Library) -> None:
+    case = Case((1, 3, 5, 5), 4, (3, 3))
+    operands = draw(case)
+    for wrong in (torch.zeros(1, 4, 3, 4), torch.zeros(1, 4, 3, 3).int(), torch.zeros(1, 4, 3)):
+        with pytest.raises((AssertionError, TypeCheckError)):
+            sums_of(level, case, operands, addend=wrong)
+    with pytest.raises(AssertionError):
+        sums_of(level, case, operands, addend=torch.zeros(1, 4, 6, 3)[:, :, ::2])
 
 
 @pytest.mark.parametrize("seed", range(30))
@@ -258,11 +321,14 @@ def test_threads_do_not_change_sums(level: Library, two_threads: None) -> None:
     ):
         operands = draw(case)
         many = sums_of(level, case, operands), sums_of(level, case, operands, cut)
+        addend = draw_numbers(tuple(many[0].shape)).to(memory_format=torch.channels_last)
+        more = sums_of(level, case, operands, addend=addend)
         torch.set_num_threads(1)
         alone = sums_of(level, case, operands), sums_of(level, case, operands, cut)
         torch.set_num_threads(2)
         assert torch.equal(many[0], alone[0])
         assert torch.equal(many[1], alone[1])
+        assert torch.equal(more, alone[0] + addend.int())
 
 
 def test_callers_may_be_threads_themselves(level: Library) -> None:
@@ -350,6 +416,53 @@ def test_remap_by_threads_equals_indexing(level: Library, two_threads: None) -> 
     assert torch.equal(level.remap(words[:, 1:-1], table), table[words[:, 1:-1].int()])
 
 
+@pytest.mark.parametrize("terms", [1, 2, 5])
+@pytest.mark.parametrize("channels", [1, 3, 16, 31, 32, 63, 64, 65, 130])
+def test_terms_are_the_words_through_each_table(level: Library, channels: int, terms: int) -> None:
+    generator = torch.Generator().manual_seed(channels)
+    shape = 3, channels, 5, 8
+    words = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
+    tables = torch.randint(0, 256, (terms, 256), generator=generator, dtype=torch.uint8)
+    expected = torch.cat([table[words.int()] for table in tables], 1)
+    found = level.remap_terms(words, tables)
+    assert found.is_contiguous()
+    assert torch.equal(found, expected)
+    last = level.remap_terms(words.to(memory_format=torch.channels_last), tables)
+    assert last.is_contiguous(memory_format=torch.channels_last) or channels == 1
+    assert torch.equal(last, expected)
+
+
+def test_terms_of_long_rows_and_of_none(level: Library, two_threads: None) -> None:
+    tables = torch.stack([torch.arange(256), torch.arange(255, -1, -1)]).to(torch.uint8)
+    for shape in ((2, 3, 70, 71), (5, 16, 200, 200), (0, 3, 4, 4)):
+        words = draw(Case(shape, 1)).words
+        for maps in (words, words.to(memory_format=torch.channels_last)):
+            assert torch.equal(level.remap_terms(maps, tables), torch.cat([words, 255 - words], 1))
+
+
+@pytest.mark.parametrize("truncate", [False, True])
+@pytest.mark.parametrize("shape", [(2, 5, 7, 3), (3, 33, 1, 1), (1, 1, 9, 9), (2, 70, 3, 3)])
+def test_scaled_and_shifted_sums_are_cut_as_by_torch(
+    level: Library, shape: tuple[int, int, int, int], truncate: bool
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    sums = (torch.randn(shape, generator=generator) * 200).round()
+    start = torch.randint(-(2**12), 2**12, (shape[1],), generator=generator).float()
+    multiplier = torch.rand(shape[1], generator=generator) / 64 + 0.01
+    for cut in (
+        Cut(multiplier, 105, 0, 200, truncate),
+        Cut(torch.tensor([1 / 32]), -5, -128, 120, truncate, signed=True),
+    ):
+        for scale in (1.0, -16.0, 3.0):
+            for begin in (start, None):
+                shift = 0 if begin is None else begin.reshape(-1, 1, 1)
+                expected = cut_by_torch(sums * scale + shift, cut)
+                for maps in (sums, sums.to(memory_format=torch.channels_last)):
+                    found = level.cut_sums(maps, cut, scale=scale, start=begin)
+                    assert torch.equal(found, expected)
+                    assert found.stride() == maps.stride()
+
+
 @pytest.mark.parametrize("truncate", [False, True])
 @pytest.mark.parametrize("shape", [(2, 5, 7, 3), (3, 33, 1, 1), (1, 1, 9, 9), (2, 70, 3, 3)])
 def test_float_sums_are_cut_as_by_torch(
@@ -377,6 +490,36 @@ def test_float_sums_cut_by_threads_are_the_same(level: Library, two_threads: Non
     assert torch.equal(level.cut_sums(sums, cut), expected)
     last = sums.to(memory_format=torch.channels_last)
     assert torch.equal(level.cut_sums(last, cut), expected)
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 3, 23, 24, 25, 1000])
+@pytest.mark.parametrize("has_open_mp", [True, False])
+def test_each_piece_is_done_once(
+    monkeypatch: pytest.MonkeyPatch, two_threads: None, pieces: int, has_open_mp: bool
+) -> None:
+    if not has_open_mp:
+        monkeypatch.setattr(threads, "_open_mp", lambda: None)
+    done: list[int] = []
+    threads.share(lambda first, last: done.extend(range(first, last)), pieces, 1 << 30)
+    assert sorted(done) == list(range(pieces))
+
+
+@pytest.mark.parametrize("has_open_mp", [True, False])
+def test_what_a_thread_raises_reaches_the_caller(
+    monkeypatch: pytest.MonkeyPatch, two_threads: None, has_open_mp: bool
+) -> None:
+    if not has_open_mp:
+        monkeypatch.setattr(threads, "_open_mp", lambda: None)
+
+    def fail(first: int, last: int) -> int:
+        if first:
+            raise ValueError(f"piece {last}")
+        return 0
+
+    with pytest.raises(ValueError, match="piece"):
+        threads.share(fail, 100, 1 << 30)
+    with pytest.raises(MemoryError, match="wanted scratch memory"):
+        threads.share(lambda first, _: -1 if first else 0, 100, 1 << 30)
 
 
 def test_the_library_takes_the_highest_level() -> None:

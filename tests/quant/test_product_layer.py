@@ -513,6 +513,41 @@ def test_every_level_of_instructions_equals_the_slow_one(
         assert torch.equal(drawn.run(), slow(drawn.network, drawn.words))
 
 
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("kind", ["operands", "rank two", "errors of a byte"])
+def test_words_are_cut_in_one_pass_and_equal_the_slow_one(
+    kind: str, level: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_level(level, monkeypatch)
+    if kind != "errors of a byte":
+        force("terms", monkeypatch)
+    random, fused = np.random.default_rng([33, *kind.encode()]), 0
+    for _ in range(6):
+        drawn = draw_layer("conv2d", random)
+        weight = drawn.network.tensors["y.weight"]
+        centered = replace(weight.grid, zero_point=torch.zeros_like(weight.grid.zero_point))
+        tensors = {**drawn.network.tensors, "y.weight": replace(weight, grid=centered)}
+        drawn = replace(drawn, network=replace(drawn.network, tensors=tensors))
+        drawn = draw_products(drawn, [kind], random, signed=centered.signed)
+        called: list[object] = []
+        with monkeypatch.context() as patch:
+            patch.setattr(ProductLayer, "_totals", seen_calls(ProductLayer._totals, called))
+            found = drawn.run()
+        assert torch.equal(found, slow(drawn.network, drawn.words))
+        fused += not called
+    assert fused
+
+
+def seen_calls(method: Callable[..., Tensor], called: list[object]) -> Callable[..., Tensor]:
+    """Return the method; its calls are noted."""
+
+    def noted(layer: ProductLayer, maps: Tensor) -> Tensor:
+        called.append(layer)
+        return method(layer, maps)
+
+    return noted
+
+
 def test_every_way_of_computing_is_reached() -> None:
     ways: set[tuple[Any, ...]] = set()
     for seed, kind in itertools.product(range(4), FORMS):

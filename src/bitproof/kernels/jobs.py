@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from math import prod
 
 import torch
-from jaxtyping import Float32
+from jaxtyping import Float32, UInt8
 from torch import Tensor
 
 POINTER, NUMBER, REAL = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float
@@ -77,6 +77,8 @@ class Convolution(ctypes.Structure):
     """One convolution by looked-up products."""
 
     kept: list[Tensor | None]
+    addend: int
+    addend_last: bool
     out: int
     signed_words: bool
     cuts: bool
@@ -91,12 +93,12 @@ class Convolution(ctypes.Structure):
     out_width: int
     _fields_ = (
         *((name, POINTER) for name in ("words", "weight", "tables", "choice", "start")),
-        *((name, POINTER) for name in ("weight_zero", "out")),
+        *((name, POINTER) for name in ("weight_zero", "addend", "out")),
         *((name, NUMBER) for name in ("images", "channels", "height", "width")),
         *((name, NUMBER) for name in ("filters", "kernel_height", "kernel_width", "groups")),
         *((name, NUMBER) for name in ("out_height", "out_width", "stride_y", "stride_x")),
         *((name, NUMBER) for name in ("dilation_y", "dilation_x")),
-        *((name, NUMBER) for name in ("planes", "signed_words", "cuts")),
+        *((name, NUMBER) for name in ("planes", "signed_words", "cuts", "addend_last")),
         ("cut", _Cut),
     )
 
@@ -161,6 +163,15 @@ class Convolution(ctypes.Structure):
         """Return the shape of the output."""
         return self.images, self.filters, self.out_height, self.out_width
 
+    def add(self, addend: Tensor) -> None:
+        """Let sums begin with `addend`, whole numbers that float32 holds."""
+        assert addend.shape == self.out_shape(), (addend.shape, self.out_shape())
+        assert addend.dtype == torch.float32, addend.dtype
+        assert addend.device.type == "cpu", addend.device
+        self.addend_last = is_last(addend)
+        self.addend = addend.data_ptr()
+        self.kept.append(addend)
+
     def products(self) -> int:
         """Return how many products are looked up."""
         terms = self.channels // self.groups * self.kernel_height * self.kernel_width
@@ -205,35 +216,79 @@ class Remap(ctypes.Structure):
         return job
 
 
-class CutSums(ctypes.Structure):
-    """Float sums to be cut down to words, `channels` of `inner` in a row."""
+class RemapTerms(ctypes.Structure):
+    """Words to be remapped by each of some tables, `inner` of them in a row."""
 
     kept: tuple[Tensor, ...]
     _fields_ = (
+        ("source", POINTER),
+        ("target", POINTER),
+        ("tables", POINTER),
+        ("terms", NUMBER),
+        ("inner", NUMBER),
+    )
+
+    @classmethod
+    def describe(
+        cls, words: Tensor, tables: UInt8[Tensor, "r 256"]
+    ) -> tuple["RemapTerms", Tensor, int]:
+        """Check the words and return the job, its output and its number of rows."""
+        (n, channels, height, width), terms = words.shape, len(tables)
+        last = is_last(words)
+        assert words.dtype == torch.uint8, words.dtype
+        assert words.device.type == "cpu", words.device
+        out = torch.empty(
+            (n, terms * channels, height, width),
+            dtype=torch.uint8,
+            memory_format=torch.channels_last if last else torch.contiguous_format,
+        )
+        job = cls(
+            source=words.data_ptr(),
+            target=out.data_ptr(),
+            tables=_address(tables, torch.uint8),
+            terms=terms,
+            inner=channels if last else channels * height * width,
+        )
+        job.kept = words, tables, out
+        return job, out, n * height * width if last else n
+
+
+class CutSums(ctypes.Structure):
+    """Float sums to be cut down to words, `channels` of `inner` in a row."""
+
+    kept: tuple[Tensor | None, ...]
+    _fields_ = (
         ("sums", POINTER),
         ("out", POINTER),
+        ("start", POINTER),
         ("channels", NUMBER),
         ("inner", NUMBER),
+        ("scale", REAL),
+        ("unused", REAL),
         ("cut", _Cut),
     )
 
     @classmethod
-    def describe(cls, sums: Tensor, cut: Cut, out: Tensor) -> tuple["CutSums", int]:
+    def describe(
+        cls, sums: Tensor, cut: Cut, out: Tensor, *, scale: float, start: Tensor | None
+    ) -> tuple["CutSums", int]:
         """Check the sums and return the job and its number of rows."""
         n, channels, height, width = sums.shape
         assert sums.dtype == torch.float32, sums.dtype
-        last = not sums.is_contiguous()
-        assert not last or sums.is_contiguous(memory_format=torch.channels_last), sums.stride()
+        last = is_last(sums)
+        assert start is None or start.shape == (channels,), start.shape
         assert sums.device.type == "cpu", sums.device
         assert out.stride() == sums.stride(), (out.stride(), sums.stride())
         job = cls(
             sums=sums.data_ptr(),
             out=out.data_ptr(),
+            start=None if start is None else _address(start, torch.float32),
             channels=channels,
             inner=1 if last else height * width,
+            scale=scale,
             cut=cut.described(channels),
         )
-        job.kept = sums, out, cut.multiplier
+        job.kept = sums, out, cut.multiplier, start
         return job, n * height * width if last else n
 
 
@@ -245,8 +300,15 @@ def table_address(table: Tensor) -> int:
 
 def layout() -> int:
     """Return the number that a library of the same structures reports."""
-    sizes = (ctypes.sizeof(kind) for kind in (Convolution, Remap, CutSums))
-    return sum(size * 1000**place for size, place in zip(sizes, (2, 1, 0), strict=True))
+    sizes = (ctypes.sizeof(kind) for kind in (Convolution, Remap, RemapTerms, CutSums))
+    return sum(size * 1000**place for size, place in zip(sizes, (3, 2, 1, 0), strict=True))
+
+
+def is_last(maps: Tensor) -> bool:
+    """Tell whether the channels of dense maps lie last in memory, instead of after the images."""
+    last = not maps.is_contiguous()
+    assert not last or maps.is_contiguous(memory_format=torch.channels_last), maps.stride()
+    return last
 
 
 def _address(tensor: Tensor, dtype: torch.dtype) -> int:

@@ -21,7 +21,15 @@ import torch
 from jaxtyping import Float32, Int32, UInt8
 from torch import Tensor
 
-from bitproof.kernels.jobs import Convolution, Cut, CutSums, Remap, layout, table_address
+from bitproof.kernels.jobs import (
+    Convolution,
+    Cut,
+    CutSums,
+    Remap,
+    RemapTerms,
+    layout,
+    table_address,
+)
 from bitproof.kernels.threads import share
 
 LEVELS = ("portable", "avx2", "vbmi")
@@ -61,6 +69,7 @@ class Library:
         start: Int32[Tensor, " m"],
         weight_zero: Int32[Tensor, " m"] | None = None,
         signed_words: bool = False,
+        addend: Float32[Tensor, "n m y x"] | None = None,
     ) -> Int32[Tensor, "n m y x"]:
         """Return a convolution's int32 sums of products that are looked up.
 
@@ -76,6 +85,8 @@ class Library:
             start: what each filter's sums begin with.
             weight_zero: what is subtracted from a filter's sum for each word, times the word.
             signed_words: whether words count as int8 there.
+            addend: whole numbers below 2**24 that the sums begin with, dense, channels first or
+                last.
         """
         words = words.contiguous()
         job = Convolution.describe(
@@ -90,6 +101,8 @@ class Library:
             weight_zero=weight_zero,
         )
         job.signed_words = signed_words
+        if addend is not None:
+            job.add(addend)
         out = torch.empty(job.out_shape(), dtype=torch.int32)
         self._convolve(job, out)
         return out
@@ -107,6 +120,7 @@ class Library:
         start: Int32[Tensor, " m"],
         weight_zero: Int32[Tensor, " m"] | None = None,
         signed_words: bool = False,
+        addend: Float32[Tensor, "n m y x"] | None = None,
         cut: Cut,
     ) -> Tensor:
         """Return the same sums, cut down to words: uint8 or, if `cut` is signed, int8."""
@@ -123,6 +137,8 @@ class Library:
             weight_zero=weight_zero,
         )
         job.signed_words = signed_words
+        if addend is not None:
+            job.add(addend)
         job.cuts = True
         job.cut = cut.described(weight.shape[0])
         job.kept.append(cut.multiplier)
@@ -150,10 +166,29 @@ class Library:
         share(run, pieces, words.numel())
         return found
 
-    def cut_sums(self, sums: Float32[Tensor, "n m h w"], cut: Cut) -> Tensor:
-        """Return float32 sums, cut down to words, in the memory layout of the sums."""
+    def remap_terms(
+        self, words: UInt8[Tensor, "n c h w"], tables: UInt8[Tensor, "r 256"]
+    ) -> UInt8[Tensor, "n rc h w"]:
+        """Return the words through each table, one set of channels after another.
+
+        Words are dense, channels first or last, and so is what is returned.
+        """
+        job, out, rows = RemapTerms.describe(words, tables)
+        remap = partial(self.functions.bitproof_remap_terms, self._number, ctypes.byref(job))
+        share(remap, rows, out.numel())
+        return out
+
+    def cut_sums(
+        self,
+        sums: Float32[Tensor, "n m h w"],
+        cut: Cut,
+        *,
+        scale: float = 1.0,
+        start: Float32[Tensor, " m"] | None = None,
+    ) -> Tensor:
+        """Return `scale * sums + start`, cut down to words, in the memory layout of the sums."""
         out = torch.empty_like(sums, dtype=cut.dtype)
-        job, rows = CutSums.describe(sums, cut, out)
+        job, rows = CutSums.describe(sums, cut, out, scale=scale, start=start)
         share(
             partial(self.functions.bitproof_cut, self._number, ctypes.byref(job)),
             rows,
@@ -272,6 +307,7 @@ def _load() -> ctypes.CDLL | str:
     functions.bitproof_convolve.argtypes = [ctypes.c_int, pointer, *[number] * 4]
     functions.bitproof_remap.argtypes = [ctypes.c_int, pointer, number, number]
     functions.bitproof_remap_bytes.argtypes = [ctypes.c_int, *[pointer] * 3, number, number]
+    functions.bitproof_remap_terms.argtypes = [ctypes.c_int, pointer, number, number]
     functions.bitproof_cut.argtypes = [ctypes.c_int, pointer, number, number]
     return functions
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Int32, Int64, UInt8
+from jaxtyping import Float32, Int32, Int64, UInt8
 from torch import Tensor
 
 from bitproof.kernels import gpu_tables
@@ -139,8 +139,25 @@ class LookUp:
         total = total.repeat_interleave(len(self.weight) // groups, 1)
         return sums - total * self.weight_points.reshape(-1, 1, 1)
 
-    def words(self, words: UInt8[Tensor, "n c h w"], cut: Cut) -> Tensor | None:
-        """Return the sums cut down to output words, or None where that is not compiled."""
+    @property
+    def is_compiled(self) -> bool:
+        """Whether `words` finds words."""
+        return self.planes is not None and library() is not None
+
+    def words(
+        self,
+        words: UInt8[Tensor, "n c h w"],
+        cut: Cut,
+        *,
+        addend: Float32[Tensor, "n m y x"] | None = None,
+    ) -> Tensor | None:
+        """Return the sums, cut down to output words, or None where that is not compiled.
+
+        Args:
+            words: maps of bit patterns, padded already.
+            cut: how sums become words.
+            addend: whole numbers that the sums begin with.
+        """
         compiled = library()
         if self.planes is None or compiled is None:
             return None
@@ -155,6 +172,7 @@ class LookUp:
             dilation=self.geometry.dilation,
             groups=self.geometry.groups,
             signed_words=self.signed,
+            addend=addend,
             cut=cut,
         )
 

@@ -1,23 +1,30 @@
 """Threads that share a call of the C library, which runs outside Python's lock.
 
-Model:  Python's own threads, not OpenMP: a library linked to another OpenMP than torch's would
-        bring a second set of threads. As many as torch takes, the caller among them; they are made
-        when the first large call comes, again in a forked process, which inherits none.
+Model:  as many threads as torch takes, the caller among them; each takes the next few pieces until
+        none are left. They are torch's own where it has OpenMP: after a convolution these spin for
+        some milliseconds, and others would compete with them for the cores. OpenMP is found
+        through torch at run time; the C library is not linked to one, which might be another.
+        Elsewhere, and in a forked process, where OpenMP must not be used, they are Python's,
+        made when the first large call comes.
 """
 
+import ctypes
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from itertools import count
 
 import torch
 
 WORTH_A_THREAD = 1 << 22
 """Bytes or products below which handing work to another thread costs more than it saves."""
+TURNS = 12
+"""How often each thread takes pieces, if all are equally fast."""
 
 
 def share(part: Callable[[int, int], object], pieces: int, work: int) -> None:
-    """Call `part(first, last)` for all pieces, by as many threads as torch takes.
+    """Call `part(first, last)` until all pieces are done, by as many threads as torch takes.
 
     Args:
         part: computes pieces `first` to `last` and returns 0, or -1 if it had no memory.
@@ -37,14 +44,67 @@ def share(part: Callable[[int, int], object], pieces: int, work: int) -> None:
     if threads <= 1:
         codes = [part(0, pieces)]
     else:
-        bounds = [pieces * i // threads for i in range(threads + 1)]
-        others = [
-            _pool(os.getpid(), threads - 1).submit(part, bounds[i], bounds[i + 1])
-            for i in range(1, threads)
-        ]
-        codes = [part(0, bounds[1]), *(other.result() for other in others)]
+        turns = min(pieces, threads * TURNS, max(threads, 2 * work // WORTH_A_THREAD))
+        step, codes = -(-pieces // turns), []
+        firsts = count(0, step)  # `next` is atomic
+
+        def take() -> None:
+            """Do pieces until none are left."""
+            for first in firsts:
+                if first >= pieces:
+                    return
+                codes.append(part(first, min(first + step, pieces)))
+
+        _call_on_all(take, threads)
     if any(codes):
         raise MemoryError("wanted scratch memory for sums of table products, got none")
+
+
+def _call_on_all(take: Callable[[], None], threads: int) -> None:
+    """Call `take` on this thread and on others; return when all are done."""
+    run_parallel = _open_mp() if os.getpid() == FIRST_PROCESS else None
+    if run_parallel is not None:
+        run_parallel(take)
+        return
+    others = [_pool(os.getpid(), threads - 1).submit(take) for _ in range(threads - 1)]
+    try:
+        take()
+    finally:
+        for other in others:
+            if not other.cancel():  # one that has not begun has nothing left to do
+                other.result()
+
+
+FIRST_PROCESS = os.getpid()
+_Body = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+
+
+@lru_cache(maxsize=1)
+def _open_mp() -> Callable[[Callable[[], None]], None] | None:
+    """Return what calls a function on all of torch's threads, or None where that is not OpenMP."""
+    try:
+        start = ctypes.CDLL(torch._C.__file__).GOMP_parallel
+    except (OSError, AttributeError):
+        return None
+    start.argtypes = [_Body, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
+    start.restype = None
+
+    def run_parallel(take: Callable[[], None]) -> None:
+        """Call `take` on each thread, and raise what one of them raised."""
+        problems: list[BaseException] = []
+
+        def body(_: object) -> None:
+            """Keep exceptions: they cannot pass through OpenMP."""
+            try:
+                take()
+            except BaseException as problem:
+                problems.append(problem)
+
+        start(_Body(body), None, torch.get_num_threads(), 0)
+        if problems:
+            raise problems[0]
+
+    return run_parallel
 
 
 @lru_cache(maxsize=4)

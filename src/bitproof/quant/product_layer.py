@@ -26,7 +26,7 @@ from bitproof.quant.exact_convolution import ExactConvolution
 from bitproof.quant.graph import Node
 from bitproof.quant.grid import CodedTensor, Grid
 from bitproof.quant.onednn import as_kernel, as_maps, from_maps
-from bitproof.quant.product_parts import LookedUp, Operand, Part, Remapped
+from bitproof.quant.product_parts import LookedUp, Operand, Part, Remapped, dense
 from bitproof.quant.products import Products, Seen
 from bitproof.quant.steps import cut_
 
@@ -48,18 +48,12 @@ class ProductLayer:
     def run(self, words: Integer[Tensor, "n *shape"], out: Grid | None) -> Tensor:
         """Return the words of the output, or real logits where `out` is None."""
         maps = _as_maps(words, self.node)
-        compiled = library() if out is not None and maps.device.type == "cpu" else None
-        found = None
-        if compiled is not None and out is not None:
-            cut, alone = self._cut(out), self.parts[0] if len(self.parts) == 1 else None
-            if isinstance(alone, LookedUp):
-                found = alone.words(maps, cut)
-            if found is None:
-                found = compiled.cut_sums(dense(self._totals(maps).float()), cut)
-        else:
-            found = self._totals(maps).float() * self.constants.multipliers[0].reshape(-1, 1, 1)
-            found = found if out is None else cut_(found, self.constants).to(out.dtype)
-        return _from_maps(found, words, self.node)
+        if out is not None and maps.device.type == "cpu" and library() is not None:
+            return _from_maps(self._words(maps, self._cut(out)), words, self.node)
+        values = self._totals(maps).float() * self.constants.multipliers[0].reshape(-1, 1, 1)
+        if out is not None:
+            values = cut_(values, self.constants).to(out.dtype)
+        return _from_maps(values, words, self.node)
 
     def sums(self, words: Integer[Tensor, "n *shape"]) -> Tensor:
         """Return the accumulators, rounded to float32."""
@@ -129,6 +123,18 @@ class ProductLayer:
             result[:, part.filters] = own.to(torch.int32)
         assert result is not None
         return result
+
+    def _words(self, maps: Integer[Tensor, "n c h w"], cut: Cut) -> Tensor:
+        """Return output words in as few passes as the compiled library can do it."""
+        compiled, alone = library(), self.parts[0] if len(self.parts) == 1 else None
+        assert compiled is not None
+        found = alone.words(maps, cut) if isinstance(alone, LookedUp) else None
+        if found is not None:
+            return found
+        if isinstance(alone, Remapped) and (raw := alone.raw_sums(maps)) is not None:
+            start, scale = alone.start.float(), float(alone.scale)
+            return compiled.cut_sums(dense(raw), cut, scale=scale, start=start)
+        return compiled.cut_sums(dense(self._totals(maps).float()), cut)
 
     def _part(self, filters: Int64[Tensor, " f"] | None, table: int) -> Part:
         """Return the fastest way for filters that share a table."""
@@ -242,9 +248,3 @@ def _as_maps(words: Tensor, node: Node) -> Tensor:
 
 def _from_maps(maps: Tensor, words: Tensor, node: Node) -> Tensor:
     return maps.reshape(words.shape) if node.op == "affine" else from_maps(maps, words, node)
-
-
-def dense(maps: Tensor) -> Tensor:
-    """Return maps without gaps in memory, channels first or last."""
-    last = maps.is_contiguous(memory_format=torch.channels_last)
-    return maps if last else maps.contiguous()

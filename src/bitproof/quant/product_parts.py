@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Int32, Int64, Integer, UInt8
+from jaxtyping import Float32, Int32, Int64, Integer, UInt8
 from torch import Tensor
 from torch.nn import functional
 
@@ -163,6 +163,13 @@ class Remapped:
             total = total + (exact if self.filters is None else exact[:, self.filters])
         return total
 
+    def raw_sums(self, maps: Integer[Tensor, "n c h w"]) -> Float32[Tensor, "n f y x"] | None:
+        """Return `(accumulators - start) / scale`, or None where float32 does not hold these."""
+        if self.base is not None or self.under_window is not None or not self._fits_float32:
+            return None
+        assert self.convolution is not None
+        return self.convolution.totals(self._remapped(maps))
+
     @cached_property
     def _fits_float32(self) -> bool:
         """Whether float32 holds every accumulator, and what it is put together from."""
@@ -180,10 +187,12 @@ class Remapped:
     def _remapped(self, maps: Integer[Tensor, "n c h w"]) -> UInt8[Tensor, "n rc rows columns"]:
         """Return the words that the convolution reads: for each group, term after term."""
         patterns = self.operand.padded(maps) if self.pads else self.operand.patterns(maps)
+        compiled, groups = library(), self.operand.geometry.groups
+        if len(self.maps_to) == 1:
+            return remap(patterns, self.maps_to[0])
+        if compiled is not None and patterns.device.type == "cpu" and groups == 1:
+            return compiled.remap_terms(dense(patterns), self.maps_to)
         terms = [remap(patterns, table) for table in self.maps_to]
-        if len(terms) == 1:
-            return terms[0]
-        groups = self.operand.geometry.groups
         if groups == 1:
             return torch.cat(terms, 1)
         split = [term.reshape(len(term), groups, -1, *term.shape[2:]) for term in terms]
@@ -220,6 +229,17 @@ class LookedUp:
 
     def words(self, maps: Integer[Tensor, "n c h w"], cut: Cut) -> Tensor | None:
         """Return output words at once, or None where no compiled kernel does that."""
-        if self.base is not None:
+        if not self.look_up.is_compiled:
             return None
-        return self.look_up.words(self.operand.padded(maps), cut)
+        if self.base is None:
+            return self.look_up.words(self.operand.padded(maps), cut)
+        if self.filters is not None or self.base.constants.dtype != torch.float32:
+            return None
+        exact = self.base.totals(maps)
+        return self.look_up.words(self.operand.padded(maps), cut, addend=dense(exact))
+
+
+def dense(maps: Tensor) -> Tensor:
+    """Return maps without gaps in memory, channels first or last."""
+    last = maps.is_contiguous(memory_format=torch.channels_last)
+    return maps if last else maps.contiguous()

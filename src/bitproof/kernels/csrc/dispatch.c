@@ -28,7 +28,8 @@ EXPORT int bitproof_best_level(void) {
 
 /* A number that changes with the layouts below: library.py refuses objects built from others. */
 EXPORT int64_t bitproof_layout(void) {
-    return (int64_t)(sizeof(Convolution) * 1000000 + sizeof(Remap) * 1000 + sizeof(CutSums));
+    return (int64_t)(sizeof(Convolution) * 1000000000 + sizeof(Remap) * 1000000 +
+                     sizeof(RemapTerms) * 1000 + sizeof(CutSums));
 }
 
 EXPORT int bitproof_convolve(int level, const Convolution *job, int64_t first, int64_t last,
@@ -45,6 +46,11 @@ EXPORT int bitproof_remap(int level, const Remap *job, int64_t first, int64_t la
 EXPORT int bitproof_remap_bytes(int level, const uint8_t *source, uint8_t *target,
                                 const uint8_t *table, int64_t first, int64_t last) {
     find_level(level)->remap_row(target + first, source + first, last - first, table);
+    return 0;
+}
+
+EXPORT int bitproof_remap_terms(int level, const RemapTerms *job, int64_t first, int64_t last) {
+    find_level(level)->remap_terms(job, first, last);
     return 0;
 }
 

@@ -5,10 +5,14 @@
  *     `seven`: all x are below 128
  *   copy_run(to, from, count, step): to[i] = from[i * step]; may write SLACK bytes more, not read
  *   remap_row(to, from, count, table): to[i] = table[from[i]]
+ *   remap_short(to, from, count, tables, terms): to[t][i] = tables[t][from[i]], count up to 64
+ *   turn(to, from, pixels, filters, step): to[f][p] += from[p * step + f], in rows of TILE; up to
+ *     16 of each
  */
 #include <stdlib.h>
 #include <string.h>
 
+#include "cut.h"
 #include "runs.h"
 
 typedef struct {
@@ -19,29 +23,19 @@ typedef struct {
 
 /* One tile: where its pixels come from and where they go. */
 typedef struct {
+    int64_t first; /* pixel, over all images */
     int64_t pixels, lanes;
     int64_t source_runs, target_runs;
     Run source[TILE], target[TILE];
     int64_t offset[TILE];
 } Tile;
 
-static inline int32_t to_word(float value, const Cut *cut) {
-    /* Beyond 2**22 every value clamps; within, adding 1.5 * 2**23 rounds half to even. */
-    const float limit = 4194304.0f, shift = 12582912.0f;
-    value = value < limit ? value : limit;
-    value = value > -limit ? value : -limit;
-    value = cut->truncate ? value : (value + shift) - shift;
-    value = value + cut->zero_point;
-    value = value > cut->low ? value : cut->low;
-    value = value < cut->high ? value : cut->high;
-    return (int32_t)value;
-}
-
 static void describe_tile(const Convolution *job, int64_t first, Tile *tile) {
     const int64_t area = job->out_height * job->out_width, total = job->images * area;
     const int64_t image = job->channels * job->height * job->width;
     /* Rows of which nothing is skipped follow one another: an image is a single run. */
     const int whole = job->stride_y == 1 && job->stride_x == 1 && job->out_width == job->width;
+    tile->first = first;
     tile->pixels = total - first < TILE ? total - first : TILE;
     tile->lanes = (tile->pixels + 63) / 64 * 64;
     tile->source_runs = tile->target_runs = 0;
@@ -189,6 +183,29 @@ static void finish(const Convolution *job, const Tile *tile, int64_t filter, uin
     store_words(tile, row, (uint8_t *)job->out + filter * area, area == 1);
 }
 
+/* What sums begin with: whole numbers, of which a filter's lie apart if channels come last. */
+static void add_maps(const Convolution *job, const Tile *tile, int64_t first, int64_t last,
+                     uint32_t *sums) {
+    const int64_t area = job->out_height * job->out_width;
+    if (!job->addend_last) {
+        for (int64_t m = first; m < last; m++)
+            for (int64_t r = 0; r < tile->target_runs; r++) {
+                const Run *run = &tile->target[r];
+                const float *from = job->addend + m * area + run->place;
+                uint32_t *to = sums + (m - first) * TILE + run->lane;
+                for (int64_t i = 0; i < run->count; i++) to[i] += (uint32_t)(int32_t)from[i];
+            }
+        return;
+    }
+    for (int64_t p = 0; p < tile->pixels; p += 16) { /* 16 lines stay in the first-level cache */
+        const float *from = job->addend + (tile->first + p) * job->filters;
+        const int64_t pixels = tile->pixels - p < 16 ? tile->pixels - p : 16;
+        for (int64_t m = first; m < last; m += 16)
+            turn(sums + (m - first) * TILE + p, from + m, pixels, last - m < 16 ? last - m : 16,
+                 job->filters);
+    }
+}
+
 /* Filters [first, last) of one group on one tile. */
 static void convolve_filters(const Convolution *job, const Tile *tile, int64_t first, int64_t last,
                              uint8_t *x, uint32_t *words, uint32_t *sums) {
@@ -197,6 +214,7 @@ static void convolve_filters(const Convolution *job, const Tile *tile, int64_t f
         job->channels / job->groups * job->kernel_height * job->kernel_width;
     for (int64_t m = first; m < last; m++)
         for (int i = 0; i < TILE; i++) sums[(m - first) * TILE + i] = (uint32_t)job->start[m];
+    if (job->addend != NULL) add_maps(job, tile, first, last, sums);
     if (job->weight_zero != NULL) memset(words, 0, TILE * 4);
     for (int64_t k = 0; k < terms; k += BLOCK) {
         const int64_t count = terms - k < BLOCK ? terms - k : BLOCK;
@@ -249,30 +267,18 @@ static void remap(const Remap *job, int64_t first, int64_t last) {
     }
 }
 
-static void cut_run(const float *sums, uint8_t *out, int64_t count, float multiplier, Cut cut) {
-    for (int64_t i = 0; i < count; i++) out[i] = (uint8_t)to_word(sums[i] * multiplier, &cut);
-}
-
-static void cut_pixel(const float *sums, uint8_t *out, int64_t count, const float *multiplier,
-                      Cut cut) {
-    for (int64_t i = 0; i < count; i++) out[i] = (uint8_t)to_word(sums[i] * multiplier[i], &cut);
-}
-
-static void cut_rows(const CutSums *job, int64_t first, int64_t last) {
-    const int64_t row = job->channels * job->inner;
-    const Cut cut = job->cut;
-    if (cut.multipliers == 1) {
-        cut_run(job->sums + first * row, job->out + first * row, (last - first) * row,
-                cut.multiplier[0], cut);
-        return;
-    }
-    for (int64_t r = first * row; r < last * row; r += row) {
-        if (job->inner == 1) {
-            cut_pixel(job->sums + r, job->out + r, job->channels, cut.multiplier, cut);
-        } else {
-            for (int64_t c = 0; c < job->channels; c++)
-                cut_run(job->sums + r + c * job->inner, job->out + r + c * job->inner, job->inner,
-                        cut.multiplier[c], cut);
+static void remap_terms(const RemapTerms *job, int64_t first, int64_t last) {
+    const int64_t count = job->inner, piece = 4096; /* stays in the first-level cache */
+    for (int64_t r = first; r < last; r++) {
+        const uint8_t *from = job->source + r * count;
+        uint8_t *to = job->target + r * job->terms * count;
+        if (count <= 64) {
+            remap_short(to, from, count, job->tables, job->terms);
+            continue;
         }
+        for (int64_t i = 0; i < count; i += piece)
+            for (int64_t t = 0; t < job->terms; t++)
+                remap_row(to + t * count + i, from + i, count - i < piece ? count - i : piece,
+                          job->tables + t * 256);
     }
 }

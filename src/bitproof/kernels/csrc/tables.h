@@ -1,7 +1,7 @@
 /* What the levels (portable, AVX2, AVX-512 VBMI) compute, and what each of them offers.
  *
  * A convolution looks every product up:
- *   out[n, m, y, x] = start[m] + sum over c, ky, kx of T_m[word, weight]
+ *   out[n, m, y, x] = start[m] + addend[n, m, y, x] + sum over c, ky, kx of T_m[word, weight]
  *                     - weight_zero[m] * sum over c, ky, kx of word
  * with T_m[a, w] = low[w][a] + 256 * high[w][a]; sums are 32-bit and wrap. The input is padded
  * already.
@@ -36,12 +36,14 @@ typedef struct {
     const int32_t *choice;      /* table of each filter */
     const int32_t *start;       /* of each filter */
     const int32_t *weight_zero; /* of each filter, or NULL */
+    const float *addend;        /* whole numbers of the output's shape, or NULL */
     void *out;                  /* images, filters, out_height, out_width: int32, or bytes if cut */
     int64_t images, channels, height, width;
     int64_t filters, kernel_height, kernel_width, groups;
     int64_t out_height, out_width;
     int64_t stride_y, stride_x, dilation_y, dilation_x;
     int64_t planes, signed_words, cuts;
+    int64_t addend_last;        /* whether the addend's filters are its last dimension */
     Cut cut;
 } Convolution;
 
@@ -55,11 +57,21 @@ typedef struct {
     int64_t target_strides[3];
 } Remap;
 
-/* Float sums [rows][channels][inner] to words of the same layout. */
+/* target[row][t][i] = tables[t][source[row][i]] */
+typedef struct {
+    const uint8_t *source;
+    uint8_t *target;
+    const uint8_t *tables;
+    int64_t terms, inner;
+} RemapTerms;
+
+/* Float sums [rows][channels][inner], times scale, plus start, to words of the same layout. */
 typedef struct {
     const float *sums;
     uint8_t *out;
+    const float *start; /* of each channel, or NULL */
     int64_t channels, inner;
+    float scale, unused;
     Cut cut;
 } CutSums;
 
@@ -67,12 +79,14 @@ typedef struct {
 typedef int (*ConvolveFunction)(const Convolution *, int64_t, int64_t, int64_t, int64_t);
 typedef void (*RemapFunction)(const Remap *, int64_t, int64_t);
 typedef void (*RemapRowFunction)(uint8_t *, const uint8_t *, int64_t, const uint8_t *);
+typedef void (*RemapTermsFunction)(const RemapTerms *, int64_t, int64_t);
 typedef void (*CutFunction)(const CutSums *, int64_t, int64_t);
 
 typedef struct {
     ConvolveFunction convolve;
     RemapFunction remap;
     RemapRowFunction remap_row;
+    RemapTermsFunction remap_terms;
     CutFunction cut;
 } Level;
 

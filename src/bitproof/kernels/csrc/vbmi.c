@@ -151,9 +151,58 @@ static void remap_row(uint8_t *to, const uint8_t *from, int64_t count, const uin
     }
 }
 
+static void remap_short(uint8_t *to, const uint8_t *from, int64_t count, const uint8_t *tables,
+                        int64_t terms) {
+    const __mmask64 mask = first_bytes(count);
+    const __m512i x = _mm512_maskz_loadu_epi8(mask, from);
+    const __mmask64 top = _mm512_movepi8_mask(x);
+    for (int64_t t = 0; t < terms; t++, to += count, tables += 256) {
+        const __m512i t0 = _mm512_loadu_si512(tables), t1 = _mm512_loadu_si512(tables + 64);
+        const __m512i t2 = _mm512_loadu_si512(tables + 128), t3 = _mm512_loadu_si512(tables + 192);
+        const __m512i words = look_up(x, top, t0, t1, t2, t3, 0);
+        if (count == 16)
+            _mm_storeu_si128((__m128i *)to, _mm512_castsi512_si128(words));
+        else if (count == 32)
+            _mm256_storeu_si256((__m256i *)to, _mm512_castsi512_si256(words));
+        else
+            _mm512_mask_storeu_epi8(to, mask, words);
+    }
+}
+
+/* A square of 16 x 16 numbers, turned within registers: pairs, fours, then quarters of registers. */
+static void turn(uint32_t *to, const float *from, int64_t pixels, int64_t filters, int64_t step) {
+    const __mmask16 some = (__mmask16)first_bytes(filters), lanes = (__mmask16)first_bytes(pixels);
+    __m512i a[16], b[16];
+    for (int p = 0; p < 16; p++)
+        a[p] = p < pixels ? _mm512_cvttps_epi32(_mm512_maskz_loadu_ps(some, from + p * step))
+                          : _mm512_setzero_si512();
+    for (int i = 0; i < 16; i += 2) {
+        b[i] = _mm512_unpacklo_epi32(a[i], a[i + 1]);
+        b[i + 1] = _mm512_unpackhi_epi32(a[i], a[i + 1]);
+    }
+    for (int i = 0; i < 16; i += 4)
+        for (int j = 0; j < 2; j++) { /* a[i + f % 4]: filters f, f + 4, f + 8, f + 12 */
+            a[i + 2 * j] = _mm512_unpacklo_epi64(b[i + j], b[i + j + 2]);
+            a[i + 2 * j + 1] = _mm512_unpackhi_epi64(b[i + j], b[i + j + 2]);
+        }
+    for (int i = 0; i < 16; i += 8)
+        for (int j = 0; j < 4; j++) {
+            b[i + j] = _mm512_shuffle_i32x4(a[i + j], a[i + j + 4], 0x88);
+            b[i + j + 4] = _mm512_shuffle_i32x4(a[i + j], a[i + j + 4], 0xdd);
+        }
+    for (int j = 0; j < 8; j++) {
+        a[j] = _mm512_shuffle_i32x4(b[j], b[j + 8], 0x88);
+        a[j + 8] = _mm512_shuffle_i32x4(b[j], b[j + 8], 0xdd);
+    }
+    for (int f = 0; f < filters; f++) {
+        const __m512i sum = _mm512_maskz_loadu_epi32(lanes, to + f * TILE);
+        _mm512_mask_storeu_epi32(to + f * TILE, lanes, _mm512_add_epi32(sum, a[f]));
+    }
+}
+
 #include "level.h"
 
-const Level bitproof_level_vbmi = {convolve, remap, remap_row, cut_rows};
+const Level bitproof_level_vbmi = {convolve, remap, remap_row, remap_terms, cut_rows};
 
 #if defined(__clang__)
 #pragma clang attribute pop
