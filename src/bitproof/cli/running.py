@@ -11,6 +11,7 @@ from bitproof.cli.outcome import report_problems, terminable
 from bitproof.cli.tables import print_table
 from bitproof.cli.watching import watcher
 from bitproof.core.halt import Halt
+from bitproof.kernels.library import why_absent
 from bitproof.recipe import RunDirectory, read_recipe, run
 from bitproof.report import result_table
 from bitproof.train.team import leads
@@ -40,6 +41,8 @@ def run_recipe(
     recipe = read_recipe(path)
     out = out or Path("runs") / recipe.name
     watch, halt = watcher(), Halt()
+    if recipe.multipliers and why_absent() and leads():
+        watch.say(f"products of multipliers take the slow way: {why_absent()}")
     kept = report_problems(interrupted="what is finished is kept, go on with --resume")
     with kept, terminable(halt):
         report = run(
