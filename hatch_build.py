@@ -44,7 +44,7 @@ class TablesHook(BuildHookInterface):  # type: ignore[misc, unused-ignore]
 
 def build() -> str:
     """Compile the library if it is older than its sources; return what went wrong, if anything."""
-    sources = sorted((KERNELS / "csrc").glob("*.[ch]"))
+    sources = [*sorted((KERNELS / "csrc").glob("*.[ch]")), Path(__file__)]
     if OBJECT.is_file() and OBJECT.stat().st_mtime > max(p.stat().st_mtime for p in sources):
         return ""
     OBJECT.unlink(missing_ok=True)  # never leave one that is of other sources

@@ -68,7 +68,9 @@ def test_a_later_multiplier_takes_the_place_of_an_earlier_one(
     mild = Truncated(columns=2, signed=True)
     first = Approximate(multiplier=COARSE, layers={"0": mild}).apply(trained, Setting(data))
     second = Approximate(multiplier=mild).apply(first, Setting(data))
-    assert second.arithmetic == Arithmetic(multiplier=mild, layers={"0": mild})
+    assert second.arithmetic == Arithmetic(multiplier=mild)
+    named = Approximate(layers={"3": mild}).apply(first, Setting(data))
+    assert named.arithmetic == Arithmetic(multiplier=COARSE, layers={"0": mild, "3": mild})
     kept = Approximate(correct_means=True).apply(first, Setting(data))
     assert kept.arithmetic == replace_means(first.arithmetic)
     offsets = [own.offset for own in kept.quantize(data).products.values()]

@@ -150,11 +150,48 @@ def test_exact_networks_are_emulated_with_exact_tables(data: Dataset) -> None:
     assert torch.allclose(emulated, ready.quantize(data)(data.inputs()), atol=2e-4)
 
 
-def test_layers_that_are_named_alone_are_emulated(data: Dataset) -> None:
+def test_layers_with_exact_products_are_emulated_beside_those_that_are_named(
+    data: Dataset,
+) -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(72, 4), nn.ReLU(), nn.Linear(4, 3))
     ready = replace(candidate(model), arithmetic=Arithmetic(layers={"3": COARSE}))
-    assert list(Emulation.of(model, ready, data).nodes) == ["3"]
+    emulation = Emulation.of(model, ready, data)
+    assert list(emulation.nodes) == ["1", "3"]
+    with torch.no_grad(), emulation.running():
+        emulated = model(data.inputs())
+    assert torch.allclose(emulated, ready.quantize(data)(data.inputs()), atol=0.02)
+
+
+@pytest.mark.parametrize("rounding", ["nearest", "truncate"])
+def test_words_are_cut_as_the_deployed_network_cuts_them(rounding: str, data: Dataset) -> None:
+    ready = candidate(linear())
+    scheme = SIGNED.model_copy(update={"activation_rounding": rounding})
+    ready = replace(ready, scheme=scheme)
+    with torch.no_grad(), Emulation.of(ready.model, ready, data).running():
+        emulated = ready.model(data.inputs())
+    assert torch.allclose(emulated, ready.quantize(data)(data.inputs()), atol=2e-4)
+
+
+def test_what_stays_float_is_told() -> None:
+    class Attends(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = nn.Linear(4, 4)
+            self.mixes = nn.MultiheadAttention(4, 1, batch_first=True)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.first(x.flatten(2))
+            mixed: Tensor = self.mixes(x, x, x, need_weights=False)[0]
+            return mixed.mean(1)
+
+    torch.manual_seed(0)
+    images = torch.rand(8, 3, 2, 2, generator=make_generator(0))
+    emulation = Emulation.of(
+        model := Attends().eval(), candidate(model), Dataset("x", images, torch.arange(8) % 4, 4)
+    )
+    assert list(emulation.nodes) == ["first"]
+    assert len(emulation.left_float) == 6  # three maps in, two products, one map out
 
 
 def test_a_layer_that_is_used_twice_is_refused(data: Dataset) -> None:

@@ -67,11 +67,14 @@ class Arithmetic(Spec):
     def changed(
         self, multiplier: Multiplier | None, layers: Mapping[str, object], *, correct_means: bool
     ) -> "Arithmetic":
-        """Return this with other multipliers where some are named."""
+        """Return this with other multipliers where some are named; means stay corrected.
+
+        A multiplier for all layers takes the place of whatever single layers had.
+        """
         return Arithmetic.model_validate(
             {
                 "multiplier": multiplier or self.multiplier,
-                "layers": {**self.layers, **layers},
-                "correct_means": correct_means,
+                "layers": dict(layers) if multiplier else {**self.layers, **layers},
+                "correct_means": correct_means or self.correct_means,
             }
         )

@@ -11,7 +11,6 @@ from bitproof.approx import (
     Cost,
     Multiplier,
     ProductTable,
-    SignMagnitude,
     Swapped,
     catalogue,
     character_map,
@@ -52,7 +51,8 @@ def multiplier_of(text: str) -> Multiplier:
     if head == "swapped" and rest:
         return Swapped(of=multiplier_of(rest))
     if head == "sign_magnitude" and rest:
-        return SignMagnitude(of=multiplier_of(rest))
+        of = multiplier_of(rest).model_dump(mode="json")
+        return MULTIPLIERS.build({"kind": "sign_magnitude", "of": of})
     if head.startswith("mul8"):
         name, _, release = text.partition("@")
         return MULTIPLIERS.build({"kind": "evoapprox", "name": name, "release": release or None})

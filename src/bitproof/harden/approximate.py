@@ -27,11 +27,12 @@ class Approximate(HardeningStage):
 
     kind: Literal["approximate"] = "approximate"
     multiplier: AnyMultiplier | None = None
-    """Of every layer that is not named below; None: those of the stage before."""
+    """Of every layer that is not named below, whatever it had; None: those of earlier stages."""
     layers: dict[str, AnyMultiplier | tuple[AnyMultiplier, ...]] = Field(default_factory=dict)
     """Of single layers, by name: one multiplier, or one for each filter."""
     correct_means: bool = False
-    """Take the mean error of each filter's sums, on the calibration images, off again."""
+    """Take the mean error of each filter's sums, on the calibration images, off again, here and in
+    whatever stage comes later."""
 
     def apply(self, candidate: Candidate, setting: Setting) -> Candidate:  # noqa: ARG002
         """Return the candidate with these multipliers."""

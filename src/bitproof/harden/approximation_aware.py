@@ -12,12 +12,13 @@ Source: approximate-aware retraining: AdaPT, arXiv 2203.04071 (straight-through)
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import replace
-from typing import Literal
+from typing import Annotated, Literal
 
+from pydantic import Field
 from torch import Tensor
 
 from bitproof.attacks import climb
-from bitproof.core.types import Count, NonNegative, Positive, Probability
+from bitproof.core.types import NonNegative, Positive, Probability
 from bitproof.faults.random_flips import RandomFlips
 from bitproof.harden.base import HARDEN, Candidate, HardeningStage, Setting
 from bitproof.harden.emulation import Emulation
@@ -40,9 +41,9 @@ class ApproximationAware(HardeningStage):
     kind: Literal["approximation_aware"] = "approximation_aware"
     gradient: Literal["straight_through", "table"] = "straight_through"
     """Gradient of a product: the other operand, or the slope of the smoothed table."""
-    half_width: Count = 4
+    half_width: Annotated[int, Field(ge=0, lt=128)] = 4
     """Neighbours on either side that a table is smoothed over, for `table`."""
-    rank: Count = 2
+    rank: Annotated[int, Field(ge=1, le=256)] = 2
     """Terms that slopes are approximated by, for `table`."""
     ber: Probability = 0.0
     """Bit error rate of the weights in the faulty term, as a fraction; 0: no such term."""
@@ -91,7 +92,8 @@ class ApproximationAware(HardeningStage):
             )
         model.eval()
         done = replace(candidate, model=model)
-        return done.with_record(self.kind, loss=history.loss, layers=list(emulation.nodes))
+        layers = {"layers": list(emulation.nodes), "left_float": emulation.left_float}
+        return done.with_record(self.kind, loss=history.loss, **layers)
 
     def _faulty(self, emulation: Emulation, batch: Batch) -> Tensor:
         fault = RandomFlips(ber=self.ber)

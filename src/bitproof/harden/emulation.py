@@ -11,25 +11,26 @@ Source: straight-through: Bengio et al., 2013. Gradients of tables: AppMult-awar
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from bitproof.approx.arithmetic import Arithmetic
+from bitproof.approx.deploy import applicable, put_on
 from bitproof.approx.partial_products import Exact
 from bitproof.approx.table_gradient import Multiplied, TableGradient, gradients_of, through_table
 from bitproof.core.errors import QuantizationError
 from bitproof.data.dataset import Dataset
 from bitproof.harden.base import Candidate
-from bitproof.quant.constants import prepare
+from bitproof.quant.constants import Constants, prepare
 from bitproof.quant.graph import Node
 from bitproof.quant.grid import CodedTensor, Grid
 from bitproof.quant.network import IntegerNetwork
 from bitproof.quant.pass_gradient import pass_gradient
 from bitproof.quant.product_layer import ProductLayer
 from bitproof.quant.scheme import Scheme
+from bitproof.quant.steps import cut_
 from bitproof.quant.straight_through import fold_factors, norm_after
 
 Strike = Callable[[dict[str, CodedTensor]], Mapping[str, Tensor]]
@@ -71,25 +72,32 @@ class Emulation:
     """Breaks stored words, while it is set."""
     nodes: dict[str, Node] = field(default_factory=dict)
     """By path of the layer."""
+    left_float: list[str] = field(default_factory=list)
+    """Nodes that multiply but cannot be emulated inside the float model."""
 
     @classmethod
     def of(cls, model: nn.Module, candidate: Candidate, calibration: Dataset) -> "Emulation":
         """Return the emulation of what `candidate` will be, for a copy of its model.
 
-        Exact products go through tables as well, if the candidate has no others.
+        Every convolution over one or two axes and every linear layer is emulated, also those with
+        exact products. What else multiplies (attention, scalings of channels) stays float; see
+        `left_float`.
 
         Raises:
             QuantizationError: no layer of the model is a convolution over one or two axes or a
                 linear layer, or one is used twice.
         """
-        if candidate.arithmetic.is_exact:
-            candidate = replace(candidate, arithmetic=Arithmetic(multiplier=Exact()))
         network = candidate.quantize(calibration)
+        exact = dict.fromkeys(set(applicable(network)) - network.products.keys(), Exact())
+        network = network.with_products(put_on(network, exact).products)
         norms = norm_after(model, calibration.inputs(slice(0, 2)))
         found = cls(model, network, candidate.scheme, candidate.shrink, norms)
         for node in network.nodes:
             module = _layer(model, node)
-            if node.name not in network.products or module is None:
+            if node.name not in network.products:
+                continue
+            if module is None:
+                found.left_float.append(node.name)
                 continue
             if node.path in found.nodes:
                 raise QuantizationError(
@@ -98,8 +106,7 @@ class Emulation:
             found.nodes[node.path] = node
         if not found.nodes:
             raise QuantizationError(
-                "approximation_aware: wanted convolutions or linear layers with multipliers, "
-                "found none"
+                "approximation_aware: wanted convolutions or linear layers, found none"
             )
         return found
 
@@ -183,8 +190,15 @@ class Emulation:
         grid = self.network.grids[name]
         tensors = {f"{node.name}.weight": coded}
         constants = prepare(node, tensors, self.network.grids, self.network.rounding)
-        words = (x / grid.scale).round_().add_(grid.zero_point).clamp_(grid.low, grid.high)
-        words = words.to(grid.dtype)
+        stored_as = Constants(
+            (),
+            (),
+            zero_point=int(grid.zero_point),
+            low=grid.low,
+            high=grid.high,
+            rounding=self.network.rounding,
+        )
+        words = cut_(x / grid.scale, stored_as).to(grid.dtype)
         layer = ProductLayer(node, constants, self.network.products[node.name], coded, grid)
         # A channel that its norm switches off (factor 0) has no products to divide.
         safe = torch.where(factor == 0, torch.ones_like(factor), factor)

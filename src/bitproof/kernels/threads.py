@@ -4,8 +4,8 @@ Model:  as many threads as torch takes, the caller among them; each takes the ne
         none are left. They are torch's own where it has OpenMP: after a convolution these spin for
         some milliseconds, and others would compete with them for the cores. OpenMP is found
         through torch at run time; the C library is not linked to one, which might be another.
-        Elsewhere, and in a forked process, where OpenMP must not be used, they are Python's,
-        made when the first large call comes.
+        Elsewhere they are Python's, made when the first large call comes; so in a process that was
+        forked after this module came in, where OpenMP must not be used.
 """
 
 import ctypes

@@ -16,6 +16,7 @@ from pydantic import BaseModel
 
 from bitproof.approx import Multiplier
 from bitproof.core.spec import canonical_json
+from bitproof.harden import ApproximationAware
 from bitproof.recipe.recipe import Recipe, stages_of
 from bitproof.reproduce.jobs import Job
 from bitproof.reproduce.sources import PACKAGE, Sources, installed_sources
@@ -53,7 +54,6 @@ TABLES_ONLY = (
     "bitproof.kernels.forms",
     "bitproof.kernels.library",
     "bitproof.kernels.look_up",
-    "bitproof.kernels.rank",
     "bitproof.kernels.routes",
     "bitproof.quant.exact_convolution",
     "bitproof.quant.exact_gradient",
@@ -61,7 +61,8 @@ TABLES_ONLY = (
     "bitproof.quant.product_matmul",
     "bitproof.quant.product_parts",
 )
-"""Modules that only networks on approximate multipliers use, with what only they import."""
+"""Modules that only networks on approximate multipliers use, with what only they import. To others
+they do one thing: `Arithmetic.put_on` hands the network back."""
 
 
 def cell_digest(job: Job, variant: str, *, sources: Sources | None = None) -> str:
@@ -123,7 +124,7 @@ def _part(recipe: Recipe, variant: str) -> Recipe:
 
 
 def _multiplies_by_tables(recipe: Recipe) -> bool:
-    return any(isinstance(spec, Multiplier) for spec in _specs(recipe))
+    return any(isinstance(spec, Multiplier | ApproximationAware) for spec in _specs(recipe))
 
 
 def _specs(value: Any) -> Iterator[BaseModel]:
