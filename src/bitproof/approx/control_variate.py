@@ -27,6 +27,8 @@ from bitproof.quant.steps import accumulate
 
 IMAGES = 256
 """Calibration images used, all in one batch."""
+FEW = 16
+"""Images whose words are counted at once."""
 
 
 @torch.no_grad()
@@ -120,9 +122,18 @@ def _shares(
                 row : row + spans[0] + 1 : geometry.stride[0],
                 column : column + spans[1] + 1 : geometry.stride[1],
             ]
-            counts.append((view + first).flatten().bincount(minlength=channels * WORDS))
+            counts.append(_count(view, first))
     windows = counts[0].sum().double() / channels
     return torch.stack(counts, 1).reshape(channels, WORDS, *size).movedim(1, -1) / windows
+
+
+def _count(
+    words: UInt8[Tensor, "n c h w"], first: Int64[Tensor, "c 1 1"]
+) -> Int64[Tensor, " places"]:
+    """Return how often each word comes in each channel, whose counts begin at `first`."""
+    places = WORDS * len(first)
+    parts = (part + first for part in torch.split(words, FEW))  # eight bytes a word
+    return torch.stack([part.flatten().bincount(minlength=places) for part in parts]).sum(0)
 
 
 def _expected(

@@ -47,8 +47,8 @@ def run_integers(
     Args:
         network: what to run.
         inputs: images in [0, 1].
-        mac: the multiply-accumulate; another one emulates other hardware. It also takes the place of
-            tables of products: what they hold is then not looked at.
+        mac: the multiply-accumulate; another one emulates other hardware. It takes the place of
+            tables of products, too: what they hold is then not looked at.
         corrupt: called with every stored activation; returns the words that are read back.
         native: whether oneDNN multiplies 8-bit words, in place of floats that hold the same
             integers. None: where it is exact and `mac` is the default. The results are equal.
