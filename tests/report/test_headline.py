@@ -60,3 +60,40 @@ def test_results_that_share_no_level_are_not_compared(make_run: MakeRun) -> None
     found = headline(read_run(make_run(rows=rows, variants=["none", "s1"])))
     assert found.tiles == ()
     assert "share no measurement" in found.sentence
+
+
+def on_multipliers(variants: list[str], **stages: dict[str, object]) -> dict[str, object]:
+    """Return facts of a run with two hardening stages, and one multiplier."""
+    kinds = {"s1": "desensitize", "s2": "fault_aware", "mul8s_1KVL": "approximate"}
+    told = {name: {"kind": kind} for name, kind in kinds.items()} | stages
+    return {"variants": variants, "multipliers": {"mul8s_1KVL": {}}, "stages": told}
+
+
+def test_networks_hardened_on_a_multiplier_are_named(make_run: MakeRun) -> None:
+    facts = on_multipliers(["none", "mul8s_1KVL", "s1+s2+mul8s_1KVL"])
+    found = headline(read_run(make_run(rows=[], variants=[], facts=facts)))
+    assert found.sentence == (
+        "This run holds no hardened network with exact products; “s1+s2+mul8s_1KVL” is hardened, "
+        "but on a multiplier (see the section “Approximate multipliers”)."
+    )
+    assert found.tiles == ()
+
+
+def test_without_a_multiplier_in_the_file_no_section_is_pointed_to(make_run: MakeRun) -> None:
+    facts = on_multipliers(["none", "s1+mix"], mix={"kind": "approximate"}) | {"multipliers": {}}
+    found = headline(read_run(make_run(rows=[], variants=[], facts=facts)))
+    assert found.sentence.endswith("“s1+mix” is hardened, but on a multiplier.")
+
+
+def test_of_many_networks_hardened_on_multipliers_a_few_are_named(make_run: MakeRun) -> None:
+    tuned = {f"t{i}": {"kind": "approximation_aware", "ber": 1e-3} for i in range(9)}
+    facts = on_multipliers(["none", *(f"mul8s_1KVL+{name}" for name in tuned)], **tuned)
+    sentence = headline(read_run(make_run(rows=[], variants=[], facts=facts))).sentence
+    assert "“mul8s_1KVL+t5” and 3 more are hardened, but on multipliers" in sentence
+    assert "t6" not in sentence
+
+
+def test_a_hardened_network_with_exact_products_is_compared(make_run: MakeRun) -> None:
+    facts = on_multipliers(["none", "s1", "s1+s2+mul8s_1KVL"])
+    found = headline(read_run(make_run(rows=rows_with(0.7, 0.01), variants=[], facts=facts)))
+    assert "the full pipeline (“s1”) rises by 20.0 points" in found.sentence

@@ -66,15 +66,35 @@ def test_the_cheapest_within_a_point_is_told_with_its_saving(run_of: RunOf) -> N
     assert cheapest_sentence(run, approximations(run)) == (
         "Of 3 networks on approximate multipliers with known power and accuracy, 2 stay within "
         "1 point of the baseline (“none”, 90.0 %). Of these, “near” (89.0 %, −1.0 points, 95 % "
-        "interval −1.1 to −0.9) needs least power: 0.3 mW, 25 % less than the exact “exact” "
-        "(0.4 mW)."
+        "interval −1.1 to −0.9) needs least power: 0.3 mW, 25 % less than the exact signed "
+        "circuit “exact” (0.4 mW)."
     )
+
+
+def test_a_circuit_between_sign_bits_is_compared_with_unsigned_ones(run_of: RunOf) -> None:
+    told = costing(exact=0.2, exact_unsigned=0.4, exact_between=0.5, near=0.3)
+    told["exact_unsigned"] |= {"signed": False, "circuit_signed": False}
+    told["exact_between"] |= {"circuit_signed": False}
+    told["near"] |= {"circuit_signed": False}
+    run = run_of({**BASE, "near": 0.9}, told)
+    assert cheapest_sentence(run, approximations(run)).endswith(
+        "needs least power: 0.3 mW without its sign gates, 25 % less than the exact unsigned "
+        "circuit “exact_unsigned” (0.4 mW)."
+    )
+
+
+def test_circuits_of_unknown_kind_are_not_compared(run_of: RunOf) -> None:
+    told = costing(exact=0.4, near=0.3)
+    for each in told.values():
+        del each["signed"]
+    run = run_of({**BASE, "near": 0.9}, told)
+    assert cheapest_sentence(run, approximations(run)).endswith("least power: 0.3 mW.")
 
 
 @pytest.mark.parametrize(
     "change",
-    [{"signed": False}, {"power_mw": None}, {"ep": None}, {"ep": 0.1}],
-    ids=["other sign", "no power", "unknown errors", "not exact"],
+    [{"signed": False}, {"circuit_signed": False}, {"power_mw": None}, {"ep": None}, {"ep": 0.1}],
+    ids=["other sign", "other circuit", "no power", "unknown errors", "not exact"],
 )
 def test_without_a_comparable_exact_circuit_no_saving_is_told(
     change: dict[str, Any], run_of: RunOf
@@ -165,6 +185,32 @@ def test_resilience_follows_clean_accuracy_or_not(run_of: RunOf) -> None:
         "lose more under random bit flips at BER = 10⁻³ (Spearman’s ρ = 1.00, n = 12)" in sentence
     )
     assert sentence.endswith("and 1.00 under random bit flips at BER = 10⁻³.")
+
+
+def test_networks_near_chance_and_exact_circuits_do_not_correlate(run_of: RunOf) -> None:
+    clean = {f"m{i}": 0.9 - 0.02 * i for i in range(8)}
+    flips = {
+        name: value * (0.8 - 0.01 * (i * 3 % 8)) for i, (name, value) in enumerate(clean.items())
+    }
+    alone = run_of({**BASE, **clean}, costing(**dict.fromkeys(clean, 0.1)), under={FLIPS: flips})
+    plain = resilience_sentence(alone, approximations(alone), [FLIPS])
+    assert plain.count("n = 8)") == 1
+    assert "Left out" not in plain
+    more = {"exact1": 0.9, "exact2": 0.9, "weak": 0.2249}
+    told = costing(**dict.fromkeys([*clean, *more], 0.1))
+    run = run_of({**BASE, **clean, **more}, told, under={FLIPS: flips | dict.fromkeys(more, 0.2)})
+    assert resilience_sentence(run, approximations(run), [FLIPS]) == (
+        f"{plain} Left out: 2 networks on exact circuits and 1 network below a quarter of the "
+        "baseline’s clean accuracy."
+    )
+
+
+def test_a_network_at_a_quarter_of_the_baseline_still_counts(run_of: RunOf) -> None:
+    clean = {f"m{i}": 0.8 - 0.12 * i for i in range(5)} | {"edge": 0.225}
+    under = {name: value / 2 for name, value in clean.items()}
+    told = costing(**dict.fromkeys(clean, 0.1))
+    run = run_of({**BASE, **clean}, told, under={FLIPS: under})
+    assert "n = 6)" in resilience_sentence(run, approximations(run), [FLIPS])
 
 
 def test_too_few_networks_have_no_correlation(run_of: RunOf) -> None:

@@ -11,6 +11,7 @@ import pytest
 from bitproof.report import result_table, write_report
 from bitproof.report.multiplier_section import Section, multiplier_section
 from bitproof.report.run import read_run
+from bitproof.report.scatter import SHAPES
 from bitproof.stats.results import Row
 
 MakeRun = Callable[..., Path]
@@ -143,6 +144,29 @@ def test_a_row_tells_cost_errors_and_accuracies(run_on: MakeRun) -> None:
     assert line.change is not None
     assert line.change.value == pytest.approx(-0.00075, abs=1e-6)
     assert len(line.under) == 4
+
+
+def test_an_unsigned_circuit_between_sign_bits_says_so_everywhere(run_on: MakeRun) -> None:
+    told = made_up_multipliers(20)
+    told["mul8s_1K05"] |= {"signed": True, "circuit_signed": False}
+    told["mul8s_1K05"]["label"] = "sign_magnitude:mul8u_18UH"
+    found = section_of(run_on(multipliers=told))
+    (line,) = [each for each in found.lines if each.variant == "mul8s_1K05"]
+    assert line.sub == "sign_magnitude:mul8u_18UH, unsigned between sign bits"
+    assert [words for _, words in found.legend[:3]] == [
+        "signed circuit",
+        "unsigned circuit",
+        "unsigned circuit between sign bits (sign gates not in the cost)",
+    ]
+    for _, drawing in found.drawings:
+        shapes = {
+            (spot[-1].text or "").split(":")[0]: spot[0].attrib["d"]
+            for spot in ET.fromstring(drawing).iter()
+            if spot.get("class") == "spot"
+        }
+        assert shapes["mul8s_1K05"] == SHAPES["sign_bits"]
+        assert shapes["mul8s_1K02"] == SHAPES["unsigned"]
+        assert shapes["mul8s_1K03"] == SHAPES["signed"]
 
 
 def test_rows_on_the_front_are_marked(run_on: MakeRun) -> None:

@@ -1,4 +1,5 @@
 import re
+from typing import get_args
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -6,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bitproof.report.curves import BOTTOM, LEFT, RIGHT, TOP
+from bitproof.report.run import Circuit
 from bitproof.report.scatter import (
     MOST_LABELS,
     RING,
@@ -75,11 +77,11 @@ def test_the_front_is_a_staircase_through_its_markers() -> None:
 
 
 def test_kinds_of_circuits_have_their_own_shapes() -> None:
-    kinds: list[bool | None] = [True, False, None]
-    drawing = draw([Spot(str(kind), 0.1, 0.5, signed=kind) for kind in kinds])
+    kinds: tuple[Circuit, ...] = get_args(Circuit)
+    drawing = draw([Spot(kind, 0.1, 0.5, circuit=kind) for kind in kinds])
     shapes = [each[0].attrib["d"] for each in classed(drawing, "spot")]
     assert shapes == [SHAPES[kind] for kind in kinds]
-    assert len(set(shapes)) == 3
+    assert len(set(shapes)) == 4
 
 
 def test_a_ring_and_a_thin_line_join_a_network_to_the_one_before() -> None:
@@ -152,5 +154,5 @@ def test_ticks_are_few_and_rise(costs: list[float]) -> None:
 
 
 def test_samples_are_drawings() -> None:
-    for sample in (spot_swatch(signed=None, ring=True), line_swatch(dash="6 4")):
+    for sample in (spot_swatch(circuit="unknown", ring=True), line_swatch(dash="6 4")):
         assert ET.fromstring(sample).attrib["aria-hidden"] == "true"

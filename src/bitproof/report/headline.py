@@ -8,6 +8,8 @@ from bitproof.report.threats import condition
 from bitproof.report.wording import percent, points
 
 NBSP = "\N{NO-BREAK SPACE}"
+NAMES_TOLD = 6
+"""Networks that a sentence names; the others are counted."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,18 @@ def joined(clauses: list[str]) -> str:
 
 def _nothing_hardened(run: Run) -> str:
     found = sum(run.multiplier_of(variant) is not None for variant in run.variants)
+    on_multipliers = run.hardened_on_multipliers
+    if on_multipliers:
+        told = [f"“{name}”" for name in on_multipliers[:NAMES_TOLD]]
+        if len(on_multipliers) > NAMES_TOLD:
+            told.append(f"{len(on_multipliers) - NAMES_TOLD} more")
+        verb = "is" if len(on_multipliers) == 1 else "are"
+        what = "a multiplier" if len(on_multipliers) == 1 else "multipliers"
+        where = " (see the section “Approximate multipliers”)" if found else ""
+        return (
+            f"This run holds no hardened network with exact products; {joined(told)} {verb} "
+            f"hardened, but on {what}{where}."
+        )
     if not found:
         return "This run holds no hardened network, so there is nothing to compare."
     networks = "one network" if found == 1 else f"{found} networks"

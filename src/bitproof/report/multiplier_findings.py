@@ -23,6 +23,8 @@ NEAR = 0.01
 """What "within 1 point" means, as a fraction."""
 FEWEST = 5
 """Networks that a correlation needs."""
+LEAST_LEFT = 0.25
+"""Share of the baseline's clean accuracy below which a network has nothing to lose."""
 NORMAL = 1.959964
 VERDICTS = {
     1: "lose more",
@@ -103,12 +105,15 @@ def resilience_sentence(
     """Return whether multipliers that cost clean accuracy cost accuracy under threats, too.
 
     Compared are networks that differ in the multiplier alone; the largest such group speaks.
+    Exact circuits are left out, and networks near chance, from which a threat can take nothing.
     """
     groups = Counter(each.exact for each in found if not each.later)
     if not groups:
         return ""
     exact = max(groups, key=lambda name: (groups[name], name == run.facts.baseline))
-    group = [each for each in found if each.exact == exact and not each.later]
+    group, left_out = _comparable(
+        run, [each for each in found if each.exact == exact and not each.later]
+    )
     losses, shares = [], []
     for threat in threats:
         pairs = _clean_and_under(run, group, threat)
@@ -127,11 +132,9 @@ def resilience_sentence(
         f"on clean inputs {joined(losses)}. Part of this is by design, for what is wrong already "
         "stays wrong under a threat, as a rule"
     )
-    if not shares:
-        return f"{told}."
-    return (
-        f"{told}: for the share of its clean accuracy that a threat takes, ρ is {joined(shares)}."
-    )
+    if shares:
+        told += f": for the share of its clean accuracy that a threat takes, ρ is {joined(shares)}"
+    return f"{told}.{left_out}"
 
 
 def spearman(first: Sequence[float], second: Sequence[float]) -> Interval | None:
@@ -190,18 +193,24 @@ def _recovery(run: Run, each: Approximation) -> _Recovery | None:
 
 
 def _saving(run: Run, best: Approximation, watts: float) -> str:
-    """Return how the power compares with that of the cheapest exact circuit of the same kind."""
+    """Return how the power compares with that of the cheapest exact circuit of like operands."""
+    own = best.multiplier.operands_signed
     exact = [
         (each.power_mw, name)
         for name, each in run.facts.multipliers.items()
-        if each.ep == 0 and each.power_mw and each.signed == best.multiplier.signed
+        if each.ep == 0 and each.power_mw and each.operands_signed is own
     ]
-    if not exact:
-        return ""
+    bare = " without its sign gates" if best.multiplier.circuit == "sign_bits" else ""
+    if not exact or own is None:
+        return bare
     whole, name = min(exact)
     saved = 1 - watts / whole
     word = "less" if saved >= 0 else "more"
-    return f", {100 * abs(saved):.0f} % {word} than the exact “{name}” ({whole:.3g} mW)"
+    kind = "signed" if own else "unsigned"
+    return (
+        f"{bare}, {100 * abs(saved):.0f} % {word} than the exact {kind} circuit “{name}” "
+        f"({whole:.3g} mW)"
+    )
 
 
 def _figures(difference: Change) -> str:
@@ -210,6 +219,24 @@ def _figures(difference: Change) -> str:
     if difference.low is not None and difference.high is not None:
         interval = f", 95 % interval {points(difference.low)} to {points(difference.high)}"
     return f"({percent(difference.after.value)} %, {points(difference.value)} points{interval})"
+
+
+def _comparable(run: Run, group: Sequence[Approximation]) -> tuple[list[Approximation], str]:
+    """Return the networks whose losses say something, and a sentence on those left out."""
+    base = run.clean(run.facts.baseline)
+    least = LEAST_LEFT * base.value if base is not None else 0.0
+    approximate = [each for each in group if each.multiplier.ep != 0]
+    kept = [
+        each
+        for each in approximate
+        if (clean := run.clean(each.variant)) is None or clean.value >= least
+    ]
+    reasons = []
+    if exact := len(group) - len(approximate):
+        reasons.append(f"{_networks(exact)} on exact circuits")
+    if weak := len(approximate) - len(kept):
+        reasons.append(f"{_networks(weak)} below a quarter of the baseline’s clean accuracy")
+    return kept, f" Left out: {joined(reasons)}." if reasons else ""
 
 
 def _clean_and_under(

@@ -12,7 +12,7 @@ from bitproof.report.headline import lowered
 from bitproof.report.marks import PALETTE
 from bitproof.report.multiplier_findings import multiplier_sentences
 from bitproof.report.pareto import Approximation, approximations, area, clean_accuracy, front, power
-from bitproof.report.run import Multiplier, Run
+from bitproof.report.run import Circuit, Multiplier, Run
 from bitproof.report.scatter import INK, Spot, line_swatch, scatter_chart, spot_swatch
 from bitproof.report.threats import condition, pretty_level, symbol, title
 from bitproof.report.wording import percent
@@ -22,6 +22,16 @@ Condition = tuple[str, float]
 FEWEST_SPOTS = 2
 """Networks that a drawing needs."""
 UNITS = {"power": "mW", "area": "µm²"}
+CIRCUITS: dict[Circuit, tuple[str, str]] = {
+    "signed": ("signed", "signed circuit"),
+    "unsigned": ("unsigned", "unsigned circuit"),
+    "sign_bits": (
+        "unsigned between sign bits",
+        "unsigned circuit between sign bits (sign gates not in the cost)",
+    ),
+    "unknown": ("", "circuit of unknown kind"),
+}
+"""What rows and the legend call each kind of circuit."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +113,7 @@ def _baseline_line(run: Run, columns: Sequence[Condition]) -> Line:
 def _line(
     run: Run, each: Approximation, columns: Sequence[Condition], best: Sequence[Approximation]
 ) -> Line:
-    kind = {True: "signed", False: "unsigned", None: ""}[each.multiplier.signed]
+    kind, _ = CIRCUITS[each.multiplier.circuit]
     label = each.multiplier.label if each.multiplier.label != each.name else None
     clean = run.clean(each.variant)
     return Line(
@@ -185,7 +195,7 @@ def _spots(
             row.ci_low,
             row.ci_high,
             f"{amount:.3g} {'mW' if cost is power else 'µm²'}, {_told(row)}",
-            each.multiplier.signed,
+            each.multiplier.circuit,
             colours[each.exact],
             each.before,
         )
@@ -216,21 +226,17 @@ def _colours(found: Sequence[Approximation]) -> dict[str, str]:
 
 def _legend(found: Sequence[Approximation]) -> list[tuple[Markup, str]]:
     """Return samples and words of what the drawings use."""
-    words = {
-        True: "signed circuit",
-        False: "unsigned circuit, on magnitudes with the sign apart",
-        None: "circuit of unknown kind",
-    }
-    kinds = [kind for kind in words if any(each.multiplier.signed is kind for each in found)]
-    told = [(spot_swatch(signed=kind), words[kind]) for kind in kinds]
-    told.append((spot_swatch(signed=kinds[0], filled=True), "filled: on the Pareto front"))
+    used = {each.multiplier.circuit for each in found}
+    kinds = [kind for kind in CIRCUITS if kind in used]
+    told = [(spot_swatch(circuit=kind), CIRCUITS[kind][1]) for kind in kinds]
+    told.append((spot_swatch(circuit=kinds[0], filled=True), "filled: on the Pareto front"))
     if any(each.later for each in found):
         ring = "ring: with stages after the multiplier, joined to the same network without"
-        told.append((spot_swatch(signed=kinds[0], ring=True), ring))
+        told.append((spot_swatch(circuit=kinds[0], ring=True), ring))
     colours = _colours(found)
     if len(colours) > 1:
         told += [
-            (spot_swatch(signed=kinds[0], filled=True, colour=colour), f"on “{name}”")
+            (spot_swatch(circuit=kinds[0], filled=True, colour=colour), f"on “{name}”")
             for name, colour in colours.items()
         ]
     told.append((line_swatch(dash=""), "front: the most accuracy that this cost buys"))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -18,8 +18,14 @@ from bitproof.stats.results import Row, read_results
 SCHEMA = 1
 FLOAT = "float"
 """The variant that was never put on integers."""
-APPROXIMATE = ("approximate", "approximation_aware")
-"""Kinds of stages that choose multipliers, or train for them: neither is hardening."""
+APPROXIMATE = "approximate"
+"""Kind of the stages that choose multipliers."""
+TRAINED_FOR = "approximation_aware"
+"""Kind of the stages that train for the multipliers chosen before, or for exact products."""
+AGAINST = ("ber", "lam_adv")
+"""Parameters by which such training is also training against faults or attacks."""
+Circuit = Literal["signed", "unsigned", "sign_bits", "unknown"]
+"""Kinds of circuits; `sign_bits` is an unsigned one that multiplies magnitudes between signs."""
 
 
 def _finite(number: float | None) -> float | None:
@@ -36,7 +42,9 @@ class Multiplier(BaseModel):
 
     label: str | None = None
     signed: bool | None = None
-    """Whether the circuit takes signed operands; others multiply magnitudes."""
+    """Whether it takes signed operands, with all that stands around its circuit."""
+    circuit_signed: bool | None = None
+    """Whether the circuit itself does, to which the costs belong; not told by old files."""
     power_mw: Figure = None
     area_um2: Figure = None
     delay_ns: Figure = None
@@ -49,6 +57,27 @@ class Multiplier(BaseModel):
     ep: Figure = None
     bias: Figure = None
     mse: Figure = None
+
+    @property
+    def operands_signed(self) -> bool | None:
+        """Whether the circuit's own operands are signed; where that is not told, `signed`."""
+        return self.signed if self.circuit_signed is None else self.circuit_signed
+
+    @property
+    def circuit(self) -> Circuit:
+        """What kind of circuit multiplies.
+
+        Example:
+            >>> Multiplier(signed=True, circuit_signed=False).circuit
+            'sign_bits'
+            >>> Multiplier(signed=True).circuit
+            'signed'
+        """
+        if self.operands_signed is None:
+            return "unknown"
+        if self.operands_signed:
+            return "signed"
+        return "sign_bits" if self.signed else "unsigned"
 
 
 class Facts(BaseModel):
@@ -109,11 +138,15 @@ class Run:
     def full(self) -> str | None:
         """The hardened variant with the most stages, the later one of equals; None without any.
 
-        Approximate multipliers do not harden: variants with one, or trained for one, do not count.
+        Only exact products count: with a multiplier, two things differ from the baseline at once.
         """
-        plain = {FLOAT, self.facts.baseline}
-        hardened = [v for v in self.variants if v not in plain and not self.is_approximate(v)]
-        return max(reversed(hardened), key=lambda v: len(parts(v)), default=None)
+        exact = [v for v in self.variants if self.is_hardened(v) and not self.is_approximate(v)]
+        return max(reversed(exact), key=lambda v: len(parts(v)), default=None)
+
+    @cached_property
+    def hardened_on_multipliers(self) -> tuple[str, ...]:
+        """Hardened variants whose products are approximate."""
+        return tuple(v for v in self.variants if self.is_hardened(v) and self.is_approximate(v))
 
     @cached_property
     def threats(self) -> tuple[str, ...]:
@@ -132,11 +165,25 @@ class Run:
         named = (part for part in reversed(parts(variant)) if part in self.facts.multipliers)
         return next(named, None)
 
+    def is_hardened(self, variant: str) -> bool:
+        """Return whether a part of `variant` is a stage against faults or attacks."""
+        plain = {FLOAT, self.facts.baseline}
+        return variant not in plain and any(self._hardens(part) for part in parts(variant))
+
     def is_approximate(self, variant: str) -> bool:
-        """Return whether a part of `variant` is a multiplier, or a stage about multipliers."""
+        """Return whether a part of `variant` is a multiplier, or a stage that chooses some."""
         stages = self.facts.stages
         return self.multiplier_of(variant) is not None or any(
-            str(stages.get(part, {}).get("kind")) in APPROXIMATE for part in parts(variant)
+            stages.get(part, {}).get("kind") == APPROXIMATE for part in parts(variant)
+        )
+
+    def _hardens(self, part: str) -> bool:
+        stage = self.facts.stages.get(part, {})
+        if part in self.facts.multipliers or stage.get("kind") == APPROXIMATE:
+            return False
+        weights = [stage.get(name) for name in AGAINST]
+        return stage.get("kind") != TRAINED_FOR or any(
+            isinstance(weight, int | float) and weight > 0 for weight in weights
         )
 
     def levels(self, threat: str, metric: str = "acc") -> list[float]:

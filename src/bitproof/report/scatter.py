@@ -27,9 +27,15 @@ from bitproof.report.curves import (
 from bitproof.report.labels import LETTER, Box, place_labels
 from bitproof.report.marks import MARKERS
 from bitproof.report.pareto import pareto_front, thinned
+from bitproof.report.run import Circuit
 
-SHAPES = {True: MARKERS[0], False: MARKERS[2], None: MARKERS[3]}
-"""Marker of signed, unsigned and unknown circuits."""
+SHAPES: dict[Circuit, str] = {
+    "signed": MARKERS[0],
+    "unsigned": MARKERS[2],
+    "sign_bits": MARKERS[1],
+    "unknown": MARKERS[3],
+}
+"""Marker of each kind of circuit."""
 RING = "M-7.5,0a7.5,7.5 0 1,0 15,0a7.5,7.5 0 1,0 -15,0"
 REACH = 6.0
 """Half the side of the square that a marker keeps free of labels."""
@@ -49,7 +55,7 @@ class Spot:
     high: float | None = None
     note: str = ""
     """Shown when a pointer rests on the marker."""
-    signed: bool | None = True
+    circuit: Circuit = "signed"
     colour: str = INK
     before: str | None = None
     """Name of the same network before its last stages; a thin line joins the two."""
@@ -131,13 +137,13 @@ def nice_ticks(costs: Sequence[float]) -> list[float]:
 
 
 def spot_swatch(
-    *, signed: bool | None, filled: bool = False, ring: bool = False, colour: str = INK
+    *, circuit: Circuit, filled: bool = False, ring: bool = False, colour: str = INK
 ) -> Markup:
     """Draw the sample of a marker for the legend."""
     return Markup(
         '<svg class="swatch" viewBox="0 0 20 18" width="20" height="18" aria-hidden="true">'
         '<g transform="translate(10,9)">{}</g></svg>'
-    ).format(_shape(signed, colour, filled=filled, ring=ring))
+    ).format(_shape(circuit, colour, filled=filled, ring=ring))
 
 
 def line_swatch(*, dash: str, width: float = 1.4) -> Markup:
@@ -217,15 +223,15 @@ def _joins(spots: Sequence[Spot], place: Place, height: Place) -> list[Markup]:
 
 
 def _marker(spot: Spot, place: Place, height: Place, *, filled: bool) -> Markup:
-    shape = _shape(spot.signed, spot.colour, filled=filled, ring=spot.before is not None)
+    shape = _shape(spot.circuit, spot.colour, filled=filled, ring=spot.before is not None)
     return Markup(
         '<g class="spot" transform="translate({:.1f},{:.1f})">{}<title>{}: {}</title></g>'
     ).format(place(spot.cost), height(spot.value), shape, spot.name, spot.note)
 
 
-def _shape(signed: bool | None, colour: str, *, filled: bool, ring: bool) -> Markup:
+def _shape(circuit: Circuit, colour: str, *, filled: bool, ring: bool) -> Markup:
     drawn = Markup('<path d="{}" fill="{}" stroke="{}" stroke-width="1.3"/>').format(
-        SHAPES[signed], colour if filled else "#ffffff", colour
+        SHAPES[circuit], colour if filled else "#ffffff", colour
     )
     if ring:
         drawn += Markup('<path d="{}" fill="none" stroke="{}"/>').format(RING, colour)
