@@ -65,7 +65,8 @@ def windows(
     """Return the words under each window, channels first, then rows and columns of the window.
 
     Example:
-        >>> windows(torch.arange(9).byte().reshape(1, 1, 3, 3), (2, 2), Geometry())[0, :, 0, 0]
+        >>> maps, size = torch.arange(9).byte().reshape(1, 1, 3, 3), torch.Size([2, 2])
+        >>> windows(maps, size, Geometry())[0, :, 0, 0]
         tensor([0, 1, 3, 4], dtype=torch.uint8)
     """
     (high, wide), (down, across), (by_row, by_column) = size, geometry.dilation, geometry.stride

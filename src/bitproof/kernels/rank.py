@@ -18,6 +18,7 @@ def exact_rank(entries: Integer[Tensor, "m n"]) -> int:
     """Return the rank of a matrix of integers.
 
     Example:
+        >>> import torch
         >>> operand = torch.arange(256)
         >>> exact_rank(operand.outer(operand)), exact_rank(operand.outer(operand) + 1)
         (1, 2)
