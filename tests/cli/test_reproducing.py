@@ -29,7 +29,7 @@ def test_cells_are_made_and_told(call: Call, tiny: Path, tmp_path: Path) -> None
     assert (outcome.code, outcome.err) == (0, "")
     assert "22 done, 0 stale, 0 partial, 0 missing" in outcome.out
     assert "nothing left to do" in outcome.out
-    assert len(list((tmp_path / RESULTS).glob("*.json"))) == 22
+    assert len(list((tmp_path / RESULTS).glob("*.*.json"))) == 22
     status = call("reproduce", "--status")
     assert status.code == 0
     assert "22 done" in status.out
@@ -99,7 +99,7 @@ def test_sigterm_stops_work_and_keeps_what_is_finished(
     call: Call, tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr("bitproof.reproduce.shift.run_recipe", stop_by(signal.SIGTERM))
+    monkeypatch.setattr("bitproof.reproduce.job_runner.run_recipe", stop_by(signal.SIGTERM))
     outcome = call(*SMALL)
     assert outcome.code == 143
     assert outcome.err == (
@@ -109,7 +109,7 @@ def test_sigterm_stops_work_and_keeps_what_is_finished(
 
 
 def test_ctrl_c_leaves_with_130(call: Call, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bitproof.reproduce.shift.run_recipe", stop_by(signal.SIGINT))
+    monkeypatch.setattr("bitproof.reproduce.job_runner.run_recipe", stop_by(signal.SIGINT))
     outcome = call(*SMALL)
     assert outcome.code == 130
     assert outcome.err == (
@@ -128,7 +128,7 @@ def test_a_wrong_recipe_names_its_line(call: Call, tiny: Path) -> None:
 def test_one_cell_can_be_asked_for(call: Call, tiny: Path, tmp_path: Path) -> None:
     outcome = call(*SMALL, "--cell", "*.s1.none.gain")
     assert "1 done, 0 stale, 0 partial, 0 missing" in outcome.out
-    (path,) = (tmp_path / RESULTS).glob("*.json")
+    (path,) = (tmp_path / RESULTS).glob("*.*.json")
     assert json.loads(path.read_text())["metric"] == "gain"
 
 
@@ -140,3 +140,15 @@ def test_torchrun_is_refused_in_one_line(call: Call, monkeypatch: pytest.MonkeyP
         "bitproof: reproduce: not for torchrun; start it once for each GPU, with "
         "CUDA_VISIBLE_DEVICES: the processes share jobs and seeds"
     ]
+
+
+def test_behaviour_is_stamped_and_checked(call: Call, tiny: Path, tmp_path: Path) -> None:
+    first = call(*SMALL, "--check", "--stamp")
+    assert (first.code, "tiny-digits: new" in first.out) == (0, True)
+    again = call(*SMALL, "--check", "--json", "digests.json")
+    assert (again.code, "1 equal" in again.out) == (0, True)
+    (digest,) = json.loads((tmp_path / "digests.json").read_text()).values()
+    path = tmp_path / RESULTS / "behaviour.json"
+    path.write_text(path.read_text().replace(digest, "0" * 16))
+    changed = call(*SMALL, "--check")
+    assert (changed.code, "1 changed" in changed.out) == (1, True)

@@ -87,7 +87,8 @@ def pretend(
 
 @pytest.fixture
 def pretending(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bitproof.reproduce.shift.run_recipe", pretend)
+    monkeypatch.setattr("bitproof.reproduce.job_runner.run_recipe", pretend)
+    monkeypatch.setattr("bitproof.reproduce.job_runner.behaviour_of", lambda *_: "0" * 16)
     monkeypatch.setattr("os.fsync", lambda _descriptor: None)
 
 

@@ -5,14 +5,26 @@ from pathlib import Path
 import pytest
 
 from bitproof.quant import load_network
-from bitproof.reproduce import SIZES, TABLES, all_jobs, cells_of, document, read_cell
+from bitproof.reproduce import (
+    SIZES,
+    TABLES,
+    Job,
+    all_jobs,
+    cells_of,
+    check,
+    document,
+    job_key,
+    job_state,
+    read_cell,
+)
+from bitproof.reproduce.behaviour import machine
 from bitproof.reproduce.keep import FILE_LIMIT, WHOLE_LIMIT, kept
 from bitproof.reproduce.result import check_places
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "results"
 CELLS = sorted(
-    path for size in SIZES for table in TABLES for path in (RESULTS / size / table).glob("*.json")
+    path for size in SIZES for table in TABLES for path in (RESULTS / size / table).glob("*.*.json")
 )
 KEPT = sorted({path.with_suffix("") for path in kept(RESULTS)})
 
@@ -20,7 +32,8 @@ KEPT = sorted({path.with_suffix("") for path in kept(RESULTS)})
 def test_nothing_lies_outside_the_tables() -> None:
     check_places(RESULTS)
     beside = [path for path in RESULTS.rglob("*") if path.is_file()]
-    assert sorted([*CELLS, *kept(RESULTS)]) == sorted(beside)
+    stamps = sorted(RESULTS.glob("*/*/behaviour.json"))
+    assert sorted([*CELLS, *stamps, *kept(RESULTS)]) == sorted(beside)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -56,3 +69,21 @@ def test_kept_networks_are_small_enough() -> None:
 @pytest.mark.parametrize("path", KEPT, ids=lambda path: path.name)
 def test_a_kept_network_can_be_loaded(path: Path) -> None:
     assert load_network(path).nodes
+
+
+def test_no_committed_cell_is_stale() -> None:
+    """Recipes as they were; behaviour as `--check` found it (which takes a minute, and data)."""
+    for job in all_jobs(sizes=["small"]):
+        state = job_state(job, results=RESULTS, work=RESULTS / "none")
+        assert {(one.cell.name, one.changed) for one in state.cells if one.status == "stale"} == (
+            set()
+        )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("job", all_jobs(sizes=["small"]), ids=job_key)
+def test_a_committed_job_behaves_as_it_did(job: Job) -> None:
+    (found,) = check([job], RESULTS)
+    if found.verdict in {"failed", "other machine"}:
+        pytest.skip(f"{found.verdict}: {found.problem or machine()}")
+    assert found.verdict == "equal"

@@ -46,7 +46,7 @@ def result(
             "n": 10,
             "unit": "fraction",
             "seeds": [0],
-            "digest": f"recipe:{'0' * 16} code:{'1' * 16}",
+            "digest": f"recipe:{'0' * 16} behaviour:{'1' * 16}",
             "versions": {"bitproof": "0", "torch": "2", "numpy": "2", "python": "3"},
             "device": "cpu",
             "seconds": 1.0,

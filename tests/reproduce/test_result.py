@@ -23,7 +23,7 @@ GOOD: dict[str, Any] = {
     "n": 10,
     "unit": "fraction",
     "seeds": [0, 1],
-    "digest": "recipe:0123456789abcdef code:0123456789abcdef",
+    "digest": "recipe:0123456789abcdef behaviour:0123456789abcdef",
     "versions": {"bitproof": "0.1.0", "torch": "2.13.0", "numpy": "2.4.6", "python": "3.11.7"},
     "device": "cpu",
     "seconds": 12.5,

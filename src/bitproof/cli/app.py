@@ -203,6 +203,16 @@ def reproduce(  # noqa: PLR0917
     page: Annotated[
         Path | None, typer.Option("--document", help="Write the page of all results, and stop.")
     ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Tell whether jobs behave as when they were measured.")
+    ] = False,
+    against: Annotated[
+        str | None, typer.Option(help="With --check: compare with this git revision instead.")
+    ] = None,
+    stamp: Annotated[
+        bool, typer.Option("--stamp", help="With --check: today's behaviour counts from now on.")
+    ] = False,
+    json: Annotated[Path | None, typer.Option(help="With --check: write digests there.")] = None,
     device: Device = "auto",
     data_dir: DataDir = None,
     results: Annotated[Path, typer.Option(help="Folder of finished cells.")] = Path("results"),
@@ -218,8 +228,12 @@ def reproduce(  # noqa: PLR0917
         reproducing.print_status(table, size, results=results, work_dir=work)
     if page:
         reproducing.write_document(page, results)
-    if not (show_list or status or page):
-        place = Place(results, work, device, data_dir)
+    place = Place(results, work, device, data_dir)
+    if check:
+        reproducing.print_check(
+            table, size, against=against, stamp=stamp, place=place, json_path=json
+        )
+    if not (show_list or status or page or check):
         reproducing.reproduce_cells(table, size, cells=cell or (), minutes=minutes, place=place)
 
 

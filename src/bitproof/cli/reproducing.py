@@ -1,5 +1,6 @@
 """The published tables: doing what is missing, and telling what is there."""
 
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,14 +22,18 @@ from bitproof.reproduce import (
     Table,
     all_jobs,
     cells_of,
+    check,
+    check_against,
     document,
     find_table,
     fits,
+    job_key,
     job_state,
     listing,
     status_sheets,
     totals,
     work,
+    write_down,
 )
 
 KEPT = "what is finished is kept; the same command goes on"
@@ -80,6 +85,39 @@ def write_document(path: Path, results: Path) -> None:
     """Write the page of all results."""
     write_text(path, document(results))
     typer.echo(f"written: {path}")
+
+
+def print_check(
+    table: str | None,
+    size: str | None,
+    *,
+    against: str | None,
+    stamp: bool,
+    place: Place,
+    json_path: Path | None,
+) -> None:
+    """Print whether each job still behaves as it did; leave with 1 if one does not."""
+    sizes = [chosen_size(size)] if size else SIZES
+    jobs = all_jobs(chosen_tables(table), sizes)
+    found = (
+        check_against(against, jobs, place.data_dir)
+        if against
+        else check(jobs, place.results, place.data_dir)
+    )
+    digests, verdicts = {}, []
+    for one in found:
+        typer.echo(f"{job_key(one.job)}: {one.verdict} {one.digest}{one.problem}")
+        verdicts.append(one.verdict)
+        if one.digest:
+            digests[job_key(one.job)] = one.digest
+        if one.digest and (stamp or (against and one.verdict == "equal")):
+            write_down(one.job, one.digest, place.results, equal_to=against or "")
+    if json_path:
+        known = json.loads(json_path.read_text()) if json_path.exists() else {}
+        write_text(json_path, json.dumps({**known, **digests}, indent=1) + "\n")
+    typer.echo(", ".join(f"{verdicts.count(each)} {each}" for each in dict.fromkeys(verdicts)))
+    if "changed" in verdicts or "failed" in verdicts:
+        raise typer.Exit(1)
 
 
 def reproduce_cells(

@@ -1,16 +1,19 @@
 """The published tables, reproduced cell by cell.
 
 - `tables`: what papers state; `jobs`: the recipes and plans behind a table; `cells`: its numbers.
-- `shift`: run what is missing; `harvest`, `estimates`: from runs to cells; `keep`: networks.
-- `result`: the file of a cell; `digest`, `sources`: what it came from; `state`: what is stale.
+- `job_runner`: run what is missing; `collect`, `estimates`: from runs to cells; `keep`: networks.
+- `result`: the file of a cell; `digest`: what it came from; `state`: what is stale.
+- `behaviour`: jobs at toy size; `stamps`: how they behaved; `check`: whether they still do.
 - `status`, `page`: the grid, on the console and in Markdown; `grid`, `asymmetry`, `against`.
 """
 
+from bitproof.reproduce.behaviour import job_key
 from bitproof.reproduce.cells import Cell, cells_of
+from bitproof.reproduce.checking import Checked, check, check_against, write_down
+from bitproof.reproduce.job_runner import Place, work
 from bitproof.reproduce.jobs import SIZES, Job, Plan, Size, all_jobs, read_jobs
 from bitproof.reproduce.page import document
 from bitproof.reproduce.result import CellResult, read_cell
-from bitproof.reproduce.shift import Place, work
 from bitproof.reproduce.state import JobState, fits, job_state, totals
 from bitproof.reproduce.status import listing, status_sheets
 from bitproof.reproduce.tables import TABLES, Table, find_table
@@ -20,6 +23,7 @@ __all__ = [
     "TABLES",
     "Cell",
     "CellResult",
+    "Checked",
     "Job",
     "JobState",
     "Place",
@@ -28,9 +32,12 @@ __all__ = [
     "Table",
     "all_jobs",
     "cells_of",
+    "check",
+    "check_against",
     "document",
     "find_table",
     "fits",
+    "job_key",
     "job_state",
     "listing",
     "read_cell",
@@ -38,4 +45,5 @@ __all__ = [
     "status_sheets",
     "totals",
     "work",
+    "write_down",
 ]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bitproof.core.files import write_bytes
 from bitproof.core.progress import SILENT, Progress
-from bitproof.reproduce.harvest import SeedRun
+from bitproof.reproduce.collect import SeedRun
 
 FILE_LIMIT = 12_000_000
 """Largest file, bytes."""

@@ -22,7 +22,7 @@ HEAD = """\
 
 Made by `bitproof reproduce --document docs/reproduction.md` from the files under `results/` and
 the definitions of the tables, and from nothing else; do not edit it. `bitproof reproduce --status`
-tells in addition which cells are missing, and which are stale because recipe or code changed since.
+tells in addition which cells are missing, and which are stale because recipe or behaviour changed.
 
 Accuracies are per cent, gains are percentage points over `none`, the quantized network without
 hardening; ± is half of the 95 % interval. Under bit errors the interval is between chips, on clean

@@ -21,7 +21,7 @@ from bitproof.reproduce.tables import TABLES
 
 Number = Annotated[float, Field(allow_inf_nan=False, strict=True)]
 Word = Annotated[str, Field(pattern=r"^[\w+-]+$")]
-DIGEST = r"^recipe:[0-9a-f]{16} code:[0-9a-f]{16}$"
+DIGEST = r"^recipe:[0-9a-f]{16} behaviour:[0-9a-f]{16}$"
 
 
 class CellResult(BaseModel):
@@ -51,7 +51,7 @@ class CellResult(BaseModel):
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)]
     """Seeds of training that the value is the mean of."""
     digest: Annotated[str, Field(pattern=DIGEST)]
-    """Of the recipe and of the code that the number came from."""
+    """Of the recipe that the number came from, and of how the code behaved; see `behaviour`."""
     versions: dict[str, str]
     """Of bitproof, torch, numpy and python."""
     device: str
@@ -144,7 +144,7 @@ def read_cells(results: Path, size: Size, table: str) -> dict[str, CellResult]:
     Raises:
         DataError: a file is damaged; see `read_cell`.
     """
-    paths = sorted((results / size / table).glob("*.json"))
+    paths = sorted((results / size / table).glob("*.*.json"))
     return {result.cell: result for result in map(read_cell, paths)}
 
 
@@ -155,6 +155,7 @@ def check_places(results: Path) -> None:
         DataError: there is one.
     """
     for path in sorted(results.rglob("*.json")):
+        # A cell, a kept network, or the behaviour of the table's jobs.
         size, table, *rest = (*path.relative_to(results).parts, "", "")
         if size not in SIZES or table not in TABLES or rest[:-3] not in ([], ["weights"]):
             raise DataError(

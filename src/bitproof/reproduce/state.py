@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Literal
 
 from bitproof.reproduce.cells import Cell, cells_of
-from bitproof.reproduce.digest import cell_digest, what_changed
-from bitproof.reproduce.harvest import seed_runs
+from bitproof.reproduce.collect import seed_runs
+from bitproof.reproduce.digest import parts_of, recipe_digest
 from bitproof.reproduce.jobs import Job
 from bitproof.reproduce.result import CellResult, read_cells
+from bitproof.reproduce.stamps import Stamp, read_stamps
 
 Status = Literal["done", "stale", "partial", "missing"]
 STATUSES: tuple[Status, ...] = ("done", "stale", "partial", "missing")
-"""`stale`: recipe or code changed since. `partial`: no result yet, but its job has begun."""
+"""`stale`: recipe or behaviour changed since. `partial`: no result yet, but its job has begun."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class CellState:
     cell: Cell
     result: CellResult | None
     changed: str
-    """What changed since: `recipe`, `code`, both, or nothing."""
+    """What changed since: `recipe`, `behaviour`, both, or nothing."""
     status: Status
 
 
@@ -58,17 +59,26 @@ def job_state(job: Job, *, results: Path, work: Path) -> JobState:
         DataError: a finished cell is damaged.
     """
     found = read_cells(results, job.size, job.table.name)
-    digests = {variant: cell_digest(job, variant) for variant in job.recipe.variants}
+    stamp = read_stamps(results, job.size, job.table.name).get(job.name)
+    recipes = {name: recipe_digest(job, name, job.plan.seeds) for name in job.recipe.variants}
     begun = any(run.begun() for run in seed_runs(job, work))
     states = []
     for cell in cells_of(job):
         result = found.get(cell.name)
-        changed = what_changed(result.digest, digests[cell.variant]) if result else ""
+        changed = what_changed(result, recipes[cell.variant], stamp) if result else ""
         status: Status = "stale" if changed else "done"
         if result is None:
             status = "partial" if begun else "missing"
         states.append(CellState(cell, result, changed, status))
     return JobState(job, begun, tuple(states))
+
+
+def what_changed(result: CellResult, recipe: str, stamp: Stamp | None) -> str:
+    """Return what is no longer as it was when a cell was measured, in words; or nothing."""
+    before = parts_of(result.digest)
+    known = stamp.digests.values() if stamp else ()
+    same = {"recipe": before["recipe"] == recipe, "behaviour": before["behaviour"] in known}
+    return " and ".join(name for name, equal in same.items() if not equal)
 
 
 def fits(cell: Cell, patterns: Sequence[str]) -> bool:

@@ -127,7 +127,7 @@ def _table_sheet(table: Table, size: Size, states: Sequence[JobState], unknown: 
 
 
 def _fresh(state: JobState) -> list[CellResult]:
-    """Return the results that recipe and code of today stand behind."""
+    """Return the results that recipe and behaviour of today stand behind."""
     return [one.result for one in state.cells if one.result and one.status == "done"]
 
 

@@ -1,7 +1,7 @@
 """From the run directories of a job to finished cells.
 
 A cell is finished when the runs of all its seeds have measured its variant; other variants may
-still be under way. Only runs on today's recipe and code count, see `SeedRun.objection`;
+still be under way. Only runs on today's recipe and behaviour count, see `SeedRun.objection`;
 the run itself refuses to go on with other versions, devices, data or weights.
 """
 
@@ -48,16 +48,17 @@ class SeedRun:
         """Return whether there is something to go on with."""
         return self.folder.recipe.exists()
 
-    def begin(self) -> None:
+    def begin(self, behaviour: str) -> None:
         """Write down what the run is started on.
 
         Raises:
             StorageError: the place cannot be written.
         """
         if not self.begun():
-            write_text(self._digests, json.dumps(self._digests_of_today(), indent=1) + "\n")
+            text = json.dumps(self._digests_of_today(behaviour), indent=1)
+            write_text(self._digests, text + "\n")
 
-    def objection(self) -> str:
+    def objection(self, behaviour: str) -> str:
         """Return why the run cannot be gone on with, nothing if it can.
 
         Raises:
@@ -66,9 +67,9 @@ class SeedRun:
         if not self.begun():
             return ""
         before = read_json(self._digests) if self._digests.exists() else {}
-        today = self._digests_of_today()
+        today = self._digests_of_today(behaviour)
         changed = [name for name, digest in today.items() if before.get(name) != digest]
-        return f"recipe or code behind {', '.join(changed)} changed" if changed else ""
+        return f"recipe or behaviour of {', '.join(changed)} changed" if changed else ""
 
     def finished(self) -> bool:
         """Return whether the run has nothing left to do."""
@@ -78,9 +79,11 @@ class SeedRun:
     def _digests(self) -> Path:
         return self.folder.path / DIGESTS
 
-    def _digests_of_today(self) -> dict[str, str]:
-        variants = self.job.recipe.variants
-        return {variant: run_digest(self.job, variant, self.seed) for variant in variants}
+    def _digests_of_today(self, behaviour: str) -> dict[str, str]:
+        return {
+            variant: run_digest(self.job, variant, self.seed, behaviour)
+            for variant in self.job.recipe.variants
+        }
 
 
 def seed_runs(job: Job, work: Path) -> list[SeedRun]:
@@ -94,8 +97,8 @@ def job_folder(job: Job, work: Path) -> Path:
     return work / job.size / job.table.name / job.name
 
 
-def harvest(
-    job: Job, runs: list[SeedRun], test: Dataset, *, wanted: Container[str]
+def collect(
+    job: Job, runs: list[SeedRun], test: Dataset, *, wanted: Container[str], behaviour: str
 ) -> list[CellResult]:
     """Return the cells that the runs of a job have finished.
 
@@ -104,23 +107,24 @@ def harvest(
         runs: its runs.
         test: the images that were measured on.
         wanted: names of the cells to return.
+        behaviour: digest of the job at toy size.
 
     Raises:
         DataError: the counts of a run are damaged.
         ResumeError: run.json of a run is damaged.
     """
-    if not all(run.begun() and not run.objection() for run in runs):
+    if not all(run.begun() and not run.objection(behaviour) for run in runs):
         return []
-    found = [_estimates(run, test) for run in runs]
+    found = [estimates_of(run, test) for run in runs]
     facts = [run.folder.facts() for run in runs]
     return [
-        _result(job, cell, facts, [estimates[cell.key] for estimates in found])
+        _result(job, cell, facts, [estimates[cell.key] for estimates in found], behaviour)
         for cell in cells_of(job)
         if cell.name in wanted and all(cell.key in estimates for estimates in found)
     ]
 
 
-def _estimates(run: SeedRun, test: Dataset) -> Mapping[Key, Estimate]:
+def estimates_of(run: SeedRun, test: Dataset) -> Mapping[Key, Estimate]:
     """Return what one run has finished."""
     evaluation, variants = run.recipe.evaluation, list(run.recipe.variants)
     store = TallyStore(run.folder.tallies)
@@ -139,7 +143,9 @@ def _estimates(run: SeedRun, test: Dataset) -> Mapping[Key, Estimate]:
     return found
 
 
-def _result(job: Job, cell: Cell, facts: list[Facts], estimates: list[Estimate]) -> CellResult:
+def _result(
+    job: Job, cell: Cell, facts: list[Facts], estimates: list[Estimate], behaviour: str
+) -> CellResult:
     lowest = -1.0 if cell.metric == "gain" else 0.0
     low, value, high = combine([one.interval for one in estimates], lowest=lowest)
     published = job.table.find(
@@ -160,7 +166,7 @@ def _result(job: Job, cell: Cell, facts: list[Facts], estimates: list[Estimate])
         n=estimates[0].n,
         unit="fraction",
         seeds=job.plan.seeds,
-        digest=cell_digest(job, cell.variant),
+        digest=cell_digest(job, cell.variant, behaviour),
         versions={name: _joined(facts, name) for name in VERSIONS},
         device=_joined(facts, "device"),
         seconds=round(sum(_seconds(run, cell.variant) for run in facts), 1),

@@ -19,10 +19,11 @@ from bitproof.reproduce import (
     job_state,
     status_sheets,
     work,
+    write_down,
 )
-from bitproof.reproduce.harvest import job_folder, seed_runs
+from bitproof.reproduce.collect import job_folder, seed_runs
+from bitproof.reproduce.job_runner import _JobRunner, choose
 from bitproof.reproduce.result import read_cells
-from bitproof.reproduce.shift import _Shift, choose
 from bitproof.stats import read_results
 
 Notes = Any
@@ -69,7 +70,7 @@ def test_what_is_done_is_left_alone(
     job: Job, finished: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert statuses(job, finished) == {"done"}
-    monkeypatch.setattr("bitproof.reproduce.shift.run_recipe", lambda *_, **__: None)
+    monkeypatch.setattr("bitproof.reproduce.job_runner.run_recipe", lambda *_, **__: None)
     work([job], finished, halt=Halt())
 
 
@@ -101,7 +102,7 @@ def test_a_halted_job_goes_on(
     work([job], place, halt=after(5))
     assert {name.split(".")[1] for name in done(place)} == {"float", "none", "s1"}
     assert not list(place.results.rglob("*.safetensors"))
-    before = {path: path.stat().st_mtime_ns for path in place.results.rglob("*.json")}
+    before = {path: path.stat().st_mtime_ns for path in place.results.rglob("*.*.json")}
     work([job], place, halt=Halt())
     assert statuses(job, place) == {"done"}
     assert all(path.stat().st_mtime_ns == time for path, time in before.items())
@@ -144,7 +145,7 @@ def test_what_a_killed_process_had_finished_is_written(
     whole = done(finished)
     for path in (finished.results / "small" / "resq-matrix").glob("*.s1.*.json"):
         path.unlink()
-    monkeypatch.setattr("bitproof.reproduce.shift.run_recipe", lambda *_, **__: None)
+    monkeypatch.setattr("bitproof.reproduce.job_runner.run_recipe", lambda *_, **__: None)
     work([job], finished, halt=Halt())
     assert done(finished) == whole
 
@@ -168,26 +169,36 @@ def test_a_changed_recipe_makes_cells_stale_and_they_are_done_again(
     }
     work([job], finished, progress=notes, halt=Halt())
     assert statuses(job, finished) == {"done"}
-    assert any("recipe or code behind s2 changed" in line for line in notes.lines)
+    assert any("recipe or behaviour of s2 changed" in line for line in notes.lines)
     aside = finished.work / "small" / "resq-matrix" / "tiny-digits" / "seed-0.old-1"
     assert (aside / "tallies.jsonl").exists()
 
 
-def test_changed_code_makes_cells_stale(
-    job: Job, finished: Place, monkeypatch: pytest.MonkeyPatch
+def test_changed_behaviour_makes_cells_stale(
+    job: Job, finished: Place, monkeypatch: pytest.MonkeyPatch, notes: Notes
 ) -> None:
-    monkeypatch.setattr(
-        "bitproof.reproduce.digest.code_digest", lambda *_, sources: sources or "f" * 64
-    )
+    write_down(job, "f" * 16, finished.results)
     states = job_state(job, results=finished.results, work=finished.work).cells
-    assert {(one.status, one.changed) for one in states} == {("stale", "code")}
-    work([job], finished, halt=Halt())
+    assert {(one.status, one.changed) for one in states} == {("stale", "behaviour")}
+    monkeypatch.setattr("bitproof.reproduce.job_runner.behaviour_of", lambda *_: "f" * 16)
+    work([job], finished, progress=notes, halt=Halt())
     assert statuses(job, finished) == {"done"}
+    assert any("recipe or behaviour of float, none, s1, s2 changed" in it for it in notes.lines)
 
 
-def test_stale_numbers_stand_behind_no_claim(
-    finished: Place, monkeypatch: pytest.MonkeyPatch
+def test_a_run_notices_by_itself_that_behaviour_changed(
+    job: Job, finished: Place, monkeypatch: pytest.MonkeyPatch, notes: Notes
 ) -> None:
+    monkeypatch.setattr("bitproof.reproduce.job_runner.behaviour_of", lambda *_: "f" * 16)
+    for path in (finished.results / "small" / "resq-matrix").glob("*.s1.*.json"):
+        path.unlink()
+    work([job], finished, progress=notes, halt=Halt())
+    assert any("behaves differently; cells of before are stale" in line for line in notes.lines)
+    cells = (finished.results / "small" / "resq-matrix").glob("*.*.json")
+    assert {path.read_text().count("f" * 16) for path in cells} == {1}
+
+
+def test_stale_numbers_stand_behind_no_claim(job: Job, finished: Place) -> None:
     def said() -> str:
         sheets = status_sheets(
             [TABLES["resq-matrix"]], ["small"], results=finished.results, work=finished.work
@@ -195,25 +206,23 @@ def test_stale_numbers_stand_behind_no_claim(
         return "\n".join(line for sheet in sheets for line in sheet.lines)
 
     assert "over 1 measured" in said()
-    monkeypatch.setattr(
-        "bitproof.reproduce.digest.code_digest", lambda *_, sources: sources or "f" * 64
-    )
+    write_down(job, "f" * 16, finished.results)
     assert "over 0 measured" in said()
-    assert "22 stale: code changed" in said()
+    assert "22 stale: behaviour changed" in said()
 
 
 def test_a_job_that_fails_leaves_the_others_their_turn(
     job: Job, place: Place, pretending: None, monkeypatch: pytest.MonkeyPatch, notes: Notes
 ) -> None:
     other = replace(job, name="tiny2-digits")
-    plain = _Shift.carry_out
+    plain = _JobRunner.carry_out
 
-    def carry_out(self: _Shift) -> None:
+    def carry_out(self: _JobRunner) -> None:
         if self.job.name == "tiny2-digits":
             raise DataError("no images today")
         plain(self)
 
-    monkeypatch.setattr(_Shift, "carry_out", carry_out)
+    monkeypatch.setattr(_JobRunner, "carry_out", carry_out)
     with pytest.raises(DataError, match="no images today"):
         work([other, job], place, progress=notes, halt=Halt())
     assert statuses(job, place) == {"done"}
@@ -298,9 +307,8 @@ def test_a_network_that_is_too_large_is_not_kept(
     }
     assert any(line.startswith("tiny-digits.s2: not kept") for line in notes.lines)
     monkeypatch.setattr("bitproof.reproduce.keep.FILE_LIMIT", 49)
-    monkeypatch.setattr(
-        "bitproof.reproduce.digest.code_digest", lambda *_, sources: sources or "f" * 64
-    )
+    write_down(job, "f" * 16, place.results)
+    monkeypatch.setattr("bitproof.reproduce.job_runner.behaviour_of", lambda *_: "f" * 16)
     work([job], place, progress=notes, halt=Halt())
     assert sum("over the" in line for line in notes.lines) == 3
     assert json.loads((weights / "tiny-digits.none.json").read_text()) == {"made": "up"}

@@ -1,8 +1,8 @@
 """Do what is missing, in slices: pick a job, run its seeds, write the cells that are finished.
 
 Work stops when the `Halt` asks, and goes on where it stopped when it is called again. What lies
-in the work folder and belongs to an older recipe, code or version is moved aside, never mixed in.
-Several processes may share the folders: each seed of a job is claimed by one of them.
+in the work folder and belongs to an older recipe, behaviour or version is moved aside, never
+mixed in. Several processes may share the folders: each seed of a job is claimed by one of them.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,9 @@ from bitproof.core.progress import SILENT, Progress
 from bitproof.data import Dataset
 from bitproof.recipe import run as run_recipe
 from bitproof.recipe.runner import choose_device
-from bitproof.reproduce.harvest import SeedRun, harvest, job_folder, seed_runs
+from bitproof.reproduce.behaviour import behaviour_of
+from bitproof.reproduce.checking import write_down
+from bitproof.reproduce.collect import SeedRun, collect, job_folder, seed_runs
 from bitproof.reproduce.jobs import Job
 from bitproof.reproduce.keep import keep_networks
 from bitproof.reproduce.result import write_cell
@@ -72,7 +74,7 @@ def work(
             break
         tried.append(chosen.job)
         try:
-            _Shift(chosen.job, place, patterns, progress, halt).carry_out()
+            _JobRunner(chosen.job, place, patterns, progress, halt).carry_out()
         except HaltedError:
             break
         except BitproofError as error:  # the other jobs can still be done
@@ -107,7 +109,7 @@ def choose(states: Sequence[JobState], patterns: Sequence[str] = ()) -> JobState
 
 
 @dataclass(frozen=True)
-class _Shift:
+class _JobRunner:
     """Work on one job."""
 
     job: Job
@@ -120,6 +122,7 @@ class _Shift:
         """Run the seeds that nobody else works on, in order; after each, write what is finished."""
         _check_writable(self.place.results)
         test = self.job.recipe.data.load(self.place.data_dir).test
+        behaviour = self._behaviour()
         runs = seed_runs(self.job, self.place.work)
         claims = job_folder(self.job, self.place.work) / "claims"
         for run in runs:
@@ -129,28 +132,44 @@ class _Shift:
                 except ResumeError as error:  # another process does this seed
                     self.progress.say(str(error).partition(";")[0])
                     continue
-                if objection := run.objection():
+                if objection := run.objection(behaviour):
                     self._move_aside(run, objection)
                 try:
                     if not run.finished():
                         self.halt.check()
-                    self._run(run)  # a finished run only checks versions, data and weights
+                    self._run(
+                        run, behaviour
+                    )  # a finished run only checks versions, data and weights
                 finally:
-                    self._collect(runs, test)
+                    self._collect(runs, test, behaviour)
 
-    def _run(self, run: SeedRun) -> None:
+    def _behaviour(self) -> str:
+        """Return how the job behaves today, written down beside its cells."""
+        self.progress.say(f"{self.job.name}: looks at its behaviour, at toy size")
+        digest = behaviour_of(self.job, self.place.data_dir)
+        known = write_down(self.job, digest, self.place.results)
+        if known == "changed":
+            self.progress.say(f"{self.job.name}: behaves differently; cells of before are stale")
+        elif known == "other machine":
+            self.progress.say(
+                f"{self.job.name}: first measured on another machine, not compared with it; "
+                "`bitproof reproduce --check --against REV` compares"
+            )
+        return digest
+
+    def _run(self, run: SeedRun, behaviour: str) -> None:
         try:
-            self._run_once(run)
+            self._run_once(run, behaviour)
         except ResumeError as error:
             if not run.begun():
                 raise
             self._move_aside(run, str(error))
-            self._run_once(run)
+            self._run_once(run, behaviour)
 
-    def _run_once(self, run: SeedRun) -> None:
+    def _run_once(self, run: SeedRun, behaviour: str) -> None:
         self.progress.say(f"{self.job.size} {self.job.table.name} {self.job.name}, seed {run.seed}")
         resume = run.begun()
-        run.begin()
+        run.begin(behaviour)
         run_recipe(
             run.recipe,
             run.folder.path,
@@ -169,14 +188,14 @@ class _Shift:
         path.rename(aside)
         self.progress.say(f"{path}: starts afresh, what was there is now {aside.name} ({reason})")
 
-    def _collect(self, runs: list[SeedRun], test: Dataset) -> None:
+    def _collect(self, runs: list[SeedRun], test: Dataset, behaviour: str) -> None:
         """Write the cells that are finished and not there, or stale."""
         results = self.place.results
         if all(run.finished() for run in runs):
             keep_networks(runs[0], results, progress=self.progress)
         state = job_state(self.job, results=results, work=self.place.work)
         wanted = {needed.cell.name for needed in state.needed(self.patterns)}
-        found = harvest(self.job, runs, test, wanted=wanted)
+        found = collect(self.job, runs, test, wanted=wanted, behaviour=behaviour)
         for result in found:
             write_cell(result, results, self.job.size)
         if found:
