@@ -26,13 +26,13 @@ from torch import Tensor, nn
 from trial_store import time_stores
 from two_workers import time_workers
 
-from bitproof.campaign import FaultGroup, Injection
-from bitproof.campaign.engine import Engine
-from bitproof.campaign.plan import LEAST_TRIALS, Plan, draw_plan
 from bitproof.core.rng import make_generator
 from bitproof.data import Dataset
 from bitproof.faults import RandomFlips, corrupt
-from bitproof.faults.injection import broken_memory, strikes_of
+from bitproof.faults.execute import broken_memory, strikes_of
+from bitproof.injection import FaultGroup, Injection
+from bitproof.injection.engine import Engine
+from bitproof.injection.plan import LEAST_TRIALS, Plan, draw_plan
 from bitproof.metrics.outcomes import outcomes
 from bitproof.models import ImageModelSpec, ResNet18, ResNet20
 from bitproof.quant import IntegerNetwork, quantize, run_integers

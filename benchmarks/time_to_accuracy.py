@@ -18,11 +18,11 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
 from usual_training import OneByOne
 
-from bitproof.campaign import FloatVictim
-from bitproof.campaign.evaluation import count
 from bitproof.core.rng import make_generator
 from bitproof.data import DATA, Augmentation, Dataset, Splits
 from bitproof.data.augment import Flip, PadCrop
+from bitproof.evaluation import FloatModel
+from bitproof.evaluation.evaluation import count
 from bitproof.models import ResNet18
 from bitproof.train import Optimization, train_
 
@@ -90,7 +90,7 @@ def train(splits: Splits, steps: Optimization) -> tuple[float, float]:
     train_(model, splits.train, steps, generator=generator, augmentation=AUGMENTATION)
     wait(device)
     seconds = time.perf_counter() - start
-    return seconds, count(FloatVictim(model).predict, splits.test).acc
+    return seconds, count(FloatModel(model).predict, splits.test).acc
 
 
 def step_times(data: Dataset, steps: Optimization) -> Row:

@@ -36,7 +36,7 @@ from bitproof.core.progress import Silent
 from bitproof.core.rng import make_generator
 from bitproof.data import Dataset
 from bitproof.data.augment import Flip, PadCrop
-from bitproof.harden import Candidate, FaultAware, Setting
+from bitproof.harden import Candidate, FaultAware, TrainingContext
 from bitproof.models import ImageModelSpec, ResNet18, ResNet20
 from bitproof.quant import Scheme
 from bitproof.quant.straight_through import StraightThrough
@@ -138,7 +138,7 @@ class Case:
             warmup_steps=0,
             optimization=self.optimization(),
         )
-        stage.apply(Candidate(self.model()), Setting(self.data(), progress=clock))
+        stage.apply(Candidate(self.model()), TrainingContext(self.data(), progress=clock))
         return clock.step_ms
 
     def trained(self, *, compiled: bool = False) -> StepClock:

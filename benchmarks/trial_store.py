@@ -9,9 +9,9 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 from table import interleave
 
-from bitproof.campaign.engine import COUNTS
-from bitproof.campaign.parts import Parts
-from bitproof.campaign.plan import MOST_CHUNKS
+from bitproof.injection.engine import COUNTS
+from bitproof.injection.parts import Parts
+from bitproof.injection.plan import MOST_CHUNKS
 
 TRIALS = 2_000_000
 LAYERS, BITS, IMAGES = 21, 8, 64

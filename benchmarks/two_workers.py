@@ -10,8 +10,8 @@ from unittest.mock import patch
 
 import numpy as np
 
-from bitproof.campaign import Injection, Processes, carry_out_campaign, prepare_campaign
 from bitproof.data import Dataset
+from bitproof.injection import Injection, Processes, carry_out_campaign, prepare_campaign
 from bitproof.quant import IntegerNetwork
 
 WARM_UP = 4

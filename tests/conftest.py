@@ -13,7 +13,7 @@ hook.__enter__()
 import pytest  # noqa: E402
 import torch  # noqa: E402
 
-from bitproof.core.halt import Halt  # noqa: E402
+from bitproof.core.stop_request import StopRequest  # noqa: E402
 
 torch.set_num_threads(1)
 # A shell that starts tests in the background lets them ignore Ctrl-C, and their children with them.
@@ -29,7 +29,7 @@ def data_dir() -> Path:
     return folder
 
 
-class After(Halt):
+class After(StopRequest):
     """Asks from the look number `looks` on."""
 
     def __init__(self, looks: int) -> None:
@@ -37,13 +37,13 @@ class After(Halt):
         self.looks = looks
 
     @property
-    def asked(self) -> bool:
+    def requested(self) -> bool:
         """Count the look."""
         self.looks -= 1
         return self.looks < 0
 
 
 @pytest.fixture
-def after() -> Callable[[int], Halt]:
-    """Return the halt that asks after a number of looks."""
+def after() -> Callable[[int], StopRequest]:
+    """Return the stop that asks after a number of looks."""
     return After

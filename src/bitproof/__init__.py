@@ -15,8 +15,8 @@ from bitproof.core.version import __version__
 if TYPE_CHECKING:
     from bitproof.approx import EvoApprox, SignMagnitude, correct_means, put_on
     from bitproof.attacks import FGSM, L2PGD, LinfPGD, LinfSquare
-    from bitproof.campaign import Evaluation, FaultGroup, Injection
     from bitproof.data import Dataset, Splits
+    from bitproof.evaluation import Evaluation
     from bitproof.faults import RandomFlips, corrupt
     from bitproof.harden import (
         Adjust,
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         Desensitize,
         FaultAware,
     )
+    from bitproof.injection import FaultGroup, Injection
     from bitproof.models import load_weights, save_weights
     from bitproof.quant import (
         AffineQuantizer,
@@ -55,9 +56,9 @@ _ROOMS = {
     "L2PGD": "attacks",
     "LinfPGD": "attacks",
     "LinfSquare": "attacks",
-    "Evaluation": "campaign",
-    "FaultGroup": "campaign",
-    "Injection": "campaign",
+    "Evaluation": "evaluation",
+    "FaultGroup": "injection",
+    "Injection": "injection",
     "Dataset": "data",
     "Splits": "data",
     "RandomFlips": "faults",

@@ -3,7 +3,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, kl_div
 
-from bitproof.attacks.ascent import ascend, climb, input_gradient
+from bitproof.attacks.ascent import ascend, input_gradient, signed_ascent
 from bitproof.attacks.balls import draw_linf, project_linf
 from bitproof.core.errors import InputRangeError, ModelError
 from bitproof.core.rng import make_generator
@@ -130,11 +130,11 @@ def test_climb_reaches_the_optimum_of_a_linear_model() -> None:
     def model(x: Tensor) -> Tensor:
         return torch.stack([-(x @ weights), x @ weights], dim=1)
 
-    found = climb(
+    found = signed_ascent(
         model, inputs, labels, epsilon=0.1, step=0.025, steps=9, generator=make_generator(0)
     )
-    uphill = torch.where(labels[:, None] == 0, weights.sign(), -weights.sign())
-    assert torch.equal(found, project_linf(inputs + uphill, inputs, 0.1))
+    sam_perturbation = torch.where(labels[:, None] == 0, weights.sign(), -weights.sign())
+    assert torch.equal(found, project_linf(inputs + sam_perturbation, inputs, 0.1))
 
 
 def test_one_step_of_climb_is_the_fast_gradient_sign_method_from_a_random_start() -> None:
@@ -142,7 +142,7 @@ def test_one_step_of_climb_is_the_fast_gradient_sign_method_from_a_random_start(
     start = draw_linf(inputs, EPSILON, generator=make_generator(5))
     _, gradient = input_gradient(net, start, labels)
     wanted = project_linf(start + EPSILON * gradient.sign(), inputs, EPSILON)
-    found = climb(
+    found = signed_ascent(
         net, inputs, labels, epsilon=EPSILON, step=EPSILON, steps=1, generator=make_generator(5)
     )
     assert torch.equal(found, wanted)
@@ -155,10 +155,10 @@ def test_climb_takes_another_loss() -> None:
     def divergence(logits: Tensor, _: Tensor) -> Tensor:
         return kl_div(logits.log_softmax(dim=1), clean, log_target=True, reduction="sum")
 
-    start = climb(
+    start = signed_ascent(
         net, inputs, labels, epsilon=EPSILON, step=0.0, steps=1, generator=make_generator(5)
     )
-    found = climb(
+    found = signed_ascent(
         net,
         inputs,
         labels,
@@ -172,7 +172,7 @@ def test_climb_takes_another_loss() -> None:
 
 
 def test_climb_raises_the_loss_of_every_image_of_a_trained_net(trained: "Trained") -> None:
-    found = climb(
+    found = signed_ascent(
         trained.net,
         trained.inputs,
         trained.labels,
@@ -188,13 +188,13 @@ def test_climb_raises_the_loss_of_every_image_of_a_trained_net(trained: "Trained
 
 def test_parameters_in_training_receive_no_gradient_from_climb() -> None:
     net, (inputs, labels) = small_net().train(), batch()
-    climb(net, inputs, labels, epsilon=0.1, step=0.05, steps=2, generator=make_generator(0))
+    signed_ascent(net, inputs, labels, epsilon=0.1, step=0.05, steps=2, generator=make_generator(0))
     assert all(p.grad is None and p.requires_grad for p in net.parameters())
 
 
 def test_climb_refuses_normalised_inputs() -> None:
     with pytest.raises(InputRangeError, match="put normalisation into the model"):
-        climb(
+        signed_ascent(
             nn.Identity(),
             torch.full((1, 2), -1.0),
             torch.tensor([0]),

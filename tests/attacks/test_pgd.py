@@ -23,7 +23,7 @@ def batch(n: int = 200) -> tuple[Tensor, Tensor]:
     return inputs, linear(inputs).argmax(dim=1)
 
 
-def uphill(labels: Tensor) -> Tensor:
+def sam_perturbation(labels: Tensor) -> Tensor:
     return torch.where(labels.view(-1, 1, 1, 1) == 0, WEIGHTS, -WEIGHTS)
 
 
@@ -34,7 +34,7 @@ def run(attack: InputAttack, model: object, inputs: Tensor, labels: Tensor) -> T
 
 def test_linf_pgd_is_optimal_on_a_linear_model() -> None:
     inputs, labels = batch()
-    best = project_linf(inputs + uphill(labels).sign(), inputs, 0.04)
+    best = project_linf(inputs + sam_perturbation(labels).sign(), inputs, 0.04)
     found = run(LinfPGD(epsilon=0.04), linear, inputs, labels)
     broken = linear(best).argmax(dim=1) != labels
     assert 20 < int(broken.sum()) < 180
@@ -46,7 +46,7 @@ def test_l2_pgd_is_optimal_on_a_linear_model_away_from_the_borders() -> None:
     inputs, labels = batch()
     inputs = 0.4 + 0.2 * inputs
     labels = linear(inputs).argmax(dim=1)
-    best = inputs + 0.05 * uphill(labels) / WEIGHTS.norm()
+    best = inputs + 0.05 * sam_perturbation(labels) / WEIGHTS.norm()
     found = run(L2PGD(epsilon=0.05, steps=50), linear, inputs, labels)
     broken = linear(best).argmax(dim=1) != labels
     assert 20 < int(broken.sum()) < 180

@@ -88,9 +88,9 @@ def test_full_size_is_refused_where_it_would_take_for_ever(
 def stop_by(number: signal.Signals) -> Callable[..., None]:
     """Return a run that gets a signal, and stops as soon as it is asked to."""
 
-    def run(*_args: object, halt: Any, **_options: object) -> None:
+    def run(*_args: object, stop: Any, **_options: object) -> None:
         os.kill(os.getpid(), number)
-        halt.check()
+        stop.check()
 
     return run
 

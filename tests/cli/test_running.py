@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import torch
 
-from bitproof.campaign import TallyStore
 from bitproof.cli.running import demo_recipe
+from bitproof.evaluation import TallyStore
 from bitproof.models import save_weights
 from bitproof.recipe import read_recipe, run
 

@@ -11,9 +11,9 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from bitproof.approx import Truncated
-from bitproof.core.errors import HaltedError
-from bitproof.core.halt import Halt
+from bitproof.core.errors import StoppedError
 from bitproof.core.rng import make_generator
+from bitproof.core.stop_request import StopRequest
 from bitproof.data import Dataset
 from bitproof.harden import (
     HARDEN,
@@ -24,10 +24,10 @@ from bitproof.harden import (
     Desensitize,
     FaultAware,
     HardeningStage,
-    Setting,
+    TrainingContext,
 )
 from bitproof.quant import AffineQuantizer, Scheme
-from bitproof.train import Keeper, Optimization
+from bitproof.train import Checkpointer, Optimization
 
 SHORT = Optimization(epochs=1, batch_size=16, learning_rate=0.05)
 LONGER = Optimization(epochs=2, batch_size=16, learning_rate=0.05)
@@ -111,7 +111,7 @@ def test_candidate_and_its_model_are_untouched(
     kind: str, candidate: Candidate, data: Dataset
 ) -> None:
     before = deepcopy(candidate)
-    SAMPLES[kind].apply(candidate, Setting(data))
+    SAMPLES[kind].apply(candidate, TrainingContext(data))
     assert same(candidate.model.state_dict(), before.model.state_dict())
     for old, new in zip(before.model.modules(), candidate.model.modules(), strict=True):
         assert new.training == old.training
@@ -130,7 +130,7 @@ def test_candidate_and_its_model_are_untouched(
 @every_kind
 def test_data_are_untouched(kind: str, candidate: Candidate, data: Dataset) -> None:
     before = data.digest()
-    SAMPLES[kind].apply(candidate, Setting(data))
+    SAMPLES[kind].apply(candidate, TrainingContext(data))
     assert data.digest() == before
 
 
@@ -138,7 +138,7 @@ def test_data_are_untouched(kind: str, candidate: Candidate, data: Dataset) -> N
 def test_result_is_another_network_that_quantizes(
     kind: str, candidate: Candidate, data: Dataset
 ) -> None:
-    hardened = SAMPLES[kind].apply(candidate, Setting(data))
+    hardened = SAMPLES[kind].apply(candidate, TrainingContext(data))
     assert not any(part.training for part in hardened.model.modules())
     network = hardened.quantize(data)
     assert network(data.inputs()).isfinite().all()
@@ -147,7 +147,7 @@ def test_result_is_another_network_that_quantizes(
 
 @every_kind
 def test_same_setting_gives_the_same_bits(kind: str, candidate: Candidate, data: Dataset) -> None:
-    first, again = (SAMPLES[kind].apply(candidate, Setting(data, seed=3)) for _ in range(2))
+    first, again = (SAMPLES[kind].apply(candidate, TrainingContext(data, seed=3)) for _ in range(2))
     assert same(first.model.state_dict(), again.model.state_dict())
     assert same(codes(first, data), codes(again, data))
     assert first.record == again.record
@@ -178,14 +178,17 @@ def test_a_halted_stage_goes_on_exactly(
     looks: int,
     candidate: Candidate,
     data: Dataset,
-    after: Callable[[int], Halt],
+    after: Callable[[int], StopRequest],
     tmp_path: Path,
 ) -> None:
-    whole = stage.apply(candidate, Setting(data, seed=3))
+    whole = stage.apply(candidate, TrainingContext(data, seed=3))
     path = tmp_path / "stage.safetensors"
-    with pytest.raises(HaltedError):
-        stage.apply(candidate, Setting(data, seed=3, keeper=Keeper(path, halt=after(looks))))
-    resumed = stage.apply(candidate, Setting(data, seed=3, keeper=Keeper(path)))
+    with pytest.raises(StoppedError):
+        stage.apply(
+            candidate,
+            TrainingContext(data, seed=3, checkpointer=Checkpointer(path, stop=after(looks))),
+        )
+    resumed = stage.apply(candidate, TrainingContext(data, seed=3, checkpointer=Checkpointer(path)))
     assert same(resumed.model.state_dict(), whole.model.state_dict())
     assert resumed.record == whole.record
 
@@ -197,20 +200,22 @@ def test_compiled_steps_are_refused_in_a_stage() -> None:
 
 @pytest.mark.parametrize("kind", ["desensitize", "fault_aware"])
 def test_another_seed_gives_another_network(kind: str, candidate: Candidate, data: Dataset) -> None:
-    first, other = (SAMPLES[kind].apply(candidate, Setting(data, seed=seed)) for seed in (3, 4))
+    first, other = (
+        SAMPLES[kind].apply(candidate, TrainingContext(data, seed=seed)) for seed in (3, 4)
+    )
     assert not same(first.model.state_dict(), other.model.state_dict())
 
 
 @every_kind
 def test_global_generator_is_untouched(kind: str, candidate: Candidate, data: Dataset) -> None:
     state = torch.random.get_rng_state()
-    SAMPLES[kind].apply(candidate, Setting(data))
+    SAMPLES[kind].apply(candidate, TrainingContext(data))
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
 @every_kind
 def test_record_grows_by_one_json_table(kind: str, candidate: Candidate, data: Dataset) -> None:
-    hardened = SAMPLES[kind].apply(candidate, Setting(data))
+    hardened = SAMPLES[kind].apply(candidate, TrainingContext(data))
     assert hardened.record[:-1] == candidate.record
     assert hardened.record[-1]["kind"] == kind
     assert hardened.record[-1]["record"]
@@ -223,8 +228,8 @@ def test_record_grows_by_one_json_table(kind: str, candidate: Candidate, data: D
 def test_stages_compose_in_any_order(
     first: str, second: str, candidate: Candidate, data: Dataset
 ) -> None:
-    setting = Setting(data)
-    both = SAMPLES[second].apply(SAMPLES[first].apply(candidate, setting), setting)
+    context = TrainingContext(data)
+    both = SAMPLES[second].apply(SAMPLES[first].apply(candidate, context), context)
     assert [entry["kind"] for entry in both.record] == ["earlier", first, second]
     assert both.quantize(data)(data.inputs()).isfinite().all()
     adjusted = "adjust" in {first, second}

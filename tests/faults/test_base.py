@@ -16,7 +16,7 @@ class FlipAll(FaultModel):
 
     kind: Literal["flip_all"] = "flip_all"
 
-    def strike_(self, words: Tensor, *, bits: int, generator: torch.Generator) -> None:  # noqa: ARG002
+    def inject_(self, words: Tensor, *, bits: int, generator: torch.Generator) -> None:  # noqa: ARG002
         words ^= -1 if bits == 8 * words.element_size() and words.is_signed() else (1 << bits) - 1
 
 

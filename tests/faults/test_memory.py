@@ -26,7 +26,7 @@ SITES: list[tuple[Literal["weight", "bias"], ...]] = [("weight",), ("bias",), ("
 class StuckAtZero(FaultModel):
     """Every word reads as zero: what changes depends on what is stored."""
 
-    def strike_(self, words: Tensor, *, bits: int, generator: torch.Generator) -> None:  # noqa: ARG002
+    def inject_(self, words: Tensor, *, bits: int, generator: torch.Generator) -> None:  # noqa: ARG002
         words.zero_()
 
 

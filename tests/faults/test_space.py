@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bitproof.campaign.golden import Golden
 from bitproof.core.errors import SpecError
 from bitproof.core.rng import make_generator
-from bitproof.faults.injection import check_faults
+from bitproof.faults.execute import check_faults
 from bitproof.faults.space import FaultSpace, Shapes, Stratum
 from bitproof.faults.table import ACTIONS, SITES, TAP_SITES, FaultTable
+from bitproof.injection.golden import Golden
 from bitproof.quant import AffineQuantizer, IntegerNetwork, Scheme, quantize
 
 Place = tuple[str, str, int, int, int]

@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bitproof.attacks import climb
+from bitproof.attacks import signed_ascent
 from bitproof.core.rng import make_generator
 from bitproof.data import Dataset, Splits
 from bitproof.faults import RandomFlips
-from bitproof.harden import Adjust, Candidate, Setting
+from bitproof.harden import Adjust, Candidate, TrainingContext
 from bitproof.harden import adjust as module
-from bitproof.harden.adjust import Judge
+from bitproof.harden.adjust import AcceptanceRule
 from bitproof.quant import AffineQuantizer, IntegerNetwork, Scheme
 
 SYMMETRIC = AffineQuantizer(symmetric=True, signed=True, margin=0.0)
@@ -113,7 +113,7 @@ def test_more_flips_call_for_smaller_ranges() -> None:
 
 def test_chosen_factors_are_those_of_the_folded_weights(net: nn.Sequential, data: Dataset) -> None:
     stage = small(attack_images=0, grid_points=80)
-    adjusted = stage.apply(Candidate(net), Setting(data))
+    adjusted = stage.apply(Candidate(net), TrainingContext(data))
     factor = net.get_parameter("1.weight") / (net.get_buffer("1.running_var") + 1e-5).sqrt()
     folded = net.get_parameter("0.weight") * factor.view(-1, 1, 1, 1)
     assert adjusted.shrink["0"] == stage.best_factor(folded.detach(), AffineQuantizer())
@@ -128,14 +128,14 @@ def told(candidate: Candidate) -> dict[str, Any]:
 def accuracies(monkeypatch: pytest.MonkeyPatch, *right: int) -> None:
     """Let the acceptance rule see these counts out of 1000 under attack, one after the other."""
     counts: Iterator[int] = iter(right)
-    monkeypatch.setattr(Judge, "measure", lambda *_: (0.9, next(counts) / 1000))
+    monkeypatch.setattr(AcceptanceRule, "measure", lambda *_: (0.9, next(counts) / 1000))
 
 
 def test_no_range_is_taken_where_the_attack_wins_by_it(
     net: nn.Sequential, data: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     accuracies(monkeypatch, 800, 100, 790, 794)
-    adjusted = small().apply(Candidate(net, shrink={"3": 0.9}), Setting(data))
+    adjusted = small().apply(Candidate(net, shrink={"3": 0.9}), TrainingContext(data))
     assert adjusted.shrink == {"3": 0.9}
     assert [entry["accepted"] for entry in told(adjusted).values()] == [False] * 3
     assert [entry["acc_before"] for entry in told(adjusted).values()] == [0.8] * 3
@@ -147,7 +147,7 @@ def test_ranges_are_taken_one_by_one_within_the_tolerance_of_the_start(
 ) -> None:
     """What may be lost is meant in all: 0.4 points, then 0.7 below the start, then a gain."""
     accuracies(monkeypatch, 800, 796, 793, 810)
-    adjusted = small().apply(Candidate(net, shrink={"3": 0.9}), Setting(data))
+    adjusted = small().apply(Candidate(net, shrink={"3": 0.9}), TrainingContext(data))
     alpha = told(adjusted)
     assert [entry["accepted"] for entry in alpha.values()] == [True, False, True]
     assert adjusted.shrink == {"0": alpha["0"]["chosen"], "3": 0.9, "7": alpha["7"]["chosen"]}
@@ -157,7 +157,7 @@ def test_tolerance_is_a_parameter(
     net: nn.Sequential, data: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     accuracies(monkeypatch, 800, 750, 750, 690)
-    adjusted = small(tolerance=0.1).apply(Candidate(net), Setting(data))
+    adjusted = small(tolerance=0.1).apply(Candidate(net), TrainingContext(data))
     assert [entry["accepted"] for entry in told(adjusted).values()] == [True, True, False]
 
 
@@ -165,7 +165,7 @@ def test_without_attacked_images_every_range_is_taken_and_none_is_measured(
     net: nn.Sequential, data: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     accuracies(monkeypatch)  # the first measurement would fail
-    adjusted = small(attack_images=0).apply(Candidate(net), Setting(data))
+    adjusted = small(attack_images=0).apply(Candidate(net), TrainingContext(data))
     for layer, entry in told(adjusted).items():
         assert entry == {
             "chosen": adjusted.shrink[layer],
@@ -181,14 +181,14 @@ def test_rule_measures_the_network_with_the_ranges_in_question(
     """First the ranges so far, then one more layer at a time; refused ones are gone again."""
     scales: list[tuple[float, ...]] = []
 
-    def measure(judge: Judge, network: IntegerNetwork) -> tuple[float, float]:
-        assert len(judge.data) == 16
+    def measure(rule: AcceptanceRule, network: IntegerNetwork) -> tuple[float, float]:
+        assert len(rule.data) == 16
         layers = ("0", "3", "7")
         scales.append(tuple(float(network.tensors[f"{x}.weight"].grid.scale) for x in layers))
         return 1.0, 0.0 if len(scales) == 3 else 1.0
 
-    monkeypatch.setattr(Judge, "measure", measure)
-    adjusted = small().apply(Candidate(net), Setting(data))
+    monkeypatch.setattr(AcceptanceRule, "measure", measure)
+    adjusted = small().apply(Candidate(net), TrainingContext(data))
     start, first, second, third = scales
     assert first[0] < start[0]
     assert first[1:] == start[1:]
@@ -202,9 +202,10 @@ def test_rule_measures_the_network_with_the_ranges_in_question(
 
 def test_judge_measures_the_integer_network(trained: Candidate, digits: Splits) -> None:
     network, part = trained.quantize(digits.train), digits.train.first(64)
-    setting = Setting(digits.train)
+    context = TrainingContext(digits.train)
     (clean, mild), (again, strong) = (
-        Judge(Adjust(epsilon=eps, steps=5), part, setting).measure(network) for eps in (0.001, 0.3)
+        AcceptanceRule(Adjust(epsilon=eps, steps=5), part, context).measure(network)
+        for eps in (0.001, 0.3)
     )
     right = int((network(part.inputs()).argmax(1) == part.labels).sum())
     assert clean == again == right / 64
@@ -216,8 +217,8 @@ def test_a_change_that_costs_clean_accuracy_is_refused(
     net: nn.Sequential, data: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scores = iter([(0.9, 0.5), (0.8, 0.6), (0.9, 0.5), (0.9, 0.5)])
-    monkeypatch.setattr(Judge, "measure", lambda *_: next(scores))
-    adjusted = small().apply(Candidate(net), Setting(data))
+    monkeypatch.setattr(AcceptanceRule, "measure", lambda *_: next(scores))
+    adjusted = small().apply(Candidate(net), TrainingContext(data))
     assert [entry["accepted"] for entry in told(adjusted).values()] == [False, True, True]
 
 
@@ -225,9 +226,9 @@ def test_statistics_and_biases_that_lose_too_much_are_refused(
     net: nn.Sequential, data: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scores = iter([(0.9, 0.5), (0.9, 0.4), *[(0.9, 0.5)] * 3, (0.8, 0.5)])
-    monkeypatch.setattr(Judge, "measure", lambda *_: next(scores))
+    monkeypatch.setattr(AcceptanceRule, "measure", lambda *_: next(scores))
     stage = small(estimate_norms=True, correct_bias=True)
-    adjusted = stage.apply(Candidate(net), Setting(data))
+    adjusted = stage.apply(Candidate(net), TrainingContext(data))
     record = adjusted.record[-1]["record"]
     assert not record["norms"]["accepted"]
     assert not record["biases"]["accepted"]
@@ -243,13 +244,13 @@ def test_statistics_are_the_mean_over_clean_and_perturbed_batches(
     """Recomputed with numpy, layer by layer; 48 images in batches of 20 leave one of 8."""
     monkeypatch.setattr(module, "BATCH", 20)
     stage = small(epsilon=0.1, steps=3, estimate_norms=True, attack_images=0)
-    adjusted = stage.apply(Candidate(net), Setting(data, seed=5)).model
-    generator = Setting(data, seed=5).generator("norms")
+    adjusted = stage.apply(Candidate(net), TrainingContext(data, seed=5)).model
+    generator = TrainingContext(data, seed=5).generator("norms")
     means: dict[str, list[Any]] = {"1": [], "4": []}
     variances: dict[str, list[Any]] = {"1": [], "4": []}
     for index in torch.split(torch.arange(48), 20):
         inputs = data.inputs(index)
-        moved = climb(
+        moved = signed_ascent(
             net,
             inputs,
             data.labels[index],
@@ -281,13 +282,13 @@ def test_statistics_are_the_mean_over_clean_and_perturbed_batches(
 
 
 def test_weights_are_not_trained(net: nn.Sequential, data: Dataset) -> None:
-    adjusted = small().apply(Candidate(net), Setting(data)).model
+    adjusted = small().apply(Candidate(net), TrainingContext(data)).model
     for name, weight in net.named_parameters():
         assert torch.equal(adjusted.get_parameter(name), weight)
 
 
 def test_statistics_stay_on_request(net: nn.Sequential, data: Dataset) -> None:
-    adjusted = small(estimate_norms=False).apply(Candidate(net), Setting(data)).model
+    adjusted = small(estimate_norms=False).apply(Candidate(net), TrainingContext(data)).model
     for name, value in net.state_dict().items():
         assert torch.equal(adjusted.state_dict()[name], value)
 
@@ -296,7 +297,7 @@ def test_activations_are_clamped_at_the_percentile(net: nn.Sequential, data: Dat
     """The scheme's own rule for ranges is replaced."""
     scheme = Scheme(calibration="min_max")
     stage = small(percentile=97.0, attack_images=0, estimate_norms=False)
-    clamped = stage.apply(Candidate(net, scheme), Setting(data))
+    clamped = stage.apply(Candidate(net, scheme), TrainingContext(data))
     assert (clamped.scheme.calibration, clamped.scheme.percentile) == ("percentile", 97.0)
     assert clamped.scheme.calibration_images == 48
     network, free = clamped.quantize(data), Candidate(net, scheme).quantize(data)
@@ -310,7 +311,9 @@ def test_biases_are_corrected_on_request(net: nn.Sequential, data: Dataset) -> N
     quantizer = AffineQuantizer(bits=3)
     scheme = Scheme(weight=quantizer)
     with_, without = (
-        small(correct_bias=correct, attack_images=0).apply(Candidate(net, scheme), Setting(data))
+        small(correct_bias=correct, attack_images=0).apply(
+            Candidate(net, scheme), TrainingContext(data)
+        )
         for correct in (True, False)
     )
     assert (with_.correct_bias, without.correct_bias) == (True, False)

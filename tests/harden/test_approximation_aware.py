@@ -7,7 +7,7 @@ from torch import nn
 from bitproof.approx import Arithmetic, SignMagnitude, Truncated
 from bitproof.core.rng import make_generator
 from bitproof.data import Dataset
-from bitproof.harden import Approximate, ApproximationAware, Candidate, Setting
+from bitproof.harden import Approximate, ApproximationAware, Candidate, TrainingContext
 from bitproof.metrics import tally
 from bitproof.quant import AffineQuantizer, Scheme
 from bitproof.train import Optimization, train_
@@ -45,10 +45,10 @@ def accuracy(candidate: Candidate, data: Dataset) -> float:
 def test_training_wins_back_what_a_coarse_multiplier_takes(
     gradient: str, trained: Candidate, data: Dataset
 ) -> None:
-    rough = Approximate(multiplier=COARSE).apply(trained, Setting(data))
+    rough = Approximate(multiplier=COARSE).apply(trained, TrainingContext(data))
     short = Optimization(epochs=3, batch_size=32, learning_rate=0.02)
     stage = ApproximationAware.model_validate({"gradient": gradient, "optimization": short})
-    after = stage.apply(rough, Setting(data))
+    after = stage.apply(rough, TrainingContext(data))
     exact, before = accuracy(trained, data), accuracy(rough, data)
     assert before < exact - 0.2
     assert accuracy(after, data) > (exact + before) / 2
@@ -58,7 +58,7 @@ def test_training_wins_back_what_a_coarse_multiplier_takes(
 
 def test_training_with_exact_products_keeps_accuracy(trained: Candidate, data: Dataset) -> None:
     short = Optimization(epochs=1, batch_size=32, learning_rate=0.005)
-    after = ApproximationAware(optimization=short).apply(trained, Setting(data))
+    after = ApproximationAware(optimization=short).apply(trained, TrainingContext(data))
     assert accuracy(after, data) >= accuracy(trained, data) - 0.02
 
 
@@ -66,12 +66,12 @@ def test_a_later_multiplier_takes_the_place_of_an_earlier_one(
     trained: Candidate, data: Dataset
 ) -> None:
     mild = Truncated(columns=2, signed=True)
-    first = Approximate(multiplier=COARSE, layers={"0": mild}).apply(trained, Setting(data))
-    second = Approximate(multiplier=mild).apply(first, Setting(data))
+    first = Approximate(multiplier=COARSE, layers={"0": mild}).apply(trained, TrainingContext(data))
+    second = Approximate(multiplier=mild).apply(first, TrainingContext(data))
     assert second.arithmetic == Arithmetic(multiplier=mild)
-    named = Approximate(layers={"3": mild}).apply(first, Setting(data))
+    named = Approximate(layers={"3": mild}).apply(first, TrainingContext(data))
     assert named.arithmetic == Arithmetic(multiplier=COARSE, layers={"0": mild, "3": mild})
-    kept = Approximate(correct_means=True).apply(first, Setting(data))
+    kept = Approximate(correct_means=True).apply(first, TrainingContext(data))
     assert kept.arithmetic == replace_means(first.arithmetic)
     offsets = [own.offset for own in kept.quantize(data).products.values()]
     assert all(bool(offset.any()) for offset in offsets)
@@ -82,5 +82,5 @@ def replace_means(arithmetic: Arithmetic) -> Arithmetic:
 
 
 def test_the_judge_of_adjust_sees_the_multipliers(trained: Candidate, data: Dataset) -> None:
-    rough = Approximate(multiplier=COARSE).apply(trained, Setting(data))
+    rough = Approximate(multiplier=COARSE).apply(trained, TrainingContext(data))
     assert replace(rough, correct_bias=True).quantize(data).products.keys() == {"0", "3"}

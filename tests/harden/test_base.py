@@ -2,7 +2,7 @@ import torch
 from torch import nn
 
 from bitproof.data import Dataset
-from bitproof.harden import Candidate, Setting
+from bitproof.harden import Candidate, TrainingContext
 from bitproof.quant import AffineQuantizer, Scheme, quantize
 
 
@@ -58,7 +58,7 @@ def test_records_are_added_to_a_new_candidate(net: nn.Sequential) -> None:
 
 def test_generators_depend_on_seed_and_purpose_alone(data: Dataset) -> None:
     def draw(seed: int, purpose: str) -> float:
-        return float(torch.rand((), generator=Setting(data, seed=seed).generator(purpose)))
+        return float(torch.rand((), generator=TrainingContext(data, seed=seed).generator(purpose)))
 
     assert draw(1, "norms") == draw(1, "norms")
     assert len({draw(1, "norms"), draw(2, "norms"), draw(1, "accept")}) == 3

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from bitproof.data import Dataset
-from bitproof.harden import Candidate, FaultAware, Setting
+from bitproof.harden import Candidate, FaultAware, TrainingContext
 from bitproof.harden.clip import clip_weights_, folded_ranges
 from bitproof.train import Optimization
 
@@ -86,7 +86,7 @@ def test_deployed_weights_stay_in_their_share_of_the_range(
         trainable=trainable,
         optimization=Optimization(epochs=2, batch_size=16, learning_rate=0.05),
     )
-    hardened = stage.apply(Candidate(net), Setting(data))
+    hardened = stage.apply(Candidate(net), TrainingContext(data))
     before, after = (
         {layer: folded(model, layer, factors_of(model)) for layer in LAYERS}
         for model in (net, hardened.model)

@@ -10,7 +10,7 @@ from torch.nn.functional import cosine_similarity, cross_entropy
 from bitproof.attacks import LinfPGD
 from bitproof.core.rng import make_generator
 from bitproof.data import Dataset, Splits
-from bitproof.harden import Candidate, Desensitize, Setting
+from bitproof.harden import Candidate, Desensitize, TrainingContext
 from bitproof.harden import desensitize as module
 from bitproof.harden.desensitize import divergence
 from bitproof.models.features import penultimate, with_features
@@ -95,7 +95,9 @@ def test_one_step_descends_the_equation(
     stage: Desensitize, net: nn.Sequential, data: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Desensitize, "perturb", darker)
-    moved = stage.model_copy(update={"optimization": ONE_STEP}).apply(Candidate(net), Setting(data))
+    moved = stage.model_copy(update={"optimization": ONE_STEP}).apply(
+        Candidate(net), TrainingContext(data)
+    )
     net.train()
     weights = dict(net.named_parameters())
     loss = loss_by_hand(stage, net, data)
@@ -115,7 +117,7 @@ def test_clean_features_are_a_fixed_target_on_request(
     monkeypatch.setattr(Desensitize, "perturb", darker)
     free, fixed = (
         Desensitize(mode=mode, stop_gradient=stop, optimization=ONE_STEP)
-        .apply(Candidate(net), Setting(data))
+        .apply(Candidate(net), TrainingContext(data))
         .model.get_parameter("0.weight")
         for stop in (False, True)
     )
@@ -202,7 +204,7 @@ def test_noise_asks_for_no_gradient_of_the_input(
         nonlocal passes
         passes += 1
 
-    monkeypatch.setattr(module, "climb", forbidden)
+    monkeypatch.setattr(module, "signed_ascent", forbidden)
     monkeypatch.setattr(torch.autograd, "grad", forbidden)
     monkeypatch.setattr(net, "forward", counted)
     Desensitize(mode="noise").perturb(net, batch_of(data))
@@ -213,7 +215,7 @@ def test_critic_takes_part_in_afd(net: nn.Sequential, data: Dataset) -> None:
     """The encoder moves although no cross-entropy of x' and no distance pulls at it."""
     plain, fooling = (
         Desensitize(mode="afd", lam_adv=0.0, lam_f=weight, optimization=ONE_STEP)
-        .apply(Candidate(net), Setting(data))
+        .apply(Candidate(net), TrainingContext(data))
         .model.get_parameter("0.weight")
         for weight in (0.0, 1.0)
     )
@@ -251,7 +253,7 @@ def test_digits_features_settle_and_attacks_fail(
         steps=3,
         optimization=Optimization(epochs=2, learning_rate=0.05, batch_size=64),
     )
-    before, after = trained.model, stage.apply(trained, Setting(digits.train)).model
+    before, after = trained.model, stage.apply(trained, TrainingContext(digits.train)).model
     assert feature_shift(stage, after, digits) < 0.9 * feature_shift(stage, before, digits)
     assert accuracy(after) > 0.85
     if mode != "noise":  # random noise is no defence

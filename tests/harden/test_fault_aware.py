@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 from bitproof.core.rng import make_generator
 from bitproof.data import Dataset, Splits
 from bitproof.faults import RandomFlips, corrupt
-from bitproof.harden import Candidate, FaultAware, Setting
+from bitproof.harden import Candidate, FaultAware, TrainingContext
 from bitproof.harden import fault_aware as module
 from bitproof.quant import AffineQuantizer, IntegerNetwork, Scheme
 from bitproof.quant.straight_through import call_with
@@ -103,15 +103,17 @@ def test_each_step_strikes_at_the_rate_of_the_ramp(
     net: nn.Sequential, data: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bers: list[float] = []
-    strike_ = RandomFlips.strike_
+    inject_ = RandomFlips.inject_
 
     def noted(self: RandomFlips, words: Tensor, *, bits: int, generator: torch.Generator) -> None:
         bers.append(self.ber)
-        strike_(self, words, bits=bits, generator=generator)
+        inject_(self, words, bits=bits, generator=generator)
 
-    monkeypatch.setattr(RandomFlips, "strike_", noted)
+    monkeypatch.setattr(RandomFlips, "inject_", noted)
     moves = STILL.model_copy(update={"epochs": 2})
-    stage(ber_start=0.1, ber_end=0.4, optimization=moves).apply(Candidate(net), Setting(data))
+    stage(ber_start=0.1, ber_end=0.4, optimization=moves).apply(
+        Candidate(net), TrainingContext(data)
+    )
     # Six steps: done is 0, 1/6, 2/6, and half from the fourth on.
     assert bers == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.4, 0.4])
 
@@ -138,7 +140,7 @@ def test_faults_hit_the_codes_of_the_folded_weights(
 ) -> None:
     """At a rate of 1 every bit flips, so that the words read back are known: all complements."""
     scheme = Scheme(weight=AffineQuantizer(bits=bits))
-    stage(ber_start=1.0, ber_end=1.0).apply(Candidate(net, scheme), Setting(data))
+    stage(ber_start=1.0, ber_end=1.0).apply(Candidate(net, scheme), TrainingContext(data))
     for seen, state in zip(watched.seen, watched.states, strict=True):
         for layer, norm in (("0", "1"), ("3", "4")):
             folded, factor = fold(state, layer, norm)
@@ -153,7 +155,7 @@ def test_faults_hit_the_codes_of_the_folded_weights(
 def test_faults_hit_the_weights_as_trained_on_request(
     net: nn.Sequential, data: Dataset, watched: Watched
 ) -> None:
-    stage(ber_start=1.0, ber_end=1.0, codes="stored").apply(Candidate(net), Setting(data))
+    stage(ber_start=1.0, ber_end=1.0, codes="stored").apply(Candidate(net), TrainingContext(data))
     codes, step, zero = asymmetric_codes(watched.states[0]["0.weight"].double().numpy(), 8)
     expected = step * ((255 - codes) - zero)
     np.testing.assert_allclose(watched.seen[0]["0.weight"], expected, rtol=2e-5, atol=1e-6)
@@ -164,7 +166,7 @@ def test_faults_hit_the_very_codes_of_the_deployed_network(
 ) -> None:
     """At a rate of 0 the faulty branch sees what the integer network stores."""
     candidate = Candidate(net, shrink={"3": 0.5})
-    stage(ber_start=0.0, ber_end=0.0).apply(candidate, Setting(data))
+    stage(ber_start=0.0, ber_end=0.0).apply(candidate, TrainingContext(data))
     net.load_state_dict(watched.states[-1])
     deployed = candidate.quantize(data).tensors
     for layer, norm in (("0", "1"), ("3", "4")):
@@ -211,7 +213,9 @@ def test_masks_are_fresh_in_each_step_and_as_dense_as_asked(
     net: nn.Sequential, data: Dataset, watched: Watched
 ) -> None:
     moves = STILL.model_copy(update={"epochs": 10})
-    stage(ber_start=0.02, ber_end=0.02, optimization=moves).apply(Candidate(net), Setting(data))
+    stage(ber_start=0.02, ber_end=0.02, optimization=moves).apply(
+        Candidate(net), TrainingContext(data)
+    )
     weight = net.get_parameter("7.weight").detach().double().numpy()
     codes, step, zero = asymmetric_codes(weight, 8)
     masks = [
@@ -227,7 +231,7 @@ def test_masks_are_fresh_in_each_step_and_as_dense_as_asked(
 def test_only_critical_layers_are_struck(
     net: nn.Sequential, data: Dataset, watched: Watched
 ) -> None:
-    done = stage(top=1, ber_start=0.5, ber_end=0.5).apply(Candidate(net), Setting(data))
+    done = stage(top=1, ber_start=0.5, ber_end=0.5).apply(Candidate(net), TrainingContext(data))
     (critical,) = done.record[-1]["record"]["critical"]["top"][0]
     assert all(seen.keys() == {f"{critical}.weight"} for seen in watched.seen)
 
@@ -239,7 +243,7 @@ def test_gradient_is_that_of_the_equation(
 ) -> None:
     """(1 - g) times the clean one, plus g times the faulty one, clamped, of every parameter."""
     stage(faulty_share=share, clamp=clamp, ber_start=0.1, ber_end=0.1).apply(
-        Candidate(net), Setting(data)
+        Candidate(net), TrainingContext(data)
     )
     pairs = zip(data.inputs(), data.labels, strict=True)
     labels = {image.numpy().tobytes(): label for image, label in pairs}
@@ -270,7 +274,7 @@ def test_no_gradient_of_the_faulty_branch_exceeds_the_clamp(
 ) -> None:
     limit = 0.0625  # exact in float32
     stage(faulty_share=1.0, clamp=limit, ber_start=0.3, ber_end=0.3).apply(
-        Candidate(net), Setting(data)
+        Candidate(net), TrainingContext(data)
     )
     for gradients in watched.gradients:
         assert gradients.keys() == {name for name, _ in net.named_parameters()}
@@ -281,7 +285,7 @@ def test_batch_norms_learn_from_the_clean_branch_alone(net: nn.Sequential, data:
     """Weights stand still, so statistics depend on nothing but the images that norms learn from."""
     learned = [
         stage(faulty_share=share, lam_keep=keep, ber_start=0.3, ber_end=0.3)
-        .apply(Candidate(net), Setting(data, seed=7))
+        .apply(Candidate(net), TrainingContext(data, seed=7))
         .model
         for share, keep in [(0.0, 0.0), (0.5, 0.0), (0.5, 0.5)]
     ]
@@ -296,7 +300,9 @@ def test_batch_norms_learn_from_the_clean_branch_alone(net: nn.Sequential, data:
 @pytest.mark.parametrize("static", [True, False])
 def test_frozen_layers_keep_every_bit(static: bool, net: nn.Sequential, data: Dataset) -> None:
     moves = Optimization(epochs=3, batch_size=16, learning_rate=0.05)
-    done = stage(top=1, static=static, optimization=moves).apply(Candidate(net), Setting(data))
+    done = stage(top=1, static=static, optimization=moves).apply(
+        Candidate(net), TrainingContext(data)
+    )
     rankings = done.record[-1]["record"]["critical"]["top"]
     assert len(rankings) == (1 if static else 3)
     moved = {layer for top in rankings for layer in top} | {"1", "4"}
@@ -308,7 +314,9 @@ def test_frozen_layers_keep_every_bit(static: bool, net: nn.Sequential, data: Da
 
 def test_everything_moves_on_request(net: nn.Sequential, data: Dataset) -> None:
     moves = Optimization(epochs=1, batch_size=16, learning_rate=0.05)
-    done = stage(top=1, trainable="all", optimization=moves).apply(Candidate(net), Setting(data))
+    done = stage(top=1, trainable="all", optimization=moves).apply(
+        Candidate(net), TrainingContext(data)
+    )
     for name, weight in net.named_parameters():
         assert not torch.equal(done.model.get_parameter(name), weight)
 
@@ -321,7 +329,7 @@ def test_static_ranking_is_that_of_the_warm_up(net: nn.Sequential, data: Dataset
             warmup_steps=5,
             optimization=Optimization(epochs=epochs, batch_size=16, learning_rate=rate),
         )
-        .apply(Candidate(net), Setting(data))
+        .apply(Candidate(net), TrainingContext(data))
         .record[-1]["record"]["critical"]
         for epochs, rate in [(1, 0.001), (3, 0.1)]
     ]
@@ -333,7 +341,7 @@ def test_ranking_goes_on_with_the_gradients_of_training(
 ) -> None:
     """Those of frozen layers too, or none could ever become critical again."""
     moves = STILL.model_copy(update={"epochs": 2})
-    done = stage(top=1, beta=0.7, optimization=moves).apply(Candidate(net), Setting(data))
+    done = stage(top=1, beta=0.7, optimization=moves).apply(Candidate(net), TrainingContext(data))
     before, after = done.record[-1]["record"]["critical"]["scores"]
     for layer, first, second in zip(("0", "3", "7"), before, after, strict=True):
         score = first
@@ -344,7 +352,7 @@ def test_ranking_goes_on_with_the_gradients_of_training(
 
 
 def test_warm_up_moves_nothing(net: nn.Sequential, data: Dataset, watched: Watched) -> None:
-    stage(warmup_steps=20, faulty_share=1.0).apply(Candidate(net), Setting(data))
+    stage(warmup_steps=20, faulty_share=1.0).apply(Candidate(net), TrainingContext(data))
     for name, weight in net.named_parameters():
         assert torch.equal(watched.states[0][name], weight)
     counts = [int(state["1.num_batches_tracked"]) for state in watched.states]
@@ -356,7 +364,7 @@ def test_what_is_not_critical_stays_whatever_the_steps(
     net: nn.Sequential, data: Dataset, sam: float
 ) -> None:
     steps = Optimization(epochs=1, batch_size=16, learning_rate=0.1, sam=sam)
-    done = stage(top=1, optimization=steps).apply(Candidate(net), Setting(data))
+    done = stage(top=1, optimization=steps).apply(Candidate(net), TrainingContext(data))
     (critical,) = done.record[0]["record"]["critical"]["top"][0]
     for name in ("0", "3", "7"):
         before, after = (model.get_parameter(f"{name}.weight") for model in (net, done.model))
@@ -366,12 +374,12 @@ def test_what_is_not_critical_stays_whatever_the_steps(
 def test_faults_wait_until_the_clean_loss_is_low(
     net: nn.Sequential, data: Dataset, watched: Watched
 ) -> None:
-    stage(inject_below=1e-6).apply(Candidate(net), Setting(data))
+    stage(inject_below=1e-6).apply(Candidate(net), TrainingContext(data))
     assert not watched.seen
-    stage(inject_below=100.0).apply(Candidate(net), Setting(data))
+    stage(inject_below=100.0).apply(Candidate(net), TrainingContext(data))
     assert len(watched.seen) == 2  # the loss that decides is that of the step before
     watched.seen.clear()
-    stage(inject_below=None).apply(Candidate(net), Setting(data))
+    stage(inject_below=None).apply(Candidate(net), TrainingContext(data))
     assert len(watched.seen) == 3
 
 
@@ -379,7 +387,7 @@ def test_without_faults_the_clean_loss_counts_in_full(net: nn.Sequential, data: 
     """Not (1 - g) of it."""
     whole, waiting = (
         stage(optimization=Optimization(epochs=1, batch_size=16), **changes)
-        .apply(Candidate(net), Setting(data))
+        .apply(Candidate(net), TrainingContext(data))
         .model.state_dict()
         for changes in ({"faulty_share": 0.0}, {"faulty_share": 0.5, "inject_below": 1e-6})
     )
@@ -389,7 +397,7 @@ def test_without_faults_the_clean_loss_counts_in_full(net: nn.Sequential, data: 
 def test_kept_features_add_their_distance_to_the_loss(net: nn.Sequential, data: Dataset) -> None:
     losses = {
         weight: stage(lam_keep=weight, faulty_share=0.0, epsilon=0.1)
-        .apply(Candidate(net), Setting(data))
+        .apply(Candidate(net), TrainingContext(data))
         .record[-1]["record"]["loss"][0]
         for weight in (0.0, 0.5, 1.0)
     }
@@ -422,7 +430,7 @@ def test_digits_survive_more_flips_than_after_plain_fine_tuning(
             lam_keep=0.0,
             trainable=trainable,
             optimization=Optimization(epochs=8, batch_size=64, learning_rate=0.05),
-        ).apply(trained, Setting(digits.train))
+        ).apply(trained, TrainingContext(digits.train))
         for share in (0.0, 0.5)
     )
     assert under_faults(hardened) > under_faults(plain) + 0.08

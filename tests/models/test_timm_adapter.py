@@ -12,7 +12,7 @@ from torch import nn
 from bitproof.core.errors import AdapterError, ModelError, SpecError
 from bitproof.core.rng import make_generator
 from bitproof.models import MODELS, Normalize, Timm
-from bitproof.recipe.injecting import InjectionRecipe
+from bitproof.recipe.injection import InjectionRecipe
 from bitproof.recipe.recipe import Recipe
 
 

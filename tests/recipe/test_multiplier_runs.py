@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bitproof.core.errors import HaltedError
-from bitproof.core.halt import Halt
+from bitproof.core.errors import StoppedError
+from bitproof.core.stop_request import StopRequest
 from bitproof.kernels.library import VARIABLE, library
 from bitproof.quant import load_network
 from bitproof.recipe import Recipe, read_recipe, run
@@ -83,7 +83,7 @@ def test_the_results_do_not_depend_on_the_library(
 def test_a_run_that_was_halted_goes_on_to_the_same_bytes(
     recipe: Recipe, finished: Path, tmp_path: Path
 ) -> None:
-    class After(Halt):
+    class After(StopRequest):
         """Asks after some looks."""
 
         def __init__(self, looks: int) -> None:
@@ -93,14 +93,14 @@ def test_a_run_that_was_halted_goes_on_to_the_same_bytes(
         def check(self) -> None:
             self.looks -= 1
             if self.looks < 0:
-                self.ask()
+                self.request()
             super().check()
 
     halts = 0
     for looks in (3, 9, 14, 20, 1000):
         try:
-            run(recipe, tmp_path / "run", device="cpu", resume=halts > 0, halt=After(looks))
-        except HaltedError:
+            run(recipe, tmp_path / "run", device="cpu", resume=halts > 0, stop=After(looks))
+        except StoppedError:
             halts += 1
     assert halts >= 3
     there = (tmp_path / "run" / "results.csv").read_bytes()

@@ -14,16 +14,16 @@ from bitproof.core.errors import (
     BitproofError,
     DataError,
     DivergenceError,
-    HaltedError,
     ModelError,
     RecipeError,
     ResumeError,
+    StoppedError,
     StorageError,
     TraceError,
     UnknownKindError,
     WeightsError,
 )
-from bitproof.core.halt import Halt
+from bitproof.core.stop_request import StopRequest
 from bitproof.models import save_weights
 from bitproof.quant import load_network
 from bitproof.recipe import Recipe, RunDirectory, run
@@ -149,14 +149,14 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_been(  # noqa: PLR0917
 
 
 def test_a_run_that_is_halted_again_and_again_ends_as_any_other(
-    finished: Path, toy: Recipe, after: Callable[[int], Halt], tmp_path: Path
+    finished: Path, toy: Recipe, after: Callable[[int], StopRequest], tmp_path: Path
 ) -> None:
     halts = 0
     while True:
         try:
-            run(toy, tmp_path / "run", device="cpu", resume=True, halt=after(4))
+            run(toy, tmp_path / "run", device="cpu", resume=True, stop=after(4))
             break
-        except HaltedError:
+        except StoppedError:
             halts += 1
     assert halts > 3
     assert same(tmp_path / "run", finished)
@@ -164,10 +164,10 @@ def test_a_run_that_is_halted_again_and_again_ends_as_any_other(
 
 
 def test_each_network_is_measured_before_the_next_is_made(
-    toy: Recipe, after: Callable[[int], Halt], tmp_path: Path
+    toy: Recipe, after: Callable[[int], StopRequest], tmp_path: Path
 ) -> None:
-    with pytest.raises(HaltedError):
-        run(toy, tmp_path / "run", device="cpu", halt=after(8))
+    with pytest.raises(StoppedError):
+        run(toy, tmp_path / "run", device="cpu", stop=after(8))
     measured = (tmp_path / "run" / "tallies.jsonl").read_text()
     assert '"variant":"float"' in measured
     assert not (tmp_path / "run" / "networks" / "s1+s2+s3.json").exists()

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from bitproof.campaign import TallyStore
-from bitproof.core.halt import Halt
 from bitproof.core.progress import Progress, Silent
+from bitproof.core.stop_request import StopRequest
+from bitproof.evaluation import TallyStore
 from bitproof.metrics import Tally
 from bitproof.recipe import Recipe, RunDirectory
 from bitproof.reproduce import Job, Place, find_table, read_jobs, work
@@ -63,7 +63,7 @@ def pretend(
     recipe_dir: Path,
     resume: bool,
     progress: Progress,
-    halt: Halt,
+    stop: StopRequest,
 ) -> Path:
     """Do as `bitproof.recipe.run` does, with made-up counts that depend on seed and variant."""
     run = RunDirectory(out)
@@ -72,7 +72,7 @@ def pretend(
     store = TallyStore(run.tallies)
     test = recipe.data.load(data_dir).test
     for place, variant in enumerate(recipe.variants):
-        halt.check()
+        stop.check()
         for key in recipe.evaluation.keys(variant, test):
             total = 240 if key[1] == "none" else 20
             store.add(key, Tally(5 + 2 * place + recipe.seed + key[3] % 2, total))
@@ -110,5 +110,5 @@ def notes() -> Notes:
 @pytest.fixture
 def finished(job: Job, place: Place, pretending: None) -> Place:
     """Return where the job was done, with made-up counts."""
-    work([job], place, halt=Halt())
+    work([job], place, stop=StopRequest())
     return place

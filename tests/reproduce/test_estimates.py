@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bitproof.campaign import TallyStore
+from bitproof.evaluation import TallyStore
 from bitproof.metrics import Tally
 from bitproof.reproduce.estimates import combine, gain
 from bitproof.stats import Interval, newcombe

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from bitproof import load_network
-from bitproof.campaign.lock import claim
 from bitproof.core.errors import DataError, ResumeError, StorageError
-from bitproof.core.halt import Halt
+from bitproof.core.lock import claim
+from bitproof.core.stop_request import StopRequest
 from bitproof.recipe import RunDirectory
 from bitproof.reproduce import (
     TABLES,
@@ -39,7 +39,7 @@ def statuses(job: Job, place: Place) -> set[str]:
 
 
 def test_a_real_run_fills_every_cell(job: Job, place: Place) -> None:
-    work([job], place, halt=Halt())
+    work([job], place, stop=StopRequest())
     results = read_cells(place.results, "small", "resq-matrix")
     assert list(results) == sorted(cell.name for cell in cells_of(job))
     run = place.work / "small" / "resq-matrix" / "tiny-digits" / "seed-0"
@@ -71,14 +71,14 @@ def test_what_is_done_is_left_alone(
 ) -> None:
     assert statuses(job, finished) == {"done"}
     monkeypatch.setattr("bitproof.reproduce.job_runner.run_recipe", lambda *_, **__: None)
-    work([job], finished, halt=Halt())
+    work([job], finished, stop=StopRequest())
 
 
 def test_several_seeds_make_one_value(
     change: Callable[..., Job], place: Place, pretending: None
 ) -> None:
     job = change("seeds = [0]", "seeds = [0, 1, 5]")
-    work([job], place, halt=Halt())
+    work([job], place, stop=StopRequest())
     result = read_cells(place.results, "small", "resq-matrix")["tiny-digits.s1.none.acc"]
     assert result.seeds == (0, 1, 5)
     assert result.value == pytest.approx((9 + 10 + 14) / 3 / 240)
@@ -86,24 +86,24 @@ def test_several_seeds_make_one_value(
 
 
 def test_cells_wait_for_all_seeds(
-    change: Callable[..., Job], place: Place, pretending: None, after: Callable[[int], Halt]
+    change: Callable[..., Job], place: Place, pretending: None, after: Callable[[int], StopRequest]
 ) -> None:
     job = change("seeds = [0]", "seeds = [0, 1]")
     # Looks at the clock: choosing, seed 0, its four variants, seed 1, two of its variants.
-    work([job], place, halt=after(9))
+    work([job], place, stop=after(9))
     assert {name.split(".")[1] for name in done(place)} == {"float", "none"}
     assert statuses(job, place) == {"done", "partial"}
 
 
 def test_a_halted_job_goes_on(
-    job: Job, place: Place, pretending: None, after: Callable[[int], Halt]
+    job: Job, place: Place, pretending: None, after: Callable[[int], StopRequest]
 ) -> None:
     assert statuses(job, place) == {"missing"}
-    work([job], place, halt=after(5))
+    work([job], place, stop=after(5))
     assert {name.split(".")[1] for name in done(place)} == {"float", "none", "s1"}
     assert not list(place.results.rglob("*.safetensors"))
     before = {path: path.stat().st_mtime_ns for path in place.results.rglob("*.*.json")}
-    work([job], place, halt=Halt())
+    work([job], place, stop=StopRequest())
     assert statuses(job, place) == {"done"}
     assert all(path.stat().st_mtime_ns == time for path, time in before.items())
     assert [path.name for path in place.results.rglob("*.safetensors")] == [
@@ -115,10 +115,10 @@ def test_a_job_of_another_process_is_left_to_it(
     job: Job, place: Place, pretending: None, notes: Notes
 ) -> None:
     with claim(job_folder(job, place.work) / "claims" / "seed-0", shard=None):
-        work([job], place, progress=notes, halt=Halt())
+        work([job], place, progress=notes, stop=StopRequest())
     assert statuses(job, place) == {"missing"}
     assert any("in use by" in line for line in notes.lines)
-    work([job], place, halt=Halt())
+    work([job], place, stop=StopRequest())
     assert statuses(job, place) == {"done"}
 
 
@@ -127,15 +127,15 @@ def test_a_seed_of_another_process_is_left_to_it(
 ) -> None:
     job = change("seeds = [0]", "seeds = [0, 1, 2]")
     with claim(job_folder(job, place.work) / "claims" / "seed-1", shard=None):
-        work([job], place, progress=notes, halt=Halt())
+        work([job], place, progress=notes, stop=StopRequest())
     assert [run.finished() for run in seed_runs(job, place.work)] == [True, False, True]
     assert statuses(job, place) == {"partial"}
-    work([job], place, halt=Halt())
+    work([job], place, stop=StopRequest())
     assert statuses(job, place) == {"done"}
 
 
 def test_no_time_does_nothing(job: Job, place: Place, pretending: None) -> None:
-    work([job], place, halt=Halt(0.0))
+    work([job], place, stop=StopRequest(0.0))
     assert not list(place.work.rglob("recipe.toml"))
 
 
@@ -146,16 +146,16 @@ def test_what_a_killed_process_had_finished_is_written(
     for path in (finished.results / "small" / "resq-matrix").glob("*.s1.*.json"):
         path.unlink()
     monkeypatch.setattr("bitproof.reproduce.job_runner.run_recipe", lambda *_, **__: None)
-    work([job], finished, halt=Halt())
+    work([job], finished, stop=StopRequest())
     assert done(finished) == whole
 
 
 def test_a_pattern_chooses_cells(job: Job, place: Place, pretending: None) -> None:
-    work([job], place, patterns=["*.s2.*.gain"], halt=Halt())
+    work([job], place, patterns=["*.s2.*.gain"], stop=StopRequest())
     assert done(place) == {
         f"tiny-digits.s2.{threat}.gain" for threat in ("none", "random_flips-0.01", "linf_pgd-0.05")
     }
-    work([job], place, patterns=["other-*"], halt=Halt())
+    work([job], place, patterns=["other-*"], stop=StopRequest())
     assert len(done(place)) == 3
 
 
@@ -167,7 +167,7 @@ def test_a_changed_recipe_makes_cells_stale_and_they_are_done_again(
     assert {(one.cell.variant, one.changed) for one in states if one.status == "stale"} == {
         ("s2", "recipe")
     }
-    work([job], finished, progress=notes, halt=Halt())
+    work([job], finished, progress=notes, stop=StopRequest())
     assert statuses(job, finished) == {"done"}
     assert any("recipe or behaviour of s2 changed" in line for line in notes.lines)
     aside = finished.work / "small" / "resq-matrix" / "tiny-digits" / "seed-0.old-1"
@@ -181,7 +181,7 @@ def test_changed_behaviour_makes_cells_stale(
     states = job_state(job, results=finished.results, work=finished.work).cells
     assert {(one.status, one.changed) for one in states} == {("stale", "behaviour")}
     monkeypatch.setattr("bitproof.reproduce.job_runner.behaviour_of", lambda *_: "f" * 16)
-    work([job], finished, progress=notes, halt=Halt())
+    work([job], finished, progress=notes, stop=StopRequest())
     assert statuses(job, finished) == {"done"}
     assert any("recipe or behaviour of float, none, s1, s2 changed" in it for it in notes.lines)
 
@@ -192,7 +192,7 @@ def test_a_run_notices_by_itself_that_behaviour_changed(
     monkeypatch.setattr("bitproof.reproduce.job_runner.behaviour_of", lambda *_: "f" * 16)
     for path in (finished.results / "small" / "resq-matrix").glob("*.s1.*.json"):
         path.unlink()
-    work([job], finished, progress=notes, halt=Halt())
+    work([job], finished, progress=notes, stop=StopRequest())
     assert any("behaves differently; cells of before are stale" in line for line in notes.lines)
     cells = (finished.results / "small" / "resq-matrix").glob("*.*.json")
     assert {path.read_text().count("f" * 16) for path in cells} == {1}
@@ -224,7 +224,7 @@ def test_a_job_that_fails_leaves_the_others_their_turn(
 
     monkeypatch.setattr(_JobRunner, "carry_out", carry_out)
     with pytest.raises(DataError, match="no images today"):
-        work([other, job], place, progress=notes, halt=Halt())
+        work([other, job], place, progress=notes, stop=StopRequest())
     assert statuses(job, place) == {"done"}
     assert "tiny2-digits: no images today" in notes.lines
 
@@ -234,7 +234,7 @@ def test_results_that_cannot_be_written_are_found_out_first(
 ) -> None:
     place.results.write_text("a file")
     with pytest.raises(StorageError, match="cannot write"):
-        work([job], place, halt=Halt())
+        work([job], place, stop=StopRequest())
     assert not list(place.work.rglob("recipe.toml"))
 
 
@@ -242,11 +242,11 @@ def test_a_run_on_other_versions_starts_afresh(  # noqa: PLR0917
     job: Job,
     place: Place,
     pretending: None,
-    after: Callable[[int], Halt],
+    after: Callable[[int], StopRequest],
     monkeypatch: pytest.MonkeyPatch,
     notes: Notes,
 ) -> None:
-    work([job], place, halt=after(3))
+    work([job], place, stop=after(3))
     plain = RunDirectory.check
 
     def check(self: RunDirectory, recipe: object, *, resume: bool) -> None:
@@ -254,7 +254,7 @@ def test_a_run_on_other_versions_starts_afresh(  # noqa: PLR0917
             raise ResumeError("torch: 1 before, 2 now")
 
     monkeypatch.setattr(RunDirectory, "check", check)
-    work([job], place, progress=notes, halt=Halt())
+    work([job], place, progress=notes, stop=StopRequest())
     monkeypatch.setattr(RunDirectory, "check", plain)
     assert statuses(job, place) == {"done"}
     assert any("seed-0.old-1 (torch: 1 before, 2 now)" in line for line in notes.lines)
@@ -265,7 +265,7 @@ def test_a_run_of_unknown_origin_is_not_harvested(job: Job, finished: Place) -> 
         path.unlink()
     run = finished.work / "small" / "resq-matrix" / "tiny-digits" / "seed-0"
     (run / "reproduce.json").unlink()
-    work([job], finished, halt=Halt())
+    work([job], finished, stop=StopRequest())
     assert (run.with_name("seed-0.old-1") / "tallies.jsonl").exists()
     assert statuses(job, finished) == {"done"}
 
@@ -298,7 +298,7 @@ def test_a_network_that_is_too_large_is_not_kept(
 ) -> None:
     job = change('keep = ["none"]', 'keep = ["none", "s1", "s2"]')
     monkeypatch.setattr("bitproof.reproduce.keep.WHOLE_LIMIT", 130)
-    work([job], place, progress=notes, halt=Halt())
+    work([job], place, progress=notes, stop=StopRequest())
     weights = place.results / "small" / "resq-matrix" / "weights"
     assert {path.name for path in weights.iterdir()} == {
         f"tiny-digits.{variant}{suffix}"
@@ -309,6 +309,6 @@ def test_a_network_that_is_too_large_is_not_kept(
     monkeypatch.setattr("bitproof.reproduce.keep.FILE_LIMIT", 49)
     write_down(job, "f" * 16, place.results)
     monkeypatch.setattr("bitproof.reproduce.job_runner.behaviour_of", lambda *_: "f" * 16)
-    work([job], place, progress=notes, halt=Halt())
+    work([job], place, progress=notes, stop=StopRequest())
     assert sum("over the" in line for line in notes.lines) == 3
     assert json.loads((weights / "tiny-digits.none.json").read_text()) == {"made": "up"}

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import torch
 
-from bitproof.core.halt import Halt
 from bitproof.core.rng import make_generator
+from bitproof.core.stop_request import StopRequest
 from bitproof.data import DATA
 from bitproof.data.augment import Flip
-from bitproof.harden import HARDEN, Candidate, Setting
+from bitproof.harden import HARDEN, Candidate, TrainingContext
 from bitproof.models import MODELS, save_weights
-from bitproof.train import Keeper, Optimization, joined_team, train_
+from bitproof.train import Checkpointer, Optimization, joined_group, train_
 
 STEPS = Optimization(epochs=2, batch_size=99, learning_rate=0.05, max_norm=5.0)
 STAGE = {
@@ -29,24 +29,24 @@ STAGE = {
 
 def main(out: Path) -> None:
     torch.set_num_threads(1)
-    with joined_team("cpu") as team:
+    with joined_group("cpu") as group:
         splits = DATA.build({"kind": "digits", "validation_fraction": 0.0}).load()
         model = MODELS.build({"kind": "digits_cnn", "width": 4}).build(
             in_channels=1, image_size=8, n_classes=10, generator=make_generator(0)
         )
-        keeper = Keeper(out / "snapshot.safetensors", halt=Halt(), every_s=0.0)
+        checkpointer = Checkpointer(out / "snapshot.safetensors", stop=StopRequest(), every_s=0.0)
         history = train_(
             model,
             splits.train,
             STEPS,
             generator=make_generator(1),
             augmentation=[Flip()],
-            keeper=keeper,
-            team=team,
+            checkpointer=checkpointer,
+            group=group,
         )
-        setting = Setting(splits.train, seed=1, team=team)
+        setting = TrainingContext(splits.train, seed=1, group=group)
         hardened = HARDEN.build(STAGE).apply(Candidate(model), setting)
-        if team.leads:
+        if group.is_main:
             losses = [*history.loss, *hardened.record[0]["record"]["loss"]]
             save_weights(hardened.model, out / "weights.safetensors")
             (out / "losses.json").write_text(json.dumps(losses))

@@ -4,7 +4,7 @@ Base (`base`, `balls`), gradients (`ascent`, `fgsm`, `pgd`), scores only (`rando
 `square`), and the authors' AutoAttack (`autoattack`, an optional package).
 """
 
-from bitproof.attacks.ascent import Loss, climb, input_gradient
+from bitproof.attacks.ascent import Loss, input_gradient, signed_ascent
 from bitproof.attacks.autoattack import AutoAttack
 from bitproof.attacks.balls import Ball, project_l2, project_linf
 from bitproof.attacks.base import ATTACKS, Classifier, InputAttack, InputShapeError
@@ -26,8 +26,8 @@ __all__ = [
     "LinfPGD",
     "LinfSquare",
     "Loss",
-    "climb",
     "input_gradient",
     "project_l2",
     "project_linf",
+    "signed_ascent",
 ]

@@ -65,7 +65,7 @@ def ascend(
     return found
 
 
-def climb(
+def signed_ascent(
     model: Classifier,
     inputs: Float[Tensor, "n *features"],
     labels: Int[Tensor, " n"],
@@ -89,7 +89,7 @@ def climb(
         step: length of one step, input units.
         steps: gradient evaluations per input.
         generator: CPU generator, advanced by one draw per pixel.
-        loss: what to climb; the cross-entropy, summed over images, where none is given.
+        loss: what to signed_ascent; the cross-entropy, summed over images, where none is given.
 
     Raises:
         InputRangeError: an input lies outside [0, 1] or is not a number.
@@ -98,8 +98,8 @@ def climb(
 
     Example:
         >>> model, labels = torch.nn.Identity(), torch.tensor([0])
-        >>> climb(model, torch.tensor([[0.5, 0.5]]), labels, epsilon=0.25, step=0.25, steps=2,
-        ...     generator=torch.Generator())
+        >>> signed_ascent(model, torch.tensor([[0.5, 0.5]]), labels, epsilon=0.25, step=0.25,
+        ...     steps=2, generator=torch.Generator())
         tensor([[0.2500, 0.7500]])
     """
     check_inputs(inputs, labels)

@@ -145,7 +145,7 @@ def inject(  # noqa: PLR0917
     resume: Resume = False,
 ) -> None:
     """Strike a network with faults, one after the other, and tell what they did."""
-    from bitproof.cli.injecting import executor_of, run_injection
+    from bitproof.cli.inject import executor_of, run_injection
 
     options = {
         **{"model": model, "weights": weights, "network": network, "data": data, "bits": bits},
@@ -175,7 +175,7 @@ def faults(
     out: Annotated[Path, typer.Option(help="The CSV file to write.")] = Path("faults.csv"),
 ) -> None:
     """Write the faults of a campaign as CSV, to be edited and replayed with inject --list."""
-    from bitproof.cli.injecting import export_faults
+    from bitproof.cli.inject import export_faults
 
     export_faults(directory, out)
 
@@ -242,9 +242,9 @@ def report(
     directory: Annotated[Path, typer.Argument(help="A run or campaign directory.")],
 ) -> None:
     """Write report.html anew from a run or a campaign, and print the result table."""
-    from bitproof.cli.injecting import is_campaign, print_campaign
+    from bitproof.cli.inject import is_campaign, print_campaign
     from bitproof.cli.running import print_results
-    from bitproof.recipe.injecting import report_campaign
+    from bitproof.recipe.injection import report_campaign
     from bitproof.report import write_report
 
     if is_campaign(directory):

@@ -9,14 +9,15 @@ from typing import Any
 
 from bitproof.approx import MULTIPLIERS
 from bitproof.attacks import ATTACKS
-from bitproof.campaign import EXECUTORS, Evaluation, FaultGroup, Injection
 from bitproof.cli.types import type_text
 from bitproof.core.errors import UnknownKindError, near
 from bitproof.core.registry import Registry
 from bitproof.core.spec import NONE, Spec
 from bitproof.data import AUGMENT, DATA
+from bitproof.evaluation import Evaluation
 from bitproof.faults import FAULTS, KINDS, PROTECTIONS
 from bitproof.harden import HARDEN
+from bitproof.injection import EXECUTORS, FaultGroup, Injection
 from bitproof.models import MODELS
 from bitproof.quant import QUANTIZERS, Scheme
 from bitproof.recipe import InjectionRecipe, Recipe

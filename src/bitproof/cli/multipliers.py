@@ -27,7 +27,7 @@ from bitproof.approx import (
 )
 from bitproof.approx.evoapprox import FILE
 from bitproof.approx.published import FIGURES, Check, title
-from bitproof.cli.injecting import component
+from bitproof.cli.inject import component
 from bitproof.cli.tables import print_table
 from bitproof.core.errors import SpecError
 from bitproof.core.files import write_bytes

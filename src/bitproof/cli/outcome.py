@@ -10,8 +10,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from bitproof.core.errors import BitproofError, HaltedError
-from bitproof.core.halt import Halt
+from bitproof.core.errors import BitproofError, StoppedError
+from bitproof.core.stop_request import StopRequest
 
 CAUSED = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS),
@@ -48,13 +48,13 @@ def _interrupt(_number: int, _frame: object) -> None:
 
 
 @contextmanager
-def terminable(halt: Halt) -> Iterator[list[int]]:
-    """Let SIGTERM ask `halt` inside the block; yield a list that holds the signal once it came."""
+def terminable(stop: StopRequest) -> Iterator[list[int]]:
+    """Let SIGTERM request a stop inside the block; yield a list that holds the signal, if any."""
     came: list[int] = []
 
     def ask(number: int, _frame: object) -> None:
         came.append(number)
-        halt.ask()
+        stop.request()
 
     before = signal.signal(signal.SIGTERM, ask)
     try:
@@ -72,7 +72,7 @@ def report_problems(interrupted: str = "") -> Iterator[None]:
     """
     try:
         yield
-    except HaltedError as error:
+    except StoppedError as error:
         leave(str(error), TERMINATED)
     except BitproofError as error:
         leave(str(error), 2)

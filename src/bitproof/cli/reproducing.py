@@ -13,7 +13,7 @@ from bitproof.cli.tables import print_table
 from bitproof.cli.watching import watcher
 from bitproof.core.errors import RecipeError, near
 from bitproof.core.files import write_text
-from bitproof.core.halt import Halt
+from bitproof.core.stop_request import StopRequest
 from bitproof.reproduce import (
     SIZES,
     TABLES,
@@ -147,9 +147,9 @@ def reproduce_cells(
                 f"--cell: no cell is called like '{pattern}'; names are NETWORK-"
                 "DATASET.VARIANT.THREAT-LEVEL.METRIC, such as 'resnet18-*.s1+s2.*.acc'"
             )
-    halt = Halt(None if minutes is None else 60 * minutes)
-    with report_problems(interrupted=KEPT), terminable(halt) as terminated:
-        work(jobs, place, patterns=cells, progress=watcher(), halt=halt)
+    stop = StopRequest(None if minutes is None else 60 * minutes)
+    with report_problems(interrupted=KEPT), terminable(stop) as terminated:
+        work(jobs, place, patterns=cells, progress=watcher(), stop=stop)
     states = [job_state(job, results=place.results, work=place.work) for job in jobs]
     typer.echo(f"{scale}: {totals(one for state in states for one in state.matching(cells))}")
     if terminated:

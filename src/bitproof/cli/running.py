@@ -10,11 +10,11 @@ import typer
 from bitproof.cli.outcome import report_problems, terminable
 from bitproof.cli.tables import print_table
 from bitproof.cli.watching import watcher
-from bitproof.core.halt import Halt
+from bitproof.core.stop_request import StopRequest
 from bitproof.kernels.library import why_absent
 from bitproof.recipe import RunDirectory, read_recipe, run
 from bitproof.report import result_table
-from bitproof.train.team import leads
+from bitproof.train.process_group import is_main_process
 
 DEMO = "resq-digits.toml"
 
@@ -40,11 +40,11 @@ def run_recipe(
     start = time.perf_counter()
     recipe = read_recipe(path)
     out = out or Path("runs") / recipe.name
-    watch, halt = watcher(), Halt()
-    if recipe.multipliers and why_absent() and leads():
+    watch, stop = watcher(), StopRequest()
+    if recipe.multipliers and why_absent() and is_main_process():
         watch.say(f"products of multipliers take the slow way: {why_absent()}")
     kept = report_problems(interrupted="what is finished is kept, go on with --resume")
-    with kept, terminable(halt):
+    with kept, terminable(stop):
         report = run(
             recipe,
             out,
@@ -53,9 +53,9 @@ def run_recipe(
             recipe_dir=path.parent,
             resume=resume,
             progress=watch,
-            halt=halt,
+            stop=stop,
         )
-    if not leads():
+    if not is_main_process():
         return
     for warning in RunDirectory(out).facts().get("warnings", []):
         watch.say(f"warning: {warning}")

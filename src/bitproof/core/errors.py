@@ -76,7 +76,7 @@ class ResumeError(BitproofError):
     """A run directory belongs to another recipe, holds none, or is in use."""
 
 
-class HaltedError(BitproofError):
+class StoppedError(BitproofError):
     """Work was asked to stop before it was done; it can go on where it stopped."""
 
 

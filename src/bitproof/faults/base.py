@@ -17,7 +17,7 @@ from bitproof.core.spec import Spec
 class FaultModel(Spec):
     """A way in which stored words break.
 
-    A subclass says what happens to a flat array in `strike_`. `corrupt` and `corrupt_all` lay the
+    A subclass says what happens to a flat array in `inject_`. `corrupt` and `corrupt_all` lay the
     array out and keep the promises: the argument is untouched, shape, dtype and device are kept,
     and a word of `bits` bits stays one:
 
@@ -27,7 +27,7 @@ class FaultModel(Spec):
     """
 
     @abstractmethod
-    def strike_(
+    def inject_(
         self, words: Integer[Tensor, " w"], *, bits: int, generator: torch.Generator
     ) -> None:
         """Corrupt the low `bits` bits of contiguous CPU `words` in place."""
@@ -81,7 +81,7 @@ class FaultModel(Spec):
                 *(_recast(codes.detach().cpu().flatten(), dtype) for codes, _ in words.values()),
             ]
         )
-        self.strike_(array, bits=widest, generator=generator)
+        self.inject_(array, bits=widest, generator=generator)
         struck = torch.split(array, [codes.numel() for codes, _ in words.values()])
         return {
             name: _restore(part, codes, bits)

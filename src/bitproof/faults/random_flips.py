@@ -47,7 +47,7 @@ class RandomFlips(FaultModel):
         """
         return RandomFlips(ber=ber)
 
-    def strike_(
+    def inject_(
         self, words: Integer[Tensor, " w"], *, bits: int, generator: torch.Generator
     ) -> None:
         """Flip random bits of `words` in place."""

@@ -3,7 +3,7 @@
 from bitproof.harden.adjust import Adjust
 from bitproof.harden.approximate import Approximate
 from bitproof.harden.approximation_aware import ApproximationAware
-from bitproof.harden.base import HARDEN, Candidate, HardeningStage, Setting
+from bitproof.harden.base import HARDEN, Candidate, HardeningStage, TrainingContext
 from bitproof.harden.critical_layers import CriticalLayers
 from bitproof.harden.desensitize import Desensitize
 from bitproof.harden.fault_aware import FaultAware
@@ -18,5 +18,5 @@ __all__ = [
     "Desensitize",
     "FaultAware",
     "HardeningStage",
-    "Setting",
+    "TrainingContext",
 ]

@@ -20,10 +20,10 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from bitproof.attacks import LinfPGD, climb
+from bitproof.attacks import LinfPGD, signed_ascent
 from bitproof.core.types import Count, Fraction, Index, NonNegative, Positive, Probability
 from bitproof.data.dataset import Dataset
-from bitproof.harden.base import HARDEN, Candidate, HardeningStage, Setting
+from bitproof.harden.base import HARDEN, Candidate, HardeningStage, TrainingContext
 from bitproof.metrics import Tally, tally
 from bitproof.models.norms import batch_norms, evaluating
 from bitproof.quant.build import quantize_graph
@@ -71,11 +71,11 @@ class Adjust(HardeningStage):
     percentile: Annotated[float, Field(gt=50.0, le=100.0)] = 99.99
     """Activations are clamped at this percentile, in per cent."""
 
-    def apply(self, candidate: Candidate, setting: Setting) -> Candidate:
+    def apply(self, candidate: Candidate, context: TrainingContext) -> Candidate:
         """Return the candidate with new ranges, statistics and rules for its biases."""
-        data = setting.train.first(min(self.calibration_images, len(setting.train)))
-        judge = Judge(self, data.first(min(self.attack_images, len(data))), setting)
-        judge.start(candidate, data)
+        data = context.train.first(min(self.calibration_images, len(context.train)))
+        rule = AcceptanceRule(self, data.first(min(self.attack_images, len(data))), context)
+        rule.start(candidate, data)
         scheme = candidate.scheme.model_copy(
             update={
                 "calibration": "percentile",
@@ -87,26 +87,26 @@ class Adjust(HardeningStage):
         told: dict[str, Any] = {}
         if self.estimate_norms and batch_norms(candidate.model):
             model = deepcopy(candidate.model).eval()
-            self._estimate_norms(model, data, setting)
+            self._estimate_norms(model, data, context)
             tried = replace(adjusted, model=model)
-            told["norms"] = judge.verdict(tried.quantize(data))
+            told["norms"] = rule.verdict(tried.quantize(data))
             adjusted = tried if told["norms"]["accepted"] else adjusted
-        shrink, told["alpha"] = self._choose_ranges(adjusted, data, judge, setting)
+        shrink, told["alpha"] = self._choose_ranges(adjusted, data, rule, context)
         adjusted = replace(adjusted, shrink=shrink)
         if self.correct_bias:
             tried = replace(adjusted, correct_bias=True)
-            told["biases"] = judge.verdict(tried.quantize(data))
+            told["biases"] = rule.verdict(tried.quantize(data))
             adjusted = tried if told["biases"]["accepted"] else adjusted
         return adjusted.with_record(self.kind, **told)
 
-    def _estimate_norms(self, model: nn.Module, data: Dataset, setting: Setting) -> None:
+    def _estimate_norms(self, model: nn.Module, data: Dataset, context: TrainingContext) -> None:
         """Replace running statistics by the mean over batches, half clean and half perturbed."""
-        generator = setting.generator("norms")
+        generator = context.generator("norms")
         batches = []
         for index in torch.split(torch.arange(len(data)), BATCH):
             inputs, labels = data.inputs(index.to(data.labels.device)), data.labels[index]
             with evaluating(model):
-                moved = climb(
+                moved = signed_ascent(
                     model,
                     inputs,
                     labels,
@@ -130,7 +130,7 @@ class Adjust(HardeningStage):
             norm.eval()
 
     def _choose_ranges(
-        self, candidate: Candidate, data: Dataset, judge: "Judge", setting: Setting
+        self, candidate: Candidate, data: Dataset, rule: "AcceptanceRule", context: TrainingContext
     ) -> tuple[dict[str, float], dict[str, Any]]:
         images = data.inputs()
         graph = trace(candidate.model, images)
@@ -139,12 +139,12 @@ class Adjust(HardeningStage):
         shrink = dict(candidate.shrink)
         record: dict[str, Any] = {}
         layers = [node.name for node in graph.nodes if node.op in {"conv", "linear"}]
-        for layer in setting.progress.track(layers, label="choose ranges", total=len(layers)):
+        for layer in context.progress.track(layers, label="choose ranges", total=len(layers)):
             chosen = self.best_factor(graph.tensors[f"{layer}.weight"], scheme.weight)
             tried = {**shrink, layer: chosen}
             network = quantize_graph(graph, images, scheme, shrink=tried, ranges=ranges)
             network = candidate.arithmetic.put_on(network, images, data_dir=candidate.data_dir)
-            record[layer] = {"chosen": chosen, **judge.verdict(network)}
+            record[layer] = {"chosen": chosen, **rule.verdict(network)}
             shrink = tried if record[layer]["accepted"] else shrink
         return shrink, record
 
@@ -166,11 +166,11 @@ class Adjust(HardeningStage):
         return quantization + self.mu * self.ber * step * (4.0**grid.bits - 1) / 3
 
 
-class Judge:
+class AcceptanceRule:
     """The acceptance rule: accuracies of the network that came in, and how far they may fall."""
 
-    def __init__(self, stage: Adjust, data: Dataset, setting: Setting) -> None:
-        self.stage, self.data, self.setting = stage, data, setting
+    def __init__(self, stage: Adjust, data: Dataset, context: TrainingContext) -> None:
+        self.stage, self.data, self.context = stage, data, context
         self.clean: float | None = None
         self.attacked: float | None = None
 
@@ -196,7 +196,7 @@ class Judge:
     def measure(self, network: IntegerNetwork) -> tuple[float, float]:
         """Return accuracy on clean and on attacked calibration images."""
         attack = LinfPGD(epsilon=self.stage.epsilon, steps=self.stage.steps)
-        generator = self.setting.generator("accept")
+        generator = self.context.generator("accept")
         clean, attacked = Tally(0, 0), Tally(0, 0)
         for index in torch.split(torch.arange(len(self.data)), BATCH):
             inputs = self.data.inputs(index.to(self.data.labels.device))

@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import Field
 
 from bitproof.approx.base import AnyMultiplier
-from bitproof.harden.base import HARDEN, Candidate, HardeningStage, Setting
+from bitproof.harden.base import HARDEN, Candidate, HardeningStage, TrainingContext
 
 
 @HARDEN.register
@@ -34,7 +34,7 @@ class Approximate(HardeningStage):
     """Take the mean error of each filter's sums, on the calibration images, off again, here and in
     whatever stage comes later."""
 
-    def apply(self, candidate: Candidate, setting: Setting) -> Candidate:  # noqa: ARG002
+    def apply(self, candidate: Candidate, context: TrainingContext) -> Candidate:  # noqa: ARG002
         """Return the candidate with these multipliers."""
         arithmetic = candidate.arithmetic.changed(
             self.multiplier, self.layers, correct_means=self.correct_means

@@ -17,10 +17,10 @@ from typing import Annotated, Literal
 from pydantic import Field
 from torch import Tensor
 
-from bitproof.attacks import climb
+from bitproof.attacks import signed_ascent
 from bitproof.core.types import NonNegative, Positive, Probability
 from bitproof.faults.random_flips import RandomFlips
-from bitproof.harden.base import HARDEN, Candidate, HardeningStage, Setting
+from bitproof.harden.base import HARDEN, Candidate, HardeningStage, TrainingContext
 from bitproof.harden.emulation import Emulation
 from bitproof.harden.fault_aware import flipped
 from bitproof.models.norms import evaluating, running_statistics, unlearned_statistics
@@ -56,14 +56,14 @@ class ApproximationAware(HardeningStage):
     optimization: Optimization = Optimization(learning_rate=0.005)
     """How weights move."""
 
-    def apply(self, candidate: Candidate, setting: Setting) -> Candidate:
+    def apply(self, candidate: Candidate, context: TrainingContext) -> Candidate:
         """Return the candidate with fine-tuned float weights.
 
         Raises:
             QuantizationError: no layer can be emulated.
         """
         model = deepcopy(candidate.model)
-        emulation = Emulation.of(model, candidate, setting.train)
+        emulation = Emulation.of(model, candidate, context.train)
         if self.gradient == "table":
             emulation.follow_tables(half_width=self.half_width, rank=self.rank)
 
@@ -79,14 +79,14 @@ class ApproximationAware(HardeningStage):
         with emulation.running():
             history = fit_(
                 model,
-                setting.train,
+                context.train,
                 self.optimization,
                 loss=loss,
-                generator=setting.generator("approximation_aware"),
-                augmentation=setting.augmentation,
-                keeper=setting.keeper,
-                team=setting.team,
-                progress=setting.progress,
+                generator=context.generator("approximation_aware"),
+                augmentation=context.augmentation,
+                checkpointer=context.checkpointer,
+                group=context.group,
+                progress=context.progress,
                 label="fine-tune through multipliers",
                 identity=self.digest()[:16],
             )
@@ -106,7 +106,7 @@ class ApproximationAware(HardeningStage):
     def _moved(self, emulation: Emulation, batch: Batch) -> Tensor:
         model = emulation.model
         with evaluating(model):
-            moved = climb(
+            moved = signed_ascent(
                 model,
                 batch.inputs,
                 batch.labels,

@@ -21,8 +21,8 @@ from bitproof.quant.build import quantize_graph
 from bitproof.quant.network import IntegerNetwork
 from bitproof.quant.scheme import Scheme
 from bitproof.quant.trace import trace
-from bitproof.train.keeper import Keeper
-from bitproof.train.team import ALONE, Team
+from bitproof.train.checkpointing import Checkpointer
+from bitproof.train.process_group import SINGLE_PROCESS, ProcessGroup
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Setting:
+class TrainingContext:
     """What a stage needs beside the candidate."""
 
     train: Dataset
@@ -75,9 +75,9 @@ class Setting:
     """Root of the stage's randomness."""
     augmentation: tuple[Any, ...] = ()
     """Augmentations of the training images (`bitproof.data.augment`)."""
-    keeper: Keeper | None = None
+    checkpointer: Checkpointer | None = None
     """Keeps snapshots of training, from which the same stage on the same candidate goes on."""
-    team: Team = ALONE
+    group: ProcessGroup = SINGLE_PROCESS
     """The processes that share each batch."""
     progress: Progress = SILENT
     """Who watches."""
@@ -99,12 +99,12 @@ class HardeningStage(Spec):
         return self
 
     @abstractmethod
-    def apply(self, candidate: Candidate, setting: Setting) -> Candidate:
+    def apply(self, candidate: Candidate, context: TrainingContext) -> Candidate:
         """Return a hardened candidate; the argument and its model stay as they are.
 
         Raises:
             DivergenceError: training diverged.
-            HaltedError: the keeper's halt asked; another call with the same arguments goes on.
+            StoppedError: asked to stop; another call with the same arguments goes on.
             TraceError: the model cannot be traced.
         """
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot, softplus
 
 from bitproof.core.rng import draw_seed, global_draws
-from bitproof.train.team import ALONE, Team
+from bitproof.train.process_group import SINGLE_PROCESS, ProcessGroup
 
 
 class Critic(nn.Module):
@@ -29,10 +29,10 @@ class Critic(nn.Module):
         *,
         learning_rate: float,
         generator: torch.Generator,
-        team: Team = ALONE,
+        group: ProcessGroup = SINGLE_PROCESS,
     ) -> None:
         super().__init__()
-        self.team = team
+        self.group = group
         self.n_classes = n_classes
         with global_draws(draw_seed(generator)):
             self.layers = nn.Sequential(
@@ -69,7 +69,7 @@ class Critic(nn.Module):
         self.optimizer.zero_grad(set_to_none=True)
         own = softplus(self(moved.detach(), labels)) + softplus(-self(clean.detach(), labels))
         (own.mean() * share).backward()  # type: ignore[no-untyped-call]
-        self.team.add_([weight.grad for weight in self.parameters() if weight.grad is not None])
+        self.group.add_([weight.grad for weight in self.parameters() if weight.grad is not None])
         self.optimizer.step()
         for weight in self.parameters():
             weight.requires_grad_(False)

@@ -19,10 +19,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import kl_div, log_softmax
 
-from bitproof.attacks import climb
+from bitproof.attacks import signed_ascent
 from bitproof.attacks.balls import draw_linf
 from bitproof.core.types import Count, NonNegative, Positive
-from bitproof.harden.base import HARDEN, Candidate, HardeningStage, Setting
+from bitproof.harden.base import HARDEN, Candidate, HardeningStage, TrainingContext
 from bitproof.harden.critic import Critic
 from bitproof.harden.distance import FeatureDistance, feature_distance
 from bitproof.models.features import penultimate, with_features
@@ -63,11 +63,11 @@ class Desensitize(HardeningStage):
     optimization: Optimization = Optimization()
     """How weights move."""
 
-    def apply(self, candidate: Candidate, setting: Setting) -> Candidate:
+    def apply(self, candidate: Candidate, context: TrainingContext) -> Candidate:
         """Return the candidate with fine-tuned float weights."""
         model = deepcopy(candidate.model)
-        head = penultimate(model, setting.train.inputs(slice(0, 2)))
-        critic = self._critic(model, head, setting) if self.mode == "afd" else None
+        head = penultimate(model, context.train.inputs(slice(0, 2)))
+        critic = self._critic(model, head, context) if self.mode == "afd" else None
 
         def loss(batch: Batch) -> Tensor:
             moved = self.perturb(model, batch)
@@ -90,15 +90,15 @@ class Desensitize(HardeningStage):
         model.train()
         history = fit_(
             model,
-            setting.train,
+            context.train,
             self.optimization,
             loss=loss,
-            generator=setting.generator("desensitize"),
-            augmentation=setting.augmentation,
-            companions={"critic": critic} if critic else {},
-            keeper=setting.keeper,
-            team=setting.team,
-            progress=setting.progress,
+            generator=context.generator("desensitize"),
+            augmentation=context.augmentation,
+            checkpointed={"critic": critic} if critic else {},
+            checkpointer=context.checkpointer,
+            group=context.group,
+            progress=context.progress,
             label="desensitize features",
             identity=self.digest()[:16],
         )
@@ -118,7 +118,7 @@ class Desensitize(HardeningStage):
                 def loss(logits: Tensor, _labels: Tensor) -> Tensor:
                     return divergence(logits, target) * len(logits)
 
-            return climb(
+            return signed_ascent(
                 model,
                 batch.inputs,
                 batch.labels,
@@ -129,16 +129,16 @@ class Desensitize(HardeningStage):
                 loss=loss,
             )
 
-    def _critic(self, model: nn.Module, head: str, setting: Setting) -> Critic:
-        inputs = setting.train.inputs(slice(0, 2))
+    def _critic(self, model: nn.Module, head: str, context: TrainingContext) -> Critic:
+        inputs = context.train.inputs(slice(0, 2))
         with torch.no_grad(), evaluating(model):
             _, features = with_features(model, inputs, head)
         return Critic(
             features.shape[1],
-            setting.train.n_classes,
+            context.train.n_classes,
             learning_rate=self.critic_learning_rate,
-            generator=setting.generator("critic"),
-            team=setting.team,
+            generator=context.generator("critic"),
+            group=context.group,
         ).to(features.device)
 
 

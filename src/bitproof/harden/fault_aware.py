@@ -20,14 +20,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from bitproof.attacks import climb
+from bitproof.attacks import signed_ascent
 from bitproof.core.types import Count, Fraction, Index, NonNegative, Positive, Probability
 from bitproof.faults.random_flips import RandomFlips
-from bitproof.harden.base import HARDEN, Candidate, HardeningStage, Setting
+from bitproof.harden.base import HARDEN, Candidate, HardeningStage, TrainingContext
 from bitproof.harden.clip import clip_weights_, folded_ranges
 from bitproof.harden.critical_layers import CriticalLayers, Weighting
+from bitproof.harden.deferred_scalar import DeferredScalar
 from bitproof.harden.distance import FeatureDistance, feature_distance
-from bitproof.harden.echo import Echo
 from bitproof.models.features import penultimate, with_features
 from bitproof.models.norms import (
     batch_norms,
@@ -93,14 +93,14 @@ class FaultAware(HardeningStage):
     optimization: Optimization = Optimization(learning_rate=0.005)
     """How weights move."""
 
-    def apply(self, candidate: Candidate, setting: Setting) -> Candidate:
+    def apply(self, candidate: Candidate, context: TrainingContext) -> Candidate:
         """Return the candidate with fine-tuned float weights and the record of the ranking."""
         model = deepcopy(candidate.model)
-        example = setting.train.inputs(slice(0, 2))
+        example = context.train.inputs(slice(0, 2))
         head = penultimate(model, example)
         norms = norm_after(model, example) if self.codes == "folded" else {}
         ranking = CriticalLayers(model, k=self.top, beta=self.beta, weighting=self.weighting)
-        self._warm_up(model, ranking, setting)
+        self._warm_up(model, ranking, context)
         state = _Course(ranking.rank())
         factors = fold_factors(model, norms)
         clipped = ranking.layers if self.clip else []
@@ -116,7 +116,7 @@ class FaultAware(HardeningStage):
             clean = batch.error(logits)
             keeps, injects = self.lam_keep or self.lam_adv, self._injects(state.clean)
             total = (1 - self.faulty_share) * clean if injects else clean
-            state.clean.send(setting.team.mean(clean.detach(), weight=batch.share))
+            state.clean.send(context.group.mean(clean.detach(), weight=batch.share))
             if not keeps:
                 yield total
             if injects:
@@ -139,16 +139,16 @@ class FaultAware(HardeningStage):
         model.train()
         history = fit_(
             model,
-            setting.train,
+            context.train,
             self.optimization,
             loss=loss,
-            generator=setting.generator("fault_aware"),
-            augmentation=setting.augmentation,
+            generator=context.generator("fault_aware"),
+            augmentation=context.augmentation,
             after_backward=after_backward,
-            companions={"ranking": ranking, "course": state},
-            keeper=setting.keeper,
-            team=setting.team,
-            progress=setting.progress,
+            checkpointed={"ranking": ranking, "course": state},
+            checkpointer=context.checkpointer,
+            group=context.group,
+            progress=context.progress,
             label="fine-tune with faults",
             identity=self.digest()[:16],
         )
@@ -162,7 +162,7 @@ class FaultAware(HardeningStage):
         risen = 1.0 if done >= self.ramp else done / self.ramp
         return self.ber_start + (self.ber_end - self.ber_start) * risen
 
-    def _injects(self, clean: Echo) -> bool:
+    def _injects(self, clean: DeferredScalar) -> bool:
         """Tell whether faults strike now; waits for the loss of the step before only if it must."""
         return self.faulty_share > 0 and (
             self.inject_below is None or clean.value < self.inject_below
@@ -190,7 +190,7 @@ class FaultAware(HardeningStage):
     def _keep(self, model: nn.Module, batch: Batch, features: Tensor, head: str) -> Tensor:
         """Return the loss on a one-step perturbation: distance of its features, and its error."""
         with evaluating(model):
-            moved = climb(
+            moved = signed_ascent(
                 model,
                 batch.inputs,
                 batch.labels,
@@ -204,17 +204,17 @@ class FaultAware(HardeningStage):
         kept = self.lam_keep * feature_distance(features, after, self.distance)
         return kept + self.lam_adv * batch.error(logits)
 
-    def _warm_up(self, model: nn.Module, ranking: CriticalLayers, setting: Setting) -> None:
+    def _warm_up(self, model: nn.Module, ranking: CriticalLayers, context: TrainingContext) -> None:
         """Measure gradient norms; nothing moves."""
         size = self.optimization.batch_size
-        generator = setting.generator("warm-up")
+        generator = context.generator("warm-up")
         model.eval()
         for _ in range(max(self.warmup_steps, 1)):
-            index = torch.randint(len(setting.train), (size,), generator=generator)
-            index = index.to(setting.train.labels.device)
+            index = torch.randint(len(context.train), (size,), generator=generator)
+            index = index.to(context.train.labels.device)
             model.zero_grad(set_to_none=True)
-            logits = model(setting.train.inputs(index))
-            cross_entropy(logits, setting.train.labels[index]).backward()  # type: ignore[no-untyped-call]
+            logits = model(context.train.inputs(index))
+            cross_entropy(logits, context.train.labels[index]).backward()  # type: ignore[no-untyped-call]
             ranking.observe()
         model.zero_grad(set_to_none=True)
 
@@ -224,7 +224,7 @@ class _Course:
 
     def __init__(self, critical: list[str]) -> None:
         self.critical, self.epoch = critical, 0
-        self.clean = Echo()
+        self.clean = DeferredScalar()
 
     def state(self) -> tuple[dict[str, Tensor], Any]:
         """Return all of it."""

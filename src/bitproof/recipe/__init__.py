@@ -1,7 +1,7 @@
 """The TOML experiment as one validated object, and its execution."""
 
 from bitproof.recipe.directory import RunDirectory
-from bitproof.recipe.injecting import InjectionRecipe, inject, inject_recipe
+from bitproof.recipe.injection import InjectionRecipe, inject, inject_recipe
 from bitproof.recipe.recipe import Recipe
 from bitproof.recipe.runner import run
 from bitproof.recipe.toml import parse_recipe, read_recipe, read_spec, write_recipe

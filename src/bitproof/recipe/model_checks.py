@@ -7,12 +7,12 @@ from pathlib import Path
 
 import torch
 
-from bitproof.campaign import FloatVictim, IntegerVictim
-from bitproof.campaign.evaluation import count
 from bitproof.core.progress import SILENT, Progress
 from bitproof.core.rng import make_generator
 from bitproof.data import DATA
 from bitproof.data.layout import data_root
+from bitproof.evaluation import FloatModel, IntegerModel
+from bitproof.evaluation.evaluation import count
 from bitproof.metrics import Tally
 from bitproof.models import MODELS, load_weights
 from bitproof.models.published import SIZES, Size
@@ -114,6 +114,6 @@ def _check_pretrained(kind: str, weights: Path, data_dir: Path | None) -> Pretra
     return PretrainedCheck(
         kind,
         weights,
-        count(FloatVictim(model).predict, splits.test),
-        count(IntegerVictim(network).predict, splits.test),
+        count(FloatModel(model).predict, splits.test),
+        count(IntegerModel(network).predict, splits.test),
     )

@@ -6,11 +6,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, SerializeAsAny, field_validator, model_validator
 
 from bitproof.approx import AnyMultiplier
-from bitproof.campaign import Evaluation
 from bitproof.core.errors import near
 from bitproof.core.spec import NONE, Spec
 from bitproof.core.types import Seed
 from bitproof.data import AUGMENT, DATA, Augmentation, DataSource
+from bitproof.evaluation import Evaluation
 from bitproof.harden import HARDEN, Approximate, HardeningStage
 from bitproof.models import MODELS, ModelSpec
 from bitproof.quant.scheme import Scheme

@@ -17,22 +17,22 @@ import torch
 from torch import nn
 
 from bitproof.approx import Arithmetic, describe
-from bitproof.campaign import (
-    FloatVictim,
-    IntegerVictim,
+from bitproof.core.errors import RecipeError, StoppedError
+from bitproof.core.files import sha256_of_file, write_text
+from bitproof.core.progress import SILENT, Progress
+from bitproof.core.rng import derive_seed, make_generator
+from bitproof.core.stop_request import StopRequest
+from bitproof.data import Splits
+from bitproof.data.layout import data_root
+from bitproof.evaluation import (
+    EvaluatedModel,
+    FloatModel,
+    IntegerModel,
     TallyStore,
-    Victim,
     masking_warnings,
     summarize,
 )
-from bitproof.core.errors import HaltedError, RecipeError
-from bitproof.core.files import sha256_of_file, write_text
-from bitproof.core.halt import Halt
-from bitproof.core.progress import SILENT, Progress
-from bitproof.core.rng import derive_seed, make_generator
-from bitproof.data import Splits
-from bitproof.data.layout import data_root
-from bitproof.harden import Candidate, Setting
+from bitproof.harden import Candidate, TrainingContext
 from bitproof.models import load_weights, save_weights
 from bitproof.quant import Scheme, load_network, save_network, trace
 from bitproof.recipe.directory import RunDirectory, environment, now, read_json
@@ -40,7 +40,7 @@ from bitproof.recipe.recipe import FLOAT, PLAIN, Recipe, stages_of
 from bitproof.report import write_report
 from bitproof.report.html import REPORT
 from bitproof.stats import write_results
-from bitproof.train import Keeper, Team, joined_team, train_
+from bitproof.train import Checkpointer, ProcessGroup, joined_group, train_
 
 PRETRAINED = "pretrained"
 """Stands for the published weights of an architecture."""
@@ -55,7 +55,7 @@ def run(
     recipe_dir: Path | None = None,
     resume: bool = False,
     progress: Progress = SILENT,
-    halt: Halt | None = None,
+    stop: StopRequest | None = None,
 ) -> Path:
     """Carry out `recipe` and return the path of its report.
 
@@ -69,31 +69,33 @@ def run(
         recipe_dir: folder that `recipe.weights` is relative to.
         resume: go on with the run that lies in `out`.
         progress: who watches.
-        halt: asked between steps of training and between measurements.
+        stop: asked between steps of training and between measurements.
 
     Raises:
-        HaltedError: the halt asked; everything so far is kept, and `resume` goes on from there.
+        StoppedError: asked to stop; everything so far is kept, and `resume` goes on from there.
         BitproofError: in its kinds, for whatever is wrong with recipe, data, weights or disk.
     """
     place = choose_device(device)
-    with joined_team(device) as team:
+    with joined_group(device) as group:
         folder = RunDirectory(out)
-        if team.leads:
+        if group.is_main:
             folder.check(recipe, resume=resume)
         weights = None
         if recipe.weights:
             kind = recipe.model.kind
             weights = find_weights(recipe.weights, recipe_dir, data_root(data_dir), kind=kind)
         splits = recipe.data.load(data_dir).to(place)
-        watch = progress if team.leads else SILENT
-        task = _Run(recipe, folder, splits, weights, place, watch, halt or Halt(), team, data_dir)
-        fingerprint = _fingerprint(splits, weights, place) | {"processes": str(team.size)}
-        if team.leads:
+        watch = progress if group.is_main else SILENT
+        task = _Run(
+            recipe, folder, splits, weights, place, watch, stop or StopRequest(), group, data_dir
+        )
+        fingerprint = _fingerprint(splits, weights, place) | {"processes": str(group.size)}
+        if group.is_main:
             folder.check_fingerprint(fingerprint)
         facts = task.check_network()
-        if team.leads:
+        if group.is_main:
             folder.begin(recipe, fingerprint=fingerprint, **environment(place), **facts)
-        team.wait()
+        group.wait()
         return task.carry_out()
 
 
@@ -158,8 +160,8 @@ class _Run:
     weights: Path | None
     device: torch.device
     progress: Progress
-    halt: Halt
-    team: Team
+    stop: StopRequest
+    group: ProcessGroup
     data_dir: Path | None
 
     def check_network(self) -> dict[str, Any]:
@@ -187,30 +189,30 @@ class _Run:
             if variant != FLOAT:
                 self._integer_network(variant)
             self._measure_alone(variant, store)
-        if self.team.leads:
+        if self.group.is_main:
             variants = list(self.recipe.variants)
             evaluation, test = self.recipe.evaluation, self.splits.test
             write_results(summarize(evaluation, variants, test, store), self.folder.results)
             warnings = masking_warnings(evaluation, variants, test, store)
             self.folder.note(warnings=warnings, finished=now())
             write_report(self.folder.path)
-        self.team.wait()
+        self.group.wait()
         return self.folder.path / REPORT
 
     def _measure_alone(self, variant: str, store: TallyStore) -> None:
-        """Let the leader measure, while the others wait; all stop if the leader is halted."""
-        halted = None
-        if self.team.leads:
+        """Let the leader measure, while the others wait; all stop if the leader is stopped."""
+        stopped = None
+        if self.group.is_main:
             try:
                 self._measure(variant, store)
-            except HaltedError as error:
-                halted = error
-        if self.team.agree(halted is not None):
+            except StoppedError as error:
+                stopped = error
+        if self.group.agree(stopped is not None):
             self._stop()
 
     def _stop(self) -> None:
-        self.halt.ask()
-        self.halt.check()
+        self.stop.request()
+        self.stop.check()
 
     def _measure(self, variant: str, store: TallyStore) -> None:
         """Measure whatever is not measured yet on one network."""
@@ -220,11 +222,11 @@ class _Run:
         with self._timed(f"evaluate {variant}"):
             self.recipe.evaluation.measure(
                 variant,
-                self._victim(variant),
+                self._evaluated(variant),
                 self.splits.test,
                 store=store,
                 progress=self.progress,
-                halt=self.halt,
+                stop=self.stop,
             )
 
     @contextmanager
@@ -236,15 +238,15 @@ class _Run:
             yield
         finally:
             spent = before + time.perf_counter() - start
-            if self.team.leads:
+            if self.group.is_main:
                 self.folder.note(durations={task: round(spent, 3)})
 
-    def _keeper(self, variant: str) -> Keeper:
-        return Keeper(self.folder.checkpoint(variant), halt=self.halt)
+    def _checkpointer(self, variant: str) -> Checkpointer:
+        return Checkpointer(self.folder.checkpoint(variant), stop=self.stop)
 
     def _absent(self, path: Path) -> bool:
         """Return whether the run has no such file yet, the same in every process."""
-        return not self.team.agree(path.exists())
+        return not self.group.agree(path.exists())
 
     def _blank(self) -> nn.Module:
         train = self.splits.train
@@ -266,7 +268,7 @@ class _Run:
         path = self.folder.weights(FLOAT)
         if not self._absent(path):
             return
-        model, keeper = self._start(), self._keeper(FLOAT)
+        model, checkpointer = self._start(), self._checkpointer(FLOAT)
         if self.recipe.train:
             with self._timed("train float"):
                 train_(
@@ -275,14 +277,14 @@ class _Run:
                     self.recipe.train,
                     generator=make_generator(self.recipe.seed, "train"),
                     augmentation=self.recipe.augmentation,
-                    keeper=keeper,
-                    team=self.team,
+                    checkpointer=checkpointer,
+                    group=self.group,
                     progress=self.progress,
                 )
-        if self.team.leads:
+        if self.group.is_main:
             save_weights(model.cpu(), path)
-            keeper.forget()
-        self.team.wait()
+            checkpointer.forget()
+        self.group.wait()
 
     def _model(self, variant: str) -> nn.Module:
         return load_weights(self._blank(), self.folder.weights(variant)).to(self.device).eval()
@@ -293,22 +295,25 @@ class _Run:
         if not stages:
             return Candidate(self._model(FLOAT), self.recipe.quantization, data_dir=self.data_dir)
         if self._absent(self.folder.record(variant)):
-            before, keeper = self._candidate("+".join(stages[:-1]) or PLAIN), self._keeper(variant)
-            setting = Setting(
+            before, checkpointer = (
+                self._candidate("+".join(stages[:-1]) or PLAIN),
+                self._checkpointer(variant),
+            )
+            context = TrainingContext(
                 train=self.splits.train,
                 seed=derive_seed(self.recipe.seed, *stages),
                 augmentation=self.recipe.augmentation,
-                keeper=keeper,
-                team=self.team,
+                checkpointer=checkpointer,
+                group=self.group,
                 progress=self.progress,
             )
             with self._timed(f"harden {variant}"):
-                done = self.recipe.stage(stages[-1]).apply(before, setting)
-            if self.team.leads:
+                done = self.recipe.stage(stages[-1]).apply(before, context)
+            if self.group.is_main:
                 save_weights(done.model.cpu(), self.folder.weights(variant))
                 self._write_record(variant, done)
-                keeper.forget()
-            self.team.wait()
+                checkpointer.forget()
+            self.group.wait()
         return self._read_candidate(variant)
 
     def _write_record(self, variant: str, done: Candidate) -> None:
@@ -342,15 +347,15 @@ class _Run:
         path = self.folder.network(variant)
         if not self._absent(path.with_name(path.name + ".json")):
             return
-        if self.team.agree(self.halt.asked):
+        if self.group.agree(self.stop.requested):
             self._stop()
         candidate = self._candidate(variant)
-        if self.team.leads:
+        if self.group.is_main:
             network = candidate.quantize(self.splits.train)
             save_network(network.to("cpu"), path)
-        self.team.wait()
+        self.group.wait()
 
-    def _victim(self, variant: str) -> Victim:
+    def _evaluated(self, variant: str) -> EvaluatedModel:
         if variant == FLOAT:
-            return FloatVictim(self._model(FLOAT))
-        return IntegerVictim(load_network(self.folder.network(variant)).to(self.device))
+            return FloatModel(self._model(FLOAT))
+        return IntegerModel(load_network(self.folder.network(variant)).to(self.device))

@@ -11,18 +11,18 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from bitproof.attacks import InputAttack
-from bitproof.campaign import (
-    Evaluation,
-    FloatVictim,
-    IntegerVictim,
-    TallyStore,
-    Victim,
-    summarize,
-)
 from bitproof.core.progress import SILENT, Progress
 from bitproof.core.rng import derive_seed, make_generator
 from bitproof.data import DATA, Augmentation, Dataset, Splits
-from bitproof.harden import Candidate, HardeningStage, Setting
+from bitproof.evaluation import (
+    EvaluatedModel,
+    Evaluation,
+    FloatModel,
+    IntegerModel,
+    TallyStore,
+    summarize,
+)
+from bitproof.harden import Candidate, HardeningStage, TrainingContext
 from bitproof.models import MODELS
 from bitproof.quant import IntegerNetwork, Scheme
 from bitproof.stats import Row
@@ -114,13 +114,13 @@ def harden_model(
     """
     done = model if isinstance(model, Candidate) else Candidate(model, scheme or Scheme())
     for number, stage in enumerate(stages):
-        setting = Setting(
+        context = TrainingContext(
             train=data,
             seed=derive_seed(seed, number, stage.kind),
             augmentation=tuple(augmentation),
             progress=progress,
         )
-        done = stage.apply(done, setting)
+        done = stage.apply(done, context)
     return done
 
 
@@ -158,8 +158,8 @@ def evaluate(
     """
     evaluation, store = evaluation or Evaluation(), TallyStore()
     for name, network in networks.items():
-        victim: Victim = (
-            IntegerVictim(network) if isinstance(network, IntegerNetwork) else FloatVictim(network)
+        model: EvaluatedModel = (
+            IntegerModel(network) if isinstance(network, IntegerNetwork) else FloatModel(network)
         )
-        evaluation.measure(name, victim, data, store=store, progress=progress)
+        evaluation.measure(name, model, data, store=store, progress=progress)
     return summarize(evaluation, list(networks), data, store)

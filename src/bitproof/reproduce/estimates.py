@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import NamedTuple
 
-from bitproof.campaign.store import TallyStore
+from bitproof.evaluation.store import TallyStore
 from bitproof.metrics import Tally
 from bitproof.stats import Interval, mean_difference, newcombe, student_half_width
 

@@ -1,8 +1,8 @@
 """Do what is missing, in slices: pick a job, run its seeds, write the cells that are finished.
 
-Work stops when the `Halt` asks, and goes on where it stopped when it is called again. What lies
-in the work folder and belongs to an older recipe, behaviour or version is moved aside, never
-mixed in. Several processes may share the folders: each seed of a job is claimed by one of them.
+Work stops when a `StopRequest` says so, and goes on where it stopped when it is called again.
+What lies in the work folder and belongs to an older recipe, behaviour or version is moved aside,
+never mixed in. Several processes may share the folders: each claims seeds of a job.
 """
 
 from collections.abc import Sequence
@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-from bitproof.campaign.lock import claim
-from bitproof.core.errors import BitproofError, HaltedError, ResumeError
+from bitproof.core.errors import BitproofError, ResumeError, StoppedError
 from bitproof.core.files import write_text
-from bitproof.core.halt import Halt
+from bitproof.core.lock import claim
 from bitproof.core.progress import SILENT, Progress
+from bitproof.core.stop_request import StopRequest
 from bitproof.data import Dataset
 from bitproof.recipe import run as run_recipe
 from bitproof.recipe.runner import choose_device
@@ -46,16 +46,16 @@ def work(
     *,
     patterns: Sequence[str] = (),
     progress: Progress = SILENT,
-    halt: Halt,
+    stop: StopRequest,
 ) -> None:
-    """Run jobs until no wanted cell is missing or stale, or `halt` asks to stop.
+    """Run jobs until no wanted cell is missing or stale, or `stop` asks to stop.
 
     Args:
         jobs: what may be done.
         place: where.
         patterns: names of the cells that are wanted, with `*` and `?`; none: all.
         progress: who watches.
-        halt: when to stop.
+        stop: when to stop.
 
     Raises:
         BitproofError: in its kinds, for whatever is wrong with data, weights, results or disk.
@@ -63,7 +63,7 @@ def work(
     choose_device(place.device)
     tried: list[Job] = []
     failed: list[BitproofError] = []
-    while not halt.asked:
+    while not stop.requested:
         states = [
             job_state(job, results=place.results, work=place.work)
             for job in jobs
@@ -74,8 +74,8 @@ def work(
             break
         tried.append(chosen.job)
         try:
-            _JobRunner(chosen.job, place, patterns, progress, halt).carry_out()
-        except HaltedError:
+            _JobRunner(chosen.job, place, patterns, progress, stop).carry_out()
+        except StoppedError:
             break
         except BitproofError as error:  # the other jobs can still be done
             progress.say(f"{chosen.job.name}: {error}")
@@ -116,7 +116,7 @@ class _JobRunner:
     place: Place
     patterns: Sequence[str]
     progress: Progress
-    halt: Halt
+    stop: StopRequest
 
     def carry_out(self) -> None:
         """Run the seeds that nobody else works on, in order; after each, write what is finished."""
@@ -136,7 +136,7 @@ class _JobRunner:
                     self._move_aside(run, objection)
                 try:
                     if not run.finished():
-                        self.halt.check()
+                        self.stop.check()
                     self._run(
                         run, behaviour
                     )  # a finished run only checks versions, data and weights
@@ -178,7 +178,7 @@ class _JobRunner:
             recipe_dir=self.job.path.parent,
             resume=resume,
             progress=self.progress,
-            halt=self.halt,
+            stop=self.stop,
         )
 
     def _move_aside(self, run: SeedRun, reason: str) -> None:

@@ -1,23 +1,23 @@
 """One plain epoch loop; the loss is an argument. It can stop, go on, and be shared."""
 
 from bitproof.train.batches import Batch, Batches
-from bitproof.train.keeper import Companion, Keeper
+from bitproof.train.checkpointing import Checkpointable, Checkpointer
 from bitproof.train.loop import History, Loss, fit_
 from bitproof.train.optimization import Optimization
 from bitproof.train.plain import train_
-from bitproof.train.team import ALONE, Team, joined_team
+from bitproof.train.process_group import SINGLE_PROCESS, ProcessGroup, joined_group
 
 __all__ = [
-    "ALONE",
+    "SINGLE_PROCESS",
     "Batch",
     "Batches",
-    "Companion",
+    "Checkpointable",
+    "Checkpointer",
     "History",
-    "Keeper",
     "Loss",
     "Optimization",
-    "Team",
+    "ProcessGroup",
     "fit_",
-    "joined_team",
+    "joined_group",
     "train_",
 ]

@@ -14,18 +14,18 @@ from bitproof.data.augment import Augmentation
 from bitproof.data.dataset import Dataset
 from bitproof.models.norms import unlearned_statistics
 from bitproof.train.batches import Batch, Batches
-from bitproof.train.keeper import Companion, Keeper, Snapshot
+from bitproof.train.checkpointing import Checkpointable, Checkpointer, Snapshot
 from bitproof.train.optimization import Optimization
+from bitproof.train.process_group import SINGLE_PROCESS, ProcessGroup
 from bitproof.train.running_mean import RunningMean
+from bitproof.train.sam import sam_perturbation
 from bitproof.train.shared_norms import shared_statistics
-from bitproof.train.sharpness import uphill
-from bitproof.train.team import ALONE, Team
 
 LOOK_EVERY = 50
 """Steps between looks at the loss, each of which makes a GPU wait."""
 
 LOOK_TOGETHER = 10
-"""Steps between looks at the keeper, where several processes have to agree on the answer."""
+"""Steps between looks at the checkpointer, where several processes have to agree on the answer."""
 
 Loss = Callable[[Batch], Tensor | Iterator[Tensor]]
 """Returns a scalar with gradients to the weights, a mean over the batch; or yields terms of it.
@@ -49,9 +49,9 @@ def fit_(
     generator: torch.Generator,
     augmentation: Sequence[Augmentation] = (),
     after_backward: Callable[[Batch], None] | None = None,
-    companions: Mapping[str, Companion] | None = None,
-    keeper: Keeper | None = None,
-    team: Team = ALONE,
+    checkpointed: Mapping[str, Checkpointable] | None = None,
+    checkpointer: Checkpointer | None = None,
+    group: ProcessGroup = SINGLE_PROCESS,
     progress: Progress = SILENT,
     label: str = "training",
     identity: str = "",
@@ -67,17 +67,17 @@ def fit_(
             whatever losses and layers draw: step by step, so that training can go on anywhere.
         augmentation: applied to each batch, in order.
         after_backward: sees each batch when gradients are there, before the step.
-        companions: what learns beside the model, by name; kept and restored with it.
-        keeper: keeps snapshots, from which another call with the same arguments goes on exactly.
-        team: the processes that share each batch.
+        checkpointed: what learns beside the model, by name; saved and restored with it.
+        checkpointer: saves snapshots, from which the same call goes on exactly.
+        group: the processes that share each batch.
         progress: who watches.
         label: what the work is called there.
         identity: what decides the loss, so that a snapshot of another training is refused.
 
     Raises:
         DivergenceError: the loss is NaN or infinite.
-        HaltedError: the keeper's halt asked; a snapshot is there.
-        ResumeError: the keeper's file is damaged or belongs to another training.
+        StoppedError: asked to stop; a snapshot is there.
+        ResumeError: the checkpointer's file is damaged or belongs to another training.
     """
     seed = draw_seed(generator)
     batches = Batches(
@@ -85,26 +85,26 @@ def fit_(
         optimization,
         seed=seed,
         augmentation=augmentation,
-        part=team.rank,
-        parts=team.size,
+        part=group.rank,
+        parts=group.size,
     )
-    if not team.leads:
+    if not group.is_main:
         progress = SILENT
     with (
         channels_last(model),
         global_draws(seed, data.labels.device),
-        shared_statistics(model, team),
+        shared_statistics(model, group),
     ):
-        task = _Training(model, optimization, companions or {}, f"{label} {seed:x} {identity}")
-        steps = range(task.resume(keeper), len(batches))
+        task = _Training(model, optimization, checkpointed or {}, f"{label} {seed:x} {identity}")
+        steps = range(task.resume(checkpointer), len(batches))
         for step in progress.track(steps, label=label, total=len(steps)):
             batch = batches[step]
             seed_layers(batches.layer_seed(step), data.labels.device)
-            value = task.gradients(loss, batch, team)
+            value = task.gradients(loss, batch, group)
             if optimization.sam:
-                with uphill(task.weights, optimization.sam), unlearned_statistics(model):
+                with sam_perturbation(task.weights, optimization.sam), unlearned_statistics(model):
                     seed_layers(batches.layer_seed(step), data.labels.device)
-                    task.gradients(loss, batches.again(batch, step), team)
+                    task.gradients(loss, batches.again(batch, step), group)
             if after_backward:
                 after_backward(batch)
             task.move(batch.done, step)
@@ -114,14 +114,14 @@ def fit_(
                 _check_finite(torch.stack(task.losses), label, batch.epoch)
             if ends:
                 task.end_epoch()
-            looks = team.size == 1 or (step + 1) % LOOK_TOGETHER == 0
-            if keeper and looks and step + 1 < len(batches):
-                halting = team.agree(keeper.halt.asked)
-                if team.agree(keeper.is_due) or halting:
-                    task.keep(keeper, step + 1, team)
-                if halting:
-                    keeper.halt.ask()
-                    keeper.halt.check()
+            looks = group.size == 1 or (step + 1) % LOOK_TOGETHER == 0
+            if checkpointer and looks and step + 1 < len(batches):
+                stopping = group.agree(checkpointer.stop.requested)
+                if group.agree(checkpointer.is_due) or stopping:
+                    task.keep(checkpointer, step + 1, group)
+                if stopping:
+                    checkpointer.stop.request()
+                    checkpointer.stop.check()
         task.finish()
     return task.history
 
@@ -157,11 +157,11 @@ class _Training:
         self,
         model: nn.Module,
         optimization: Optimization,
-        companions: Mapping[str, Companion],
+        checkpointed: Mapping[str, Checkpointable],
         identity: str,
     ) -> None:
-        self.model, self.optimization, self.companions = model, optimization, companions
-        self.identity = f"{identity} {optimization.digest()[:16]} {sorted(companions)}"
+        self.model, self.optimization, self.checkpointed = model, optimization, checkpointed
+        self.identity = f"{identity} {optimization.digest()[:16]} {sorted(checkpointed)}"
         self.weights = [weight for weight in model.parameters() if weight.requires_grad]
         self.optimizer = optimization.build(self.weights)
         decay = optimization.ema
@@ -169,7 +169,7 @@ class _Training:
         self.history = History()
         self.losses: list[Tensor] = []
 
-    def gradients(self, loss: Loss, batch: Batch, team: Team) -> Tensor:
+    def gradients(self, loss: Loss, batch: Batch, group: ProcessGroup) -> Tensor:
         """Put the gradients of the loss on the weights; return the loss of the whole batch."""
         self.optimizer.zero_grad(set_to_none=True)
         autocast = torch.autocast(
@@ -191,7 +191,7 @@ class _Training:
             told = told + term.detach() * batch.share
             del term
         held = [weight.grad for weight in self.weights if weight.grad is not None]
-        team.add_([*held, told.reshape(1)])
+        group.add_([*held, told.reshape(1)])
         return told
 
     def move(self, done: float, step: int) -> None:
@@ -214,7 +214,7 @@ class _Training:
         if self.mean is not None:
             self.mean.install_(self.model)
 
-    def keep(self, keeper: Keeper, step: int, team: Team) -> None:
+    def keep(self, checkpointer: Checkpointer, step: int, group: ProcessGroup) -> None:
         """Write everything down."""
         snapshot = Snapshot(step, notes={"history": self.history.loss})
         snapshot.add("model", self.model.state_dict())
@@ -225,17 +225,17 @@ class _Training:
             snapshot.add("mean", {str(i): value for i, value in enumerate(self.mean.means)})
         if self.losses:
             snapshot.add("losses", {"pending": torch.stack(self.losses)})
-        for name, companion in self.companions.items():
-            tensors, notes = companion.state()
-            snapshot.add(f"companion.{name}", tensors)
-            snapshot.notes[f"companion.{name}"] = notes
-        if team.leads:
-            keeper.keep(snapshot, self.identity)
-        team.wait()
+        for name, part in self.checkpointed.items():
+            tensors, notes = part.state()
+            snapshot.add(f"part.{name}", tensors)
+            snapshot.notes[f"part.{name}"] = notes
+        if group.is_main:
+            checkpointer.keep(snapshot, self.identity)
+        group.wait()
 
-    def resume(self, keeper: Keeper | None) -> int:
+    def resume(self, checkpointer: Checkpointer | None) -> int:
         """Take back what was kept; return the number of steps that lie behind."""
-        snapshot = keeper.recall(self.identity) if keeper else None
+        snapshot = checkpointer.recall(self.identity) if checkpointer else None
         if snapshot is None:
             return 0
         self.model.load_state_dict(snapshot.part("model"))
@@ -253,9 +253,9 @@ class _Training:
         device = next(iter(self.weights)).device
         self.losses = list(snapshot.part("losses").get("pending", torch.empty(0)).to(device))
         self.history.loss.extend(snapshot.notes["history"])
-        for name, companion in self.companions.items():
-            notes = snapshot.notes[f"companion.{name}"]
-            companion.restore(snapshot.part(f"companion.{name}"), notes)
+        for name, part in self.checkpointed.items():
+            notes = snapshot.notes[f"part.{name}"]
+            part.restore(snapshot.part(f"part.{name}"), notes)
         return snapshot.step
 
 

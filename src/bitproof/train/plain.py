@@ -9,10 +9,10 @@ from bitproof.core.progress import SILENT, Progress
 from bitproof.data.augment import Augmentation
 from bitproof.data.dataset import Dataset
 from bitproof.train.batches import Batch
-from bitproof.train.keeper import Keeper
+from bitproof.train.checkpointing import Checkpointer
 from bitproof.train.loop import History, fit_
 from bitproof.train.optimization import Optimization
-from bitproof.train.team import ALONE, Team
+from bitproof.train.process_group import SINGLE_PROCESS, ProcessGroup
 
 
 def train_(
@@ -22,15 +22,15 @@ def train_(
     *,
     generator: torch.Generator,
     augmentation: Sequence[Augmentation] = (),
-    keeper: Keeper | None = None,
-    team: Team = ALONE,
+    checkpointer: Checkpointer | None = None,
+    group: ProcessGroup = SINGLE_PROCESS,
     progress: Progress = SILENT,
 ) -> History:
     """Train `model` in place on the cross-entropy; it ends in evaluation mode.
 
     Raises:
         DivergenceError: the loss is NaN or infinite.
-        HaltedError: the keeper's halt asked; another call with the same arguments goes on.
+        StoppedError: asked to stop; another call with the same arguments goes on.
     """
     optimization = optimization or Optimization()
     call: Callable[[Tensor], Tensor] = torch.compile(model) if optimization.compiled else model
@@ -46,8 +46,8 @@ def train_(
         loss=loss,
         generator=generator,
         augmentation=augmentation,
-        keeper=keeper,
-        team=team,
+        checkpointer=checkpointer,
+        group=group,
         progress=progress,
     )
     model.eval()

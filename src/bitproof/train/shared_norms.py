@@ -13,13 +13,13 @@ from torch.nn.functional import batch_norm
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from bitproof.models.norms import batch_norms
-from bitproof.train.team import SumOverTeam, Team
+from bitproof.train.process_group import ProcessGroup, SumOverGroup
 
 
 @contextmanager
-def shared_statistics(model: nn.Module, team: Team) -> Iterator[None]:
+def shared_statistics(model: nn.Module, group: ProcessGroup) -> Iterator[None]:
     """Let the batch norms of `model` share statistics inside the block."""
-    norms = batch_norms(model) if team.size > 1 else []
+    norms = batch_norms(model) if group.size > 1 else []
     for norm in norms:
         norm.forward = partial(_normalise, norm)  # type: ignore[method-assign]
     try:
@@ -44,11 +44,11 @@ def _normalise(norm: _BatchNorm, inputs: Tensor) -> Tensor:
     shape = [1, -1] + [1] * (inputs.ndim - 2)
     values = inputs.float()
     n = torch.tensor([float(inputs.numel() // inputs.shape[1])], device=inputs.device)
-    sums: Tensor = SumOverTeam.apply(torch.cat([values.sum(axes), n]))  # type: ignore[no-untyped-call]
+    sums: Tensor = SumOverGroup.apply(torch.cat([values.sum(axes), n]))  # type: ignore[no-untyped-call]
     count = sums[-1].detach()
     mean = sums[:-1] / count
     centered = values - mean.reshape(shape)
-    squares: Tensor = SumOverTeam.apply(centered.square().sum(axes))  # type: ignore[no-untyped-call]
+    squares: Tensor = SumOverGroup.apply(centered.square().sum(axes))  # type: ignore[no-untyped-call]
     variance = squares / count
     _learn(norm, mean.detach(), variance.detach() * count / (count - 1))
     normal = centered * torch.rsqrt(variance + norm.eps).reshape(shape)

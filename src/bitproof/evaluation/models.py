@@ -1,0 +1,95 @@
+"""What is measured: an integer network, or a float model to compare it with."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from bitproof.faults import FaultModel, Site, corrupt, corrupt_float32, faulty_activations
+from bitproof.quant.network import IntegerNetwork
+
+Classifier = Callable[[Tensor], Tensor]
+
+
+@runtime_checkable
+class EvaluatedModel(Protocol):
+    """Something that classifies, has gradients, and whose memory can break."""
+
+    def predict(self, inputs: Float[Tensor, "n *features"]) -> Float[Tensor, "n k"]:
+        """Return logits."""
+        ...
+
+    def differentiable(self, inputs: Float[Tensor, "n *features"]) -> Float[Tensor, "n k"]:
+        """Return logits with gradients to the inputs."""
+        ...
+
+    def broken(
+        self, fault: FaultModel, *, sites: Sequence[Site], generator: torch.Generator
+    ) -> Classifier:
+        """Return the classifier that a faulty memory makes of this one."""
+        ...
+
+
+@dataclass(frozen=True)
+class IntegerModel:
+    """An integer network; predictions are exact integer arithmetic."""
+
+    network: IntegerNetwork
+
+    def predict(self, inputs: Float[Tensor, "n *features"]) -> Float[Tensor, "n k"]:
+        """Return logits by integer arithmetic."""
+        return self.network(inputs)
+
+    def differentiable(self, inputs: Float[Tensor, "n *features"]) -> Float[Tensor, "n k"]:
+        """Return logits with straight-through gradients."""
+        return self.network.differentiable(inputs)
+
+    def broken(
+        self, fault: FaultModel, *, sites: Sequence[Site], generator: torch.Generator
+    ) -> Classifier:
+        """Return the network with faults in the words of `sites`."""
+        stored = tuple(site for site in sites if site != "activation")
+        network = corrupt(self.network, fault, generator=generator, sites=stored)
+        if "activation" in sites:
+            return faulty_activations(network, fault, generator=generator)
+        return network
+
+
+@dataclass(frozen=True)
+class FloatModel:
+    """A float model in evaluation mode, its weights and biases stored as float32 words."""
+
+    model: nn.Module
+
+    def predict(self, inputs: Float[Tensor, "n *features"]) -> Float[Tensor, "n k"]:
+        """Return logits, without gradients."""
+        with torch.no_grad():
+            logits: Tensor = self.model(inputs)
+        return logits
+
+    def differentiable(self, inputs: Float[Tensor, "n *features"]) -> Float[Tensor, "n k"]:
+        """Return logits with gradients to the inputs."""
+        logits: Tensor = self.model(inputs)
+        return logits
+
+    def broken(
+        self, fault: FaultModel, *, sites: Sequence[Site], generator: torch.Generator
+    ) -> Classifier:
+        """Return the model with faults in its float32 parameters; activations stay whole."""
+        words = {
+            name: weight.detach()
+            for name, weight in self.model.named_parameters()
+            if ("bias" if name.endswith("bias") else "weight") in sites
+        }
+        struck = corrupt_float32(words, fault, generator=generator)
+
+        @torch.no_grad()
+        def classify(inputs: Tensor) -> Tensor:
+            logits: Tensor = functional_call(self.model, struck, (inputs,))
+            return logits
+
+        return classify

@@ -1,0 +1,309 @@
+"""A fault-injection campaign from its plan to its summary: resumable, shared out, never lost."""
+
+import hashlib
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from safetensors.torch import save
+
+from bitproof.core.errors import SpecError
+from bitproof.core.files import write_bytes
+from bitproof.core.lock import claim
+from bitproof.core.progress import SILENT, Progress
+from bitproof.core.spec import canonical_json
+from bitproof.core.version import __version__
+from bitproof.data.dataset import Dataset
+from bitproof.faults.bounding import Bounding
+from bitproof.faults.execute import check_faults
+from bitproof.faults.table import FaultTable
+from bitproof.injection.directory import CampaignDirectory
+from bitproof.injection.executors import Executor, InProcess
+from bitproof.injection.golden import Golden
+from bitproof.injection.parts import Parts
+from bitproof.injection.plan import Plan, draw_plan, plan_of_list
+from bitproof.injection.sealed import write_fault_table
+from bitproof.injection.spec import Injection
+from bitproof.injection.summary import summarize_injection
+from bitproof.injection.worker import (
+    IMAGES_AT_ONCE,
+    Chunk,
+    bounds_of,
+    chunks_of,
+    digest_of,
+    load_plan,
+    read_images,
+)
+from bitproof.quant.network import IntegerNetwork
+from bitproof.quant.store import load_network, save_network
+from bitproof.stats import wilson
+
+SCHEMA = 1
+"""Version of the summary."""
+Shard = tuple[int, int]
+"""Number of the share, from 1, and number of shares."""
+
+
+def prepare_campaign(
+    folder: Path,
+    network: IntegerNetwork,
+    injection: Injection,
+    test: Dataset,
+    *,
+    train: Dataset | None = None,
+    faults: FaultTable | None = None,
+    resume: bool = False,
+    facts: Mapping[str, Any] | None = None,
+) -> Plan:
+    """Write down a campaign, so that any process can do any part of it; return its trials.
+
+    Args:
+        folder: the campaign directory.
+        network: what is struck.
+        injection: how.
+        test: images that meet the faults.
+        train: images that bounds of activations are taken from; needed for those alone.
+        faults: replay this list instead of drawing.
+        resume: whether a campaign that lies here may go on.
+        facts: title, model and data for the report.
+
+    Raises:
+        ResumeError: another campaign lies here, or one at all and `resume` was not asked for.
+        SpecError: there is nothing to strike, or no image.
+        FaultListError: a fault of the list names a bit that the network does not have.
+        StorageError: the place cannot be written.
+    """
+    directory = CampaignDirectory(folder)
+    network = network.to("cpu")
+    images = _choose(network, injection, test)
+    shapes = Golden.run(network, images.inputs(slice(0, 1))).shapes
+    if faults is None:
+        plan = draw_plan(injection, network, shapes)
+    else:
+        check_faults(network, faults, shapes)
+        plan = plan_of_list(faults)
+    needs_profile = any(isinstance(one, Bounding) for one in injection.protections)
+    if needs_profile and train is None:
+        raise SpecError("protections: wanted training images to take bounds from, got none")
+    digest = digest_of(plan.faults)
+    content = {
+        "injection": injection.model_dump(mode="json"),
+        "listed": faults is not None,
+        "faults_sha256": digest,
+        "trials": plan.n_trials,
+        "chunks": len(chunks_of(plan, injection)),
+        "facts": dict(facts or {}),
+        "fingerprint": {
+            "network": network.digest(),
+            "images": images.digest(),
+            "injection": injection.model_dump(mode="json"),
+            "faults": digest,
+            "versions": {"bitproof": __version__, "torch": torch.__version__},
+        },
+    }
+    directory.begin(content, resume=resume)
+    if not (folder / "images.safetensors").exists():
+        save_network(network, directory.network)
+        write_fault_table(plan.faults, directory.faults)
+        if needs_profile and train is not None:
+            _write_images(folder, "profile", train.first(min(len(train), injection.profile_images)))
+        _write_images(folder, "images", images)  # last: its presence says that all is there
+    return plan
+
+
+def carry_out_campaign(
+    folder: Path,
+    *,
+    executor: Executor | None = None,
+    shard: Shard | None = None,
+    device: str = "cpu",
+    progress: Progress = SILENT,
+) -> Path | None:
+    """Do whatever chunks are not done; return the summary, once all are done.
+
+    Args:
+        folder: a campaign directory that `prepare_campaign` wrote.
+        executor: who computes; None: this process.
+        shard: `(k, n)`: the k-th of n shares, counted from 1; None: everything.
+        device: `cpu` or `cuda`.
+        progress: who watches.
+
+    Raises:
+        ResumeError: another process works here.
+        SpecError: shards of a campaign with a stop rule, which needs to see all trials.
+        WorkerError: workers die again and again.
+    """
+    directory = CampaignDirectory(folder)
+    told = directory.read_plan()
+    injection = Injection.model_validate(told["injection"])
+    if shard is not None and injection.stop is not None:
+        raise SpecError("stop: wanted a whole run, which sees all trials; got a shard")
+    executor = executor or InProcess()
+    with claim(folder, shard=shard):
+        network = load_network(directory.network)
+        plan = load_plan(directory, network, read_images(folder, "images"))
+        chunks = chunks_of(plan, injection)
+        parts = Parts(directory.parts, _fingerprint(told))
+        done = parts.finished(len(chunks))
+        for message in parts.messages:
+            progress.say(message)
+        stopped = None
+        for wave in range(1 + max((chunk.wave for chunk in chunks), default=0)):
+            own = [n for n, chunk in enumerate(chunks) if chunk.wave == wave]
+            todo = [n for n in own if n not in done and _mine(n, shard)]
+            _compute(executor, folder, chunks, todo, parts, device=device, progress=progress)
+            done |= set(todo)
+            stopped = _stops(injection, chunks, parts, wave, plan.n_trials)
+            if stopped is not None:
+                break
+        n_chunks = sum(stopped is None or chunk.wave <= wave for chunk in chunks)
+        if not set(range(n_chunks)) <= (parts.finished(len(chunks)) if shard else done):
+            return None
+        columns = parts.read_all(n_chunks)
+        found = summarize_injection(plan, injection, columns, network)
+        stated = _facts(told, injection, plan, columns, network)
+        stated |= {"stopped": stopped is not None, "golden_acc": _golden_acc(folder, network, told)}
+        if injection.stop is not None:
+            interval = injection.stop.look(_watched(injection, columns))
+            stated["stop"] = {"outcome": injection.stop_on, "interval": list(interval)}
+        directory.write_summary({"schema": SCHEMA, "campaign": stated, **found})
+    return directory.summary
+
+
+def _fingerprint(told: Mapping[str, Any]) -> str:
+    return hashlib.sha256(canonical_json(told["fingerprint"]).encode()).hexdigest()
+
+
+def _facts(
+    told: Mapping[str, Any],
+    injection: Injection,
+    plan: Plan,
+    columns: Mapping[str, np.ndarray],
+    network: IntegerNetwork,
+) -> dict[str, Any]:
+    """Return what the summary says of the campaign as a whole; the same wherever it ran."""
+    return {
+        "title": "",
+        "model": "",
+        "data": "",
+        **told["facts"],
+        "images": int(columns["images"][0]) if len(columns["images"]) else 0,
+        "trials": len(columns["trial"]),
+        "planned": plan.n_trials,
+        "confidence": injection.confidence,
+        "interval": injection.interval,
+        "margin": injection.margin,
+        "together": injection.together,
+        "protections": [one.model_dump(mode="json") for one in injection.protections],
+        "seed": injection.seed,
+        "network": network.digest(),
+        "checksum": checksum(columns),
+        "versions": {
+            "bitproof": __version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
+    }
+
+
+def checksum(columns: Mapping[str, np.ndarray]) -> str:
+    """Return the SHA-256 of all counts, in the order of trials, whoever computed them."""
+    order = np.argsort(columns["trial"], kind="stable")
+    state = hashlib.sha256()
+    for name in sorted(columns):
+        state.update(name.encode() + columns[name][order].astype("<i8").tobytes())
+    return state.hexdigest()
+
+
+def facts_in(summary: Path) -> dict[str, Any]:
+    """Return what a summary says of the campaign as a whole."""
+    told: dict[str, Any] = json.loads(summary.read_text(encoding="utf-8"))["campaign"]
+    return told
+
+
+def _golden_acc(folder: Path, network: IntegerNetwork, told: Mapping[str, Any]) -> list[float]:
+    injection = Injection.model_validate(told["injection"])
+    images = read_images(folder, "images")
+    bounds = bounds_of(injection, network, folder, "cpu")
+    right = 0
+    for index in torch.split(torch.arange(len(images)), IMAGES_AT_ONCE):
+        part = images.subset(index)
+        logits = Golden.run(network, part.inputs(), bounds).logits
+        right += int((logits.argmax(1) == part.labels).sum())
+    return list(wilson(right, len(images), confidence=injection.confidence))
+
+
+def _choose(network: IntegerNetwork, injection: Injection, test: Dataset) -> Dataset:
+    """Return the images that meet the faults.
+
+    Raises:
+        SpecError: there are fewer than wanted.
+    """
+    kept: list[int] = []
+    for index in torch.split(torch.arange(len(test)), IMAGES_AT_ONCE):
+        if len(kept) >= injection.images:
+            break
+        if injection.only_correct:
+            part = test.subset(index)
+            right = network(part.inputs()).argmax(1) == part.labels
+            kept += index[right.cpu()].tolist()
+        else:
+            kept += index.tolist()
+    if len(kept) < injection.images:
+        which = "that the network gets right " if injection.only_correct else ""
+        raise SpecError(f"images: wanted {injection.images} {which}in {test.name}, got {len(kept)}")
+    return test.subset(torch.tensor(kept[: injection.images])).to("cpu")
+
+
+def _write_images(folder: Path, name: str, images: Dataset) -> None:
+    tensors = {"images": images.images.cpu().contiguous(), "labels": images.labels.cpu()}
+    write_bytes(folder / f"{name}.safetensors", save(tensors))
+
+
+def _compute(
+    executor: Executor,
+    folder: Path,
+    chunks: Sequence[Chunk],
+    todo: Sequence[int],
+    parts: Parts,
+    *,
+    device: str,
+    progress: Progress,
+) -> None:
+    if not todo:
+        return
+    total = sum(len(chunks[n].trials) for n in todo)
+
+    def trials() -> Any:
+        for number, columns in executor.compute(folder, todo, device=device):
+            parts.write(number, columns)
+            yield from columns["trial"]
+
+    for _ in progress.track(trials(), label="inject faults", total=total):
+        pass
+
+
+def _mine(chunk: int, shard: Shard | None) -> bool:
+    return shard is None or chunk % shard[1] == shard[0] - 1
+
+
+def _stops(
+    injection: Injection, chunks: Sequence[Chunk], parts: Parts, wave: int, n_max: int
+) -> int | None:
+    """Return after how many trials the stop rule ends the campaign, if it does after this wave."""
+    if injection.stop is None:
+        return None
+    columns = parts.read_all(sum(chunk.wave <= wave for chunk in chunks))
+    found = injection.stop.stops(_watched(injection, columns), n_max=n_max)
+    return None if found is None or found == n_max else found
+
+
+def _watched(injection: Injection, columns: Mapping[str, np.ndarray]) -> Float[np.ndarray, " t"]:
+    """Return what the stop rule watches, in the order in which trials were drawn."""
+    fractions: np.ndarray = columns[injection.stop_on] / columns["images"]
+    return fractions[np.argsort(columns["trial"])]

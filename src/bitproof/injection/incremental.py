@@ -1,0 +1,274 @@
+"""The first change that faults in one node make: as little of the node as they can have changed.
+
+Model:  a fault in a stored word of a layer changes one output channel, a fault in a register or in
+        a stored output changes one word; these alone are computed, many channels at once. Anything
+        else executes the node whole.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+from torch.nn import functional
+
+from bitproof.faults.execute import (
+    MEMORY,
+    OUTPUTS,
+    REGISTERS,
+    Strikes,
+    break_bit,
+    broken_memory,
+    faulty_element,
+    faulty_node,
+)
+from bitproof.injection.golden import Golden
+from bitproof.injection.receptive_field import Neighbourhood, Window
+from bitproof.quant.constants import EXACT_FLOAT32
+from bitproof.quant.graph import Node
+from bitproof.quant.integers import center, integer_op
+from bitproof.quant.steps import accumulate, cut, wrap_int32
+
+MOST_CHANNELS = 32
+"""Faulty channels that are computed at once; no influence on the result."""
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """The first change of one trial."""
+
+    trial: int
+    """Row of the result."""
+    node: str
+    """Which output has changed; from its followers on, the network must be executed again."""
+    images: Int[Tensor, " m"]
+    """Images that the fault has reached."""
+    words: Tensor
+    """Output of that node for these images."""
+
+
+class FirstChanges:
+    """Finds the first changes against one fault-free run."""
+
+    def __init__(self, golden: Golden) -> None:
+        self.golden = golden
+        self.around = Neighbourhood(golden)
+        self._centered: tuple[str, Tensor] | None = None
+        self._unbounded: tuple[str, Tensor] | None = None
+
+    def of(self, node: Node, group: list[tuple[int, Strikes]]) -> Iterator[Start]:
+        """Yield the first change of each trial that strikes `node`, where there is one."""
+        channels: list[tuple[int, int, Strikes]] = []
+        for row, strikes in group:
+            channel = self._one_channel(node, strikes)
+            if channel is not None:
+                channels.append((row, channel, strikes))
+            elif not set(strikes).difference(OUTPUTS) or not set(strikes).difference(REGISTERS):
+                yield from self._start_at_elements(node, row, strikes)
+            else:
+                operands = [self.golden.words[name] for name in node.inputs]
+                words = faulty_node(
+                    self.golden.network, node, operands, self.golden.inputs, strikes
+                )
+                words = self.golden.bound(node.name, words)
+                keep = differs(words, self.golden.words[node.name])
+                if len(keep):
+                    yield Start(row, node.name, keep, words[keep])
+        for at in range(0, len(channels), MOST_CHANNELS):
+            yield from self._start_at_channels(node, channels[at : at + MOST_CHANNELS])
+
+    def _one_channel(self, node: Node, strikes: Strikes) -> int | None:
+        """Return the output channel that faults in stored words of a layer are confined to."""
+        if node.name in self.golden.network.products:
+            return None
+        plain = node.op == "linear" or (node.op == "conv" and node.attrs["groups"] == 1)
+        if not plain or set(strikes).difference(MEMORY):
+            return None
+        taps = self.golden.network.tensors[f"{node.name}.weight"].codes[0].numel()
+        found = {fault.element // taps for fault in strikes.get("weight", ())}
+        found |= {fault.element for fault in strikes.get("bias", ())}
+        return found.pop() if len(found) == 1 else None
+
+    def _start_at_elements(self, node: Node, row: int, strikes: Strikes) -> Iterator[Start]:
+        """Yield the change where single output elements are struck, in memory or in registers."""
+        golden, stored = self.golden.words[node.name], self._stored(node)
+        struck: dict[tuple[int, ...], Tensor] = {}
+        for element in dict.fromkeys(f.element for faults in strikes.values() for f in faults):
+            own = {s: [f for f in faults if f.element == element] for s, faults in strikes.items()}
+            place = tuple(int(i) for i in np.unravel_index(element, golden.shape[1:]))
+            words = stored[_at(place)]
+            if set(own).intersection(REGISTERS):
+                source = self.golden.words[node.inputs[0]]
+                words = faulty_element(self.golden.network, node, source, element, own)
+            for site in OUTPUTS:
+                grid = self.golden.network.grids.get(node.name)
+                for fault in own.get(site, ()):
+                    assert grid is not None
+                    words = break_bit(
+                        words.long(),
+                        bits=grid.bits,
+                        signed=grid.signed,
+                        bit=fault.bit,
+                        action=fault.action,
+                    )
+            struck[place] = self.golden.bound(node.name, words.to(golden.dtype))
+        changed = torch.zeros(len(golden), dtype=torch.bool, device=golden.device)
+        for place, words in struck.items():
+            changed |= words != golden[_at(place)]
+        images = changed.nonzero()[:, 0]
+        if not len(images):
+            return
+        if self.around.end(node.name) != node.name and len({place[1:] for place in struck}) == 1:
+            yield from self._start_around(node, row, struck, images)
+            return
+        result = take(golden, images)
+        for place, words in struck.items():
+            result[_at(place)] = words[images]
+        yield Start(row, node.name, images, result)
+
+    def _start_around(
+        self, node: Node, row: int, struck: dict[tuple[int, ...], Tensor], images: Tensor
+    ) -> Iterator[Start]:
+        """Yield the change behind the nodes that one place in a map can be followed through."""
+        _, y, x = next(iter(struck))
+        window = Window((y, y + 1), (x, x + 1))
+        words = window.of(self.golden.words[node.name]).index_select(0, images)
+        for (channel, *_), new in struck.items():
+            words[:, channel, 0, 0] = new[images]
+        words, window = self.around.follow(node.name, words, window, images)
+        end = self.around.end(node.name)
+        golden = self.golden.words[end]
+        before = window.of(golden).index_select(0, images)
+        keep = (words != before).flatten(1).any(1).nonzero()[:, 0]
+        if len(keep):
+            result = take(golden, images[keep])
+            window.of(result).copy_(words[keep])
+            yield Start(row, end, images[keep], result)
+
+    def _start_at_channels(
+        self, node: Node, units: list[tuple[int, int, Strikes]]
+    ) -> Iterator[Start]:
+        """Yield the changes where stored words of one output channel each are struck."""
+        golden, constants = self.golden.words[node.name], self.golden.network.constants[node.name]
+        channels = torch.tensor([channel for _, channel, _ in units], device=golden.device)
+        kernels, biases = self._kernels(node, units)
+        peak = self._peak(node)
+        reach = kernels.abs().flatten(1).sum(1) * peak + biases.abs()
+        dtype = torch.float32 if bool(reach.max() < EXACT_FLOAT32) else torch.float64
+        if golden.device.type != "cpu":
+            dtype = torch.float64
+        x, kernels, biases = self._source(node).to(dtype), kernels.to(dtype), biases.to(dtype)
+        if node.op == "linear":
+            sums = functional.linear(x, kernels, biases)
+        else:
+            convolve = getattr(functional, f"conv{kernels.ndim - 2}d")
+            attrs = node.attrs
+            with torch.backends.nnpack.flags(enabled=False):
+                sums = convolve(
+                    x, kernels, biases, attrs["stride"], attrs["padding"], attrs["dilation"]
+                )
+        axis = golden.ndim - 1 if node.op == "linear" else 1
+        sums = wrap_int32(sums) if dtype == torch.float64 else sums
+        multipliers = constants.multipliers[0].reshape(-1)
+        if len(multipliers) > 1:
+            shape = [1] * golden.ndim
+            shape[axis] = -1
+            multipliers = multipliers[channels].reshape(shape)
+        values = sums.float() * multipliers
+        if node.name in self.golden.network.grids:
+            values = cut(values, constants).to(golden.dtype)
+        values = self.golden.bound(node.name, values)
+        before = golden.index_select(axis, channels)
+        changed = (values != before).movedim(axis, 1).reshape(len(golden), len(units), -1).any(2)
+        for unit, (row, channel, _) in enumerate(units):
+            images = changed[:, unit].nonzero()[:, 0]
+            if len(images):
+                result = take(golden, images)
+                result.select(axis, channel).copy_(values.select(axis, unit)[images])
+                yield Start(row, node.name, images, result)
+
+    def _kernels(self, node: Node, units: list[tuple[int, int, Strikes]]) -> tuple[Tensor, Tensor]:
+        """Return centered weights of the struck channels, and their biases, as exact integers."""
+        coded = self.golden.network.tensors[f"{node.name}.weight"]
+        constants = self.golden.network.constants[node.name]
+        points = coded.grid.zero_point.reshape(-1).long()
+        kernels, biases = [], []
+        for _, channel, strikes in units:
+            row = coded.codes[channel].reshape(-1).long()
+            for fault in strikes.get("weight", ()):
+                at = fault.element - channel * len(row)
+                row[at] = break_bit(
+                    row[at],
+                    bits=coded.grid.bits,
+                    signed=coded.grid.signed,
+                    bit=fault.bit,
+                    action=fault.action,
+                )
+            kernels.append(row - points[channel if len(points) > 1 else 0])
+            bias = constants.bias
+            if "bias" in strikes:
+                broken = broken_memory(self.golden.network, node, {"bias": strikes["bias"]})
+                bias = broken.constants[node.name].bias
+            biases.append(0.0 if bias is None else float(bias[channel]))
+        shape = coded.codes.shape[1:]
+        stacked = torch.stack(kernels).reshape(len(units), *shape).double()
+        return stacked, torch.tensor(biases, dtype=torch.float64, device=stacked.device)
+
+    def _stored(self, node: Node) -> Tensor:
+        """Return a node's words as they lie in memory, where no bound has been at work yet."""
+        if node.name not in self.golden.bounds:
+            return self.golden.words[node.name]
+        if self._unbounded is None or self._unbounded[0] != node.name:
+            operands = [self.golden.words[name] for name in node.inputs]
+            words = integer_op(self.golden.network, node, operands, self.golden.inputs, accumulate)
+            self._unbounded = (node.name, words)
+        return self._unbounded[1]
+
+    def _peak(self, node: Node) -> int:
+        read = self.golden.network.grids[node.inputs[0]]
+        point = int(read.zero_point)
+        return max(abs(read.low - point), abs(read.high - point))
+
+    def _source(self, node: Node) -> Tensor:
+        """Return the centered words that a layer reads; those of the last layer are kept."""
+        if self._centered is None or self._centered[0] != node.name:
+            words = self.golden.words[node.inputs[0]]
+            point = self.golden.network.constants[node.name].zero_points[0]
+            self._centered = (node.name, center(words, point))
+        return self._centered[1]
+
+
+def _at(place: tuple[int, ...]) -> tuple[slice | int, ...]:
+    """Return the index of one output element in all images."""
+    return (slice(None), *place)
+
+
+def take(words: Tensor, images: Int[Tensor, " m"]) -> Tensor:
+    """Return the words of some images, laid out in memory as `words` are."""
+    if words.ndim == 4 and words.is_contiguous(memory_format=torch.channels_last):
+        return words.permute(0, 2, 3, 1).index_select(0, images).permute(0, 3, 1, 2)
+    return words.index_select(0, images)
+
+
+def differs(words: Tensor, golden: Tensor) -> Int[Tensor, " m"]:
+    """Return the images whose words are not the fault-free ones."""
+    one, other = _rows(words), _rows(golden)
+    if one is None or other is None or words.stride() != golden.stride():
+        one, other = words.flatten(1), golden.flatten(1)
+    return (one != other).any(1).nonzero()[:, 0]
+
+
+def _rows(words: Tensor) -> Tensor | None:
+    """Return each image's words as they lie in memory, eight to a number; None if they do not fit.
+
+    Both an image's words in the order of axes and those with channels last lie dense.
+    """
+    size = words[0].numel() if len(words) else 0
+    last = words.ndim == 4 and words.is_contiguous(memory_format=torch.channels_last)
+    dense = words.is_contiguous() or last
+    if not dense or words.element_size() != 1 or not size or size % 8 or words.data_ptr() % 8:
+        return None
+    flat = words.as_strided((len(words) * size,), (1,))
+    return flat.view(torch.int64).reshape(len(words), -1)

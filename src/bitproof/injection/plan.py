@@ -1,0 +1,286 @@
+"""Drawing the trials of a campaign, and cutting them into chunks of neighbours."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Int16, Int32, Int64
+
+from bitproof.core.errors import SpecError
+from bitproof.core.rng import derive_seed
+from bitproof.faults.kinds import MOST_ROWS, Places
+from bitproof.faults.space import Shapes, Stratum
+from bitproof.faults.table import MOST_TRIALS, SITES, FaultTable
+from bitproof.injection.spec import FaultGroup, Injection
+from bitproof.quant.network import IntegerNetwork
+from bitproof.stats.sample_size import allocate, sample_size
+
+MOST_CHUNKS = 400
+"""Chunks of a large campaign: each is one file."""
+LEAST_TRIALS = 64
+"""Trials of a chunk of a small campaign."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One bit of one kind of site in one layer: the grain of the results."""
+
+    group: int
+    """Index of the kind of fault."""
+    site: str
+    layer: str
+    bit: int
+    size: int
+    """Places."""
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """Every trial of a campaign, and who is done beside whom."""
+
+    faults: FaultTable
+    """What breaks in each trial, before protections."""
+    group: Int16[np.ndarray, " t"]
+    """Kind of fault of each trial; -1: several."""
+    cell: Int32[np.ndarray, " t"]
+    """Index into `cells`; -1: the trial strikes several places."""
+    cells: tuple[Cell, ...]
+    populations: tuple[int, ...]
+    """Places of each kind of fault."""
+    sampled: bool
+    """Whether the trials of a kind are a draw without return from its places."""
+
+    @property
+    def n_trials(self) -> int:
+        """Number of trials."""
+        return self.faults.n_trials
+
+    def chunks(self, first: int = 0, last: int | None = None) -> list[Int64[np.ndarray, " n"]]:
+        """Return trials `first` to `last`, cut into chunks of trials whose faults lie close."""
+        stop = self.n_trials if last is None else last
+        trials = np.arange(first, stop)
+        left, right = (
+            np.searchsorted(self.faults.trial, trials, side) for side in ("left", "right")
+        )
+        layers = np.append(self.faults.layer, -1)
+        starts = np.where(right > left, layers[left], -1)
+        order = trials[np.lexsort((trials, starts))]
+        size = max(LEAST_TRIALS, -(-self.n_trials // MOST_CHUNKS))
+        return [order[at : at + size] for at in range(0, len(order), size)]
+
+
+def draw_plan(injection: Injection, network: IntegerNetwork, shapes: Shapes) -> Plan:
+    """Return the trials of a campaign; equal arguments give equal trials.
+
+    Args:
+        injection: what is struck.
+        network: where.
+        shapes: shape of each node's output for one image.
+
+    Raises:
+        SpecError: there is nothing to strike, or the draw is too large.
+    """
+    drawn = [
+        _Group(number, group, injection, group.strata(network, shapes), network)
+        for number, group in enumerate(injection.faults)
+    ]
+    counts = [group.n_trials() for group in drawn]
+    if injection.together:
+        counts = [max(counts)] * len(counts)
+    if sum(counts) > MOST_TRIALS:
+        raise SpecError(f"trials: wanted at most {MOST_TRIALS}, got {sum(counts)}")
+    tables, groups, cells = [], [], []
+    names: list[Cell] = []
+    start = 0
+    for group, n in zip(drawn, counts, strict=True):
+        columns, cell = group.draw(n)
+        columns["trial"] = columns["trial"] + (0 if injection.together else start)
+        tables.append(columns)
+        groups.append(np.full(n, group.number, np.int16))
+        cells.append(np.where(cell >= 0, cell + len(names), -1))
+        names += group.cells()
+        start += n
+    columns = {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
+    layers = [node.name for node in network.nodes]
+    if injection.together and len(drawn) > 1:
+        n = counts[0]
+        group_of, cell_of = np.full(n, -1, np.int16), np.full(n, -1, np.int32)
+    else:
+        n = sum(counts)
+        group_of, cell_of = np.concatenate(groups), np.concatenate(cells).astype(np.int32)
+    return Plan(
+        FaultTable.build(layers, n, **columns),
+        group_of,
+        cell_of,
+        tuple(names),
+        tuple(group.population for group in drawn),
+        all(group.sampled for group in drawn) and not injection.together,
+    )
+
+
+def plan_of_list(faults: FaultTable) -> Plan:
+    """Return the plan that replays a list of faults."""
+    n = faults.n_trials
+    return Plan(
+        faults, np.zeros(n, np.int16), np.full(n, -1, np.int32), (), (len(faults),), sampled=False
+    )
+
+
+class _Group:
+    """The draw of one kind of fault."""
+
+    def __init__(
+        self,
+        number: int,
+        group: FaultGroup,
+        injection: Injection,
+        strata: list[Stratum],
+        network: IntegerNetwork,
+    ) -> None:
+        self.number, self.group, self.injection = number, group, injection
+        self.strata = strata
+        self.population = sum(stratum.size for stratum in strata)
+        self.places = {node.name: place for place, node in enumerate(network.nodes)}
+        self.network = network
+        self.parts = [stratum.of_bit(bit) for stratum in strata for bit in stratum.bits]
+        self.sampled = group.count == 1 and group.rate is None
+
+    def cells(self) -> list[Cell]:
+        if not self.sampled:
+            return []
+        return [Cell(self.number, p.site, p.layer, p.bits[0], p.size) for p in self.parts]
+
+    def n_trials(self) -> int:
+        if self.group.exhaustive:
+            return self.population
+        if self.injection.trials is not None:
+            n = self.injection.trials
+            return min(n, self.population) if self.sampled else n
+        sizes = [self.population]
+        if self.injection.per == "cell" and self.sampled:
+            sizes = [part.size for part in self.parts]
+        margin, confidence = self.injection.margin, self.injection.confidence
+        if not self.sampled:
+            sizes = [2**62]  # subsets of places are without number
+        return sum(sample_size(size, margin=margin, confidence=confidence) for size in sizes)
+
+    def draw(self, n: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """Return fault columns, and the cell of each trial."""
+        if self.group.rate is not None:
+            return self._at_rate(n, self.group.rate)
+        if not self.sampled:
+            return self._several(n)
+        share = self._shares(n)
+        random = self._random("order")
+        order = random.permutation(n)  # the trial that each draw becomes
+        columns, cells = [], np.empty(n, np.int64)
+        start = 0
+        for index, (part, k) in enumerate(zip(self.parts, share, strict=True)):
+            if not k:
+                continue
+            own = self._random("cell", index)
+            places = np.arange(k) if k == part.size else own.choice(part.size, k, replace=False)
+            trials = order[start : start + k]
+            cells[trials] = index
+            columns.append(self._strike(part, np.asarray(places, np.int64), trials, own))
+            start += k
+        return _joined(columns), cells
+
+    def _shares(self, n: int) -> list[int]:
+        sizes = [part.size for part in self.parts]
+        if self.group.exhaustive or n == self.population:
+            return sizes
+        if self.injection.per == "cell" and self.injection.trials is None:
+            margin, confidence = self.injection.margin, self.injection.confidence
+            return [sample_size(size, margin=margin, confidence=confidence) for size in sizes]
+        if self.injection.allocation != "data_aware":
+            return allocate(sizes, n, how=self.injection.allocation)
+        reach = [_reach(part, self.network) for part in self.parts]
+        likely = [0.5 * one / max(reach) for one in reach]
+        return allocate(sizes, n, how="neyman", spread=[(p * (1 - p)) ** 0.5 for p in likely])
+
+    def _several(self, n: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        count = self.group.count
+        if count > self.population:
+            raise SpecError(f"count: wanted at most {self.population} places, got {count}")
+        if n * count > MOST_ROWS:
+            raise SpecError(f"trials: wanted at most {MOST_ROWS} faults in all, got {n * count}")
+        random = self._random("several")
+        chosen = random.integers(0, self.population, (n, count))
+        while len(again := _repeating(chosen)):
+            chosen[again] = (
+                random.integers(0, self.population, (len(again), count))
+                if count * count < self.population
+                else [random.choice(self.population, count, replace=False) for _ in again]
+            )
+        return self._at(chosen.ravel(), np.repeat(np.arange(n), count)), np.full(n, -1)
+
+    def _at_rate(self, n: int, rate: float) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        if n * self.population * rate > MOST_ROWS:
+            raise SpecError(
+                f"rate: wanted at most {MOST_ROWS} faults in all, got about "
+                f"{n * self.population * rate:.3g}; set `trials`, or measure accuracy against the "
+                "bit error rate with `bitproof run`"
+            )
+        places, trials = [], []
+        for trial in range(n):
+            random = self._random("trial", trial)
+            k = int(random.binomial(self.population, rate))
+            places.append(np.sort(random.choice(self.population, k, replace=False)))
+            trials.append(np.full(k, trial))
+        return self._at(np.concatenate(places), np.concatenate(trials)), np.full(n, -1)
+
+    def _at(self, places: np.ndarray, trials: np.ndarray) -> dict[str, np.ndarray]:
+        """Return fault columns of places that are numbered through all strata."""
+        ends = np.cumsum([stratum.size for stratum in self.strata])
+        index = np.searchsorted(ends, places, side="right")
+        columns = []
+        for number, stratum in enumerate(self.strata):
+            mine = index == number
+            if mine.any():
+                own = places[mine] - (ends[number] - stratum.size)
+                random = self._random("stratum", number)
+                columns.append(self._strike(stratum, own, trials[mine], random))
+        return _joined(columns)
+
+    def _strike(
+        self, stratum: Stratum, places: np.ndarray, trials: np.ndarray, random: np.random.Generator
+    ) -> dict[str, np.ndarray]:
+        element, tap, bit = stratum.locate(places)
+        bits = self.group.kind.spread(Places(stratum, element, bit), random)
+        size = len(bits.source)
+        return {
+            "trial": trials[bits.source],
+            "site": np.full(size, SITES.index(stratum.site)),
+            "layer": np.full(size, self.places[stratum.layer]),
+            "element": bits.element,
+            "tap": tap[bits.source],
+            "bit": bits.bit,
+            "action": bits.action,
+        }
+
+    def _random(self, *parts: object) -> np.random.Generator:
+        seed = derive_seed(self.injection.seed, "faults", self.number, *parts)
+        return np.random.Generator(np.random.SFC64(seed))
+
+
+def _joined(columns: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    names = ("trial", "site", "layer", "element", "tap", "bit", "action")
+    empty = {name: np.empty(0, np.int64) for name in names}
+    return {name: np.concatenate([part[name] for part in (columns or [empty])]) for name in names}
+
+
+def _repeating(chosen: np.ndarray) -> np.ndarray:
+    """Return the rows in which a number stands twice."""
+    ordered = np.sort(chosen, axis=1)
+    return np.flatnonzero((ordered[:, 1:] == ordered[:, :-1]).any(1))
+
+
+def _reach(part: Stratum, network: IntegerNetwork) -> float:
+    """Return how far a flip of the bit moves a value: the bit's weight times the step."""
+    name = f"{part.layer}.{part.site}"
+    step = 1.0
+    if name in network.tensors:
+        step = float(network.tensors[name].grid.scale.double().mean())
+    elif part.site in {"activation", "output"}:
+        step = float(network.grids[part.layer].scale)
+    return step * 2.0 ** part.bits[0]

@@ -1,0 +1,214 @@
+"""How the change of one output element spreads, followed only as far as it reaches.
+
+Model:  behind a convolution, one changed element changes the window of outputs that read it, in
+        all channels; behind the next, a larger one. While the window is a small part of the map,
+        convolutions and elementwise operations are executed on it alone, from fault-free words
+        around it. That ends at a node which alone carries the change.
+"""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import takewhile
+
+import torch
+from jaxtyping import Integer
+from torch import Tensor
+from torch.nn import functional
+
+from bitproof.injection.golden import Golden
+from bitproof.quant.graph import Node
+from bitproof.quant.integers import integer_op
+from bitproof.quant.network import IntegerNetwork
+from bitproof.quant.steps import accumulate
+
+LARGEST_SHARE = 0.3
+"""Part of a map up to which a window is worth following; no influence on the result."""
+ELEMENTWISE = frozenset({"add", "sub", "mul", "table"})
+
+
+@dataclass(frozen=True)
+class Window:
+    """A part of a map: rows and columns, the ends excluded; a part may lie outside."""
+
+    rows: tuple[int, int]
+    columns: tuple[int, int]
+
+    def union(self, other: "Window") -> "Window":
+        """Return the smallest window around both."""
+        ends = zip(self.axes, other.axes, strict=True)
+        return Window(*((min(a[0], b[0]), max(a[1], b[1])) for a, b in ends))
+
+    def intersection(self, other: "Window") -> "Window":
+        """Return what both share."""
+        ends = zip(self.axes, other.axes, strict=True)
+        return Window(*((max(a[0], b[0]), min(a[1], b[1])) for a, b in ends))
+
+    def relative_to(self, outer: "Window") -> "Window":
+        """Return this window, counted from the first row and column of another."""
+        ends = zip(self.axes, outer.axes, strict=True)
+        return Window(*((a[0] - b[0], a[1] - b[0]) for a, b in ends))
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing lies in it."""
+        return any(start >= stop for start, stop in self.axes)
+
+    @property
+    def axes(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Rows and columns."""
+        return self.rows, self.columns
+
+    def of(self, maps: Tensor) -> Tensor:
+        """Return the part of maps that lies in the window, a view."""
+        return maps[:, :, slice(*self.rows), slice(*self.columns)]
+
+
+class Neighbourhood:
+    """Follows single changed elements through the network of a fault-free run."""
+
+    def __init__(self, golden: Golden) -> None:
+        self.golden = golden
+        self._ends: dict[str, str] = {}
+
+    def end(self, name: str) -> str:
+        """Return the node up to which a change of one element of node `name` can be followed."""
+        if name not in self._ends:
+            self._ends[name] = self._find_end(name)
+        return self._ends[name]
+
+    def follow(
+        self, name: str, words: Integer[Tensor, "m c h w"], window: Window, images: Tensor
+    ) -> tuple[Integer[Tensor, "m _ _ _"], Window]:
+        """Return the changed words of node `end(name)`, and the window that they lie in.
+
+        Args:
+            name: the node that changed.
+            words: its output in `window`, with the change.
+            window: inside its map.
+            images: numbers of the images that `words` belong to.
+        """
+        changed = {name: (words, window)}
+        nodes = self.golden.suffix(name).nodes
+        end = self.end(name)
+        last = next(place for place, node in enumerate(nodes) if node.name == end)
+        for node in nodes[: last + 1]:
+            changed[node.name] = self._step(node, changed, images)
+        return changed[end]
+
+    @cached_property
+    def _bare(self) -> IntegerNetwork:
+        """The network with convolutions that do not pad, for maps that bring their padding."""
+        nodes = tuple(
+            replace(node, attrs={**node.attrs, "padding": [0, 0]}) if _is_local(node) else node
+            for node in self.golden.network.nodes
+        )
+        return replace(self.golden.network, nodes=nodes)
+
+    @cached_property
+    def _bare_nodes(self) -> dict[str, Node]:
+        return {node.name: node for node in self._bare.nodes}
+
+    def _step(
+        self, node: Node, changed: dict[str, tuple[Tensor, Window]], images: Tensor
+    ) -> tuple[Tensor, Window]:
+        golden, shape = self.golden, self.golden.words[node.name].shape
+        reached = [changed[read][1] for read in node.inputs if read in changed]
+        window = reached[0]
+        for other in reached[1:]:
+            window = window.union(other)
+        needed, network, own = window, golden.network, node
+        if node.op == "conv":
+            window, needed = _through(node, window, self._kernel(node), shape)
+            network, own = self._bare, self._bare_nodes[node.name]
+        operands = [self._read(read, needed, changed, images) for read in node.inputs]
+        marker = golden.inputs[:1].expand(len(images), *golden.inputs.shape[1:])
+        words = integer_op(network, own, operands, marker, accumulate)
+        return golden.bound(node.name, words), window
+
+    def _read(
+        self,
+        name: str,
+        window: Window,
+        changed: dict[str, tuple[Tensor, Window]],
+        images: Tensor,
+    ) -> Tensor:
+        """Return the words of a node in a window, padded with zeros outside of the map."""
+        maps = self.golden.words[name]
+        whole = Window((0, maps.shape[2]), (0, maps.shape[3]))
+        inside = window.intersection(whole)
+        words = inside.of(maps).index_select(0, images)
+        if name in changed:
+            new, place = changed[name]
+            common = place.intersection(inside)
+            if not common.is_empty:
+                common.relative_to(inside).of(words).copy_(common.relative_to(place).of(new))
+        edges = [
+            (inside_ends[0] - ends[0], ends[1] - inside_ends[1])
+            for inside_ends, ends in zip(inside.axes, window.axes, strict=True)
+        ]
+        if any(map(any, edges)):
+            point = int(self.golden.network.grids[name].zero_point)
+            words = functional.pad(words, [*edges[1], *edges[0]], value=point)
+        return words.contiguous(memory_format=torch.channels_last)
+
+    def _kernel(self, node: Node) -> tuple[int, int]:
+        high, wide = self.golden.network.tensors[f"{node.name}.weight"].codes.shape[2:]
+        return high, wide
+
+    def _find_end(self, name: str) -> str:
+        golden, found = self.golden, name
+        if golden.words[name].ndim != 4 or not golden.by_image:
+            return name
+        sizes = {name: (1, 1)}
+        suffix = golden.suffix(name)
+        for node in takewhile(_is_local_or_elementwise, suffix.nodes):
+            maps = golden.words[node.name]
+            if maps.ndim != 4 or any(
+                golden.words[read].ndim != 4 or read in golden.constant for read in node.inputs
+            ):
+                break
+            reached = [sizes[read] for read in node.inputs if read in sizes]
+            high, wide = (max(lengths) for lengths in zip(*reached, strict=True))
+            if node.op == "conv":
+                high, wide = (
+                    (length - 1 + step * (taps - 1)) // hop + 1
+                    for length, taps, step, hop in zip(
+                        (high, wide),
+                        self._kernel(node),
+                        node.attrs["dilation"],
+                        node.attrs["stride"],
+                        strict=True,
+                    )
+                )
+            elif any(golden.words[read].shape != maps.shape for read in node.inputs):
+                break
+            if high * wide > LARGEST_SHARE * maps.shape[2] * maps.shape[3]:
+                break
+            sizes[node.name] = (high, wide)
+            if node.name in suffix.narrow:
+                found = node.name
+        return found
+
+
+def _is_local(node: Node) -> bool:
+    return node.op == "conv" and len(node.attrs["stride"]) == 2
+
+
+def _is_local_or_elementwise(node: Node) -> bool:
+    return _is_local(node) or node.op in ELEMENTWISE
+
+
+def _through(
+    node: Node, window: Window, kernel: tuple[int, int], shape: torch.Size
+) -> tuple[Window, Window]:
+    """Return the outputs of a convolution that read `window`, and the inputs that these read."""
+    outputs, inputs = [], []
+    for axis, (start, stop) in enumerate(window.axes):
+        hop, edge, step = (node.attrs[name][axis] for name in ("stride", "padding", "dilation"))
+        reach = step * (kernel[axis] - 1)
+        size = shape[2 + axis]
+        first = min(max(-((reach - edge - start) // hop), 0), size - 1)
+        last = max(min((stop - 1 + edge) // hop + 1, size), first + 1)  # one more does no harm
+        outputs.append((first, last))
+        inputs.append((first * hop - edge, (last - 1) * hop - edge + reach + 1))
+    return Window(*outputs), Window(*inputs)

@@ -1,0 +1,174 @@
+"""One process's share of a campaign: it reads the directory, and counts chunk after chunk."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Bool
+from safetensors.torch import load_file
+from torch import Tensor
+
+from bitproof.core.errors import ResumeError
+from bitproof.data.dataset import Dataset
+from bitproof.faults.bounding import Bound, Bounding
+from bitproof.faults.table import COLUMNS, FaultTable
+from bitproof.injection.directory import CampaignDirectory
+from bitproof.injection.engine import COUNTS, Engine
+from bitproof.injection.golden import Golden
+from bitproof.injection.plan import Plan, draw_plan, plan_of_list
+from bitproof.injection.sealed import read_fault_table
+from bitproof.injection.spec import Injection
+from bitproof.quant.network import IntegerNetwork
+from bitproof.quant.store import load_network
+
+IMAGES_AT_ONCE = 256
+"""Images whose fault-free run is held in one piece; no influence on the result."""
+
+
+class Worker:
+    """Computes chunks of the campaign in a directory.
+
+    Args:
+        folder: the campaign directory.
+        device: where to compute.
+    """
+
+    def __init__(self, folder: Path, device: str = "cpu") -> None:
+        directory = CampaignDirectory(folder)
+        told = directory.read_plan()
+        self.injection = Injection.model_validate(told["injection"])
+        network = load_network(directory.network).to(device)
+        images = read_images(folder, "images").to(device)
+        self.plan = load_plan(directory, network, images)
+        self.chunks = chunks_of(self.plan, self.injection)
+        faults, self.detected = protect(self.plan.faults, self.injection, network)
+        self.faults = faults
+        bounds = bounds_of(self.injection, network, folder, device)
+        self.engines = [
+            Engine(network, part.inputs(), part.labels, bounds)
+            for part in (
+                images.subset(index)
+                for index in torch.split(torch.arange(len(images)), IMAGES_AT_ONCE)
+            )
+        ]
+        self.n_images = len(images)
+        self._broken = np.bincount(self.plan.faults.trial, minlength=self.plan.n_trials)
+
+    def run(self, chunk: int) -> dict[str, np.ndarray]:
+        """Return the columns of one chunk, a row for each of its trials."""
+        trials = self.chunks[chunk].trials
+        counts = sum(engine.run(self.faults, trials.tolist()) for engine in self.engines)
+        assert isinstance(counts, np.ndarray)
+        found = self.detected[trials]
+        counts[found] = 0
+        counts[found, COUNTS.index("due")] = self.n_images
+        return {
+            "trial": trials.astype(np.int32),
+            "group": self.plan.group[trials],
+            "cell": self.plan.cell[trials],
+            "faults": self._broken[trials].astype(np.int32),
+            "images": np.full(len(trials), self.n_images, np.int32),
+            **{name: counts[:, i].astype(np.int32) for i, name in enumerate(COUNTS)},
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Chunk:
+    """Trials that are done together."""
+
+    trials: np.ndarray
+    wave: int
+    """Chunks of a wave are all done before a stop rule looks."""
+
+
+def chunks_of(plan: Plan, injection: Injection) -> list[Chunk]:
+    """Return the chunks of a campaign; a stop rule looks between waves of them."""
+    looks = [plan.n_trials]
+    if injection.stop is not None and plan.n_trials:
+        looks = injection.stop.looks(plan.n_trials)
+    ends = zip([0, *looks[:-1]], looks, strict=True)
+    return [
+        Chunk(trials, wave)
+        for wave, (first, last) in enumerate(ends)
+        for trials in plan.chunks(first, last)
+    ]
+
+
+def load_plan(directory: CampaignDirectory, network: IntegerNetwork, images: Dataset) -> Plan:
+    """Return the trials of the campaign in a directory.
+
+    Raises:
+        ResumeError: this machine's libraries draw other trials than those that were begun.
+    """
+    told = directory.read_plan()
+    if told["listed"]:
+        return plan_of_list(read_fault_table(directory.faults))
+    shapes = Golden.run(network, images.inputs(slice(0, 1))).shapes
+    plan = draw_plan(Injection.model_validate(told["injection"]), network, shapes)
+    if digest_of(plan.faults) != told["faults_sha256"]:
+        raise ResumeError(
+            f"{directory.path}: this machine draws other trials than were begun "
+            "(another version of NumPy?); replay its faults.parquet, or begin anew"
+        )
+    return plan
+
+
+def digest_of(faults: FaultTable) -> str:
+    """Return the SHA-256 of a fault table."""
+    digest = hashlib.sha256("\x1f".join(faults.layers).encode() + str(faults.n_trials).encode())
+    for name in COLUMNS:
+        digest.update(getattr(faults, name).tobytes())
+    return digest.hexdigest()
+
+
+def protect(
+    faults: FaultTable, injection: Injection, network: IntegerNetwork
+) -> tuple[FaultTable, Bool[np.ndarray, " t"]]:
+    """Return what the network reads behind all protections, and the trials that they gave up."""
+    detected = np.zeros(faults.n_trials, bool)
+    for protection in injection.protections:
+        repaired = protection.repair(faults, network)
+        faults, detected = repaired.table, detected | repaired.detected
+    return faults, detected
+
+
+def bounds_of(
+    injection: Injection, network: IntegerNetwork, folder: Path, device: str
+) -> dict[str, Callable[[Tensor], Tensor]]:
+    """Return what protections do to the output words of nodes."""
+    bounding = [one for one in injection.protections if isinstance(one, Bounding)]
+    if not bounding:
+        return {}
+    profile = read_images(folder, "profile").to(device)
+    words: Mapping[str, Tensor] = Golden.run(network, profile.inputs()).words
+    restrictions: dict[str, Restriction] = {}
+    for one in bounding:
+        for name, bound in one.bounds(network, words).items():
+            known = restrictions.get(name, Restriction((), int(network.grids[name].zero_point)))
+            restrictions[name] = replace(known, bounds=(*known.bounds, bound))
+    return dict(restrictions)
+
+
+@dataclass(frozen=True)
+class Restriction:
+    """What protections do to the output words of one node, one after the other."""
+
+    bounds: tuple[Bound, ...]
+    zero_point: int
+
+    def __call__(self, words: Tensor) -> Tensor:
+        """Return words within all bounds."""
+        for bound in self.bounds:
+            words = Bounding.apply(words, bound, self.zero_point)
+        return words
+
+
+def read_images(folder: Path, name: str) -> Dataset:
+    """Return images that a campaign directory holds."""
+    tensors = load_file(folder / f"{name}.safetensors")
+    labels = tensors["labels"]
+    n_classes = int(labels.max()) + 1 if len(labels) else 1
+    return Dataset(name, tensors["images"], labels, n_classes)

@@ -1,0 +1,207 @@
+"""A fault-injection campaign as a recipe: on a model that is put on integers, or on a network."""
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from bitproof.core.errors import RecipeError
+from bitproof.core.progress import SILENT, Progress
+from bitproof.core.rng import make_generator
+from bitproof.core.spec import Spec
+from bitproof.core.types import Seed
+from bitproof.data import Dataset, Splits
+from bitproof.data.layout import data_root
+from bitproof.faults import read_fault_list
+from bitproof.harden import Candidate
+from bitproof.injection import Executor, Injection, InProcess, carry_out_campaign, prepare_campaign
+from bitproof.injection.campaign import Shard
+from bitproof.models import load_weights
+from bitproof.quant import IntegerNetwork, Scheme, load_network
+from bitproof.recipe.directory import read_json
+from bitproof.recipe.recipe import AnyData, AnyModel, without_null
+from bitproof.recipe.runner import find_weights
+from bitproof.report import write_campaign_report, write_campaign_tables
+
+
+class InjectionRecipe(Spec):
+    """Everything that decides the result of a campaign, and nothing else."""
+
+    recipe: Literal[1] = 1
+    """Version of the recipe format."""
+    name: Annotated[str, Field(pattern=r"^\w[\w.+-]*$")] = "inject"
+    """Short name, for directories: letters, digits, `_`, `.`, `+`, `-`."""
+    title: str = ""
+    """One line for the report."""
+    source: str = ""
+    """Whose numbers the recipe reproduces."""
+    data: AnyData
+    """Images."""
+    model: AnyModel | None = None
+    """Architecture, which is put on integers; none needs `network`."""
+    weights: str = ""
+    """Its weights, as in other recipes; `pretrained` for the published ones."""
+    quantization: Scheme = Scheme()
+    """How the model is put on integers."""
+    network: str = ""
+    """An integer network instead, such as `runs/NAME/networks/s1`; relative to the recipe's folder
+    or to the working directory."""
+    seed: Seed = 0
+    """Root of initial weights, where there are none to load."""
+    fault_list: str = ""
+    """Replay the faults of this CSV file instead of drawing."""
+    injection: Injection = Injection()
+    """What is struck, how often, and how it is counted."""
+
+    @model_validator(mode="after")
+    def _one_network(self) -> "InjectionRecipe":
+        if (self.model is None) == (not self.network):
+            raise ValueError("wanted one of 'model' and 'network'")
+        return self
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all fields with their defaults as plain values, "none" for those that are None."""
+        table: dict[str, Any] = without_null(self.model_dump(mode="json"))
+        return table
+
+
+def inject_recipe(
+    recipe: InjectionRecipe,
+    out: Path,
+    *,
+    executor: Executor | None = None,
+    shard: Shard | None = None,
+    device: str = "cpu",
+    data_dir: Path | None = None,
+    recipe_dir: Path | None = None,
+    resume: bool = False,
+    progress: Progress = SILENT,
+) -> Path | None:
+    """Carry out a campaign and return the path of its report; None while shards are missing.
+
+    Args:
+        recipe: what to do.
+        out: the campaign directory.
+        executor: who computes; None: this process.
+        shard: `(k, n)`: do the k-th of n shares, counted from 1; None: everything.
+        device: `cpu` or `cuda`.
+        data_dir: folder of data sets; None for `BITPROOF_DATA`.
+        recipe_dir: folder that files in the recipe are relative to.
+        resume: go on with the campaign that lies in `out`.
+        progress: who watches.
+
+    Raises:
+        BitproofError: in its kinds, for whatever is wrong with recipe, data, weights or disk.
+    """
+    splits = recipe.data.load(data_dir)
+    network = _network(recipe, splits, data_dir, recipe_dir)
+    faults = None
+    if recipe.fault_list:
+        path = _find(recipe.fault_list, recipe_dir)
+        faults = read_fault_list(path, layers=[node.name for node in network.nodes])
+    model = recipe.network or (recipe.model.kind if recipe.model else "")
+    facts = {"title": recipe.title or recipe.name, "model": model, "data": splits.test.name}
+    prepare_campaign(
+        out,
+        network,
+        recipe.injection,
+        splits.test,
+        train=splits.train,
+        faults=faults,
+        resume=resume or shard is not None,
+        facts=facts,
+    )
+    summary = carry_out_campaign(
+        out, executor=executor, shard=shard, device=device, progress=progress
+    )
+    return None if summary is None else report_campaign(out)
+
+
+def report_campaign(folder: Path) -> Path:
+    """Write tables and report of a finished campaign anew; return the path of the report.
+
+    Raises:
+        DataError: its summary is missing or damaged.
+    """
+    write_campaign_tables(folder)
+    return write_campaign_report(folder)
+
+
+def inject(
+    network: IntegerNetwork,
+    data: Dataset,
+    injection: Injection | None = None,
+    *,
+    out: Path | str | None = None,
+    train: Dataset | None = None,
+    executor: Executor | None = None,
+    resume: bool = False,
+    progress: Progress = SILENT,
+) -> Mapping[str, Any]:
+    """Strike a network with faults, and return the summary of what they did.
+
+    Args:
+        network: what is struck; it stays as it is.
+        data: images that meet the faults.
+        injection: which faults, and how many; None for the defaults.
+        out: campaign directory to keep, with a report; None: nothing is kept.
+        train: images that bounds of activations are taken from; `Ranger` and the like need them.
+        executor: who computes; None: this process.
+        resume: go on with the campaign that lies in `out`.
+        progress: who watches.
+
+    Returns:
+        The table of `summary.json`: `totals`, `layers`, `bits`, `cells` ..., rates as
+        `[low, value, high]`.
+
+    Example:
+        >>> import torch
+        >>> from bitproof.quant import quantize
+        >>> images = torch.rand(64, 4, generator=torch.Generator().manual_seed(0))
+        >>> labels = torch.arange(64) % 2
+        >>> data = Dataset.from_arrays(images.reshape(64, 1, 2, 2), labels)
+        >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))
+        >>> network = quantize(model, data.inputs())
+        >>> inject(network, data, Injection(trials=20))["totals"][0]["trials"]
+        20
+    """
+    injection = injection or Injection()
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "campaign" if out is None else Path(out)
+        facts = {"title": "fault injection", "data": data.name}
+        prepare_campaign(folder, network, injection, data, train=train, resume=resume, facts=facts)
+        summary = carry_out_campaign(folder, executor=executor or InProcess(), progress=progress)
+        assert summary is not None
+        if out is not None:
+            report_campaign(folder)
+        return read_json(summary)
+
+
+def _network(
+    recipe: InjectionRecipe, splits: Splits, data_dir: Path | None, recipe_dir: Path | None
+) -> IntegerNetwork:
+    if recipe.model is None:
+        return load_network(_find(recipe.network, recipe_dir, suffix=".json"))
+    train = splits.train
+    model = recipe.model.build(
+        in_channels=train.images.shape[1],
+        image_size=train.images.shape[2],
+        n_classes=train.n_classes,
+        generator=make_generator(recipe.seed, "weights"),
+    )
+    if recipe.weights:
+        kind = recipe.model.kind
+        path = find_weights(recipe.weights, recipe_dir, data_root(data_dir), kind=kind)
+        model = load_weights(model, path)
+    return Candidate(model.eval(), recipe.quantization).quantize(train)
+
+
+def _find(name: str, folder: Path | None, suffix: str = "") -> Path:
+    """Return a path that a recipe names, beside the recipe or in the working directory."""
+    stem = name.removesuffix(".json").removesuffix(".safetensors") if suffix else name
+    for place in (folder, Path()):
+        if place is not None and (place / f"{stem}{suffix}").is_file():
+            return place / stem
+    raise RecipeError(f"wanted a file '{stem}{suffix}', there is none")

@@ -1,0 +1,138 @@
+"""Processes that train one network together, each on a part of every batch.
+
+Model:  every process holds all weights and all data, takes every n-th image of the same augmented
+        batch, and adds up gradients; batch norms see the statistics of the whole batch. The
+        result is that of one process with the same batch, up to the order of float additions. In
+        stages, each process draws the noise on its own images, and a clamp of the faulty branch's
+        gradient acts on each part of it; faults in weights are the same for all.
+Source: Goyal et al., "Accurate, Large Minibatch SGD", arXiv 1706.02677, section 3.
+"""
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+PATIENCE = timedelta(days=7)
+"""How long a process waits for another: as long as one of them may measure or write alone."""
+
+
+@dataclass(frozen=True)
+class ProcessGroup:
+    """The processes, as one of them sees them.
+
+    Example:
+        >>> ProcessGroup().is_main
+        True
+    """
+
+    rank: int = 0
+    """Number of this process, from 0."""
+    size: int = 1
+    """How many there are."""
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this is the process that writes files and talks."""
+        return self.rank == 0
+
+    def wait(self) -> None:
+        """Return once every process has come here."""
+        if self.size > 1:
+            dist.barrier()
+
+    def agree(self, answer: bool) -> bool:
+        """Return the leader's answer, in every process."""
+        if self.size == 1:
+            return answer
+        told = torch.tensor([float(answer)], device=_device())
+        dist.broadcast(told, src=0)
+        return bool(told.item())
+
+    def mean(self, value: Tensor, *, weight: float) -> Tensor:
+        """Return the weighted sum of a scalar over all processes; weights sum to 1.
+
+        Args:
+            value: a scalar, without gradients.
+            weight: of this process.
+        """
+        if self.size == 1:
+            return value
+        total = value * weight
+        self.add_([total])
+        return total
+
+    def add_(self, tensors: Iterable[Tensor]) -> None:
+        """Replace each tensor by its sum over all processes, in place.
+
+        Args:
+            tensors: of the same shapes, in the same order, in every process.
+        """
+        parts = list(tensors)
+        if self.size == 1 or not parts:
+            return
+        flat = torch.cat([part.detach().flatten() for part in parts])
+        dist.all_reduce(flat)
+        sizes = [part.numel() for part in parts]
+        for part, summed in zip(parts, torch.split(flat, sizes), strict=True):
+            part.detach().copy_(summed.view(part.shape))
+
+
+SINGLE_PROCESS = ProcessGroup()
+
+
+def is_main_process() -> bool:
+    """Return whether `torchrun`, if it started this process, started it as the leader."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+@contextmanager
+def joined_group(device: str = "auto") -> Iterator[ProcessGroup]:
+    """Join the processes that `torchrun` started, for as long as the block runs.
+
+    Without `torchrun` this process is alone. With it, GPUs are dealt out by `LOCAL_RANK`.
+
+    Args:
+        device: `auto`, `cpu` or `cuda`, as everywhere.
+    """
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1:
+        yield SINGLE_PROCESS
+        return
+    on_gpu = device != "cpu" and torch.cuda.is_available()
+    if on_gpu:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group("nccl" if on_gpu else "gloo", timeout=PATIENCE)
+    try:
+        yield ProcessGroup(dist.get_rank(), size)
+    finally:
+        dist.destroy_process_group()
+
+
+class SumOverGroup(torch.autograd.Function):
+    """The sum of a tensor over all processes, whose gradient is summed over them as well."""
+
+    @staticmethod
+    def forward(_context: object, values: Tensor) -> Tensor:
+        """Return the sum."""
+        total = values.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(_context: object, gradient: Tensor) -> Tensor:
+        """Return the sum of the gradients."""
+        total = gradient.clone()
+        dist.all_reduce(total)
+        return total
+
+
+def _device() -> torch.device:
+    """Return where the backend of the process group wants its tensors."""
+    on_gpu = dist.get_backend() == "nccl"
+    return torch.device("cuda", torch.cuda.current_device()) if on_gpu else torch.device("cpu")

@@ -1,0 +1,62 @@
+from pathlib import Path
+
+import pytest
+
+from bitproof.core.errors import DataError, StorageError
+from bitproof.evaluation import TallyStore
+from bitproof.metrics import Tally
+
+KEYS = [("s1+s2", "random_flips", 1e-3 / 3, trial) for trial in (2, 0, 1)]
+
+
+def filled(path: Path | None) -> TallyStore:
+    store = TallyStore(path)
+    for key in KEYS:
+        store.add(key, Tally(key[3], 10))
+    return store
+
+
+@pytest.mark.parametrize("on_disk", [True, False])
+def test_counts_come_in_the_order_of_trials(on_disk: bool, tmp_path: Path) -> None:
+    store = filled(tmp_path / "tallies.jsonl" if on_disk else None)
+    assert store.of("s1+s2", "random_flips", 1e-3 / 3) == [Tally(n, 10) for n in range(3)]
+    assert store.of("s1", "random_flips", 1e-3 / 3) == []
+    assert store.get(KEYS[0]) == Tally(2, 10)
+    assert store.get(("s1", "none", 0.0, 0)) is None
+
+
+def test_a_store_is_read_again(tmp_path: Path) -> None:
+    filled(tmp_path / "tallies.jsonl")
+    again = TallyStore(tmp_path / "tallies.jsonl")
+    assert [again.get(key) for key in KEYS] == [Tally(key[3], 10) for key in KEYS]
+
+
+@pytest.mark.parametrize("torn", ['{"correct":1', "{", '{"correct":1,"level":0.0,"threat":"x"}'])
+def test_a_torn_last_line_is_dropped(torn: str, tmp_path: Path) -> None:
+    path = tmp_path / "tallies.jsonl"
+    filled(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole + torn.encode())
+    store = TallyStore(path)
+    assert path.read_bytes() == whole + torn.encode()  # another process may be writing it
+    store.add(("none", "none", 0.0, 0), Tally(1, 1))
+    assert path.read_bytes().startswith(whole + b'{"correct":1,')
+    assert TallyStore(path).get(("none", "none", 0.0, 0)) == Tally(1, 1)
+
+
+@pytest.mark.parametrize(
+    "line", [b"{}", b"[1]", b"3", b"nonsense", b'{"variant":"a"}', b"\xff\xfe"]
+)
+def test_a_damaged_line_is_named(line: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "tallies.jsonl"
+    filled(path)
+    path.write_bytes(path.read_bytes() + line + b"\n")
+    with pytest.raises(DataError, match=r"tallies\.jsonl: line 4 is not a measurement"):
+        TallyStore(path)
+
+
+def test_a_count_that_cannot_be_written_is_not_kept(tmp_path: Path) -> None:
+    store = TallyStore(tmp_path / "nowhere" / "tallies.jsonl")
+    with pytest.raises(StorageError, match="cannot write"):
+        store.add(KEYS[0], Tally(1, 1))
+    assert store.get(KEYS[0]) is None
