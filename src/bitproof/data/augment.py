@@ -30,7 +30,7 @@ def _form(value: object) -> str:
 Fill = Annotated[
     Annotated[Probability, Tag("number")]
     | Annotated[tuple[Probability, ...], Field(min_length=1), Tag("list")],
-    Discriminator(_form),  # one problem is told once, not once for each form
+    Discriminator(_form),  # one message for a wrong value, not one for each form
 ]
 """Value of pixels that no image covers, in input units (1 is white): one, or one per channel."""
 

@@ -32,15 +32,7 @@ from bitproof.data.color_changes import (
     solarize,
 )
 from bitproof.data.dataset import Images
-from bitproof.data.geometric_changes import (
-    Matrix,
-    rotate,
-    shear_x,
-    shear_y,
-    translate_x,
-    translate_y,
-    warp,
-)
+from bitproof.data.geometric_changes import Matrix, rotate, warp
 
 Pixels = UInt8[Tensor, "n c h w"]
 LEVELS = 9
@@ -232,13 +224,13 @@ def _numbers(change: Change, sign: int, height: int, width: int) -> Matrix:
     amount = magnitude(change.name, change.level)
     match change.name:
         case "shear_x":
-            return shear_x(sign * amount)
+            return (1.0, sign * amount, 0.0, 0.0, 1.0, 0.0)
         case "shear_y":
-            return shear_y(sign * amount)
+            return (1.0, 0.0, 0.0, sign * amount, 1.0, 0.0)
         case "translate_x":
-            return translate_x(sign * round(amount * width))
+            return (1.0, 0.0, float(sign * round(amount * width)), 0.0, 1.0, 0.0)
         case "translate_y":
-            return translate_y(sign * round(amount * height))
+            return (1.0, 0.0, 0.0, 0.0, 1.0, float(sign * round(amount * height)))
         case "rotate":
             return rotate(sign * amount, height=height, width=width)
         case _:

@@ -15,8 +15,7 @@ from typing import Literal
 from torch import nn
 
 from bitproof.core.errors import ModelError
-from bitproof.models.base import MODELS, ImageModelSpec
-from bitproof.models.large_images import are_large
+from bitproof.models.base import LARGE, MODELS, ImageModelSpec
 from bitproof.models.stacked import StackedModule
 from bitproof.models.uneven_pool import average_to
 
@@ -43,7 +42,7 @@ class AlexNet(ImageModelSpec):
             ModelError: nothing of the image would be left before the linear layer.
         """
         normalize = self.normalize(in_channels)
-        if are_large(image_size):
+        if image_size >= LARGE:
             return StackedModule(
                 normalize,
                 make_features(in_channels, padding=2, window=3),

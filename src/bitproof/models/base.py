@@ -14,6 +14,9 @@ from bitproof.core.spec import Spec
 from bitproof.core.types import Positive
 from bitproof.models.normalize import Normalize
 
+LARGE = 64
+"""Height and width from which a network takes the form made for ImageNet, in pixels."""
+
 
 class ModelSpec(Spec):
     """An architecture. The network takes images in [0, 1] and returns one logit per class.

@@ -15,9 +15,8 @@ from typing import ClassVar, Literal
 from torch import nn
 
 from bitproof.core.errors import ModelError
-from bitproof.models.base import MODELS, ImageModelSpec
+from bitproof.models.base import LARGE, MODELS, ImageModelSpec
 from bitproof.models.blocks import initialise_he_
-from bitproof.models.large_images import are_large
 from bitproof.models.stacked import StackedModule
 from bitproof.models.uneven_pool import average_to
 
@@ -41,7 +40,7 @@ class VGG(ImageModelSpec):
                 f"{self.kind}: wanted images of at least 32 pixels, which five halvings leave "
                 f"one of, got {image_size}"
             )
-        large = are_large(image_size)
+        large = image_size >= LARGE
         network = StackedModule(
             self.normalize(in_channels),
             make_features(in_channels, self.stages),
