@@ -111,23 +111,16 @@ def pickle_as_python_2(batch: dict[str, object]) -> bytes:
         return b"q" + bytes([at]) if at < 256 else b"r" + at.to_bytes(4, "little")
 
     def simple(value: str | int) -> bytes:
-        if isinstance(value, int):
-            return b"K" + bytes([value])
-        return b"U" + bytes([len(value)]) + value.encode("latin1") + put()
+        if isinstance(value, str):
+            return b"U" + bytes([len(value)]) + value.encode("latin1") + put()
+        return b"K" + bytes([value]) if value < 256 else b"M" + value.to_bytes(2, "little")
 
     def array(values: np.ndarray) -> bytes:
-        sizes = [b"M" + size.to_bytes(2, "little") if size > 255 else b"K" + bytes([size])
-                 for size in values.shape]  # fmt: skip
-        parts = [b"cnumpy.core.multiarray\n_reconstruct\n", put(), b"cnumpy\nndarray\n", put()]
-        parts += [b"K\x00\x85U\x01b\x87R", put(), b"(K\x01", *sizes, b"\x86cnumpy\ndtype\n", put()]
-        parts += [
-            b"U\x02u1K\x00K\x01\x87R",
-            put(),
-            b"(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xff",
-        ]
-        return b"".join(
-            [*parts, b"K\x00tb\x89T", values.size.to_bytes(4, "little"), values.tobytes(), b"tb"]
-        )
+        made = b"cnumpy.core.multiarray\n_reconstruct\n" + put() + b"cnumpy\nndarray\n" + put()
+        made += b"K\x00\x85U\x01b\x87R" + put() + b"(K\x01" + b"".join(map(simple, values.shape))
+        made += b"\x86cnumpy\ndtype\n" + put() + b"U\x02u1K\x00K\x01\x87R" + put()
+        made += b"(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89"
+        return made + b"T" + values.size.to_bytes(4, "little") + values.tobytes() + b"tb"
 
     content = [b"\x80\x02}", put(), b"("]
     for key, value in batch.items():

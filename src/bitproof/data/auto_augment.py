@@ -15,12 +15,14 @@ from functools import lru_cache
 from typing import Literal, NamedTuple
 
 import torch
-from jaxtyping import Float64, UInt8
+from jaxtyping import Float64
 from torch import Tensor
 
 from bitproof.core.errors import DataError
 from bitproof.data.augment import AUGMENT, Augmentation, Fill, fill_of
 from bitproof.data.color_changes import (
+    Amounts,
+    Pixels,
     autocontrast,
     brightness,
     color,
@@ -34,7 +36,6 @@ from bitproof.data.color_changes import (
 from bitproof.data.dataset import Images
 from bitproof.data.geometric_changes import Matrix, rotate, warp
 
-Pixels = UInt8[Tensor, "n c h w"]
 LEVELS = 9
 """The highest level."""
 RANGES = {
@@ -95,7 +96,7 @@ CIFAR10 = (
 """The published pairs for CIFAR-10."""
 PROBABILITIES = torch.tensor([[change.probability for change in pair] for pair in CIFAR10])
 
-TONES: dict[str, Callable[[Pixels, Float64[Tensor, " n"]], Pixels]] = {
+TONES: dict[str, Callable[[Pixels, Amounts], Pixels]] = {
     "autocontrast": lambda pixels, _: autocontrast(pixels),
     "brightness": brightness,
     "color": color,

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float64, UInt8
 from torch import Tensor
 
+from bitproof.data.color_changes import Pixels
 from bitproof.data.select import select
 
 Matrix = tuple[float, float, float, float, float, float]
@@ -34,11 +35,8 @@ def rotate(degrees: float, *, height: int, width: int) -> Matrix:
 
 
 def warp(
-    pixels: UInt8[Tensor, "n c h w"],
-    matrices: Float64[Tensor, "n 6"],
-    *,
-    fill: UInt8[Tensor, "fills 1 1"],
-) -> UInt8[Tensor, "n c h w"]:
+    pixels: Pixels, matrices: Float64[Tensor, "n 6"], *, fill: UInt8[Tensor, "fills 1 1"]
+) -> Pixels:
     """Return each image moved by its own map.
 
     Args:
