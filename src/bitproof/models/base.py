@@ -93,6 +93,17 @@ class ImageModelSpec(ModelSpec):
             )
         return Normalize(self.mean, self.std)
 
+    def check_side(self, image_size: int, least: int) -> None:
+        """Raise unless images are large enough to leave something before the linear layers.
+
+        Raises:
+            ModelError: they are smaller than `least`, in pixels.
+        """
+        if image_size < least:
+            raise ModelError(
+                f"{self.kind}: wanted images of at least {least} pixels, got {image_size}"
+            )
+
 
 MODELS: Registry[ModelSpec] = Registry("models")
 """Every architecture, by kind."""
