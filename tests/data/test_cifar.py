@@ -65,7 +65,7 @@ def test_both_official_forms_of_cifar100_give_the_fine_labels(
     assert (pickled.train.name, pickled.train.n_classes) == ("cifar100", 100)
 
 
-def test_a_hostile_batch_is_refused_by_name(tmp_path: Path, publish: Publish) -> None:
+def test_a_malicious_batch_is_refused_by_name(tmp_path: Path, publish: Publish) -> None:
     folder = tmp_path / "cifar-10-batches-py"
     for name in BATCHES_10:
         publish(folder / name, {"data": rows(1, 0), "labels": [1]})

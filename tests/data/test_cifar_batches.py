@@ -19,7 +19,7 @@ ROWS = np.arange(2 * 3072).astype(np.uint8).reshape(2, 3072)
 
 @pytest.fixture
 def mark(tmp_path: Path) -> Path:
-    """Return a file that a hostile pickle makes, if any of it runs."""
+    """Return a file that a malicious pickle makes, if any of it runs."""
     return tmp_path / "it_ran"
 
 
@@ -50,8 +50,8 @@ def test_a_batch_that_is_not_the_published_one_is_never_unpickled(
         raise AssertionError("the unpickler was called")
 
     monkeypatch.setattr("bitproof.data.cifar_batches._ArrayUnpickler.load", refuse)
-    hostile = f"cos\nsystem\n(S'touch {mark}'\ntR.".encode()
-    for wrong in (bytes(content), bytes(content[:-1]), hostile, b""):
+    malicious = f"cos\nsystem\n(S'touch {mark}'\ntR.".encode()
+    for wrong in (bytes(content), bytes(content[:-1]), malicious, b""):
         path.write_bytes(wrong)
         with pytest.raises(
             ChecksumError, match=rf"data_batch_3: wanted md5 {PUBLISHED[path.name]}"

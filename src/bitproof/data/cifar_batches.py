@@ -1,9 +1,9 @@
 """The two official forms of CIFAR: pickled batches, and binary records.
 
-Model:  a pickle is a program. A batch is opened only if its MD5 is one that was published, so only
-        the authors' own pickles are: to write another file with a given MD5 (a second preimage)
-        is as infeasible as ever, only pairs of files with equal MD5 can be made. Even then the
-        unpickler admits no more than the three names that those files use.
+Model:  a pickle is a program. A batch is opened only if its MD5 is the one that was published, so
+        only the authors' own pickles are: collisions of MD5 are pairs of files made together, while
+        a file that fits a given MD5 cannot be made. And the unpickler admits no more than the
+        three names that those files use.
 Source: https://www.cs.toronto.edu/~kriz/cifar.html (rows of 3072 bytes: 1024 red, green, blue);
         MD5 as torchvision's tables have them.
 """
