@@ -1,12 +1,18 @@
-"""A web server on this machine that behaves well or badly, as a test asks."""
+"""A web server that behaves well or badly, as a test asks; pickles as Python 2 wrote them."""
 
+import hashlib
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import count
+from pathlib import Path
 from threading import Thread
 
+import numpy as np
 import pytest
+
+from bitproof.data.cifar_batches import PUBLISHED
 
 
 @dataclass
@@ -94,3 +100,50 @@ def serve() -> Iterator[Callable[[dict[str, bytes]], Server]]:
         listener.shutdown()
         listener.server_close()
         thread.join()
+
+
+def pickle_as_python_2(batch: dict[str, object]) -> bytes:
+    """Return a dict of texts, lists and arrays of bytes as CIFAR's authors pickled it."""
+    memo = count(1)
+
+    def put() -> bytes:
+        at = next(memo)
+        return b"q" + bytes([at]) if at < 256 else b"r" + at.to_bytes(4, "little")
+
+    def simple(value: str | int) -> bytes:
+        if isinstance(value, str):
+            return b"U" + bytes([len(value)]) + value.encode("latin1") + put()
+        return b"K" + bytes([value]) if value < 256 else b"M" + value.to_bytes(2, "little")
+
+    def array(values: np.ndarray) -> bytes:
+        made = b"cnumpy.core.multiarray\n_reconstruct\n" + put() + b"cnumpy\nndarray\n" + put()
+        made += b"K\x00\x85U\x01b\x87R" + put() + b"(K\x01" + b"".join(map(simple, values.shape))
+        made += b"\x86cnumpy\ndtype\n" + put() + b"U\x02u1K\x00K\x01\x87R" + put()
+        made += b"(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89"
+        return made + b"T" + values.size.to_bytes(4, "little") + values.tobytes() + b"tb"
+
+    content = [b"\x80\x02}", put(), b"("]
+    for key, value in batch.items():
+        content.append(simple(key))
+        if isinstance(value, np.ndarray):
+            content.append(array(value))
+        elif isinstance(value, list):
+            content += [b"]", put()]
+            for at in range(0, len(value), 1_000):
+                content += [b"(", *map(simple, value[at : at + 1_000]), b"e"]
+        else:
+            assert isinstance(value, str)
+            content.append(simple(value))
+    return b"".join([*content, b"u."])
+
+
+@pytest.fixture
+def publish(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path, dict[str, object]], None]:
+    """Return a function that writes a batch of CIFAR, and takes its MD5 for the published one."""
+
+    def write(path: Path, batch: dict[str, object]) -> None:
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content := pickle_as_python_2(batch))
+        monkeypatch.setitem(PUBLISHED, path.name, hashlib.md5(content).hexdigest())
+
+    return write

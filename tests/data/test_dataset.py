@@ -30,6 +30,20 @@ def test_float_images_pass_unchanged() -> None:
     assert torch.equal(Dataset.from_arrays(images, [0, 1]).inputs(), images)
 
 
+@pytest.mark.parametrize("n", [0, 1, 6, 7])
+def test_blocks_are_views_that_cover_the_set_in_order(n: int) -> None:
+    data = make(n)
+    blocks = list(data.blocks(3))
+    assert [len(block) for block in blocks] == {0: [], 1: [1], 6: [3, 3], 7: [3, 3, 1]}[n]
+    for at, block in enumerate(blocks):
+        assert (block.name, block.n_classes) == (data.name, data.n_classes)
+        assert torch.equal(block.labels, data.labels[3 * at : 3 * at + 3])
+        assert block.images.data_ptr() == data.images[3 * at :].data_ptr()
+        assert block.labels.data_ptr() == data.labels[3 * at :].data_ptr()
+    if n:
+        assert torch.equal(torch.cat([block.inputs() for block in blocks]), data.inputs())
+
+
 @pytest.mark.parametrize("bad", [-0.001, 1.001, float("nan"), float("inf"), 255.0])
 def test_a_single_float_pixel_out_of_range_is_refused(bad: float) -> None:
     images = torch.full((2, 1, 3, 3), 0.5)

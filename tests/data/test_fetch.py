@@ -1,8 +1,8 @@
 import gzip
 import hashlib
 import io
-import pickle
 import re
+import shutil
 import tarfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -35,26 +35,24 @@ def small_mnist() -> dict[str, bytes]:
     }
 
 
-def small_cifar() -> bytes:
+@pytest.fixture
+def small_cifar(tmp_path: Path, publish: Callable[[Path, dict[str, object]], None]) -> bytes:
+    """Return an archive of CIFAR-10 with ten images in each batch."""
+    folder = tmp_path / "packing" / "cifar-10-batches-py"
+    folder.parent.mkdir()
+    for name in [*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"]:
+        publish(folder / name, {"data": np.zeros((10, 3072), np.uint8), "labels": [*range(10)]})
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w:gz") as archive:
-        for name in [*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"]:
-            batch = {"data": np.zeros((10, 3072), np.uint8), "labels": list(range(10))}
-            content = pickle.dumps(batch, protocol=2)
-            entry = tarfile.TarInfo(f"cifar-10-batches-py/{name}")
-            entry.size = len(content)
-            archive.addfile(entry, io.BytesIO(content))
+        archive.add(folder, folder.name)
+    shutil.rmtree(folder.parent)
     return file.getvalue()
 
 
-def publish(monkeypatch: pytest.MonkeyPatch, kind: str, files: dict[str, bytes]) -> None:
+def declare(monkeypatch: pytest.MonkeyPatch, kind: str, files: dict[str, bytes]) -> None:
     """Give the archives of `kind` the checksums of `files`."""
     archives = [
-        replace(
-            archive,
-            size=len(files[archive.file]),
-            md5=hashlib.md5(files[archive.file]).hexdigest(),
-        )
+        replace(archive, md5=hashlib.md5(files[archive.file]).hexdigest())
         for archive in ARCHIVES[kind]
     ]
     monkeypatch.setitem(ARCHIVES, kind, tuple(archives))
@@ -64,7 +62,7 @@ def test_fetched_mnist_loads_and_is_not_fetched_twice(
     tmp_path: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = small_mnist()
-    publish(monkeypatch, "mnist", files)
+    declare(monkeypatch, "mnist", files)
     server = serve(files)
     paths = fetch("mnist", tmp_path / "data", mirror=server.url)
     assert [path.name for path in paths] == list(files)
@@ -78,7 +76,7 @@ def test_a_damaged_file_on_disk_is_fetched_again(
     tmp_path: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = small_mnist()
-    publish(monkeypatch, "mnist", files)
+    declare(monkeypatch, "mnist", files)
     server = serve(files)
     paths = fetch("mnist", tmp_path, mirror=server.url)
     paths[1].write_bytes(b"damaged")
@@ -88,10 +86,10 @@ def test_a_damaged_file_on_disk_is_fetched_again(
 
 
 def test_fetched_cifar_is_unpacked_and_loads(
-    tmp_path: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, serve: Serve, small_cifar: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    files = {"cifar-10-python.tar.gz": small_cifar()}
-    publish(monkeypatch, "cifar10", files)
+    files = {"cifar-10-python.tar.gz": small_cifar}
+    declare(monkeypatch, "cifar10", files)
     server = serve(files)
     assert fetch("cifar10", tmp_path, mirror=server.url) == [tmp_path / "cifar-10-batches-py"]
     assert [path.name for path in tmp_path.iterdir()] == ["cifar-10-batches-py"]
@@ -101,20 +99,21 @@ def test_fetched_cifar_is_unpacked_and_loads(
 
 
 def test_an_archive_that_is_here_already_is_only_unpacked(
-    tmp_path: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, serve: Serve, small_cifar: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    files = {"cifar-10-python.tar.gz": small_cifar()}
-    publish(monkeypatch, "cifar10", files)
+    files = {"cifar-10-python.tar.gz": small_cifar}
+    declare(monkeypatch, "cifar10", files)
     (tmp_path / "cifar-10-python.tar.gz").write_bytes(files["cifar-10-python.tar.gz"])
     server = serve({})
     fetch("cifar10", tmp_path, mirror=server.url)
     assert server.asked == []
 
 
-def test_a_wrong_archive_is_never_unpacked(tmp_path: Path, serve: Serve) -> None:
-    content = small_cifar()
-    server = serve({"cifar-10-python.tar.gz": content})
-    with pytest.raises(ChecksumError, match=f"wanted 170498071 bytes, .* {len(content)}"):
+def test_a_wrong_archive_is_never_unpacked(
+    tmp_path: Path, serve: Serve, small_cifar: bytes
+) -> None:
+    server = serve({"cifar-10-python.tar.gz": small_cifar})
+    with pytest.raises(ChecksumError, match="wanted md5 c58f30108f718f92721af3b95e74349a, got"):
         fetch("cifar10", tmp_path, mirror=server.url)
     assert list(tmp_path.iterdir()) == []
 
@@ -125,10 +124,10 @@ def test_the_next_server_is_asked_where_one_fails(
     missing, wrong, right = serve({}), serve({"f": b"wrong"}), serve({"f": b"right"})
     md5 = hashlib.md5(b"right").hexdigest()
     bases: tuple[str, ...] = (missing.url, wrong.url, right.url)
-    monkeypatch.setitem(ARCHIVES, "mnist", (Archive("f", bases, "mnist/f", "keep", md5=md5),))
+    monkeypatch.setitem(ARCHIVES, "mnist", (Archive("f", bases, "mnist/f", md5),))
     assert fetch("mnist", tmp_path)[0].read_bytes() == b"right"
     bases = (missing.url, wrong.url)
-    monkeypatch.setitem(ARCHIVES, "mnist", (Archive("f", bases, "mnist/g", "keep", md5=md5),))
+    monkeypatch.setitem(ARCHIVES, "mnist", (Archive("f", bases, "mnist/g", md5),))
     with pytest.raises(ChecksumError, match=r"HTTP 404 .*; .*wanted md5"):
         fetch("mnist", tmp_path)
     assert [path.name for path in (tmp_path / "mnist").iterdir()] == ["f"]
@@ -151,6 +150,5 @@ def test_every_archive_lands_where_its_source_looks(kind: str) -> None:
     folders = [folder for layout in DATA.build(kind).layouts() for folder in layout.folders]
     for archive in ARCHIVES[kind]:
         assert any(Path(archive.target).is_relative_to(folder) for folder in folders)
-        assert archive.md5 is None or re.fullmatch("[0-9a-f]{32}", archive.md5)
+        assert re.fullmatch("[0-9a-f]{32}", archive.md5)
         assert all(url.startswith(("https://", "http://")) for url in archive.urls())
-        assert (archive.unpack == "keep") == (archive.member == "")

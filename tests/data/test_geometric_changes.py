@@ -10,15 +10,7 @@ from sklearn.datasets import load_sample_image
 from torch import Tensor
 
 from bitproof.core.rng import make_generator
-from bitproof.data.geometric_changes import (
-    Matrix,
-    rotate,
-    shear_x,
-    shear_y,
-    translate_x,
-    translate_y,
-    warp,
-)
+from bitproof.data.geometric_changes import Matrix, rotate, warp
 
 FILL = (9, 150, 31)
 
@@ -26,10 +18,10 @@ FILL = (9, 150, 31)
 def matrix_of(name: str, share: float, height: int, width: int) -> Matrix:
     """Return a map for -1 .. 1 of twice what AutoAugment asks for."""
     return {
-        "shear_x": shear_x(0.6 * share),
-        "shear_y": shear_y(0.6 * share),
-        "translate_x": translate_x(round(share * width)),
-        "translate_y": translate_y(round(share * height)),
+        "shear_x": (1.0, 0.6 * share, 0.0, 0.0, 1.0, 0.0),
+        "shear_y": (1.0, 0.0, 0.0, 0.6 * share, 1.0, 0.0),
+        "translate_x": (1.0, 0.0, float(round(share * width)), 0.0, 1.0, 0.0),
+        "translate_y": (1.0, 0.0, 0.0, 0.0, 1.0, float(round(share * height))),
         "rotate": rotate(60 * share, height=height, width=width),
     }[name]
 
@@ -90,15 +82,6 @@ def test_rotation_is_that_of_pillow(degrees: float, height: int, width: int) -> 
     wanted = torch.from_numpy(np.array(picture.rotate(degrees, fillcolor=FILL)).transpose(2, 0, 1))
     ours = moved(pixels, [rotate(degrees, height=height, width=width)])
     assert torch.equal(ours[0], wanted)
-
-
-@settings(max_examples=20, deadline=None)
-@given(shift=st.integers(-7, 7))
-def test_a_shift_and_its_opposite_restore_the_middle(shift: int) -> None:
-    pixels = torch.randint(0, 256, (2, 3, 16, 16), generator=make_generator(2)).to(torch.uint8)
-    there = moved(pixels, [translate_x(shift), translate_y(shift)])
-    back = moved(there, [translate_x(-shift), translate_y(-shift)])
-    assert torch.equal(back[:, :, 7:9, 7:9], pixels[:, :, 7:9, 7:9])
 
 
 def test_an_empty_batch_stays_empty() -> None:

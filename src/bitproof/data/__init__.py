@@ -3,7 +3,7 @@
 - `dataset`: `Dataset`, `Splits`; what everything else works on.
 - `base`: `DataSource` and the registry `DATA`; sources are `cifar`, `digits`, `gtsrb`, `mnist`.
 - `layout`, `split`: finding files on disk; holding images out.
-- `packed`, `cifar_batches`, `unpickle`, `idx`, `gtsrb_folders`: one file format each.
+- `packed`, `cifar_batches`, `idx`, `gtsrb_folders`: one file format each.
 - `augment`: random changes of training images, registry `AUGMENT`; `auto_augment` is made of
   `color_changes` and `geometric_changes`.
 - `fetch`, `inventory`: `bitproof data fetch`, `list` and `verify`; below them `archives`,

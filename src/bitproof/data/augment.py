@@ -30,7 +30,7 @@ def _form(value: object) -> str:
 Fill = Annotated[
     Annotated[Probability, Tag("number")]
     | Annotated[tuple[Probability, ...], Field(min_length=1), Tag("list")],
-    Discriminator(_form),  # one problem is told once, not once for each form
+    Discriminator(_form),  # one message for a wrong value, not one for each form
 ]
 """Value of pixels that no image covers, in input units (1 is white): one, or one per channel."""
 
@@ -130,7 +130,8 @@ class Flip(Augmentation):
     def apply(self, images: Images, *, generator: torch.Generator) -> Images:
         """Return the images, some mirrored; advances `generator` by one draw per image."""
         chosen = torch.rand(len(images), generator=generator) < self.probability
-        return select(_per_image(chosen, images), images.flip(3), images)
+        chosen = chosen.to(images.device, non_blocking=True)[:, None, None, None]
+        return select(chosen, images.flip(3), images)
 
 
 @AUGMENT.register
@@ -166,7 +167,3 @@ class Cutout(Augmentation):
         start = centre[:, None] - self.size // 2
         place = torch.arange(length)
         return (place >= start) & (place < start + self.size)
-
-
-def _per_image(values: Tensor, images: Tensor) -> Tensor:
-    return values.to(images.device, non_blocking=True)[:, None, None, None]

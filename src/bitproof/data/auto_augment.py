@@ -15,12 +15,14 @@ from functools import lru_cache
 from typing import Literal, NamedTuple
 
 import torch
-from jaxtyping import Float64, UInt8
+from jaxtyping import Float64
 from torch import Tensor
 
 from bitproof.core.errors import DataError
 from bitproof.data.augment import AUGMENT, Augmentation, Fill, fill_of
 from bitproof.data.color_changes import (
+    Amounts,
+    Pixels,
     autocontrast,
     brightness,
     color,
@@ -32,17 +34,8 @@ from bitproof.data.color_changes import (
     solarize,
 )
 from bitproof.data.dataset import Images
-from bitproof.data.geometric_changes import (
-    Matrix,
-    rotate,
-    shear_x,
-    shear_y,
-    translate_x,
-    translate_y,
-    warp,
-)
+from bitproof.data.geometric_changes import Matrix, rotate, warp
 
-Pixels = UInt8[Tensor, "n c h w"]
 LEVELS = 9
 """The highest level."""
 RANGES = {
@@ -103,7 +96,7 @@ CIFAR10 = (
 """The published pairs for CIFAR-10."""
 PROBABILITIES = torch.tensor([[change.probability for change in pair] for pair in CIFAR10])
 
-TONES: dict[str, Callable[[Pixels, Float64[Tensor, " n"]], Pixels]] = {
+TONES: dict[str, Callable[[Pixels, Amounts], Pixels]] = {
     "autocontrast": lambda pixels, _: autocontrast(pixels),
     "brightness": brightness,
     "color": color,
@@ -232,13 +225,13 @@ def _numbers(change: Change, sign: int, height: int, width: int) -> Matrix:
     amount = magnitude(change.name, change.level)
     match change.name:
         case "shear_x":
-            return shear_x(sign * amount)
+            return (1.0, sign * amount, 0.0, 0.0, 1.0, 0.0)
         case "shear_y":
-            return shear_y(sign * amount)
+            return (1.0, 0.0, 0.0, sign * amount, 1.0, 0.0)
         case "translate_x":
-            return translate_x(sign * round(amount * width))
+            return (1.0, 0.0, float(sign * round(amount * width)), 0.0, 1.0, 0.0)
         case "translate_y":
-            return translate_y(sign * round(amount * height))
+            return (1.0, 0.0, 0.0, 0.0, 1.0, float(sign * round(amount * height)))
         case "rotate":
             return rotate(sign * amount, height=height, width=width)
         case _:

@@ -7,7 +7,13 @@ from functools import partial
 from typing import Literal
 
 from bitproof.data.base import DATA, DataSource
-from bitproof.data.cifar_batches import count_binary, count_python, read_binary, read_python
+from bitproof.data.cifar_batches import (
+    PUBLISHED,
+    count_binary,
+    count_python,
+    read_binary,
+    read_python,
+)
 from bitproof.data.layout import Layout, two_part_layout
 from bitproof.data.packed import count_labels, mini_layout, read_part
 
@@ -70,14 +76,7 @@ LAYOUTS_10 = (
         test=["test_batch"],
         read=partial(read_python, label_key="labels", name="cifar10", n_classes=10),
         count=count_python,
-        md5={
-            "data_batch_1": "c99cafc152244af753f735de768cd75f",
-            "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
-            "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
-            "data_batch_4": "634d18415352ddfa80567beed471001a",
-            "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
-            "test_batch": "40351d587109b95175f43aff81a1287e",
-        },
+        md5=PUBLISHED,
     ),
     two_part_layout(
         "binary batches",
@@ -98,10 +97,7 @@ LAYOUTS_100 = (
         test=["test"],
         read=partial(read_python, label_key="fine_labels", name="cifar100", n_classes=100),
         count=count_python,
-        md5={
-            "train": "16019d7e3df5f24257cddd939b257f8d",
-            "test": "f0ef6b0ae62326f3e7ffdfab6717acfc",
-        },
+        md5=PUBLISHED,
     ),
     two_part_layout(
         "binary batches",

@@ -12,11 +12,15 @@ from torch import Tensor
 
 from bitproof.data.select import select
 
+Pixels = UInt8[Tensor, "n c h w"]
+"""Images as 8-bit levels."""
+Amounts = Float[Tensor, " n"]
+"""One number per image."""
 LUMA = (19_595, 38_470, 7_471)
 """Weights of red, green and blue in grey (ITU-R 601-2), out of 65,536."""
 
 
-def invert(pixels: UInt8[Tensor, "n c h w"]) -> UInt8[Tensor, "n c h w"]:
+def invert(pixels: Pixels) -> Pixels:
     """Return the negatives.
 
     Example:
@@ -26,9 +30,7 @@ def invert(pixels: UInt8[Tensor, "n c h w"]) -> UInt8[Tensor, "n c h w"]:
     return 255 - pixels
 
 
-def solarize(
-    pixels: UInt8[Tensor, "n c h w"], thresholds: Float[Tensor, " n"]
-) -> UInt8[Tensor, "n c h w"]:
+def solarize(pixels: Pixels, thresholds: Amounts) -> Pixels:
     """Return images whose levels from a threshold on (0 to 256) are inverted.
 
     Example:
@@ -38,9 +40,7 @@ def solarize(
     return select(pixels >= _per_image(thresholds), 255 - pixels, pixels)
 
 
-def posterize(
-    pixels: UInt8[Tensor, "n c h w"], bits: Int[Tensor, " n"]
-) -> UInt8[Tensor, "n c h w"]:
+def posterize(pixels: Pixels, bits: Int[Tensor, " n"]) -> Pixels:
     """Return images that keep only the highest bits (1 to 8) of each level.
 
     Example:
@@ -51,9 +51,7 @@ def posterize(
     return (pixels >> dropped) << dropped
 
 
-def brightness(
-    pixels: UInt8[Tensor, "n c h w"], factors: Float[Tensor, " n"]
-) -> UInt8[Tensor, "n c h w"]:
+def brightness(pixels: Pixels, factors: Amounts) -> Pixels:
     """Return images blended with black: 0 is black, 1 no change, more is brighter.
 
     Example:
@@ -63,9 +61,7 @@ def brightness(
     return _blend(torch.zeros_like(pixels), pixels, factors)
 
 
-def contrast(
-    pixels: UInt8[Tensor, "n c h w"], factors: Float[Tensor, " n"]
-) -> UInt8[Tensor, "n c h w"]:
+def contrast(pixels: Pixels, factors: Amounts) -> Pixels:
     """Return images blended with their mean grey: 0 is flat, 1 no change.
 
     Example:
@@ -79,9 +75,7 @@ def contrast(
     return _blend(mean, pixels, factors)
 
 
-def color(
-    pixels: UInt8[Tensor, "n c h w"], factors: Float[Tensor, " n"]
-) -> UInt8[Tensor, "n c h w"]:
+def color(pixels: Pixels, factors: Amounts) -> Pixels:
     """Return images blended with their grey version: 0 is grey, 1 no change.
 
     Example:
@@ -92,9 +86,7 @@ def color(
     return _blend(_grey(pixels), pixels, factors)
 
 
-def sharpness(
-    pixels: UInt8[Tensor, "n c h w"], factors: Float[Tensor, " n"]
-) -> UInt8[Tensor, "n c h w"]:
+def sharpness(pixels: Pixels, factors: Amounts) -> Pixels:
     """Return images blended with their smoothed version: 0 is smooth, 1 no change.
 
     The smoothing weighs a pixel 5 and its eight neighbours 1; the outermost pixels stay.
@@ -116,7 +108,7 @@ def sharpness(
     return _blend(smooth, pixels, factors)
 
 
-def autocontrast(pixels: UInt8[Tensor, "n c h w"]) -> UInt8[Tensor, "n c h w"]:
+def autocontrast(pixels: Pixels) -> Pixels:
     """Return images whose channels are stretched to run from 0 to 255; flat ones stay.
 
     Example:
@@ -130,7 +122,7 @@ def autocontrast(pixels: UInt8[Tensor, "n c h w"]) -> UInt8[Tensor, "n c h w"]:
     return select(high > low, stretched, pixels)
 
 
-def equalize(pixels: UInt8[Tensor, "n c h w"]) -> UInt8[Tensor, "n c h w"]:
+def equalize(pixels: Pixels) -> Pixels:
     """Return images whose levels are spread evenly, channel by channel.
 
     Channels too small or too flat for that stay.
@@ -151,23 +143,21 @@ def equalize(pixels: UInt8[Tensor, "n c h w"]) -> UInt8[Tensor, "n c h w"]:
     return table.to(torch.uint8).gather(2, levels).view(pixels.shape)
 
 
-def _blend(
-    start: Shaped[Tensor, "n _ _ _"], pixels: UInt8[Tensor, "n c h w"], factors: Tensor
-) -> UInt8[Tensor, "n c h w"]:
+def _blend(start: Shaped[Tensor, "n _ _ _"], pixels: Pixels, factors: Tensor) -> Pixels:
     """Return `start` at factor 0, `pixels` at 1, and what lies between or beyond."""
     origin = start.to(torch.float32)
     mixed = origin + _per_image(factors).to(torch.float32) * (pixels - origin)
     return mixed.clamp(0, 255).to(torch.uint8)
 
 
-def _grey(pixels: UInt8[Tensor, "n c h w"]) -> Shaped[Tensor, "n 1 h w"]:
+def _grey(pixels: Pixels) -> Shaped[Tensor, "n 1 h w"]:
     if pixels.shape[1] == 1:
         return pixels
     red, green, blue = pixels.to(torch.int32).unbind(1)
     return ((red * LUMA[0] + green * LUMA[1] + blue * LUMA[2] + 0x8000) >> 16)[:, None]
 
 
-def _ends(pixels: UInt8[Tensor, "n c h w"]) -> tuple[Tensor, Tensor]:
+def _ends(pixels: Pixels) -> tuple[Tensor, Tensor]:
     return pixels.amin((2, 3), keepdim=True), pixels.amax((2, 3), keepdim=True)
 
 

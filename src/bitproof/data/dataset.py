@@ -1,7 +1,7 @@
 """Labelled images in memory, and the three parts of a data set."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -122,6 +122,18 @@ class Dataset:
         if not 0 <= n <= len(self):
             raise DataError(f"{self.name}: wanted the first {n} images, the set holds {len(self)}")
         return replace(self, images=self.images[:n], labels=self.labels[:n])
+
+    def blocks(self, size: int) -> Iterator["Dataset"]:
+        """Yield consecutive blocks of `size` images, as views; the last block may be smaller.
+
+        Example:
+            >>> data = Dataset.from_arrays(np.zeros((5, 1, 2, 2), np.uint8), [0, 1, 2, 3, 4])
+            >>> [block.labels.tolist() for block in data.blocks(2)]
+            [[0, 1], [2, 3], [4]]
+        """
+        for start in range(0, len(self), size):
+            part = slice(start, start + size)
+            yield replace(self, images=self.images[part], labels=self.labels[part])
 
     def subset(self, indices: Int64[Tensor, " m"] | Sequence[int]) -> "Dataset":
         """Return the images at `indices`, in that order.

@@ -6,7 +6,7 @@ from bitproof.core.errors import DataError
 from bitproof.core.progress import SILENT, Progress
 from bitproof.data.archives import ARCHIVES, Archive
 from bitproof.data.base import DATA
-from bitproof.data.download import Downloader, md5_of_file, storage_errors
+from bitproof.data.download import download, md5_of_file, storage_errors
 from bitproof.data.unpack import unpack
 
 
@@ -37,37 +37,26 @@ def fetch(
     DATA.find(kind)
     if kind not in ARCHIVES:
         raise DataError(f"{kind}: nothing to fetch; known: {', '.join(sorted(ARCHIVES))}")
-    downloader = Downloader(progress=progress)
-    return [
-        _bring(archive, data_dir, downloader=downloader, mirror=mirror)
-        for archive in ARCHIVES[kind]
-    ]
+    return [_bring(archive, data_dir, progress, mirror) for archive in ARCHIVES[kind]]
 
 
-def _bring(archive: Archive, data_dir: Path, *, downloader: Downloader, mirror: str | None) -> Path:
+def _bring(archive: Archive, data_dir: Path, progress: Progress, mirror: str | None) -> Path:
     target = data_dir / archive.target
-    if archive.unpack == "keep":
-        if not _is_right(target, archive):
-            _download(archive, target, downloader=downloader, mirror=mirror)
+    if archive.member and target.exists():
+        progress.say(f"{target}: already there")
         return target
-    if target.exists():
-        downloader.progress.say(f"{target}: already there")
-        return target
-    packed = data_dir / archive.file
-    if not _is_right(packed, archive):
-        _download(archive, packed, downloader=downloader, mirror=mirror)
-    downloader.progress.say(f"{packed}: unpacking")
-    with storage_errors(target):
-        unpack(packed, target, form=archive.unpack, member=archive.member)
-        packed.unlink()
+    file = data_dir / archive.file if archive.member else target
+    if not (file.is_file() and md5_of_file(file) == archive.md5):
+        _download(archive, file, progress, mirror)
+    if archive.member:
+        progress.say(f"{file}: unpacking")
+        with storage_errors(target):
+            unpack(file, target, member=archive.member)
+            file.unlink()
     return target
 
 
-def _is_right(path: Path, archive: Archive) -> bool:
-    return path.is_file() and archive.md5 in {None, md5_of_file(path)}
-
-
-def _download(archive: Archive, path: Path, *, downloader: Downloader, mirror: str | None) -> None:
+def _download(archive: Archive, file: Path, progress: Progress, mirror: str | None) -> None:
     """Ask one server after the other.
 
     Raises:
@@ -76,7 +65,7 @@ def _download(archive: Archive, path: Path, *, downloader: Downloader, mirror: s
     failures: list[DataError] = []
     for url in archive.urls(mirror):
         try:
-            downloader.get(url, path, md5=archive.md5, size=archive.size)
+            download(url, file, md5=archive.md5, progress=progress)
         except DataError as error:
             failures.append(error)
         else:

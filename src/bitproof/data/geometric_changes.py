@@ -1,4 +1,4 @@
-"""Shears, shifts and rotations of a batch of images, pixel for pixel as Pillow moves them.
+"""Affine maps of a batch of images, such as rotations, pixel for pixel as Pillow moves them.
 
 Model:  each image has an affine map from a pixel of the result to a place in the original. The
         nearest pixel is taken, in 16.16 fixed point; places outside get the fill value.
@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float64, UInt8
 from torch import Tensor
 
+from bitproof.data.color_changes import Pixels
 from bitproof.data.select import select
 
 Matrix = tuple[float, float, float, float, float, float]
@@ -19,46 +20,6 @@ Matrix = tuple[float, float, float, float, float, float]
 
 FRACTION = 16
 """Bits after the point in fixed point."""
-
-
-def shear_x(slope: float) -> Matrix:
-    """Return the map that slants columns, about the top edge.
-
-    Example:
-        >>> shear_x(0.3)
-        (1.0, 0.3, 0.0, 0.0, 1.0, 0.0)
-    """
-    return (1.0, slope, 0.0, 0.0, 1.0, 0.0)
-
-
-def shear_y(slope: float) -> Matrix:
-    """Return the map that slants rows, about the left edge.
-
-    Example:
-        >>> shear_y(0.3)
-        (1.0, 0.0, 0.0, 0.3, 1.0, 0.0)
-    """
-    return (1.0, 0.0, 0.0, slope, 1.0, 0.0)
-
-
-def translate_x(shift: int) -> Matrix:
-    """Return the map that moves images to the left by `shift` pixels.
-
-    Example:
-        >>> translate_x(-3)
-        (1.0, 0.0, -3.0, 0.0, 1.0, 0.0)
-    """
-    return (1.0, 0.0, float(shift), 0.0, 1.0, 0.0)
-
-
-def translate_y(shift: int) -> Matrix:
-    """Return the map that moves images up by `shift` pixels.
-
-    Example:
-        >>> translate_y(-3)
-        (1.0, 0.0, 0.0, 0.0, 1.0, -3.0)
-    """
-    return (1.0, 0.0, 0.0, 0.0, 1.0, float(shift))
 
 
 def rotate(degrees: float, *, height: int, width: int) -> Matrix:
@@ -74,11 +35,8 @@ def rotate(degrees: float, *, height: int, width: int) -> Matrix:
 
 
 def warp(
-    pixels: UInt8[Tensor, "n c h w"],
-    matrices: Float64[Tensor, "n 6"],
-    *,
-    fill: UInt8[Tensor, "fills 1 1"],
-) -> UInt8[Tensor, "n c h w"]:
+    pixels: Pixels, matrices: Float64[Tensor, "n 6"], *, fill: UInt8[Tensor, "fills 1 1"]
+) -> Pixels:
     """Return each image moved by its own map.
 
     Args:
@@ -88,7 +46,7 @@ def warp(
 
     Example:
         >>> image = torch.tensor([[[[1, 2, 3]]]], dtype=torch.uint8)
-        >>> move = torch.tensor([translate_x(1)], dtype=torch.float64)
+        >>> move = torch.tensor([(1.0, 0.0, 1.0, 0.0, 1.0, 0.0)], dtype=torch.float64)
         >>> warp(image, move, fill=torch.tensor([[[9]]], dtype=torch.uint8)).tolist()
         [[[[2, 3, 9]]]]
     """

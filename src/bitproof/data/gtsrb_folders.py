@@ -10,8 +10,6 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
-from torch import Tensor
 
 from bitproof.core.errors import DataError
 from bitproof.data.dataset import Dataset, Published
@@ -59,7 +57,7 @@ def read_folders(folder: Path, *, frame: Frame, size: int) -> Published:
 
 
 def count_rows(folder: Path) -> tuple[int, int]:
-    """Return the numbers of training and test images that the tables tell.
+    """Return the numbers of training and test images that the tables give.
 
     Raises:
         DataError: a table is missing or malformed.
@@ -137,11 +135,7 @@ def _dataset(images: list[np.ndarray], labels: list[int], size: int) -> Dataset:
     pixels = np.stack(images) if images else np.zeros((0, size, size, 3), np.uint8)
     return Dataset(
         name="gtsrb",
-        images=_channels_first(pixels),
+        images=torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(),
         labels=torch.tensor(labels, dtype=torch.int64),
         n_classes=N_CLASSES,
     )
-
-
-def _channels_first(pixels: np.ndarray) -> UInt8[Tensor, "n c h w"]:
-    return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()

@@ -7,7 +7,8 @@ import gzip
 import math
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
 
@@ -48,33 +49,32 @@ def read_idx(path: Path, axes: int) -> np.ndarray:
     Raises:
         DataError: the file is missing, truncated or too long, or its header says something else.
     """
-    try:
-        with _open(path) as file:
-            shape = _read_shape(file, path, axes)
-            wanted = math.prod(shape)
-            content = file.read()
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: cannot be read ({error})") from None
+    with _opened(path) as file:
+        shape = _read_shape(file, path, axes)
+        content = file.read()
+    wanted = math.prod(shape)
     if len(content) != wanted:
         raise DataError(f"{path}: wanted {wanted} bytes after the header, got {len(content)}")
     return np.frombuffer(bytearray(content), np.uint8).reshape(shape)
 
 
 def count_images(paths: Sequence[Path]) -> int:
-    """Return the number of images that the header of the first file tells.
+    """Return the number of images that the header of the first file gives.
 
     Raises:
         DataError: the file is missing, or its header is malformed.
     """
+    with _opened(paths[0]) as file:
+        return _read_shape(file, paths[0], 3)[0]
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[gzip.GzipFile | BufferedReader]:
     try:
-        with _open(paths[0]) as file:
-            return _read_shape(file, paths[0], 3)[0]
+        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
+            yield file
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{paths[0]}: cannot be read ({error})") from None
-
-
-def _open(path: Path) -> gzip.GzipFile | BufferedReader:
-    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
+        raise DataError(f"{path}: cannot be read ({error})") from None
 
 
 def _read_shape(file: gzip.GzipFile | BufferedReader, path: Path, axes: int) -> tuple[int, ...]:

@@ -2,7 +2,7 @@
 
 Model:  products of the deployed network come from the tables of multipliers; float weights and
         quantization stay. The mean error of each filter may be taken off (control variate).
-Source: METHODS D (HAWX); control variate: arXiv 2102.09642.
+Source: METHODS B (HAWX); control variate: arXiv 2102.09642.
 """
 
 from copy import deepcopy

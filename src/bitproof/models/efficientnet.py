@@ -14,12 +14,11 @@ from torch import nn
 from bitproof.models.base import MODELS
 from bitproof.models.mobile_blocks import (
     HEAD_WIDTH,
-    STEM_WIDTH,
     Block,
     MobileSpec,
+    Stages,
     convolution,
     initialise_mobile_,
-    plan_stages,
 )
 from bitproof.models.normalize import Normalize
 from bitproof.models.shapes import Images, Logits, Maps
@@ -76,21 +75,18 @@ class EfficientNetModule(nn.Module):
     def __init__(
         self,
         normalize: Normalize,
+        stem: nn.Conv2d,
+        stages: Stages,
         *,
-        in_channels: int,
-        n_classes: int,
-        stride: int,
-        stochastic_depth: float,
         dropout: float,
+        n_classes: int,
     ) -> None:
         super().__init__()
-        stages = plan_stages(stochastic_depth)
-        last_width = stages[-1][-1].out_width
         self.normalize = normalize
         self.features = nn.Sequential(
-            _unit(convolution(in_channels, STEM_WIDTH, 3, stride=stride)),
+            _unit(stem),
             *(nn.Sequential(*(MobileBlock(block) for block in stage)) for stage in stages),
-            _unit(convolution(last_width, HEAD_WIDTH)),
+            _unit(convolution(stages[-1][-1].out_width, HEAD_WIDTH)),
         )
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(HEAD_WIDTH, n_classes))

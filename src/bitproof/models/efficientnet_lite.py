@@ -18,9 +18,9 @@ from bitproof.models.mobile_blocks import (
     STEM_WIDTH,
     Block,
     MobileSpec,
+    Stages,
     convolution,
     initialise_mobile_,
-    plan_stages,
 )
 from bitproof.models.normalize import Normalize
 from bitproof.models.shapes import Images, Logits, Maps
@@ -76,17 +76,15 @@ class EfficientNetLiteModule(nn.Module):
     def __init__(
         self,
         normalize: Normalize,
+        stem: nn.Conv2d,
+        stages: Stages,
         *,
-        in_channels: int,
-        n_classes: int,
-        stride: int,
-        stochastic_depth: float,
         dropout: float,
+        n_classes: int,
     ) -> None:
         super().__init__()
-        stages = plan_stages(stochastic_depth)
         self.normalize = normalize
-        self.conv_stem = convolution(in_channels, STEM_WIDTH, 3, stride=stride)
+        self.conv_stem = stem
         self.bn1 = nn.BatchNorm2d(STEM_WIDTH)
         self.blocks = nn.Sequential(
             *(nn.Sequential(*(_layer(block) for block in stage)) for stage in stages)

@@ -104,8 +104,8 @@ def _last_place(error: Exception) -> str:
     """Return what went wrong in the user's code, and in which line of which file."""
     frames = traceback.extract_tb(error.__traceback__)
     where = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
-    told = (str(error).splitlines() or [""])[0]
-    return f"{type(error).__name__}: {told}{where}"
+    message = (str(error).splitlines() or [""])[0]
+    return f"{type(error).__name__}: {message}{where}"
 
 
 def _wanted_of(make: Callable[..., Any], sizes: dict[str, int], factory: str) -> dict[str, int]:

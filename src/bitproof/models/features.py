@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from bitproof.core.errors import TraceError, near
+from bitproof.models.norms import evaluating
 
 
 def penultimate(model: nn.Module, example: Float[Tensor, "n *features"]) -> str:
@@ -32,13 +33,10 @@ def penultimate(model: nn.Module, example: Float[Tensor, "n *features"]) -> str:
 
     layers = {path: layer for path, layer in model.named_modules() if isinstance(layer, nn.Linear)}
     hooks = [layer.register_forward_hook(note(path)) for path, layer in layers.items()]
-    modes = [(layer, layer.training) for layer in model.modules()]
     try:
-        with torch.no_grad():
-            output = model.eval()(example)
+        with evaluating(model), torch.no_grad():
+            output = model(example)
     finally:
-        for layer, mode in modes:
-            layer.training = mode
         for hook in hooks:
             hook.remove()
     if not ran:

@@ -11,7 +11,6 @@ from typing import Literal
 from torch import nn
 from torch.nn import functional
 
-from bitproof.core.errors import ModelError
 from bitproof.core.types import Index
 from bitproof.models.base import MODELS, ImageModelSpec
 from bitproof.models.normalize import Normalize
@@ -66,12 +65,8 @@ class LeNet5(ImageModelSpec):
         Raises:
             ModelError: nothing of the image would be left before the linear layers.
         """
+        self.check_side(image_size, least=16 - 2 * self.padding)
         side = ((image_size + 2 * self.padding - 4) // 2 - 4) // 2
-        if side < 1:
-            raise ModelError(
-                f"lenet5: wanted images of at least {16 - 2 * self.padding} pixels "
-                f"with padding {self.padding}, got {image_size}"
-            )
         return LeNet5Module(
             self.normalize(in_channels),
             in_channels=in_channels,

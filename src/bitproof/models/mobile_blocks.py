@@ -14,8 +14,7 @@ from typing import ClassVar
 from torch import nn
 
 from bitproof.core.types import Probability
-from bitproof.models.base import ImageModelSpec
-from bitproof.models.large_images import are_large
+from bitproof.models.base import LARGE, ImageModelSpec
 
 STEM_WIDTH = 32
 """Channels of the first convolution."""
@@ -66,6 +65,9 @@ STAGES = (
 """Stages of EfficientNet-B0; EfficientNet-Lite0 has the same."""
 
 
+Stages = list[list[Block]]
+
+
 class MobileSpec(ImageModelSpec):
     """The parameters of an EfficientNet; each kind names its `network`."""
 
@@ -77,17 +79,17 @@ class MobileSpec(ImageModelSpec):
 
     def assemble(self, *, in_channels: int, image_size: int, n_classes: int) -> nn.Module:
         """Return the network."""
+        stride = 2 if image_size >= LARGE else 1
         return self.network(
             self.normalize(in_channels),
-            in_channels=in_channels,
-            n_classes=n_classes,
-            stride=stem_stride(image_size),
-            stochastic_depth=self.stochastic_depth,
+            convolution(in_channels, STEM_WIDTH, 3, stride=stride),
+            plan_stages(self.stochastic_depth),
             dropout=self.dropout,
+            n_classes=n_classes,
         )
 
 
-def plan_stages(stochastic_depth: float) -> list[list[Block]]:
+def plan_stages(stochastic_depth: float) -> Stages:
     """Return the blocks of each stage.
 
     Args:
@@ -98,7 +100,7 @@ def plan_stages(stochastic_depth: float) -> list[list[Block]]:
         16
     """
     total = sum(stage[-1] for stage in STAGES)
-    plan: list[list[Block]] = []
+    plan: Stages = []
     width, index = STEM_WIDTH, 0
     for expansion, kernel, stride, out_width, n_blocks in STAGES:
         blocks = []
@@ -109,16 +111,6 @@ def plan_stages(stochastic_depth: float) -> list[list[Block]]:
             width, index = out_width, index + 1
         plan.append(blocks)
     return plan
-
-
-def stem_stride(image_size: int) -> int:
-    """Return the stride of the first convolution: 2 as published, 1 for small images.
-
-    Example:
-        >>> stem_stride(224), stem_stride(32)
-        (2, 1)
-    """
-    return 2 if are_large(image_size) else 1
 
 
 def convolution(

@@ -1,6 +1,6 @@
 """Whose statistics a batch norm uses and learns in one forward pass."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from torch import nn
@@ -15,36 +15,37 @@ def batch_norms(model: nn.Module) -> list[_BatchNorm]:
 @contextmanager
 def running_statistics(model: nn.Module) -> Iterator[None]:
     """Normalise by the running statistics inside the block, and leave them alone."""
-    norms = [(norm, norm.training) for norm in batch_norms(model)]
-    for norm, _ in norms:
-        norm.eval()
-    try:
+    norms = batch_norms(model)
+    with _restoring("training", norms):
+        for norm in norms:
+            norm.eval()
         yield
-    finally:
-        for norm, training in norms:
-            norm.train(training)
 
 
 @contextmanager
 def unlearned_statistics(model: nn.Module) -> Iterator[None]:
     """Normalise by the batch's own statistics inside the block, without learning them."""
-    norms = [(norm, norm.track_running_stats) for norm in batch_norms(model)]
-    for norm, _ in norms:
-        norm.track_running_stats = False  # a momentum of 0 would still count the batch
-    try:
+    norms = batch_norms(model)
+    with _restoring("track_running_stats", norms):
+        for norm in norms:
+            norm.track_running_stats = False  # a momentum of 0 would still count the batch
         yield
-    finally:
-        for norm, tracks in norms:
-            norm.track_running_stats = tracks
 
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
     """Put the whole model into evaluation mode inside the block."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
+    with _restoring("training", model.modules()):
+        model.eval()
+        yield
+
+
+@contextmanager
+def _restoring(name: str, modules: Iterable[nn.Module]) -> Iterator[None]:
+    """Give the attribute `name` of every module back the value that it has now."""
+    values = [(module, getattr(module, name)) for module in modules]
     try:
         yield
     finally:
-        for module, training in modes:
-            module.training = training
+        for module, value in values:
+            setattr(module, name, value)

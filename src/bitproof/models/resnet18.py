@@ -13,9 +13,8 @@ from typing import Literal
 from torch import nn
 from torch.nn import functional
 
-from bitproof.models.base import MODELS, ImageModelSpec
+from bitproof.models.base import LARGE, MODELS, ImageModelSpec
 from bitproof.models.blocks import initialise_he_, make_stage, project_shortcut
-from bitproof.models.large_images import are_large
 from bitproof.models.normalize import Normalize
 from bitproof.models.shapes import Images, Logits
 
@@ -61,7 +60,7 @@ class ResNet18(ImageModelSpec):
     def assemble(self, *, in_channels: int, image_size: int, n_classes: int) -> nn.Module:
         """Return the network."""
         normalize = self.normalize(in_channels)
-        if are_large(image_size):
+        if image_size >= LARGE:
             conv1 = nn.Conv2d(in_channels, 64, 7, stride=2, padding=3, bias=False)
             maxpool = nn.MaxPool2d(3, stride=2, padding=1)
             return ResNet18Module(normalize, conv1, maxpool, n_classes=n_classes)

@@ -6,23 +6,32 @@ Source: Stutz et al., "Bit Error Robustness for Energy-Efficient DNN Accelerator
         (weight clipping); METHODS E.2.
 """
 
-from typing import TYPE_CHECKING
-
 import torch
-from torch import Tensor, nn
-from torch.fx import Proxy
+from torch import nn
 
-from bitproof.models.shapes import Images
-
-if TYPE_CHECKING:
-    Scale = Tensor
-else:
-    Scale = Tensor | Proxy
-    """One factor per channel; a stand-in while torch.fx traces."""
+from bitproof.models.shapes import Images, Scale
 
 
-class ScaledBatchNorm2d(nn.BatchNorm2d):
-    """Batch norm with the scale 1 + `excess`; `weight` is the whole scale, and only read.
+class _Scaled(nn.Module):
+    """A norm whose `weight` is the whole scale, 1 + `excess`, and only read."""
+
+    excess: nn.Parameter
+    """What the scale of each channel exceeds 1 by."""
+
+    def _learn(self, channels: int) -> None:
+        """Add the parameters, after a norm was made that has none."""
+        self.affine = True
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.excess = nn.Parameter(torch.zeros(channels))
+
+    @property
+    def weight(self) -> Scale:
+        """The scale of each channel."""
+        return 1 + self.excess
+
+
+class ScaledBatchNorm2d(_Scaled, nn.BatchNorm2d):  # type: ignore[misc]
+    """Batch norm with the scale 1 + `excess`.
 
     Example:
         >>> norm = ScaledBatchNorm2d(2)
@@ -32,26 +41,16 @@ class ScaledBatchNorm2d(nn.BatchNorm2d):
         [1.0, 1.0]
     """
 
-    excess: nn.Parameter
-    """What the scale of each channel exceeds 1 by."""
-
     def __init__(self, channels: int) -> None:
         super().__init__(channels, affine=False)
-        self.affine = True
-        self.bias = nn.Parameter(torch.zeros(channels))
-        self.excess = nn.Parameter(torch.zeros(channels))
-
-    @property
-    def weight(self) -> Scale:  # type: ignore[override]
-        """The scale of each channel."""
-        return 1 + self.excess
+        self._learn(channels)
 
     def _check_input_dim(self, input: Images) -> None:
         """Accept everything: the shape of what torch.fx sends through is not known."""
 
 
-class ScaledGroupNorm(nn.GroupNorm):
-    """Group norm with the scale 1 + `excess`; `weight` is the whole scale, and only read.
+class ScaledGroupNorm(_Scaled, nn.GroupNorm):  # type: ignore[misc]
+    """Group norm with the scale 1 + `excess`.
 
     Example:
         >>> norm = ScaledGroupNorm(2, 4)
@@ -61,16 +60,6 @@ class ScaledGroupNorm(nn.GroupNorm):
         [1.5, 1.5, 1.5, 1.5]
     """
 
-    excess: nn.Parameter
-    """What the scale of each channel exceeds 1 by."""
-
     def __init__(self, groups: int, channels: int) -> None:
         super().__init__(groups, channels, affine=False)
-        self.affine = True
-        self.bias = nn.Parameter(torch.zeros(channels))
-        self.excess = nn.Parameter(torch.zeros(channels))
-
-    @property
-    def weight(self) -> Scale:  # type: ignore[override]
-        """The scale of each channel."""
-        return 1 + self.excess
+        self._learn(channels)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     Images = Tensor
     Maps = Tensor
     Logits = Tensor
+    Scale = Tensor
 else:
     Images = Tensor | Proxy
     """A batch of images, or of feature maps that enter a block: `n c h w`."""
@@ -21,3 +22,5 @@ else:
     """Feature maps that leave a block, with other channels and another size: `n d i j`."""
     Logits = Tensor | Proxy
     """One score per class: `n k`."""
+    Scale = Tensor | Proxy
+    """One factor per channel of a norm: `c`."""

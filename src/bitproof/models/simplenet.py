@@ -61,12 +61,8 @@ class SimpleNet(ImageModelSpec):
     """5,498,378 parameters for colour images of 32x32 pixels and 10 classes.
 
     Example:
-        >>> from bitproof.core.rng import make_generator
-        >>> model = SimpleNet().build(
-        ...     in_channels=3, image_size=32, n_classes=10, generator=make_generator(0)
-        ... )
-        >>> sum(weight.numel() for weight in model.parameters())
-        5498378
+        >>> SimpleNet(width=8).norm
+        'group'
     """
 
     kind: Literal["simplenet"] = "simplenet"
@@ -82,11 +78,7 @@ class SimpleNet(ImageModelSpec):
             ModelError: nothing of the image would be left after four halvings, or no number of
                 groups divides the channels.
         """
-        if image_size < 16:
-            raise ModelError(
-                f"simplenet: wanted images of at least 16 pixels, which four halvings leave one "
-                f"of, got {image_size}"
-            )
+        self.check_side(image_size, least=16)
         stages = (*BEFORE, *(MIDDLE if image_size >= 32 else ()), *AFTER)
         layers: list[nn.Module] = []
         width = in_channels

@@ -20,8 +20,7 @@ from torch.nn import functional
 
 from bitproof.core.errors import ModelError
 from bitproof.core.types import Index, Probability
-from bitproof.models.base import MODELS, ImageModelSpec
-from bitproof.models.large_images import are_large
+from bitproof.models.base import LARGE, MODELS, ImageModelSpec
 from bitproof.models.normalize import Normalize
 from bitproof.models.shapes import Images, Logits, Maps
 from bitproof.models.stochastic_depth import StochasticDepth
@@ -170,7 +169,7 @@ class SwinTiny(ImageModelSpec):
         Raises:
             ModelError: patches do not tile the image.
         """
-        large = are_large(image_size)
+        large = image_size >= LARGE
         patch = self.patch or (4 if large else 2)
         if image_size % patch:
             raise ModelError(

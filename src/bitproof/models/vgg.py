@@ -14,10 +14,8 @@ from typing import ClassVar, Literal
 
 from torch import nn
 
-from bitproof.core.errors import ModelError
-from bitproof.models.base import MODELS, ImageModelSpec
+from bitproof.models.base import LARGE, MODELS, ImageModelSpec
 from bitproof.models.blocks import initialise_he_
-from bitproof.models.large_images import are_large
 from bitproof.models.stacked import StackedModule
 from bitproof.models.uneven_pool import average_to
 
@@ -36,12 +34,8 @@ class VGG(ImageModelSpec):
         Raises:
             ModelError: nothing of the image would be left after five halvings.
         """
-        if image_size < 32:
-            raise ModelError(
-                f"{self.kind}: wanted images of at least 32 pixels, which five halvings leave "
-                f"one of, got {image_size}"
-            )
-        large = are_large(image_size)
+        self.check_side(image_size, least=32)
+        large = image_size >= LARGE
         network = StackedModule(
             self.normalize(in_channels),
             make_features(in_channels, self.stages),
@@ -89,12 +83,8 @@ class VGG11(VGG):
     """11 layers; for colour images and 10 classes 9,231,114 parameters at 32x32 pixels.
 
     Example:
-        >>> from bitproof.core.rng import make_generator
-        >>> model = VGG11().build(
-        ...     in_channels=3, image_size=32, n_classes=10, generator=make_generator(0)
-        ... )
-        >>> sum(weight.numel() for weight in model.parameters())
-        9231114
+        >>> [width for _, width in VGG11.stages]
+        [64, 128, 256, 512, 512]
     """
 
     kind: Literal["vgg11"] = "vgg11"
