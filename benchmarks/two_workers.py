@@ -4,42 +4,52 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from unittest.mock import patch
 
-import numpy as np
-
 from bitproof.data import Dataset
-from bitproof.injection import Injection, Processes, carry_out_campaign, prepare_campaign
+from bitproof.evaluation import Pool, Processes, Work
+from bitproof.evaluation.executors import R, T
+from bitproof.injection import Injection, carry_out_campaign, prepare_campaign
 from bitproof.quant import IntegerNetwork
 
 WARM_UP = 4
 """Chunks that are done for each worker before the clock starts."""
 
 
-class Clocked:
+class Clocked(Processes):
     """Processes of one thread, and what they take once they have started."""
 
-    def __init__(self, workers: int) -> None:
-        self.processes = Processes(workers=workers)
-        self.milliseconds = 0.0
+    def open(self, work: Work[T, R]) -> Pool[T, R]:
+        """Return a pool that is timed."""
+        return ClockedPool(super().open(work), self.workers)
 
-    def compute(
-        self, folder: Path, chunks: Sequence[int], *, device: str
-    ) -> Iterator[tuple[int, Mapping[str, np.ndarray]]]:
-        """Yield what `Processes` finds; the last chunk is done a few times before, unseen."""
-        workers = self.processes.workers
-        todo = [chunks[-1]] * WARM_UP * workers + list(chunks)
-        start = 0.0
+
+class ClockedPool(Pool[T, R]):
+    """Does the last task a few times before the others, unseen, and times these."""
+
+    milliseconds = 0.0
+
+    def __init__(self, pool: Pool[T, R], workers: int) -> None:
+        self.pool, self.workers = pool, workers
+
+    def run(self, tasks: Iterable[T]) -> Iterator[tuple[T, R]]:
+        """Yield what the pool finds."""
+        chunks, start = list(tasks), 0.0
+        todo = [chunks[-1]] * WARM_UP * self.workers + chunks
         # `Processes` shares out as many threads as it sees cores.
-        with patch.object(os, "cpu_count", return_value=workers):
-            for done, result in enumerate(self.processes.compute(folder, todo, device=device), 1):
-                if done > WARM_UP * workers:
-                    yield result
-                elif done == WARM_UP * workers:
+        with patch.object(os, "cpu_count", return_value=self.workers):
+            for done, found in enumerate(self.pool.run(todo), 1):
+                if done > WARM_UP * self.workers:
+                    yield found
+                elif done == WARM_UP * self.workers:
                     start = time.perf_counter()
-        self.milliseconds = 1e3 * (time.perf_counter() - start)
+        ClockedPool.milliseconds = 1e3 * (time.perf_counter() - start)
+
+    def close(self) -> None:
+        """Stop the workers."""
+        self.pool.close()
 
 
 def time_workers(
@@ -52,9 +62,8 @@ def time_workers(
         prepare_campaign(begun, network, injection, data)
         for _ in range(rounds):
             for workers, taken in times.items():
-                clock = Clocked(workers)
                 shutil.copytree(begun, place)
-                carry_out_campaign(place, executor=clock)
-                taken.append(clock.milliseconds)
+                carry_out_campaign(place, executor=Clocked(workers=workers))
+                taken.append(ClockedPool.milliseconds)
                 shutil.rmtree(place)
     return {workers: sorted(taken) for workers, taken in times.items()}

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from bitproof.approx import EvoApprox, SignMagnitude, correct_means, put_on
     from bitproof.attacks import FGSM, L2PGD, LinfPGD, LinfSquare
     from bitproof.data import Dataset, Splits
-    from bitproof.evaluation import Evaluation
+    from bitproof.evaluation import AdversarialExamples, Clean, Evaluation, MemoryFaults
     from bitproof.faults import RandomFlips, corrupt
     from bitproof.harden import (
         Adjust,
@@ -56,7 +56,10 @@ _ROOMS = {
     "L2PGD": "attacks",
     "LinfPGD": "attacks",
     "LinfSquare": "attacks",
+    "AdversarialExamples": "evaluation",
+    "Clean": "evaluation",
     "Evaluation": "evaluation",
+    "MemoryFaults": "evaluation",
     "FaultGroup": "injection",
     "Injection": "injection",
     "Dataset": "data",
@@ -100,10 +103,12 @@ __all__ = [
     "FGSM",
     "L2PGD",
     "Adjust",
+    "AdversarialExamples",
     "AffineQuantizer",
     "Approximate",
     "ApproximationAware",
     "Candidate",
+    "Clean",
     "Dataset",
     "Desensitize",
     "Evaluation",
@@ -114,6 +119,7 @@ __all__ = [
     "IntegerNetwork",
     "LinfPGD",
     "LinfSquare",
+    "MemoryFaults",
     "Optimization",
     "RandomFlips",
     "Scheme",

@@ -64,7 +64,7 @@ def test_types_limits_defaults_units_and_sources_are_told() -> None:
     assert "  nesterov: true or false; default false" in text
     text = describe_kind("recipe")
     assert "  data: one of data; required" in text
-    assert '  variants: list of (text), at least 1 long; default ["float", "none"]' in text
+    assert '  variants: list of (text), at least 1 long; default ["float", "baseline"]' in text
     assert "  stages: tables by name, each one of hardening; default {}" in text
     assert '  train: table (Optimization), or "none"; default "none"' in text
     assert "  seed: integer, >= 0; default 0" in text

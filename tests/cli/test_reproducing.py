@@ -36,12 +36,12 @@ def test_cells_are_made_and_told(call: Call, tiny: Path, tmp_path: Path) -> None
     assert "largest gain in attack resilience: theirs +10.35 points [S]" in status.out
     assert call("reproduce", "--document", "page.md").out == "written: page.md\n"
     assert "#### tiny-digits" in (tmp_path / "page.md").read_text()
-    (tmp_path / RESULTS / "tiny-digits.none.none.acc.json").write_text("{}")
+    (tmp_path / RESULTS / "tiny-digits.baseline.clean.acc.json").write_text("{}")
     for words in (["--status"], ["--document", "page.md"], ["--size", "small"]):
         damaged = call("reproduce", *words)
         assert damaged.code == 2
         assert len(damaged.problems) == 1
-        assert "tiny-digits.none.none.acc.json: wanted the keys" in damaged.err
+        assert "tiny-digits.baseline.clean.acc.json: wanted the keys" in damaged.err
 
 
 def test_the_list_names_jobs_and_counts_cells(call: Call, tiny: Path) -> None:
@@ -126,7 +126,7 @@ def test_a_wrong_recipe_names_its_line(call: Call, tiny: Path) -> None:
 
 
 def test_one_cell_can_be_asked_for(call: Call, tiny: Path, tmp_path: Path) -> None:
-    outcome = call(*SMALL, "--cell", "*.s1.none.gain")
+    outcome = call(*SMALL, "--cell", "*.s1.clean.gain")
     assert "1 done, 0 stale, 0 partial, 0 missing" in outcome.out
     (path,) = (tmp_path / RESULTS).glob("*.*.json")
     assert json.loads(path.read_text())["metric"] == "gain"

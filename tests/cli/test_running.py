@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from bitproof.cli.running import demo_recipe
-from bitproof.evaluation import TallyStore
+from bitproof.evaluation import Clean, TallyStore
 from bitproof.models import save_weights
 from bitproof.recipe import read_recipe, run
 
@@ -43,7 +43,7 @@ def test_a_run_prints_its_table_and_where_the_report_is(
     outcome = call("run", toy, "--device", "cpu")
     assert (outcome.code, outcome.err) == (0, "")
     lines = outcome.out.splitlines()
-    for variant in ("float", "none", "s1+s2+s3"):
+    for variant in ("float", "baseline", "s1+s2+s3"):
         assert any(line.startswith(f"│ {variant} ") for line in lines)
     assert "report: runs/toy/report.html" in lines
     assert any(line.startswith("evaluate s1+s2+s3: 6/6") for line in lines)
@@ -57,10 +57,10 @@ def test_an_interrupted_run_says_how_to_go_on_and_does(
     calls = iter(range(100))
     original = TallyStore.add
 
-    def add(*args: Any) -> None:
+    def add(*args: Any, **names: Any) -> None:
         if next(calls) == 9:
             raise KeyboardInterrupt
-        original(*args)
+        original(*args, **names)
 
     with monkeypatch.context() as patch:
         patch.setattr(TallyStore, "add", add)
@@ -102,7 +102,8 @@ def test_every_problem_of_a_recipe_is_a_line_with_its_place(call: Call, toy: Pat
     assert outcome.code == 2
     assert outcome.problems == [
         f"bitproof: {toy}:13: train.epocs: no such field. Did you mean 'epochs'?",
-        f"bitproof: {toy}:42: evaluation.chips: should be greater than or equal to 1, got 0",
+        f"bitproof: {toy}:46: evaluation.threats.1.chips: "
+        "should be greater than or equal to 1, got 0",
     ]
     assert not Path("runs").exists()
 
@@ -121,7 +122,7 @@ def test_a_missing_recipe_is_one_line(call: Call) -> None:
 
 def test_a_syntax_error_is_one_line(call: Call, toy: Path) -> None:
     edit(toy, "chips = 2", "chips = = 2")
-    one_problem(call("run", toy), f"{toy}:42: not valid TOML: Invalid value")
+    one_problem(call("run", toy), f"{toy}:46: not valid TOML: Invalid value")
 
 
 def test_missing_data_is_one_line(call: Call, toy: Path, tmp_path: Path) -> None:
@@ -195,7 +196,7 @@ def test_a_changed_recipe_is_one_line_with_every_field(
     one_problem(
         call("run", toy, "--out", "out", "--resume"),
         "out: belongs to another recipe. data.train_size: 128 before, 120 now; "
-        "evaluation.chips: 2 before, 3 now",
+        "evaluation.threats.1.chips: 2 before, 3 now",
     )
 
 
@@ -221,9 +222,9 @@ def test_a_report_on_nothing_is_one_line(call: Call, finished: Path) -> None:
 def test_warnings_of_the_run_are_printed(
     call: Call, toy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bitproof.recipe.runner.masking_warnings", lambda *_: ["v: [is] masked"])
+    monkeypatch.setattr(Clean, "warnings", lambda *_: ["[is] masked"])
     outcome = call("run", toy, "--device", "cpu")
-    assert "warning: v: [is] masked" in outcome.out.splitlines()
+    assert "warning: baseline: [is] masked" in outcome.out.splitlines()
 
 
 def test_the_demo_makes_room_for_itself_and_for_nothing_else(

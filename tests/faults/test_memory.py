@@ -26,6 +26,8 @@ SITES: list[tuple[Literal["weight", "bias"], ...]] = [("weight",), ("bias",), ("
 class StuckAtZero(FaultModel):
     """Every word reads as zero: what changes depends on what is stored."""
 
+    kind: str = "stuck_at_zero"
+
     def inject_(self, words: Tensor, *, bits: int, generator: torch.Generator) -> None:  # noqa: ARG002
         words.zero_()
 

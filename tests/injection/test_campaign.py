@@ -4,7 +4,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +16,11 @@ from torch import nn
 from bitproof.core.errors import FaultListError, ResumeError, SpecError
 from bitproof.core.rng import make_generator
 from bitproof.data import Dataset
+from bitproof.evaluation import Executor, Pool, Processes, Ray, Work
 from bitproof.faults import FaultTable, Ranger, Secded
-from bitproof.injection import (
-    FaultGroup,
-    Injection,
-    Processes,
-    Ray,
-    carry_out_campaign,
-    prepare_campaign,
-)
+from bitproof.injection import FaultGroup, Injection, carry_out_campaign, prepare_campaign
 from bitproof.injection.campaign import checksum
 from bitproof.injection.engine import COUNTS
-from bitproof.injection.executors import Executor
 from bitproof.injection.sealed import read_fault_table
 from bitproof.injection.worker import Worker
 from bitproof.quant import IntegerNetwork, quantize
@@ -340,7 +333,7 @@ def test_the_checksum_does_not_depend_on_the_order_of_trials() -> None:
 SCRIPT = """
 import sys, time
 from pathlib import Path
-from bitproof.injection import carry_out_campaign, executors, Processes
+from bitproof.injection import carry_out_campaign
 from bitproof.injection.worker import Worker
 run = Worker.run
 def slowly(self, chunk):
@@ -377,17 +370,33 @@ def test_killed_at_random_moments_nothing_is_lost_doubled_or_changed(
     ).read_bytes()
 
 
+class Killing(Pool[Any, Any]):
+    """Kills workers after their first result."""
+
+    def __init__(self, pool: Pool[Any, Any], kill: Callable[[], None]) -> None:
+        self.pool, self.kill = pool, kill
+
+    def run(self, tasks: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+        for number, found in enumerate(self.pool.run(tasks)):
+            yield found
+            if number == 0:
+                self.kill()
+
+    def close(self) -> None:
+        self.pool.close()
+
+
 @pytest.mark.slow
 def test_a_killed_worker_is_replaced(
     whole: Path, network: IntegerNetwork, data: Dataset, tmp_path: Path
 ) -> None:
     class Deadly(Processes):
-        def compute(self, folder: Path, chunks: Sequence[int], *, device: str) -> Any:
-            for number, found in enumerate(super().compute(folder, chunks, device=device)):
-                yield found
-                if number == 0:
-                    for child in _children():
-                        os.kill(child, signal.SIGKILL)
+        def open(self, work: Work[Any, Any]) -> Pool[Any, Any]:
+            return Killing(super().open(work), kill)
+
+    def kill() -> None:
+        for child in _children():
+            os.kill(child, signal.SIGKILL)
 
     run(tmp_path / "c", network, data, executor=Deadly(workers=2))
     assert sum_of(tmp_path / "c") == sum_of(whole)
@@ -409,11 +418,11 @@ def test_a_killed_ray_actor_is_replaced(
     pytest.importorskip("ray")
 
     class Deadly(Ray):
-        def compute(self, folder: Path, chunks: Sequence[int], *, device: str) -> Any:
-            for number, found in enumerate(super().compute(folder, chunks, device=device)):
-                yield found
-                if number == 0:
-                    subprocess.run(["pkill", "-9", "-f", "ray::_Actor"], check=False)
+        def open(self, work: Work[Any, Any]) -> Pool[Any, Any]:
+            return Killing(super().open(work), kill)
+
+    def kill() -> None:
+        subprocess.run(["pkill", "-9", "-f", "ray::_Actor"], check=False)
 
     run(tmp_path / "c", network, data, executor=Deadly(workers=2))
     assert sum_of(tmp_path / "c") == sum_of(whole)
@@ -422,7 +431,8 @@ def test_a_killed_ray_actor_is_replaced(
 DRIVER = """
 import sys
 from pathlib import Path
-from bitproof.injection import Ray, carry_out_campaign
+from bitproof.evaluation import Ray
+from bitproof.injection import carry_out_campaign
 carry_out_campaign(Path(sys.argv[1]), executor=Ray(workers=1))
 """
 

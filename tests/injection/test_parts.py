@@ -279,9 +279,9 @@ import os, sys, types
 from pathlib import Path
 import numpy as np
 import bitproof
-for room in ("campaign", "faults"):  # without the rooms' other modules, which import torch
-    module = sys.modules[f"bitproof.{room}"] = types.ModuleType(room)
-    module.__path__ = [f"{bitproof.__path__[0]}/{room}"]
+for name in ("injection", "faults"):  # without their other modules, which import torch
+    module = sys.modules[f"bitproof.{name}"] = types.ModuleType(name)
+    module.__path__ = [f"{bitproof.__path__[0]}/{name}"]
 from bitproof.injection.parts import Parts
 
 def result(chunk):

@@ -7,8 +7,8 @@ import pytest
 
 from bitproof.core.errors import BitproofError, FaultListError, RecipeError
 from bitproof.data import Splits
+from bitproof.evaluation import Processes
 from bitproof.faults import read_fault_list
-from bitproof.injection import Processes
 from bitproof.quant import IntegerNetwork, quantize, save_network
 from bitproof.recipe import InjectionRecipe, inject, inject_recipe
 from bitproof.recipe.toml import parse_spec, read_spec

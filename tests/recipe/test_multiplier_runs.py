@@ -14,7 +14,7 @@ from bitproof.recipe import Recipe, read_recipe, run
 from bitproof.stats import read_results
 
 TOY = Path(__file__).with_name("toy.toml")
-VARIANTS = ["none", "*", "s1+rough", "rough+means", "rough+retrain", "rough+slopes"]
+VARIANTS = ["baseline", "*", "s1+rough", "rough+means", "rough+retrain", "rough+slopes"]
 
 
 @pytest.fixture(scope="module")
@@ -54,11 +54,11 @@ def test_every_variant_is_measured_on_its_multiplier(recipe: Recipe, finished: P
     rows = read_results(finished / "results.csv")
     assert list(dict.fromkeys(row.variant for row in rows)) == list(recipe.variants)
     networks = {name: load_network(finished / "networks" / name) for name in recipe.variants}
-    assert not networks["none"].products
+    assert not networks["baseline"].products
     names = {own.names for own in networks["s1+rough"].products.values()}
     assert names == {("sign_magnitude:truncated:columns=11",)}
     assert any(bool(own.offset.any()) for own in networks["rough+means"].products.values())
-    assert networks["rough"].tensors.keys() == networks["none"].tensors.keys()
+    assert networks["rough"].tensors.keys() == networks["baseline"].tensors.keys()
     assert len({network.digest() for network in networks.values()}) == len(networks)
 
 

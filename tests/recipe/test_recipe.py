@@ -27,23 +27,23 @@ def recipe(**changes: Any) -> Recipe:
 
 
 def test_a_star_stands_for_each_multiplier_in_turn() -> None:
-    variants = recipe(variants=["float", "none", "*", "*+retrain", "retrain+mild"]).variants
+    variants = recipe(variants=["float", "baseline", "*", "*+retrain", "retrain+mild"]).variants
     assert variants == (
-        *("float", "none", "mild", "Rough", "mild+retrain", "Rough+retrain", "retrain+mild"),
+        *("float", "baseline", "mild", "Rough", "mild+retrain", "Rough+retrain", "retrain+mild"),
     )
 
 
 def test_variants_that_a_star_repeats_are_refused() -> None:
     with pytest.raises(ValidationError, match="wanted each once"):
-        recipe(variants=["none", "*", "mild"])
+        recipe(variants=["baseline", "*", "mild"])
 
 
 def test_a_star_without_multipliers_is_refused() -> None:
     with pytest.raises(ValidationError, match=r"multipliers for '\*\+retrain', there are none"):
-        recipe(variants=["none", "*+retrain"], multipliers={})
+        recipe(variants=["baseline", "*+retrain"], multipliers={})
 
 
-@pytest.mark.parametrize("name", ["none", "float", "retrain"])
+@pytest.mark.parametrize("name", ["baseline", "float", "retrain"])
 def test_a_multiplier_has_a_name_of_its_own(name: str) -> None:
     with pytest.raises(ValidationError, match=f"another name for multiplier '{name}': it is taken"):
         recipe(multipliers={name: {"kind": "exact"}})
@@ -61,7 +61,7 @@ def test_a_multiplier_is_a_stage() -> None:
 
 
 def test_a_recipe_with_a_star_survives_a_round_trip(tmp_path: Path) -> None:
-    before = recipe(variants=["none", "*"])
+    before = recipe(variants=["baseline", "*"])
     write_recipe(before, tmp_path / "r.toml")
     assert read_recipe(tmp_path / "r.toml") == before
 

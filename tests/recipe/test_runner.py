@@ -87,13 +87,13 @@ def test_a_run_leaves_what_the_contract_says(finished: Path, toy: Recipe) -> Non
         *("recipe.toml", "run.json", "results.csv", "report.html", "tallies.jsonl"),
         "networks/float.safetensors",
         *(f"networks/{variant}.weights.safetensors" for variant in stages),
-        *(f"networks/{variant}.safetensors" for variant in ("none", "s1+s2+s3")),
-        *(f"networks/{variant}.json" for variant in ("none", "s1+s2+s3")),
+        *(f"networks/{variant}.safetensors" for variant in ("baseline", "s1+s2+s3")),
+        *(f"networks/{variant}.json" for variant in ("baseline", "s1+s2+s3")),
         *(f"records/{variant}.json" for variant in stages),
     }
     rows = read_results(finished / "results.csv")
     assert list(dict.fromkeys(row.variant for row in rows)) == list(toy.variants)
-    assert {row.threat for row in rows} == {"none", "random_flips", "linf_pgd"}
+    assert {row.threat for row in rows} == {"clean", "random_flips", "linf_pgd"}
 
 
 def test_facts_tell_versions_device_durations_and_digest(finished: Path, toy: Recipe) -> None:
@@ -230,16 +230,15 @@ def test_a_used_directory_is_not_overwritten(finished: Path, toy: Recipe) -> Non
 
 def test_another_recipe_is_not_resumed_and_each_field_is_named(finished: Path, toy: Recipe) -> None:
     before = (finished / "run.json").read_bytes()
-    other = Recipe.model_validate(
-        toy.to_dict()
-        | {"seed": 7, "evaluation": toy.evaluation.model_dump() | {"chips": 3, "bers": (0.1,)}}
-    )
+    table = toy.to_dict()
+    table["evaluation"]["threats"][1] |= {"chips": 3, "levels": [0.1]}
+    other = Recipe.model_validate(table | {"seed": 7})
     with pytest.raises(ResumeError) as caught:
         run(other, finished, device="cpu", resume=True)
     assert str(caught.value).partition("belongs to another recipe. ")[2].split("; ") == [
         "seed: 0 before, 7 now",
-        "evaluation.bers: [0.01] before, [0.1] now",
-        "evaluation.chips: 2 before, 3 now",
+        "evaluation.threats.1.levels: [0.01] before, [0.1] now",
+        "evaluation.threats.1.chips: 2 before, 3 now",
     ]
     assert (finished / "run.json").read_bytes() == before
 
@@ -254,7 +253,7 @@ def test_other_data_or_versions_are_not_resumed(
         run(toy, out, device="cpu", resume=True)
 
 
-@pytest.mark.parametrize("file", ["run.json", "records/s1+s2+s3.json", "networks/none.json"])
+@pytest.mark.parametrize("file", ["run.json", "records/s1+s2+s3.json", "networks/baseline.json"])
 @pytest.mark.parametrize("content", [b"", b'{"half": ', b"[]", b"\xff\xfe"])
 def test_a_damaged_file_is_named(
     file: str, content: bytes, finished: Path, toy: Recipe, tmp_path: Path

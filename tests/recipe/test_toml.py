@@ -21,7 +21,7 @@ def test_a_short_recipe_is_completed_with_defaults(tmp_path: Path) -> None:
     write_recipe(recipe, tmp_path / "recipe.toml")
     text = (tmp_path / "recipe.toml").read_text()
     assert read_recipe(tmp_path / "recipe.toml") == recipe
-    for line in ("batch_size = 128", 'max_norm = "none"', "[evaluation]", "chips = 50"):
+    for line in ("batch_size = 128", 'max_norm = "none"', "[[evaluation.threats]]", "chips = 50"):
         assert line in text.splitlines()
 
 
@@ -31,6 +31,9 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     again = read_recipe(tmp_path / "recipe.toml")
     assert again == recipe
     assert again.digest() == recipe.digest()
+
+
+ATTACKED = '[[evaluation.threats]]\nkind = "adversarial_examples"\n'
 
 
 @pytest.mark.parametrize(
@@ -78,20 +81,24 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
             "r.toml:9: augmentation.1.pading: no such field. Did you mean 'padding'?",
         ),
         (
-            '[evaluation]\nattack = { kind = "linf_pgd", epsilon = 0.1, step = 3 }',
-            "r.toml:6: evaluation.attack.step: no such field. Did you mean 'steps'?",
+            ATTACKED + 'attack = { kind = "linf_pgd", epsilon = 0.1, step = 3 }',
+            "r.toml:7: evaluation.threats.0.attack.step: no such field. Did you mean 'steps'?",
         ),
         (
-            '[evaluation]\nattack = { kind = "linf_pgd" }',
-            "r.toml:6: evaluation.attack.epsilon: wanted a value, none came",
+            ATTACKED + 'attack = { kind = "linf_pgd" }',
+            "r.toml:7: evaluation.threats.0.attack.epsilon: wanted a value, none came",
         ),
         (
-            "[evaluation]\nbers = [\n  1e-3,\n  2.0,\n]",
-            "r.toml:8: evaluation.bers.1: should be less than or equal to 1, got 2.0",
+            ATTACKED + "levels = [\n  1e-3,\n  -2.0,\n]",
+            "r.toml:9: evaluation.threats.0.levels.1: should be greater than 0, got -2.0",
         ),
         (
-            "[evaluation]\nbers = [1e-2, 1e-3]",
-            "r.toml:6: evaluation.bers: wanted rising levels, each once, got [0.01, 0.001]",
+            ATTACKED + "levels = [1e-2, 1e-3]",
+            "r.toml:7: evaluation.threats.0.levels: wanted rising levels, each once, got [0.01, 0",
+        ),
+        (
+            '[[evaluation.threats]]\nkind = "memory_faults"\nlevels = [0.5, 2.0]',
+            "r.toml:5: evaluation.threats.0.ber: should be less than or equal to 1, got 2.0",
         ),
         (
             '[quantization.weight]\nkind = "affine"\nsymetric = true',
@@ -99,8 +106,8 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
         ),
         ("[stages.S1]\nkind = 'adjust'", "r.toml:5: stages.S1: string should match pattern"),
         (
-            "[stages.none]\nkind = 'adjust'",
-            "r.toml:5: stages: wanted another name for stage 'none': it names a variant",
+            "[stages.baseline]\nkind = 'adjust'",
+            "r.toml:5: stages: wanted another name for stage 'baseline': it names a variant",
         ),
         ("nesterov = true\nmomentum = 0", "r.toml:4: train: nesterov: wanted a momentum above 0"),
     ],
@@ -120,7 +127,7 @@ def test_a_problem_is_told_with_its_line(text: str, problem: str) -> None:
         ('data = "digits"', "r.toml:1: name: wanted a value, none came"),
         (
             'name = "x"\ndata = "digits"\nvariants = ["float", "s9"]',
-            "r.toml:3: variants: no stage 's9' in 's9'. Known: float, none.",
+            "r.toml:3: variants: no stage 's9' in 's9'. Known: baseline, float",
         ),
         (
             'name = "x"\ndata = "digits"\nvariants = ["none+none"]',
@@ -128,7 +135,7 @@ def test_a_problem_is_told_with_its_line(text: str, problem: str) -> None:
         ),
         ('name = "x"\ndata = "digits"\nvariants = []', "r.toml:3: variants: tuple should have at"),
         (
-            'name = "x"\ndata = "digits"\nvariants = ["none", "none"]',
+            'name = "x"\ndata = "digits"\nvariants = ["baseline", "baseline"]',
             "r.toml:3: variants: wanted each once",
         ),
     ],
@@ -176,9 +183,10 @@ def test_a_factory_without_a_name_is_told_with_its_line() -> None:
 
 
 def test_the_word_none_switches_a_bound_off() -> None:
-    recipe = parse_recipe(HEAD + '[evaluation]\nattack_images = "none"\nfault_images = "none"\n')
-    assert (recipe.evaluation.attack_images, recipe.evaluation.fault_images) == (None, None)
-    assert parse_recipe(HEAD).evaluation.attack_images == 500
+    threat = '[[evaluation.threats]]\nkind = "memory_faults"\nimages = "none"\n'
+    (found,) = parse_recipe(HEAD + threat).evaluation.threats
+    assert found.model_dump()["images"] is None
+    assert parse_recipe(HEAD).evaluation.threats[1].model_dump()["images"] == 1000
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

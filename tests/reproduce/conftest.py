@@ -73,9 +73,10 @@ def pretend(
     test = recipe.data.load(data_dir).test
     for place, variant in enumerate(recipe.variants):
         stop.check()
-        for key in recipe.evaluation.keys(variant, test):
-            total = 240 if key[1] == "none" else 20
-            store.add(key, Tally(5 + 2 * place + recipe.seed + key[3] % 2, total))
+        for task, key in recipe.evaluation.keys(variant, test).items():
+            total = 240 if task.level == 0.0 else 20
+            store.add(key, Tally(5 + 2 * place + recipe.seed + task.trial % 2, total))
+        run.note(networks={variant: variant})
         run.note(durations={f"evaluate {variant}": 2.0, f"harden {variant}": 1.0})
         network = run.network(variant)
         network.parent.mkdir(exist_ok=True)

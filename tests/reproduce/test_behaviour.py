@@ -21,7 +21,7 @@ def test_the_digest_follows_what_code_does_and_no_names(
     renamed = change("s2", "later")
     assert renamed.recipe.variants[-1] == "later"
     assert behaviour_of(renamed) != before  # the seed of a stage is its name
-    monkeypatch.setattr("bitproof.evaluation.evaluation.BLOCK", 8)
+    monkeypatch.setattr("bitproof.evaluation.adversarial_examples.BLOCK", 8)
     assert behaviour_of(job) != before
 
 

@@ -15,8 +15,8 @@ HOW = "0" * 16
         ('name = "tiny-digits"', 'name = "tiny-digits"\ntitle = "x"\nsource = "y"', []),
         ('name = "tiny-digits"', 'name = "tiny-digits"\nseed = 4', []),
         ('"s1", "s2"]', '"s1", "s2", "s1+s2"]', []),
-        ("seeds = [0]", "seeds = [0, 1]", ["float", "none", "s1", "s2"]),
-        ("chips = 3", "chips = 4", ["float", "none", "s1", "s2"]),
+        ("seeds = [0]", "seeds = [0, 1]", ["float", "baseline", "s1", "s2"]),
+        ("chips = 3", "chips = 4", ["float", "baseline", "s1", "s2"]),
         ("[stages.s2]", "[stages.s2]\nsteps = 3", ["s2"]),
     ],
 )

@@ -51,19 +51,19 @@ def test_a_real_run_fills_every_cell(job: Job, place: Place) -> None:
             got = (result.value, result.ci_low, result.ci_high, result.n)
             assert got == (row.value, row.ci_low, row.ci_high, row.n)
     accuracy = {name.split(".", 1)[1]: result.value for name, result in results.items()}
-    for threat in ("none", "random_flips-0.01", "linf_pgd-0.05"):
-        gain = accuracy[f"s1.{threat}.acc"] - accuracy[f"none.{threat}.acc"]
+    for threat in ("clean", "random_flips-0.01", "linf_pgd-0.05"):
+        gain = accuracy[f"s1.{threat}.acc"] - accuracy[f"baseline.{threat}.acc"]
         assert accuracy[f"s1.{threat}.gain"] == pytest.approx(gain)
     assert results["tiny-digits.s1.linf_pgd-0.05.gain"].n == 3
-    assert results["tiny-digits.s1.none.gain"].n == 240
+    assert results["tiny-digits.s1.clean.gain"].n == 240
     facts = RunDirectory(run).facts()
-    first = results["tiny-digits.float.none.acc"]
+    first = results["tiny-digits.float.clean.acc"]
     durations = facts["durations"]
     spent = durations.get("train float", 0) + durations["evaluate float"]
     assert first.seconds == pytest.approx(spent, abs=0.1)
     assert (first.device, first.versions["torch"]) == (facts["device"], facts["torch"])
-    kept = place.results / "small" / "resq-matrix" / "weights" / "tiny-digits.none"
-    assert load_network(kept).nodes == load_network(run / "networks" / "none").nodes
+    kept = place.results / "small" / "resq-matrix" / "weights" / "tiny-digits.baseline"
+    assert load_network(kept).nodes == load_network(run / "networks" / "baseline").nodes
 
 
 def test_what_is_done_is_left_alone(
@@ -79,7 +79,7 @@ def test_several_seeds_make_one_value(
 ) -> None:
     job = change("seeds = [0]", "seeds = [0, 1, 5]")
     work([job], place, stop=StopRequest())
-    result = read_cells(place.results, "small", "resq-matrix")["tiny-digits.s1.none.acc"]
+    result = read_cells(place.results, "small", "resq-matrix")["tiny-digits.s1.clean.acc"]
     assert result.seeds == (0, 1, 5)
     assert result.value == pytest.approx((9 + 10 + 14) / 3 / 240)
     assert result.seconds == 3 * 3.0
@@ -91,7 +91,7 @@ def test_cells_wait_for_all_seeds(
     job = change("seeds = [0]", "seeds = [0, 1]")
     # Looks at the clock: choosing, seed 0, its four variants, seed 1, two of its variants.
     work([job], place, stop=after(9))
-    assert {name.split(".")[1] for name in done(place)} == {"float", "none"}
+    assert {name.split(".")[1] for name in done(place)} == {"float", "baseline"}
     assert statuses(job, place) == {"done", "partial"}
 
 
@@ -100,14 +100,14 @@ def test_a_halted_job_goes_on(
 ) -> None:
     assert statuses(job, place) == {"missing"}
     work([job], place, stop=after(5))
-    assert {name.split(".")[1] for name in done(place)} == {"float", "none", "s1"}
+    assert {name.split(".")[1] for name in done(place)} == {"float", "baseline", "s1"}
     assert not list(place.results.rglob("*.safetensors"))
     before = {path: path.stat().st_mtime_ns for path in place.results.rglob("*.*.json")}
     work([job], place, stop=StopRequest())
     assert statuses(job, place) == {"done"}
     assert all(path.stat().st_mtime_ns == time for path, time in before.items())
     assert [path.name for path in place.results.rglob("*.safetensors")] == [
-        "tiny-digits.none.safetensors"
+        "tiny-digits.baseline.safetensors"
     ]
 
 
@@ -153,7 +153,8 @@ def test_what_a_killed_process_had_finished_is_written(
 def test_a_pattern_chooses_cells(job: Job, place: Place, pretending: None) -> None:
     work([job], place, patterns=["*.s2.*.gain"], stop=StopRequest())
     assert done(place) == {
-        f"tiny-digits.s2.{threat}.gain" for threat in ("none", "random_flips-0.01", "linf_pgd-0.05")
+        f"tiny-digits.s2.{threat}.gain"
+        for threat in ("clean", "random_flips-0.01", "linf_pgd-0.05")
     }
     work([job], place, patterns=["other-*"], stop=StopRequest())
     assert len(done(place)) == 3
@@ -183,7 +184,7 @@ def test_changed_behaviour_makes_cells_stale(
     monkeypatch.setattr("bitproof.reproduce.job_runner.behaviour_of", lambda *_: "f" * 16)
     work([job], finished, progress=notes, stop=StopRequest())
     assert statuses(job, finished) == {"done"}
-    assert any("recipe or behaviour of float, none, s1, s2 changed" in it for it in notes.lines)
+    assert any("recipe or behaviour of float, baseline, s1, s2 changed" in it for it in notes.lines)
 
 
 def test_a_run_notices_by_itself_that_behaviour_changed(
@@ -296,13 +297,13 @@ def test_a_network_that_is_too_large_is_not_kept(
     monkeypatch: pytest.MonkeyPatch,
     notes: Notes,
 ) -> None:
-    job = change('keep = ["none"]', 'keep = ["none", "s1", "s2"]')
+    job = change('keep = ["baseline"]', 'keep = ["baseline", "s1", "s2"]')
     monkeypatch.setattr("bitproof.reproduce.keep.WHOLE_LIMIT", 130)
     work([job], place, progress=notes, stop=StopRequest())
     weights = place.results / "small" / "resq-matrix" / "weights"
     assert {path.name for path in weights.iterdir()} == {
         f"tiny-digits.{variant}{suffix}"
-        for variant in ("none", "s1")
+        for variant in ("baseline", "s1")
         for suffix in (".safetensors", ".json")
     }
     assert any(line.startswith("tiny-digits.s2: not kept") for line in notes.lines)
@@ -311,4 +312,4 @@ def test_a_network_that_is_too_large_is_not_kept(
     monkeypatch.setattr("bitproof.reproduce.job_runner.behaviour_of", lambda *_: "f" * 16)
     work([job], place, progress=notes, stop=StopRequest())
     assert sum("over the" in line for line in notes.lines) == 3
-    assert json.loads((weights / "tiny-digits.none.json").read_text()) == {"made": "up"}
+    assert json.loads((weights / "tiny-digits.baseline.json").read_text()) == {"made": "up"}

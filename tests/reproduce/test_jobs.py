@@ -12,7 +12,7 @@ SHIPPED = all_jobs()
 
 def test_a_job_has_recipe_and_plan(job: Job) -> None:
     assert (job.network, job.dataset, job.recipe.name) == ("tiny", "digits", "tiny-digits")
-    assert (job.plan.seeds, job.plan.keep) == ((0,), ("none",))
+    assert (job.plan.seeds, job.plan.keep) == ((0,), ("baseline",))
 
 
 def test_a_size_that_a_table_lacks_has_no_jobs(folder: Path) -> None:
@@ -27,9 +27,9 @@ def test_a_size_that_a_table_lacks_has_no_jobs(folder: Path) -> None:
         ("seeds = [0]", "seeds = [3, 3]", "table.toml:2: .*wanted each seed once"),
         ("gain_ber = 1e-2", "gain_ber = 2e-2", r"gain_ber: wanted one of \[0.01\], got 0.02"),
         ("gain_epsilon = 0.05", "gain_epsilon = 0.5", "gain_epsilon: wanted one of"),
-        ('keep = ["none"]', 'keep = ["float"]', "keep: wanted integer variants, got 'float'"),
-        ('keep = ["none"]', 'keep = ["s3"]', "keep: wanted integer variants, got 's3'"),
-        ('"float", "none", ', '"float", ', "wanted 'none' among them"),
+        ('keep = ["baseline"]', 'keep = ["float"]', "keep: wanted integer variants, got 'float'"),
+        ('keep = ["baseline"]', 'keep = ["s3"]', "keep: wanted integer variants, got 's3'"),
+        ('"float", "baseline", ', '"float", ', "wanted 'baseline' among them"),
         ("jobs.tiny-digits", "jobs.tiny-mnist", "tiny-mnist.toml: cannot read the recipe"),
         ("jobs.tiny-digits", "jobs.tiny", "table.toml:"),
     ],

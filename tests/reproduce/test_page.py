@@ -18,7 +18,7 @@ from bitproof.reproduce import (
 )
 from bitproof.reproduce.against import against_theirs
 from bitproof.reproduce.asymmetry import claims, tally_of_claims, verdict
-from bitproof.reproduce.grid import make_grid, value_text
+from bitproof.reproduce.grid import cell_table, value_text
 
 TABLE = find_table("resq-matrix")
 PLAN = Plan(seeds=[0], gain_ber=0.01, gain_epsilon=0.05)
@@ -72,49 +72,49 @@ def test_a_verdict_needs_an_interval_that_leaves_zero_out(
     assert verdict(result("s2", "linf_pgd", 0.05, ends)) == word
 
 
-def test_the_claims_look_at_one_stage_alone() -> None:
+def test_the_claims_look_at_one_stage_alone(job: Job) -> None:
     results = [
         result("s2", "linf_pgd", 0.05, (0.01, 0.02, 0.03)),
         result("s1", "random_flips", 0.01, (-0.01, 0.0, 0.01)),
         result("s1", "linf_pgd", 0.05, (0.2, 0.3, 0.4)),
     ]
-    assert claims(results, PLAN) == [
+    assert claims(results, job) == [
         "s2 alone raises AR: yes (+2.00 points, +1.00 to +3.00)",
         "s1 alone raises FR: undecided (+0.00 points, -1.00 to +1.00)",
     ]
-    assert tally_of_claims([(results, PLAN), ([], PLAN)]) == [
+    assert tally_of_claims([(results, job), ([], job)]) == [
         "s2 alone raises AR, over 1 measured: 1 yes, 0 no, 0 undecided",
         "s1 alone raises FR, over 1 measured: 0 yes, 0 no, 1 undecided",
     ]
-    assert claims([], PLAN)[0] == "s2 alone raises AR: not measured"
+    assert claims([], job)[0] == "s2 alone raises AR: not measured"
 
 
-def test_ours_is_the_best_gain_of_the_full_pipeline() -> None:
+def test_ours_is_the_best_gain_of_the_full_pipeline(job: Job) -> None:
     results = [
         result("s1+s2+s3", "linf_pgd", 0.05, (0.1, 0.2, 0.3)),
         result("s1+s2+s3", "linf_pgd", 0.1, (0.0, 0.1, 0.2)),
         result("s1", "linf_pgd", 0.05, (0.4, 0.5, 0.6)),
     ]
-    assert against_theirs(TABLE, results) == [
+    assert against_theirs(TABLE, results, job.labels()) == [
         "largest gain in attack resilience: theirs +10.35 points [S], ours +20.00 points, +10.00 "
         "to +30.00 (lenet5 on mnist, s1+s2+s3, linf_pgd at 0.05), which is none of the paper's",
         "largest gain in fault resilience: theirs +12.47 points [S], ours not measured",
     ]
 
 
-def test_a_grid_has_a_line_for_each_variant_and_gains_last() -> None:
+def test_a_grid_has_a_line_for_each_variant_and_gains_last(job: Job) -> None:
     results = [
         result("s1", "linf_pgd", 0.05, (0.01, 0.02, 0.03)),
         result("s1", "linf_pgd", 0.05, (0.5, 0.6, 0.7), "acc"),
-        result("none", "linf_pgd", 0.05, (0.5, 0.58, 0.7), "acc"),
-        result("float", "none", 0.0, (0.89, 0.9, 0.91), "acc"),
+        result("baseline", "linf_pgd", 0.05, (0.5, 0.58, 0.7), "acc"),
+        result("float", "clean", 0.0, (0.89, 0.9, 0.91), "acc"),
     ]
     texts = {one.key: value_text(one) for one in results}
-    grid = make_grid(texts, lambda cell: texts[cell])
+    grid = cell_table(texts, lambda cell: texts[cell], job.labels())
     assert grid.header == ("variant", "clean", "L∞ PGD 0.05", "gain: L∞ PGD 0.05")
     assert grid.rows == (
         ("float", "90.0 ± 1.0", "", ""),
-        ("none", "", "58.0 ± 10.0", ""),
+        ("baseline", "", "58.0 ± 10.0", ""),
         ("s1", "", "60.0 ± 10.0", "+2.0 ± 1.0"),
     )
 
@@ -168,7 +168,7 @@ def test_the_listing_tells_every_job(job: Job) -> None:
     grid = listing([TABLE], ["full", "small"])
     assert grid.rows == (
         (
-            *("small", "resq-matrix", "tiny-digits", "22", "float none s1 s2"),
+            *("small", "resq-matrix", "tiny-digits", "22", "float baseline s1 s2"),
             *("clean, BER 1e-2, AUC-FR, L∞ PGD 0.05", "0"),
         ),
     )
@@ -179,7 +179,7 @@ def test_the_document_is_the_results_alone(finished: Place, change: Callable[...
     assert "#### tiny-digits" in text
     assert "Scaled down: everything" in text
     assert text.count("No cell is finished yet.") == 2 * len(TABLES) - 1, "all but this one"
-    path = finished.results / "small" / "resq-matrix" / "tiny-digits.s1.none.acc.json"
+    path = finished.results / "small" / "resq-matrix" / "tiny-digits.s1.clean.acc.json"
     assert f"`{read_cell(path).digest}`" in text
     assert value_text(read_cell(path)) in text
     change("[stages.s2]", "[stages.s2]\nsteps = 3")
@@ -194,13 +194,14 @@ def test_the_document_names_what_is_not_begun(finished: Place, folder: Path) -> 
     plans = folder / "table.toml"
     more = plans.read_text().replace("tiny-digits", "other-digits")
     plans.write_text(plans.read_text() + more)
+    (folder / "other-digits.toml").write_text((folder / "tiny-digits.toml").read_text())
     assert "Not begun: other-digits." in document(finished.results)
 
 
 def test_a_damaged_result_stops_status_and_document(finished: Place) -> None:
-    path = finished.results / "small" / "resq-matrix" / "tiny-digits.s1.none.acc.json"
+    path = finished.results / "small" / "resq-matrix" / "tiny-digits.s1.clean.acc.json"
     path.write_text(path.read_text()[:-20])
-    with pytest.raises(DataError, match=r"tiny-digits\.s1\.none\.acc\.json"):
+    with pytest.raises(DataError, match=r"tiny-digits\.s1\.clean\.acc\.json"):
         sheets(finished)
-    with pytest.raises(DataError, match=r"tiny-digits\.s1\.none\.acc\.json"):
+    with pytest.raises(DataError, match=r"tiny-digits\.s1\.clean\.acc\.json"):
         document(finished.results)

@@ -20,10 +20,9 @@ SMALL = {
     "grid_points": 2,
     "calibration_images": 8,
     "chips": 1,
-    "clean_images": 8,
-    "fault_images": 4,
+    "images": 4,
     "attack_images": 4,
-    "square_queries": 0,
+    "queries": 1,
     "steps": 1,
 }
 """Sizes that change how long a run takes, and not what it does."""
@@ -33,9 +32,11 @@ def shrink(value: Any, name: str = "") -> Any:
     """Return a recipe's table with all sizes replaced, and one level of each threat."""
     if isinstance(value, dict):
         return {key: shrink(part, key) for key, part in value.items()}
-    if name in {"bers", "epsilons"}:
+    if name == "levels":
         return value[:1]
-    return ["float", "none", "s1+s2+s3"] if name == "variants" else SMALL.get(name, value)
+    if name == "threats":
+        return [shrink(threat) for threat in value]
+    return ["float", "baseline", "s1+s2+s3"] if name == "variants" else SMALL.get(name, value)
 
 
 def test_a_shrunken_recipe_keeps_its_method() -> None:
@@ -54,4 +55,4 @@ def test_a_full_recipe_runs_at_toy_size(job: Job, tmp_path: Path, data_dir: Path
     recipe = Recipe.model_validate(shrink(job.recipe.to_dict()))
     run(recipe, tmp_path / "run", device="cpu", data_dir=data_dir / "mini")
     measured = {row.variant for row in read_results(tmp_path / "run" / "results.csv")}
-    assert measured == {"float", "none", "s1+s2+s3"}
+    assert measured == {"float", "baseline", "s1+s2+s3"}

@@ -7,7 +7,7 @@ Base (`base`, `balls`), gradients (`ascent`, `fgsm`, `pgd`), scores only (`rando
 from bitproof.attacks.ascent import Loss, input_gradient, signed_ascent
 from bitproof.attacks.autoattack import AutoAttack
 from bitproof.attacks.balls import Ball, project_l2, project_linf
-from bitproof.attacks.base import ATTACKS, Classifier, InputAttack, InputShapeError
+from bitproof.attacks.base import ATTACKS, AnyAttack, Classifier, InputAttack, InputShapeError
 from bitproof.attacks.fgsm import FGSM
 from bitproof.attacks.noise import LinfNoise
 from bitproof.attacks.pgd import L2PGD, LinfPGD
@@ -17,6 +17,7 @@ __all__ = [
     "ATTACKS",
     "FGSM",
     "L2PGD",
+    "AnyAttack",
     "AutoAttack",
     "Ball",
     "Classifier",

@@ -7,10 +7,11 @@ Model:  a classifier maps inputs in [0, 1] to logits (normalisation is part of t
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import final
+from typing import Annotated, final
 
 import torch
 from jaxtyping import Float, Int
+from pydantic import BeforeValidator, SerializeAsAny
 from torch import Tensor
 
 from bitproof.attacks.balls import Ball, project_l2, project_linf
@@ -18,9 +19,18 @@ from bitproof.core.errors import BitproofError, InputRangeError
 from bitproof.core.registry import Registry
 from bitproof.core.spec import Spec
 from bitproof.core.types import NonNegative
+from bitproof.stats.threats import ThreatLabel
 
 Classifier = Callable[[Tensor], Tensor]
 """Maps inputs in [0, 1] of shape `n *features` to logits of shape `n k`."""
+
+
+TITLES = {
+    **{"linf": "L∞", "l2": "L2", "l1": "L1", "l0": "L0"},
+    **{"autoattack": "AutoAttack", "pgd": "PGD", "apgd": "APGD", "fgsm": "FGSM"},
+    "square": "Square",
+}
+"""How people write the parts of a kind."""
 
 
 class InputShapeError(BitproofError, ValueError):
@@ -38,6 +48,17 @@ class InputAttack(Spec):
     def ball(self) -> Ball:
         """Return the norm that bounds the perturbation: L-infinity, unless overridden."""
         return "Linf"
+
+    def label(self) -> ThreatLabel:
+        """Return how results write the attack and its radii.
+
+        Example:
+            >>> from bitproof.attacks import LinfPGD
+            >>> LinfPGD(epsilon=0.1).label().title
+            'L∞ PGD'
+        """
+        words = (TITLES.get(word, word) for word in self.kind.split("_"))
+        return ThreatLabel("input_attack", " ".join(words), "ε", "pixels")
 
     @final
     def run(
@@ -104,6 +125,7 @@ class InputAttack(Spec):
 
 
 ATTACKS: Registry[InputAttack] = Registry("attacks")
+AnyAttack = Annotated[SerializeAsAny[InputAttack], BeforeValidator(ATTACKS.validate)]
 
 
 def check_inputs(inputs: Tensor, labels: Tensor) -> None:

@@ -14,10 +14,10 @@ from bitproof.core.errors import UnknownKindError, near
 from bitproof.core.registry import Registry
 from bitproof.core.spec import NONE, Spec
 from bitproof.data import AUGMENT, DATA
-from bitproof.evaluation import Evaluation
+from bitproof.evaluation import EXECUTORS, THREATS, Evaluation
 from bitproof.faults import FAULTS, KINDS, PROTECTIONS
 from bitproof.harden import HARDEN
-from bitproof.injection import EXECUTORS, FaultGroup, Injection
+from bitproof.injection import FaultGroup, Injection
 from bitproof.models import MODELS
 from bitproof.quant import QUANTIZERS, Scheme
 from bitproof.recipe import InjectionRecipe, Recipe
@@ -34,6 +34,7 @@ ROOMS: dict[str, Registry[Any]] = {
     "protections": PROTECTIONS,
     "stop_rules": STOP_RULES,
     "executors": EXECUTORS,
+    "threats": THREATS,
     "attacks": ATTACKS,
     "hardening": HARDEN,
     "multipliers": MULTIPLIERS,

@@ -15,8 +15,8 @@ from bitproof.cli.tables import print_table
 from bitproof.cli.watching import watcher
 from bitproof.core.errors import RecipeError, SpecError
 from bitproof.core.spec import describe_problems
+from bitproof.evaluation import EXECUTORS, Executor
 from bitproof.faults import write_fault_list
-from bitproof.injection import EXECUTORS, Executor
 from bitproof.injection.campaign import Shard, facts_in
 from bitproof.injection.directory import CampaignDirectory
 from bitproof.injection.sealed import read_fault_table

@@ -10,7 +10,7 @@ from pydantic.fields import FieldInfo
 from bitproof.core.registry import Registry
 from bitproof.core.spec import Spec
 
-PLAIN: dict[object, str] = {int: "integer", float: "number", bool: "true or false", str: "text"}
+BASELINE: dict[object, str] = {int: "integer", float: "number", bool: "true or false", str: "text"}
 BOUNDS = {
     annotated_types.Gt: ("gt", "> {}"),
     annotated_types.Ge: ("ge", ">= {}"),
@@ -49,7 +49,7 @@ def _bare(annotation: Any, rooms: Mapping[str, Registry[Any]]) -> str:  # noqa: 
         return f"tables by name, each {inside[1]}"
     if isinstance(annotation, type) and issubclass(annotation, Spec):
         return _component(annotation, rooms)
-    return PLAIN.get(annotation, str(annotation))
+    return BASELINE.get(annotation, str(annotation))
 
 
 def _component(spec: type[Spec], rooms: Mapping[str, Registry[Any]]) -> str:

@@ -1,80 +1,113 @@
-"""Accuracy without faults, under bit errors on fixed chips, and under attack.
+"""What is measured on every network: a list of threats, and the root of whatever is drawn.
 
-Model:  a chip is one draw of weak cells, the same for every network and nested in the bit error
-        rate. Attacks are white box through the network that is measured. Images of the attack are
-        worked on in blocks of fixed size, each with its own generator, so that results depend
-        neither on interruptions nor on the machine's batch size.
 Source: METHODS A.3 (metrics), E.4 and G.
 """
 
-from collections.abc import Iterator
-from itertools import pairwise
-from typing import Annotated
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
-import torch
-from pydantic import BeforeValidator, Field, SerializeAsAny, field_validator
+from pydantic import field_validator
 
-from bitproof.attacks import ATTACKS, InputAttack, LinfPGD, LinfSquare
 from bitproof.core.progress import SILENT, Progress
-from bitproof.core.rng import make_generator
-from bitproof.core.spec import Spec
+from bitproof.core.spec import Spec, canonical_json
 from bitproof.core.stop_request import StopRequest
-from bitproof.core.types import Count, Index, Positive, Seed
+from bitproof.core.types import Seed
 from bitproof.data.dataset import Dataset
-from bitproof.evaluation.models import Classifier, EvaluatedModel
-from bitproof.evaluation.store import Key, TallyStore
-from bitproof.faults import RandomFlips, Site
-from bitproof.metrics import Tally, tally
+from bitproof.evaluation.adversarial_examples import AdversarialExamples
+from bitproof.evaluation.black_box import BlackBoxCheck
+from bitproof.evaluation.clean import Clean
+from bitproof.evaluation.executors import Executor, InProcess, Pool
+from bitproof.evaluation.memory_faults import MemoryFaults
+from bitproof.evaluation.store import TallyStore
+from bitproof.evaluation.threat import AnyThreat, Counts, Task, Threat
+from bitproof.evaluation.work import Measuring, Models
+from bitproof.metrics import Tally
+from bitproof.stats import Row
+from bitproof.stats.threats import ThreatLabel
 
-BATCH = 128
-"""Images that run at once."""
-BLOCK = 100
-"""Images of one attack measurement; part of what a result means, like a seed."""
-HUGE = 0.5
-"""A change of every pixel that must bring every network to chance, input units."""
-
-AnyAttack = Annotated[SerializeAsAny[InputAttack], BeforeValidator(ATTACKS.validate)]
-Ber = Annotated[float, Field(gt=0.0, le=1.0)]
+DEFAULT: tuple[Threat, ...] = (Clean(), MemoryFaults(), AdversarialExamples(), BlackBoxCheck())
 
 
 class Evaluation(Spec):
-    """What is measured on every network."""
+    """What is measured on every network.
 
-    clean_images: Count | None = None
-    """Test images for clean accuracy; None: all."""
-    bers: tuple[Ber, ...] = (1e-5, 1e-4, 1e-3, 1e-2)
-    """Bit error rates, as fractions, rising."""
-    chips: Count = 50
-    """Draws of weak cells, the same for every network and rate."""
-    fault_images: Count | None = 1000
-    """Test images that each chip classifies; None: all."""
-    sites: tuple[Site, ...] = ("weight", "bias")
-    """Memories that break: `weight`, `bias`, `activation`."""
-    attack: AnyAttack = LinfPGD(epsilon=8 / 255)
-    """The attack; its `epsilon` is replaced by each of `epsilons`."""
-    epsilons: tuple[Positive, ...] = (2 / 255, 4 / 255, 8 / 255)
-    """Perturbation radii, input units, rising."""
-    attack_images: Count | None = 500
-    """Test images that are attacked; None: all."""
-    square_queries: Index = 200
-    """Queries of the black-box attack that checks for masked gradients, where `attack` moves in
-    the L-infinity ball; 0: no check."""
+    Example:
+        >>> [threat.title for threat in Evaluation().threats]
+        ['clean', 'random_flips', 'linf_pgd', 'black_box_check']
+    """
+
+    threats: tuple[AnyThreat, ...] = DEFAULT
+    """What networks have to stand; results come in this order."""
     seed: Seed = 0
     """Root of chips and of random starts."""
 
-    @field_validator("bers", "epsilons")
+    @field_validator("threats")
     @classmethod
-    def _check_rising(cls, levels: tuple[float, ...]) -> tuple[float, ...]:
-        if any(high <= low for low, high in pairwise(levels)):
-            raise ValueError(f"wanted rising levels, each once, got {list(levels)}")
-        return levels
+    def _check_threats(cls, threats: tuple[Threat, ...]) -> tuple[Threat, ...]:
+        if not threats:
+            raise ValueError("wanted at least one threat, got none")
+        titles = [threat.title for threat in threats]
+        for title in titles:
+            if titles.count(title) > 1:
+                raise ValueError(f"wanted a 'name' for each of several threats called '{title}'")
+        return tuple(_fitted(threat, threats) for threat in threats)
+
+    def threat(self, title: str) -> Threat | None:
+        """Return the threat that results call by that name."""
+        return next((threat for threat in self.threats if threat.title == title), None)
+
+    def labels(self) -> dict[str, ThreatLabel]:
+        """Return how each threat is written, by the name in results."""
+        return {threat.title: threat.label() for threat in self.threats}
+
+    def tasks(self, data: Dataset) -> list[Task]:
+        """Return all measurements on one network, in order."""
+        return [
+            Task(number, level, trial)
+            for number, threat in enumerate(self.threats)
+            for level, trial in threat.tasks(data)
+        ]
+
+    def keys(self, model: str, data: Dataset) -> dict[Task, str]:
+        """Return the digest of what each measurement measures, which its count is stored under.
+
+        Args:
+            model: digest of the network.
+            data: test images.
+        """
+        images = data.digest()
+        fixed = [canonical_json(threat.identity(data)) for threat in self.threats]
+
+        def key(task: Task) -> str:
+            parts = (model, images, fixed[task.threat], repr(task.level), task.trial, self.seed)
+            return hashlib.sha256("\x1f".join(map(str, parts)).encode()).hexdigest()
+
+        return {task: key(task) for task in self.tasks(data)}
+
+    def open(
+        self, models: Models, data: Dataset, executor: Executor | None = None
+    ) -> Pool[tuple[str, Task], Tally]:
+        """Return a pool that measures networks; it starts with the first measurement.
+
+        Args:
+            models: gives the network of a name, in whatever process it is called.
+            data: test images, on the device of the networks.
+            executor: who computes; None: this process.
+        """
+        executor = executor or InProcess()
+        sent = data if isinstance(executor, InProcess) else data.to("cpu")
+        device = data.labels.device
+        return executor.open(Measuring(self.threats, self.seed, models, sent, device))
 
     def measure(
         self,
         variant: str,
-        model: EvaluatedModel,
+        model: str,
         data: Dataset,
         *,
+        pool: Pool[tuple[str, Task], Tally],
         store: TallyStore,
         progress: Progress = SILENT,
         stop: StopRequest | None = None,
@@ -82,9 +115,10 @@ class Evaluation(Spec):
         """Fill `store` with whatever it lacks on one network.
 
         Args:
-            variant: the name that results will carry.
-            model: the network.
-            data: test images, on its device.
+            variant: the name of the network, for `pool` and for people.
+            model: its digest.
+            data: test images.
+            pool: measures; see `open`.
             store: holds what is finished already.
             progress: who watches.
             stop: asked before each measurement.
@@ -92,70 +126,71 @@ class Evaluation(Spec):
         Raises:
             StoppedError: asked to stop; what is finished is in the store.
         """
-        wanted = [key for key in self.keys(variant, data) if store.get(key) is None]
-        for key in progress.track(wanted, label=f"evaluate {variant}", total=len(wanted)):
-            if stop:
-                stop.check()
-            store.add(key, self._measure(key, model, data))
+        keys = self.keys(model, data)
+        wanted = {key: task for task, key in keys.items() if store.get(key) is None}
 
-    def keys(self, variant: str, data: Dataset) -> list[Key]:
-        """Return the keys of all measurements on one network, in order."""
-        return list(dict.fromkeys(self._keys(variant, data)))
+        def tasks() -> Iterator[tuple[str, Task]]:
+            for task in wanted.values():
+                if stop:
+                    stop.check()
+                yield variant, task
 
-    def huge(self, data: Dataset) -> float:
-        """Return a radius of the attack that must bring every network to chance."""
-        pixels = data.images[0].numel()
-        return HUGE if self.attack.ball == "Linf" else HUGE * pixels**0.5
+        found = pool.run(tasks())
+        for (_, task), tally in progress.track(
+            found, label=f"evaluate {variant}", total=len(wanted)
+        ):
+            title = self.threats[task.threat].title
+            store.add(
+                keys[task], tally, variant=variant, threat=title, level=task.level, trial=task.trial
+            )
 
-    def checks_queries(self) -> bool:
-        """Whether a black-box attack is compared; that one moves in the L-infinity ball."""
-        return self.square_queries > 0 and self.attack.ball == "Linf"
+    def counts(self, model: str, data: Dataset, store: TallyStore) -> dict[str, Counts] | None:
+        """Return the counts of one network by threat, level and trial; None while one is missing.
 
-    def _keys(self, variant: str, data: Dataset) -> Iterator[Key]:
-        yield (variant, "none", 0.0, 0)
-        for ber in self.bers:
-            for chip in range(self.chips):
-                yield (variant, "random_flips", ber, chip)
-        blocks = -(-_size(self.attack_images, data) // BLOCK)
-        for epsilon in self.epsilons:
-            for block in range(blocks):
-                yield (variant, self.attack.kind, epsilon, block)
-        if self.epsilons:
-            yield (variant, self.attack.kind, self.huge(data), 0)
-        if self.checks_queries():
-            for epsilon in self.epsilons:
-                yield (variant, "linf_square", epsilon, 0)
+        Args:
+            model: digest of the network.
+            data: test images.
+            store: holds what is finished.
+        """
+        titles = [threat.title for threat in self.threats]
+        found: dict[str, dict[float, list[Tally]]] = {title: defaultdict(list) for title in titles}
+        for task, key in self.keys(model, data).items():
+            tally = store.get(key)
+            if tally is None:
+                return None
+            found[titles[task.threat]][task.level].append(tally)
+        return {title: dict(levels) for title, levels in found.items()}
 
-    def _measure(self, key: Key, model: EvaluatedModel, data: Dataset) -> Tally:
-        _, threat, level, trial = key
-        if threat == "none":
-            return count(model.predict, data.first(_size(self.clean_images, data)))
-        if threat == "random_flips":
-            fault = RandomFlips(ber=level)
-            chip = make_generator(self.seed, "chip", trial)
-            broken = model.broken(fault, sites=self.sites, generator=chip)
-            return count(broken, data.first(_size(self.fault_images, data)))
-        size = _size(self.attack_images, data)
-        block = data.subset(torch.arange(trial * BLOCK, min((trial + 1) * BLOCK, size)))
-        attack = (
-            LinfSquare(epsilon=level, queries=self.square_queries)
-            if threat == "linf_square" and self.attack.kind != "linf_square"
-            else self.attack.at(level)
+    def rows(self, variant: str, counts: Mapping[str, Counts]) -> list[Row]:
+        """Return the rows of `results.csv` for one network."""
+        return [
+            replace(row, variant=variant)
+            for threat in self.threats
+            for row in threat.rows(counts[threat.title])
+        ]
+
+    def warnings(self, variant: str, counts: Mapping[str, Counts], data: Dataset) -> list[str]:
+        """Return what makes the counts of one network doubtful."""
+        return [
+            f"{variant}: {text}"
+            for threat in self.threats
+            for text in threat.warnings(counts[threat.title], counts, data)
+        ]
+
+
+def _fitted(threat: Threat, threats: tuple[Threat, ...]) -> Threat:
+    """Return a threat; a black-box check takes radii and images of the attack that it checks."""
+    if not isinstance(threat, BlackBoxCheck):
+        return threat
+    checked = next((one for one in threats if one.title == threat.against), None)
+    if not isinstance(checked, AdversarialExamples) or checked.attack.ball != "Linf":
+        raise ValueError(
+            f"black_box_check: wanted adversarial examples in the L-infinity ball as 'against', "
+            f"got '{threat.against}'"
         )
-        starts = make_generator(self.seed, "attack", trial)
-        inputs = block.inputs()
-        found = attack.run(model.differentiable, inputs, block.labels, generator=starts)
-        return tally(model.predict(found), block.labels)
-
-
-def count(classifier: Classifier, data: Dataset) -> Tally:
-    """Return how many images of `data` are classified right."""
-    total = Tally(0, 0)
-    for index in torch.split(torch.arange(len(data)), BATCH):
-        inputs = data.inputs(index.to(data.labels.device))
-        total += tally(classifier(inputs), data.labels[index.to(data.labels.device)])
-    return total
-
-
-def _size(wanted: int | None, data: Dataset) -> int:
-    return len(data) if wanted is None else min(wanted, len(data))
+    levels = threat.levels or checked.levels
+    if not set(levels) <= set(checked.levels):
+        raise ValueError(
+            f"black_box_check: wanted some of the levels {list(checked.levels)}, got {list(levels)}"
+        )
+    return threat.model_copy(update={"levels": levels, "images": checked.images})

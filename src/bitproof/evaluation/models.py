@@ -1,5 +1,6 @@
 """What is measured: an integer network, or a float model to compare it with."""
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -18,6 +19,10 @@ Classifier = Callable[[Tensor], Tensor]
 @runtime_checkable
 class EvaluatedModel(Protocol):
     """Something that classifies, has gradients, and whose memory can break."""
+
+    def digest(self) -> str:
+        """Return the SHA-256 of whatever its answers depend on."""
+        ...
 
     def predict(self, inputs: Float[Tensor, "n *features"]) -> Float[Tensor, "n k"]:
         """Return logits."""
@@ -39,6 +44,10 @@ class IntegerModel:
     """An integer network; predictions are exact integer arithmetic."""
 
     network: IntegerNetwork
+
+    def digest(self) -> str:
+        """Return the digest of the network."""
+        return self.network.digest()
 
     def predict(self, inputs: Float[Tensor, "n *features"]) -> Float[Tensor, "n k"]:
         """Return logits by integer arithmetic."""
@@ -64,6 +73,16 @@ class FloatModel:
     """A float model in evaluation mode, its weights and biases stored as float32 words."""
 
     model: nn.Module
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the names and bytes of all weights, and of the architecture."""
+        state = hashlib.sha256(repr(self.model).encode())
+        for name, tensor in self.model.state_dict().items():
+            state.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            state.update(
+                tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
+            )
+        return state.hexdigest()
 
     def predict(self, inputs: Float[Tensor, "n *features"]) -> Float[Tensor, "n k"]:
         """Return logits, without gradients."""

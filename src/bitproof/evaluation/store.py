@@ -1,19 +1,19 @@
 """Finished measurements on disk: an append-only log of counts, one JSON line each.
 
-A line is written when its measurement is complete, so an interrupted run loses at most the one
-under way. A torn last line is ignored, and cut off by whoever writes next: reading never writes.
+A count stands under the digest of what was measured, so equal measurements are made once, whatever
+the networks are called; the names beside it are for people. A line is written when its measurement
+is complete, so an interrupted run loses at most the one under way. A torn last line is ignored, and
+cut off by whoever writes next: reading never writes.
 """
 
 import json
 from pathlib import Path
+from typing import Any
 
 from bitproof.core.errors import DataError
 from bitproof.core.files import append_line, write_text
 from bitproof.core.spec import canonical_json
 from bitproof.metrics import Tally
-
-Key = tuple[str, str, float, int]
-"""Variant, threat, level, and trial: a chip's number, or a block of images."""
 
 
 class TallyStore:
@@ -21,7 +21,7 @@ class TallyStore:
 
     def __init__(self, path: Path | None = None) -> None:
         self.path = path
-        self._tallies: dict[Key, Tally] = {}
+        self._tallies: dict[str, Tally] = {}
         self._whole: str | None = None
         """The text before a torn last line."""
         if path and path.exists():
@@ -33,8 +33,7 @@ class TallyStore:
         for number, line in enumerate(lines[:-1], 1):
             try:
                 entry = json.loads(line)
-                key = (entry["variant"], entry["threat"], entry["level"], entry["trial"])
-                self._tallies[key] = Tally(entry["correct"], entry["total"])
+                self._tallies[str(entry["key"])] = Tally(entry["correct"], entry["total"])
             except (ValueError, KeyError, TypeError):
                 raise DataError(
                     f"{path}: line {number} is not a measurement: {line[:60]!r}"
@@ -42,12 +41,17 @@ class TallyStore:
         if lines[-1]:  # torn by an interruption, or being written this moment
             self._whole = text[: -len(lines[-1])]
 
-    def get(self, key: Key) -> Tally | None:
+    def get(self, key: str) -> Tally | None:
         """Return the count of a finished measurement."""
         return self._tallies.get(key)
 
-    def add(self, key: Key, tally: Tally) -> None:
+    def add(self, key: str, tally: Tally, **names: Any) -> None:
         """Keep a count.
+
+        Args:
+            key: digest of what was measured.
+            tally: the count.
+            names: what people call it: JSON values.
 
         Raises:
             StorageError: it cannot be written.
@@ -56,13 +60,5 @@ class TallyStore:
             if self._whole is not None:
                 write_text(self.path, self._whole)
                 self._whole = None
-            names = ("variant", "threat", "level", "trial")
-            entry = {**dict(zip(names, key, strict=True)), **tally.__dict__}
-            append_line(self.path, canonical_json(entry))
+            append_line(self.path, canonical_json({**names, "key": key, **tally.__dict__}))
         self._tallies[key] = tally
-
-    def of(self, variant: str, threat: str, level: float) -> list[Tally]:
-        """Return the counts of one cell, in the order of trials."""
-        cell = (variant, threat, level)
-        keys = sorted(key for key in self._tallies if key[:3] == cell)
-        return [self._tallies[key] for key in keys]

@@ -1,6 +1,6 @@
 """Corrupt stored words: what breaks, how often, and exactly which bits."""
 
-from bitproof.faults.base import FAULTS, FaultModel
+from bitproof.faults.base import FAULTS, AnyFault, FaultModel
 from bitproof.faults.bounding import FtClipAct, Ranger
 from bitproof.faults.ecc import Parity, Secded
 from bitproof.faults.float_words import corrupt_float32
@@ -17,6 +17,7 @@ __all__ = [
     "FAULTS",
     "KINDS",
     "PROTECTIONS",
+    "AnyFault",
     "Burst",
     "FaultKind",
     "FaultModel",

@@ -2,16 +2,18 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import final
+from typing import Annotated, final
 
 import torch
 from jaxtyping import Integer
+from pydantic import BeforeValidator, SerializeAsAny
 from torch import Tensor
 
 from bitproof.core.bits import WORD_BITS, check_bit_width
 from bitproof.core.errors import BitWidthError
 from bitproof.core.registry import Registry
 from bitproof.core.spec import Spec
+from bitproof.stats.threats import ThreatLabel
 
 
 class FaultModel(Spec):
@@ -25,6 +27,16 @@ class FaultModel(Spec):
     - in a signed dtype, the word is in two's complement and sign-extended, before and after.
       So 4-bit codes in int8 stay in [-8, 7], and a flip of bit 3 moves a code by 8.
     """
+
+    kind: str
+
+    def at(self, level: float) -> "FaultModel":
+        """Return the same faults at another level."""
+        raise NotImplementedError
+
+    def label(self) -> ThreatLabel:
+        """Return how results write the faults and their levels."""
+        return ThreatLabel("memory_fault", self.kind.replace("_", " ").capitalize())
 
     @abstractmethod
     def inject_(
@@ -90,6 +102,7 @@ class FaultModel(Spec):
 
 
 FAULTS: Registry[FaultModel] = Registry("faults")
+AnyFault = Annotated[SerializeAsAny[FaultModel], BeforeValidator(FAULTS.validate)]
 
 
 def _check_words(codes: Tensor, bits: int) -> None:

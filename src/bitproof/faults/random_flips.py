@@ -15,6 +15,7 @@ from torch import Tensor
 from bitproof.core.types import Probability
 from bitproof.faults.base import FAULTS, FaultModel
 from bitproof.faults.sampling import sparse_flips
+from bitproof.stats.threats import ThreatLabel
 
 
 @FAULTS.register
@@ -37,6 +38,10 @@ class RandomFlips(FaultModel):
     kind: Literal["random_flips"] = "random_flips"
     ber: Probability
     """Bit error rate, as a fraction (1 % is 0.01)."""
+
+    def label(self) -> ThreatLabel:
+        """Return how results write them."""
+        return ThreatLabel("memory_fault", "Random bit flips", "BER", "scientific")
 
     def at(self, ber: float) -> "RandomFlips":
         """Return the same faults at another rate.

@@ -19,11 +19,11 @@ from bitproof.core.progress import SILENT, Progress
 from bitproof.core.spec import canonical_json
 from bitproof.core.version import __version__
 from bitproof.data.dataset import Dataset
+from bitproof.evaluation.executors import Executor, InProcess, Pool
 from bitproof.faults.bounding import Bounding
 from bitproof.faults.execute import check_faults
 from bitproof.faults.table import FaultTable
 from bitproof.injection.directory import CampaignDirectory
-from bitproof.injection.executors import Executor, InProcess
 from bitproof.injection.golden import Golden
 from bitproof.injection.parts import Parts
 from bitproof.injection.plan import Plan, draw_plan, plan_of_list
@@ -32,6 +32,7 @@ from bitproof.injection.spec import Injection
 from bitproof.injection.summary import summarize_injection
 from bitproof.injection.worker import (
     IMAGES_AT_ONCE,
+    CampaignWork,
     Chunk,
     bounds_of,
     chunks_of,
@@ -143,8 +144,8 @@ def carry_out_campaign(
     injection = Injection.model_validate(told["injection"])
     if shard is not None and injection.stop is not None:
         raise SpecError("stop: wanted a whole run, which sees all trials; got a shard")
-    executor = executor or InProcess()
-    with claim(folder, shard=shard):
+    work = CampaignWork(folder.resolve(), device)
+    with claim(folder, shard=shard), (executor or InProcess()).open(work) as pool:
         network = load_network(directory.network)
         plan = load_plan(directory, network, read_images(folder, "images"))
         chunks = chunks_of(plan, injection)
@@ -156,7 +157,7 @@ def carry_out_campaign(
         for wave in range(1 + max((chunk.wave for chunk in chunks), default=0)):
             own = [n for n, chunk in enumerate(chunks) if chunk.wave == wave]
             todo = [n for n in own if n not in done and _mine(n, shard)]
-            _compute(executor, folder, chunks, todo, parts, device=device, progress=progress)
+            _compute(pool, chunks, todo, parts, progress)
             done |= set(todo)
             stopped = _stops(injection, chunks, parts, wave, plan.n_trials)
             if stopped is not None:
@@ -231,8 +232,7 @@ def _golden_acc(folder: Path, network: IntegerNetwork, told: Mapping[str, Any]) 
     images = read_images(folder, "images")
     bounds = bounds_of(injection, network, folder, "cpu")
     right = 0
-    for index in torch.split(torch.arange(len(images)), IMAGES_AT_ONCE):
-        part = images.subset(index)
+    for part in images.blocks(IMAGES_AT_ONCE):
         logits = Golden.run(network, part.inputs(), bounds).logits
         right += int((logits.argmax(1) == part.labels).sum())
     return list(wilson(right, len(images), confidence=injection.confidence))
@@ -245,15 +245,13 @@ def _choose(network: IntegerNetwork, injection: Injection, test: Dataset) -> Dat
         SpecError: there are fewer than wanted.
     """
     kept: list[int] = []
-    for index in torch.split(torch.arange(len(test)), IMAGES_AT_ONCE):
+    for number, part in enumerate(test.blocks(IMAGES_AT_ONCE)):
         if len(kept) >= injection.images:
             break
+        index = number * IMAGES_AT_ONCE + torch.arange(len(part))
         if injection.only_correct:
-            part = test.subset(index)
-            right = network(part.inputs()).argmax(1) == part.labels
-            kept += index[right.cpu()].tolist()
-        else:
-            kept += index.tolist()
+            index = index[(network(part.inputs()).argmax(1) == part.labels).cpu()]
+        kept += index.tolist()
     if len(kept) < injection.images:
         which = "that the network gets right " if injection.only_correct else ""
         raise SpecError(f"images: wanted {injection.images} {which}in {test.name}, got {len(kept)}")
@@ -266,13 +264,10 @@ def _write_images(folder: Path, name: str, images: Dataset) -> None:
 
 
 def _compute(
-    executor: Executor,
-    folder: Path,
+    pool: Pool[int, dict[str, np.ndarray]],
     chunks: Sequence[Chunk],
     todo: Sequence[int],
     parts: Parts,
-    *,
-    device: str,
     progress: Progress,
 ) -> None:
     if not todo:
@@ -280,7 +275,7 @@ def _compute(
     total = sum(len(chunks[n].trials) for n in todo)
 
     def trials() -> Any:
-        for number, columns in executor.compute(folder, todo, device=device):
+        for number, columns in pool.run(todo):
             parts.write(number, columns)
             yield from columns["trial"]
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from jaxtyping import Bool
 from safetensors.torch import load_file
 from torch import Tensor
@@ -49,10 +48,7 @@ class Worker:
         bounds = bounds_of(self.injection, network, folder, device)
         self.engines = [
             Engine(network, part.inputs(), part.labels, bounds)
-            for part in (
-                images.subset(index)
-                for index in torch.split(torch.arange(len(images)), IMAGES_AT_ONCE)
-            )
+            for part in images.blocks(IMAGES_AT_ONCE)
         ]
         self.n_images = len(images)
         self._broken = np.bincount(self.plan.faults.trial, minlength=self.plan.n_trials)
@@ -73,6 +69,18 @@ class Worker:
             "images": np.full(len(trials), self.n_images, np.int32),
             **{name: counts[:, i].astype(np.int32) for i, name in enumerate(COUNTS)},
         }
+
+
+@dataclass(frozen=True)
+class CampaignWork:
+    """The campaign in a directory, as work for an executor: a task is the number of a chunk."""
+
+    folder: Path
+    device: str = "cpu"
+
+    def start(self) -> Callable[[int], dict[str, np.ndarray]]:
+        """Read the directory."""
+        return Worker(self.folder, self.device).run
 
 
 @dataclass(frozen=True, eq=False)

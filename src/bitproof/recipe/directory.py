@@ -25,7 +25,7 @@ from bitproof import __version__
 from bitproof.core.differences import differences
 from bitproof.core.errors import ResumeError, StorageError
 from bitproof.core.files import write_text
-from bitproof.recipe.recipe import PLAIN, Recipe
+from bitproof.recipe.recipe import BASELINE, Recipe
 from bitproof.recipe.toml import read_recipe, write_recipe
 
 SCHEMA = 1
@@ -105,7 +105,7 @@ class RunDirectory:
             recipe_name=recipe.name,
             title=recipe.title,
             variants=list(recipe.variants),
-            baseline=PLAIN,
+            baseline=BASELINE,
             stages=stages,
             started=self.facts().get("started", now()),
             finished=None,

@@ -14,9 +14,10 @@ from bitproof.core.spec import Spec
 from bitproof.core.types import Seed
 from bitproof.data import Dataset, Splits
 from bitproof.data.layout import data_root
+from bitproof.evaluation import Executor
 from bitproof.faults import read_fault_list
 from bitproof.harden import Candidate
-from bitproof.injection import Executor, Injection, InProcess, carry_out_campaign, prepare_campaign
+from bitproof.injection import Injection, carry_out_campaign, prepare_campaign
 from bitproof.injection.campaign import Shard
 from bitproof.models import load_weights
 from bitproof.quant import IntegerNetwork, Scheme, load_network
@@ -172,7 +173,7 @@ def inject(
         folder = Path(scratch) / "campaign" if out is None else Path(out)
         facts = {"title": "fault injection", "data": data.name}
         prepare_campaign(folder, network, injection, data, train=train, resume=resume, facts=facts)
-        summary = carry_out_campaign(folder, executor=executor or InProcess(), progress=progress)
+        summary = carry_out_campaign(folder, executor=executor, progress=progress)
         assert summary is not None
         if out is not None:
             report_campaign(folder)

@@ -11,8 +11,7 @@ from bitproof.core.progress import SILENT, Progress
 from bitproof.core.rng import make_generator
 from bitproof.data import DATA
 from bitproof.data.layout import data_root
-from bitproof.evaluation import FloatModel, IntegerModel
-from bitproof.evaluation.evaluation import count
+from bitproof.evaluation import FloatModel, IntegerModel, count
 from bitproof.metrics import Tally
 from bitproof.models import MODELS, load_weights
 from bitproof.models.published import SIZES, Size

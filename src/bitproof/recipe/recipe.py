@@ -35,8 +35,8 @@ AnyAugmentation = Annotated[SerializeAsAny[Augmentation], BeforeValidator(AUGMEN
 
 EACH = "*"
 """Stands, in a variant, for each multiplier of the recipe."""
-FLOAT, PLAIN = "float", "none"
-"""Variants without hardening: the float network, and the same on integers."""
+FLOAT, BASELINE = "float", "baseline"
+"""Variants without hardening: the float network, and the same quantized."""
 
 
 class Recipe(Spec):
@@ -70,8 +70,8 @@ class Recipe(Spec):
     multipliers: dict[MultiplierName, AnyMultiplier] = Field(default_factory=dict)
     """Approximate multipliers, by the name that variants use: a stage that puts all products of
     the network on them."""
-    variants: Annotated[tuple[str, ...], Field(min_length=1)] = (FLOAT, PLAIN)
-    """Networks to measure: `float`, `none`, and names of stages or multipliers joined by `+` in
+    variants: Annotated[tuple[str, ...], Field(min_length=1)] = (FLOAT, BASELINE)
+    """Networks to measure: `float`, `baseline`, and names of stages or multipliers joined by `+` in
     order. A `*` stands for each multiplier in turn: `s1+*+retrain`."""
     evaluation: Evaluation = Evaluation()
     """What is measured on each."""
@@ -79,7 +79,7 @@ class Recipe(Spec):
     @field_validator("stages")
     @classmethod
     def _check_stages(cls, stages: dict[str, Any]) -> dict[str, Any]:
-        for name in (FLOAT, PLAIN):
+        for name in (FLOAT, BASELINE):
             if name in stages:
                 raise ValueError(f"wanted another name for stage '{name}': it names a variant")
         return stages
@@ -87,7 +87,7 @@ class Recipe(Spec):
     @field_validator("multipliers")
     @classmethod
     def _check_multipliers(cls, multipliers: dict[str, Any], info: Any) -> dict[str, Any]:
-        for name in (FLOAT, PLAIN, *info.data.get("stages", ())):
+        for name in (FLOAT, BASELINE, *info.data.get("stages", ())):
             if name in multipliers:
                 raise ValueError(f"wanted another name for multiplier '{name}': it is taken")
         return multipliers
@@ -102,7 +102,7 @@ class Recipe(Spec):
         for variant in variants:
             for stage in stages_of(variant):
                 if stage not in stages:
-                    known = near(stage, stages if "+" in variant else [FLOAT, PLAIN, *stages])
+                    known = near(stage, stages if "+" in variant else [FLOAT, BASELINE, *stages])
                     raise ValueError(f"no stage '{stage}' in '{variant}'. {known}")
         if len(set(variants)) < len(variants):
             raise ValueError("wanted each once")
@@ -150,7 +150,7 @@ def stages_of(variant: str) -> list[str]:
     """Return the stages of a variant, in order.
 
     Example:
-        >>> stages_of("s1+s2"), stages_of("none")
+        >>> stages_of("s1+s2"), stages_of("baseline")
         (['s1', 's2'], [])
     """
-    return [] if variant in {FLOAT, PLAIN} else variant.split("+")
+    return [] if variant in {FLOAT, BASELINE} else variant.split("+")

@@ -7,11 +7,12 @@ works on exactly the same numbers as an uninterrupted one.
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -22,25 +23,22 @@ from bitproof.core.files import sha256_of_file, write_text
 from bitproof.core.progress import SILENT, Progress
 from bitproof.core.rng import derive_seed, make_generator
 from bitproof.core.stop_request import StopRequest
-from bitproof.data import Splits
+from bitproof.data import Dataset, Splits
 from bitproof.data.layout import data_root
-from bitproof.evaluation import (
-    EvaluatedModel,
-    FloatModel,
-    IntegerModel,
-    TallyStore,
-    masking_warnings,
-    summarize,
-)
+from bitproof.evaluation import EvaluatedModel, Executor, FloatModel, IntegerModel, Pool, TallyStore
+from bitproof.evaluation.threat import Counts
 from bitproof.harden import Candidate, TrainingContext
+from bitproof.metrics import Tally
 from bitproof.models import load_weights, save_weights
 from bitproof.quant import Scheme, load_network, save_network, trace
 from bitproof.recipe.directory import RunDirectory, environment, now, read_json
-from bitproof.recipe.recipe import FLOAT, PLAIN, Recipe, stages_of
+from bitproof.recipe.recipe import BASELINE, FLOAT, Recipe, stages_of
 from bitproof.report import write_report
 from bitproof.report.html import REPORT
-from bitproof.stats import write_results
+from bitproof.stats import Row, write_results
 from bitproof.train import Checkpointer, ProcessGroup, joined_group, train_
+
+T = TypeVar("T")
 
 PRETRAINED = "pretrained"
 """Stands for the published weights of an architecture."""
@@ -54,6 +52,7 @@ def run(
     data_dir: Path | None = None,
     recipe_dir: Path | None = None,
     resume: bool = False,
+    executor: Executor | None = None,
     progress: Progress = SILENT,
     stop: StopRequest | None = None,
 ) -> Path:
@@ -68,6 +67,7 @@ def run(
         data_dir: folder of data sets; None for `BITPROOF_DATA`.
         recipe_dir: folder that `recipe.weights` is relative to.
         resume: go on with the run that lies in `out`.
+        executor: who measures; None: this process.
         progress: who watches.
         stop: asked between steps of training and between measurements.
 
@@ -87,7 +87,16 @@ def run(
         splits = recipe.data.load(data_dir).to(place)
         watch = progress if group.is_main else SILENT
         task = _Run(
-            recipe, folder, splits, weights, place, watch, stop or StopRequest(), group, data_dir
+            recipe,
+            folder,
+            splits,
+            weights,
+            place,
+            watch,
+            stop or StopRequest(),
+            group,
+            executor,
+            data_dir,
         )
         fingerprint = _fingerprint(splits, weights, place) | {"processes": str(group.size)}
         if group.is_main:
@@ -162,6 +171,7 @@ class _Run:
     progress: Progress
     stop: StopRequest
     group: ProcessGroup
+    executor: Executor | None
     data_dir: Path | None
 
     def check_network(self) -> dict[str, Any]:
@@ -179,55 +189,72 @@ class _Run:
             "model": {"kind": self.recipe.model.kind, "parameters": counted},
             "data": {"name": train.name, "digest": train.digest(), **sizes},
             "multipliers": multipliers,
+            "threats": {
+                title: asdict(label) for title, label in self.recipe.evaluation.labels().items()
+            },
         }
 
     def carry_out(self) -> Path:
         """Do whatever is not done yet."""
         store = TallyStore(self.folder.tallies)
-        self._float_network()
-        for variant in self.recipe.variants:
-            if variant != FLOAT:
-                self._integer_network(variant)
-            self._measure_alone(variant, store)
+        evaluation, test = self.recipe.evaluation, self.splits.test
+        models = Networks(self.recipe, self.folder, self.splits.train.first(1), self.device)
+        rows: list[Row] = []
+        warnings: list[str] = []
+        with evaluation.open(models, test, self.executor) as pool:
+            self._float_network()
+            for variant in self.recipe.variants:
+                if variant != FLOAT:
+                    self._integer_network(variant)
+                counts = self._alone(partial(self._measure, variant, models, store, pool))
+                if counts is not None:
+                    rows += evaluation.rows(variant, counts)
+                    warnings += evaluation.warnings(variant, counts, test)
         if self.group.is_main:
-            variants = list(self.recipe.variants)
-            evaluation, test = self.recipe.evaluation, self.splits.test
-            write_results(summarize(evaluation, variants, test, store), self.folder.results)
-            warnings = masking_warnings(evaluation, variants, test, store)
+            write_results(rows, self.folder.results)
             self.folder.note(warnings=warnings, finished=now())
             write_report(self.folder.path)
         self.group.wait()
         return self.folder.path / REPORT
 
-    def _measure_alone(self, variant: str, store: TallyStore) -> None:
-        """Let the leader measure, while the others wait; all stop if the leader is stopped."""
-        stopped = None
+    def _alone(self, work: Callable[[], T]) -> T | None:
+        """Let the main process work, while the others wait; all stop if it is asked to stop."""
+        stopped, result = None, None
         if self.group.is_main:
             try:
-                self._measure(variant, store)
+                result = work()
             except StoppedError as error:
                 stopped = error
         if self.group.agree(stopped is not None):
             self._stop()
+        return result
 
     def _stop(self) -> None:
         self.stop.request()
         self.stop.check()
 
-    def _measure(self, variant: str, store: TallyStore) -> None:
-        """Measure whatever is not measured yet on one network."""
-        keys = self.recipe.evaluation.keys(variant, self.splits.test)
-        if all(store.get(key) is not None for key in keys):
-            return
-        with self._timed(f"evaluate {variant}"):
-            self.recipe.evaluation.measure(
-                variant,
-                self._evaluated(variant),
-                self.splits.test,
-                store=store,
-                progress=self.progress,
-                stop=self.stop,
-            )
+    def _measure(
+        self, variant: str, models: "Networks", store: TallyStore, pool: Pool[Any, Tally]
+    ) -> Mapping[str, Counts]:
+        """Measure whatever is not measured yet on one network; return all its counts."""
+        evaluation, test = self.recipe.evaluation, self.splits.test
+        digest = models(variant).digest()
+        self.folder.note(networks={variant: digest})
+        counts = evaluation.counts(digest, test, store)
+        if counts is None:
+            with self._timed(f"evaluate {variant}"):
+                evaluation.measure(
+                    variant,
+                    digest,
+                    test,
+                    pool=pool,
+                    store=store,
+                    progress=self.progress,
+                    stop=self.stop,
+                )
+            counts = evaluation.counts(digest, test, store)
+        assert counts is not None
+        return counts
 
     @contextmanager
     def _timed(self, task: str) -> Iterator[None]:
@@ -296,7 +323,7 @@ class _Run:
             return Candidate(self._model(FLOAT), self.recipe.quantization, data_dir=self.data_dir)
         if self._absent(self.folder.record(variant)):
             before, checkpointer = (
-                self._candidate("+".join(stages[:-1]) or PLAIN),
+                self._candidate("+".join(stages[:-1]) or BASELINE),
                 self._checkpointer(variant),
             )
             context = TrainingContext(
@@ -355,7 +382,29 @@ class _Run:
             save_network(network.to("cpu"), path)
         self.group.wait()
 
-    def _evaluated(self, variant: str) -> EvaluatedModel:
-        if variant == FLOAT:
-            return FloatModel(self._model(FLOAT))
-        return IntegerModel(load_network(self.folder.network(variant)).to(self.device))
+
+@dataclass(frozen=True)
+class Networks:
+    """The finished networks of a run by variant, for whoever measures them."""
+
+    recipe: Recipe
+    folder: RunDirectory
+    example: Dataset
+    """An image, whose shape decides that of the network."""
+    device: torch.device
+
+    def __call__(self, variant: str) -> EvaluatedModel:
+        """Return a network, read from the run directory."""
+        if variant != FLOAT:
+            return IntegerModel(load_network(self.folder.network(variant)).to(self.device))
+        model = load_weights(self.blank(), self.folder.weights(FLOAT))
+        return FloatModel(model.to(self.device).eval())
+
+    def blank(self) -> nn.Module:
+        """Return the float network before any training."""
+        return self.recipe.model.build(
+            in_channels=self.example.images.shape[1],
+            image_size=self.example.images.shape[2],
+            n_classes=self.example.n_classes,
+            generator=make_generator(self.recipe.seed, "weights"),
+        )

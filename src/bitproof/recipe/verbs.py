@@ -17,10 +17,10 @@ from bitproof.data import DATA, Augmentation, Dataset, Splits
 from bitproof.evaluation import (
     EvaluatedModel,
     Evaluation,
+    Executor,
     FloatModel,
     IntegerModel,
     TallyStore,
-    summarize,
 )
 from bitproof.harden import Candidate, HardeningStage, TrainingContext
 from bitproof.models import MODELS
@@ -146,6 +146,7 @@ def evaluate(
     data: Dataset,
     evaluation: Evaluation | None = None,
     *,
+    executor: Executor | None = None,
     progress: Progress = SILENT,
 ) -> list[Row]:
     """Return accuracy without faults, under bit errors and under attack, with intervals.
@@ -154,12 +155,18 @@ def evaluate(
         networks: integer networks and float models (in evaluation mode), by name.
         data: test images.
         evaluation: what to measure; None for the defaults.
+        executor: who measures; None: this process.
         progress: who watches.
     """
     evaluation, store = evaluation or Evaluation(), TallyStore()
-    for name, network in networks.items():
-        model: EvaluatedModel = (
-            IntegerModel(network) if isinstance(network, IntegerNetwork) else FloatModel(network)
-        )
-        evaluation.measure(name, model, data, store=store, progress=progress)
-    return summarize(evaluation, list(networks), data, store)
+    models: dict[str, EvaluatedModel] = {
+        name: IntegerModel(network) if isinstance(network, IntegerNetwork) else FloatModel(network)
+        for name, network in networks.items()
+    }
+    rows: list[Row] = []
+    with evaluation.open(models.__getitem__, data, executor) as pool:
+        for name, model in models.items():
+            digest = model.digest()
+            evaluation.measure(name, digest, data, pool=pool, store=store, progress=progress)
+            rows += evaluation.rows(name, evaluation.counts(digest, data, store) or {})
+    return rows

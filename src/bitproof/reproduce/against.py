@@ -2,13 +2,14 @@
 
 from collections.abc import Iterable
 
-from bitproof.report.threats import level_text
 from bitproof.reproduce.asymmetry import gain_text
+from bitproof.reproduce.grid import Labels
 from bitproof.reproduce.result import CellResult
 from bitproof.reproduce.tables import Table
+from bitproof.stats.threats import ThreatLabel
 
 
-def against_theirs(table: Table, results: Iterable[CellResult]) -> list[str]:
+def against_theirs(table: Table, results: Iterable[CellResult], labels: Labels) -> list[str]:
     """Return one line for each number that the paper of a table states."""
     results = list(results)
     lines = []
@@ -16,14 +17,14 @@ def against_theirs(table: Table, results: Iterable[CellResult]) -> list[str]:
         theirs = f"{number.about}: theirs {100 * number.value:+.2f} points [{number.trust}]"
         ours = [r for r in results if number.fits(r.variant, r.threat, r.metric)]
         best = max(ours, key=lambda result: result.value, default=None)
-        text = _best_text(best) if best else "not measured"
+        text = _best_text(best, labels) if best else "not measured"
         if best and not number.covers(best.network, best.dataset):
             text += ", which is none of the paper's"
         lines.append(f"{theirs}, ours {text}")
     return lines
 
 
-def _best_text(best: CellResult) -> str:
-    level = level_text(best.threat, best.level or 0.0)
+def _best_text(best: CellResult, labels: Labels) -> str:
+    level = labels.get(best.threat, ThreatLabel()).level_text(best.level or 0.0)
     job = f"{best.network} on {best.dataset}"
     return f"{gain_text(best)} ({job}, {best.variant}, {best.threat} at {level})"

@@ -9,8 +9,8 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
-from bitproof.reproduce.grid import EMPTY, Grid, value_text
-from bitproof.reproduce.jobs import Plan
+from bitproof.reproduce.grid import EMPTY, TextTable, value_text
+from bitproof.reproduce.jobs import Job
 from bitproof.reproduce.result import CellResult
 
 Verdict = Literal["yes", "no", "undecided", "not measured"]
@@ -18,22 +18,22 @@ CLAIMS = (("s2", "AR", "s2 alone raises AR"), ("s1", "FR", "s1 alone raises FR")
 """Variant, column and words; the paper says yes to the first, and no to the second."""
 
 
-def matrix(variants: Sequence[str], results: Iterable[CellResult], plan: Plan) -> Grid:
+def matrix(variants: Sequence[str], results: Iterable[CellResult], job: Job) -> TextTable:
     """Return clean accuracy, attack and fault resilience of each variant, in per cent."""
     results = list(results)
     rows = []
     for variant in variants:
-        found = [_find(results, variant, column, plan, "acc") for column in ("CA", "AR", "FR")]
+        found = [_find(results, variant, column, job, "acc") for column in ("CA", "AR", "FR")]
         rows.append((variant, *(value_text(one) if one else EMPTY for one in found)))
-    return Grid(("variant", "CA", "AR", "FR"), tuple(rows))
+    return TextTable(("variant", "CA", "AR", "FR"), tuple(rows))
 
 
-def claims(results: Iterable[CellResult], plan: Plan) -> list[str]:
+def claims(results: Iterable[CellResult], job: Job) -> list[str]:
     """Return one line for each claim: yes, no or undecided, with the gain."""
     results = list(results)
     lines = []
     for variant, column, words in CLAIMS:
-        found = _find(results, variant, column, plan, "gain")
+        found = _find(results, variant, column, job, "gain")
         lines.append(f"{words}: {verdict(found)}" + (f" ({gain_text(found)})" if found else ""))
     return lines
 
@@ -47,14 +47,12 @@ def verdict(gain: CellResult | None) -> Verdict:
     return "no" if gain.ci_high < 0 else "undecided"
 
 
-def tally_of_claims(jobs: Iterable[tuple[Iterable[CellResult], Plan]]) -> list[str]:
+def tally_of_claims(jobs: Iterable[tuple[Iterable[CellResult], Job]]) -> list[str]:
     """Return for each claim in how many jobs it holds, fails, or is open."""
-    measured = [(list(results), plan) for results, plan in jobs]
+    measured = [(list(results), job) for results, job in jobs]
     lines = []
     for variant, column, words in CLAIMS:
-        found = [
-            verdict(_find(results, variant, column, plan, "gain")) for results, plan in measured
-        ]
+        found = [verdict(_find(results, variant, column, job, "gain")) for results, job in measured]
         told = ", ".join(f"{found.count(v)} {v}" for v in ("yes", "no", "undecided"))
         lines.append(f"{words}, over {len(found) - found.count('not measured')} measured: {told}")
     return lines
@@ -67,13 +65,17 @@ def gain_text(gain: CellResult) -> str:
 
 
 def _find(
-    results: list[CellResult], variant: str, column: str, plan: Plan, metric: str
+    results: list[CellResult], variant: str, column: str, job: Job, metric: str
 ) -> CellResult | None:
     """Return the cell that stands in the matrix."""
-    level = {"CA": 0.0, "AR": plan.gain_epsilon, "FR": plan.gain_ber}[column]
+    family, level = {
+        "CA": ("none", 0.0),
+        "AR": ("input_attack", job.plan.gain_epsilon),
+        "FR": ("memory_fault", job.plan.gain_ber),
+    }[column]
+    threats = [title for title, label in job.labels().items() if label.family == family]
     for result in results:
-        threat = {"none": "CA", "random_flips": "FR"}.get(result.threat, "AR")
-        same = (result.variant, threat, result.metric) == (variant, column, metric)
+        same = (result.variant, result.metric) == (variant, metric) and result.threat in threats
         if same and result.level is not None and math.isclose(result.level, level, rel_tol=1e-6):
             return result
     return None

@@ -35,13 +35,12 @@ from bitproof.reproduce.collect import SeedRun, estimates_of
 from bitproof.reproduce.jobs import Job
 
 TOY_LIMITS: dict[str, int] = {
-    **{"train_size": 64, "test_size": 48, "calibration_images": 32},
+    **{"train_size": 64, "test_size": 48, "calibration_images": 32, "attack_images": 16},
     **{"epochs": 2, "batch_size": 32, "images_per_epoch": 64, "warmup_steps": 2},
-    **{"steps": 2, "grid_points": 4, "profile_images": 32},
-    **{"chips": 2, "clean_images": 48, "fault_images": 16, "attack_images": 16},
-    **{"square_queries": 3},
+    **{"steps": 2, "grid_points": 4, "chips": 2, "queries": 3},
+    **{"memory_faults.images": 16, "adversarial_examples.images": 16},
 }
-"""The most that a field of that name may be at toy size, wherever it stands in a recipe."""
+"""The most that a field may be at toy size, by its name or that of its kind and its own."""
 DIGITS = 16
 """Hex digits of a digest."""
 
@@ -58,14 +57,15 @@ def toy(recipe: Recipe) -> Recipe:
     return Recipe.model_validate(_shrunk(recipe.model_dump(mode="json")))
 
 
-def _shrunk(value: Any, name: str = "") -> Any:
+def _shrunk(value: Any, name: str = "", kind: str = "") -> Any:
     if isinstance(value, dict):
-        return {key: _shrunk(part, key) for key, part in value.items()}
+        own = str(value.get("kind", ""))
+        return {key: _shrunk(part, key, own) for key, part in value.items()}
     if isinstance(value, list):
         return [_shrunk(part) for part in value]
-    if name not in TOY_LIMITS or isinstance(value, str):
+    limit = TOY_LIMITS.get(f"{kind}.{name}", TOY_LIMITS.get(name))
+    if limit is None or isinstance(value, str):
         return value
-    limit = TOY_LIMITS[name]
     return limit if value is None and name != "images_per_epoch" else value and min(value, limit)
 
 

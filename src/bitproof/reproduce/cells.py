@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from bitproof.core.errors import RecipeError
-from bitproof.recipe.recipe import FLOAT, PLAIN
+from bitproof.recipe.recipe import BASELINE, FLOAT
 from bitproof.reproduce.jobs import Job
 
 Key = tuple[str, str, float | None, str]
@@ -67,18 +67,16 @@ def cells_of(job: Job) -> list[Cell]:
 
 
 def _keys(job: Job, variant: str) -> Iterator[Key]:
-    measured = job.recipe.evaluation
-    attack = measured.attack.kind
-    yield variant, "none", 0.0, "acc"
-    for ber in measured.bers:
-        yield variant, "random_flips", ber, "acc"
-    yield variant, "random_flips", None, "auc_fr"
-    for epsilon in measured.epsilons:
-        yield variant, attack, epsilon, "acc"
-    if variant not in {FLOAT, PLAIN}:
-        yield variant, "none", 0.0, "gain"
-        yield variant, "random_flips", nearest(job.plan.gain_ber, measured.bers), "gain"
-        yield variant, attack, nearest(job.plan.gain_epsilon, measured.epsilons), "gain"
+    threats = job.measured()
+    for title, threat in threats.items():
+        for level in threat.levels or (0.0,):
+            yield variant, title, level, "acc"
+        if threat.label().logarithmic:
+            yield variant, title, None, "auc_fr"
+    if variant not in {FLOAT, BASELINE}:
+        for title, threat in threats.items():
+            level = nearest(job.gain_level(threat), threat.levels) if threat.levels else 0.0
+            yield variant, title, level, "gain"
 
 
 def nearest(level: float, levels: tuple[float, ...]) -> float:

@@ -13,10 +13,10 @@ from typing import Any
 
 from bitproof.core.files import write_text
 from bitproof.data import Dataset
-from bitproof.evaluation import TallyStore, summarize
+from bitproof.evaluation import TallyStore
 from bitproof.recipe import Recipe, RunDirectory
 from bitproof.recipe.directory import read_json
-from bitproof.recipe.recipe import FLOAT, PLAIN, stages_of
+from bitproof.recipe.recipe import BASELINE, FLOAT, stages_of
 from bitproof.reproduce.cells import Cell, Key, cells_of
 from bitproof.reproduce.digest import cell_digest, run_digest
 from bitproof.reproduce.estimates import Estimate, combine, gain
@@ -126,20 +126,24 @@ def collect(
 
 def estimates_of(run: SeedRun, test: Dataset) -> Mapping[Key, Estimate]:
     """Return what one run has finished."""
-    evaluation, variants = run.recipe.evaluation, list(run.recipe.variants)
-    store = TallyStore(run.folder.tallies)
+    evaluation, store = run.recipe.evaluation, TallyStore(run.folder.tallies)
+    counts = {
+        variant: own
+        for variant, digest in run.folder.facts().get("networks", {}).items()
+        if (own := evaluation.counts(digest, test, store)) is not None
+    }
     found: dict[Key, Estimate] = {}
-    for row in summarize(evaluation, variants, test, store):
-        if row.ci_low is not None and row.ci_high is not None and row.n is not None:
-            interval = Interval(row.ci_low, row.value, row.ci_high)
-            found[row.variant, row.threat, row.level, row.metric] = Estimate(interval, row.n)
+    for variant, own in counts.items():
+        for row in evaluation.rows(variant, own):
+            if row.ci_low is not None and row.ci_high is not None and row.n is not None:
+                interval = Interval(row.ci_low, row.value, row.ci_high)
+                found[row.variant, row.threat, row.level, row.metric] = Estimate(interval, row.n)
     for cell in cells_of(run.job):
-        measured = [(name, "none", 0.0, "acc") in found for name in (cell.variant, PLAIN)]
-        if cell.metric == "gain" and all(measured):
+        if cell.metric == "gain" and {cell.variant, BASELINE} <= counts.keys():
             assert cell.level is not None
-            found[cell.key] = gain(
-                store, cell.threat, cell.level, variant=cell.variant, baseline=PLAIN
-            )
+            mine, other = (counts[v][cell.threat][cell.level] for v in (cell.variant, BASELINE))
+            by_trial = run.job.measured()[cell.threat].label().family == "memory_fault"
+            found[cell.key] = gain(mine, other, by_trial=by_trial)
     return found
 
 

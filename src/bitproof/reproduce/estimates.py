@@ -17,7 +17,6 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import NamedTuple
 
-from bitproof.evaluation.store import TallyStore
 from bitproof.metrics import Tally
 from bitproof.stats import Interval, mean_difference, newcombe, student_half_width
 
@@ -29,31 +28,26 @@ class Estimate(NamedTuple):
     n: int
 
 
-def gain(store: TallyStore, threat: str, level: float, *, variant: str, baseline: str) -> Estimate:
-    """Return how much more accurate one network is than another under a threat.
+def gain(mine: Sequence[Tally], other: Sequence[Tally], *, by_trial: bool) -> Estimate:
+    """Return how much more accurate one network is than another at a level of a threat.
 
     Args:
-        store: the counts of both, complete.
-        threat: `none`, a kind of fault or of attack.
-        level: its strength.
-        variant: the one network.
-        baseline: the other.
+        mine: counts of the one network, in the order of trials.
+        other: counts of the other, on the same chips or the same images.
+        by_trial: whether the trial is the unit, even if there is but one.
 
     Returns:
         The difference, and the images, chips or blocks of images behind its interval.
 
     Example:
-        >>> store = TallyStore()
-        >>> for chip, right in enumerate([50, 60, 70]):
-        ...     store.add(("s2", "random_flips", 1e-3, chip), Tally(right + 10, 100))
-        ...     store.add(("none", "random_flips", 1e-3, chip), Tally(right, 100))
-        >>> found = gain(store, "random_flips", 1e-3, variant="s2", baseline="none")
+        >>> right = [50, 60, 70]
+        >>> mine, other = ([Tally(n + more, 100) for n in right] for more in (10, 0))
+        >>> found = gain(mine, other, by_trial=True)
         >>> [round(end, 3) for end in found.interval], found.n
         ([0.1, 0.1, 0.1], 3)
     """
-    mine, other = (store.of(name, threat, level) for name in (variant, baseline))
     ours, theirs = sum(mine, Tally(0, 0)), sum(other, Tally(0, 0))
-    if threat == "none" or (len(mine) < 2 and threat != "random_flips"):
+    if len(mine) < 2 and not by_trial:
         counts = ((tally.correct, tally.total) for tally in (ours, theirs))
         return Estimate(newcombe(*counts), ours.total)
     differences = [a.acc - b.acc for a, b in zip(mine, other, strict=True)]

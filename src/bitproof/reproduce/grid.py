@@ -1,36 +1,40 @@
 """The cells of a job as a table: a line for each variant, a column for each threat and level."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from bitproof.report.threats import level_text, title
+from bitproof.recipe.recipe import BASELINE, FLOAT
 from bitproof.report.wording import percent, points
 from bitproof.reproduce.cells import Cell
 from bitproof.reproduce.result import CellResult
+from bitproof.stats.threats import FAMILIES, ThreatLabel
 
 Column = tuple[str, float | None, str]
 """Threat, level and metric."""
+Labels = Mapping[str, ThreatLabel]
+"""How threats are written, by name."""
 EMPTY = "–"
 
 
 @dataclass(frozen=True)
-class Grid:
+class TextTable:
     """Text in lines and columns."""
 
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
 
 
-def make_grid(cells: Iterable[Cell], look: Callable[[Cell], str]) -> Grid:
+def cell_table(cells: Iterable[Cell], look: Callable[[Cell], str], labels: Labels) -> TextTable:
     """Return the cells of one job as a table.
 
     Args:
         cells: the cells.
         look: what to write for a cell.
+        labels: how threats are written.
     """
     table = {(cell.variant, cell.threat, cell.level, cell.metric): cell for cell in cells}
     variants = sorted({key[0] for key in table}, key=_place_of_variant)
-    columns = sorted({key[1:] for key in table}, key=_place_of_column)
+    columns = sorted({key[1:] for key in table}, key=lambda column: _place(column, labels))
     rows = [
         (
             variant,
@@ -41,21 +45,27 @@ def make_grid(cells: Iterable[Cell], look: Callable[[Cell], str]) -> Grid:
         )
         for variant in variants
     ]
-    return Grid(("variant", *map(column_title, columns)), tuple(rows))
+    titles = (column_title(column, labels) for column in columns)
+    return TextTable(("variant", *titles), tuple(rows))
 
 
-def column_title(column: Column) -> str:
+def column_title(column: Column, labels: Labels) -> str:
     """Return the head of a column.
 
     Example:
-        >>> column_title(("linf_pgd", 8 / 255, "acc")), column_title(("random_flips", 1e-3, "gain"))
-        ('L∞ PGD 8/255', 'gain: BER 1e-3')
+        >>> labels = {"linf_pgd": ThreatLabel("input_attack", "L∞ PGD", "ε", "pixels")}
+        >>> column_title(("linf_pgd", 8 / 255, "acc"), labels)
+        'L∞ PGD 8/255'
+        >>> labels = {"random_flips": ThreatLabel("memory_fault", "Flips", "BER", "scientific")}
+        >>> column_title(("random_flips", 1e-3, "gain"), labels)
+        'gain: BER 1e-3'
     """
     threat, level, metric = column
+    label = labels.get(threat, ThreatLabel(title=threat))
     if level is None:
-        return "AUC-FR"
-    name = "BER" if threat == "random_flips" else title(threat)
-    text = "clean" if threat == "none" else f"{name} {level_text(threat, level)}"
+        return metric.upper().replace("_", "-")
+    name = label.symbol if label.family == "memory_fault" else label.title
+    text = "clean" if threat == "clean" else f"{name} {label.level_text(level)}"
     return f"gain: {text}" if metric == "gain" else text
 
 
@@ -67,11 +77,11 @@ def value_text(result: CellResult) -> str:
 
 
 def _place_of_variant(variant: str) -> tuple[int, int, str]:
-    first = {"float": 0, "none": 1}
+    first = {FLOAT: 0, BASELINE: 1}
     return first.get(variant, 2), variant.count("+"), variant
 
 
-def _place_of_column(column: Column) -> tuple[bool, int, str, bool, float]:
+def _place(column: Column, labels: Labels) -> tuple[bool, int, str, bool, float]:
     threat, level, metric = column
-    place = {"none": 0, "random_flips": 1}.get(threat, 2)
+    place = FAMILIES.index(labels.get(threat, ThreatLabel()).family)
     return metric == "gain", place, threat, level is None, level or 0.0

@@ -19,9 +19,11 @@ from pydantic import Field, field_validator
 from bitproof.core.errors import RecipeError
 from bitproof.core.spec import Spec
 from bitproof.core.types import Positive, Seed
+from bitproof.evaluation import AdversarialExamples, BlackBoxCheck, MemoryFaults, Threat
 from bitproof.recipe import Recipe, read_recipe, read_spec
-from bitproof.recipe.recipe import FLOAT, PLAIN
+from bitproof.recipe.recipe import BASELINE, FLOAT
 from bitproof.reproduce.tables import TABLES, Table
+from bitproof.stats.threats import ThreatLabel
 
 Size = Literal["full", "small"]
 SIZES: tuple[Size, ...] = ("full", "small")
@@ -76,6 +78,23 @@ class Job:
     """The recipe's file."""
     recipe: Recipe
     plan: Plan
+
+    def measured(self) -> dict[str, Threat]:
+        """Return the threats that give cells, by name; checks are none."""
+        return {
+            threat.title: threat
+            for threat in self.recipe.evaluation.threats
+            if not isinstance(threat, BlackBoxCheck)
+        }
+
+    def labels(self) -> dict[str, ThreatLabel]:
+        """Return how each threat is written."""
+        return self.recipe.evaluation.labels()
+
+    def gain_level(self, threat: Threat) -> float:
+        """Return the level at which gains under a threat are told."""
+        attack = threat.label().family == "input_attack"
+        return self.plan.gain_epsilon if attack else self.plan.gain_ber
 
     @property
     def network(self) -> str:
@@ -137,15 +156,17 @@ def all_jobs(tables: Sequence[Table] | None = None, sizes: Sequence[Size] = SIZE
 
 def _checked(recipe: Recipe, plan: Plan, path: Path) -> Recipe:
     """Return the recipe, if it holds what the plan names."""
-    where, measured = f"{path.parent / PLANS}: {path.stem}", recipe.evaluation
-    for field, level, levels in (
-        ("gain_ber", plan.gain_ber, measured.bers),
-        ("gain_epsilon", plan.gain_epsilon, measured.epsilons),
+    where = f"{path.parent / PLANS}: {path.stem}"
+    for field, level, kind in (
+        ("gain_ber", plan.gain_ber, MemoryFaults),
+        ("gain_epsilon", plan.gain_epsilon, AdversarialExamples),
     ):
-        if not any(math.isclose(level, known) for known in levels):
-            raise RecipeError(f"{where}: {field}: wanted one of {list(levels)}, got {level}")
-    if PLAIN not in recipe.variants:
-        raise RecipeError(f"{path}: variants: wanted '{PLAIN}' among them, gains are against it")
+        for threat in recipe.evaluation.threats:
+            levels = threat.levels
+            if isinstance(threat, kind) and not any(math.isclose(level, one) for one in levels):
+                raise RecipeError(f"{where}: {field}: wanted one of {list(levels)}, got {level}")
+    if BASELINE not in recipe.variants:
+        raise RecipeError(f"{path}: variants: wanted '{BASELINE}' among them, gains are against it")
     for variant in plan.keep:
         if variant == FLOAT or variant not in recipe.variants:
             raise RecipeError(f"{where}: keep: wanted integer variants, got '{variant}'")

@@ -12,8 +12,8 @@ from bitproof.report.wording import seconds
 from bitproof.reproduce.against import against_theirs
 from bitproof.reproduce.asymmetry import claims, matrix, tally_of_claims
 from bitproof.reproduce.cells import Cell
-from bitproof.reproduce.grid import Grid, make_grid, value_text
-from bitproof.reproduce.jobs import SIZES, Plan, Size, read_plans
+from bitproof.reproduce.grid import TextTable, cell_table, value_text
+from bitproof.reproduce.jobs import SIZES, Job, Size, read_jobs
 from bitproof.reproduce.result import CellResult, check_places, read_cells
 from bitproof.reproduce.tables import TABLES, Table
 
@@ -24,12 +24,13 @@ Made by `bitproof reproduce --document docs/reproduction.md` from the files unde
 the definitions of the tables, and from nothing else; do not edit it. `bitproof reproduce --status`
 tells in addition which cells are missing, and which are stale because recipe or behaviour changed.
 
-Accuracies are per cent, gains are percentage points over `none`, the quantized network without
-hardening; ± is half of the 95 % interval. Under bit errors the interval is between chips, on clean
-and attacked images between images (Wilson). Gains are paired: by chip, and by block of 100 attacked
-images; on clean images the two counts are taken as independent (Newcombe). With several seeds of
-training the value is their mean, and the interval covers seeds as well; one seed says nothing about
-others. AUC-FR is the mean accuracy over log10 of the bit error rate, on the rates of the columns.
+Accuracies are per cent, gains are percentage points over `baseline`, the quantized network
+without hardening; ± is half of the 95 % interval. Under bit errors the interval is between chips,
+on clean and attacked images between images (Wilson). Gains are paired: by chip, and by block of 100
+attacked images; on clean images the two counts are taken as independent (Newcombe). With several
+seeds of training the value is their mean, and the interval covers seeds as well; one seed says
+nothing about others. AUC-FR is the mean accuracy over log10 of the bit error rate, on the rates of
+the columns.
 """
 SECTIONS: dict[Size, str] = {
     "full": "## Full size: the networks and data sets of the papers",
@@ -50,44 +51,44 @@ def document(results: Path) -> str:
         blocks.append(SECTIONS[size])
         for table in TABLES.values():
             found = read_cells(results, size, table.name).values()
-            blocks += _table_blocks(table, found, read_plans(table, size))
+            jobs = {job.name: job for job in read_jobs(table, size)}
+            blocks += _table_blocks(table, found, jobs)
     return "\n\n".join(blocks) + "\n"
 
 
-def _table_blocks(table: Table, found: Iterable[CellResult], plans: dict[str, Plan]) -> list[str]:
+def _table_blocks(table: Table, found: Iterable[CellResult], jobs: dict[str, Job]) -> list[str]:
     results = sorted(found, key=lambda result: result.key.job)
     by_job = {job: list(part) for job, part in groupby(results, lambda result: result.key.job)}
     blocks = [f"### {table.name}", f"{table.title}. Source: {table.source}."]
     if not by_job:
         return [*blocks, "No cell is finished yet."]
-    lines = against_theirs(table, results)
+    labels = {name: label for job in jobs.values() for name, label in job.labels().items()}
+    lines = against_theirs(table, results, labels)
     if table.matrix:
-        lines += tally_of_claims(
-            (by_job[job], plan) for job, plan in plans.items() if job in by_job
-        )
+        lines += tally_of_claims((by_job[name], jobs[name]) for name in jobs if name in by_job)
     blocks.append(_bullets(lines))
-    order = [*(name for name in plans if name in by_job), *sorted(by_job.keys() - plans.keys())]
-    for job in order:
-        blocks += _job_blocks(job, by_job[job], table, plans.get(job))
-    missing = [name for name in plans if name not in by_job]
+    order = [*(name for name in jobs if name in by_job), *sorted(by_job.keys() - jobs.keys())]
+    for name in order:
+        blocks += _job_blocks(name, by_job[name], table, jobs.get(name))
+    missing = [name for name in jobs if name not in by_job]
     return blocks + ([f"Not begun: {', '.join(missing)}."] if missing else [])
 
 
-def _job_blocks(job: str, results: list[CellResult], table: Table, plan: Plan | None) -> list[str]:
+def _job_blocks(name: str, results: list[CellResult], table: Table, job: Job | None) -> list[str]:
     texts = {result.key: value_text(result) for result in results}
 
     def look(cell: Cell) -> str:
         return texts[cell]
 
-    blocks = [f"#### {job}"]
-    if plan and plan.note:
-        blocks.append(f"Scaled down: {plan.note}")
-    blocks.append(_markdown(make_grid(texts, look)))
+    blocks = [f"#### {name}"]
+    if job and job.plan.note:
+        blocks.append(f"Scaled down: {job.plan.note}")
+    blocks.append(_markdown(cell_table(texts, look, job.labels() if job else {})))
     rows = [variant for variant in table.matrix if any(r.variant == variant for r in results)]
-    if rows and plan:
+    if rows and job:
         blocks.append("Asymmetry, at the levels of the gains:")
-        blocks.append(_markdown(matrix(rows, results, plan)))
-        blocks.append(_bullets(claims(results, plan)))
+        blocks.append(_markdown(matrix(rows, results, job)))
+        blocks.append(_bullets(claims(results, job)))
     return [*blocks, _origin(results)]
 
 
@@ -109,7 +110,7 @@ def _origin(results: Sequence[CellResult]) -> str:
         )
         for variant, one in made.items()
     )
-    return f"{told}\n\n{_markdown(Grid(('variant', 'digest', 'time'), rows))}"
+    return f"{told}\n\n{_markdown(TextTable(('variant', 'digest', 'time'), rows))}"
 
 
 def _each(texts: Iterable[str]) -> str:
@@ -120,6 +121,6 @@ def _bullets(lines: Iterable[str]) -> str:
     return "\n".join(f"- {line}" for line in lines)
 
 
-def _markdown(grid: Grid) -> str:
+def _markdown(grid: TextTable) -> str:
     rule = ("---", *("---:" for _ in grid.header[1:]))
     return "\n".join(f"| {' | '.join(row)} |" for row in (grid.header, rule, *grid.rows))

@@ -36,7 +36,7 @@ class CellResult(BaseModel):
     dataset: Word
     variant: Word
     threat: Word
-    """Kind of attack or fault; `none` for clean inputs on a healthy chip."""
+    """Kind of attack or fault; `clean` for clean inputs on a healthy chip."""
     level: Number | None
     """Bit error rate, or radius in input units; null where the metric sums up several."""
     metric: Word
@@ -95,9 +95,9 @@ def result_path(results: Path, size: Size, cell: Cell) -> Path:
     """Return where a cell's file lies.
 
     Example:
-        >>> cell = Cell("resq-matrix", "lenet5", "mnist", "none", "none", 0.0, "acc")
+        >>> cell = Cell("resq-matrix", "lenet5", "mnist", "baseline", "clean", 0.0, "acc")
         >>> result_path(Path("results"), "small", cell).as_posix()
-        'results/small/resq-matrix/lenet5-mnist.none.none.acc.json'
+        'results/small/resq-matrix/lenet5-mnist.baseline.clean.acc.json'
     """
     return results / size / cell.table / f"{cell.name}.json"
 

@@ -85,7 +85,7 @@ def fits(cell: Cell, patterns: Sequence[str]) -> bool:
     """Return whether a cell's name matches one of the patterns; none stands for any name.
 
     Example:
-        >>> cell = Cell("resq-matrix", "lenet5", "mnist", "s1", "none", 0.0, "acc")
+        >>> cell = Cell("resq-matrix", "lenet5", "mnist", "s1", "clean", 0.0, "acc")
         >>> fits(cell, ["*.s1.*"]), fits(cell, ["*.s2.*"]), fits(cell, [])
         (True, False, True)
     """

@@ -8,7 +8,7 @@ from pathlib import Path
 from bitproof.reproduce.against import against_theirs
 from bitproof.reproduce.asymmetry import claims, matrix, tally_of_claims
 from bitproof.reproduce.cells import Cell, cells_of
-from bitproof.reproduce.grid import EMPTY, Grid, column_title, make_grid, value_text
+from bitproof.reproduce.grid import EMPTY, TextTable, cell_table, column_title, value_text
 from bitproof.reproduce.jobs import Job, Size, read_jobs
 from bitproof.reproduce.result import CellResult, check_places, read_cells
 from bitproof.reproduce.state import JobState, job_state, totals
@@ -16,7 +16,7 @@ from bitproof.reproduce.tables import Table
 
 STALE, PARTIAL = " *", "…"
 LEGEND = (
-    "accuracy and gains over 'none', % (± half of the 95 % interval); "
+    "accuracy and gains over 'baseline', % (± half of the 95 % interval); "
     f"{STALE.strip()} stale, {PARTIAL} under way, {EMPTY} missing"
 )
 
@@ -26,7 +26,7 @@ class Sheet:
     """A table to print, and the lines below it."""
 
     title: str
-    grid: Grid | None
+    grid: TextTable | None
     lines: tuple[str, ...] = ()
 
 
@@ -55,7 +55,7 @@ def status_sheets(
             yield _table_sheet(table, size, states, strays(results, jobs, size, table))
 
 
-def listing(tables: Sequence[Table], sizes: Sequence[Size]) -> Grid:
+def listing(tables: Sequence[Table], sizes: Sequence[Size]) -> TextTable:
     """Return the jobs of tables: how many cells they have, and of what.
 
     Raises:
@@ -71,11 +71,11 @@ def listing(tables: Sequence[Table], sizes: Sequence[Size]) -> Grid:
                     (
                         *(size, table.name, job.name, str(len(cells))),
                         " ".join(job.recipe.variants),
-                        ", ".join(map(column_title, columns)),
+                        ", ".join(column_title(each, job.labels()) for each in columns),
                         " ".join(map(str, job.plan.seeds)),
                     )
                 )
-    return Grid(("size", "table", "job", "cells", "variants", "threats", "seeds"), tuple(rows))
+    return TextTable(("size", "table", "job", "cells", "variants", "threats", "seeds"), tuple(rows))
 
 
 def strays(results: Path, jobs: Sequence[Job], size: Size, table: Table) -> list[str]:
@@ -103,24 +103,25 @@ def _job_sheets(state: JobState) -> Iterator[Sheet]:
     lines = [totals(state.cells)]
     lines += [f"{number} stale: {what} changed" for what, number in changes.items()]
     note = (f"scaled down: {job.plan.note}",) if job.plan.note else ()
-    yield Sheet(f"{where}: {LEGEND}", make_grid(texts, look), (*note, *lines))
+    yield Sheet(f"{where}: {LEGEND}", cell_table(texts, look, job.labels()), (*note, *lines))
     results = _fresh(state)
     rows = [variant for variant in job.table.matrix if variant in job.recipe.variants]
     if rows and results:
         yield Sheet(
             f"{where}: clean accuracy, attack and fault resilience at the levels of the gains, %",
-            matrix(rows, results, job.plan),
-            tuple(claims(results, job.plan)),
+            matrix(rows, results, job),
+            tuple(claims(results, job)),
         )
 
 
 def _table_sheet(table: Table, size: Size, states: Sequence[JobState], unknown: list[str]) -> Sheet:
     results = [_fresh(state) for state in states]
     lines = [totals(one for state in states for one in state.cells)]
-    lines += against_theirs(table, (result for part in results for result in part))
+    labels = {name: label for state in states for name, label in state.job.labels().items()}
+    lines += against_theirs(table, (result for part in results for result in part), labels)
     if table.matrix:
-        plans = [state.job.plan for state in states]
-        lines += tally_of_claims(zip(results, plans, strict=True))
+        jobs = [state.job for state in states]
+        lines += tally_of_claims(zip(results, jobs, strict=True))
     if unknown:
         lines.append(f"{len(unknown)} results belong to no cell of today, such as {unknown[0]}")
     return Sheet(f"{size} {table.name}", None, tuple(lines))

@@ -1,7 +1,7 @@
 """The published tables that we aim at, and the numbers that their papers state.
 
 The cells of a table are not listed here: they follow from the recipes of its jobs, see `jobs`.
-Values and marks of trust are those of our method notes (METHODS): S is stated by the authors.
+Values and marks of trust are those of docs/methods.md: S is stated by the authors.
 """
 
 from dataclasses import dataclass
@@ -91,7 +91,7 @@ RESQ_MATRIX = Table(
             datasets=_DATASETS,
         ),
     ),
-    matrix=("none", "s1", "s2", "s1+s2", "s2+s1", "s1+s2+s3"),
+    matrix=("baseline", "s1", "s2", "s1+s2", "s2+s1", "s1+s2+s3"),
 )
 
 MULTIPLIER_SWEEP = Table(

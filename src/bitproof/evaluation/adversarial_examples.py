@@ -1,0 +1,120 @@
+"""Accuracy on adversarial examples, white box through the network that is measured.
+
+Model:  images are worked on in blocks of fixed size, each with its own generator, so that results
+        depend neither on interruptions nor on the machine's batch size. Images are independent
+        trials (Wilson). Two signs of masked gradients are looked for: accuracy that rises with the
+        radius, and accuracy above chance at a radius that leaves nothing of the image.
+Source: METHODS G; Carlini et al., On Evaluating Adversarial Robustness, 2019.
+"""
+
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any, Literal
+
+from bitproof.attacks import AnyAttack, InputAttack, LinfPGD
+from bitproof.core.rng import make_generator
+from bitproof.core.types import Count
+from bitproof.data.dataset import Dataset
+from bitproof.evaluation.models import EvaluatedModel
+from bitproof.evaluation.threat import (
+    THREATS,
+    Counts,
+    Levels,
+    Threat,
+    block,
+    first,
+    pooled_rows,
+    total,
+)
+from bitproof.metrics import Tally, tally
+from bitproof.stats import Row, wilson
+from bitproof.stats.threats import ThreatLabel
+
+BLOCK = 100
+"""Images of one attack measurement; part of what a result means, like a seed."""
+HUGE = 0.5
+"""A change of every pixel that must bring every network to chance, input units."""
+
+
+@THREATS.register
+class AdversarialExamples(Threat):
+    """Attack the inputs of a network.
+
+    Example:
+        >>> AdversarialExamples(levels=(8 / 255,)).title
+        'linf_pgd'
+    """
+
+    kind: Literal["adversarial_examples"] = "adversarial_examples"
+    attack: AnyAttack = LinfPGD(epsilon=8 / 255)
+    """The attack; its `epsilon` is replaced by each of `levels`."""
+    levels: Levels = (2 / 255, 4 / 255, 8 / 255)
+    """Perturbation radii, input units, rising."""
+    images: Count | None = 500
+    """Test images that are attacked, the first ones; None: all."""
+
+    @property
+    def title(self) -> str:
+        """What results call it: the kind of attack, unless `name` says otherwise."""
+        return self.name or self.attack.kind
+
+    def label(self) -> ThreatLabel:
+        """Return the label of the attack."""
+        return self.attack.label()
+
+    def huge(self, data: Dataset) -> float:
+        """Return a radius that must bring every network to chance."""
+        pixels = data.images[0].numel()
+        return HUGE if self.attack.ball == "Linf" else HUGE * pixels**0.5
+
+    def tasks(self, data: Dataset) -> list[tuple[float, int]]:
+        """Return every block at every radius, and the first block at a huge one."""
+        blocks = -(-len(first(data, self.images)) // BLOCK)
+        found = [(level, number) for level in self.levels for number in range(blocks)]
+        return [*found, (self.huge(data), 0)] if self.levels else []
+
+    def identity(self, data: Dataset) -> dict[str, Any]:
+        """Return the attack, the size of blocks, and where the images end."""
+        attack = self.attack.at(0.0).model_dump(mode="json")
+        return {"attack": attack, "block": BLOCK, "images": len(first(data, self.images))}
+
+    def measure(
+        self, model: EvaluatedModel, data: Dataset, *, level: float, trial: int, seed: int
+    ) -> Tally:
+        """Return how many images of a block are still classified right."""
+        return attack_block(
+            self.attack.at(level), model, first(data, self.images), trial=trial, seed=seed
+        )
+
+    def rows(self, counts: Counts) -> list[Row]:
+        """Return the accuracy at each radius, over all blocks."""
+        return pooled_rows(self.title, {level: counts[level] for level in self.levels})
+
+    def warnings(self, counts: Counts, others: Mapping[str, Counts], data: Dataset) -> list[str]:  # noqa: ARG002
+        """Return what looks like masked gradients: an attack that seems strong and is not."""
+        found = []
+        for small, large in pairwise(self.levels):
+            a, b = (total(counts[level]).acc for level in (small, large))
+            if b > a:
+                found.append(
+                    f"accuracy rises with epsilon ({a:.3f} at {small:.4g}, {b:.3f} at {large:.4g});"
+                    " the attack is too weak or gradients are masked"
+                )
+        radius, chance = self.huge(data), 1 / data.n_classes
+        huge = total(counts.get(radius, ()))
+        if huge.total and wilson(huge.correct, huge.total).low > chance:
+            found.append(
+                f"accuracy is {huge.acc:.3f} under {self.title} at epsilon {radius:.4g}, above "
+                f"chance ({chance:.3f}); the attack is too weak or gradients are masked"
+            )
+        return found
+
+
+def attack_block(
+    attack: InputAttack, model: EvaluatedModel, data: Dataset, *, trial: int, seed: int
+) -> Tally:
+    """Return how many images of a block are classified right after an attack on them."""
+    part = block(data, trial, BLOCK)
+    starts = make_generator(seed, "attack", trial)
+    found = attack.run(model.differentiable, part.inputs(), part.labels, generator=starts)
+    return tally(model.predict(found), part.labels)

@@ -1,0 +1,230 @@
+"""Who computes: this process, several, or a Ray cluster. One way for measurements and campaigns.
+
+A result does not depend on who computes it. Work can be sent to another process, where it starts
+once and then takes task after task; the process that asked is the only one that writes.
+"""
+
+import os
+import signal
+import time
+from abc import abstractmethod
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from itertools import islice
+from multiprocessing import get_context
+from threading import Thread
+from types import TracebackType
+from typing import Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
+
+import torch
+
+from bitproof.core.errors import BitproofError, WorkerError
+from bitproof.core.registry import Registry
+from bitproof.core.spec import Spec
+from bitproof.core.types import Count
+
+T = TypeVar("T")
+R = TypeVar("R")
+T_contra = TypeVar("T_contra", contravariant=True)
+R_co = TypeVar("R_co", covariant=True)
+
+MOST_DEATHS = 3
+"""Workers that may die one after another without a task being finished between."""
+
+
+@runtime_checkable
+class Work(Protocol[T_contra, R_co]):
+    """Something to be computed, task by task; it can be sent to another process."""
+
+    def start(self) -> Callable[[T_contra], R_co]:
+        """Read or build what all tasks need, and return what computes one."""
+        ...
+
+
+class Pool(Generic[T, R]):
+    """Workers at one piece of work, kept from `run` to `run`; starts with the first task."""
+
+    def __enter__(self) -> "Pool[T, R]":
+        return self
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @abstractmethod
+    def run(self, tasks: Iterable[T]) -> Iterator[tuple[T, R]]:
+        """Yield each task with its result, as they are finished.
+
+        Args:
+            tasks: taken one by one, as workers are free.
+
+        Raises:
+            WorkerError: workers die again and again.
+        """
+
+    def close(self) -> None:
+        """Stop the workers."""
+
+
+class Executor(Spec):
+    """A place to compute; tasks may be finished in any order."""
+
+    kind: str
+
+    @abstractmethod
+    def open(self, work: Work[T, R]) -> Pool[T, R]:
+        """Return a pool for one piece of work.
+
+        Raises:
+            AdapterError: what it needs is not installed.
+        """
+
+
+EXECUTORS: Registry[Executor] = Registry("executors")
+
+
+@EXECUTORS.register
+class InProcess(Executor):
+    """Compute here, one task after the other.
+
+    Example:
+        >>> InProcess().kind
+        'in_process'
+    """
+
+    kind: Literal["in_process"] = "in_process"
+
+    def open(self, work: Work[T, R]) -> Pool[T, R]:
+        """Return a pool that works when it is asked for the next result."""
+        return _Here(work)
+
+
+class _Here(Pool[T, R]):
+    def __init__(self, work: Work[T, R]) -> None:
+        self.work = work
+        self.compute: Callable[[T], R] | None = None
+
+    def run(self, tasks: Iterable[T]) -> Iterator[tuple[T, R]]:
+        for task in tasks:
+            self.compute = self.compute or self.work.start()
+            yield task, self.compute(task)
+
+
+@EXECUTORS.register
+class Processes(Executor):
+    """Compute in several processes of this machine, each with its share of the cores.
+
+    A worker that dies is replaced, and its tasks are done again.
+
+    Example:
+        >>> Processes(workers=2).workers
+        2
+    """
+
+    kind: Literal["processes"] = "processes"
+    workers: Count = 2
+    """Processes."""
+
+    def open(self, work: Work[T, R]) -> Pool[T, R]:
+        """Return a pool of processes."""
+        return _ProcessPool(work, self.workers)
+
+
+class _ProcessPool(Pool[T, R]):
+    def __init__(self, work: Work[T, R], workers: int) -> None:
+        self.work, self.workers = work, workers
+        self.pool: ProcessPoolExecutor | None = None
+
+    def run(self, tasks: Iterable[T]) -> Iterator[tuple[T, R]]:
+        left, again, deaths = iter(tasks), deque[T](), 0
+        running: dict[Future[R], T] = {}
+        while True:
+            try:
+                while len(running) < 2 * self.workers and (more := next_task(again, left)):
+                    running[self._started().submit(_compute, more[0])] = more[0]
+                if not running:
+                    return
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    result = future.result()
+                    deaths = 0
+                    yield running.pop(future), result
+            except BrokenProcessPool:
+                deaths += 1
+                again.extendleft(reversed(running.values()))
+                running.clear()
+                self.close()
+                if deaths >= MOST_DEATHS:
+                    raise WorkerError(
+                        f"workers: died {deaths} times in a row (out of memory?); what is "
+                        "finished is kept, go on with --resume and fewer --workers"
+                    ) from None
+
+    def _started(self) -> ProcessPoolExecutor:
+        if self.pool is None:
+            threads = max(1, (os.cpu_count() or 1) // self.workers)
+            self.pool = ProcessPoolExecutor(
+                self.workers,
+                mp_context=get_context("spawn"),
+                initializer=_begin,
+                initargs=(self.work, threads),
+            )
+        return self.pool
+
+    def close(self) -> None:
+        """Stop at once; nothing of the processes is needed any more."""
+        if self.pool is None:
+            return
+        processes = list((getattr(self.pool, "_processes", None) or {}).values())
+        self.pool.shutdown(wait=False, cancel_futures=True)
+        for process in processes:
+            with suppress(OSError, AttributeError):
+                process.terminate()
+        self.pool = None
+
+
+def next_task(again: deque[T], left: Iterator[T]) -> list[T]:
+    """Return the next task in a list: one that has to be done again, or a new one; or nothing."""
+    if again:
+        return [again.popleft()]
+    return list(islice(left, 1))
+
+
+_STARTED: list[Callable[[Any], Any]] = []
+"""What computes in this process, if a pool started it."""
+
+
+def _begin(work: Work[Any, Any], threads: int) -> None:
+    """Make this process a worker, which ends when the process that started it does."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's affair
+    Thread(target=_follow, args=(os.getppid(),), daemon=True).start()
+    torch.set_num_threads(threads)
+    try:
+        _STARTED.append(work.start())
+    except BitproofError as error:
+        _STARTED.append(_failing(error))
+
+
+def _failing(error: BitproofError) -> Callable[[Any], Any]:
+    """Return a function that tells what went wrong at the start, to whoever asks for a result."""
+
+    def fail(_task: Any) -> Any:
+        raise error
+
+    return fail
+
+
+def _follow(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
+def _compute(task: Any) -> Any:
+    return _STARTED[-1](task)

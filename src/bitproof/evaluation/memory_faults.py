@@ -1,0 +1,80 @@
+"""Faults in stored bits, on fixed chips.
+
+Model:  a chip is one draw of weak cells, the same for every network; with random flips it is
+        nested in the bit error rate. The chip is the unit of intervals, because images that share
+        a chip are not independent.
+Source: METHODS A.3 (metrics) and E.4.
+"""
+
+from typing import Any, Literal
+
+from pydantic import model_validator
+
+from bitproof.core.rng import make_generator
+from bitproof.core.types import Count
+from bitproof.data.dataset import Dataset
+from bitproof.evaluation.models import EvaluatedModel
+from bitproof.evaluation.threat import THREATS, Counts, Levels, Threat, count, first, spread_rows
+from bitproof.faults import AnyFault, RandomFlips, Site
+from bitproof.metrics import Tally
+from bitproof.stats import Row
+from bitproof.stats.threats import ThreatLabel
+
+
+@THREATS.register
+class MemoryFaults(Threat):
+    """Break the memories of a network as a fault model says.
+
+    Example:
+        >>> MemoryFaults(levels=(1e-3, 1e-2), chips=20).title
+        'random_flips'
+    """
+
+    kind: Literal["memory_faults"] = "memory_faults"
+    fault: AnyFault = RandomFlips(ber=1e-2)
+    """The fault model; its level (for random flips, `ber`) is replaced by each of `levels`."""
+    levels: Levels = (1e-5, 1e-4, 1e-3, 1e-2)
+    """Strengths, rising; for random flips bit error rates, as fractions."""
+    chips: Count = 50
+    """Draws of weak cells, the same for every network and level."""
+    images: Count | None = 1000
+    """Test images that each chip classifies, the first ones; None: all."""
+    sites: tuple[Site, ...] = ("weight", "bias")
+    """Memories that break: `weight`, `bias`, `activation`."""
+
+    @model_validator(mode="after")
+    def _check_levels(self) -> "MemoryFaults":
+        for level in self.levels:
+            self.fault.at(level)
+        return self
+
+    @property
+    def title(self) -> str:
+        """What results call it: the kind of fault, unless `name` says otherwise."""
+        return self.name or self.fault.kind
+
+    def label(self) -> ThreatLabel:
+        """Return the label of the fault model."""
+        return self.fault.label()
+
+    def tasks(self, data: Dataset) -> list[tuple[float, int]]:  # noqa: ARG002
+        """Return every chip at every level."""
+        return [(level, chip) for level in self.levels for chip in range(self.chips)]
+
+    def identity(self, data: Dataset) -> dict[str, Any]:
+        """Return what a chip's count depends on; not how many chips there are."""
+        fixed = self.model_dump(mode="json", exclude={"name", "levels", "chips", "images"})
+        return {**fixed, "images": len(first(data, self.images))}
+
+    def measure(
+        self, model: EvaluatedModel, data: Dataset, *, level: float, trial: int, seed: int
+    ) -> Tally:
+        """Return how many images one chip classifies right."""
+        chip = make_generator(seed, "chip", trial)
+        broken = model.broken(self.fault.at(level), sites=self.sites, generator=chip)
+        return count(broken, first(data, self.images))
+
+    def rows(self, counts: Counts) -> list[Row]:
+        """Return mean, spread and worst chip at each level, and the mean over all decades."""
+        levels = {level: counts[level] for level in self.levels}
+        return spread_rows(self.title, levels, area="auc_fr" if self.label().logarithmic else "")

@@ -1,0 +1,172 @@
+"""What every threat promises: its levels and trials, how one is measured, and how rows come of it.
+
+Model:  a measurement is a network, a threat, a level and a trial; its outcome is a count of right
+        answers. What is drawn depends on the evaluation's seed and the trial's number alone, so a
+        count depends neither on the other measurements nor on who makes it.
+"""
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Annotated, Any
+
+import torch
+from jaxtyping import Float
+from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny
+from torch import Tensor
+
+from bitproof.core.registry import Registry
+from bitproof.core.spec import Spec
+from bitproof.core.types import Positive
+from bitproof.data.dataset import Dataset
+from bitproof.evaluation.models import EvaluatedModel
+from bitproof.metrics import Tally, area_over_decades, tally
+from bitproof.stats import Interval, Row, mean_interval, wilson
+from bitproof.stats.threats import ThreatLabel
+
+BATCH = 128
+"""Images that run at once."""
+
+Counts = Mapping[float, Sequence[Tally]]
+"""The counts of one network under one threat: by level, in the order of trials."""
+
+
+def _check_rising(levels: tuple[float, ...]) -> tuple[float, ...]:
+    if any(high <= low for low, high in pairwise(levels)):
+        raise ValueError(f"wanted rising levels, each once, got {list(levels)}")
+    return levels
+
+
+Levels = Annotated[tuple[Positive, ...], AfterValidator(_check_rising)]
+"""Strengths of a threat, rising."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One measurement on a network: which threat (its place in the evaluation), level and trial."""
+
+    threat: int
+    level: float
+    trial: int
+
+
+class Threat(Spec):
+    """Something that a network has to stand, at several levels, in several trials each.
+
+    A subclass has a `kind`, fields for its parameters, and `measure`. It may say more of itself in
+    `label`, `tasks` and `identity`, and turn its counts into other rows than those of `rows`.
+    """
+
+    kind: str
+    name: Annotated[str, Field(pattern=r"^\w*$")] = ""
+    """What results call it; empty: the name of what it consists of, such as `random_flips`."""
+    levels: Levels = ()
+    """Strengths, rising; none: the threat has no levels."""
+
+    @property
+    def title(self) -> str:
+        """What results call it."""
+        return self.name or self.kind
+
+    def label(self) -> ThreatLabel:
+        """Return its family, and how it and its levels are written."""
+        return ThreatLabel(title=self.title.replace("_", " "))
+
+    def tasks(self, data: Dataset) -> list[tuple[float, int]]:  # noqa: ARG002
+        """Return level and number of every trial on `data`; here, one trial at each level."""
+        return [(level, 0) for level in self.levels or (0.0,)]
+
+    @abstractmethod
+    def measure(
+        self, model: EvaluatedModel, data: Dataset, *, level: float, trial: int, seed: int
+    ) -> Tally:
+        """Return how many answers are right in one trial.
+
+        Args:
+            model: the network; it stays as it is.
+            data: all test images, on its device.
+            level: one of `levels`, 0 where there are none.
+            trial: its number, from 0.
+            seed: root of whatever is drawn; with `trial`, through `make_generator`.
+        """
+
+    def identity(self, data: Dataset) -> dict[str, Any]:  # noqa: ARG002
+        """Return what a count depends on beside network, images, level, trial and seed."""
+        return self.model_dump(mode="json", exclude={"name", "levels"})
+
+    def rows(self, counts: Counts) -> list[Row]:
+        """Return the rows of `results.csv`, without the network's name.
+
+        Here, trials are the unit where there are several (Student's t between them), images where
+        there is one (Wilson).
+        """
+        levels = {level: counts[level] for level in self.levels or (0.0,)}
+        if all(len(trials) == 1 for trials in levels.values()):
+            return pooled_rows(self.title, levels)
+        return spread_rows(self.title, levels)
+
+    def warnings(self, counts: Counts, others: Mapping[str, Counts], data: Dataset) -> list[str]:  # noqa: ARG002
+        """Return what makes the counts doubtful; `others` holds those of all threats, by name."""
+        return []
+
+
+THREATS: Registry[Threat] = Registry("threats")
+AnyThreat = Annotated[SerializeAsAny[Threat], BeforeValidator(THREATS.validate)]
+
+
+def pooled_rows(title: str, counts: Counts) -> list[Row]:
+    """Return the accuracy over the images of all trials at each level, with Wilson's interval."""
+    sums = {level: total(trials) for level, trials in counts.items()}
+    return [
+        _row(title, level, "acc", wilson(one.correct, one.total), one.total)
+        for level, one in sums.items()
+    ]
+
+
+def spread_rows(title: str, counts: Counts, *, area: str = "") -> list[Row]:
+    """Return the mean accuracy over trials at each level, their spread, and the worst.
+
+    Args:
+        title: name of the threat.
+        counts: at least one trial a level, as many at each.
+        area: name of the metric for the mean over the decades of levels, trial by trial; empty:
+            no such row.
+    """
+    rows = []
+    accs = {level: [one.acc for one in trials] for level, trials in counts.items()}
+    for level, values in accs.items():
+        mean, n = mean_interval(values), len(values)
+        rows.append(_row(title, level, "acc", mean, n))
+        spread = (sum((acc - mean.value) ** 2 for acc in values) / max(n - 1, 1)) ** 0.5
+        rows.append(Row("", title, level, "acc_std", spread, n=n))
+        rows.append(Row("", title, level, "acc_min", min(values), n=n))
+    if area and accs:
+        areas = [area_over_decades(list(accs), chip) for chip in zip(*accs.values(), strict=True)]
+        rows.append(_row(title, None, area, mean_interval(areas), len(areas)))
+    return rows
+
+
+def total(tallies: Sequence[Tally]) -> Tally:
+    """Return the sum of counts."""
+    return sum(tallies, Tally(0, 0))
+
+
+def count(classifier: Callable[[Tensor], Float[Tensor, "n k"]], data: Dataset) -> Tally:
+    """Return how many images of `data` are classified right."""
+    return total([tally(classifier(part.inputs()), part.labels) for part in data.blocks(BATCH)])
+
+
+def first(data: Dataset, wanted: int | None) -> Dataset:
+    """Return the first `wanted` images, all where there are fewer or none is named."""
+    return data if wanted is None else data.first(min(wanted, len(data)))
+
+
+def block(data: Dataset, number: int, size: int) -> Dataset:
+    """Return a block of consecutive images; the last one may be smaller."""
+    return data.subset(torch.arange(number * size, min((number + 1) * size, len(data))))
+
+
+def _row(title: str, level: float | None, metric: str, interval: Interval, n: int) -> Row:
+    low, value, high = interval
+    return Row("", title, level, metric, value, low, high, n)
