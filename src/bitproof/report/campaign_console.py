@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from bitproof.report.campaign_slices import Slice, slices
 from bitproof.report.campaign_summary import MAIN, CampaignSummary, Row, Total
-from bitproof.report.campaign_wording import confidence_text, outcome_name, span, value
+from bitproof.report.wording import confidence_text, outcome_name, span, value
 from bitproof.stats.intervals import Interval
 
 NAME_WIDTH, LABEL_WIDTH = 14, 24

@@ -85,10 +85,8 @@ class LayerBar:
     """One layer of the critical-layer chart."""
 
     name: str
-    text: str
-    """The score of the last epoch, with decimals for three digits of the highest one."""
-    share: float
-    """Score as a share of the highest one."""
+    score: float
+    """Of the last epoch."""
     chosen: bool
     """Among the layers that the last epoch worked on."""
     times_chosen: int
@@ -97,20 +95,11 @@ class LayerBar:
 def layer_bars(critical: Critical) -> list[LayerBar]:
     """Return the layers by falling score of the last epoch; scores that are not finite go."""
     last = critical.scores[-1] if critical.scores else ()
-    both = zip(critical.layers, last, strict=False)
-    pairs = sorted((pair for pair in both if math.isfinite(pair[1])), key=lambda pair: -pair[1])
-    highest = max((abs(score) for _, score in pairs), default=0.0) or 1.0
-    decimals = max(2 - math.floor(math.log10(highest)), 0)
+    pairs = [pair for pair in zip(critical.layers, last, strict=False) if math.isfinite(pair[1])]
     chosen = critical.top[-1] if critical.top else ()
     return [
-        LayerBar(
-            name,
-            f"{score:.{decimals}f}",
-            max(score, 0.0) / highest,
-            name in chosen,
-            sum(name in names for names in critical.top),
-        )
-        for name, score in pairs
+        LayerBar(name, score, name in chosen, sum(name in names for names in critical.top))
+        for name, score in sorted(pairs, key=lambda pair: -pair[1])
     ]
 
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable
 
-from bitproof.report.threats import level_text
 from bitproof.reproduce.asymmetry import gain_text
+from bitproof.reproduce.grid import label_of
 from bitproof.reproduce.result import CellResult
 from bitproof.reproduce.tables import Table
 
@@ -24,6 +24,6 @@ def against_theirs(table: Table, results: Iterable[CellResult]) -> list[str]:
 
 
 def _best_text(best: CellResult) -> str:
-    level = level_text(best.threat, best.level or 0.0)
+    level = label_of(best.threat).level_text(best.level or 0.0)
     job = f"{best.network} on {best.dataset}"
     return f"{gain_text(best)} ({job}, {best.variant}, {best.threat} at {level})"

@@ -3,14 +3,15 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from bitproof.report.threats import level_text, title
 from bitproof.report.wording import percent, points
 from bitproof.reproduce.cells import Cell
 from bitproof.reproduce.result import CellResult
+from bitproof.stats.threats import ThreatLabel
 
 Column = tuple[str, float | None, str]
 """Threat, level and metric."""
 EMPTY = "–"
+WORDS = {"linf": "L∞", "l2": "L2", "pgd": "PGD", "apgd": "APGD", "autoattack": "AutoAttack"}
 
 
 @dataclass(frozen=True)
@@ -54,9 +55,18 @@ def column_title(column: Column) -> str:
     threat, level, metric = column
     if level is None:
         return "AUC-FR"
-    name = "BER" if threat == "random_flips" else title(threat)
-    text = "clean" if threat == "none" else f"{name} {level_text(threat, level)}"
+    label = label_of(threat)
+    name = "BER" if threat == "random_flips" else label.title
+    text = "clean" if threat == "none" else f"{name} {label.level_text(level)}"
     return f"gain: {text}" if metric == "gain" else text
+
+
+def label_of(threat: str) -> ThreatLabel:
+    """Return how the threats of the published tables are written."""
+    if threat == "random_flips":
+        return ThreatLabel("memory_fault", "Random bit flips", "BER", "scientific")
+    title = " ".join(WORDS.get(word, word) for word in threat.split("_"))
+    return ThreatLabel("input_attack", title, "ε", "pixels")
 
 
 def value_text(result: CellResult) -> str:

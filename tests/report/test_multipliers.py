@@ -4,14 +4,15 @@ from collections.abc import Callable, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree as ET
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bitproof.report import result_table, write_report
-from bitproof.report.multiplier_section import Section, multiplier_section
+from bitproof.report.multipliers import Section, multiplier_section, spearman
 from bitproof.report.run import read_run
-from bitproof.report.scatter import SHAPES
+from bitproof.report.run_charts import run_figures
 from bitproof.stats.results import Row
 
 MakeRun = Callable[..., Path]
@@ -51,7 +52,7 @@ def made_up_rows(variants: Sequence[str], multipliers: Sequence[str]) -> list[Ro
         place = max((multipliers.index(s) for s in stages if s in multipliers), default=0)
         loss = 0.75 * (place / len(multipliers)) ** 3 * (0.2 if "retrain" in stages else 1.0)
         clean = 0.965 - loss
-        rows.append(row(variant, "none", 0.0, clean))
+        rows.append(row(variant, "clean", 0.0, clean))
         rows += [
             row(variant, "random_flips", ber, clean / (1 + (ber / 2e-3) ** 1.5))
             for ber in (BERS if variant != "float" else ())
@@ -73,7 +74,14 @@ def run_on(make_run: MakeRun) -> Callable[..., Path]:
     ) -> Path:
         multipliers = made_up_multipliers(n)
         names = list(multipliers)
-        variants = ["float", "none", *names, f"{names[9]}+retrain", f"{names[12]}+retrain", *more]
+        variants = [
+            "float",
+            "baseline",
+            *names,
+            f"{names[9]}+retrain",
+            f"{names[12]}+retrain",
+            *more,
+        ]
         kinds = {"retrain": "approximation_aware", "s1": "desensitize"}
         kinds |= dict.fromkeys(names, "approximate")
         told = {
@@ -92,6 +100,12 @@ def section_of(folder: Path) -> Section:
     found = multiplier_section(read_run(folder))
     assert found is not None
     return found
+
+
+def drawings(folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """Return the rows behind each drawing of costs, by title."""
+    found = [each for each in run_figures(read_run(folder)) if each.section == "multipliers"]
+    return {each.title: json.loads(each.spec)["data"]["values"] for each in found}
 
 
 class Text(HTMLParser):
@@ -116,7 +130,7 @@ def test_every_network_on_a_multiplier_has_a_row_by_rising_power(run_on: MakeRun
     folder = run_on()
     multipliers = read_run(folder).facts.multipliers
     lines = section_of(folder).lines
-    assert (lines[0].variant, lines[0].sub) == ("none", "exact baseline")
+    assert (lines[0].variant, lines[0].sub) == ("baseline", "exact baseline")
     assert len(lines) == 1 + 20 + 2
     powers = [multipliers[line.variant.split("+")[0]].power_mw for line in lines[1:]]
     assert powers[-2:] == [None, None]
@@ -127,10 +141,8 @@ def test_every_network_on_a_multiplier_has_a_row_by_rising_power(run_on: MakeRun
 
 def test_a_row_tells_cost_errors_and_accuracies(run_on: MakeRun) -> None:
     found = section_of(run_on())
-    assert found.conditions == (
-        ("L∞ PGD", "ε = 2/255"),
-        *(("Random bit flips", f"BER = {level}") for level in ("10⁻⁴", "10⁻³", "10⁻²")),
-    )
+    faults = [("random_flips", ber) for ber in BERS]
+    assert found.columns == (("linf_pgd", pytest.approx(2 / 255)), *faults)
     (line,) = [each for each in found.lines if each.variant == "mul8s_1K02"]
     assert line.sub == "evo:mul8s_1K02, unsigned"
     assert [(cell.main, cell.sub) for cell in line.cells] == [
@@ -153,20 +165,11 @@ def test_an_unsigned_circuit_between_sign_bits_says_so_everywhere(run_on: MakeRu
     found = section_of(run_on(multipliers=told))
     (line,) = [each for each in found.lines if each.variant == "mul8s_1K05"]
     assert line.sub == "sign_magnitude:mul8u_18UH, unsigned between sign bits"
-    assert [words for _, words in found.legend[:3]] == [
-        "signed circuit",
-        "unsigned circuit",
-        "unsigned circuit between sign bits (sign gates not in the cost)",
-    ]
-    for _, drawing in found.drawings:
-        shapes = {
-            (spot[-1].text or "").split(":")[0]: spot[0].attrib["d"]
-            for spot in ET.fromstring(drawing).iter()
-            if spot.get("class") == "spot"
-        }
-        assert shapes["mul8s_1K05"] == SHAPES["sign_bits"]
-        assert shapes["mul8s_1K02"] == SHAPES["unsigned"]
-        assert shapes["mul8s_1K03"] == SHAPES["signed"]
+    for spots in drawings(run_on(multipliers=told)).values():
+        circuits = {spot["name"]: spot["circuit"] for spot in spots}
+        assert circuits["mul8s_1K05"] == "unsigned circuit between sign bits"
+        assert circuits["mul8s_1K02"] == "unsigned circuit"
+        assert circuits["mul8s_1K03"] == "signed circuit"
 
 
 def test_rows_on_the_front_are_marked(run_on: MakeRun) -> None:
@@ -184,20 +187,22 @@ def test_rows_on_the_front_are_marked(run_on: MakeRun) -> None:
 
 
 def test_four_drawings_have_a_marker_for_each_network_with_a_cost(run_on: MakeRun) -> None:
-    found = section_of(run_on())
-    assert [name for name, _ in found.drawings] == [
+    folder = run_on()
+    found = drawings(folder)
+    assert list(found) == [
         "Clean accuracy against power",
         "Clean accuracy against area",
         "Accuracy under L∞ PGD at ε = 2/255 against power",
         "Accuracy under random bit flips at BER = 10⁻³ against power",
     ]
-    for _, drawing in found.drawings:
-        tree = ET.fromstring(drawing)
-        assert len(tree.findall(".//title")) == 18 + 2
-        assert len([each for each in tree.iter() if each.get("class") == "join"]) == 2
-    assert any("ring" in words for _, words in found.legend)
-    assert (found.sources, found.uncosted) == ((SOURCE,), 2)
-    assert len(found.sentences) == 3
+    for spots in found.values():
+        assert len(spots) == 18 + 2
+        assert sum(spot["retrained"] for spot in spots) == 2
+        assert sum(spot["cost2"] is not None for spot in spots) == 2
+        assert 3 <= sum(bool(spot["label"]) for spot in spots) <= 12
+        assert all(spot["front"] for spot in spots if spot["label"])
+    section = section_of(folder)
+    assert (section.sources, section.uncosted) == ((SOURCE,), 2)
 
 
 def test_networks_without_rows_have_dashes_and_no_marker(run_on: MakeRun) -> None:
@@ -208,7 +213,7 @@ def test_networks_without_rows_have_dashes_and_no_marker(run_on: MakeRun) -> Non
     assert line.change is None
     assert not line.on_front
     assert {cell.main for cell in line.under} == {"–"}
-    assert all(len(ET.fromstring(each).findall(".//title")) == 18 for _, each in found.drawings)
+    assert all(len(spots) == 18 for spots in drawings(folder).values())
     assert "No results yet for mul8s_1K03, mul8s_1K09+retrain." in Text(folder).text
 
 
@@ -216,7 +221,7 @@ def test_a_run_without_any_cost_has_a_table_and_no_drawing(run_on: MakeRun) -> N
     bare: dict[str, dict[str, Any]] = {name: {} for name in made_up_multipliers(20)}
     folder = run_on(multipliers=bare)
     found = section_of(folder)
-    assert found.drawings == ()
+    assert drawings(folder) == {}
     assert len(found.lines) == 23
     text = Text(folder).text
     assert "No drawing of accuracy against cost" in text
@@ -236,12 +241,11 @@ def test_runs_without_multipliers_have_no_section(run_dir: Path) -> None:
 
 def test_the_page_shows_few_and_tells_who_is_left_out(run_on: MakeRun) -> None:
     text = Text(run_on(n=35)).text
-    assert "This run holds no hardened network. Its 37 networks on approximate multipliers" in text
+    assert "This run holds no hardened network, so there is nothing to compare" in text
     assert "Of 37 networks on approximate multipliers, 6 are shown here" in text
     assert "31 networks on approximate multipliers are left out here" in text
     assert text.count("quantized without hardening, with products of evo:mul8s") in range(1, 7)
     assert "Does one protection bring the other?" not in text
-    assert "approximation_aware: fine-tuning through the multiplier" in text
 
 
 def test_multipliers_are_no_hardening(run_on: MakeRun) -> None:
@@ -266,10 +270,63 @@ def test_names_from_files_stay_text(run_on: MakeRun) -> None:
 def test_the_console_table_of_many_networks_is_narrow(run_on: MakeRun) -> None:
     header, *rows = result_table(run_on())
     assert header == ["variant", "mW", "clean", "BER 1e-3", "eps 2/255"]
-    assert [line[0] for line in rows[:2]] == ["float", "none"]
+    assert [line[0] for line in rows[:2]] == ["float", "baseline"]
     assert len(rows) == 2 + 20 + 2
     powers = [float(line[1]) for line in rows if line[1] != "-"]
     assert powers == sorted(powers)
     assert len(powers) == 20
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     assert sum(widths) + 3 * len(widths) + 1 <= 80
+
+
+def test_recovery_is_told_against_the_same_network_with_exact_products(run_on: MakeRun) -> None:
+    folder = run_on(more=["s1", "s1+mul8s_1K12", "s1+mul8s_1K12+retrain"])
+    found = {each.variant: each for each in section_of(folder).recoveries}
+    assert list(found) == ["mul8s_1K12+retrain", "s1+mul8s_1K12+retrain", "mul8s_1K09+retrain"]
+    last = found["s1+mul8s_1K12+retrain"]
+    run = read_run(folder)
+    clean = [run.clean(name) for name in ("s1", "s1+mul8s_1K12", last.variant)]
+    assert [last.exact, last.before, last.after] == [row and row.value for row in clean]
+    assert last.share == pytest.approx(0.8)
+
+
+def test_where_nothing_was_lost_nothing_was_recovered(make_run: MakeRun) -> None:
+    values = {"baseline": 0.9, "a": 0.9, "a+t": 0.95}
+    rows = [row(name, "clean", 0.0, value) for name, value in values.items()]
+    facts = {"variants": list(values), "multipliers": {"a": {"power_mw": 0.1}}, "stages": {}}
+    (found,) = section_of(make_run(rows=rows, variants=[], facts=facts)).recoveries
+    assert not found.clear
+    assert found.share is None
+
+
+def test_ranks_leave_out_exact_circuits_and_networks_near_chance(run_on: MakeRun) -> None:
+    told = made_up_multipliers(20)
+    told["mul8s_1K05"] |= {"ep": 0}
+    folder = run_on(multipliers=told)
+    path = folder / "results.csv"
+    lines = path.read_text().splitlines()
+    weak = [
+        "mul8s_1K19,clean,0,acc,0.2,0.19,0.21,9,fraction"
+        if line.startswith("mul8s_1K19,clean")
+        else line
+        for line in lines
+    ]
+    path.write_text("\n".join(weak) + "\n")
+    section = section_of(folder)
+    assert section.exact == "baseline"
+    assert [each.condition[0] for each in section.ranks] == ["linf_pgd", "random_flips"]
+    assert [each.networks for each in section.ranks] == [20 - 2 - 1] * 2
+    for each in section.ranks:
+        assert each.loss.value == pytest.approx(1.0)
+
+
+def test_too_few_networks_have_no_ranks(run_on: MakeRun) -> None:
+    folder = run_on(unfinished=[f"mul8s_1K{i:02d}" for i in range(1, 16)])
+    assert section_of(folder).ranks == ()
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), max_size=12))
+def test_rank_correlation_lies_in_its_interval(pairs: list[tuple[float, float]]) -> None:
+    found = spearman([a for a, _ in pairs], [b for _, b in pairs])
+    if found is not None:
+        assert -1 - 1e-9 <= found.low <= found.value <= found.high <= 1 + 1e-9

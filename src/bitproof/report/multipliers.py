@@ -1,0 +1,246 @@
+"""The section on approximate multipliers: costs and accuracies, what retraining returned, ranks.
+
+Model:  rank correlation with average ranks for ties; interval by Fisher's transformation.
+Source: Bonett and Wright, "Sample size requirements for estimating Pearson, Kendall and Spearman
+        correlations", Psychometrika 65, 2000 (standard error).
+"""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bitproof.report.findings import (
+    Change,
+    Condition,
+    change,
+    focus_level,
+    main_attack,
+    main_fault,
+)
+from bitproof.report.grid import ABSENT, Cell, accuracy_cell
+from bitproof.report.pareto import Approximation, approximations, front
+from bitproof.report.run import CLEAN, Circuit, Multiplier, Run
+from bitproof.report.wording import MINUS
+from bitproof.stats.intervals import Interval, normal_quantile
+from bitproof.stats.results import Row
+
+FEWEST = 5
+"""Networks that a correlation needs."""
+LEAST_LEFT = 0.25
+"""Share of the baseline's clean accuracy below which a network has nothing to lose."""
+CIRCUITS: dict[Circuit, tuple[str, str]] = {
+    "signed": ("signed", "signed circuit"),
+    "unsigned": ("unsigned", "unsigned circuit"),
+    "sign_bits": ("unsigned between sign bits", "unsigned circuit between sign bits"),
+    "unknown": ("", "circuit of unknown kind"),
+}
+"""What rows and the legend call each kind of circuit."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row of the table."""
+
+    variant: str
+    sub: str
+    """What the multiplier is, beyond its name."""
+    on_front: bool
+    cells: tuple[Cell, ...]
+    """Cost and error figures, then clean accuracy."""
+    change: Change | None
+    """Of clean accuracy, against the baseline."""
+    under: tuple[Cell, ...]
+    """Accuracy under each condition."""
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """A network before and after the stages that follow its multiplier."""
+
+    variant: str
+    exact: float
+    before: float
+    after: float
+    clear: bool
+    """Whether the multiplier cost accuracy; without intervals, any loss counts."""
+
+    @property
+    def share(self) -> float | None:
+        """Gain over loss, 1 where all came back; None where there was no clear loss."""
+        return (self.after - self.before) / (self.exact - self.before) if self.clear else None
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Whether multipliers that cost clean accuracy cost accuracy under a condition, too."""
+
+    condition: Condition
+    networks: int
+    loss: Interval
+    """Rank correlation of losses."""
+    share: Interval | None
+    """The same for the share of its clean accuracy that the condition takes."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """All that the page shows."""
+
+    lines: tuple[Line, ...]
+    columns: tuple[Condition, ...]
+    """Conditions of the last columns."""
+    recoveries: tuple[Recovery, ...]
+    ranks: tuple[Ranks, ...]
+    exact: str
+    """The exact network of those that are ranked."""
+    sources: tuple[str, ...]
+    uncosted: int
+    """Multipliers without published power."""
+
+
+def multiplier_section(run: Run) -> Section | None:
+    """Return the section; None where no network is on a multiplier of `run.json`."""
+    found = approximations(run)
+    if not found:
+        return None
+    attack, fault = conditions(run)
+    faults = [(fault[0], level) for level in run.levels(fault[0]) if level > 0] if fault else []
+    columns = (*([attack] if attack else []), *faults)
+    best = front(run, found)
+    base = run.facts.baseline
+    first = Line(
+        base,
+        "exact baseline",
+        False,
+        (*(ABSENT,) * 5, accuracy_cell(run.clean(base))),
+        None,
+        tuple(accuracy_cell(run.find(base, *column)) for column in columns),
+    )
+    used = {each.name: each.multiplier for each in found}
+    groups = Counter(each.exact for each in found if not each.later)
+    exact = max(groups, key=lambda name: (groups[name], name == base), default="")
+    ranks = (_ranks(run, found, exact, each) for each in (attack, fault) if each is not None)
+    return Section(
+        lines=(first, *(_line(run, each, columns, best) for each in found)),
+        columns=columns,
+        recoveries=tuple(each for one in found if (each := recovery(run, one)) is not None),
+        ranks=tuple(each for each in ranks if each is not None),
+        exact=exact,
+        sources=tuple(dict.fromkeys(each.source for each in used.values() if each.source)),
+        uncosted=sum(each.power_mw is None for each in used.values()),
+    )
+
+
+def conditions(run: Run) -> tuple[Condition | None, Condition | None]:
+    """Return the main attack at its smallest radius, and the main fault at its middle level."""
+    attack, fault = main_attack(run), main_fault(run)
+    radii = [level for level in run.levels(attack) if level > 0] if attack else []
+    level = focus_level(run.levels(fault)) if fault else None
+    return (
+        (attack, radii[0]) if attack and radii else None,
+        (fault, level) if fault and level is not None else None,
+    )
+
+
+def accuracy_under(run: Run, variant: str, wanted: Condition) -> Row | None:
+    """Return the accuracy of a network under a condition, which may be that of no threat."""
+    return run.clean(variant) if wanted[0] == CLEAN else run.find(variant, *wanted)
+
+
+def recovery(run: Run, each: Approximation) -> Recovery | None:
+    """Return what the stages after a multiplier brought back; None without such, or unmeasured."""
+    exact, before, after = (run.clean(v or "") for v in (each.exact, each.before, each.variant))
+    loss = change(exact, before)
+    if loss is None or exact is None or before is None or after is None:
+        return None
+    clear = loss.value < 0 if loss.low is None else loss.sign < 0
+    return Recovery(each.variant, exact.value, before.value, after.value, clear)
+
+
+def spearman(first: Sequence[float], second: Sequence[float]) -> Interval | None:
+    """Return the rank correlation with its 95 % interval, None where it says nothing.
+
+    That is where fewer than five pairs came, or one side is constant.
+
+    Example:
+        >>> rho = spearman([1.0, 2.0, 3.0, 4.0, 5.0, 6.0], [1.0, 3.0, 2.0, 4.0, 6.0, 5.0])
+        >>> [round(end, 2) for end in rho or ()]
+        [0.07, 0.89, 0.99]
+    """
+    from scipy.stats import spearmanr  # noqa: PLC0415 - slow to import
+
+    if len(first) < FEWEST or len(set(first)) < 2 or len(set(second)) < 2:
+        return None
+    rho = float(spearmanr(first, second).statistic)
+    if abs(rho) > 1 - 1e-12:  # the transformation has no value there, and no interval
+        return Interval(rho, rho, rho)
+    half = normal_quantile(0.95) * math.sqrt((1 + rho * rho / 2) / (len(first) - 3))
+    middle = math.atanh(rho)
+    return Interval(math.tanh(middle - half), rho, math.tanh(middle + half))
+
+
+def _ranks(run: Run, found: Sequence[Approximation], exact: str, threat: Condition) -> Ranks | None:
+    """Compare networks that differ in the multiplier alone.
+
+    Exact circuits are left out, and networks near chance, from which a threat can take nothing.
+    """
+    base = run.clean(run.facts.baseline)
+    least = LEAST_LEFT * base.value if base is not None else 0.0
+    pairs = [
+        (clean.value, under.value)
+        for each in found
+        if each.exact == exact and not each.later and each.multiplier.ep != 0
+        if (clean := run.clean(each.variant)) is not None and clean.value >= max(least, 1e-9)
+        if (under := run.find(each.variant, *threat)) is not None
+    ]
+    # Losses have the ranks of accuracies: all are taken from the same exact network.
+    losses = [-clean for clean, _ in pairs]
+    loss = spearman(losses, [-under for _, under in pairs])
+    share = spearman(losses, [1 - under / clean for clean, under in pairs])
+    return None if loss is None else Ranks(threat, len(pairs), loss, share)
+
+
+def _line(
+    run: Run, each: Approximation, columns: Sequence[Condition], best: Sequence[Approximation]
+) -> Line:
+    told = each.multiplier
+    label = told.label if told.label != each.name else None
+    clean = run.clean(each.variant)
+    return Line(
+        each.variant,
+        ", ".join(filter(None, [label, CIRCUITS[told.circuit][0]])),
+        each in best,
+        (*_figures(told), accuracy_cell(clean)),
+        change(run.clean(run.facts.baseline), clean),
+        tuple(accuracy_cell(run.find(each.variant, *column)) for column in columns),
+    )
+
+
+def _figures(told: Multiplier) -> tuple[Cell, ...]:
+    """Return power, area and delay, MED and NMED, MRED and EP, bias."""
+    return (
+        Cell(_number(told.power_mw)),
+        _two(_number(told.area_um2), _number(told.delay_ns)),
+        _two(_number(told.med), _per_cent(told.nmed)),
+        _two(_per_cent(told.mred), _per_cent(told.ep)),
+        Cell(_number(told.bias)),
+    )
+
+
+def _two(main: str, sub: str) -> Cell:
+    return Cell(main, "" if sub == main == ABSENT.main else sub)
+
+
+def _number(figure: float | None) -> str:
+    """Return three digits that matter, never in powers of ten that a reader must count."""
+    if figure is None:
+        return ABSENT.main
+    text = f"{figure:.0f}" if abs(figure) >= 100 else f"{figure:.3g}"
+    return text.replace("-", MINUS)
+
+
+def _per_cent(fraction: float | None) -> str:
+    if fraction is None:
+        return ABSENT.main
+    return f"{100 * fraction:.1f} %" if fraction >= 0.1 else f"{100 * fraction:.2g} %"
