@@ -1,14 +1,15 @@
 """The charts of a campaign: layer by bit in colour, rates as bars, accuracy, convergence."""
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 from bitproof.report import figures as fig
 from bitproof.report import wording
+from bitproof.report.axes import frame, rates, tooltip
 from bitproof.report.campaign_slices import Slice, slices
 from bitproof.report.campaign_summary import MAIN, CampaignSummary, Convergence, Group, Row, Total
 from bitproof.report.figures import Figure, Spec, category, layer, make_figure, number, scale
-from bitproof.report.run_charts import HEIGHT, WIDTH, Point, level_chart, styles
+from bitproof.report.run_charts import Point, level_chart, styles
 from bitproof.stats.intervals import Interval
 from bitproof.stats.threats import ThreatLabel
 
@@ -21,11 +22,12 @@ COLOURS = (
 RANGES = ("0", *(f"to {100 * limit:g}" for limit in LIMITS), f"over {100 * LIMITS[-1]:g}")
 UNTRIED = "not tried"
 SOFT = "#7db8dc"
-WHISKER = {"color": fig.INK, "size": 7, "thickness": 1}
 DARK = RANGES[7:]
 """Ranges whose colours need white letters."""
 BAR_END = 4
 """Whiskers longer than so many times the longest bar are cut off: they would dwarf all bars."""
+TOLD = ("layer", "bit", "main", "sub", "trials", "places")
+"""What a pointer is told of a cell."""
 MOST_POINTS = 200
 """Points of a curve; more could not be told apart."""
 RATES = ThreatLabel("memory_fault", "Faults", "rate", "scientific")
@@ -37,10 +39,14 @@ def campaign_figures(summary: CampaignSummary) -> list[Figure]:
     found = [_outcomes(summary, row) for row in summary.totals if row.trials]
     found += [_heat_map(part) for part in parts if part.cells]
     for part in parts:
-        rows = [(row.layer, row) for row in part.layers if row.trials]
-        bits = [(f"bit {bit}", part.row(None, bit)) for bit in part.bit_numbers]
-        for what, each in (("layer", rows), ("bit", bits)):
-            bars = [(name, row.rates.get(MAIN)) for name, row in each if row and row.trials]
+        layers = {name: part.row(name, None) for name in part.layer_names}
+        bits = {f"bit {bit}": part.row(None, bit) for bit in part.bit_numbers}
+        for what, each in (("layer", layers), ("bit", bits)):
+            bars = {
+                name: row.rates[MAIN]
+                for name, row in each.items()
+                if row is not None and row.trials and MAIN in row.rates
+            }
             if bars:
                 title = f"{part.title}, by {what}"
                 found.append(_bars("vulnerability", f"{what} {part.title}", title, bars))
@@ -61,41 +67,33 @@ def range_of(rate: float) -> str:
 
 def _outcomes(summary: CampaignSummary, row: Total) -> Figure:
     """Return the outcomes that do harm: where most trials are masked, that bar would hide them."""
-    rates = {name: row.rates[name] for name in summary.outcomes if name in row.rates}
-    bars = [(wording.outcome_name(name), rate) for name, rate in rates.items() if name != "masked"]
+    harmful = [name for name in summary.outcomes if name in row.rates and name != "masked"]
+    bars = {wording.outcome_name(name): row.rates[name] for name in harmful}
     label = summary.label(row.group)
     return _bars("outcomes", f"outcomes {label}", label, bars, "share of images, %")
 
 
 def _bars(
-    section: str,
-    name: str,
-    title: str,
-    rates: Sequence[tuple[str, Interval | None]],
-    axis: str = "SDC-1, %",
+    section: str, name: str, title: str, bars: Mapping[str, Interval], axis: str = "SDC-1, %"
 ) -> Figure:
     """Return rates as bars with their intervals as whiskers."""
-    known = [rate for _, rate in rates if rate is not None]
-    highest = max((rate.value for rate in known), default=0.0)
-    end = max((rate.high for rate in known), default=1.0)
+    highest = max((rate.value for rate in bars.values()), default=0.0)
+    end = max((rate.high for rate in bars.values()), default=1.0)
     end = 100 * (min(end, BAR_END * highest) if highest > 0 else end)
     rows = [
-        {"name": text, **_ends(rate)} | {"high": min(100 * rate.high, end)}
-        for text, rate in rates
-        if rate is not None
+        {"name": text, **rates(rate.value, rate.low, min(rate.high, end / 100))}
+        for text, rate in bars.items()
     ]
     limits = {"domain": [0, end or 1], "nice": True}
     low, high = number("low"), number("high")
     spec = {
-        "width": WIDTH,
-        "height": {"step": 18},
-        "data": {"values": rows},
-        "encoding": {"y": category("name"), "tooltip": _tooltip("name", "value", "low", "high")},
+        **frame(rows, {"step": 18}),
+        "encoding": {"y": category("name"), "tooltip": tooltip("name")},
         "layer": [
             layer("bar", encoding={"x": number("value", title=axis, scale=limits)}, color=SOFT),
             layer("rule", encoding={"x": low, "x2": {"field": "high"}}),
-            layer("tick", encoding={"x": low}, **WHISKER),
-            layer("tick", encoding={"x": high}, **WHISKER),
+            layer("tick", encoding={"x": low}, size=7, thickness=1),
+            layer("tick", encoding={"x": high}, size=7, thickness=1),
         ],
     }
     return make_figure(section, name, title, spec)
@@ -112,19 +110,18 @@ def _heat_map(part: Slice) -> Figure:
         for bit in columns
         if part.row(layer, bit) is not None or None not in (layer, bit)
     ]
-    ink = {"condition": {"test": {"field": "range", "oneOf": DARK}, "value": "#fff"}}
-    ink |= {"value": fig.INK}
+    light = {"test": {"field": "range", "oneOf": DARK}, "value": "#fff"}
+    ink = {"condition": light, "value": fig.INK}
     across = {"orient": "top", "labelAngle": 0, "grid": False}
     colours = scale([*RANGES, UNTRIED], [*COLOURS, "#d1d5db"])
     colour = category("range", scale=colours, legend={"title": "SDC-1, %"})
     spec = {
+        **frame(rows, {"step": 27}),
         "width": {"step": 46},
-        "height": {"step": 27},
-        "data": {"values": rows},
         "encoding": {
             "x": category("bit", title="bit", axis=across),
             "y": category("layer", axis={"grid": False}),
-            "tooltip": _tooltip("layer", "bit", "main", "sub", "trials", "places"),
+            "tooltip": [{"field": name} for name in TOLD],
         },
         "layer": [
             layer("rect", encoding={"color": colour}, stroke="#e5e7eb"),
@@ -175,7 +172,7 @@ def _convergence(summary: CampaignSummary, series: Convergence) -> Figure:
     points = [(n, Interval(*each)) for n, *each in ends if n > 0]
     step = -(-len(points) // MOST_POINTS) or 1
     points = points[::-1][::step][::-1]
-    rows = [{"trials": n, **_ends(rate)} for n, rate in points]
+    rows = [{"trials": n, **rates(rate.value, rate.low, rate.high)} for n, rate in points]
     last = points[-1][1]
     margin, half = summary.campaign.margin, (last.high - last.low) / 2
     # A margin that dwarfs the band would hide it.
@@ -190,9 +187,7 @@ def _convergence(summary: CampaignSummary, series: Convergence) -> Figure:
     trials = number("trials", scale={"type": "log", "nice": False}, axis=ticks)
     shown = [{"margin": 100 * end} for end in margins if end >= low / 100]
     spec = {
-        "width": WIDTH,
-        "height": HEIGHT,
-        "data": {"values": rows},
+        **frame(rows),
         "layer": [
             layer("area", encoding={"x": trials, **band}, opacity=0.2, color=fig.BLUE),
             layer("line", encoding={"x": trials, "y": number("value")}, color=fig.BLUE),
@@ -202,12 +197,3 @@ def _convergence(summary: CampaignSummary, series: Convergence) -> Figure:
     }
     title = f"{summary.label(series.group)}: {wording.outcome_name(series.outcome)}"
     return make_figure("convergence", f"convergence {title}", title, spec)
-
-
-def _tooltip(*names: str) -> list[Spec]:
-    return [{"field": name} for name in names]
-
-
-def _ends(rate: Interval) -> dict[str, float]:
-    low, value, high = (round(100 * end, 9) for end in rate)
-    return {"low": low, "value": value, "high": high}

@@ -132,8 +132,7 @@ def live(figure: Figure) -> Markup:
 def live_script(figures: Sequence[Figure]) -> Markup:
     """Return the specs and the program that draws them, complete: it asks for nothing."""
     specs = ",".join(f"{json.dumps(each.name)}:{each.spec}" for each in figures)
-    # In a script element, only these could end it or begin a comment.
-    safe = specs.replace("<", r"\u003c")
+    safe = specs.replace("<", r"\u003c")  # nothing else could end a script element
     return Markup(
         f'<script type="application/json" id="specs">{{{safe}}}</script>\n'
         f"<script>{_bundle()}</script>"
@@ -152,12 +151,22 @@ def write_figures(figures: Sequence[Figure], folder: Path) -> list[Path]:
     written = []
     for each in figures:
         png = vl_convert.vegalite_to_png(each.spec, VEGA_LITE, scale=3, allowed_base_urls=[])
-        pdf = vl_convert.vegalite_to_pdf(each.spec, VEGA_LITE, allowed_base_urls=[])
-        for ending, content in (("svg", _svg(each).encode()), ("png", png), ("pdf", pdf)):
+        for ending, content in (("svg", _svg(each).encode()), ("png", png), ("pdf", _pdf(each))):
             path = folder / f"{each.name}.{ending}"
             write_bytes(path, content)
             written.append(path)
     return written
+
+
+def _pdf(figure: Figure) -> bytes:
+    drawn = vl_convert.vegalite_to_pdf(figure.spec, VEGA_LITE, allowed_base_urls=[])
+    # The library writes references to resources in random order; sorted, they take as many bytes.
+    return re.sub(
+        rb"(?:^ +/[a-z]+\d+ \d+ 0 R\n)+",
+        lambda block: b"".join(sorted(block[0].splitlines(keepends=True))),
+        drawn,
+        flags=re.MULTILINE,
+    )
 
 
 def _svg(figure: Figure) -> str:
@@ -167,4 +176,4 @@ def _svg(figure: Figure) -> str:
 @cache
 def _bundle() -> str:
     bundle = vl_convert.javascript_bundle(LIVE, VEGA_LITE)
-    return bundle.replace("</script", r"<\/script").replace("<!--", r"\x3c!--")
+    return bundle.replace("</script", r"<\/script")
