@@ -54,9 +54,10 @@ def run_figures(run: Run) -> list[Figure]:
 
 def styles(names: Sequence[str], fixed: Mapping[str, Style]) -> dict[str, Style]:
     """Return a style for each name; some have fixed ones."""
-    looks = [scale(names, each)["range"] for each in (fig.PALETTE, DASHES, SHAPES)]
-    made = dict(zip(names, (Style(*each) for each in zip(*looks, strict=True)), strict=True))
-    return made | {name: fixed[name] for name in names if name in fixed}
+    free = [name for name in names if name not in fixed]
+    looks = [scale(free, each)["range"] for each in (fig.PALETTE, DASHES, SHAPES)]
+    made = dict(zip(free, (Style(*each) for each in zip(*looks, strict=True)), strict=True))
+    return {name: made.get(name) or fixed[name] for name in names}
 
 
 def level_chart(
