@@ -9,10 +9,9 @@ import pytest
 
 from bitproof.report.campaign_charts import campaign_figures
 from bitproof.report.campaign_summary import read_summary
-from bitproof.report.drawing import draw_figures
+from bitproof.report.drawing import draw_figures, run_figures
 from bitproof.report.figures import VEGA_LITE, Figure, static, write_figures
 from bitproof.report.run import read_run
-from bitproof.report.run_charts import run_figures
 
 MakeRun = Callable[..., Path]
 NASTY = "<script>alert(1)</script>"

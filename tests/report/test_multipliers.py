@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bitproof.report import result_table, write_report
+from bitproof.report.drawing import run_figures
 from bitproof.report.multipliers import Section, multiplier_section, spearman
 from bitproof.report.run import read_run
-from bitproof.report.run_charts import run_figures
 from bitproof.stats.results import Row
 
 MakeRun = Callable[..., Path]
@@ -244,7 +244,7 @@ def test_the_page_shows_few_and_tells_who_is_left_out(run_on: MakeRun) -> None:
     assert "This run holds no hardened network, so there is nothing to compare" in text
     assert "Of 37 networks on approximate multipliers, 6 are shown here" in text
     assert "31 networks on approximate multipliers are left out here" in text
-    assert text.count("quantized without hardening, with products of evo:mul8s") in range(1, 7)
+    assert text.count("products of evo:mul8s") in range(1, 7)
     assert "Does one protection bring the other?" not in text
 
 
@@ -277,26 +277,6 @@ def test_the_console_table_of_many_networks_is_narrow(run_on: MakeRun) -> None:
     assert len(powers) == 20
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     assert sum(widths) + 3 * len(widths) + 1 <= 80
-
-
-def test_recovery_is_told_against_the_same_network_with_exact_products(run_on: MakeRun) -> None:
-    folder = run_on(more=["s1", "s1+mul8s_1K12", "s1+mul8s_1K12+retrain"])
-    found = {each.variant: each for each in section_of(folder).recoveries}
-    assert list(found) == ["mul8s_1K12+retrain", "s1+mul8s_1K12+retrain", "mul8s_1K09+retrain"]
-    last = found["s1+mul8s_1K12+retrain"]
-    run = read_run(folder)
-    clean = [run.clean(name) for name in ("s1", "s1+mul8s_1K12", last.variant)]
-    assert [last.exact, last.before, last.after] == [row and row.value for row in clean]
-    assert last.share == pytest.approx(0.8)
-
-
-def test_where_nothing_was_lost_nothing_was_recovered(make_run: MakeRun) -> None:
-    values = {"baseline": 0.9, "a": 0.9, "a+t": 0.95}
-    rows = [row(name, "clean", 0.0, value) for name, value in values.items()]
-    facts = {"variants": list(values), "multipliers": {"a": {"power_mw": 0.1}}, "stages": {}}
-    (found,) = section_of(make_run(rows=rows, variants=[], facts=facts)).recoveries
-    assert not found.clear
-    assert found.share is None
 
 
 def test_ranks_leave_out_exact_circuits_and_networks_near_chance(run_on: MakeRun) -> None:

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from bitproof.report.axes import value_range
+from bitproof.report.drawing import run_figures
 from bitproof.report.run import read_run
-from bitproof.report.run_charts import Point, Style, level_chart, run_figures
+from bitproof.report.run_charts import Point, Style, level_chart, value_range
 from bitproof.stats.results import Row
 
 MakeRun = Callable[..., Path]

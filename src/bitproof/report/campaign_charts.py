@@ -5,11 +5,10 @@ from collections.abc import Mapping
 
 from bitproof.report import figures as fig
 from bitproof.report import wording
-from bitproof.report.axes import frame, rates, tooltip
 from bitproof.report.campaign_slices import Slice, slices
 from bitproof.report.campaign_summary import MAIN, CampaignSummary, Convergence, Group, Row, Total
 from bitproof.report.figures import Figure, Spec, category, layer, make_figure, number, scale
-from bitproof.report.run_charts import Point, level_chart, styles
+from bitproof.report.run_charts import Point, frame, level_chart, rates, styles, tooltip
 from bitproof.stats.intervals import Interval
 from bitproof.stats.threats import ThreatLabel
 

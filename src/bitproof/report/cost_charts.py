@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 
 from bitproof.report import figures as fig
-from bitproof.report.axes import RANGE, accuracy_axis, frame, rates, tooltip
 from bitproof.report.figures import Figure, Spec, category, layer, make_figure, number, scale
 from bitproof.report.findings import Condition, lowered
 from bitproof.report.multipliers import CIRCUITS, accuracy_under, conditions
 from bitproof.report.pareto import Approximation, approximations, pareto_front
 from bitproof.report.run import CLEAN, Run
+from bitproof.report.run_charts import RANGE, accuracy_axis, frame, rates, tooltip
 
 CIRCUIT_SHAPES = ("circle", "triangle-up", "square", "diamond")
 LABEL_GAP = 0.07

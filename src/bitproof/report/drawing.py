@@ -1,12 +1,18 @@
-"""The figures of a directory as files, for papers."""
+"""All figures of a run or of a campaign, in order, and as files for papers."""
 
 from pathlib import Path
 
 from bitproof.report.campaign_charts import campaign_figures
 from bitproof.report.campaign_summary import SUMMARY, read_summary
-from bitproof.report.figures import write_figures
-from bitproof.report.run import read_run
-from bitproof.report.run_charts import run_figures
+from bitproof.report.cost_charts import cost_figures
+from bitproof.report.figures import Figure, unique, write_figures
+from bitproof.report.run import Run, read_run
+from bitproof.report.run_charts import accuracy_figures, stage_figures
+
+
+def run_figures(run: Run) -> list[Figure]:
+    """Return all figures of a run, in the order of its page."""
+    return unique(accuracy_figures(run) + cost_figures(run) + stage_figures(run))
 
 
 def draw_figures(directory: Path, out: Path | None = None) -> list[Path]:

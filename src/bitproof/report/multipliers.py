@@ -1,4 +1,4 @@
-"""The section on approximate multipliers: costs and accuracies, what retraining returned, ranks.
+"""The section on approximate multipliers: costs, accuracies, and whether losses go together.
 
 Model:  rank correlation with average ranks for ties; interval by Fisher's transformation.
 Source: Bonett and Wright, "Sample size requirements for estimating Pearson, Kendall and Spearman
@@ -55,23 +55,6 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Recovery:
-    """A network before and after the stages that follow its multiplier."""
-
-    variant: str
-    exact: float
-    before: float
-    after: float
-    clear: bool
-    """Whether the multiplier cost accuracy; without intervals, any loss counts."""
-
-    @property
-    def share(self) -> float | None:
-        """Gain over loss, 1 where all came back; None where there was no clear loss."""
-        return (self.after - self.before) / (self.exact - self.before) if self.clear else None
-
-
-@dataclass(frozen=True)
 class Ranks:
     """Whether multipliers that cost clean accuracy cost accuracy under a condition, too."""
 
@@ -90,7 +73,6 @@ class Section:
     lines: tuple[Line, ...]
     columns: tuple[Condition, ...]
     """Conditions of the last columns."""
-    recoveries: tuple[Recovery, ...]
     ranks: tuple[Ranks, ...]
     exact: str
     """The exact network of those that are ranked."""
@@ -108,23 +90,13 @@ def multiplier_section(run: Run) -> Section | None:
     faults = [(fault[0], level) for level in run.levels(fault[0]) if level > 0] if fault else []
     columns = (*([attack] if attack else []), *faults)
     best = front(run, found)
-    base = run.facts.baseline
-    first = Line(
-        base,
-        "exact baseline",
-        False,
-        (*(ABSENT,) * 5, accuracy_cell(run.clean(base))),
-        None,
-        tuple(accuracy_cell(run.find(base, *column)) for column in columns),
-    )
     used = {each.name: each.multiplier for each in found}
     groups = Counter(each.exact for each in found if not each.later)
-    exact = max(groups, key=lambda name: (groups[name], name == base), default="")
+    exact = max(groups, key=lambda name: (groups[name], name == run.facts.baseline), default="")
     ranks = (_ranks(run, found, exact, each) for each in (attack, fault) if each is not None)
     return Section(
-        lines=(first, *(_line(run, each, columns, best) for each in found)),
+        lines=tuple(_line(run, each, columns, best) for each in [None, *found]),
         columns=columns,
-        recoveries=tuple(each for one in found if (each := recovery(run, one)) is not None),
         ranks=tuple(each for each in ranks if each is not None),
         exact=exact,
         sources=tuple(dict.fromkeys(each.source for each in used.values() if each.source)),
@@ -146,16 +118,6 @@ def conditions(run: Run) -> tuple[Condition | None, Condition | None]:
 def accuracy_under(run: Run, variant: str, wanted: Condition) -> Row | None:
     """Return the accuracy of a network under a condition, which may be that of no threat."""
     return run.clean(variant) if wanted[0] == CLEAN else run.find(variant, *wanted)
-
-
-def recovery(run: Run, each: Approximation) -> Recovery | None:
-    """Return what the stages after a multiplier brought back; None without such, or unmeasured."""
-    exact, before, after = (run.clean(v or "") for v in (each.exact, each.before, each.variant))
-    loss = change(exact, before)
-    if loss is None or exact is None or before is None or after is None:
-        return None
-    clear = loss.value < 0 if loss.low is None else loss.sign < 0
-    return Recovery(each.variant, exact.value, before.value, after.value, clear)
 
 
 def spearman(first: Sequence[float], second: Sequence[float]) -> Interval | None:
@@ -202,18 +164,24 @@ def _ranks(run: Run, found: Sequence[Approximation], exact: str, threat: Conditi
 
 
 def _line(
-    run: Run, each: Approximation, columns: Sequence[Condition], best: Sequence[Approximation]
+    run: Run,
+    each: Approximation | None,
+    columns: Sequence[Condition],
+    best: Sequence[Approximation],
 ) -> Line:
-    told = each.multiplier
-    label = told.label if told.label != each.name else None
-    clean = run.clean(each.variant)
+    """Return the row of a network, or of the baseline, whose products are exact."""
+    base = run.facts.baseline
+    name = each.variant if each else base
+    told = each.multiplier if each else Multiplier()
+    words = [told.label if each and told.label != each.name else None, CIRCUITS[told.circuit][0]]
+    clean = run.clean(name)
     return Line(
-        each.variant,
-        ", ".join(filter(None, [label, CIRCUITS[told.circuit][0]])),
+        name,
+        ", ".join(filter(None, words)) if each else "exact baseline",
         each in best,
         (*_figures(told), accuracy_cell(clean)),
-        change(run.clean(run.facts.baseline), clean),
-        tuple(accuracy_cell(run.find(each.variant, *column)) for column in columns),
+        change(run.clean(base), clean) if each else None,
+        tuple(accuracy_cell(run.find(name, *column)) for column in columns),
     )
 
 

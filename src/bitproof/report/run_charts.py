@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from bitproof.report import figures as fig
-from bitproof.report.axes import RANGE, accuracy_axis, frame, rates, tooltip
-from bitproof.report.cost_charts import cost_figures
 from bitproof.report.figures import Figure, Spec, category, layer, make_figure, number, scale
 from bitproof.report.pareto import shown
 from bitproof.report.records import StageRecord, layer_bars, stage_records
@@ -17,6 +15,9 @@ from bitproof.report.run import FLOAT, Run
 SOLID = (1, 0)
 DASHES = ((7, 3), (2, 3), (9, 3, 2, 3), (4, 2))
 SHAPES = ("triangle-up", "diamond", "triangle-down", "triangle-left", "triangle-right")
+WIDTH, HEIGHT = 400, 270
+RANGE = {"y": number("low"), "y2": {"field": "high"}}
+"""Channels of intervals."""
 BARS_SHOWN = 20
 
 
@@ -42,14 +43,17 @@ class Style:
     on_top: int = 0
 
 
-def run_figures(run: Run) -> list[Figure]:
-    """Return all figures of a run, in the order of its page."""
+def accuracy_figures(run: Run) -> list[Figure]:
+    """Return accuracies against the levels of each threat."""
+    return [each for threat in run.threats for each in _accuracy_figure(run, threat)]
+
+
+def stage_figures(run: Run) -> list[Figure]:
+    """Return what stages wrote down: critical layers, and losses by epoch."""
     records = stage_records(run.records, run.variants)
-    found = [each for threat in run.threats for each in _accuracy_figures(run, threat)]
-    found += cost_figures(run)
-    found += [_critical_figure(each) for each in records if each.critical]
     trained = [each for each in records if each.training and each.training.loss]
-    return fig.unique(found + ([_training_figure(trained)] if trained else []))
+    found = [_critical_figure(each) for each in records if each.critical]
+    return found + ([_training_figure(trained)] if trained else [])
 
 
 def styles(names: Sequence[str], fixed: Mapping[str, Style]) -> dict[str, Style]:
@@ -121,7 +125,7 @@ def level_chart(
     }
 
 
-def _accuracy_figures(run: Run, threat: str) -> list[Figure]:
+def _accuracy_figure(run: Run, threat: str) -> list[Figure]:
     """Return the accuracies of the networks that the page shows, the full pipeline on top."""
     label = run.label(threat)
     lines = {}
@@ -212,3 +216,39 @@ def _level_axis(ticks: Mapping[float, str], *, logarithmic: bool) -> Spec:
     for level in values:
         words = f"datum.value == {level!r} ? {json.dumps(ticks[level])} : {words}"
     return {"values": values, "labelExpr": words, "labelOverlap": "greedy", "grid": False}
+
+
+def frame(rows: Sequence[Spec], height: int | Spec = HEIGHT) -> Spec:
+    """Return the start of a spec: size and data."""
+    return {"width": WIDTH, "height": height, "data": {"values": list(rows)}}
+
+
+def rates(value: float, low: float | None, high: float | None) -> Spec:
+    """Return a rate and its interval in per cent."""
+    ends = {"value": value, "low": low, "high": high}
+    return {name: None if end is None else round(100 * end, 9) for name, end in ends.items()}
+
+
+def tooltip(*names: str) -> list[Spec]:
+    """Return what a pointer is told of a row: some fields, then rate and interval."""
+    numbers = [number(name, format=".4~g") for name in ("value", "low", "high")]
+    return [*({"field": name} for name in names), *numbers]
+
+
+def accuracy_axis(ends: Sequence[float | None]) -> Spec:
+    """Return the axis of accuracies, with all ends on it."""
+    limits = {"domain": value_range(ends), "nice": False}
+    return number("value", title="accuracy, %", scale=limits)
+
+
+def value_range(ends: Sequence[float | None]) -> list[int]:
+    """Return round limits in per cent around fractions, at least 20 points apart.
+
+    Example:
+        >>> value_range([0.93, 0.91, None, 0.95])
+        [80, 100]
+    """
+    seen = [each for each in ends if each is not None]
+    bottom = max(math.floor(min(seen, default=0.0) * 10 + 1e-9) * 10, 0)
+    top = min(math.ceil(max(seen, default=1.0) * 10 - 1e-9) * 10, 100)
+    return [bottom, top] if top - bottom >= 20 else [max(top - 20, 0), max(top, 20)]

@@ -36,7 +36,7 @@ def write_report(run_dir: Path, *, interactive: bool = False) -> Path:
 
 def render(run: Run, *, interactive: bool = False) -> str:
     """Return the page; equal runs give equal pages."""
-    from bitproof.report.run_charts import run_figures  # noqa: PLC0415 - slow to import
+    from bitproof.report.drawing import run_figures  # noqa: PLC0415 - slow to import
 
     return html.render("run.html.j2", _context(run), run_figures(run), interactive=interactive)
 
@@ -79,24 +79,20 @@ def _context(run: Run) -> dict[str, Any]:
 
 
 def describe(run: Run, variant: str) -> str:
-    """Return what a variant is, in words."""
+    """Return what a variant is: the kinds of its stages, and whose products it has."""
     if variant == FLOAT:
-        return "trained network in floating point, before quantization"
+        return "floating point, before quantization"
     if variant == run.facts.baseline:
-        return "the same network, quantized without hardening: the baseline"
-    kinds = [_kind(run, part) for part in parts(variant)]
-    if len(kinds) == 1 and variant in run.facts.multipliers:
-        return f"quantized without hardening, with {kinds[0]}"
-    return "quantized after " + ", then ".join(kinds)
+        return "quantized without hardening: the baseline"
+    return ", ".join(_kind(run, part) for part in parts(variant))
 
 
 def _kind(run: Run, part: str) -> str:
-    """Return the kind of a stage, or which products a multiplier makes."""
-    if part in run.facts.multipliers:
-        multiplier = run.facts.multipliers[part]
-        cost = "" if multiplier.power_mw is None else f" ({multiplier.power_mw:.3g} mW)"
-        return f"products of {multiplier.label or part}{cost}"
-    return str(run.facts.stages.get(part, {}).get("kind", part))
+    if part not in run.facts.multipliers:
+        return str(run.facts.stages.get(part, {}).get("kind", part))
+    multiplier = run.facts.multipliers[part]
+    cost = "" if multiplier.power_mw is None else f" ({multiplier.power_mw:.3g} mW)"
+    return f"products of {multiplier.label or part}{cost}"
 
 
 def environment_facts(run: Run) -> list[tuple[str, str]]:
