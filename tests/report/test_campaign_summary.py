@@ -99,7 +99,7 @@ def test_trials_of_all_kinds_together_may_have_a_group_of_their_own(
         ({"totals": 1}, "totals: should be a valid array"),
         ({"outcomes": ["masked"]}, "totals: wanted rates of 'outcomes', got 'due'"),
         ({"groups": []}, "totals: wanted a group of 'groups', got 0"),
-        ({"layers": [{}]}, "layers.0.group: wanted a value, none came (and 5 more problems)"),
+        ({"layers": [{}]}, "layers.0.group: wanted a value, none came (and 3 more problems)"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(

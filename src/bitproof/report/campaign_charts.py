@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from bitproof.report import figures as fig
 from bitproof.report import wording
 from bitproof.report.campaign_slices import Slice, slices
-from bitproof.report.campaign_summary import MAIN, CampaignSummary, Convergence, Group, Row, Total
+from bitproof.report.campaign_summary import MAIN, CampaignSummary, Convergence, Group, Row
 from bitproof.report.figures import Figure, Spec, category, layer, make_figure, number, scale
 from bitproof.report.run_charts import Point, frame, level_chart, rates, styles, tooltip
 from bitproof.stats.intervals import Interval
@@ -64,7 +64,7 @@ def range_of(rate: float) -> str:
     return RANGES[0 if rate <= 0 else 1 + bisect_left(LIMITS, rate)]
 
 
-def _outcomes(summary: CampaignSummary, row: Total) -> Figure:
+def _outcomes(summary: CampaignSummary, row: Row) -> Figure:
     """Return the outcomes that do harm: where most trials are masked, that bar would hide them."""
     harmful = [name for name in summary.outcomes if name in row.rates and name != "masked"]
     bars = {wording.outcome_name(name): row.rates[name] for name in harmful}
@@ -142,7 +142,7 @@ def _cell(row: Row | None) -> Spec:
 
 def _rates(summary: CampaignSummary) -> list[Figure]:
     """Return accuracy against the fault rate, a line for each kind of fault; none without rates."""
-    kinds: dict[str, list[tuple[Group, Total]]] = {}
+    kinds: dict[str, list[tuple[Group, Row]]] = {}
     for group in summary.groups:
         total = summary.total(group.group)
         if group.rate and total is not None and total.trials and total.acc:
