@@ -25,10 +25,10 @@ DARK = RANGES[7:]
 """Ranges whose colours need white letters."""
 BAR_END = 4
 """Whiskers longer than so many times the longest bar are cut off: they would dwarf all bars."""
-TOLD = ("layer", "bit", "main", "sub", "trials", "places")
-"""What a pointer is told of a cell."""
+TOOLTIP = ("layer", "bit", "main", "sub", "trials", "places")
+"""Fields of a cell that a pointer shows."""
 MOST_POINTS = 200
-"""Points of a curve; more could not be told apart."""
+"""Points of a curve; more could not be seen."""
 RATES = ThreatLabel("memory_fault", "Faults", "rate", "scientific")
 
 
@@ -120,7 +120,7 @@ def _heat_map(part: Slice) -> Figure:
         "encoding": {
             "x": category("bit", title="bit", axis=across),
             "y": category("layer", axis={"grid": False}),
-            "tooltip": [{"field": name} for name in TOLD],
+            "tooltip": [{"field": name} for name in TOOLTIP],
         },
         "layer": [
             layer("rect", encoding={"color": colour}, stroke="#e5e7eb"),
@@ -133,11 +133,11 @@ def _heat_map(part: Slice) -> Figure:
 
 def _cell(row: Row | None) -> Spec:
     rate = row.rates.get(MAIN) if row is not None and row.trials else None
-    told = {"trials": row.trials if row else 0, "places": row.population if row else None}
+    counts = {"trials": row.trials if row else 0, "places": row.population if row else None}
     if rate is None:
-        return {"range": UNTRIED, "main": "", "sub": UNTRIED, **told}
+        return {"range": UNTRIED, "main": "", "sub": UNTRIED, **counts}
     shown = {"main": wording.value(rate), "sub": wording.span(rate, "–")}
-    return {"range": range_of(rate.value), **shown, **told}
+    return {"range": range_of(rate.value), **shown, **counts}
 
 
 def _rates(summary: CampaignSummary) -> list[Figure]:

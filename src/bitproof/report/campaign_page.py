@@ -15,7 +15,7 @@ from bitproof.report.campaign_summary import (
     Row,
     read_summary,
 )
-from bitproof.report.html import REPORT, told
+from bitproof.report.html import REPORT, facts_text
 from bitproof.stats.sample_size import sample_size
 
 CHANNELS_SHOWN = 20
@@ -99,7 +99,7 @@ def headline(summary: CampaignSummary) -> str:
 
 
 def tables(summary: CampaignSummary) -> list[tuple[str, str, list[tuple[str, Row]]]]:
-    """Return title, what is told apart, and rows by layer and by bit of every slice."""
+    """Return title, what its rows are, and rows by layer and by bit of every slice."""
     found = []
     for part in slices(summary):
         layers: list[tuple[str, Row]] = [(row.layer, row) for row in part.layers]
@@ -148,4 +148,4 @@ def environment_facts(summary: CampaignSummary) -> list[tuple[str, str]]:
         "engine": campaign.engine,
         "time": None if campaign.seconds is None else wording.seconds(campaign.seconds),
     }
-    return told(named | dict(campaign.versions))
+    return facts_text(named | dict(campaign.versions))

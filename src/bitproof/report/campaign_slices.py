@@ -17,7 +17,7 @@ class Slice:
     bits: tuple[Row, ...]
     cells: tuple[Row, ...]
     total: Row | None
-    """All trials of the group, where it strikes this kind of site only."""
+    """All trials of the group, where its faults lie at this kind of site only."""
 
     @cached_property
     def layer_names(self) -> tuple[str, ...]:

@@ -210,7 +210,7 @@ def read_summary(path: Path) -> CampaignSummary:
             f"{path}: wanted the summary of a campaign, there is no such file"
         ) from None
     except ValidationError as error:
-        raise DataError(f"{path}: damaged, {_told(error)}") from None
+        raise DataError(f"{path}: damaged, {_problem_line(error)}") from None
     except OSError as error:
         raise DataError(f"{path}: cannot read ({error.strerror or error})") from None
     except ValueError as error:  # not UTF-8, or a path that cannot be one
@@ -228,7 +228,7 @@ def _unique(name: str, keys: Sequence[object]) -> None:
         seen.add(key)
 
 
-def _told(error: ValidationError) -> str:
+def _problem_line(error: ValidationError) -> str:
     """Return the first problem of a file in one short line that any terminal can print."""
     problems = error.errors(include_url=False)
     if problems[0]["type"] == "json_invalid":

@@ -3,7 +3,7 @@
 In `results.csv`, a row without layer or bit sums over them. Beside the outcomes of the campaign,
 totals have the rows `acc`, `acc_std`, `acc_min` and `rerr`, and `fit` stands wherever it is known
 (failures in 10^9 hours; the rest are fractions). Cells that were not tried have no value. Kinds
-of fault that strike several places at once have totals alone.
+of fault that hit several places at once have totals alone.
 """
 
 import csv

@@ -48,11 +48,11 @@ def _spots(run: Run, found: Sequence[Approximation], wanted: Condition, cost: st
     """Return a row for each network with cost and accuracy, by rising cost."""
     spots: list[Spec] = []
     for each in found:
-        told, row = each.multiplier, accuracy_under(run, each.variant, wanted)
-        amount = told.power_mw if cost == "power" else told.area_um2
+        multiplier, row = each.multiplier, accuracy_under(run, each.variant, wanted)
+        amount = multiplier.power_mw if cost == "power" else multiplier.area_um2
         if amount is not None and row is not None and row.unit == "fraction":
             spot: Spec = {"name": each.variant, "cost": amount, "exact": f"on {each.exact}"}
-            spot |= {"circuit": CIRCUITS[told.circuit][1], "before": each.before}
+            spot |= {"circuit": CIRCUITS[multiplier.circuit][1], "before": each.before}
             spots.append(spot | rates(row.value, row.ci_low, row.ci_high))
     spots.sort(key=lambda spot: spot["cost"])
     front = pareto_front([(spot["cost"], spot["value"]) for spot in spots])

@@ -56,6 +56,6 @@ def render(
     return page.encode("utf-8", errors="replace").decode("utf-8")  # lone surrogates of JSON
 
 
-def told(facts: dict[str, Any]) -> list[tuple[str, str]]:
+def facts_text(facts: dict[str, Any]) -> list[tuple[str, str]]:
     """Return facts as text, name by name; missing ones say so."""
     return [(k, wording.ABSENT if v is None or v == "" else str(v)) for k, v in facts.items()]

@@ -172,27 +172,30 @@ def _line(
     """Return the row of a network, or of the baseline, whose products are exact."""
     base = run.facts.baseline
     name = each.variant if each else base
-    told = each.multiplier if each else Multiplier()
-    words = [told.label if each and told.label != each.name else None, CIRCUITS[told.circuit][0]]
+    multiplier = each.multiplier if each else Multiplier()
+    words = [
+        multiplier.label if each and multiplier.label != each.name else None,
+        CIRCUITS[multiplier.circuit][0],
+    ]
     clean = run.clean(name)
     return Line(
         name,
         ", ".join(filter(None, words)) if each else "exact baseline",
         each in best,
-        (*_figures(told), accuracy_cell(clean)),
+        (*_figures(multiplier), accuracy_cell(clean)),
         change(run.clean(base), clean) if each else None,
         tuple(accuracy_cell(run.find(name, *column)) for column in columns),
     )
 
 
-def _figures(told: Multiplier) -> tuple[Cell, ...]:
+def _figures(multiplier: Multiplier) -> tuple[Cell, ...]:
     """Return power, area and delay, MED and NMED, MRED and EP, bias."""
     return (
-        Cell(_number(told.power_mw)),
-        _two(_number(told.area_um2), _number(told.delay_ns)),
-        _two(_number(told.med), _per_cent(told.nmed)),
-        _two(_per_cent(told.mred), _per_cent(told.ep)),
-        Cell(_number(told.bias)),
+        Cell(_number(multiplier.power_mw)),
+        _two(_number(multiplier.area_um2), _number(multiplier.delay_ns)),
+        _two(_number(multiplier.med), _per_cent(multiplier.nmed)),
+        _two(_per_cent(multiplier.mred), _per_cent(multiplier.ep)),
+        Cell(_number(multiplier.bias)),
     )
 
 

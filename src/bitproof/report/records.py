@@ -1,6 +1,6 @@
 """What the stages wrote down: critical layers, clip adjustment, training losses.
 
-Variants share their first stages, so equal records of several variants are told once.
+Variants share their first stages, so equal records of several variants are listed once.
 """
 
 import json
@@ -64,7 +64,7 @@ class StageRecord:
 
 
 def stage_records(records: Mapping[str, Any], order: tuple[str, ...]) -> list[StageRecord]:
-    """Return the stage records of all variants, told once each, variants in `order`.
+    """Return the stage records of all variants, listed once each, variants in `order`.
 
     Whatever does not look like a record is passed over: stages may write down what they like.
     """

@@ -46,7 +46,7 @@ class Multiplier(BaseModel):
     signed: bool | None = None
     """Whether it takes signed operands, with all that stands around its circuit."""
     circuit_signed: bool | None = None
-    """Whether the circuit itself does, to which the costs belong; not told by old files."""
+    """Whether the circuit itself does, to which the costs belong; absent in old files."""
     power_mw: Figure = None
     area_um2: Figure = None
     delay_ns: Figure = None
@@ -62,7 +62,7 @@ class Multiplier(BaseModel):
 
     @property
     def operands_signed(self) -> bool | None:
-        """Whether the circuit's own operands are signed; where that is not told, `signed`."""
+        """Whether the circuit's own operands are signed; where that is absent, `signed`."""
         return self.signed if self.circuit_signed is None else self.circuit_signed
 
     @property

@@ -230,7 +230,7 @@ def rates(value: float, low: float | None, high: float | None) -> Spec:
 
 
 def tooltip(*names: str) -> list[Spec]:
-    """Return what a pointer is told of a row: some fields, then rate and interval."""
+    """Return what a pointer shows of a row: some fields, then rate and interval."""
     numbers = [number(name, format=".4~g") for name in ("value", "low", "high")]
     return [*({"field": name} for name in names), *numbers]
 

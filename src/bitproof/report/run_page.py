@@ -7,7 +7,7 @@ from bitproof.core.files import write_text
 from bitproof.report import html, wording
 from bitproof.report.findings import focus, from_to, headline, main_attack, main_fault, matrix
 from bitproof.report.grid import accuracy_groups, chip_groups
-from bitproof.report.html import REPORT, told
+from bitproof.report.html import REPORT, facts_text
 from bitproof.report.multipliers import multiplier_section
 from bitproof.report.pareto import shown
 from bitproof.report.records import layer_bars, stage_records
@@ -110,4 +110,4 @@ def environment_facts(run: Run) -> list[tuple[str, str]]:
     }
     names = ("device", "threads", "started", "finished")
     versions = ("bitproof", "torch", "numpy", "python", "platform")
-    return told(named | {name: getattr(facts, name) for name in (*names, *versions)})
+    return facts_text(named | {name: getattr(facts, name) for name in (*names, *versions)})
