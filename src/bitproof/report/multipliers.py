@@ -130,10 +130,10 @@ def spearman(first: Sequence[float], second: Sequence[float]) -> Interval | None
         >>> [round(end, 2) for end in rho or ()]
         [0.07, 0.89, 0.99]
     """
-    from scipy.stats import spearmanr  # noqa: PLC0415 - slow to import
-
     if len(first) < FEWEST or len(set(first)) < 2 or len(set(second)) < 2:
         return None
+    from scipy.stats import spearmanr  # noqa: PLC0415 - slow to import
+
     rho = float(spearmanr(first, second).statistic)
     if abs(rho) > 1 - 1e-12:  # the transformation has no value there, and no interval
         return Interval(rho, rho, rho)
@@ -192,15 +192,11 @@ def _figures(multiplier: Multiplier) -> tuple[Cell, ...]:
     """Return power, area and delay, MED and NMED, MRED and EP, bias."""
     return (
         Cell(_number(multiplier.power_mw)),
-        _two(_number(multiplier.area_um2), _number(multiplier.delay_ns)),
-        _two(_number(multiplier.med), _per_cent(multiplier.nmed)),
-        _two(_per_cent(multiplier.mred), _per_cent(multiplier.ep)),
+        Cell(_number(multiplier.area_um2), _number(multiplier.delay_ns)),
+        Cell(_number(multiplier.med), _per_cent(multiplier.nmed)),
+        Cell(_per_cent(multiplier.mred), _per_cent(multiplier.ep)),
         Cell(_number(multiplier.bias)),
     )
-
-
-def _two(main: str, sub: str) -> Cell:
-    return Cell(main, "" if sub == main == ABSENT.main else sub)
 
 
 def _number(figure: float | None) -> str:
