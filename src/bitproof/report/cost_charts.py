@@ -52,7 +52,7 @@ def _spots(run: Run, found: Sequence[Approximation], wanted: Condition, cost: st
         amount = multiplier.power_mw if cost == "power" else multiplier.area_um2
         if amount is not None and row is not None and row.unit == "fraction":
             spot: Spec = {"name": each.variant, "cost": amount, "exact": f"on {each.exact}"}
-            spot |= {"circuit": CIRCUITS[multiplier.circuit][1], "before": each.before}
+            spot |= {"circuit": CIRCUITS[multiplier.circuit], "before": each.before}
             spots.append(spot | rates(row.value, row.ci_low, row.ci_high))
     spots.sort(key=lambda spot: spot["cost"])
     front = pareto_front([(spot["cost"], spot["value"]) for spot in spots])
@@ -87,7 +87,7 @@ def _cost_chart(
     used = {spot["circuit"] for spot in spots}
     circuits = {
         words: shape
-        for (_, words), shape in zip(CIRCUITS.values(), CIRCUIT_SHAPES, strict=True)
+        for words, shape in zip(CIRCUITS.values(), CIRCUIT_SHAPES, strict=True)
         if words in used
     }
     exact = list(dict.fromkeys(spot["exact"] for spot in spots))

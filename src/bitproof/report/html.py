@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 REPORT = "report.html"
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 LIVE_POLICY = f"{POLICY}; script-src 'unsafe-inline'"
+FILTERS = ("percent", "points", "seconds", "grouped", "plain", "span", "value", "figure", "share")
 
 
 def render(
@@ -43,7 +44,17 @@ def render(
     sections: defaultdict[str, list[Figure]] = defaultdict(list)
     for figure in figures:
         sections[figure.section].append(figure)
-    filters = ("percent", "points", "seconds", "grouped", "plain", "span", "value")
+    filters = (
+        "percent",
+        "points",
+        "seconds",
+        "grouped",
+        "plain",
+        "span",
+        "value",
+        "figure",
+        "share",
+    )
     environment.filters.update({name: getattr(wording, name) for name in filters})
     page = environment.get_template(template).render(
         **context,

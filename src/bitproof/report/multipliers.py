@@ -11,17 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bitproof.report.findings import (
-    Change,
     Condition,
-    change,
     focus_level,
     main_attack,
     main_fault,
 )
-from bitproof.report.grid import ABSENT, Cell, accuracy_cell
 from bitproof.report.pareto import Approximation, approximations, front
-from bitproof.report.run import CLEAN, Circuit, Multiplier, Run
-from bitproof.report.wording import MINUS
+from bitproof.report.run import CLEAN, Circuit, Run
 from bitproof.stats.intervals import Interval, normal_quantile
 from bitproof.stats.results import Row
 
@@ -29,29 +25,13 @@ FEWEST = 5
 """Networks that a correlation needs."""
 LEAST_LEFT = 0.25
 """Share of the baseline's clean accuracy below which a network has nothing to lose."""
-CIRCUITS: dict[Circuit, tuple[str, str]] = {
-    "signed": ("signed", "signed circuit"),
-    "unsigned": ("unsigned", "unsigned circuit"),
-    "sign_bits": ("unsigned between sign bits", "unsigned circuit between sign bits"),
-    "unknown": ("", "circuit of unknown kind"),
+CIRCUITS: dict[Circuit, str] = {
+    "signed": "signed circuit",
+    "unsigned": "unsigned circuit",
+    "sign_bits": "unsigned circuit between sign bits",
+    "unknown": "circuit of unknown kind",
 }
 """What rows and the legend call each kind of circuit."""
-
-
-@dataclass(frozen=True)
-class Line:
-    """One row of the table."""
-
-    variant: str
-    sub: str
-    """What the multiplier is, beyond its name."""
-    on_front: bool
-    cells: tuple[Cell, ...]
-    """Cost and error figures, then clean accuracy."""
-    change: Change | None
-    """Of clean accuracy, against the baseline."""
-    under: tuple[Cell, ...]
-    """Accuracy under each condition."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +50,9 @@ class Ranks:
 class Section:
     """All that the page shows."""
 
-    lines: tuple[Line, ...]
+    networks: tuple[Approximation, ...]
+    """By rising power."""
+    front: tuple[Approximation, ...]
     columns: tuple[Condition, ...]
     """Conditions of the last columns."""
     ranks: tuple[Ranks, ...]
@@ -89,13 +71,13 @@ def multiplier_section(run: Run) -> Section | None:
     attack, fault = conditions(run)
     faults = [(fault[0], level) for level in run.levels(fault[0]) if level > 0] if fault else []
     columns = (*([attack] if attack else []), *faults)
-    best = front(run, found)
     used = {each.name: each.multiplier for each in found}
     groups = Counter(each.exact for each in found if not each.later)
     exact = max(groups, key=lambda name: (groups[name], name == run.facts.baseline), default="")
     ranks = (_ranks(run, found, exact, each) for each in (attack, fault) if each is not None)
     return Section(
-        lines=tuple(_line(run, each, columns, best) for each in [None, *found]),
+        networks=tuple(found),
+        front=tuple(front(run, found)),
         columns=columns,
         ranks=tuple(each for each in ranks if each is not None),
         exact=exact,
@@ -161,53 +143,3 @@ def _ranks(run: Run, found: Sequence[Approximation], exact: str, threat: Conditi
     loss = spearman(losses, [-under for _, under in pairs])
     share = spearman(losses, [1 - under / clean for clean, under in pairs])
     return None if loss is None else Ranks(threat, len(pairs), loss, share)
-
-
-def _line(
-    run: Run,
-    each: Approximation | None,
-    columns: Sequence[Condition],
-    best: Sequence[Approximation],
-) -> Line:
-    """Return the row of a network, or of the baseline, whose products are exact."""
-    base = run.facts.baseline
-    name = each.variant if each else base
-    multiplier = each.multiplier if each else Multiplier()
-    words = [
-        multiplier.label if each and multiplier.label != each.name else None,
-        CIRCUITS[multiplier.circuit][0],
-    ]
-    clean = run.clean(name)
-    return Line(
-        name,
-        ", ".join(filter(None, words)) if each else "exact baseline",
-        each in best,
-        (*_figures(multiplier), accuracy_cell(clean)),
-        change(run.clean(base), clean) if each else None,
-        tuple(accuracy_cell(run.find(name, *column)) for column in columns),
-    )
-
-
-def _figures(multiplier: Multiplier) -> tuple[Cell, ...]:
-    """Return power, area and delay, MED and NMED, MRED and EP, bias."""
-    return (
-        Cell(_number(multiplier.power_mw)),
-        Cell(_number(multiplier.area_um2), _number(multiplier.delay_ns)),
-        Cell(_number(multiplier.med), _per_cent(multiplier.nmed)),
-        Cell(_per_cent(multiplier.mred), _per_cent(multiplier.ep)),
-        Cell(_number(multiplier.bias)),
-    )
-
-
-def _number(figure: float | None) -> str:
-    """Return three digits that matter, never in powers of ten that a reader must count."""
-    if figure is None:
-        return ABSENT.main
-    text = f"{figure:.0f}" if abs(figure) >= 100 else f"{figure:.3g}"
-    return text.replace("-", MINUS)
-
-
-def _per_cent(fraction: float | None) -> str:
-    if fraction is None:
-        return ABSENT.main
-    return f"{100 * fraction:.1f} %" if fraction >= 0.1 else f"{100 * fraction:.2g} %"

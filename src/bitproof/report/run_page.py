@@ -5,10 +5,18 @@ from typing import Any
 
 from bitproof.core.files import write_text
 from bitproof.report import html, wording
-from bitproof.report.findings import focus, from_to, headline, main_attack, main_fault, matrix
-from bitproof.report.grid import accuracy_groups, chip_groups
+from bitproof.report.findings import (
+    change,
+    focus,
+    from_to,
+    headline,
+    main_attack,
+    main_fault,
+    matrix,
+)
+from bitproof.report.grid import accuracy_cell, accuracy_groups, chip_groups
 from bitproof.report.html import REPORT, facts_text
-from bitproof.report.multipliers import multiplier_section
+from bitproof.report.multipliers import CIRCUITS, multiplier_section
 from bitproof.report.pareto import shown
 from bitproof.report.records import layer_bars, stage_records
 from bitproof.report.run import FLOAT, Run, parts, read_run
@@ -55,6 +63,9 @@ def _context(run: Run) -> dict[str, Any]:
         "shown": names,
         "left_out": [name for name in run.variants if name not in names],
         "multipliers": multiplier_section(run),
+        "circuits": CIRCUITS,
+        "accuracy_cell": accuracy_cell,
+        "change_of": change,
         "names_shown": NAMES_SHOWN,
         "networks": [(name, describe(run, name)) for name in names],
         "stages": [

@@ -91,6 +91,31 @@ def plain(number: float) -> str:
     return f"{number:.3g}"
 
 
+def figure(number: float | None) -> str:
+    """Return three digits that matter, never in powers of ten that a reader must count.
+
+    Example:
+        >>> figure(-12.345), figure(12345.6), figure(None)
+        ('−12.3', '12346', '–')
+    """
+    if number is None:
+        return "–"
+    text = f"{number:.0f}" if abs(number) >= 100 else f"{number:.3g}"
+    return text.replace("-", MINUS)
+
+
+def share(fraction: float | None) -> str:
+    """Return a fraction as per cent, with two digits where it is small.
+
+    Example:
+        >>> share(0.74), share(0.0033), share(None)
+        ('74.0 %', '0.33 %', '–')
+    """
+    if fraction is None:
+        return "–"
+    return f"{100 * fraction:.1f} %" if fraction >= 0.1 else f"{100 * fraction:.2g} %"
+
+
 def outcome_name(outcome: str) -> str:
     """Return the name of an outcome in the literature.
 
