@@ -42,6 +42,7 @@ def test_report_prints_a_campaign_anew(call: Call, tmp_path: Path) -> None:
     assert again.code == 0
     assert again.out.splitlines()[-3:] == printed.splitlines()[-4:-1]
     assert (tmp_path / "c" / "report.html").exists()
+    assert "c/figures/convergence-flip-in-weight-sdc-1.pdf" in call("figures", "c").out
 
 
 def test_resuming_a_finished_campaign_gives_the_same(call: Call, tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def test_version_is_that_of_the_package(call: Call) -> None:
 def test_help_tells_every_command(call: Call) -> None:
     outcome = call("--help")
     assert outcome.code == 0
-    for command in ("demo", "run", "report", "describe", "models", "data"):
+    for command in ("demo", "run", "report", "figures", "describe", "models", "data"):
         assert f"\n  {command} " in outcome.out
 
 

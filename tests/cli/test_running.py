@@ -210,6 +210,23 @@ def test_report_is_written_anew(call: Call, finished: Path) -> None:
     assert "report: out/report.html" in outcome.out.splitlines()
 
 
+def test_a_report_may_have_live_charts(call: Call, finished: Path) -> None:
+    shutil.copytree(finished, "live")
+    assert "<script" not in Path("live/report.html").read_text(encoding="utf-8")
+    assert call("report", "live", "--interactive").code == 0
+    assert "<script" in Path("live/report.html").read_text(encoding="utf-8")
+
+
+def test_figures_are_written_for_papers(call: Call, finished: Path) -> None:
+    shutil.copytree(finished, "drawn")
+    outcome = call("figures", "drawn", "--out", "paper")
+    paths = [Path(line) for line in outcome.out.splitlines()]
+    assert outcome.code == 0
+    assert {path.suffix for path in paths} == {".svg", ".png", ".pdf"}
+    assert all(path.parent == Path("paper") and path.stat().st_size > 0 for path in paths)
+    one_problem(call("figures", "nowhere"), "nowhere: wanted a run directory")
+
+
 def test_a_report_on_nothing_is_one_line(call: Call, finished: Path) -> None:
     Path("empty").mkdir()
     one_problem(call("report", "empty"), "empty: wanted a run directory, there is no run.json")

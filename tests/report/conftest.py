@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Sequence
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,65 @@ import pytest
 from bitproof.stats.intervals import wilson
 from bitproof.stats.results import Row, write_results
 
-VARIANTS = ("float", "none", "s1", "s2", "s1+s2", "s2+s1", "s1+s2+s3")
+VARIANTS = ("float", "baseline", "s1", "s2", "s1+s2", "s2+s1", "s1+s2+s3")
 BERS = (1e-5, 1e-4, 5e-4, 1e-3, 5e-3, 1e-2)
 EPSILONS = (2 / 255, 4 / 255, 8 / 255, 16 / 255)
 
 OUTCOMES = ("masked", "sdc1", "sdc5", "sdc10", "sdc20", "due")
 
+THREATS = {
+    "random_flips": {"family": "memory_fault", "title": "Random bit flips", "symbol": "BER"}
+    | {"notation": "scientific"},
+    "linf_pgd": {"family": "input_attack", "title": "L∞ PGD", "symbol": "ε"}
+    | {"notation": "pixels"},
+}
+
+VOID = {"meta", "col", "br", "wbr", "img", "link"}
+
 MakeRun = Callable[..., Path]
 MakeCampaign = Callable[..., Path]
+
+
+class Page(HTMLParser):
+    """Collects tags, addresses and text, and checks that tags close in order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.open: list[str] = []
+        self.attributes: list[tuple[str, str]] = []
+        self.text = ""
+        self.script = ""
+        """The first script of the page: its data."""
+        self.feed(text)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(name, value or "") for name, value in attrs]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        inside = self.open[-1] if self.open else ""
+        if inside == "script":
+            self.script = self.script or data
+        elif inside != "style":
+            self.text += data
+
+    @property
+    def words(self) -> str:
+        return " ".join(self.text.split())
+
+
+@pytest.fixture
+def look() -> Callable[[Path], Page]:
+    """Return the function that reads a page."""
+    return lambda path: Page(path.read_text(encoding="utf-8"))
 
 
 @pytest.fixture
@@ -171,7 +223,7 @@ def made_up_rows(
     for variant in variants:
         stages = variant.split("+")
         clean = 0.965 - 0.012 * ("s1" in stages) - 0.003 * ("s2" in stages)
-        rows.append(row(variant, "none", 0.0, clean, n=1800))
+        rows.append(row(variant, "clean", 0.0, clean, n=1800))
         if variant != "float":
             knee = -3.0 + 0.55 * ("s2" in stages) + 0.3 * ("s3" in stages)
             found = []
@@ -240,7 +292,8 @@ def made_up_facts(variants: Sequence[str]) -> dict[str, Any]:
             "s2": {"kind": "fault_aware", "ber": 0.001, "top": 5, "beta": 0.9, "epochs": 10},
             "s3": {"kind": "adjust", "mu": 1.0, "max_loss": 0.005},
         },
-        "baseline": "none",
+        "baseline": "baseline",
+        "threats": THREATS,
     }
 
 

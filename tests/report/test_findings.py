@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bitproof.report.findings import asymmetry, change, focus_level, gain, matrix
+from bitproof.report.findings import change, focus_level, gain, headline, matrix
 from bitproof.report.run import read_run
 from bitproof.stats.results import Row
 
@@ -26,8 +26,8 @@ def measured(
 def test_a_change_lies_inside_its_interval_and_turns_with_its_sides(
     before: list[float], after: list[float]
 ) -> None:
-    first = Row("a", "none", 0.0, "acc", before[1], before[0], before[2])
-    second = Row("b", "none", 0.0, "acc", after[1], after[0], after[2])
+    first = Row("a", "clean", 0.0, "acc", before[1], before[0], before[2])
+    second = Row("b", "clean", 0.0, "acc", after[1], after[0], after[2])
     there, back = change(first, second), change(second, first)
     assert there is not None
     assert back is not None
@@ -43,7 +43,7 @@ def wilson(variant: str, right: int, n: int) -> Row:
     z, share = 1.959964, right / n
     middle = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    return Row(variant, "none", 0.0, "acc", share, middle - half, middle + half, n)
+    return Row(variant, "clean", 0.0, "acc", share, middle - half, middle + half, n)
 
 
 @pytest.mark.parametrize(
@@ -60,13 +60,13 @@ def test_intervals_of_differences_match_the_table_of_newcombe(
 
 
 def test_without_intervals_nothing_is_clear() -> None:
-    found = change(measured("a", "none", 0.0, 0.1, None), measured("b", "none", 0.0, 0.9, None))
+    found = change(measured("a", "clean", 0.0, 0.1, None), measured("b", "clean", 0.0, 0.9, None))
     assert found is not None
     assert (found.low, found.high, found.sign) == (None, None, 0)
 
 
 def test_a_missing_side_gives_no_change() -> None:
-    assert change(None, measured("a", "none", 0.0, 0.5)) is None
+    assert change(None, measured("a", "clean", 0.0, 0.5)) is None
 
 
 @settings(max_examples=40, deadline=None)
@@ -85,21 +85,20 @@ def test_there_is_no_focus_without_a_threat() -> None:
 def test_a_gain_spans_all_levels(make_run: MakeRun) -> None:
     rows = [
         measured(variant, "random_flips", level, value)
-        for variant, values in {"none": (0.9, 0.5, 0.1), "s1": (0.8, 0.7, 0.2)}.items()
+        for variant, values in {"baseline": (0.9, 0.5, 0.1), "s1": (0.8, 0.7, 0.2)}.items()
         for level, value in zip((1e-4, 1e-3, 1e-2), values, strict=True)
     ]
-    found = gain(read_run(make_run(rows=rows, variants=["none", "s1"])), "s1", "random_flips")
+    found = gain(read_run(make_run(rows=rows, variants=["baseline", "s1"])), "s1", "random_flips")
     assert found is not None
-    assert found.level == 1e-3
-    assert found.at_level.value == pytest.approx(0.2)
+    assert found.change.value == pytest.approx(0.2)
     assert (found.smallest, found.largest) == pytest.approx((-0.1, 0.2))
+    assert (found.raised, found.levels) == (2, 3)
 
 
 def test_the_matrix_compares_with_the_baseline(run_dir: Path) -> None:
     run = read_run(run_dir)
     table = matrix(run, run.variants)
-    assert [line.variant for line in table.lines] == [
-        "none",
+    assert [name for name, _ in table.lines] == [
         "s1",
         "s2",
         "s1+s2",
@@ -109,47 +108,86 @@ def test_the_matrix_compares_with_the_baseline(run_dir: Path) -> None:
     assert [name for name, _ in table.columns] == ["random_flips", "linf_pgd"]
     assert table.columns[0][1] == 1e-3
     assert math.isclose(table.columns[1][1], 8 / 255, rel_tol=1e-9)
-    s2 = table.lines[2].changes[1]
+    s2 = table.lines[1][1][1]
     assert s2 is not None
-    before, after = (run.find(v, "random_flips", 1e-3) for v in ("none", "s2"))
+    before, after = (run.find(v, "random_flips", 1e-3) for v in ("baseline", "s2"))
     assert before is not None
     assert after is not None
-    assert s2.value == after.value - before.value
+    assert s2.change.value == after.value - before.value
+    assert table.base[1] == before
 
 
-def test_the_asymmetry_claim_holds_where_only_fault_training_carries_over(run_dir: Path) -> None:
-    found = asymmetry(read_run(run_dir))
-    assert found is not None
-    assert (found.attack_raised, found.attack_levels) == (3, 4)
-    assert (found.fault_raised, found.fault_levels) == (0, 6)
-    assert found.holds
+def test_the_matrix_counts_the_levels_with_a_clear_gain(run_dir: Path) -> None:
+    run = read_run(run_dir)
+    found = dict(matrix(run, run.variants).lines)
+    _, flips, _ = found["s1"]
+    _, _, attacked = found["s2"]
+    assert flips is not None
+    assert attacked is not None
+    assert (flips.raised, flips.levels) == (0, 6)
+    assert (attacked.raised, attacked.levels) == (3, 4)
+
+
+def rows_with(full: float, half: float | None) -> list[Row]:
+    """Return a baseline of 50 % everywhere, and a full pipeline at `full`."""
+    return [
+        Row(variant, threat, level, "acc", value, low, high, 100)
+        for variant, value in (("baseline", 0.5), ("s1", full))
+        for low, high in [(None, None) if half is None else (value - half, value + half)]
+        for threat, level in (("clean", 0.0), ("random_flips", 1e-3), ("linf_pgd", 0.1))
+    ]
 
 
 @pytest.mark.parametrize(
-    ("s2_attack", "s1_fault", "holds"),
-    [(0.7, 0.5, True), (0.7, 0.7, False), (0.5, 0.5, False), (0.5, 0.7, False), (0.3, 0.3, False)],
+    ("full", "half", "wanted"),
+    [
+        (0.7, 0.01, "rises by 20.0 points"),
+        (0.4, 0.01, "falls by 10.0 points"),
+        (0.52, 0.05, "shows no clear change"),
+        (0.7, None, "rises by 20.0 points (interval not recorded)"),
+    ],
 )
-def test_the_claim_needs_one_direction_and_not_the_other(
-    s2_attack: float, s1_fault: float, holds: bool, make_run: MakeRun
+def test_the_sentence_claims_no_more_than_the_interval(
+    full: float, half: float | None, wanted: str, make_run: MakeRun
 ) -> None:
-    accuracy = {"s2": {"linf_pgd": s2_attack}, "s1": {"random_flips": s1_fault}}
+    run = read_run(make_run(rows=rows_with(full, half), variants=["baseline", "s1"]))
+    found = headline(run)
+    assert found.sentence.count(wanted) == 3
+    assert "under random bit flips at BER = 10⁻³" in found.sentence
+    assert "under L∞ PGD at ε = 0.1" in found.sentence
+    assert found.sentence.endswith("on clean inputs.")
+    assert [gain.change.value for _, gain in found.tiles] == pytest.approx([full - 0.5] * 3)
+
+
+def test_an_unfinished_pipeline_gives_no_numbers(make_run: MakeRun) -> None:
+    folder = make_run(variants=["baseline", "s1"], facts={"variants": ["baseline", "s1", "s1+s2"]})
+    found = headline(read_run(folder))
+    assert found.tiles == ()
+    assert found.sentence == "No comparison yet: “s1+s2” has no results so far."
+
+
+def test_a_run_without_hardening_says_so(make_run: MakeRun) -> None:
+    assert "no hardened network" in headline(read_run(make_run(variants=["baseline"]))).sentence
+
+
+def test_results_that_share_no_level_are_not_compared(make_run: MakeRun) -> None:
     rows = [
-        measured(variant, threat, 0.01, accuracy.get(variant, {}).get(threat, 0.5))
-        for variant in ("none", "s1", "s2")
-        for threat in ("random_flips", "linf_pgd")
+        Row("baseline", "random_flips", 1e-3, "acc", 0.5, 0.4, 0.6),
+        Row("s1", "random_flips", 1e-2, "acc", 0.5, 0.4, 0.6),
     ]
-    found = asymmetry(read_run(make_run(rows=rows, variants=["none", "s1", "s2"])))
-    assert found is not None
-    assert found.holds is holds
+    found = headline(read_run(make_run(rows=rows, variants=["baseline", "s1"])))
+    assert found.tiles == ()
+    assert "share no measurement" in found.sentence
 
 
-def test_single_stages_are_found_by_kind_whatever_their_name(make_run: MakeRun) -> None:
-    stages = {"calm": {"kind": "desensitize"}, "tough": {"kind": "fault_aware"}}
-    names = ["none", "tough", "calm"]
-    found = asymmetry(read_run(make_run(variants=names, facts={"stages": stages})))
-    assert found is not None
-    assert (found.desensitize, found.fault_aware) == ("calm", "tough")
-
-
-def test_the_claim_is_not_judged_without_both_single_stages(make_run: MakeRun) -> None:
-    assert asymmetry(read_run(make_run(variants=["none", "s1", "s1+s2"]))) is None
+def test_networks_hardened_on_a_multiplier_are_not_compared(make_run: MakeRun) -> None:
+    kinds = {"s1": "desensitize", "cheap": "approximate"}
+    facts = {
+        "variants": ["baseline", "cheap", "s1+cheap"],
+        "multipliers": {"cheap": {}},
+        "stages": {name: {"kind": kind} for name, kind in kinds.items()},
+    }
+    found = headline(read_run(make_run(rows=[], variants=[], facts=facts)))
+    assert "no hardened network with exact products" in found.sentence
+    assert "Approximate multipliers" in found.sentence
+    assert found.tiles == ()

@@ -24,10 +24,10 @@ def test_every_condition_has_a_row_and_every_variant_a_cell(run_dir: Path) -> No
 
 def test_cells_show_per_cent_and_what_is_missing(make_run: MakeRun) -> None:
     rows = [
-        Row("none", "none", 0.0, "acc", 0.965, 0.957, 0.973, 540),
+        Row("baseline", "clean", 0.0, "acc", 0.965, 0.957, 0.973, 540),
         Row("s1", "heat", 85.0, "acc", 0.5),
     ]
-    run = read_run(make_run(rows=rows, variants=["none", "s1"]))
+    run = read_run(make_run(rows=rows, variants=["baseline", "s1"]))
     groups = accuracy_groups(run, run.variants)
     assert [(cell.main, cell.sub) for cell in groups[0].rows[0].cells] == [
         ("96.5", "95.7–97.3"),
@@ -40,8 +40,8 @@ def test_cells_show_per_cent_and_what_is_missing(make_run: MakeRun) -> None:
 def test_the_worst_chip_is_told_with_the_spread(run_dir: Path) -> None:
     run = read_run(run_dir)
     (group,) = chip_groups(run, run.variants)
-    worst = run.find("none", "random_flips", 1e-3, metric="acc_min")
+    worst = run.find("baseline", "random_flips", 1e-3, metric="acc_min")
     assert worst is not None
-    cell = group.rows[3].cells[run.variants.index("none")]
+    cell = group.rows[3].cells[run.variants.index("baseline")]
     assert cell.main == f"{100 * worst.value:.1f}"
     assert cell.sub.startswith("σ ")

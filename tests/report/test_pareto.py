@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bitproof.report.pareto import approximations, clean_accuracy, front, pareto_front, power, shown
+from bitproof.report.pareto import approximations, front, pareto_front, shown
 from bitproof.report.run import Run, read_run
 from bitproof.stats.results import Row
 
@@ -16,7 +16,7 @@ POINTS = st.lists(st.tuples(st.integers(0, 5).map(float), st.integers(0, 5).map(
 
 def run_of(make_run: MakeRun, accuracies: dict[str, float], powers: dict[str, float | None]) -> Run:
     """Return a run of multipliers with these powers, and of variants with these accuracies."""
-    rows = [Row(name, "none", 0.0, "acc", value) for name, value in accuracies.items()]
+    rows = [Row(name, "clean", 0.0, "acc", value) for name, value in accuracies.items()]
     told: dict[str, Any] = {name: {"power_mw": each} for name, each in powers.items()}
     facts = {"variants": list(accuracies), "multipliers": told, "stages": {}}
     return read_run(make_run(rows=rows, variants=[], facts=facts))
@@ -40,11 +40,11 @@ def test_equal_points_stay_both() -> None:
 
 
 def test_variants_are_taken_apart_around_their_last_multiplier(make_run: MakeRun) -> None:
-    names = ["none", "a", "s1+a+retrain+s2", "s1+b+a", "s1"]
+    names = ["baseline", "a", "s1+a+retrain+s2", "s1+b+a", "s1"]
     run = run_of(make_run, dict.fromkeys(names, 0.5), {"a": 0.2, "b": 0.3})
     found = {each.variant: each for each in approximations(run)}
     assert list(found) == ["a", "s1+a+retrain+s2", "s1+b+a"]
-    assert (found["a"].exact, found["a"].later, found["a"].before) == ("none", (), None)
+    assert (found["a"].exact, found["a"].later, found["a"].before) == ("baseline", (), None)
     long = found["s1+a+retrain+s2"]
     assert (long.exact, long.later, long.before) == ("s1", ("retrain", "s2"), "s1+a")
     assert (found["s1+b+a"].exact, found["s1+b+a"].name) == ("s1", "a")
@@ -59,7 +59,7 @@ def test_who_lacks_a_figure_is_not_on_the_front(make_run: MakeRun) -> None:
     run = run_of(
         make_run, {"a": 0.9, "b": 0.8, "c": 0.7}, {"a": None, "b": 0.3, "c": 0.1, "d": 0.0}
     )
-    best = front(approximations(run), power, clean_accuracy(run))
+    best = front(run, approximations(run))
     assert [each.variant for each in best] == ["c", "b"]
 
 
@@ -68,16 +68,16 @@ def test_few_are_shown_the_front_first(n: int, make_run: MakeRun) -> None:
     names = [f"m{i}" for i in range(n)]
     accuracies = {
         "float": 0.9,
-        "none": 0.9,
+        "baseline": 0.9,
         **{name: 0.5 + i / 100 for i, name in enumerate(names)},
     }
     powers: dict[str, float | None] = {name: 0.1 + i % 5 / 10 for i, name in enumerate(names)}
     run = run_of(make_run, accuracies, powers)
     found = shown(run)
-    assert found[:2] == ("float", "none")
+    assert found[:2] == ("float", "baseline")
     assert len(found) == 2 + 6
     assert list(found) == [name for name in run.variants if name in found]
-    best = front(approximations(run), power, clean_accuracy(run))
+    best = front(run, approximations(run))
     assert {each.variant for each in best} <= set(found) or len(best) > 6
 
 

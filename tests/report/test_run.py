@@ -11,9 +11,9 @@ MakeRun = Callable[..., Path]
 
 
 def test_planned_variants_come_first_and_missing_ones_are_known(make_run: MakeRun) -> None:
-    folder = make_run(variants=["none", "s1"], facts={"variants": ["s2", "s1"]})
+    folder = make_run(variants=["baseline", "s1"], facts={"variants": ["s2", "s1"]})
     run = read_run(folder)
-    assert run.variants == ("s2", "s1", "none")
+    assert run.variants == ("s2", "s1", "baseline")
     assert run.missing == ("s2",)
 
 
@@ -22,11 +22,11 @@ def test_the_full_pipeline_has_the_most_stages(run_dir: Path) -> None:
 
 
 def test_of_equally_long_pipelines_the_later_one_is_full(make_run: MakeRun) -> None:
-    assert read_run(make_run(variants=["none", "s1", "s1+s2", "s2+s1"])).full == "s2+s1"
+    assert read_run(make_run(variants=["baseline", "s1", "s1+s2", "s2+s1"])).full == "s2+s1"
 
 
 def test_without_hardened_variants_nothing_is_full(make_run: MakeRun) -> None:
-    assert read_run(make_run(variants=["float", "none"])).full is None
+    assert read_run(make_run(variants=["float", "baseline"])).full is None
 
 
 def test_threats_are_ordered_faults_first(run_dir: Path) -> None:
@@ -84,8 +84,12 @@ def test_unknown_keys_are_left_alone(run_dir: Path) -> None:
 
 def test_the_last_multiplier_of_a_variant_counts(make_run: MakeRun) -> None:
     told = {"a": {"power_mw": 0.1}, "b": {}}
-    run = read_run(make_run(variants=["none"], facts={"multipliers": told}))
-    assert [run.multiplier_of(name) for name in ("s1+a", "a+b+retrain", "none")] == ["a", "b", None]
+    run = read_run(make_run(variants=["baseline"], facts={"multipliers": told}))
+    assert [run.multiplier_of(name) for name in ("s1+a", "a+b+retrain", "baseline")] == [
+        "a",
+        "b",
+        None,
+    ]
 
 
 def test_neither_multipliers_nor_their_stages_are_hardening(make_run: MakeRun) -> None:
@@ -95,7 +99,7 @@ def test_neither_multipliers_nor_their_stages_are_hardening(make_run: MakeRun) -
         "stages": {"s1": {"kind": "desensitize"}, "odd": {"kind": ["list"]}}
         | {name: {"kind": kind} for name, kind in kinds.items()},
     }
-    variants = ["none", "s1", "s1+a+tune", "mix+tune", "s1+mix"]
+    variants = ["baseline", "s1", "s1+a+tune", "mix+tune", "s1+mix"]
     run = read_run(make_run(variants=variants, rows=[], facts={**facts, "variants": variants}))
     assert run.full == "s1"
     assert run.is_approximate("s1+mix")
@@ -118,7 +122,7 @@ def test_training_for_multipliers_hardens_by_its_other_terms_alone(
     settings: dict[str, object], hardens: bool, make_run: MakeRun
 ) -> None:
     stages = {"a": {"kind": "approximate"}, "tune": {"kind": "approximation_aware", **settings}}
-    variants = ["float", "none", "a", "tune", "a+tune"]
+    variants = ["float", "baseline", "a", "tune", "a+tune"]
     facts = {"multipliers": {"a": {}}, "stages": stages, "variants": variants}
     run = read_run(make_run(variants=[], rows=[], facts=facts))
     assert [run.is_hardened(v) for v in variants] == [False, False, False, hardens, hardens]

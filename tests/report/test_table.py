@@ -16,18 +16,18 @@ def test_the_table_has_lowest_middle_and_highest_level(run_dir: Path) -> None:
         *("eps 2/255", "eps 8/255", "eps 16/255"),
     ]
     assert [line[0] for line in table[1:]] == [
-        *("float", "none", "s1", "s2", "s1+s2", "s2+s1", "s1+s2+s3")
+        *("float", "baseline", "s1", "s2", "s1+s2", "s2+s1", "s1+s2+s3")
     ]
     assert {len(line) for line in table} == {8}
 
 
 def test_cells_give_per_cent_and_half_the_interval(make_run: MakeRun) -> None:
     rows = [
-        Row("none", "none", 0.0, "acc", 0.965, 0.955, 0.979, 540),
-        Row("none", "fgsm", 0.1, "acc", 0.25),
+        Row("baseline", "clean", 0.0, "acc", 0.965, 0.955, 0.979, 540),
+        Row("baseline", "fgsm", 0.1, "acc", 0.25),
     ]
-    assert result_table(make_run(rows=rows, variants=["none", "s1"])) == [
+    assert result_table(make_run(rows=rows, variants=["baseline", "s1"])) == [
         ["variant", "clean", "fgsm 0.1"],
-        ["none", "96.5 ±1.2", "25.0"],
+        ["baseline", "96.5 ±1.2", "25.0"],
         ["s1", "-", "-"],
     ]

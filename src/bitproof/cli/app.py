@@ -240,17 +240,32 @@ def reproduce(  # noqa: PLR0917
 @app.command()
 def report(
     directory: Annotated[Path, typer.Argument(help="A run or campaign directory.")],
+    interactive: Annotated[
+        bool, typer.Option("--interactive", help="Draw live charts; still one offline file.")
+    ] = False,
 ) -> None:
     """Write report.html anew from a run or a campaign, and print the result table."""
     from bitproof.cli.inject import is_campaign, print_campaign
     from bitproof.cli.running import print_results
-    from bitproof.recipe.injection import report_campaign
-    from bitproof.report import write_report
+    from bitproof.report import write_campaign_report, write_campaign_tables, write_report
 
     if is_campaign(directory):
-        print_campaign(directory, report_campaign(directory))
+        write_campaign_tables(directory)
+        print_campaign(directory, write_campaign_report(directory, interactive=interactive))
     else:
-        print_results(directory, write_report(directory))
+        print_results(directory, write_report(directory, interactive=interactive))
+
+
+@app.command()
+def figures(
+    directory: Annotated[Path, typer.Argument(help="A run or campaign directory.")],
+    out: Annotated[Path | None, typer.Option(help="Folder; else figures in that one.")] = None,
+) -> None:
+    """Write every figure of a run or a campaign as SVG, PNG and PDF, for papers."""
+    from bitproof.report.drawing import draw_figures
+
+    for path in draw_figures(directory, out):
+        typer.echo(path)
 
 
 @app.command()

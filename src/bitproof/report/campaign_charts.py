@@ -1,191 +1,198 @@
-"""Drawings of a campaign as inline SVG: bars with whiskers, and how an estimate converged."""
+"""The charts of a campaign: layer by bit in colour, rates as bars, accuracy, convergence."""
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from bisect import bisect_left
+from collections.abc import Mapping
 
-from markupsafe import Markup
-
-from bitproof.report import campaign_wording as wording
-from bitproof.report.campaign_summary import Convergence, Row
+from bitproof.report import figures as fig
+from bitproof.report import wording
+from bitproof.report.campaign_slices import Slice, slices
+from bitproof.report.campaign_summary import MAIN, CampaignSummary, Convergence, Group, Row
+from bitproof.report.figures import Figure, Spec, category, layer, make_figure, number, scale
+from bitproof.report.run_charts import Point, frame, level_chart, rates, styles, tooltip
 from bitproof.stats.intervals import Interval
+from bitproof.stats.threats import ThreatLabel
 
-WIDTH, HEIGHT = 480, 270
-LEFT, RIGHT, TOP, BOTTOM = 62, 464, 12, 218
+LIMITS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1)
+"""Upper ends of all colours of a map but the last: the same in every report."""
+COLOURS = (
+    *("#ffffff", "#ffffcc", "#ffeda0", "#fed976", "#feb24c"),
+    *("#fd8d3c", "#fc4e2a", "#d7131c", "#ad0026", "#6d0024"),
+)
+RANGES = ("0", *(f"to {100 * limit:g}" for limit in LIMITS), f"over {100 * LIMITS[-1]:g}")
+UNTRIED = "not tried"
+SOFT = "#7db8dc"
+DARK = RANGES[7:]
+"""Ranges whose colours need white letters."""
+BAR_END = 4
+"""Whiskers longer than so many times the longest bar are cut off: they would dwarf all bars."""
+TOOLTIP = ("layer", "bit", "main", "sub", "trials", "places")
+"""Fields of a cell that a pointer shows."""
 MOST_POINTS = 200
-"""Points of a curve; more could not be told apart."""
-BLUE, SOFT = "#0072b2", "#e5e7eb"
+"""Points of a curve; more could not be seen."""
+RATES = ThreatLabel("memory_fault", "Faults", "rate", "scientific")
 
 
-@dataclass(frozen=True)
-class Bar:
-    """One bar with its number."""
-
-    name: str
-    rate: Interval | None
-    trials: int
-    drawing: Markup
-    fit: Interval | None = None
-
-
-def bars(rows: Sequence[tuple[str, Row]], outcome: str) -> tuple[list[Bar], float]:
-    """Return a bar for each row, and the rate at the right end of all of them."""
-    rates = [row.rates.get(outcome) if row.trials else None for _, row in rows]
-    end = scale_end([rate for rate in rates if rate is not None])
-    drawn = [
-        Bar(name, rate, row.trials, whisker_bar(rate, end), row.fit)
-        for (name, row), rate in zip(rows, rates, strict=True)
-    ]
-    return drawn, end
-
-
-def outcome_bars(row: Row, outcomes: Sequence[str]) -> tuple[list[Bar], float]:
-    """Return a bar for each outcome of one row, and the rate at their right end."""
-    rates = [(name, row.rates[name]) for name in outcomes if name in row.rates and row.trials]
-    end = scale_end([rate for _, rate in rates])
-    return [
-        Bar(wording.outcome_name(name), rate, row.trials, whisker_bar(rate, end))
-        for name, rate in rates
-    ], end
+def campaign_figures(summary: CampaignSummary) -> list[Figure]:
+    """Return all figures of a campaign, in the order of its page."""
+    parts = slices(summary)
+    found = [_outcomes(summary, row) for row in summary.totals if row.trials]
+    found += [_heat_map(part) for part in parts if part.cells]
+    for part in parts:
+        layers = {name: part.row(name, None) for name in part.layer_names}
+        bits = {f"bit {bit}": part.row(None, bit) for bit in part.bit_numbers}
+        for what, each in (("layer", layers), ("bit", bits)):
+            bars = {
+                name: row.rates[MAIN]
+                for name, row in each.items()
+                if row is not None and row.trials and MAIN in row.rates
+            }
+            if bars:
+                title = f"{part.title}, by {what}"
+                found.append(_bars("vulnerability", f"{what} {part.title}", title, bars))
+    found += _rates(summary)
+    found += [_convergence(summary, each) for each in summary.convergence if any(each.trials)]
+    return fig.unique(found)
 
 
-def scale_end(rates: Sequence[Interval]) -> float:
-    """Return a round number that all bars fit below, and whiskers too unless they dwarf them.
+def range_of(rate: float) -> str:
+    """Return the range of a rate, in per cent: what its colour stands for.
 
     Example:
-        >>> scale_end([Interval(0.01, 0.02, 0.034)]), scale_end([Interval(0.0, 0.001, 0.4)])
-        (0.04, 0.004)
+        >>> range_of(0.0), range_of(1e-4), range_of(0.02), range_of(1.0)
+        ('0', 'to 0.01', 'to 3', 'over 30')
     """
-    highest = max((rate.value for rate in rates), default=0.0)
-    widest = max((rate.high for rate in rates), default=0.0)
-    wanted = min(widest, 4 * highest) if highest > 0 else widest
-    if wanted <= 1e-12:
-        return 1.0
-    power = 10.0 ** math.floor(math.log10(wanted) + 1e-9)
-    steps = (1, 1.5, 2, 3, 4, 5, 6, 8, 10)
-    return min(next(step * power for step in steps if step * power >= wanted * (1 - 1e-9)), 1.0)
+    return RANGES[0 if rate <= 0 else 1 + bisect_left(LIMITS, rate)]
 
 
-def whisker_bar(rate: Interval | None, end: float) -> Markup:
-    """Draw a rate as a bar from 0 to `end`, its interval as a whisker, cut off at `end`."""
+def _outcomes(summary: CampaignSummary, row: Row) -> Figure:
+    """Return the outcomes that do harm: where most trials are masked, that bar would hide them."""
+    harmful = [name for name in summary.outcomes if name in row.rates and name != "masked"]
+    bars = {wording.outcome_name(name): row.rates[name] for name in harmful}
+    label = summary.label(row.group)
+    return _bars("outcomes", f"outcomes {label}", label, bars, "share of images, %")
+
+
+def _bars(
+    section: str, name: str, title: str, bars: Mapping[str, Interval], axis: str = "SDC-1, %"
+) -> Figure:
+    """Return rates as bars with their intervals as whiskers."""
+    highest = max((rate.value for rate in bars.values()), default=0.0)
+    end = max((rate.high for rate in bars.values()), default=1.0)
+    end = 100 * (min(end, BAR_END * highest) if highest > 0 else end)
+    rows = [
+        {"name": text, **rates(rate.value, rate.low, min(rate.high, end / 100))}
+        for text, rate in bars.items()
+    ]
+    limits = {"domain": [0, end or 1], "nice": True}
+    low, high = number("low"), number("high")
+    spec = {
+        **frame(rows, {"step": 18}),
+        "encoding": {"y": category("name"), "tooltip": tooltip("name")},
+        "layer": [
+            layer("bar", encoding={"x": number("value", title=axis, scale=limits)}, color=SOFT),
+            layer("rule", encoding={"x": low, "x2": {"field": "high"}}),
+            layer("tick", encoding={"x": low}, size=7, thickness=1),
+            layer("tick", encoding={"x": high}, size=7, thickness=1),
+        ],
+    }
+    return make_figure(section, name, title, spec)
+
+
+def _heat_map(part: Slice) -> Figure:
+    """Return layers down and bits across: the rate in colour and words, its interval below."""
+    columns: list[int | None] = [*part.bit_numbers, None]
+    lines: list[str | None] = [*part.layer_names, None]
+    rows = [
+        _cell(part.row(layer, bit))
+        | {"layer": layer or "all layers", "bit": "all" if bit is None else str(bit)}
+        for layer in lines
+        for bit in columns
+        if part.row(layer, bit) is not None or None not in (layer, bit)
+    ]
+    light = {"test": {"field": "range", "oneOf": DARK}, "value": "#fff"}
+    ink = {"condition": light, "value": fig.INK}
+    across = {"orient": "top", "labelAngle": 0, "grid": False}
+    colours = scale([*RANGES, UNTRIED], [*COLOURS, "#d1d5db"])
+    colour = category("range", scale=colours, legend={"title": "SDC-1, %"})
+    spec = {
+        **frame(rows, {"step": 27}),
+        "width": {"step": 46},
+        "encoding": {
+            "x": category("bit", title="bit", axis=across),
+            "y": category("layer", axis={"grid": False}),
+            "tooltip": [{"field": name} for name in TOOLTIP],
+        },
+        "layer": [
+            layer("rect", encoding={"color": colour}, stroke="#e5e7eb"),
+            layer("text", encoding={"text": {"field": "main"}, "color": ink}, fontSize=12, dy=-4),
+            layer("text", encoding={"text": {"field": "sub"}, "color": ink}, fontSize=8, dy=7),
+        ],
+    }
+    return make_figure("maps", f"map {part.title}", part.title, spec)
+
+
+def _cell(row: Row | None) -> Spec:
+    rate = row.rates.get(MAIN) if row is not None and row.trials else None
+    counts = {"trials": row.trials if row else 0, "places": row.population if row else None}
     if rate is None:
-        return Markup("")
-    low, value, high = (round(200 * min(each / end, 1.0), 1) for each in rate)
-    return Markup(
-        '<svg class="bar" viewBox="0 0 200 12" preserveAspectRatio="none" aria-hidden="true">'
-        '<path d="M0,2H{0:g}V10H0z" fill="#7db8dc"/>'
-        '<path d="M{1:g},6H{2:g}M{1:g},3v6M{2:g},3v6" class="w"/></svg>'
-    ).format(value, low, high)
+        return {"range": UNTRIED, "main": "", "sub": UNTRIED, **counts}
+    shown = {"main": wording.value(rate), "sub": wording.span(rate, "–")}
+    return {"range": range_of(rate.value), **shown, **counts}
 
 
-def convergence_chart(series: Convergence, margin: float | None, label: str) -> Markup:
-    """Draw an estimate with its band against trials, and the planned margin around its end."""
-    points = _thinned(series)
-    if not points:
-        return Markup("")
+def _rates(summary: CampaignSummary) -> list[Figure]:
+    """Return accuracy against the fault rate, a line for each kind of fault; none without rates."""
+    kinds: dict[str, list[tuple[Group, Row]]] = {}
+    for group in summary.groups:
+        total = summary.total(group.group)
+        if group.rate and total is not None and total.trials and total.acc:
+            name = f"{wording.settings(group.kind)} in {' or '.join(group.sites)}"
+            kinds.setdefault(name, []).append((group, total))
+    if not kinds:
+        return []
+    golden = summary.campaign.golden_acc
+    start = [] if golden is None else [Point(0.0, "0", golden.value, golden.low, golden.high)]
+    lines = {}
+    for name, members in kinds.items():
+        points = {group.rate or 0.0: total.acc for group, total in members}
+        lines[name] = start + [
+            Point(rate, RATES.pretty_level(rate), acc.value, acc.low, acc.high)
+            for rate, acc in sorted(points.items())
+            if acc is not None
+        ]
+    title = "fault rate, per place (bit error rate)"
+    chart = level_chart(lines, styles(list(lines), {}), level_title=title, logarithmic=True)
+    return [make_figure("rates", "accuracy by rate", "Accuracy against the rate of faults", chart)]
+
+
+def _convergence(summary: CampaignSummary, series: Convergence) -> Figure:
+    """Return an estimate with its band against trials, and the planned margin around its end."""
+    ends = zip(series.trials, series.low, series.value, series.high, strict=True)
+    points = [(n, Interval(*each)) for n, *each in ends if n > 0]
+    step = -(-len(points) // MOST_POINTS) or 1
+    points = points[::-1][::step][::-1]
+    rows = [{"trials": n, **rates(rate.value, rate.low, rate.high)} for n, rate in points]
     last = points[-1][1]
-    half = (last.high - last.low) / 2
+    margin, half = summary.campaign.margin, (last.high - last.low) / 2
     # A margin that dwarfs the band would hide it.
     margins = [last.value - margin, last.value + margin] if margin and margin <= 8 * half else []
-    bottom, top = _range(points, margins)
-    first, final = math.log10(points[0][0]), math.log10(points[-1][0])
-    width = (final - first) or 1.0
-
-    def x(trials: int) -> float:
-        return LEFT + 8 + (math.log10(trials) - first) / width * (RIGHT - LEFT - 20)
-
-    def y(rate: float) -> float:
-        return BOTTOM - (rate - bottom) / (top - bottom) * (BOTTOM - TOP)
-
-    line = " ".join(f"{x(n):.1f},{y(each.value):.1f}" for n, each in points)
-    upper = [f"{x(n):.1f},{y(each.high):.1f}" for n, each in points]
-    lower = [f"{x(n):.1f},{y(each.low):.1f}" for n, each in reversed(points)]
-    drawn = [
-        Markup(
-            '<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}" '
-            'font-family="system-ui,sans-serif" font-size="14" fill="#374151">'
-        ).format(WIDTH, HEIGHT, label),
-        *(_value_tick(rate, y(rate), step) for rate, step in _value_ticks(bottom, top)),
-        Markup('<path d="M{0},{1}H{2}" stroke="#9ca3af"/>').format(LEFT, BOTTOM, RIGHT),
-        *(_trial_tick(n, x(n)) for n in _trial_ticks(points[0][0], points[-1][0])),
-        # A drawing in the drawing cuts off what leaves it.
-        Markup('<svg x="{0}" y="{1}" width="{2}" height="{3}" viewBox="{0} {1} {2} {3}">').format(
-            LEFT, TOP, RIGHT - LEFT, BOTTOM - TOP
-        ),
-        Markup('<polygon points="{}" fill="{}" opacity=".2"/>').format(
-            " ".join(upper + lower), BLUE
-        ),
-        Markup('<polyline points="{}" fill="none" stroke="{}" stroke-width="2"/></svg>').format(
-            line, BLUE
-        ),
-        *(
-            Markup('<path d="M{},{:.1f}H{}" stroke="#c2570c" stroke-dasharray="6 4"/>').format(
-                LEFT, y(end), RIGHT
-            )
-            for end in margins
-            if bottom <= end <= top
-        ),
-        Markup('<path d="M{0:.1f},{1:.1f}V{2:.1f}" stroke="{3}" stroke-width="2"/>').format(
-            x(points[-1][0]), y(last.low), y(last.high), BLUE
-        ),
-        Markup(
-            '<circle cx="{:.1f}" cy="{:.1f}" r="4" fill="{}"><title>{}: {} %</title></circle>'
-        ).format(x(points[-1][0]), y(last.value), BLUE, label, wording.value(last)),
-        Markup(
-            '<text x="{0}" y="{1}" text-anchor="middle">trials</text>'
-            '<text transform="translate(13,{2}) rotate(-90)" text-anchor="middle">'
-            "rate, %</text></svg>"
-        ).format((LEFT + RIGHT) / 2, HEIGHT - 8, (TOP + BOTTOM) / 2),
-    ]
-    return Markup("\n").join(drawn)
-
-
-def _thinned(series: Convergence) -> list[tuple[int, Interval]]:
-    """Return the points after the first trial, every so many of them, the last one always."""
-    ends = zip(series.low, series.value, series.high, strict=True)
-    points = [(n, Interval(*each)) for n, each in zip(series.trials, ends, strict=True) if n > 0]
-    step = -(-len(points) // MOST_POINTS) or 1
-    return points[::-1][::step][::-1]
-
-
-def _range(points: Sequence[tuple[int, Interval]], margins: Sequence[float]) -> tuple[float, float]:
-    """Return limits around the later points; what came before may leave the drawing."""
-    later = [each for n, each in points if n >= points[-1][0] / 10]
-    low = min([*(each.low for each in later), *margins])
-    high = max([*(each.high for each in later), *margins])
-    pad = 0.1 * (high - low)
-    bottom, top = max(low - pad, 0.0), min(high + pad, 1.0)
-    if bottom < 0.4 * top:
-        bottom = 0.0
-    return (bottom, top) if top - bottom > 1e-9 else (max(bottom - 0.01, 0.0), bottom + 0.01)
-
-
-def _value_ticks(bottom: float, top: float) -> list[tuple[float, float]]:
-    """Return round rates between the limits, each with their step."""
-    rough = (top - bottom) / 4
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough)
-    first, last = math.ceil(bottom / step - 1e-9), math.floor(top / step + 1e-9)
-    return [(i * step, step) for i in range(first, last + 1)]
-
-
-def _value_tick(rate: float, y: float, step: float) -> Markup:
-    decimals = max(-math.floor(math.log10(100 * step) + 1e-9), 0)
-    return Markup(
-        '<path d="M{0},{1:.1f}H{2}" stroke="{3}"/>'
-        '<text x="{4}" y="{5:.1f}" text-anchor="end">{6:.{7}f}</text>'
-    ).format(LEFT, y, RIGHT, SOFT, LEFT - 6, y + 5, 100 * rate, decimals)
-
-
-def _trial_ticks(first: int, last: int) -> list[int]:
-    """Return decades between the first and the last number of trials, or these two."""
-    decades = range(math.ceil(math.log10(first) - 1e-9), math.floor(math.log10(last) + 1e-9) + 1)
-    ticks = [10**exponent for exponent in decades]
-    return ticks if len(ticks) >= 2 else sorted({first, last})
-
-
-def _trial_tick(trials: int, x: float) -> Markup:
-    return Markup(
-        '<path d="M{0:.1f},{1}v5" stroke="#9ca3af"/>'
-        '<text x="{0:.1f}" y="{2}" text-anchor="middle">{3}</text>'
-    ).format(x, BOTTOM, BOTTOM + 22, wording.grouped(trials))
+    later = [rate for n, rate in points if n >= points[-1][0] / 10]
+    top = 110 * max([*(rate.high for rate in later), *margins, 1e-6])
+    low = 90 * min([*(rate.low for rate in later), *margins])
+    low = low if low > 0.4 * top else 0
+    limits = {"domain": [low, min(top, 100)], "clamp": True}
+    band = {"y": number("low", title="rate, %", scale=limits), "y2": {"field": "high"}}
+    ticks = {"format": "~s", "grid": False, "labelOverlap": "greedy", "tickCount": 5}
+    trials = number("trials", scale={"type": "log", "nice": False}, axis=ticks)
+    shown = [{"margin": 100 * end} for end in margins if end >= low / 100]
+    spec = {
+        **frame(rows),
+        "layer": [
+            layer("area", encoding={"x": trials, **band}, opacity=0.2, color=fig.BLUE),
+            layer("line", encoding={"x": trials, "y": number("value")}, color=fig.BLUE),
+            {"data": {"values": shown}}
+            | layer("rule", encoding={"y": number("margin")}, color=fig.ORANGE, strokeDash=[6, 4]),
+        ],
+    }
+    title = f"{summary.label(series.group)}: {wording.outcome_name(series.outcome)}"
+    return make_figure("convergence", f"convergence {title}", title, spec)

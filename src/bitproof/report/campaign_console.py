@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bitproof.report.campaign_slices import Slice, slices
-from bitproof.report.campaign_summary import MAIN, CampaignSummary, Row, Total
-from bitproof.report.campaign_wording import confidence_text, outcome_name, span, value
+from bitproof.report.campaign_summary import MAIN, CampaignSummary, Row
+from bitproof.report.wording import confidence_text, outcome_name, span, value
 from bitproof.stats.intervals import Interval
 
 NAME_WIDTH, LABEL_WIDTH = 14, 24
@@ -117,7 +117,7 @@ def _cell(row: Row | None, outcome: str = MAIN) -> str:
     return _small(row.rates.get(outcome) if row is not None and row.trials else None)
 
 
-def _acc(row: Total) -> Interval | None:
+def _acc(row: Row) -> Interval | None:
     return row.acc if row.trials else None
 
 

@@ -1,41 +1,23 @@
-"""One offline HTML file about a fault-injection campaign: no script, no font, no request.
-
-Every text that comes from the summary is escaped by the template, and a content security policy
-in the page forbids scripts and requests once more.
-"""
+"""The report of a fault-injection campaign as one page."""
 
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment
-from markupsafe import Markup
-
 from bitproof.core.files import write_text
-from bitproof.report import campaign_wording as wording
-from bitproof.report import threats
-from bitproof.report.campaign_charts import Bar, bars, convergence_chart, outcome_bars
-from bitproof.report.campaign_heat import heat_map, legend
-from bitproof.report.campaign_slices import Slice, slices
+from bitproof.report import html, wording
+from bitproof.report.campaign_slices import slices
 from bitproof.report.campaign_summary import (
     MAIN,
     SUMMARY,
     CampaignSummary,
     Group,
     Row,
-    Total,
     read_summary,
 )
-from bitproof.report.curves import Line, Point, line_chart
-from bitproof.report.environment import make_environment
-from bitproof.report.marks import styles, swatch
-from bitproof.report.wording import ABSENT, count, percent, seconds
+from bitproof.report.html import REPORT, facts_text
 from bitproof.stats.sample_size import sample_size
 
-REPORT = "report.html"
-SENTENCES = 3
-"""Groups that the headline tells about one by one."""
 CHANNELS_SHOWN = 20
 SINGLE = frozenset({"one place", "exhaustive"})
 ENDLESS = 1 << 62
@@ -54,93 +36,77 @@ class Planned:
     """Half the width of the interval of SDC-1, in points."""
 
 
-@dataclass(frozen=True)
-class Bars:
-    """A bar chart with its title."""
-
-    title: str
-    bars: list[Bar]
-    end: str
-    """The rate at the right end, in per cent."""
-    trials: bool = True
-    """Whether bars differ in their number of trials."""
-
-
-def write_campaign_report(folder: Path) -> Path:
+def write_campaign_report(folder: Path, *, interactive: bool = False) -> Path:
     """Write `report.html` into a campaign directory and return its path.
+
+    Args:
+        folder: the directory.
+        interactive: draw figures in the browser, by a program inside the page.
 
     Raises:
         DataError: `summary.json` is missing or damaged.
         StorageError: the disk is full, or the place cannot be written.
     """
     path = folder / REPORT
-    write_text(path, render_campaign(read_summary(folder / SUMMARY)))
+    write_text(path, render_campaign(read_summary(folder / SUMMARY), interactive=interactive))
     return path
 
 
-def render_campaign(summary: CampaignSummary) -> str:
+def render_campaign(summary: CampaignSummary, *, interactive: bool = False) -> str:
     """Return the page; equal summaries give equal pages."""
-    page = _environment().get_template("campaign.html.j2").render(_context(summary))
-    return page.encode("utf-8", errors="replace").decode("utf-8")
+    from bitproof.report.campaign_charts import campaign_figures  # noqa: PLC0415 - slow to import
 
-
-@cache
-def _environment() -> Environment:
-    return make_environment(
-        value=wording.value, span=wording.span, grouped=wording.grouped, plain=wording.plain
-    )
+    drawn = campaign_figures(summary)
+    return html.render("campaign.html.j2", _context(summary), drawn, interactive=interactive)
 
 
 def _context(summary: CampaignSummary) -> dict[str, Any]:
     campaign = summary.campaign
-    parts = slices(summary)
-    chart, looks = rate_chart(summary)
+    totals = [(summary.label(row.group), row) for row in summary.totals]
     return {
         "campaign": campaign,
         "heading": campaign.title or "Fault-injection campaign",
         "confidence": wording.confidence_text(campaign.confidence),
         "margin": None if campaign.margin is None else f"{100 * campaign.margin:.4g}",
-        "images": count(campaign.images, "image"),
-        "trials": count(campaign.trials, "trial"),
+        "images": wording.count(campaign.images, "image"),
+        "trials": wording.count(campaign.trials, "trial"),
         "outcomes": [(name, wording.outcome_name(name)) for name in summary.outcomes],
         "headline": headline(summary),
-        "tiles": [(summary.label(row.group), row) for row in summary.totals[:6]],
+        "tiles": totals[:6],
         "main": MAIN,
-        "totals": [(summary.label(row.group), row) for row in summary.totals],
+        "totals": totals,
         "planned": planned(summary),
         "protections": [wording.settings(each) for each in campaign.protections],
-        "maps": [
-            found for part in parts if (found := heat_map(part, confidence=campaign.confidence))
-        ],
-        "legend": legend(),
-        "layer_bars": [each for part in parts if (each := _layer_bars(part)).bars],
-        "bit_bars": [each for part in parts if (each := _bit_bars(part)).bars],
-        "outcome_bars": [
-            each for row in summary.totals if (each := _outcome_bars(summary, row)).bars
-        ],
+        "tables": tables(summary),
         "channels": summary.channels[:CHANNELS_SHOWN],
         "channels_left": len(summary.channels) - CHANNELS_SHOWN,
         "label": summary.label,
-        "rate_chart": chart,
-        "rate_legend": looks,
-        "convergence": convergence(summary),
         "environment": environment_facts(summary),
-        "absent": ABSENT,
         "has_fit": any(row.fit for row in [*summary.totals, *summary.layers, *summary.bits]),
     }
 
 
-def headline(summary: CampaignSummary) -> list[str]:
-    """Return what the campaign found, in up to three sentences."""
+def headline(summary: CampaignSummary) -> str:
+    """Return what the campaign found, in one sentence: the kind of fault that does most harm."""
     rated = [(row, row.rates[MAIN]) for row in summary.totals if row.trials and MAIN in row.rates]
     if not rated:
-        return ["This campaign has no results yet."]
-    if len(rated) <= SENTENCES:
-        return [wording.sentence(summary, *pair) for pair in rated]
-    worst = max(rated, key=lambda pair: pair[1].value)
-    least = min(rated, key=lambda pair: pair[1].value)
-    told = dict.fromkeys(wording.sentence(summary, *pair) for pair in (worst, least))
-    return [f"Of {len(rated)} kinds of faults, these change answers most and least often:", *told]
+        return "This campaign has no results yet."
+    row, rate = max(rated, key=lambda pair: pair[1].value)
+    confidence = wording.confidence_text(summary.campaign.confidence)
+    numbers = f"{wording.value(rate)} % of answers ({confidence}: {wording.span(rate)} %)"
+    among = "" if len(rated) == 1 else f", most of {len(rated)} kinds of faults"
+    return f"{summary.label(row.group)}: {numbers} change{among}."
+
+
+def tables(summary: CampaignSummary) -> list[tuple[str, str, list[tuple[str, Row]]]]:
+    """Return title, what its rows are, and rows by layer and by bit of every slice."""
+    found = []
+    for part in slices(summary):
+        layers: list[tuple[str, Row]] = [(row.layer, row) for row in part.layers]
+        numbers = ((str(bit), part.row(None, bit)) for bit in part.bit_numbers)
+        bits = [(name, row) for name, row in numbers if row is not None]
+        found += [(part.title, "layer", layers), (part.title, "bit", bits)]
+    return [each for each in found if each[2]]
 
 
 def planned(summary: CampaignSummary) -> list[Planned]:
@@ -166,45 +132,6 @@ def _leveugle(summary: CampaignSummary, group: Group) -> int | None:
     return sample_size(size, margin=margin, confidence=confidence)
 
 
-def rate_chart(summary: CampaignSummary) -> tuple[Markup, list[tuple[str, Markup]]]:
-    """Draw accuracy against the fault rate, a line for each kind, and return it with its legend."""
-    families: dict[tuple[str, ...], list[tuple[Group, Total]]] = {}
-    for group in summary.groups:
-        total = summary.total(group.group)
-        if group.rate and total is not None and total.trials and total.acc:
-            families.setdefault((wording.settings(group.kind), *group.sites), []).append(
-                (group, total)
-            )
-    if not families:
-        return Markup(""), []
-    firsts = [members[0][0] for members in families.values()]
-    names = [_family_name(group) for group in firsts]
-    looks = styles(names, reference="", plain="", strong=None)
-    lines = [
-        Line(name, look, _rate_points(summary, members))
-        for name, look, members in zip(names, looks, families.values(), strict=True)
-    ]
-    drawing = line_chart(
-        lines,
-        label="Accuracy against the rate of faults; the table of outcomes has the numbers",
-        level_title="fault rate, per place (bit error rate)",
-        tick_text=lambda level: threats.pretty_level("random_flips", level),
-        logarithmic=True,
-    )
-    return drawing, [(name, swatch(look)) for name, look in zip(names, looks, strict=True)]
-
-
-def convergence(summary: CampaignSummary) -> list[tuple[str, Markup]]:
-    """Draw how each recorded estimate converged."""
-    drawn = []
-    for series in summary.convergence:
-        title = f"{summary.label(series.group)}: {wording.outcome_name(series.outcome)}"
-        chart = convergence_chart(series, summary.campaign.margin, title)
-        if chart:
-            drawn.append((title, chart))
-    return drawn
-
-
 def environment_facts(summary: CampaignSummary) -> list[tuple[str, str]]:
     """Return what the campaign was made of and on, name by name; missing facts say so."""
     campaign = summary.campaign
@@ -219,55 +146,6 @@ def environment_facts(summary: CampaignSummary) -> list[tuple[str, str]]:
         "counts (SHA-256)": campaign.checksum,
         "device": campaign.device,
         "engine": campaign.engine,
-        "time": None if campaign.seconds is None else seconds(campaign.seconds),
-        **campaign.versions,
+        "time": None if campaign.seconds is None else wording.seconds(campaign.seconds),
     }
-    return [(k, ABSENT if v is None or v == "" else str(v)) for k, v in named.items()]
-
-
-def _family_name(group: Group) -> str:
-    kind = str(group.kind.get("kind", ""))
-    if kind in {"flip", "stuck_at"}:
-        return wording.kind_words(group, several=True)
-    return f"{wording.settings(group.kind)} in {' or '.join(group.sites)}"
-
-
-def _rate_points(summary: CampaignSummary, members: list[tuple[Group, Total]]) -> tuple[Point, ...]:
-    """Return accuracies by rising rate, the accuracy without faults first."""
-    golden = summary.campaign.golden_acc
-    points = [] if golden is None else [(0.0, golden, "no faults")]
-    for group, total in sorted(members, key=lambda pair: pair[0].rate or 0.0):
-        if group.rate and total.acc is not None:
-            name = f"rate {threats.pretty_level('random_flips', group.rate)}"
-            points.append((group.rate, total.acc, name))
-    return tuple(
-        Point(
-            level,
-            acc.value,
-            acc.low,
-            acc.high,
-            f"{name}: {percent(acc.value)} % ({percent(acc.low)} to {percent(acc.high)})",
-        )
-        for level, acc, name in points
-    )
-
-
-def _layer_bars(part: Slice) -> Bars:
-    rows: list[tuple[str, Row]] = [(row.layer, row) for row in part.layers]
-    drawn, end = bars(rows, MAIN)
-    return Bars(part.title, drawn, f"{100 * end:g}")
-
-
-def _bit_bars(part: Slice) -> Bars:
-    rows: list[tuple[str, Row]] = [
-        (f"bit {bit}", row) for bit in part.bit_numbers if (row := part.row(None, bit)) is not None
-    ]
-    drawn, end = bars(rows, MAIN)
-    return Bars(part.title, drawn, f"{100 * end:g}")
-
-
-def _outcome_bars(summary: CampaignSummary, row: Total) -> Bars:
-    """Return the outcomes of a group that do harm: where most trials are masked, that bar hides."""
-    harmful = [name for name in summary.outcomes if name != "masked"]
-    drawn, end = outcome_bars(row, harmful)
-    return Bars(summary.label(row.group), drawn, f"{100 * end:g}", trials=False)
+    return facts_text(named | dict(campaign.versions))

@@ -3,11 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeVar
 
-from bitproof.report.campaign_summary import BitRow, CampaignSummary, CellRow, LayerRow, Row, Total
-
-R = TypeVar("R", bound=Row)
+from bitproof.report.campaign_summary import CampaignSummary, Row
 
 
 @dataclass(frozen=True)
@@ -16,11 +13,11 @@ class Slice:
 
     title: str
     site: str
-    layers: tuple[LayerRow, ...]
-    bits: tuple[BitRow, ...]
-    cells: tuple[CellRow, ...]
-    total: Total | None
-    """All trials of the group, where it strikes this kind of site only."""
+    layers: tuple[Row, ...]
+    bits: tuple[Row, ...]
+    cells: tuple[Row, ...]
+    total: Row | None
+    """All trials of the group, where its faults lie at this kind of site only."""
 
     @cached_property
     def layer_names(self) -> tuple[str, ...]:
@@ -30,15 +27,12 @@ class Slice:
     @cached_property
     def bit_numbers(self) -> tuple[int, ...]:
         """Bits, the most significant first."""
-        found = {row.bit for row in self.bits} | {row.bit for row in self.cells}
+        found = {row.bit for row in [*self.bits, *self.cells] if row.bit is not None}
         return tuple(sorted(found, reverse=True))
 
     @cached_property
     def _rows(self) -> dict[tuple[str | None, int | None], Row]:
-        found: dict[tuple[str | None, int | None], Row] = {}
-        found |= {(row.layer, row.bit): row for row in self.cells}
-        found |= {(row.layer, None): row for row in self.layers}
-        found |= {(None, row.bit): row for row in self.bits}
+        found = {(row.layer or None, row.bit): row for row in self.layers + self.bits + self.cells}
         return found | ({(None, None): self.total} if self.total is not None else {})
 
     def row(self, layer: str | None, bit: int | None) -> Row | None:
@@ -48,7 +42,7 @@ class Slice:
 
 def slices(summary: CampaignSummary) -> list[Slice]:
     """Return what was tried layer by layer or bit by bit, in the order of the groups."""
-    rows: list[Row] = [*summary.layers, *summary.bits, *summary.cells]
+    rows = summary.layers + summary.bits + summary.cells
     pairs = list(dict.fromkeys((row.group, row.site) for row in rows if row.trials))
     order = [group.group for group in summary.groups]
     pairs.sort(key=lambda pair: order.index(pair[0]) if pair[0] in order else len(order))
@@ -68,5 +62,5 @@ def slices(summary: CampaignSummary) -> list[Slice]:
     ]
 
 
-def _at(rows: Iterable[R], group: int, site: str) -> tuple[R, ...]:
+def _at(rows: Iterable[Row], group: int, site: str) -> tuple[Row, ...]:
     return tuple(row for row in rows if row.group == group and row.site == site)

@@ -31,19 +31,15 @@ def _ordered(interval: Interval) -> Interval:
     low, value, high = interval
     if not (low <= value + ROUNDING and value <= high + ROUNDING):
         raise ValueError(f"wanted low <= value <= high, got {list(interval)}")
+    if low < -ROUNDING:
+        raise ValueError(f"wanted no negative number, got {list(interval)}")
     return interval
 
 
 def _fraction(interval: Interval) -> Interval:
-    if not (interval.low >= -ROUNDING and interval.high <= 1 + ROUNDING):
+    if interval.high > 1 + ROUNDING:
         raise ValueError(f"wanted fractions from 0 to 1, got {list(interval)}")
     return Interval(*(min(max(end, 0.0), 1.0) for end in interval))
-
-
-def _not_negative(interval: Interval) -> Interval:
-    if interval.low < -ROUNDING:
-        raise ValueError(f"wanted no negative number, got {list(interval)}")
-    return interval
 
 
 Number = Annotated[int, Field(ge=0, lt=1 << 63)]
@@ -51,7 +47,7 @@ Name = Annotated[str, StringConstraints(min_length=1)]
 Bit = Annotated[int, Field(ge=0, lt=256)]
 GroupNumber = Annotated[int, Field(ge=TOGETHER, lt=1 << 31)]
 Rate = Annotated[Interval, AfterValidator(_ordered), AfterValidator(_fraction)]
-Fit = Annotated[Interval, AfterValidator(_ordered), AfterValidator(_not_negative)]
+Fit = Annotated[Interval, AfterValidator(_ordered)]
 
 
 class _Part(BaseModel):
@@ -106,12 +102,13 @@ class Group(_Part):
 
 
 class Row(_Part):
-    """Counts and rates of one slice of the trials."""
+    """Counts and rates of one slice of the trials; the sum of a group has no place."""
 
     group: GroupNumber
     site: str = ""
     layer: str = ""
     bit: Bit | None = None
+    channel: int | str | None = None
     trials: Number
     images: Number
     """Answers that were compared: images times trials."""
@@ -120,45 +117,10 @@ class Row(_Part):
     """By outcome; empty where nothing was tried."""
     fit: Fit | None = None
     """Failures in 10^9 hours."""
-
-
-class Total(Row):
-    """All trials of a group."""
-
     acc: Rate | None = None
     acc_std: Annotated[float, Field(ge=0.0)] | None = None
     acc_min: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
     rerr: Rate | None = None
-
-
-class LayerRow(Row):
-    """One layer."""
-
-    site: Name
-    layer: Name
-
-
-class BitRow(Row):
-    """One bit of the words, over all layers."""
-
-    site: Name
-    bit: Bit
-
-
-class CellRow(Row):
-    """One bit of one layer."""
-
-    site: Name
-    layer: Name
-    bit: Bit
-
-
-class ChannelRow(Row):
-    """One of the most vulnerable channels."""
-
-    site: Name
-    layer: Name
-    channel: int | str
 
 
 class Convergence(_Part):
@@ -190,42 +152,31 @@ class CampaignSummary(_Part):
     campaign: Campaign
     groups: tuple[Group, ...]
     outcomes: tuple[Name, ...]
-    totals: tuple[Total, ...]
-    layers: tuple[LayerRow, ...]
+    totals: tuple[Row, ...]
+    layers: tuple[Row, ...]
     """In order of execution."""
-    bits: tuple[BitRow, ...]
-    cells: tuple[CellRow, ...]
-    channels: tuple[ChannelRow, ...] = ()
+    bits: tuple[Row, ...]
+    cells: tuple[Row, ...]
+    """One bit of one layer each."""
+    channels: tuple[Row, ...] = ()
+    """The most vulnerable ones."""
     convergence: tuple[Convergence, ...] = ()
 
     @model_validator(mode="after")
     def _consistent(self) -> "CampaignSummary":
         _unique("outcomes", self.outcomes)
         _unique("groups", [each.group for each in self.groups])
+        _unique("convergence", [(each.group, each.outcome) for each in self.convergence])
         known = {each.group for each in self.groups}
-        keys: dict[str, list[tuple[object, ...]]] = {
-            "totals": [(each.group,) for each in self.totals],
-            "layers": [(each.group, each.site, each.layer) for each in self.layers],
-            "bits": [(each.group, each.site, each.bit) for each in self.bits],
-            "cells": [(each.group, each.site, each.layer, each.bit) for each in self.cells],
-            "channels": [(row.group, row.site, row.layer, row.channel) for row in self.channels],
-            "convergence": [(each.group, each.outcome) for each in self.convergence],
-        }
-        for name, found in keys.items():
-            _unique(name, found)
-            strangers = sorted({str(key[0]) for key in found if key[0] not in known})
-            if strangers and TOGETHER not in known | {key[0] for key in found}:
-                raise ValueError(f"{name}: wanted a group of 'groups', got {strangers[0]}")
-        for name, rows in self._tables().items():
+        for name in ("totals", "layers", "bits", "cells", "channels"):
+            rows: tuple[Row, ...] = getattr(self, name)
+            _unique(name, [(row.group, row.site, row.layer, row.bit, row.channel) for row in rows])
             for row in rows:
-                odd = sorted(row.rates.keys() - set(self.outcomes))
-                if odd:
+                if row.group not in known and TOGETHER not in known | {row.group}:
+                    raise ValueError(f"{name}: wanted a group of 'groups', got {row.group}")
+                if odd := sorted(row.rates.keys() - set(self.outcomes)):
                     raise ValueError(f"{name}: wanted rates of 'outcomes', got '{odd[0]}'")
         return self
-
-    def _tables(self) -> dict[str, Sequence[Row]]:
-        names = ("totals", "layers", "bits", "cells", "channels")
-        return {name: getattr(self, name) for name in names}
 
     def label(self, group: int) -> str:
         """Return what a group is called, with its extent where another one has the same name."""
@@ -235,7 +186,7 @@ class CampaignSummary(_Part):
         alone = sum(each.label == one.label for each in self.groups) == 1
         return one.label if alone or not one.extent else f"{one.label}, {one.extent}"
 
-    def total(self, group: int) -> Total | None:
+    def total(self, group: int) -> Row | None:
         """Return the row of all trials of a group, None where there is none."""
         return next((row for row in self.totals if row.group == group), None)
 
@@ -259,7 +210,7 @@ def read_summary(path: Path) -> CampaignSummary:
             f"{path}: wanted the summary of a campaign, there is no such file"
         ) from None
     except ValidationError as error:
-        raise DataError(f"{path}: damaged, {_told(error)}") from None
+        raise DataError(f"{path}: damaged, {_problem_line(error)}") from None
     except OSError as error:
         raise DataError(f"{path}: cannot read ({error.strerror or error})") from None
     except ValueError as error:  # not UTF-8, or a path that cannot be one
@@ -271,12 +222,13 @@ def _unique(name: str, keys: Sequence[object]) -> None:
     seen = set()
     for key in keys:
         if key in seen:
-            shown = " ".join(str(part) for part in key) if isinstance(key, tuple) else str(key)
+            parts = key if isinstance(key, tuple) else (key,)
+            shown = " ".join(str(part) for part in parts if part is not None)
             raise ValueError(f"{name}: wanted each once, got '{shown}' again")
         seen.add(key)
 
 
-def _told(error: ValidationError) -> str:
+def _problem_line(error: ValidationError) -> str:
     """Return the first problem of a file in one short line that any terminal can print."""
     problems = error.errors(include_url=False)
     if problems[0]["type"] == "json_invalid":

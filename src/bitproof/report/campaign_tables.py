@@ -1,9 +1,9 @@
-"""The results of a campaign as tables for other programs: tidy CSV, and LaTeX for a paper.
+"""The results of a campaign as tables: tidy CSV for programs, LaTeX for papers.
 
 In `results.csv`, a row without layer or bit sums over them. Beside the outcomes of the campaign,
 totals have the rows `acc`, `acc_std`, `acc_min` and `rerr`, and `fit` stands wherever it is known
 (failures in 10^9 hours; the rest are fractions). Cells that were not tried have no value. Kinds
-of fault that strike several places at once have totals alone.
+of fault that hit several places at once have totals alone.
 """
 
 import csv
@@ -15,7 +15,7 @@ from pathlib import Path
 from bitproof.core.files import write_text
 from bitproof.report.campaign_slices import Slice, slices
 from bitproof.report.campaign_summary import MAIN, SUMMARY, CampaignSummary, Row, read_summary
-from bitproof.report.campaign_wording import confidence_text
+from bitproof.report.wording import confidence_text
 from bitproof.stats.intervals import Interval
 
 COLUMNS = (

@@ -1,4 +1,4 @@
-"""What a run shows: gains over the baseline, and whether the asymmetry claim holds.
+"""What a run shows: gains over the baseline as numbers, and the headline in one sentence.
 
 Model:  the interval of a difference combines the two intervals as if the measurements were
         independent. They share images and chips, so it is wider than needed, as a rule.
@@ -10,9 +10,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bitproof.report.run import FLOAT, Run, parts
-from bitproof.report.threats import family
+from bitproof.report.run import FLOAT, Run
+from bitproof.report.wording import NBSP, percent, points
 from bitproof.stats.results import Row
+from bitproof.stats.threats import Family
+
+Condition = tuple[str, float]
+"""A threat at a level."""
+FAULTS: tuple[Family, ...] = ("memory_fault", "compute_fault")
+ATTACKS: tuple[Family, ...] = ("input_attack",)
 
 
 @dataclass(frozen=True)
@@ -31,6 +37,13 @@ class Change:
         if self.low is None or self.high is None:
             return 0
         return (self.low > 0) - (self.high < 0)
+
+    @property
+    def verdict(self) -> str:
+        """Gain, loss, or that there is no clear change."""
+        if self.low is None:
+            return "no interval recorded"
+        return {1: "gain", -1: "loss", 0: "no clear change"}[self.sign]
 
 
 def change(before: Row | None, after: Row | None) -> Change | None:
@@ -60,133 +73,165 @@ def focus_level(levels: Sequence[float]) -> float | None:
     return positive[len(positive) // 2] if positive else None
 
 
+def focus(run: Run, threat: str | None) -> Condition | None:
+    """Return a threat at its middle level, None where there is none."""
+    level = focus_level(run.levels(threat)) if threat else None
+    return (threat, level) if threat and level is not None else None
+
+
+def main_fault(run: Run) -> str | None:
+    """Return the first threat that breaks bits or arithmetic, None without any."""
+    return next((name for name in run.threats if run.label(name).family in FAULTS), None)
+
+
+def main_attack(run: Run) -> str | None:
+    """Return the first threat that changes inputs, None without any."""
+    return next((name for name in run.threats if run.label(name).family in ATTACKS), None)
+
+
 @dataclass(frozen=True)
 class Gain:
     """What one variant gains over the baseline under one threat."""
 
-    threat: str
-    level: float
-    at_level: Change
+    change: Change
+    """At the middle level."""
     smallest: float
     largest: float
-    n_levels: int
+    """Over all levels above zero where both are known."""
+    levels: int
+    raised: int
+    """Levels with a clear gain."""
+
+    @property
+    def span(self) -> str:
+        """The changes over all levels, in words; nothing where there is one."""
+        if self.levels < 2:
+            return ""
+        return f"at all {self.levels} levels: {points(self.smallest)} to {points(self.largest)}"
 
 
 def gain(run: Run, variant: str, threat: str) -> Gain | None:
     """Return the gain of `variant` under `threat`; None where it was not measured."""
-    level = focus_level(run.levels(threat))
-    if level is None:
-        return None
-    changes = changes_by_level(run, variant, threat)
-    if level not in changes:
-        return None
-    values = [each.value for each in changes.values()]
-    return Gain(threat, level, changes[level], min(values), max(values), len(values))
-
-
-def changes_by_level(run: Run, variant: str, threat: str) -> dict[float, Change]:
-    """Return the change against the baseline at each level above zero where both are known."""
     base = run.facts.baseline
-    pairs = (
-        (level, change(run.find(base, threat, level), run.find(variant, threat, level)))
+    pairs = {
+        level: change(run.find(base, threat, level), run.find(variant, threat, level))
         for level in run.levels(threat)
         if level > 0
-    )
-    return {level: each for level, each in pairs if each is not None}
+    }
+    changes = [each for each in pairs.values() if each is not None]
+    level = focus_level(list(pairs))
+    middle = None if level is None else pairs[level]
+    if middle is None:
+        return None
+    values = [each.value for each in changes]
+    raised = sum(each.sign > 0 for each in changes)
+    return Gain(middle, min(values), max(values), len(changes), raised)
 
 
-def main_threat(run: Run, wanted: str) -> str | None:
-    """Return the first threat of a family (`fault`, `attack`), None without any."""
-    return next((threat for threat in run.threats if family(threat) == wanted), None)
-
-
-@dataclass(frozen=True)
-class MatrixLine:
-    """One variant of the asymmetry matrix; no changes where it is the baseline."""
-
-    variant: str
-    rows: tuple[Row | None, ...]
-    changes: tuple[Change | None, ...]
+def clean_gain(run: Run, variant: str) -> Gain | None:
+    """Return what `variant` gains without any threat."""
+    found = change(run.clean(run.facts.baseline), run.clean(variant))
+    if found is None:
+        return None
+    return Gain(found, found.value, found.value, 1, int(found.sign > 0))
 
 
 @dataclass(frozen=True)
 class Matrix:
-    """Changes against the baseline: clean, then each threat at its focus level."""
+    """Gains over the baseline: clean, then each threat at its middle level."""
 
-    columns: tuple[tuple[str, float], ...]
-    lines: tuple[MatrixLine, ...]
+    columns: tuple[Condition, ...]
+    base: tuple[Row | None, ...]
+    """Accuracies of the baseline."""
+    lines: tuple[tuple[str, tuple[Gain | None, ...]], ...]
+    """Every other quantized variant, in order."""
+    scale: float
+    """The largest change, at least ten points: that of the deepest colour."""
 
 
 def matrix(run: Run, variants: Sequence[str]) -> Matrix:
-    """Return the asymmetry matrix: baseline first, then the other quantized variants in order."""
-    levels = ((threat, focus_level(run.levels(threat))) for threat in run.threats)
-    columns = tuple((threat, level) for threat, level in levels if level is not None)
-    base = _measured(run, run.facts.baseline, columns)
-    lines = [MatrixLine(run.facts.baseline, base, tuple(None for _ in base))]
-    for variant in variants:
-        if variant in {FLOAT, run.facts.baseline}:
-            continue
-        rows = _measured(run, variant, columns)
-        changes = tuple(change(*pair) for pair in zip(base, rows, strict=True))
-        lines.append(MatrixLine(variant, rows, changes))
-    return Matrix(columns, tuple(lines))
+    """Return the asymmetry matrix: what each variant gains under what it was not made for, too."""
+    columns = tuple(found for threat in run.threats if (found := focus(run, threat)))
+    base = run.facts.baseline
+    lines = tuple(
+        (name, (clean_gain(run, name), *(gain(run, name, threat) for threat, _ in columns)))
+        for name in variants
+        if name not in {FLOAT, base}
+    )
+    changes = [abs(each.change.value) for _, gains in lines for each in gains if each is not None]
+    rows = (run.clean(base), *(run.find(base, *column) for column in columns))
+    return Matrix(columns, rows, lines, max([0.1, *changes]))
 
 
 @dataclass(frozen=True)
-class Asymmetry:
-    """How often each single stage raised the accuracy that it was not made for."""
+class Headline:
+    """The sentence, and its numbers: a title with a gain each."""
 
-    fault_aware: str
-    desensitize: str
-    attack: str
-    fault: str
-    attack_raised: int
-    attack_levels: int
-    fault_raised: int
-    fault_levels: int
-
-    @property
-    def holds(self) -> bool:
-        """Fault training helps at most attack levels; attack training at few fault levels."""
-        return (
-            2 * self.attack_raised > self.attack_levels
-            and 2 * self.fault_raised <= self.fault_levels
-        )
+    sentence: str
+    tiles: tuple[tuple[str, Gain], ...] = ()
 
 
-def asymmetry(run: Run) -> Asymmetry | None:
-    """Return the evidence for the asymmetry claim; None where a part was not measured."""
-    fault, attack = main_threat(run, "fault"), main_threat(run, "attack")
-    hardener = _single_stage(run, "fault_aware", "s2")
-    desensitizer = _single_stage(run, "desensitize", "s1")
-    if fault is None or attack is None or hardener is None or desensitizer is None:
-        return None
-    attacked = changes_by_level(run, hardener, attack)
-    faulty = changes_by_level(run, desensitizer, fault)
-    if not attacked or not faulty:
-        return None
-    return Asymmetry(
-        fault_aware=hardener,
-        desensitize=desensitizer,
-        attack=attack,
-        fault=fault,
-        attack_raised=sum(each.sign > 0 for each in attacked.values()),
-        attack_levels=len(attacked),
-        fault_raised=sum(each.sign > 0 for each in faulty.values()),
-        fault_levels=len(faulty),
+def headline(run: Run) -> Headline:
+    """Compare the full pipeline with the baseline, at the middle levels."""
+    base, full = run.facts.baseline, run.full
+    if full is None:
+        return Headline(_nothing_hardened(run))
+    unmeasured = [name for name in (base, full) if name in run.missing or name not in run.variants]
+    if unmeasured:
+        names = " and ".join(f"“{name}”" for name in unmeasured)
+        verb = "has" if len(unmeasured) == 1 else "have"
+        return Headline(f"No comparison yet: {names} {verb} no results so far.")
+    tiles, clauses = [], []
+    for threat in (main_fault(run), main_attack(run)):
+        at, found = focus(run, threat), gain(run, full, threat) if threat else None
+        if at and found:
+            where = run.condition(*at)
+            tiles.append((where, found))
+            clauses.append(f"{effect(found.change)} under {lowered(where)}")
+    if clean := clean_gain(run, full):
+        tiles.append(("Clean inputs, no fault", clean))
+        clauses.append(f"{effect(clean.change)} on clean inputs")
+    if not clauses:
+        return Headline(f"No comparison yet: “{full}” and “{base}” share no measurement.")
+    *first, last = clauses
+    return Headline(
+        f"Compared with the quantized network without hardening (“{base}”), the accuracy of "
+        f"the full pipeline (“{full}”) {', '.join(first)}{' and ' if first else ''}{last}.",
+        tuple(tiles),
     )
 
 
-def _measured(
-    run: Run, variant: str, columns: tuple[tuple[str, float], ...]
-) -> tuple[Row | None, ...]:
-    return (run.clean(variant), *(run.find(variant, *column) for column in columns))
+def effect(change: Change) -> str:
+    """Return a change as a verb phrase that claims no more than its interval does."""
+    size = points(abs(change.value)).lstrip("+")
+    verb = "falls by" if change.value < 0 else "rises by"
+    if change.low is None or change.high is None:
+        return f"{verb} {size} points (interval not recorded)"
+    interval = f"{points(change.low)}{NBSP}to{NBSP}{points(change.high)}"
+    if change.sign == 0:
+        return f"shows no clear change ({interval} points)"
+    return f"{verb} {size} points ({interval})"
 
 
-def _single_stage(run: Run, kind: str, usual: str) -> str | None:
-    """Return the variant that is one stage of `kind`, or is called `usual` if unrecorded."""
-    for variant in run.variants:
-        recorded = run.facts.stages.get(variant, {}).get("kind")
-        if len(parts(variant)) == 1 and (recorded == kind or (not recorded and variant == usual)):
-            return variant
-    return None
+def from_to(change: Change) -> str:
+    """Return the two accuracies of a change."""
+    return f"{percent(change.before.value)} → {percent(change.after.value)} %"
+
+
+def lowered(text: str) -> str:
+    """Return `text` for the middle of a sentence; abbreviations keep their capitals.
+
+    Example:
+        >>> lowered("Random bit flips"), lowered("L∞ PGD"), lowered("FGSM")
+        ('random bit flips', 'L∞ PGD', 'FGSM')
+    """
+    return text if text[1:2].isupper() or not text[1:2].isalpha() else text[:1].lower() + text[1:]
+
+
+def _nothing_hardened(run: Run) -> str:
+    if run.hardened_on_multipliers:
+        what = "no hardened network with exact products"
+    else:
+        what = "no hardened network"
+    section = "; the section “Approximate multipliers” has the others" if run.approximate else ""
+    return f"This run holds {what}, so there is nothing to compare{section}."

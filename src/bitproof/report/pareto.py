@@ -1,6 +1,6 @@
 """Networks on approximate multipliers: what each costs, which are on the front, which to show."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -55,51 +55,26 @@ def approximations(run: Run) -> list[Approximation]:
     """Return all networks on multipliers by rising power, those without a figure last."""
     found = [
         _approximation(run, variant, name)
-        for variant in run.variants
+        for variant in run.approximate
         if (name := run.multiplier_of(variant)) is not None
     ]
-    return sorted(found, key=_power_last)
+    powers = {each.variant: each.multiplier.power_mw for each in found}
+    return sorted(found, key=lambda each: (powers[each.variant] is None, powers[each.variant] or 0))
 
 
-def power(each: Approximation) -> float | None:
-    """Return the power of the multiplier in mW."""
-    return each.multiplier.power_mw
+def front(run: Run, found: Sequence[Approximation]) -> list[Approximation]:
+    """Return those with least power and highest clean accuracy, by rising power.
 
-
-def area(each: Approximation) -> float | None:
-    """Return the area of the multiplier in square micrometres."""
-    return each.multiplier.area_um2
-
-
-def front(
-    found: Sequence[Approximation],
-    cost: Callable[[Approximation], float | None],
-    value: Callable[[Approximation], float | None],
-) -> list[Approximation]:
-    """Return those on the front by rising cost; who lacks a figure is left out of it.
-
-    Args:
-        found: the networks.
-        cost: what should be low, None where unknown.
-        value: what should be high, None where unmeasured.
+    Who lacks one of the two is left out.
     """
     known = [
-        (each, (own_cost, own_value))
+        (watts, clean.value, each)
         for each in found
-        if (own_cost := cost(each)) is not None and (own_value := value(each)) is not None
+        if (watts := each.multiplier.power_mw) is not None
+        and (clean := run.clean(each.variant)) is not None
     ]
-    chosen = [known[i] for i in pareto_front([point for _, point in known])]
-    return [each for each, _ in sorted(chosen, key=lambda pair: pair[1])]
-
-
-def clean_accuracy(run: Run) -> Callable[[Approximation], float | None]:
-    """Return the function from a network to its accuracy without any threat."""
-
-    def value(each: Approximation) -> float | None:
-        row = run.clean(each.variant)
-        return None if row is None else row.value
-
-    return value
+    chosen = [known[i] for i in pareto_front([point[:2] for point in known])]
+    return [each for *_, each in sorted(chosen, key=lambda one: one[:2])]
 
 
 def shown(run: Run, most: int = MOST_SHOWN) -> tuple[str, ...]:
@@ -111,14 +86,12 @@ def shown(run: Run, most: int = MOST_SHOWN) -> tuple[str, ...]:
     found = approximations(run)
     if len(found) <= most:
         return run.variants
-    value = clean_accuracy(run)
-    chosen = thinned(front(found, power, value), most)
-    others = sorted(
-        (each for each in found if each not in chosen),
-        key=lambda each: -(value(each) or 0.0),
-    )
+    chosen = thinned(front(run, found), most)
+    clean = {each.variant: run.clean(each.variant) for each in found}
+    others = [each for each in found if each not in chosen]
+    others.sort(key=lambda each: -(row.value if (row := clean[each.variant]) else 0.0))
     names = {each.variant for each in [*chosen, *others][:most]}
-    return tuple(v for v in run.variants if v in names or run.multiplier_of(v) is None)
+    return tuple(v for v in run.variants if v in names or v not in run.approximate)
 
 
 def thinned(found: Sequence[T], most: int) -> list[T]:
@@ -145,7 +118,3 @@ def _approximation(run: Run, variant: str, name: str) -> Approximation:
         tuple(stages[end:]),
         "+".join(stages[:end]) if stages[end:] else None,
     )
-
-
-def _power_last(each: Approximation) -> tuple[bool, float]:
-    return power(each) is None, power(each) or 0.0

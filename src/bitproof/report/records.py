@@ -1,16 +1,15 @@
 """What the stages wrote down: critical layers, clip adjustment, training losses.
 
-Variants share their first stages, so equal records of several variants are told once.
+Variants share their first stages, so equal records of several variants are listed once.
 """
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
-
-from bitproof.core.spec import canonical_json
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -58,7 +57,6 @@ class StageRecord:
     """One stage, with the variants that hold exactly this record."""
 
     stage: str
-    kind: str
     variants: tuple[str, ...]
     critical: Critical | None
     adjustment: Adjustment | None
@@ -66,7 +64,7 @@ class StageRecord:
 
 
 def stage_records(records: Mapping[str, Any], order: tuple[str, ...]) -> list[StageRecord]:
-    """Return the stage records of all variants, told once each, variants in `order`.
+    """Return the stage records of all variants, listed once each, variants in `order`.
 
     Whatever does not look like a record is passed over: stages may write down what they like.
     """
@@ -74,9 +72,17 @@ def stage_records(records: Mapping[str, Any], order: tuple[str, ...]) -> list[St
     known = [name for name in order if name in records]
     for variant in [*known, *(name for name in records if name not in known)]:
         for entry in _entries(records[variant]):
-            identity = canonical_json(_finite(entry))
+            identity = json.dumps(entry, sort_keys=True)
             before = found[identity].variants if identity in found else ()
-            found[identity] = _stage_record(entry, (*before, variant))
+            record = entry.get("record")
+            details = record if isinstance(record, dict) else {}
+            found[identity] = StageRecord(
+                str(entry.get("stage", "")),
+                (*before, variant),
+                _parsed(Critical, details.get("critical")),
+                _parsed(Adjustment, details),
+                _parsed(Training, details),
+            )
     return list(found.values())
 
 
@@ -85,10 +91,8 @@ class LayerBar:
     """One layer of the critical-layer chart."""
 
     name: str
-    text: str
-    """The score of the last epoch, with decimals for three digits of the highest one."""
-    share: float
-    """Score as a share of the highest one."""
+    score: float
+    """Of the last epoch."""
     chosen: bool
     """Among the layers that the last epoch worked on."""
     times_chosen: int
@@ -97,42 +101,19 @@ class LayerBar:
 def layer_bars(critical: Critical) -> list[LayerBar]:
     """Return the layers by falling score of the last epoch; scores that are not finite go."""
     last = critical.scores[-1] if critical.scores else ()
-    both = zip(critical.layers, last, strict=False)
-    pairs = sorted((pair for pair in both if math.isfinite(pair[1])), key=lambda pair: -pair[1])
-    highest = max((abs(score) for _, score in pairs), default=0.0) or 1.0
-    decimals = max(2 - math.floor(math.log10(highest)), 0)
+    pairs = [pair for pair in zip(critical.layers, last, strict=False) if math.isfinite(pair[1])]
     chosen = critical.top[-1] if critical.top else ()
     return [
-        LayerBar(
-            name,
-            f"{score:.{decimals}f}",
-            max(score, 0.0) / highest,
-            name in chosen,
-            sum(name in names for names in critical.top),
-        )
-        for name, score in pairs
+        LayerBar(name, score, name in chosen, sum(name in names for names in critical.top))
+        for name, score in sorted(pairs, key=lambda pair: -pair[1])
     ]
 
 
 def _entries(record: Any) -> list[dict[str, Any]]:
     """Return the stage entries of one file, none where it holds no list of them."""
     stages = record.get("stages") if isinstance(record, dict) else None
-    return (
-        [entry for entry in stages if isinstance(entry, dict)] if isinstance(stages, list) else []
-    )
-
-
-def _stage_record(entry: dict[str, Any], variants: tuple[str, ...]) -> StageRecord:
-    record = entry.get("record")
-    details = record if isinstance(record, dict) else {}
-    return StageRecord(
-        stage=str(entry.get("stage", "")),
-        kind=str(entry.get("kind", "")),
-        variants=variants,
-        critical=_parsed(Critical, details.get("critical")),
-        adjustment=_parsed(Adjustment, details),
-        training=_parsed(Training, details),
-    )
+    listed = stages if isinstance(stages, list) else []
+    return [entry for entry in listed if isinstance(entry, dict)]
 
 
 def _parsed(model: type[M], value: Any) -> M | None:
@@ -141,12 +122,3 @@ def _parsed(model: type[M], value: Any) -> M | None:
         return model.model_validate(value)
     except ValidationError:
         return None
-
-
-def _finite(value: Any) -> Any:
-    """Return JSON data with the numbers that JSON does not know as text."""
-    if isinstance(value, dict):
-        return {key: _finite(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_finite(each) for each in value]
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,12 +12,14 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from bitproof.core.errors import DataError
 from bitproof.core.spec import describe_problems
-from bitproof.report.threats import family
 from bitproof.stats.results import Row, read_results
+from bitproof.stats.threats import FAMILIES, ThreatLabel
 
 SCHEMA = 1
 FLOAT = "float"
-"""The variant that was never put on integers."""
+"""The variant that was never quantized."""
+CLEAN = "clean"
+"""The threat that changes nothing."""
 APPROXIMATE = "approximate"
 """Kind of the stages that choose multipliers."""
 TRAINED_FOR = "approximation_aware"
@@ -44,7 +46,7 @@ class Multiplier(BaseModel):
     signed: bool | None = None
     """Whether it takes signed operands, with all that stands around its circuit."""
     circuit_signed: bool | None = None
-    """Whether the circuit itself does, to which the costs belong; not told by old files."""
+    """Whether the circuit itself does, to which the costs belong; absent in old files."""
     power_mw: Figure = None
     area_um2: Figure = None
     delay_ns: Figure = None
@@ -60,7 +62,7 @@ class Multiplier(BaseModel):
 
     @property
     def operands_signed(self) -> bool | None:
-        """Whether the circuit's own operands are signed; where that is not told, `signed`."""
+        """Whether the circuit's own operands are signed; where that is absent, `signed`."""
         return self.signed if self.circuit_signed is None else self.circuit_signed
 
     @property
@@ -106,7 +108,9 @@ class Facts(BaseModel):
     stages: dict[str, dict[str, Any]] = {}
     multipliers: dict[str, Multiplier] = {}
     """Approximate multipliers, by the name that variants use."""
-    baseline: str = "none"
+    baseline: str = "baseline"
+    threats: dict[str, ThreatLabel] = {}
+    """What each threat of the table is, and how it is written."""
 
 
 @dataclass(frozen=True)
@@ -149,16 +153,29 @@ class Run:
         return tuple(v for v in self.variants if self.is_hardened(v) and self.is_approximate(v))
 
     @cached_property
+    def approximate(self) -> tuple[str, ...]:
+        """Variants that end up on a multiplier of `run.json`."""
+        return tuple(v for v in self.variants if self.multiplier_of(v) is not None)
+
+    @cached_property
     def threats(self) -> tuple[str, ...]:
-        """Threats with accuracies at some level: faults, then attacks, L-infinity PGD first."""
+        """Threats with accuracies at some level, by family: faults first, then attacks."""
         names = dict.fromkeys(
             row.threat
             for row in self.rows
-            if row.metric == "acc" and row.threat != "none" and row.level is not None
+            if row.metric == "acc" and row.threat != CLEAN and row.level is not None
         )
-        order = ["fault", "attack", "other"]
-        main = ("random_flips", "linf_pgd")
-        return tuple(sorted(names, key=lambda name: (order.index(family(name)), name not in main)))
+        order = [*FAMILIES[1:], FAMILIES[0]]
+        return tuple(sorted(names, key=lambda name: order.index(self.label(name).family)))
+
+    def label(self, threat: str) -> ThreatLabel:
+        """Return what a threat is; one that `run.json` does not tell of has its name alone."""
+        found = self.facts.threats.get(threat, ThreatLabel())
+        return found if found.title else replace(found, title=threat)
+
+    def condition(self, threat: str, level: float) -> str:
+        """Return threat and level in words."""
+        return self.label(threat).at(level)
 
     def multiplier_of(self, variant: str) -> str | None:
         """Return the name of the multiplier that `variant` ends up on, None for exact products."""
@@ -199,7 +216,7 @@ class Run:
 
     def clean(self, variant: str) -> Row | None:
         """Return the accuracy without any threat."""
-        return self.find(variant, "none", 0.0) or self.find(variant, "none", None)
+        return self.find(variant, CLEAN, 0.0) or self.find(variant, CLEAN, None)
 
     def gaps(self) -> int:
         """Count cells that other quantized variants have and a measured one lacks."""

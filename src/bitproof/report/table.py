@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from bitproof.report.findings import focus_level, main_threat
-from bitproof.report.multiplier_section import smallest_attack
+from bitproof.report.findings import Condition, focus_level, main_attack, main_fault
+from bitproof.report.multipliers import conditions
 from bitproof.report.pareto import approximations
-from bitproof.report.run import Multiplier, Run, read_run
-from bitproof.report.threats import level_text
+from bitproof.report.run import Run, read_run
 from bitproof.stats.results import Row
 
-SHORT = {"random_flips": "BER", "linf_pgd": "eps"}
+PLAIN = {"ε": "eps"}
+"""Symbols that some terminals lack."""
 
 
 def result_table(run_dir: Path) -> list[list[str]]:
@@ -23,38 +23,30 @@ def result_table(run_dir: Path) -> list[list[str]]:
         DataError: `run.json` or `results.csv` is missing, or a file is malformed.
     """
     run = read_run(run_dir)
-    found = {each.variant: each.multiplier for each in approximations(run)}
-    columns = _main_levels(run) if found else _all_threats(run)
+    found = {each.variant: each.multiplier.power_mw for each in approximations(run)}
+    attack, fault = conditions(run)
+    columns = [each for each in (fault, attack) if each] if found else _all_threats(run)
     header = ["variant", *(["mW"] if found else []), "clean"]
-    header += [
-        f"{SHORT.get(threat, threat)} {level_text(threat, level)}" for threat, level in columns
-    ]
-    names = [*(name for name in run.variants if name not in found), *found]
-    powers = {name: [_power(found.get(name))] if found else [] for name in names}
-    return [header, *([name, *powers[name], *_cells(run, name, columns)] for name in names)]
+    header += [_title(run, *column) for column in columns]
+    table = [header]
+    for name in [*(name for name in run.variants if name not in found), *found]:
+        watts = found.get(name)
+        power = ["-" if watts is None else f"{watts:.3g}"] if found else []
+        rows = [run.clean(name), *(run.find(name, *column) for column in columns)]
+        table.append([name, *power, *(_cell(row) for row in rows)])
+    return table
 
 
-def _all_threats(run: Run) -> list[tuple[str, float]]:
+def _all_threats(run: Run) -> list[Condition]:
     return [(threat, level) for threat in run.threats for level in _few(run.levels(threat))]
 
 
-def _main_levels(run: Run) -> list[tuple[str, float]]:
-    """Return the conditions that the drawings of multipliers have."""
-    threat = main_threat(run, "fault")
-    level = focus_level(run.levels(threat)) if threat else None
-    faults = [(threat, level)] if threat and level is not None else []
-    attack = smallest_attack(run)
-    return [*faults, *([attack] if attack else [])]
-
-
-def _power(multiplier: Multiplier | None) -> str:
-    watts = multiplier.power_mw if multiplier else None
-    return "-" if watts is None else f"{watts:.3g}"
-
-
-def _cells(run: Run, variant: str, columns: list[tuple[str, float]]) -> list[str]:
-    rows = [run.clean(variant), *(run.find(variant, *column) for column in columns)]
-    return [_cell(row) for row in rows]
+def _title(run: Run, threat: str, level: float) -> str:
+    """Return the head of a column: of the main threats, what their level is called."""
+    label = run.label(threat)
+    main = threat in {main_fault(run), main_attack(run)}
+    name = PLAIN.get(label.symbol, label.symbol) if main else threat
+    return f"{name} {label.level_text(level)}"
 
 
 def _few(levels: list[float]) -> list[float]:

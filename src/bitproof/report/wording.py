@@ -1,9 +1,23 @@
-"""Numbers as people read them: per cent, points, intervals, durations."""
+"""Numbers as people read them: per cent, points, rates with intervals, durations."""
 
 import math
+from collections.abc import Mapping
+from typing import Any
+
+from bitproof.stats.intervals import Interval
 
 MINUS = "−"
+NBSP = "\N{NO-BREAK SPACE}"
 ABSENT = "not recorded"
+MOST_DECIMALS = 6
+OUTCOME_NAMES = {
+    "masked": "masked",
+    "sdc1": "SDC-1",
+    "sdc5": "SDC-5",
+    "sdc10": "SDC-10 %",
+    "sdc20": "SDC-20 %",
+    "due": "DUE",
+}
 
 
 def percent(fraction: float) -> str:
@@ -44,6 +58,16 @@ def seconds(duration: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
+def grouped(number: int) -> str:
+    """Return a count with its thousands set apart.
+
+    Example:
+        >>> grouped(89314816).replace(NBSP, " ")
+        '89 314 816'
+    """
+    return f"{number:,}".replace(",", NBSP)
+
+
 def count(number: int, noun: str) -> str:
     """Return a number with its noun; groups of thousands, plural where it is one.
 
@@ -51,10 +75,125 @@ def count(number: int, noun: str) -> str:
         >>> count(1, "image"), count(540, "image")
         ('1 image', '540 images')
     """
-    grouped = f"{number:,}".replace(",", "\N{NO-BREAK SPACE}")
-    return f"{grouped} {noun}{'' if number == 1 else 's'}"
+    return f"{grouped(number)} {noun}{'' if number == 1 else 's'}"
+
+
+def plain(number: float) -> str:
+    """Return a number of any unit with three digits.
+
+    Example:
+        >>> plain(0.012345), plain(1234567.0).replace(NBSP, " ")
+        ('0.0123', '1 230 000')
+    """
+    if number >= 1000:
+        step = 10 ** (math.floor(math.log10(number)) - 2)
+        return grouped(round(number / step) * step) if number < 1e15 else f"{number:.2e}"
+    return f"{number:.3g}"
+
+
+def figure(number: float | None) -> str:
+    """Return three digits that matter, never in powers of ten that a reader must count.
+
+    Example:
+        >>> figure(-12.345), figure(12345.6), figure(None)
+        ('−12.3', '12346', '–')
+    """
+    if number is None:
+        return "–"
+    text = f"{number:.0f}" if abs(number) >= 100 else f"{number:.3g}"
+    return text.replace("-", MINUS)
+
+
+def share(fraction: float | None) -> str:
+    """Return a fraction as per cent, with two digits where it is small.
+
+    Example:
+        >>> share(0.74), share(0.0033), share(None)
+        ('74.0 %', '0.33 %', '–')
+    """
+    if fraction is None:
+        return "–"
+    return f"{100 * fraction:.1f} %" if fraction >= 0.1 else f"{100 * fraction:.2g} %"
+
+
+def outcome_name(outcome: str) -> str:
+    """Return the name of an outcome in the literature.
+
+    Example:
+        >>> outcome_name("sdc10"), outcome_name("hang")
+        ('SDC-10 %', 'hang')
+    """
+    return OUTCOME_NAMES.get(outcome, outcome)
+
+
+def value(rate: Interval) -> str:
+    """Return a rate in per cent, without the sign, with the digits that its interval supports.
+
+    Example:
+        >>> value(Interval(0.0035, 0.0042, 0.005)), value(Interval(0.101, 0.1234, 0.149))
+        ('0.42', '12')
+        >>> value(Interval(0.0, 0.0, 0.004)), value(Interval(0.25, 0.25, 0.25))
+        ('0.0', '25.0')
+    """
+    return _percent(rate.value, _decimals(rate))
+
+
+def span(rate: Interval, between: str = " to ") -> str:
+    """Return the interval of a rate in per cent, without the sign.
+
+    Example:
+        >>> span(Interval(0.0035, 0.0042, 0.005))
+        '0.35 to 0.50'
+    """
+    decimals = _decimals(rate)
+    return f"{_percent(rate.low, decimals)}{between}{_percent(rate.high, decimals)}"
+
+
+def confidence_text(confidence: float) -> str:
+    """Return how often an interval holds the truth.
+
+    Example:
+        >>> confidence_text(0.95), confidence_text(0.999)
+        ('95 %', '99.9 %')
+    """
+    return f"{100 * confidence:.6g} %"
+
+
+def settings(values: Mapping[str, Any]) -> str:
+    """Return the settings of a component, its kind first.
+
+    Example:
+        >>> settings({"kind": "secded", "data_bits": 64, "sites": ["weight", "bias"]})
+        'secded (data_bits = 64, sites = weight, bias)'
+    """
+    rest = ", ".join(
+        f"{key} = {', '.join(str(each) for each in one) if isinstance(one, list) else one}"
+        for key, one in values.items()
+        if key != "kind"
+    )
+    kind = str(values.get("kind", "unnamed"))
+    return f"{kind} ({rest})" if rest else kind
 
 
 def _tenths(fraction: float) -> float:
     """Return per cent rounded to one decimal, never a negative zero."""
     return round(100 * fraction, 1) + 0.0
+
+
+def _decimals(rate: Interval) -> int:
+    """Return how many decimals of per cent are worth showing."""
+    sides = [side for side in (rate.value - rate.low, rate.high - rate.value) if side > 1e-12]
+    if sides:
+        wanted = math.ceil(-math.log10(100 * min(sides)) - 1e-9)
+    elif rate.value > 0:
+        wanted = 2 - math.floor(math.log10(100 * rate.value))
+    else:
+        wanted = 1
+    # A lone failure in many trials must not read as none.
+    if rate.value > 0:
+        wanted = max(wanted, math.ceil(-math.log10(100 * rate.value)))
+    return min(max(wanted, 0), MOST_DECIMALS)
+
+
+def _percent(fraction: float, decimals: int) -> str:
+    return f"{100 * fraction + 0.0:.{decimals}f}"

@@ -1,17 +1,19 @@
 import json
 import math
+import re
 from collections.abc import Callable, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree as ET
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bitproof.report import result_table, write_report
-from bitproof.report.multiplier_section import Section, multiplier_section
+from bitproof.report.drawing import run_figures
+from bitproof.report.multipliers import Section, multiplier_section, spearman
 from bitproof.report.run import read_run
-from bitproof.report.scatter import SHAPES
 from bitproof.stats.results import Row
 
 MakeRun = Callable[..., Path]
@@ -51,7 +53,7 @@ def made_up_rows(variants: Sequence[str], multipliers: Sequence[str]) -> list[Ro
         place = max((multipliers.index(s) for s in stages if s in multipliers), default=0)
         loss = 0.75 * (place / len(multipliers)) ** 3 * (0.2 if "retrain" in stages else 1.0)
         clean = 0.965 - loss
-        rows.append(row(variant, "none", 0.0, clean))
+        rows.append(row(variant, "clean", 0.0, clean))
         rows += [
             row(variant, "random_flips", ber, clean / (1 + (ber / 2e-3) ** 1.5))
             for ber in (BERS if variant != "float" else ())
@@ -73,7 +75,14 @@ def run_on(make_run: MakeRun) -> Callable[..., Path]:
     ) -> Path:
         multipliers = made_up_multipliers(n)
         names = list(multipliers)
-        variants = ["float", "none", *names, f"{names[9]}+retrain", f"{names[12]}+retrain", *more]
+        variants = [
+            "float",
+            "baseline",
+            *names,
+            f"{names[9]}+retrain",
+            f"{names[12]}+retrain",
+            *more,
+        ]
         kinds = {"retrain": "approximation_aware", "s1": "desensitize"}
         kinds |= dict.fromkeys(names, "approximate")
         told = {
@@ -94,6 +103,12 @@ def section_of(folder: Path) -> Section:
     return found
 
 
+def drawings(folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """Return the rows behind each drawing of costs, by title."""
+    found = [each for each in run_figures(read_run(folder)) if each.section == "multipliers"]
+    return {each.title: json.loads(each.spec)["data"]["values"] for each in found}
+
+
 class Text(HTMLParser):
     """Collects tags and text."""
 
@@ -112,112 +127,114 @@ class Text(HTMLParser):
         self.parts.append(data)
 
 
+def table_of(folder: Path) -> list[list[str]]:
+    """Return the text of each cell of the table, head left out."""
+    page = write_report(folder).read_text(encoding="utf-8")
+    table = page.split('class="wide multipliers"')[1].split("</table>")[0]
+    return [
+        [
+            " ".join(re.sub("<wbr>", "", re.sub("<(?!wbr)[^>]*>", " ", cell)).split())
+            for cell in re.findall("<t[hd].*?</t[hd]>", row, re.DOTALL)
+        ]
+        for row in table.split("<tr")[2:]
+    ]
+
+
 def test_every_network_on_a_multiplier_has_a_row_by_rising_power(run_on: MakeRun) -> None:
     folder = run_on()
-    multipliers = read_run(folder).facts.multipliers
-    lines = section_of(folder).lines
-    assert (lines[0].variant, lines[0].sub) == ("none", "exact baseline")
-    assert len(lines) == 1 + 20 + 2
-    powers = [multipliers[line.variant.split("+")[0]].power_mw for line in lines[1:]]
+    powers = [each.multiplier.power_mw for each in section_of(folder).networks]
     assert powers[-2:] == [None, None]
     costs = [each for each in powers if each is not None]
     assert costs == sorted(costs)
-    assert [cell.main for cell in lines[-1].cells[:2]] == ["–", "–"]
+    first, *rows = table_of(folder)
+    assert first[0] == "baseline exact baseline"
+    assert len(rows) == 20 + 2
+    assert rows[-1][1:3] == ["–", "– –"]
 
 
 def test_a_row_tells_cost_errors_and_accuracies(run_on: MakeRun) -> None:
-    found = section_of(run_on())
-    assert found.conditions == (
-        ("L∞ PGD", "ε = 2/255"),
-        *(("Random bit flips", f"BER = {level}") for level in ("10⁻⁴", "10⁻³", "10⁻²")),
-    )
-    (line,) = [each for each in found.lines if each.variant == "mul8s_1K02"]
-    assert line.sub == "evo:mul8s_1K02, unsigned"
-    assert [(cell.main, cell.sub) for cell in line.cells] == [
-        ("0.415", ""),
-        ("747", "1.4"),
-        ("3.76", "0.33 %"),
-        ("2.7 %", "74.0 %"),
-        ("−12.3", ""),
-        ("96.4", "96.0–96.8"),
+    folder = run_on()
+    faults = [("random_flips", ber) for ber in BERS]
+    assert section_of(folder).columns == (("linf_pgd", pytest.approx(2 / 255)), *faults)
+    (row,) = [each for each in table_of(folder) if "1K02 " in each[0]]
+    assert row[:8] == [
+        "◆ mul8s_1K02 evo:mul8s_1K02, unsigned circuit",
+        "0.415",
+        "747 1.4",
+        "3.76 0.33 %",
+        "2.7 % 74.0 %",
+        "−12.3",
+        "96.4 96.0–96.8",
+        "−0.1 −0.6 to +0.5",
     ]
-    assert line.change is not None
-    assert line.change.value == pytest.approx(-0.00075, abs=1e-6)
-    assert len(line.under) == 4
+    assert len(row) == 8 + 4
 
 
 def test_an_unsigned_circuit_between_sign_bits_says_so_everywhere(run_on: MakeRun) -> None:
     told = made_up_multipliers(20)
     told["mul8s_1K05"] |= {"signed": True, "circuit_signed": False}
     told["mul8s_1K05"]["label"] = "sign_magnitude:mul8u_18UH"
-    found = section_of(run_on(multipliers=told))
-    (line,) = [each for each in found.lines if each.variant == "mul8s_1K05"]
-    assert line.sub == "sign_magnitude:mul8u_18UH, unsigned between sign bits"
-    assert [words for _, words in found.legend[:3]] == [
-        "signed circuit",
-        "unsigned circuit",
-        "unsigned circuit between sign bits (sign gates not in the cost)",
-    ]
-    for _, drawing in found.drawings:
-        shapes = {
-            (spot[-1].text or "").split(":")[0]: spot[0].attrib["d"]
-            for spot in ET.fromstring(drawing).iter()
-            if spot.get("class") == "spot"
-        }
-        assert shapes["mul8s_1K05"] == SHAPES["sign_bits"]
-        assert shapes["mul8s_1K02"] == SHAPES["unsigned"]
-        assert shapes["mul8s_1K03"] == SHAPES["signed"]
+    folder = run_on(multipliers=told)
+    (row,) = [each for each in table_of(folder) if "1K05" in each[0]]
+    assert row[0].endswith("sign_magnitude:mul8u_18UH, unsigned circuit between sign bits")
+    for spots in drawings(folder).values():
+        circuits = {spot["name"]: spot["circuit"] for spot in spots}
+        assert circuits["mul8s_1K05"] == "unsigned circuit between sign bits"
+        assert circuits["mul8s_1K02"] == "unsigned circuit"
+        assert circuits["mul8s_1K03"] == "signed circuit"
 
 
 def test_rows_on_the_front_are_marked(run_on: MakeRun) -> None:
-    lines = section_of(run_on()).lines
+    folder = run_on()
+    run, section = read_run(folder), section_of(folder)
+    clean = {each.variant: run.clean(each.variant) for each in section.networks}
     known = [
-        (float(line.cells[0].main), line.change.value, line.on_front)
-        for line in lines[1:]
-        if line.cells[0].main != "–" and line.change is not None
+        (power, row.value, each in section.front)
+        for each in section.networks
+        if (power := each.multiplier.power_mw) is not None and (row := clean[each.variant])
     ]
     assert {on_front for *_, on_front in known} == {True, False}
     for power, value, on_front in known:
         beaten = any(p < power and v > value for p, v, _ in known)
         assert not (on_front and beaten)
-    assert not any(line.on_front for line in (lines[0], *lines[-2:]))
+    marked = [row[0].split()[1] for row in table_of(folder) if row[0].startswith("◆")]
+    assert sorted(marked) == sorted(each.variant for each in section.front)
 
 
 def test_four_drawings_have_a_marker_for_each_network_with_a_cost(run_on: MakeRun) -> None:
-    found = section_of(run_on())
-    assert [name for name, _ in found.drawings] == [
+    folder = run_on()
+    found = drawings(folder)
+    assert list(found) == [
         "Clean accuracy against power",
         "Clean accuracy against area",
         "Accuracy under L∞ PGD at ε = 2/255 against power",
         "Accuracy under random bit flips at BER = 10⁻³ against power",
     ]
-    for _, drawing in found.drawings:
-        tree = ET.fromstring(drawing)
-        assert len(tree.findall(".//title")) == 18 + 2
-        assert len([each for each in tree.iter() if each.get("class") == "join"]) == 2
-    assert any("ring" in words for _, words in found.legend)
-    assert (found.sources, found.uncosted) == ((SOURCE,), 2)
-    assert len(found.sentences) == 3
+    for spots in found.values():
+        assert len(spots) == 18 + 2
+        assert sum(spot["retrained"] for spot in spots) == 2
+        assert sum(spot["cost2"] is not None for spot in spots) == 2
+        assert 3 <= sum(bool(spot["label"]) for spot in spots) <= 12
+        assert all(spot["front"] for spot in spots if spot["label"])
+    section = section_of(folder)
+    assert (section.sources, section.uncosted) == ((SOURCE,), 2)
 
 
 def test_networks_without_rows_have_dashes_and_no_marker(run_on: MakeRun) -> None:
     folder = run_on(unfinished=["mul8s_1K03", "mul8s_1K09+retrain"], finished=None)
-    found = section_of(folder)
-    assert len(found.lines) == 23
-    (line,) = [each for each in found.lines if each.variant == "mul8s_1K03"]
-    assert line.change is None
-    assert not line.on_front
-    assert {cell.main for cell in line.under} == {"–"}
-    assert all(len(ET.fromstring(each).findall(".//title")) == 18 for _, each in found.drawings)
+    rows = table_of(folder)
+    assert len(rows) == 23
+    (row,) = [each for each in rows if each[0].startswith("mul8s_1K03")]
+    assert set(row[6:]) == {"–"}
+    assert all(len(spots) == 18 for spots in drawings(folder).values())
     assert "No results yet for mul8s_1K03, mul8s_1K09+retrain." in Text(folder).text
 
 
 def test_a_run_without_any_cost_has_a_table_and_no_drawing(run_on: MakeRun) -> None:
     bare: dict[str, dict[str, Any]] = {name: {} for name in made_up_multipliers(20)}
     folder = run_on(multipliers=bare)
-    found = section_of(folder)
-    assert found.drawings == ()
-    assert len(found.lines) == 23
+    assert drawings(folder) == {}
+    assert len(table_of(folder)) == 23
     text = Text(folder).text
     assert "No drawing of accuracy against cost" in text
     assert "20 multipliers have no published power" in text
@@ -236,12 +253,11 @@ def test_runs_without_multipliers_have_no_section(run_dir: Path) -> None:
 
 def test_the_page_shows_few_and_tells_who_is_left_out(run_on: MakeRun) -> None:
     text = Text(run_on(n=35)).text
-    assert "This run holds no hardened network. Its 37 networks on approximate multipliers" in text
+    assert "This run holds no hardened network, so there is nothing to compare" in text
     assert "Of 37 networks on approximate multipliers, 6 are shown here" in text
     assert "31 networks on approximate multipliers are left out here" in text
-    assert text.count("quantized without hardening, with products of evo:mul8s") in range(1, 7)
+    assert text.count("products of evo:mul8s") in range(1, 7)
     assert "Does one protection bring the other?" not in text
-    assert "approximation_aware: fine-tuning through the multiplier" in text
 
 
 def test_multipliers_are_no_hardening(run_on: MakeRun) -> None:
@@ -266,10 +282,43 @@ def test_names_from_files_stay_text(run_on: MakeRun) -> None:
 def test_the_console_table_of_many_networks_is_narrow(run_on: MakeRun) -> None:
     header, *rows = result_table(run_on())
     assert header == ["variant", "mW", "clean", "BER 1e-3", "eps 2/255"]
-    assert [line[0] for line in rows[:2]] == ["float", "none"]
+    assert [line[0] for line in rows[:2]] == ["float", "baseline"]
     assert len(rows) == 2 + 20 + 2
     powers = [float(line[1]) for line in rows if line[1] != "-"]
     assert powers == sorted(powers)
     assert len(powers) == 20
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     assert sum(widths) + 3 * len(widths) + 1 <= 80
+
+
+def test_ranks_leave_out_exact_circuits_and_networks_near_chance(run_on: MakeRun) -> None:
+    told = made_up_multipliers(20)
+    told["mul8s_1K05"] |= {"ep": 0}
+    folder = run_on(multipliers=told)
+    path = folder / "results.csv"
+    lines = path.read_text().splitlines()
+    weak = [
+        "mul8s_1K19,clean,0,acc,0.2,0.19,0.21,9,fraction"
+        if line.startswith("mul8s_1K19,clean")
+        else line
+        for line in lines
+    ]
+    path.write_text("\n".join(weak) + "\n")
+    section = section_of(folder)
+    assert section.exact == "baseline"
+    assert [each.condition[0] for each in section.ranks] == ["linf_pgd", "random_flips"]
+    assert [each.networks for each in section.ranks] == [20 - 2 - 1] * 2
+    for each in section.ranks:
+        assert each.loss.value == pytest.approx(1.0)
+
+
+def test_too_few_networks_have_no_ranks(run_on: MakeRun) -> None:
+    folder = run_on(unfinished=[f"mul8s_1K{i:02d}" for i in range(1, 16)])
+    assert section_of(folder).ranks == ()
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), max_size=12))
+def test_rank_correlation_lies_in_its_interval(pairs: list[tuple[float, float]]) -> None:
+    found = spearman([a for a, _ in pairs], [b for _, b in pairs])
+    if found is not None:
+        assert -1 - 1e-9 <= found.low <= found.value <= found.high <= 1 + 1e-9

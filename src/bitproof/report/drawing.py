@@ -1,0 +1,33 @@
+"""All figures of a run or of a campaign, in order, and as files for papers."""
+
+from pathlib import Path
+
+from bitproof.report.campaign_charts import campaign_figures
+from bitproof.report.campaign_summary import SUMMARY, read_summary
+from bitproof.report.cost_charts import cost_figures
+from bitproof.report.figures import Figure, unique, write_figures
+from bitproof.report.run import Run, read_run
+from bitproof.report.run_charts import accuracy_figures, stage_figures
+
+
+def run_figures(run: Run) -> list[Figure]:
+    """Return all figures of a run, in the order of its page."""
+    return unique(accuracy_figures(run) + cost_figures(run) + stage_figures(run))
+
+
+def draw_figures(directory: Path, out: Path | None = None) -> list[Path]:
+    """Write every figure of a run or a campaign as SVG, PNG and PDF; return the paths.
+
+    Args:
+        directory: of the run or campaign.
+        out: folder of the files; `figures` in that directory, if None.
+
+    Raises:
+        DataError: a file of the directory is missing or malformed.
+        StorageError: the disk is full, or the place cannot be written.
+    """
+    if (directory / SUMMARY).is_file():
+        figures = campaign_figures(read_summary(directory))
+    else:
+        figures = run_figures(read_run(directory))
+    return write_figures(figures, out or directory / "figures")

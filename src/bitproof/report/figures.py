@@ -1,0 +1,179 @@
+"""Figures: Vega-Lite specs, drawn as SVG, PNG and PDF or live in a page, without any network.
+
+Specs are plain dictionaries. This module alone knows the plotting library, which is slow to load,
+so it is imported where a figure is wanted, not with the package.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import vl_convert
+from markupsafe import Markup
+
+from bitproof.core.files import write_bytes
+
+VEGA_LITE = "6.4"
+Spec = dict[str, Any]
+GREY, INK, BLUE, ORANGE = "#6b7280", "#111111", "#0072b2", "#d55e00"
+PALETTE = (ORANGE, "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7a4a2b", "#5b5bd6")
+"""Colours that the colour-blind tell apart (Okabe and Ito, 2008), but for the last two."""
+CONFIG: dict[str, Any] = {
+    "aria": False,  # the drawing as a whole has a label
+    "font": "sans-serif",
+    "view": {"stroke": "#9ca3af"},
+    "axis": {"labelFontSize": 12, "titleFontSize": 12, "gridColor": "#e5e7eb", "labelLimit": 220}
+    | {"titleFontWeight": "normal", "domainColor": "#9ca3af", "tickColor": "#9ca3af"},
+    "legend": {"labelFontSize": 12, "titleFontSize": 12, "labelLimit": 240, "symbolSize": 70}
+    | {"titleFontWeight": "normal", "symbolStrokeWidth": 2},
+    "header": {"labelFontSize": 12, "labelLimit": 420},
+}
+LIVE = """
+const specs = JSON.parse(document.getElementById("specs").textContent);
+for (const place of document.querySelectorAll("[data-figure]")) {
+  const options = {ast: true, renderer: "svg", actions: false};
+  vegaEmbed(place, specs[place.dataset.figure], options);
+}
+"""
+"""Draws every figure of a page; `ast`: expressions are interpreted, so no policy forbids them."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One drawing."""
+
+    section: str
+    """The part of the page that shows it."""
+    name: str
+    """Of its files: letters, digits and hyphens."""
+    title: str
+    spec: str
+    """Vega-Lite, as JSON."""
+
+
+def make_figure(section: str, name: str, title: str, spec: Spec) -> Figure:
+    """Return the figure of a spec; equal specs give equal figures."""
+    whole = {**spec, "config": CONFIG, "background": "white"}
+    text = json.dumps(whole, ensure_ascii=False, allow_nan=False)
+    # Lone surrogates come from JSON files; no program draws them.
+    return Figure(section, slug(name), title, text.encode(errors="replace").decode())
+
+
+def number(name: str, **more: Any) -> Spec:
+    """Return a channel that shows a field of numbers."""
+    return {"field": name, "type": "quantitative", **more}
+
+
+def category(name: str, **more: Any) -> Spec:
+    """Return a channel that tells names apart, in the order of the data."""
+    return {"field": name, "type": "nominal", "sort": None, "title": None, **more}
+
+
+def scale(domain: Iterable[str], values: Sequence[Any]) -> Spec:
+    """Return a scale that gives each name a value; few values come again."""
+    names = list(domain)
+    return {"domain": names, "range": [values[i % len(values)] for i in range(len(names))]}
+
+
+def layer(mark: str, *, where: str | None = None, encoding: Spec, **look: Any) -> Spec:
+    """Return one layer of a drawing.
+
+    Args:
+        mark: what it draws.
+        where: a condition on rows, `datum.name`.
+        encoding: channels beyond those of the whole drawing.
+        look: settings of the mark.
+    """
+    chosen = {} if where is None else {"transform": [{"filter": where}]}
+    return {**chosen, "mark": {"type": mark, **look}, "encoding": encoding}
+
+
+def slug(text: str) -> str:
+    """Return text as part of a file name.
+
+    Example:
+        >>> slug("accuracy random_flips"), slug("../<b>")
+        ('accuracy-random-flips', 'b')
+    """
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "figure"
+
+
+def unique(figures: Sequence[Figure]) -> list[Figure]:
+    """Return figures with names that differ: equal ones get a number."""
+    found: dict[str, Figure] = {}
+    for each in figures:
+        name, number = each.name, 2
+        while name in found:
+            name, number = f"{each.name}-{number}", number + 1
+        found[name] = Figure(each.section, name, each.title, each.spec)
+    return list(found.values())
+
+
+def static(figure: Figure) -> Markup:
+    """Return a figure as SVG for a page: no name space, no address, label instead."""
+    drawn = _svg(figure)
+    body = drawn[drawn.index(">") + 1 :]
+    size = re.search(r'viewBox="[\d. -]+"', drawn)
+    width = re.search(r'width="([\d.]+)"', drawn)
+    return Markup('<svg role="img" aria-label="{}" {} style="width:{}px">{}').format(
+        figure.title, Markup(size[0] if size else ""), width[1] if width else 500, Markup(body)
+    )
+
+
+def live(figure: Figure) -> Markup:
+    """Return the place where the script of the page draws a figure."""
+    return Markup('<div data-figure="{}" aria-label="{}"></div>').format(figure.name, figure.title)
+
+
+def live_script(figures: Sequence[Figure]) -> Markup:
+    """Return the specs and the program that draws them, complete: it asks for nothing."""
+    specs = ",".join(f"{json.dumps(each.name)}:{each.spec}" for each in figures)
+    safe = specs.replace("<", r"\u003c")  # nothing else could end a script element
+    return Markup(
+        f'<script type="application/json" id="specs">{{{safe}}}</script>\n'
+        f"<script>{_bundle()}</script>"
+    )
+
+
+def write_figures(figures: Sequence[Figure], folder: Path) -> list[Path]:
+    """Write every figure as SVG, PNG and PDF; equal figures, equal bytes.
+
+    Returns:
+        The paths, in order.
+
+    Raises:
+        StorageError: the disk is full, or the place cannot be written.
+    """
+    written = []
+    for each in figures:
+        png = vl_convert.vegalite_to_png(each.spec, VEGA_LITE, scale=3, allowed_base_urls=[])
+        for ending, content in (("svg", _svg(each).encode()), ("png", png), ("pdf", _pdf(each))):
+            path = folder / f"{each.name}.{ending}"
+            write_bytes(path, content)
+            written.append(path)
+    return written
+
+
+def _pdf(figure: Figure) -> bytes:
+    drawn = vl_convert.vegalite_to_pdf(figure.spec, VEGA_LITE, allowed_base_urls=[])
+    # The library writes references to resources in random order; sorted, they take as many bytes.
+    return re.sub(
+        rb"(?:^ +/[a-z]+\d+ \d+ 0 R\n)+",
+        lambda block: b"".join(sorted(block[0].splitlines(keepends=True))),
+        drawn,
+        flags=re.MULTILINE,
+    )
+
+
+def _svg(figure: Figure) -> str:
+    return vl_convert.vegalite_to_svg(figure.spec, VEGA_LITE, allowed_base_urls=[])
+
+
+@cache
+def _bundle() -> str:
+    bundle = vl_convert.javascript_bundle(LIVE, VEGA_LITE)
+    return bundle.replace("</script", r"<\/script")

@@ -1,0 +1,254 @@
+"""The charts of a run: accuracy against levels, critical layers, training."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bitproof.report import figures as fig
+from bitproof.report.figures import Figure, Spec, category, layer, make_figure, number, scale
+from bitproof.report.pareto import shown
+from bitproof.report.records import StageRecord, layer_bars, stage_records
+from bitproof.report.run import FLOAT, Run
+
+SOLID = (1, 0)
+DASHES = ((7, 3), (2, 3), (9, 3, 2, 3), (4, 2))
+SHAPES = ("triangle-up", "diamond", "triangle-down", "triangle-left", "triangle-right")
+WIDTH, HEIGHT = 400, 270
+RANGE = {"y": number("low"), "y2": {"field": "high"}}
+"""Channels of intervals."""
+BARS_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Point:
+    """One measured accuracy (a fraction) at one level, with its interval if known."""
+
+    level: float
+    text: str
+    """The level, as the axis writes it."""
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Style:
+    """How one line looks: differences do not rest on colour alone."""
+
+    colour: str
+    dash: Sequence[int] = SOLID
+    shape: str = "circle"
+    on_top: int = 0
+
+
+def accuracy_figures(run: Run) -> list[Figure]:
+    """Return accuracies against the levels of each threat."""
+    return [each for threat in run.threats for each in _accuracy_figure(run, threat)]
+
+
+def stage_figures(run: Run) -> list[Figure]:
+    """Return what stages wrote down: critical layers, and losses by epoch."""
+    records = stage_records(run.records, run.variants)
+    trained = [each for each in records if each.training and each.training.loss]
+    found = [_critical_figure(each) for each in records if each.critical]
+    return found + ([_training_figure(trained)] if trained else [])
+
+
+def styles(names: Sequence[str], fixed: Mapping[str, Style]) -> dict[str, Style]:
+    """Return a style for each name; some have fixed ones."""
+    free = [name for name in names if name not in fixed]
+    looks = [scale(free, each)["range"] for each in (fig.PALETTE, DASHES, SHAPES)]
+    made = dict(zip(free, (Style(*each) for each in zip(*looks, strict=True)), strict=True))
+    return {name: made.get(name) or fixed[name] for name in names}
+
+
+def level_chart(
+    lines: Mapping[str, Sequence[Point]],
+    looks: Mapping[str, Style],
+    *,
+    level_title: str,
+    logarithmic: bool,
+) -> Spec:
+    """Return accuracies against levels, intervals as bands.
+
+    On a logarithmic axis, level 0 has its own place on the left, apart from the lines.
+
+    Args:
+        lines: the points of each network by rising level, in the order of the legend.
+        looks: the style of each.
+        level_title: what the levels are, with the unit.
+        logarithmic: whether levels are spread over decades.
+    """
+    positive = sorted({p.level for points in lines.values() for p in points if p.level > 0})
+    logarithmic = logarithmic and bool(positive)
+    zero = positive[0] / max(3.0, (positive[-1] / positive[0]) ** 0.15) if logarithmic else 0.0
+    rows, ticks = [], {}
+    for name in sorted(lines, key=lambda name: looks[name].on_top):
+        for p in lines[name]:
+            alone = logarithmic and p.level <= 0
+            level = zero if alone else p.level
+            ticks[level] = p.text
+            row = {"name": name, "level": level, "at": p.text, "part": str(alone)}
+            rows.append(row | rates(p.value, p.low, p.high))
+    ends = [end for points in lines.values() for p in points for end in (p.value, p.low, p.high)]
+
+    def look(values: Sequence[Any]) -> Spec:
+        return category("name", scale=scale(lines, values), legend={"symbolStrokeWidth": 0})
+
+    seen = [looks[name] for name in lines]
+    dash, shape = look([each.dash for each in seen]), look([each.shape for each in seen])
+    legend = {"name": "picked", "select": {"type": "point", "fields": ["name"]}, "bind": "legend"}
+    picked = {"condition": {"param": "picked", "value": 1}, "value": 0.15}
+    return {
+        **frame(rows),
+        "encoding": {
+            "x": number(
+                "level",
+                title=level_title,
+                scale={"type": "log" if logarithmic else "linear", "nice": False, "padding": 12},
+                axis=_level_axis(ticks, logarithmic=logarithmic),
+            ),
+            "y": accuracy_axis(ends),
+            "color": look([each.colour for each in seen]),
+            "detail": {"field": "part"},
+            "opacity": picked,
+            "tooltip": tooltip("name", "at"),
+        },
+        "layer": [
+            layer("area", encoding=RANGE, fillOpacity=0.13),
+            layer("rule", encoding=RANGE, strokeOpacity=0.4),
+            layer("line", encoding={"strokeDash": dash}),
+            {"params": [legend]} | layer("point", encoding={"shape": shape}, filled=True, size=50),
+        ],
+    }
+
+
+def _accuracy_figure(run: Run, threat: str) -> list[Figure]:
+    """Return the accuracies of the networks that the page shows, the full pipeline on top."""
+    label = run.label(threat)
+    lines = {}
+    for name in shown(run):
+        found = (run.find(name, threat, level) for level in run.levels(threat))
+        rows = [row for row in found if row is not None]
+        clean = run.clean(name)
+        if rows and clean is not None and rows[0].level != 0:
+            rows.insert(0, clean)
+        if rows:
+            lines[name] = [
+                Point(level, label.pretty_level(level), row.value, row.ci_low, row.ci_high)
+                for row in rows
+                for level in [row.level or 0.0]
+            ]
+    if not lines:
+        return []
+    fixed = {
+        FLOAT: Style(fig.GREY, [12, 4], "cross"),
+        run.facts.baseline: Style(fig.INK, shape="square", on_top=1),
+    }
+    if run.full is not None:
+        fixed[run.full] = Style(fig.BLUE, on_top=2)
+    levels = [level for level in run.levels(threat) if level > 0]
+    chart = level_chart(
+        lines,
+        styles(list(lines), fixed),
+        level_title="bit error rate (BER)" if label.symbol == "BER" else label.symbol,
+        logarithmic=label.logarithmic or (bool(levels) and levels[-1] >= 50 * levels[0]),
+    )
+    return [make_figure("accuracy", f"accuracy {threat}", label.title, chart)]
+
+
+def _critical_figure(record: StageRecord) -> Figure:
+    bars = layer_bars(record.critical)[:BARS_SHOWN] if record.critical else []
+    kinds = ("chosen at the last ranking", "not chosen")
+    rows = [
+        {"layer": each.name, "score": each.score, "times": each.times_chosen}
+        | {"kind": kinds[not each.chosen]}
+        for each in bars
+    ]
+    colours = scale(kinds, (fig.BLUE, "#dbe9f4"))
+    spec = {
+        **frame(rows, {"step": 18}),
+        "mark": {"type": "bar", "stroke": fig.BLUE},
+        "encoding": {
+            "x": number("score", title="gradient norm"),
+            "y": category("layer"),
+            "color": category("kind", scale=colours, legend={"orient": "bottom"}),
+            "tooltip": [{"field": name} for name in ("layer", "score", "kind", "times")],
+        },
+    }
+    title = f"{record.stage} in {', '.join(record.variants)}"
+    return make_figure("critical", f"critical {record.stage} {record.variants[0]}", title, spec)
+
+
+def _training_figure(records: Sequence[StageRecord]) -> Figure:
+    """Return the loss of every stage, epoch by epoch; losses that are not finite leave a gap."""
+    names = [f"{each.stage} in {each.variants[0]}" for each in records]
+    rows = [
+        {"stage": name, "epoch": epoch, "loss": loss if math.isfinite(loss) else None}
+        for name, each in zip(names, records, strict=True)
+        for epoch, loss in enumerate(each.training.loss if each.training else (), 1)
+    ]
+    looks = styles(names, {}).values()
+    legend = {"symbolType": "stroke", "symbolSize": 300}
+    colours = scale(names, [each.colour for each in looks])
+    dashes = scale(names, [each.dash for each in looks])
+    spec = {
+        **frame(rows),
+        "mark": {"type": "line", "point": {"size": 20}},
+        "encoding": {
+            "x": number("epoch", axis={"tickMinStep": 1, "format": "d"}),
+            "y": number("loss", scale={"zero": False}),
+            "color": category("stage", legend=legend, scale=colours),
+            "strokeDash": category("stage", legend=legend, scale=dashes),
+            "tooltip": [{"field": name} for name in ("stage", "epoch", "loss")],
+        },
+    }
+    return make_figure("training", "training", "Training loss by epoch", spec)
+
+
+def _level_axis(ticks: Mapping[float, str], *, logarithmic: bool) -> Spec:
+    """Return an axis that writes levels as the threat does: decades, or all of them."""
+    decades = [level for level, text in ticks.items() if text == "0" or text.startswith("10")]
+    values = sorted(decades if logarithmic and len(decades) > 2 else ticks)
+    words = "''"
+    for level in values:
+        words = f"datum.value == {level!r} ? {json.dumps(ticks[level])} : {words}"
+    return {"values": values, "labelExpr": words, "labelOverlap": "greedy", "grid": False}
+
+
+def frame(rows: Sequence[Spec], height: int | Spec = HEIGHT) -> Spec:
+    """Return the start of a spec: size and data."""
+    return {"width": WIDTH, "height": height, "data": {"values": list(rows)}}
+
+
+def rates(value: float, low: float | None, high: float | None) -> Spec:
+    """Return a rate and its interval in per cent."""
+    ends = {"value": value, "low": low, "high": high}
+    return {name: None if end is None else round(100 * end, 9) for name, end in ends.items()}
+
+
+def tooltip(*names: str) -> list[Spec]:
+    """Return what a pointer shows of a row: some fields, then rate and interval."""
+    numbers = [number(name, format=".4~g") for name in ("value", "low", "high")]
+    return [*({"field": name} for name in names), *numbers]
+
+
+def accuracy_axis(ends: Sequence[float | None]) -> Spec:
+    """Return the axis of accuracies, with all ends on it."""
+    limits = {"domain": value_range(ends), "nice": False}
+    return number("value", title="accuracy, %", scale=limits)
+
+
+def value_range(ends: Sequence[float | None]) -> list[int]:
+    """Return round limits in per cent around fractions, at least 20 points apart.
+
+    Example:
+        >>> value_range([0.93, 0.91, None, 0.95])
+        [80, 100]
+    """
+    seen = [each for each in ends if each is not None]
+    bottom = max(math.floor(min(seen, default=0.0) * 10 + 1e-9) * 10, 0)
+    top = min(math.ceil(max(seen, default=1.0) * 10 - 1e-9) * 10, 100)
+    return [bottom, top] if top - bottom >= 20 else [max(top - 20, 0), max(top, 20)]

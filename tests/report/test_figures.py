@@ -1,0 +1,84 @@
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import altair as alt
+import pytest
+
+from bitproof.report.campaign_charts import campaign_figures
+from bitproof.report.campaign_summary import read_summary
+from bitproof.report.drawing import draw_figures, run_figures
+from bitproof.report.figures import VEGA_LITE, Figure, static, write_figures
+from bitproof.report.run import read_run
+
+MakeRun = Callable[..., Path]
+NASTY = "<script>alert(1)</script>"
+SIGNATURES = {".svg": b"<svg ", ".png": b"\x89PNG", ".pdf": b"%PDF"}
+
+
+@pytest.fixture
+def all_figures(run_dir: Path, make_campaign: MakeRun) -> list[Figure]:
+    """Return the figures of a run and of a campaign."""
+    summary = read_summary(make_campaign(n_layers=3, rates=(1e-3, 1e-2)))
+    return run_figures(read_run(run_dir)) + campaign_figures(summary)
+
+
+def test_specs_are_what_vega_lite_expects(all_figures: list[Figure]) -> None:
+    # Altair brings the schema, and checks against it.
+    assert alt.SCHEMA_VERSION.startswith(f"v{VEGA_LITE}.")
+    for each in all_figures:
+        spec = json.loads(each.spec)
+        assert alt.Chart.from_dict(spec).to_dict()
+
+
+def test_figures_are_files_for_papers_with_the_same_bytes_each_time(
+    make_campaign: MakeRun, tmp_path: Path
+) -> None:
+    folder = make_campaign(n_layers=2, bits=2)
+    paths = draw_figures(folder)
+    assert paths[0] == folder / "figures" / "outcomes-flip-in-weight.svg"
+    assert all(path.read_bytes().startswith(SIGNATURES[path.suffix]) for path in paths)
+    again = draw_figures(folder, tmp_path / "again")
+    assert [path.read_bytes() for path in again] == [path.read_bytes() for path in paths]
+    assert [path.name for path in again] == [path.name for path in paths]
+
+
+def test_drawings_are_sound_xml_and_names_stay_text(make_run: MakeRun, tmp_path: Path) -> None:
+    folder = make_run(variants=["baseline", NASTY])
+    figures = run_figures(read_run(folder))
+    for each in figures:
+        inside = static(each)
+        assert NASTY not in inside
+        assert "http" not in inside
+        assert "url(" not in inside
+        ET.fromstring(inside)
+    path, *_ = write_figures(figures[:1], tmp_path)
+    texts = [element.text for element in ET.parse(path).iter() if element.text]
+    assert NASTY in texts
+
+
+def test_a_label_that_ends_its_attribute_does_not(all_figures: list[Figure]) -> None:
+    one = all_figures[0]
+    figure = Figure(one.section, one.name, '"><script>', one.spec)
+    assert ET.fromstring(static(figure)).get("aria-label") == '"><script>'
+
+
+def test_no_figure_asks_for_anything(all_figures: list[Figure]) -> None:
+    told = " ".join(each.spec for each in all_figures)
+    assert '"url"' not in told
+    assert "http" not in told
+
+
+@pytest.mark.slow
+def test_the_program_of_a_live_page_is_sound(make_run: MakeRun, tmp_path: Path) -> None:
+    from bitproof.report.figures import _bundle  # noqa: PLC0415
+
+    path = tmp_path / "bundle.mjs"
+    path.write_text(_bundle(), encoding="utf-8")
+    try:
+        done = subprocess.run(["node", "--check", path], check=False, capture_output=True)
+    except FileNotFoundError:
+        pytest.skip("no node")
+    assert done.returncode == 0, done.stderr
