@@ -5,8 +5,8 @@ import torch
 from torch import Tensor, nn
 
 from bitproof.kernels.gather import gathered_sums
+from bitproof.kernels.geometry import Geometry
 from bitproof.kernels.gpu_tables import Rows, available, table_sums
-from bitproof.kernels.int8_convolution import Geometry
 from bitproof.quant import Scheme, quantize
 from bitproof.quant.products import Products
 

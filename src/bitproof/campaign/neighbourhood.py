@@ -19,7 +19,6 @@ from bitproof.campaign.golden import Golden
 from bitproof.quant.graph import Node
 from bitproof.quant.integers import integer_op
 from bitproof.quant.network import IntegerNetwork
-from bitproof.quant.steps import accumulate
 
 LARGEST_SHARE = 0.3
 """Part of a map up to which a window is worth following; no influence on the result."""
@@ -63,7 +62,7 @@ class Window:
         return maps[:, :, slice(*self.rows), slice(*self.columns)]
 
 
-class Neighbourhood:
+class ReceptiveField:
     """Follows single changed elements through the network of a fault-free run."""
 
     def __init__(self, golden: Golden) -> None:
@@ -122,8 +121,8 @@ class Neighbourhood:
             network, own = self._bare, self._bare_nodes[node.name]
         operands = [self._read(read, needed, changed, images) for read in node.inputs]
         marker = golden.inputs[:1].expand(len(images), *golden.inputs.shape[1:])
-        words = integer_op(network, own, operands, marker, accumulate)
-        return golden.bound(node.name, words), window
+        words = integer_op(network, own, operands, marker)
+        return golden.bounded(node, words), window
 
     def _read(
         self,
@@ -170,16 +169,9 @@ class Neighbourhood:
             reached = [sizes[read] for read in node.inputs if read in sizes]
             high, wide = (max(lengths) for lengths in zip(*reached, strict=True))
             if node.op == "conv":
-                high, wide = (
-                    (length - 1 + step * (taps - 1)) // hop + 1
-                    for length, taps, step, hop in zip(
-                        (high, wide),
-                        self._kernel(node),
-                        node.attrs["dilation"],
-                        node.attrs["stride"],
-                        strict=True,
-                    )
-                )
+                move, lengths = node.geometry, (high, wide)
+                moves = zip(lengths, move.reaches(self._kernel(node)), move.stride, strict=True)
+                high, wide = ((length + reach - 2) // hop + 1 for length, reach, hop in moves)
             elif any(golden.words[read].shape != maps.shape for read in node.inputs):
                 break
             if high * wide > LARGEST_SHARE * maps.shape[2] * maps.shape[3]:
@@ -203,9 +195,9 @@ def _through(
 ) -> tuple[Window, Window]:
     """Return the outputs of a convolution that read `window`, and the inputs that these read."""
     outputs, inputs = [], []
+    move, reaches = node.geometry, node.geometry.reaches(kernel)
     for axis, (start, stop) in enumerate(window.axes):
-        hop, edge, step = (node.attrs[name][axis] for name in ("stride", "padding", "dilation"))
-        reach = step * (kernel[axis] - 1)
+        hop, edge, reach = move.stride[axis], move.padding[axis], reaches[axis] - 1
         size = shape[2 + axis]
         first = min(max(-((reach - edge - start) // hop), 0), size - 1)
         last = max(min((stop - 1 + edge) // hop + 1, size), first + 1)  # one more does no harm

@@ -10,11 +10,10 @@ from jaxtyping import Int32, Int64, UInt8
 from torch import Tensor
 from torch.nn import functional
 
-from bitproof.kernels.int8_convolution import Geometry
+from bitproof.kernels.exact_floats import EXACT_FLOAT32
+from bitproof.kernels.geometry import Geometry
 
 WORDS = 256
-MOST = 1 << 24
-"""Integers up to this size are exact in float32."""
 ROWS = 1 << 19
 """Numbers in the rows of one slice: 2 MiB."""
 PATCHES = 1 << 26
@@ -128,7 +127,7 @@ def _sums(
     """Return the sums of one group; `named` tells the row of each weight."""
     filters, taps = named.shape
     largest = max(int(rows.max()), -int(rows.min()), 1)
-    step = min(MOST // largest, max(ROWS // (WORDS * filters), 1))
+    step = min(EXACT_FLOAT32 // largest, max(ROWS // (WORDS * filters), 1))
     if step == 0:  # products that float32 does not hold: their halves are summed one by one
         low = rows & 0xFFFF
         halves = [_sums(patches, named, half) for half in (low, (rows - low) >> 16)]

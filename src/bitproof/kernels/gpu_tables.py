@@ -8,7 +8,7 @@ Model:  a program is one warp; it sums 128 pixels for up to 8 filters. At each t
 """
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -20,7 +20,7 @@ from jaxtyping import Int32, Int64, Integer, UInt8
 from torch import Tensor
 
 from bitproof.kernels.gather import WORDS
-from bitproof.kernels.int8_convolution import Geometry
+from bitproof.kernels.geometry import Geometry
 
 PIXELS = 128
 MOST_FILTERS = 8
@@ -114,10 +114,7 @@ class Rows:
         words, move, (taps, filters) = words.contiguous(), self.geometry, self.named.shape
         (depth, *size), (n, channels, *sides) = self.size, words.shape
         assert channels == depth * move.groups, (words.shape, self.size, move)
-        high, wide = (
-            (side - gap * (length - 1) - 1) // step + 1
-            for side, gap, length, step in zip(sides, move.dilation, size, move.stride, strict=True)
-        )
+        high, wide = replace(move, padding=(0, 0)).outputs(sides, size)
         sums = torch.empty(n, filters, high, wide, dtype=torch.int32, device=words.device)
         assert max(channels * prod(sides), n * high * wide + PIXELS) < ADDRESSES, words.shape
         if not sums.numel():

@@ -6,19 +6,21 @@ last thread is done.
 """
 
 import ctypes
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 import torch
 from jaxtyping import Float32, UInt8
 from torch import Tensor
 
+from bitproof.kernels.geometry import Geometry
+
 POINTER, NUMBER, REAL = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float
 LARGEST_ZERO_POINT = 1 << 20
 """Words need far smaller ones; the library clamps before it rounds, which needs a bound."""
 
 
-class _Cut(ctypes.Structure):
+class _Requantization(ctypes.Structure):
     _fields_ = (
         ("multiplier", POINTER),
         ("multipliers", NUMBER),
@@ -31,12 +33,12 @@ class _Cut(ctypes.Structure):
 
 
 @dataclass(frozen=True, eq=False)
-class Cut:
+class Requantization:
     """How sums become words: `clamp(round(sum * multiplier) + zero_point, low, high)`.
 
     Example:
-        >>> cut = Cut(torch.tensor([0.5]), zero_point=3, low=0, high=255)
-        >>> cut.dtype
+        >>> how = Requantization(torch.tensor([0.5]), zero_point=3, low=0, high=255)
+        >>> how.dtype
         torch.uint8
     """
 
@@ -57,13 +59,13 @@ class Cut:
         """Of the words."""
         return torch.int8 if self.signed else torch.uint8
 
-    def described(self, channels: int) -> _Cut:
+    def described(self, channels: int) -> _Requantization:
         """Return the same for the library, for sums of so many channels."""
         least, most = (-128, 127) if self.signed else (0, 255)
         assert least <= self.low <= self.high <= most, (self.low, self.high)
         assert abs(self.zero_point) <= LARGEST_ZERO_POINT, self.zero_point
         assert self.multiplier.shape in {(channels,), (1,)}, (self.multiplier.shape, channels)
-        return _Cut(
+        return _Requantization(
             multiplier=_address(self.multiplier, torch.float32),
             multipliers=self.multiplier.numel(),
             truncate=self.truncate,
@@ -81,8 +83,8 @@ class Convolution(ctypes.Structure):
     addend_last: bool
     out: int
     signed_words: bool
-    cuts: bool
-    cut: _Cut
+    requantizes: bool
+    how: _Requantization
     images: int
     channels: int
     filters: int
@@ -98,8 +100,8 @@ class Convolution(ctypes.Structure):
         *((name, NUMBER) for name in ("filters", "kernel_height", "kernel_width", "groups")),
         *((name, NUMBER) for name in ("out_height", "out_width", "stride_y", "stride_x")),
         *((name, NUMBER) for name in ("dilation_y", "dilation_x")),
-        *((name, NUMBER) for name in ("planes", "signed_words", "cuts", "addend_last")),
-        ("cut", _Cut),
+        *((name, NUMBER) for name in ("planes", "signed_words", "requantizes", "addend_last")),
+        ("how", _Requantization),
     )
 
     @classmethod
@@ -110,22 +112,21 @@ class Convolution(ctypes.Structure):
         planes: Tensor,
         choice: Tensor,
         *,
-        stride: tuple[int, int],
-        dilation: tuple[int, int],
-        groups: int,
+        geometry: Geometry,
         start: Tensor,
         weight_zero: Tensor | None,
     ) -> "Convolution":
         """Check that all sizes fit together and return the job, still without an output."""
         n, channels, height, width = words.shape
         filters, group_channels, kernel_height, kernel_width = weight.shape
+        stride, dilation, groups = geometry.stride, geometry.dilation, geometry.groups
         assert groups > 0, groups
         assert filters % groups == 0, (filters, groups)
         assert channels == group_channels * groups, (channels, group_channels, groups)
         assert weight.numel(), weight.shape
         assert min(*stride, *dilation) > 0, (stride, dilation)
-        out_height = (height - dilation[0] * (kernel_height - 1) - 1) // stride[0] + 1
-        out_width = (width - dilation[1] * (kernel_width - 1) - 1) // stride[1] + 1
+        unpadded = replace(geometry, padding=(0, 0))
+        out_height, out_width = unpadded.outputs((height, width), (kernel_height, kernel_width))
         assert min(out_height, out_width) > 0, (words.shape, weight.shape)
         tables, _, sides, _ = planes.shape
         assert planes.shape == (tables, 256, sides, 256), planes.shape
@@ -162,6 +163,12 @@ class Convolution(ctypes.Structure):
     def out_shape(self) -> tuple[int, int, int, int]:
         """Return the shape of the output."""
         return self.images, self.filters, self.out_height, self.out_width
+
+    def requantize(self, how: Requantization) -> None:
+        """Let sums become words."""
+        self.requantizes = True
+        self.how = how.described(self.filters)
+        self.kept.append(how.multiplier)
 
     def add(self, addend: Tensor) -> None:
         """Let sums begin with `addend`, whole numbers that float32 holds."""
@@ -253,8 +260,8 @@ class RemapTerms(ctypes.Structure):
         return job, out, n * height * width if last else n
 
 
-class CutSums(ctypes.Structure):
-    """Float sums to be cut down to words, `channels` of `inner` in a row."""
+class RequantizeSums(ctypes.Structure):
+    """Float sums that become words, `channels` of `inner` in a row."""
 
     kept: tuple[Tensor | None, ...]
     _fields_ = (
@@ -265,13 +272,13 @@ class CutSums(ctypes.Structure):
         ("inner", NUMBER),
         ("scale", REAL),
         ("unused", REAL),
-        ("cut", _Cut),
+        ("how", _Requantization),
     )
 
     @classmethod
     def describe(
-        cls, sums: Tensor, cut: Cut, out: Tensor, *, scale: float, start: Tensor | None
-    ) -> tuple["CutSums", int]:
+        cls, sums: Tensor, how: Requantization, out: Tensor, *, scale: float, start: Tensor | None
+    ) -> tuple["RequantizeSums", int]:
         """Check the sums and return the job and its number of rows."""
         n, channels, height, width = sums.shape
         assert sums.dtype == torch.float32, sums.dtype
@@ -286,9 +293,9 @@ class CutSums(ctypes.Structure):
             channels=channels,
             inner=1 if last else height * width,
             scale=scale,
-            cut=cut.described(channels),
+            how=how.described(channels),
         )
-        job.kept = sums, out, cut.multiplier, start
+        job.kept = sums, out, how.multiplier, start
         return job, n * height * width if last else n
 
 
@@ -300,7 +307,7 @@ def table_address(table: Tensor) -> int:
 
 def layout() -> int:
     """Return the number that a library of the same structures reports."""
-    sizes = (ctypes.sizeof(kind) for kind in (Convolution, Remap, RemapTerms, CutSums))
+    sizes = (ctypes.sizeof(kind) for kind in (Convolution, Remap, RemapTerms, RequantizeSums))
     return sum(size * 1000**place for size, place in zip(sizes, (3, 2, 1, 0), strict=True))
 
 

@@ -62,7 +62,7 @@ TABLES_ONLY = (
     "bitproof.quant.product_parts",
 )
 """Modules that only networks on approximate multipliers use, with what only they import. To others
-they do one thing: `Arithmetic.put_on` hands the network back."""
+they do one thing: `Arithmetic.apply` hands the network back."""
 
 
 def cell_digest(job: Job, variant: str, *, sources: Sources | None = None) -> str:

@@ -29,7 +29,7 @@ EXPORT int bitproof_best_level(void) {
 /* A number that changes with the layouts below: library.py refuses objects built from others. */
 EXPORT int64_t bitproof_layout(void) {
     return (int64_t)(sizeof(Convolution) * 1000000000 + sizeof(Remap) * 1000000 +
-                     sizeof(RemapTerms) * 1000 + sizeof(CutSums));
+                     sizeof(RemapTerms) * 1000 + sizeof(RequantizeSums));
 }
 
 EXPORT int bitproof_convolve(int level, const Convolution *job, int64_t first, int64_t last,
@@ -54,7 +54,7 @@ EXPORT int bitproof_remap_terms(int level, const RemapTerms *job, int64_t first,
     return 0;
 }
 
-EXPORT int bitproof_cut(int level, const CutSums *job, int64_t first, int64_t last) {
-    find_level(level)->cut(job, first, last);
+EXPORT int bitproof_requantize(int level, const RequantizeSums *job, int64_t first, int64_t last) {
+    find_level(level)->requantize(job, first, last);
     return 0;
 }

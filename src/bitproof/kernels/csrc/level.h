@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cut.h"
+#include "requantize.h"
 #include "runs.h"
 
 typedef struct {
@@ -143,8 +143,9 @@ static void add_words(const uint8_t *x, int64_t count, int is_signed, uint32_t *
     }
 }
 
-static void cut_row(const uint32_t *sums, float multiplier, const Cut *cut, uint8_t *row) {
-    const Cut own = *cut;
+static void requantize_row(const uint32_t *sums, float multiplier, const Requantization *how,
+                           uint8_t *row) {
+    const Requantization own = *how;
     for (int i = 0; i < TILE; i++)
         row[i] = (uint8_t)to_word((float)(int32_t)sums[i] * multiplier, &own);
 }
@@ -174,12 +175,13 @@ static void finish(const Convolution *job, const Tile *tile, int64_t filter, uin
         const uint32_t zero = (uint32_t)job->weight_zero[filter];
         for (int i = 0; i < TILE; i++) sums[i] -= zero * words[i];
     }
-    if (!job->cuts) {
+    if (!job->requantizes) {
         store_sums(tile, sums, (uint32_t *)job->out + filter * area, area == 1);
         return;
     }
     uint8_t row[TILE];
-    cut_row(sums, job->cut.multiplier[job->cut.multipliers == 1 ? 0 : filter], &job->cut, row);
+    const float multiplier = job->how.multiplier[job->how.multipliers == 1 ? 0 : filter];
+    requantize_row(sums, multiplier, &job->how, row);
     store_words(tile, row, (uint8_t *)job->out + filter * area, area == 1);
 }
 
