@@ -545,5 +545,5 @@ def test_a_wrong_suffix_would_be_noticed(
     right = Golden.suffix
     monkeypatch.setattr(Golden, "suffix", lambda self, name: spoil(right(self, name)))
     engine = make_engine(Branches, "plain")
-    with pytest.raises((AssertionError, KeyError, ValueError)):
+    with pytest.raises((AssertionError, KeyError, ValueError, RuntimeError)):
         check(engine, table_of(engine, draw_rows(engine, 3)))
