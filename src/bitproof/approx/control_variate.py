@@ -103,20 +103,8 @@ def _shares(
     """
     (up, left), channels = geometry.padding, maps.shape[1]
     padded = functional.pad(maps, (left, left, up, up), value=point)
-    reach = geometry.reaches(size)
-    # What a tap sees is a slice of the padded maps, from its own place on.
-    spans = [length - part for length, part in zip(padded.shape[2:], reach, strict=True)]
     first = torch.arange(channels, device=maps.device)[:, None, None] * WORDS
-    counts = []
-    for row in range(0, reach[0], geometry.dilation[0]):
-        for column in range(0, reach[1], geometry.dilation[1]):
-            view = padded[
-                :,
-                :,
-                row : row + spans[0] + 1 : geometry.stride[0],
-                column : column + spans[1] + 1 : geometry.stride[1],
-            ]
-            counts.append(_count(view, first))
+    counts = [_count(view, first) for view in geometry.taps(padded, size)]
     windows = counts[0].sum().double() / channels
     return torch.stack(counts, 1).reshape(channels, WORDS, *size).movedim(1, -1) / windows
 

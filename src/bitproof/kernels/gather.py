@@ -68,17 +68,7 @@ def windows(
         >>> windows(maps, size, Geometry())[0, :, 0, 0]
         tensor([0, 1, 3, 4], dtype=torch.uint8)
     """
-    (high, wide), (down, across), (by_row, by_column) = size, geometry.dilation, geometry.stride
-    rows = words.shape[2] - down * (high - 1)
-    columns = words.shape[3] - across * (wide - 1)
-    taps = [
-        words[
-            :, :, down * i : down * i + rows : by_row, across * j : across * j + columns : by_column
-        ]
-        for i in range(high)
-        for j in range(wide)
-    ]
-    return torch.stack(taps, 2).flatten(1, 2)
+    return torch.stack([*geometry.taps(words, size)], 2).flatten(1, 2)
 
 
 def _by_filter(

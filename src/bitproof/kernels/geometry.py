@@ -1,7 +1,10 @@
 """How a kernel moves over maps, and how large what comes out is."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
+
+from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -27,3 +30,18 @@ class Geometry:
         """Return the size of what comes out, for each axis of maps of `sizes`."""
         moves = zip(sizes, self.reaches(kernel), self.padding, self.stride, strict=True)
         return [(size + 2 * edge - reach) // step + 1 for size, reach, edge, step in moves]
+
+    def taps(self, maps: Tensor, kernel: Sequence[int]) -> Iterator[Tensor]:
+        """Yield what each tap of a kernel sees of maps that are padded already, as views.
+
+        Example:
+            >>> import torch
+            >>> [tap.tolist() for tap in Geometry().taps(torch.arange(4).reshape(2, 2), (1, 2))]
+            [[[0], [2]], [[1], [3]]]
+        """
+        sizes, reaches = maps.shape[-len(kernel) :], self.reaches(kernel)
+        ends = [size - reach + 1 for size, reach in zip(sizes, reaches, strict=True)]
+        for place in product(*map(range, kernel)):
+            starts = (gap * at for gap, at in zip(self.dilation, place, strict=True))
+            parts = zip(starts, ends, self.stride, strict=True)
+            yield maps[(..., *(slice(start, start + end, step) for start, end, step in parts))]

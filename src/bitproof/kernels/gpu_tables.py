@@ -43,30 +43,6 @@ def available(device: torch.device) -> bool:
     return runs and find_spec("triton") is not None
 
 
-def table_sums(
-    words: UInt8[Tensor, "n c h w"],
-    weight: UInt8[Tensor, "m d kh kw"],
-    tables: Int32[Tensor, "t 256 256"],
-    choice: Int64[Tensor, " m"],
-    *,
-    geometry: Geometry,
-    start: Int64[Tensor, " m"],
-) -> Int32[Tensor, "n m y x"]:
-    """Return sums of products that are looked up, modulo 2**32.
-
-    Callers with many batches keep `Rows` instead.
-
-    Args:
-        words: maps of bit patterns, padded already.
-        weight: bit patterns; `d` is the channels of one group.
-        tables: products by the patterns of word and weight.
-        choice: which table each filter uses.
-        geometry: stride, dilation and groups; its padding is not looked at.
-        start: added to the sums of each filter.
-    """
-    return Rows.of(weight, tables, choice, geometry=geometry).sums(words, start)
-
-
 @dataclass(frozen=True, eq=False)
 class Rows:
     """A layer's weights as rows of entries, prepared for the kernel."""
@@ -110,7 +86,7 @@ class Rows:
     def sums(
         self, words: UInt8[Tensor, "n c h w"], start: Int64[Tensor, " m"]
     ) -> Int32[Tensor, "n m y x"]:
-        """Return the sums for maps of bit patterns, padded already; they wrap."""
+        """Return the sums for maps of bit patterns, padded already, and `start`; they wrap."""
         words, move, (taps, filters) = words.contiguous(), self.geometry, self.named.shape
         (depth, *size), (n, channels, *sides) = self.size, words.shape
         assert channels == depth * move.groups, (words.shape, self.size, move)

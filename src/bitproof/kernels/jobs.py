@@ -117,46 +117,27 @@ class Convolution(ctypes.Structure):
         weight_zero: Tensor | None,
     ) -> "Convolution":
         """Check that all sizes fit together and return the job, still without an output."""
-        n, channels, height, width = words.shape
-        filters, group_channels, kernel_height, kernel_width = weight.shape
-        stride, dilation, groups = geometry.stride, geometry.dilation, geometry.groups
+        (n, channels, *sizes), (filters, depth, *kernel) = words.shape, weight.shape
+        groups = geometry.groups
         assert groups > 0, groups
         assert filters % groups == 0, (filters, groups)
-        assert channels == group_channels * groups, (channels, group_channels, groups)
+        assert channels == depth * groups, (channels, depth, groups)
         assert weight.numel(), weight.shape
-        assert min(*stride, *dilation) > 0, (stride, dilation)
-        unpadded = replace(geometry, padding=(0, 0))
-        out_height, out_width = unpadded.outputs((height, width), (kernel_height, kernel_width))
-        assert min(out_height, out_width) > 0, (words.shape, weight.shape)
+        assert min(*geometry.stride, *geometry.dilation) > 0, geometry
+        outputs = replace(geometry, padding=(0, 0)).outputs(sizes, kernel)
+        assert min(outputs) > 0, (words.shape, weight.shape)
         tables, _, sides, _ = planes.shape
         assert planes.shape == (tables, 256, sides, 256), planes.shape
         assert sides in {1, 2}, planes.shape
         assert 0 <= int(choice.min()) <= int(choice.max()) < tables, (choice, tables)
         for tensor in (choice, start, weight_zero):
             assert tensor is None or tensor.shape == (filters,), (tensor.shape, filters)
-        job = cls(
-            words=_address(words, torch.uint8),
-            weight=_address(weight, torch.uint8),
-            tables=_address(planes, torch.uint8),
-            choice=_address(choice, torch.int32),
-            start=_address(start, torch.int32),
-            weight_zero=None if weight_zero is None else _address(weight_zero, torch.int32),
-            images=n,
-            channels=channels,
-            height=height,
-            width=width,
-            filters=filters,
-            kernel_height=kernel_height,
-            kernel_width=kernel_width,
-            groups=groups,
-            out_height=out_height,
-            out_width=out_width,
-            stride_y=stride[0],
-            stride_x=stride[1],
-            dilation_y=dilation[0],
-            dilation_x=dilation[1],
-            planes=sides,
-        )
+        bytes_ = (_address(tensor, torch.uint8) for tensor in (words, weight, planes))
+        numbers = (_address(tensor, torch.int32) for tensor in (choice, start))
+        zero = None if weight_zero is None else _address(weight_zero, torch.int32)
+        addresses = (*bytes_, *numbers, zero, None, None)
+        shapes = (n, channels, *sizes, filters, *kernel, groups, *outputs)
+        job = cls(*addresses, *shapes, *geometry.stride, *geometry.dilation, sides)
         job.kept = [words, weight, planes, choice, start, weight_zero]
         return job
 

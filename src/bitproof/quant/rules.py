@@ -210,11 +210,6 @@ def functional_dropout(call: Call) -> Ref:
     return call.x
 
 
-def passes(call: Call) -> Ref:
-    """Lower what does nothing in evaluation mode."""
-    return call.x
-
-
 def binary(op: str) -> FunctionRule:
     """Return the rule of a sum, difference or product of two tensors, or of one and a number."""
 
@@ -307,16 +302,28 @@ def functional_layer_norm(call: Call) -> Ref:
     return call.emit("layer_norm", call.x, axes=axes, eps=eps, tensors=tensors)
 
 
+LOOKUPS: dict[type[nn.Module], tuple[str, ...]] = {
+    nn.GELU: ("gelu", "approximate"),
+    nn.SiLU: ("silu",),
+    nn.Sigmoid: ("sigmoid",),
+    nn.Tanh: ("tanh",),
+    nn.Hardswish: ("hardswish",),
+    nn.Hardsigmoid: ("hardsigmoid",),
+    nn.LeakyReLU: ("leaky_relu", "negative_slope"),
+    nn.ELU: ("elu", "alpha"),
+    nn.SELU: ("selu",),
+    nn.Softplus: ("softplus", "beta", "threshold"),
+    nn.Mish: ("mish",),
+}
+"""Elementwise layers: the function's name, and what it takes besides the input."""
+
 MODULE_RULES: dict[type[nn.Module], ModuleRule] = {
-    nn.Conv1d: convolution,
-    nn.Conv2d: convolution,
-    nn.Conv3d: convolution,
+    **dict.fromkeys((nn.Conv1d, nn.Conv2d, nn.Conv3d), convolution),
     nn.Linear: linear,
     nn.modules.linear.NonDynamicallyQuantizableLinear: linear,
-    nn.BatchNorm1d: batch_norm,
-    nn.BatchNorm2d: batch_norm,
-    nn.BatchNorm3d: batch_norm,
-    ScaledBatchNorm2d: batch_norm,
+    **dict.fromkeys(
+        (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, ScaledBatchNorm2d), batch_norm
+    ),
     Normalize: normalize,
     nn.LayerNorm: layer_norm,
     nn.GroupNorm: group_norm,
@@ -324,17 +331,7 @@ MODULE_RULES: dict[type[nn.Module], ModuleRule] = {
     nn.ReLU: lambda call, _: clamp(0.0, None)(call),
     nn.ReLU6: lambda call, _: clamp(0.0, 6.0)(call),
     nn.Hardtanh: hardtanh,
-    nn.GELU: table_layer("gelu", "approximate"),
-    nn.SiLU: table_layer("silu"),
-    nn.Sigmoid: table_layer("sigmoid"),
-    nn.Tanh: table_layer("tanh"),
-    nn.Hardswish: table_layer("hardswish"),
-    nn.Hardsigmoid: table_layer("hardsigmoid"),
-    nn.LeakyReLU: table_layer("leaky_relu", "negative_slope"),
-    nn.ELU: table_layer("elu", "alpha"),
-    nn.SELU: table_layer("selu"),
-    nn.Softplus: table_layer("softplus", "beta", "threshold"),
-    nn.Mish: table_layer("mish"),
+    **{layer: table_layer(*lookup) for layer, lookup in LOOKUPS.items()},
     nn.Softmax: lambda call, layer: softmax_of(call, layer.dim),
     nn.MaxPool1d: max_pool_layer,
     nn.MaxPool2d: max_pool_layer,
@@ -346,10 +343,7 @@ MODULE_RULES: dict[type[nn.Module], ModuleRule] = {
     nn.Flatten: lambda call, _: reshape(call),
     nn.Unflatten: lambda call, _: reshape(call),
     nn.ZeroPad2d: zero_pad,
-    nn.Dropout: lambda call, _: passes(call),
-    nn.Dropout1d: lambda call, _: passes(call),
-    nn.Dropout2d: lambda call, _: passes(call),
-    nn.Identity: lambda call, _: passes(call),
+    **dict.fromkeys((nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Identity), lambda call, _: call.x),
     nn.MultiheadAttention: multihead_attention,
     nn.TransformerEncoderLayer: encoder_layer,
     nn.TransformerEncoder: encoder,
@@ -362,20 +356,8 @@ FUNCTION_RULES: dict[str, FunctionRule] = {
     "hardtanh": functional_hardtanh,
     "clamp": table("clamp", "min", "max"),
     "clip": table("clamp", "min", "max"),
-    "gelu": table("gelu", "approximate"),
-    "silu": table("silu"),
-    "sigmoid": table("sigmoid"),
-    "tanh": table("tanh"),
-    "hardswish": table("hardswish"),
-    "hardsigmoid": table("hardsigmoid"),
-    "leaky_relu": table("leaky_relu", "negative_slope"),
-    "elu": table("elu", "alpha"),
-    "softplus": table("softplus", "beta", "threshold"),
-    "mish": table("mish"),
-    "exp": table("exp"),
-    "abs": table("abs"),
-    "square": table("square"),
-    "sqrt": table("sqrt"),
+    **{name: table(name, *names) for name, *names in LOOKUPS.values()},
+    **{name: table(name) for name in ("exp", "abs", "square", "sqrt")},
     "pow": power,
     "neg": negate,
     "add": binary("add"),
@@ -390,12 +372,7 @@ FUNCTION_RULES: dict[str, FunctionRule] = {
     "bmm": matmul,
     "mean": mean,
     "softmax": softmax,
-    "flatten": reshape,
-    "reshape": reshape,
-    "view": reshape,
-    "squeeze": reshape,
-    "unsqueeze": reshape,
-    "unflatten": reshape,
+    **dict.fromkeys(("flatten", "reshape", "view", "squeeze", "unsqueeze", "unflatten"), reshape),
     "expand": expand,
     "expand_as": expand,
     "repeat": repeat,
@@ -415,13 +392,8 @@ FUNCTION_RULES: dict[str, FunctionRule] = {
     "adaptive_avg_pool2d": adaptive(largest=False),
     "adaptive_max_pool2d": adaptive(largest=True),
     "dropout": functional_dropout,
-    "contiguous": passes,
-    "clone": passes,
-    "detach": passes,
-    "float": passes,
-    "conv1d": functional_convolution,
-    "conv2d": functional_convolution,
-    "conv3d": functional_convolution,
+    **dict.fromkeys(("contiguous", "clone", "detach", "float"), lambda call: call.x),
+    **dict.fromkeys(("conv1d", "conv2d", "conv3d"), functional_convolution),
     "linear": functional_linear,
     "layer_norm": functional_layer_norm,
     "scaled_dot_product_attention": scaled_dot_product_attention,
