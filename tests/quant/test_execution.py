@@ -35,9 +35,11 @@ def test_what_is_written_is_what_is_read() -> None:
 
 def test_observers_see_every_output_and_change_none() -> None:
     seen: list[tuple[str, int]] = []
-    values = execute(
-        NODES, compute, written=watched(lambda node, value: seen.append((node.name, value)))
-    )
+
+    def observe(node: Node, value: int) -> None:
+        seen.append((node.name, value))
+
+    values = execute(NODES, compute, written=watched(observe))
     assert values == {"d": 30}
     assert seen == [("x", 3), ("a", 6), ("b", 18), ("c", 12), ("d", 30)]
     assert watched(None) is None

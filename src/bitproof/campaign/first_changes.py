@@ -6,13 +6,12 @@ Model:  a fault in a stored word of a layer changes one output channel, a fault 
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
-from torch.nn import functional
 
 from bitproof.campaign.golden import Golden
 from bitproof.campaign.neighbourhood import ReceptiveField, Window
@@ -27,7 +26,7 @@ from bitproof.faults.injection import (
     faulty_node,
 )
 from bitproof.kernels.exact_floats import sum_bounds, sum_type
-from bitproof.quant.arithmetic import center, requantize, wrap_int32
+from bitproof.quant.arithmetic import accumulate, center, requantize, wrap_int32
 from bitproof.quant.graph import Node
 from bitproof.quant.integers import integer_op
 
@@ -152,13 +151,9 @@ class Incremental:
         kernels, biases = self._kernels(node, units)
         peak = self.golden.network.grids[node.inputs[0]].peak
         dtype = sum_type(sum_bounds(kernels, peak, biases))
-        x, kernels, biases = self._source(node).to(dtype), kernels.to(dtype), biases.to(dtype)
-        if node.op == "linear":
-            sums = functional.linear(x, kernels, biases)
-        else:
-            convolve = getattr(functional, f"conv{kernels.ndim - 2}d")
-            with torch.backends.nnpack.flags(enabled=False):
-                sums = convolve(x, kernels, biases, **vars(node.geometry))
+        weight, bias = kernels.to(dtype), biases.to(dtype)
+        own = replace(constants, weight=weight, bias=bias, dtype=dtype)
+        sums = accumulate(node, own, [self._source(node)])
         axis = golden.ndim - 1 if node.op == "linear" else 1
         sums = wrap_int32(sums) if dtype == torch.float64 else sums
         multipliers = constants.multipliers[0].reshape(-1)

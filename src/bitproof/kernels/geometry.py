@@ -44,4 +44,7 @@ class Geometry:
         for place in product(*map(range, kernel)):
             starts = (gap * at for gap, at in zip(self.dilation, place, strict=True))
             parts = zip(starts, ends, self.stride, strict=True)
-            yield maps[(..., *(slice(start, start + end, step) for start, end, step in parts))]
+            window: tuple[slice, ...] = tuple(
+                slice(start, start + end, step) for start, end, step in parts
+            )
+            yield maps[(..., *window)]

@@ -29,7 +29,7 @@ from bitproof.quant.graph import Node
 from bitproof.quant.grid import CodedTensor, Grid
 from bitproof.quant.onednn import as_kernel, as_maps, from_maps
 from bitproof.quant.operations import MAC_OPS
-from bitproof.quant.product_parts import LookedUp, Operand, Part, Remapped, dense
+from bitproof.quant.product_parts import ALL, Filters, LookedUp, Operand, Part, Remapped, dense
 from bitproof.quant.products import OperandEncoding, Products
 
 MOST_PARTS = 6
@@ -65,11 +65,11 @@ class ProductLayer(Accumulator):
         used = sorted(set(self.products.choice.tolist()))
         groups = self._kernel[1].groups
         if len(used) == 1:
-            return [self._part(None, used[0])]
+            return [self._part(ALL, used[0])]
         # One look-up serves all tables at once; apart, each must have a short form to pay off.
         apart = groups == 1 and all(self._route(table) == "terms" for table in used)
         if not apart or len(used) > MOST_PARTS:
-            return [self._looked_up(None, used)]
+            return [self._looked_up(ALL, used)]
         choice = self.products.choice
         return [self._part((choice == table).nonzero()[:, 0], table) for table in used]
 
@@ -106,7 +106,7 @@ class ProductLayer(Accumulator):
 
     def _totals(self, maps: Integer[Tensor, "n c h w"]) -> Tensor:
         """Return exact accumulators: in float32 where that holds them all, else in int32."""
-        if self.parts[0].filters is None:
+        if len(self.parts) == 1:
             return self.parts[0].totals(maps)
         result: Tensor | None = None
         for part in self.parts:
@@ -130,19 +130,18 @@ class ProductLayer(Accumulator):
             return compiled.requantize(dense(raw), how, scale=scale, start=start)
         return compiled.requantize(dense(self._totals(maps).float()), how)
 
-    def _part(self, filters: Int64[Tensor, " f"] | None, table: int) -> Part:
+    def _part(self, filters: Filters, table: int) -> Part:
         """Return the fastest way for filters that share a table."""
         if self._route(table) != "terms":
             return self._looked_up(filters, [table])
-        weight = self._kernel[0]
         terms = terms_of(self.products.tables[table], signed=self.products.signed)
         assert terms is not None
         return Remapped.of(
             terms,
-            weight if filters is None else weight[filters],
+            self._kernel[0][filters],
             self._operand,
             start=self._start(filters, plus_exact=terms.plus_exact),
-            weight_points=self._points_of(filters),
+            weight_points=self._weight_points[filters],
             filters=filters,
             base=self.base if terms.plus_exact else None,
         )
@@ -160,22 +159,19 @@ class ProductLayer(Accumulator):
             dots=device == "cpu" and supported(),
         )
 
-    def _looked_up(self, filters: Int64[Tensor, " f"] | None, tables: list[int]) -> Part:
+    def _looked_up(self, filters: Filters, tables: list[int]) -> Part:
         weight, geometry = self._kernel
-        chosen = self.products.choice
-        if filters is not None:
-            weight, chosen = weight[filters], chosen[filters]
-        index = torch.tensor(tables, device=chosen.device)
+        index = torch.tensor(tables, device=weight.device)
         look_up = LookUp.of(
-            weight,
+            weight[filters],
             self.products.tables[index],
-            torch.searchsorted(index, chosen),
+            torch.searchsorted(index, self.products.choice[filters]),
             geometry=geometry,
             signed=self.products.signed,
             errors=len(tables) == 1,
         )
         start = self._start(filters, plus_exact=look_up.plus_exact)
-        points = None if look_up.plus_exact else self._points_of(filters)
+        points = None if look_up.plus_exact else self._weight_points[filters]
         base = self.base if look_up.plus_exact else None
         return LookedUp(filters, self._operand, look_up.adding(start, points), base)
 
@@ -189,12 +185,7 @@ class ProductLayer(Accumulator):
             )
         return Operand(self._encodings[0], self._point, geometry)
 
-    def _points_of(self, filters: Int64[Tensor, " f"] | None) -> Int32[Tensor, " f"]:
-        return self._weight_points if filters is None else self._weight_points[filters]
-
-    def _start(
-        self, filters: Int64[Tensor, " f"] | None, *, plus_exact: bool
-    ) -> Int64[Tensor, " f"]:
+    def _start(self, filters: Filters, *, plus_exact: bool) -> Int64[Tensor, " f"]:
         """Return what is added to the sums of products, beside the sums of words."""
         start = self.products.offset.long()
         if not plus_exact:  # the exact layer has all of this already
@@ -204,7 +195,7 @@ class ProductLayer(Accumulator):
             start = start + self._point * values.shape[1] * self._weight_points.long()
             if self.constants.bias is not None:
                 start = start + self.constants.bias.long()
-        return start if filters is None else start[filters]
+        return start[filters]
 
     def _requantization(self, out: Grid) -> Requantization:
         known = self.constants

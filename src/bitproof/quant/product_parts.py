@@ -24,14 +24,18 @@ from bitproof.quant.exact_convolution import ExactConvolution
 from bitproof.quant.grid import Grid
 from bitproof.quant.products import WORDS, OperandEncoding
 
+Filters = Int64[Tensor, " f"] | slice
+"""Some filters of a layer, as an index."""
+ALL = slice(None)
+
 
 @runtime_checkable
 class Part(Protocol):
     """Filters of a layer that are computed in one way."""
 
     @property
-    def filters(self) -> Int64[Tensor, " f"] | None:
-        """Which they are; None for all."""
+    def filters(self) -> Filters:
+        """Which they are."""
 
     def totals(self, maps: Integer[Tensor, "n c h w"]) -> Tensor:
         """Return the accumulators of these filters."""
@@ -74,7 +78,7 @@ class Operand:
 class Remapped:
     """Products as a sum of terms, each a function of the word times one of the weight."""
 
-    filters: Int64[Tensor, " f"] | None
+    filters: Filters
     operand: Operand
     maps_to: UInt8[Tensor, "r 256"]
     """What each term puts in the place of a word."""
@@ -102,7 +106,7 @@ class Remapped:
         *,
         start: Int64[Tensor, " f"],
         weight_points: Int32[Tensor, " f"],
-        filters: Int64[Tensor, " f"] | None = None,
+        filters: Filters = ALL,
         base: ExactConvolution | None = None,
     ) -> "Remapped":
         """Return the part that multiplies `weight`, patterns, by way of `terms`."""
@@ -160,8 +164,7 @@ class Remapped:
             sums = self.operand.window_sums(maps, self.size, len(self.start))
             total = total - sums * self.under_window.reshape(-1, 1, 1)
         if self.base is not None:
-            exact = self.base.totals(maps).to(torch.int32)
-            total = total + (exact if self.filters is None else exact[:, self.filters])
+            total = total + self.base.totals(maps).to(torch.int32)[:, self.filters]
         return total
 
     def raw_sums(self, maps: Integer[Tensor, "n c h w"]) -> Float32[Tensor, "n f y x"] | None:
@@ -214,7 +217,7 @@ def remap(words: UInt8[Tensor, "*shape"], table: UInt8[Tensor, "256"]) -> UInt8[
 class LookedUp:
     """Products that are looked up one by one, or their errors, beside exact products."""
 
-    filters: Int64[Tensor, " f"] | None
+    filters: Filters
     operand: Operand
     look_up: LookUp
     base: ExactConvolution | None
@@ -225,16 +228,15 @@ class LookedUp:
         sums = self.look_up.sums(self.operand.padded(maps))
         if self.base is None:
             return sums
-        exact = self.base.totals(maps).to(torch.int32)
-        return sums + (exact if self.filters is None else exact[:, self.filters])
+        return sums + self.base.totals(maps).to(torch.int32)[:, self.filters]
 
     def words(self, maps: Integer[Tensor, "n c h w"], how: Requantization) -> Tensor | None:
-        """Return output words at once, or None where no compiled kernel does that."""
+        """Return output words of all filters, or None where no compiled kernel does that."""
         if not self.look_up.is_compiled:
             return None
         if self.base is None:
             return self.look_up.words(self.operand.padded(maps), how)
-        if self.filters is not None or self.base.constants.dtype != torch.float32:
+        if self.base.constants.dtype != torch.float32:
             return None
         exact = self.base.totals(maps)
         return self.look_up.words(self.operand.padded(maps), how, addend=dense(exact))
