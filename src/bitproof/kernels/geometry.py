@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 from torch import Tensor
 
@@ -44,7 +45,6 @@ class Geometry:
         for place in product(*map(range, kernel)):
             starts = (gap * at for gap, at in zip(self.dilation, place, strict=True))
             parts = zip(starts, ends, self.stride, strict=True)
-            window: tuple[slice, ...] = tuple(
-                slice(start, start + end, step) for start, end, step in parts
-            )
-            yield maps[(..., *window)]
+            slices = (slice(start, start + end, step) for start, end, step in parts)
+            index: tuple[Any, ...] = (..., *slices)
+            yield maps[index]

@@ -166,44 +166,6 @@ class Convolution(ctypes.Structure):
         return prod(self.out_shape()) * terms
 
 
-class Remap(ctypes.Structure):
-    """Rows of bytes to be read and rows to be written, in up to four dimensions."""
-
-    kept: tuple[Tensor, ...]
-    _fields_ = (
-        ("source", POINTER),
-        ("target", POINTER),
-        ("table", POINTER),
-        ("sizes", NUMBER * 4),
-        ("source_strides", NUMBER * 3),
-        ("target_strides", NUMBER * 3),
-    )
-
-    @classmethod
-    def describe(cls, source: Tensor, target: Tensor, table: Tensor) -> "Remap":
-        """Check both tensors and return the job."""
-        assert source.shape == target.shape, (source.shape, target.shape)
-        assert source.ndim <= 4, source.shape
-        assert source.dtype == torch.uint8, source.dtype
-        sizes = [1] * (4 - source.ndim) + list(source.shape)
-        strides = []
-        for tensor in (source, target):
-            assert tensor.element_size() == 1, tensor.dtype
-            assert tensor.device.type == "cpu", tensor.device
-            assert sizes[3] <= 1 or tensor.stride(-1) == 1, tensor.stride()
-            strides.append(([0] * (4 - tensor.ndim) + list(tensor.stride()))[:3])
-        job = cls(
-            source=source.data_ptr(),
-            target=target.data_ptr(),
-            table=table_address(table),
-            sizes=(NUMBER * 4)(*sizes),
-            source_strides=(NUMBER * 3)(*strides[0]),
-            target_strides=(NUMBER * 3)(*strides[1]),
-        )
-        job.kept = source, target, table
-        return job
-
-
 class RemapTerms(ctypes.Structure):
     """Words to be remapped by each of some tables, `inner` of them in a row."""
 
@@ -288,8 +250,8 @@ def table_address(table: Tensor) -> int:
 
 def layout() -> int:
     """Return the number that a library of the same structures reports."""
-    sizes = (ctypes.sizeof(kind) for kind in (Convolution, Remap, RemapTerms, RequantizeSums))
-    return sum(size * 1000**place for size, place in zip(sizes, (3, 2, 1, 0), strict=True))
+    sizes = (ctypes.sizeof(kind) for kind in (Convolution, RemapTerms, RequantizeSums))
+    return sum(size * 1000**place for size, place in zip(sizes, (2, 1, 0), strict=True))
 
 
 def is_last(maps: Tensor) -> bool:

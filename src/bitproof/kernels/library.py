@@ -11,10 +11,8 @@ Model:  every product of a stored word and a weight is read from a table of 256 
 
 import ctypes
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from math import prod
 from pathlib import Path
 
 import torch
@@ -24,7 +22,6 @@ from torch import Tensor
 from bitproof.kernels.geometry import Geometry
 from bitproof.kernels.jobs import (
     Convolution,
-    Remap,
     RemapTerms,
     Requantization,
     RequantizeSums,
@@ -106,24 +103,20 @@ class Library:
         return out
 
     def remap(
-        self, words: UInt8[Tensor, "*shape"], table: UInt8[Tensor, "256"], out: Tensor | None = None
-    ) -> Tensor:
-        """Return `table[words]`, written to `out` if it is given.
+        self, words: UInt8[Tensor, "*shape"], table: UInt8[Tensor, "256"]
+    ) -> UInt8[Tensor, "*shape"]:
+        """Return `table[words]`; words are contiguous."""
+        assert words.is_contiguous(), words.stride()
+        assert words.device.type == "cpu", words.device
+        out = torch.empty_like(words)
 
-        `out` may be a part of a larger tensor (the middle of a padded one), of the words' shape,
-        with the last dimension contiguous.
-        """
-        found = torch.empty_like(words) if out is None else out
-        run: Callable[[int, int], object]
-        if _is_dense(words) and words.stride() == found.stride():
-            run, pieces = self._remap_bytes(words, table, found), words.numel()
-        else:
-            job = Remap.describe(words, found, table)
-            remap, level = self.functions.bitproof_remap, self._number
-            run = partial(remap, level, ctypes.byref(job))
-            pieces = prod(words.shape[:-1])
-        share(run, pieces, words.numel())
-        return found
+        def run(first: int, last: int) -> object:
+            """Keep the tensors: an interrupted caller may be gone before the last thread."""
+            remap, places = self.functions.bitproof_remap_bytes, (words.data_ptr(), out.data_ptr())
+            return remap(self._number, *places, table_address(table), first, last)
+
+        share(run, words.numel(), words.numel())
+        return out
 
     def remap_terms(
         self, words: UInt8[Tensor, "n c h w"], tables: UInt8[Tensor, "r 256"]
@@ -158,22 +151,6 @@ class Library:
     @property
     def _number(self) -> int:
         return LEVELS.index(self.level)
-
-    def _remap_bytes(
-        self, words: Tensor, table: Tensor, out: Tensor
-    ) -> Callable[[int, int], object]:
-        """Return what maps bytes `first` to `last` of two tensors without gaps."""
-        assert words.shape == out.shape, (words.shape, out.shape)
-        assert words.dtype == torch.uint8, words.dtype
-        assert out.element_size() == 1, out.dtype
-        assert out.device == words.device == torch.device("cpu"), (words.device, out.device)
-
-        def run(first: int, last: int) -> object:
-            """Keep the tensors: an interrupted caller may be gone before the last thread."""
-            remap, places = self.functions.bitproof_remap_bytes, (words.data_ptr(), out.data_ptr())
-            return remap(self._number, *places, table_address(table), first, last)
-
-        return run
 
     def _convolve(self, job: Convolution, out: Tensor) -> None:
         """Share tiles among threads; where they are few, filters: then each reads all words."""
@@ -264,14 +241,7 @@ def _load() -> ctypes.CDLL | str:
         return f"the C library cannot be loaded: {error}"
     pointer, number = ctypes.c_void_p, ctypes.c_int64
     functions.bitproof_convolve.argtypes = [ctypes.c_int, pointer, *[number] * 4]
-    functions.bitproof_remap.argtypes = [ctypes.c_int, pointer, number, number]
     functions.bitproof_remap_bytes.argtypes = [ctypes.c_int, *[pointer] * 3, number, number]
     functions.bitproof_remap_terms.argtypes = [ctypes.c_int, pointer, number, number]
     functions.bitproof_requantize.argtypes = [ctypes.c_int, pointer, number, number]
     return functions
-
-
-def _is_dense(tensor: Tensor) -> bool:
-    if tensor.is_contiguous():
-        return True
-    return tensor.ndim == 4 and tensor.is_contiguous(memory_format=torch.channels_last)

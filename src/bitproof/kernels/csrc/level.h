@@ -255,20 +255,6 @@ static int convolve(const Convolution *job, int64_t first, int64_t last, int64_t
     return 0;
 }
 
-static void remap(const Remap *job, int64_t first, int64_t last) {
-    const int64_t *from = job->source_strides, *to = job->target_strides, *sizes = job->sizes;
-    for (int64_t r = first; r < last;) {
-        const int64_t plane = r / sizes[2], k = r % sizes[2];
-        const int64_t i = plane / sizes[1], j = plane % sizes[1];
-        const int64_t rows = sizes[2] - k < last - r ? sizes[2] - k : last - r;
-        const uint8_t *source = job->source + i * from[0] + j * from[1] + k * from[2];
-        uint8_t *target = job->target + i * to[0] + j * to[1] + k * to[2];
-        for (int64_t row = 0; row < rows; row++)
-            remap_row(target + row * to[2], source + row * from[2], sizes[3], job->table);
-        r += rows;
-    }
-}
-
 static void remap_terms(const RemapTerms *job, int64_t first, int64_t last) {
     const int64_t count = job->inner, piece = 4096; /* stays in the first-level cache */
     for (int64_t r = first; r < last; r++) {

@@ -47,16 +47,6 @@ typedef struct {
     Requantization how;
 } Convolution;
 
-/* dst[i][j][k][l] = table[src[i][j][k][l]]; strides in bytes, those of l are 1. */
-typedef struct {
-    const uint8_t *source;
-    uint8_t *target;
-    const uint8_t *table;
-    int64_t sizes[4];
-    int64_t source_strides[3];
-    int64_t target_strides[3];
-} Remap;
-
 /* target[row][t][i] = tables[t][source[row][i]] */
 typedef struct {
     const uint8_t *source;
@@ -77,14 +67,12 @@ typedef struct {
 
 /* Tiles [first, last) of filters [first_filter, last_filter); 0, or -1 if there is no memory. */
 typedef int (*ConvolveFunction)(const Convolution *, int64_t, int64_t, int64_t, int64_t);
-typedef void (*RemapFunction)(const Remap *, int64_t, int64_t);
 typedef void (*RemapRowFunction)(uint8_t *, const uint8_t *, int64_t, const uint8_t *);
 typedef void (*RemapTermsFunction)(const RemapTerms *, int64_t, int64_t);
 typedef void (*RequantizeFunction)(const RequantizeSums *, int64_t, int64_t);
 
 typedef struct {
     ConvolveFunction convolve;
-    RemapFunction remap;
     RemapRowFunction remap_row;
     RemapTermsFunction remap_terms;
     RequantizeFunction requantize;
