@@ -21,15 +21,7 @@ from bitproof.quant.attention import (
     softmax_of,
 )
 from bitproof.quant.builder import Call, Ref
-from bitproof.quant.pooling import (
-    adaptive,
-    adaptive_layer,
-    avg_pool,
-    avg_pool_layer,
-    each_axis,
-    max_pool,
-    max_pool_layer,
-)
+from bitproof.quant.pooling import adaptive, avg_pool, each_axis, max_pool
 from bitproof.quant.reshaping import (
     concat,
     expand,
@@ -333,13 +325,13 @@ MODULE_RULES: dict[type[nn.Module], ModuleRule] = {
     nn.Hardtanh: hardtanh,
     **{layer: table_layer(*lookup) for layer, lookup in LOOKUPS.items()},
     nn.Softmax: lambda call, layer: softmax_of(call, layer.dim),
-    nn.MaxPool1d: max_pool_layer,
-    nn.MaxPool2d: max_pool_layer,
-    nn.AvgPool1d: avg_pool_layer,
-    nn.AvgPool2d: avg_pool_layer,
-    nn.AdaptiveAvgPool1d: adaptive_layer(largest=False),
-    nn.AdaptiveAvgPool2d: adaptive_layer(largest=False),
-    nn.AdaptiveMaxPool2d: adaptive_layer(largest=True),
+    nn.MaxPool1d: max_pool,
+    nn.MaxPool2d: max_pool,
+    nn.AvgPool1d: avg_pool,
+    nn.AvgPool2d: avg_pool,
+    nn.AdaptiveAvgPool1d: adaptive(largest=False),
+    nn.AdaptiveAvgPool2d: adaptive(largest=False),
+    nn.AdaptiveMaxPool2d: adaptive(largest=True),
     nn.Flatten: lambda call, _: reshape(call),
     nn.Unflatten: lambda call, _: reshape(call),
     nn.ZeroPad2d: zero_pad,
