@@ -18,17 +18,10 @@ def pool_sizes(call: Call, kernel: Any, stride: Any, padding: Any) -> dict[str, 
     }
 
 
-def _arguments(call: Call, layer: Any, *names: str) -> tuple[Any, ...]:
-    """Return what a pooling function, or a layer if there is one, was given; None where nothing."""
-    if layer is not None:
-        return tuple(getattr(layer, name, None) for name in names)
-    return tuple(call.get(place, name) for place, name in enumerate(names, 1))
-
-
 def max_pool(call: Call, layer: Any = None) -> Ref:
     """Lower a max-pooling function or layer."""
     names = ("kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices")
-    kernel, stride, padding, dilation, ceil, with_indices = _arguments(call, layer, *names)
+    kernel, stride, padding, dilation, ceil, with_indices = call.given(layer, *names)
     if with_indices:
         raise TraceError(f"{call.path}: max pooling that returns indices has no rule")
     return _max_pool(call, kernel, stride, padding or 0, dilation=dilation or 1, ceil=bool(ceil))
@@ -45,8 +38,8 @@ def _max_pool(
 def avg_pool(call: Call, layer: Any = None) -> Ref:
     """Lower an average-pooling function or layer whose windows are of one size."""
     names = ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad")
-    given = _arguments(call, layer, *names, "divisor_override")
-    kernel, stride, padding, ceil, counts_padding, divisor = given
+    found = call.given(layer, *names, "divisor_override")
+    kernel, stride, padding, ceil, counts_padding, divisor = found
     padded = any(each_axis(padding or 0, 1))
     if ceil or divisor is not None or (padded and counts_padding is False):
         raise TraceError(f"{call.path}: wanted average pooling over windows of one size")
@@ -74,7 +67,7 @@ def adaptive(*, largest: bool) -> Callable[..., Ref]:
     """Return the rule of an adaptive pooling function or layer."""
 
     def rule(call: Call, layer: Any = None) -> Ref:
-        (size,) = _arguments(call, layer, "output_size")
+        (size,) = call.given(layer, "output_size")
         return adaptive_pool_to(call, size, largest=largest)
 
     return rule

@@ -4,7 +4,7 @@ To support another layer, add a rule here: it gets the call and returns the `Ref
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -42,65 +42,43 @@ ModuleRule = Callable[[Call, Any], Any]
 FunctionRule = Callable[[Call], Any]
 
 
-def convolution(call: Call, layer: Any) -> Ref:
-    """Lower Conv1d, Conv2d or Conv3d."""
-    if layer.padding_mode != "zeros":
+def convolution(call: Call, layer: Any = None) -> Ref:
+    """Lower a convolution over one to three axes."""
+    if layer is not None and layer.padding_mode != "zeros":
         raise TraceError(f"{call.path}: wanted padding with zeros, got '{layer.padding_mode}'")
-    return convolve(
-        call,
-        {"weight": layer.weight, "bias": layer.bias},
-        stride=layer.stride,
-        padding=layer.padding,
-        dilation=layer.dilation,
-        groups=layer.groups,
-    )
-
-
-def functional_convolution(call: Call) -> Ref:
-    """Lower a convolution function, whose weight is a stored tensor."""
-    return convolve(
-        call,
-        _stored(call, weight=call.get(1, "weight"), bias=call.get(2, "bias")),
-        stride=call.get(3, "stride", 1),
-        padding=call.get(4, "padding", 0),
-        dilation=call.get(5, "dilation", 1),
-        groups=call.get(6, "groups", 1),
-    )
-
-
-def convolve(
-    call: Call,
-    tensors: Mapping[str, Tensor | None],
-    *,
-    stride: Any,
-    padding: Any,
-    dilation: Any,
-    groups: int,
-) -> Ref:
-    """Lower a convolution; numbers stand for all axes."""
-    weight = tensors["weight"]
-    assert weight is not None
-    rank = weight.ndim - 2
-    stride, dilation = each_axis(stride, rank), each_axis(dilation, rank)
+    names = ("weight", "bias", "stride", "padding", "dilation", "groups")
+    weight, bias, stride, padding, dilation, groups = call.given(layer, *names)
+    tensors = _stored(call, weight=weight, bias=bias)
+    assert tensors["weight"] is not None
+    kernel = tensors["weight"].shape[2:]
+    rank = len(kernel)
+    stride, dilation = each_axis(stride or 1, rank), each_axis(dilation or 1, rank)
     if padding == "same":
-        total = [d * (k - 1) for d, k in zip(dilation, weight.shape[2:], strict=True)]
+        total = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
         if any(size % 2 for size in total):
             raise TraceError(f"{call.path}: padding='same' needs odd kernels here")
         padding = [size // 2 for size in total]
-    return call.emit(
-        "conv",
-        call.x,
-        stride=stride,
-        padding=[0] * rank if padding == "valid" else each_axis(padding, rank),
-        dilation=dilation,
-        groups=groups,
-        tensors=dict(tensors),
-    )
+    padding = [0] * rank if padding == "valid" else each_axis(padding or 0, rank)
+    moves = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups or 1}
+    return call.emit("conv", call.x, **moves, tensors=tensors)
 
 
-def linear(call: Call, layer: nn.Linear) -> Ref:
+def linear(call: Call, layer: Any = None) -> Ref:
     """Lower a linear layer."""
-    return call.emit("linear", call.x, tensors={"weight": layer.weight, "bias": layer.bias})
+    weight, bias = call.given(layer, "weight", "bias")
+    return call.emit("linear", call.x, tensors=_stored(call, weight=weight, bias=bias))
+
+
+def _stored(call: Call, **given: Ref | Tensor | None) -> dict[str, Tensor | None]:
+    """Return the tensors of a layer, or those that a function reads from the model."""
+    tensors: dict[str, Tensor | None] = {}
+    for key, one in given.items():
+        tensors[key] = (
+            call.builder.tensors.get(f"{one.name}.weight") if isinstance(one, Ref) else one
+        )
+        if isinstance(one, Ref) and tensors[key] is None:
+            raise TraceError(f"{call.path}: wanted a stored {key}, got one that is computed")
+    return tensors
 
 
 def batch_norm(call: Call, layer: Any) -> Ref:
@@ -126,15 +104,12 @@ def normalize(call: Call, layer: Normalize) -> Ref:
     return scale_channels(call, 1 / std, -mean / std)
 
 
-def layer_norm(call: Call, layer: nn.LayerNorm) -> Ref:
+def layer_norm(call: Call, layer: Any = None) -> Ref:
     """Lower a layer norm."""
-    return call.emit(
-        "layer_norm",
-        call.x,
-        axes=len(layer.normalized_shape),
-        eps=layer.eps,
-        tensors={"weight": layer.weight, "bias": layer.bias},
-    )
+    shape, weight, bias, eps = call.given(layer, "normalized_shape", "weight", "bias", "eps")
+    tensors = _stored(call, weight=weight, bias=bias)
+    eps = 1e-5 if eps is None else eps
+    return call.emit("layer_norm", call.x, axes=len(shape), eps=eps, tensors=tensors)
 
 
 def group_norm(call: Call, layer: nn.GroupNorm) -> Ref:
@@ -148,27 +123,17 @@ def group_norm(call: Call, layer: nn.GroupNorm) -> Ref:
     )
 
 
-def table(function: str, *names: str) -> FunctionRule:
-    """Return the rule of an elementwise function whose further arguments are `names`."""
+def table(function: str, *names: str) -> Callable[..., Ref]:
+    """Return the rule of an elementwise layer or function with further arguments `names`."""
 
-    def rule(call: Call) -> Ref:
-        values = {name: call.get(i + 1, name) for i, name in enumerate(names)}
-        given = {
-            name: value if isinstance(value, str) else call.number(value)
-            for name, value in values.items()
+    def rule(call: Call, layer: Any = None) -> Ref:
+        plain = layer is not None
+        parameters = {
+            name: value if plain or isinstance(value, str) else call.number(value)
+            for name, value in zip(names, call.given(layer, *names), strict=True)
             if value is not None
         }
-        return call.emit("table", call.x, function=function, parameters=given)
-
-    return rule
-
-
-def table_layer(function: str, *names: str) -> ModuleRule:
-    """Return the rule of an elementwise layer whose parameters are the attributes `names`."""
-
-    def rule(call: Call, layer: Any) -> Ref:
-        given = {name: getattr(layer, name) for name in names}
-        return call.emit("table", call.x, function=function, parameters=given)
+        return call.emit("table", call.x, function=function, parameters=parameters)
 
     return rule
 
@@ -271,29 +236,6 @@ def softmax(call: Call) -> Ref:
     return softmax_of(call, call.get(1, "dim"))
 
 
-def functional_linear(call: Call) -> Ref:
-    """Lower the linear function, whose weight is a stored tensor."""
-    weight, bias = call.get(1, "weight"), call.get(2, "bias")
-    return call.emit("linear", call.x, tensors=_stored(call, weight=weight, bias=bias))
-
-
-def _stored(call: Call, **refs: Ref | None) -> dict[str, Tensor | None]:
-    tensors: dict[str, Tensor | None] = {}
-    for key, ref in refs.items():
-        stored = None if ref is None else call.builder.tensors.get(f"{ref.name}.weight")
-        if ref is not None and stored is None:
-            raise TraceError(f"{call.path}: wanted a stored {key}, got one that is computed")
-        tensors[key] = stored
-    return tensors
-
-
-def functional_layer_norm(call: Call) -> Ref:
-    """Lower the layer-norm function, whose weight and bias are stored tensors."""
-    tensors = _stored(call, weight=call.get(2, "weight"), bias=call.get(3, "bias"))
-    axes, eps = len(call.get(1, "normalized_shape")), call.get(4, "eps", 1e-5)
-    return call.emit("layer_norm", call.x, axes=axes, eps=eps, tensors=tensors)
-
-
 LOOKUPS: dict[type[nn.Module], tuple[str, ...]] = {
     nn.GELU: ("gelu", "approximate"),
     nn.SiLU: ("silu",),
@@ -323,7 +265,7 @@ MODULE_RULES: dict[type[nn.Module], ModuleRule] = {
     nn.ReLU: lambda call, _: clamp(0.0, None)(call),
     nn.ReLU6: lambda call, _: clamp(0.0, 6.0)(call),
     nn.Hardtanh: hardtanh,
-    **{layer: table_layer(*lookup) for layer, lookup in LOOKUPS.items()},
+    **{layer: table(*lookup) for layer, lookup in LOOKUPS.items()},
     nn.Softmax: lambda call, layer: softmax_of(call, layer.dim),
     nn.MaxPool1d: max_pool,
     nn.MaxPool2d: max_pool,
@@ -385,9 +327,9 @@ FUNCTION_RULES: dict[str, FunctionRule] = {
     "adaptive_max_pool2d": adaptive(largest=True),
     "dropout": functional_dropout,
     **dict.fromkeys(("contiguous", "clone", "detach", "float"), lambda call: call.x),
-    **dict.fromkeys(("conv1d", "conv2d", "conv3d"), functional_convolution),
-    "linear": functional_linear,
-    "layer_norm": functional_layer_norm,
+    **dict.fromkeys(("conv1d", "conv2d", "conv3d"), convolution),
+    "linear": linear,
+    "layer_norm": layer_norm,
     "scaled_dot_product_attention": scaled_dot_product_attention,
 }
 """Rule of each function, method or operator, by name; in-place forms share it."""
