@@ -33,18 +33,20 @@ class Geometry:
         return [(size + 2 * edge - reach) // step + 1 for size, reach, edge, step in moves]
 
     def taps(self, maps: Tensor, kernel: Sequence[int]) -> Iterator[Tensor]:
-        """Yield what each tap of a kernel sees of maps that are padded already, as views.
+        """Return what each tap of a kernel sees of maps that are padded already, as views.
 
         Example:
             >>> import torch
             >>> [tap.tolist() for tap in Geometry().taps(torch.arange(4).reshape(2, 2), (1, 2))]
             [[[0], [2]], [[1], [3]]]
         """
-        sizes, reaches = maps.shape[-len(kernel) :], self.reaches(kernel)
-        ends = [size - reach + 1 for size, reach in zip(sizes, reaches, strict=True)]
-        for place in product(*map(range, kernel)):
-            starts = (gap * at for gap, at in zip(self.dilation, place, strict=True))
-            parts = zip(starts, ends, self.stride, strict=True)
-            slices = (slice(start, start + end, step) for start, end, step in parts)
-            index: tuple[Any, ...] = (..., *slices)
-            yield maps[index]
+        return (self.tap(maps, kernel, place) for place in product(*map(range, kernel)))
+
+    def tap(self, maps: Tensor, kernel: Sequence[int], place: Sequence[int]) -> Tensor:
+        """Return what the tap at one place of a kernel sees."""
+        index: list[Any] = [...]
+        sizes = maps.shape[-len(kernel) :]
+        moves = zip(sizes, self.reaches(kernel), self.dilation, self.stride, place, strict=True)
+        for size, reach, gap, step, at in moves:
+            index.append(slice(gap * at, gap * at + size - reach + 1, step))
+        return maps[tuple(index)]

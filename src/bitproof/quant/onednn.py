@@ -161,19 +161,12 @@ class Kernel:
 
     def _add_excess_(self, total: Tensor, x: Tensor) -> Tensor:
         """Add the products that the clipped weights lack, one shifted plane for each."""
-        move, size = self.parts[0].geometry, total.shape[2:]
+        first = self.parts[0]
+        (down, across), kernel = first.geometry.padding, first.shape[2:]
         for one in self.excess:
-            plane = x[:, one.channel].to(total.dtype) - self.parts[0].zero_point
-            (down, across), (high, wide) = move.padding, size
+            plane = x[:, one.channel].to(total.dtype) - first.zero_point
             plane = functional.pad(plane, [across, across, down, down])
-            (row, column), (by_row, by_column) = one.tap, move.stride
-            first, left = row * move.dilation[0], column * move.dilation[1]
-            plane = plane[
-                :,
-                first : first + (high - 1) * by_row + 1 : by_row,
-                left : left + (wide - 1) * by_column + 1 : by_column,
-            ]
-            total[:, one.out] += one.value * plane
+            total[:, one.out] += one.value * first.geometry.tap(plane, kernel, one.tap)
         return total
 
     def _under_window(self, x: Tensor) -> Tensor:
