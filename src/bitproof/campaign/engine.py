@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from bitproof.campaign.first_changes import Incremental, Start, differs, take
-from bitproof.campaign.golden import Bounding, Golden
+from bitproof.campaign.golden import Golden, Restriction
 from bitproof.faults.injection import (
     NodeFaults,
     faults_by_node,
@@ -62,7 +62,7 @@ class Engine:
         network: IntegerNetwork,
         inputs: Tensor,
         labels: Tensor,
-        bounds: Mapping[str, Bounding] | None = None,
+        bounds: Mapping[str, Restriction] | None = None,
     ) -> None:
         self.network = network
         self.golden = Golden.run(network, inputs, bounds)

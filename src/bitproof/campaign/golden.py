@@ -13,7 +13,7 @@ from bitproof.quant.graph import Node
 from bitproof.quant.integers import integer_op
 from bitproof.quant.network import IntegerNetwork
 
-Bounding = Callable[[Tensor], Tensor]
+Restriction = Callable[[Tensor], Tensor]
 """Restricts a node's output words."""
 
 
@@ -35,7 +35,7 @@ class Golden:
     inputs: Float[Tensor, "n *features"]
     words: Mapping[str, Tensor]
     """By node; real logits for the last one."""
-    bounds: Mapping[str, Bounding]
+    bounds: Mapping[str, Restriction]
     """By node; what a protection allows as its output."""
 
     @classmethod
@@ -43,7 +43,7 @@ class Golden:
         cls,
         network: IntegerNetwork,
         inputs: Float[Tensor, "n *features"],
-        bounds: Mapping[str, Bounding] | None = None,
+        bounds: Mapping[str, Restriction] | None = None,
     ) -> "Golden":
         """Execute `network` and keep everything."""
         bounds = bounds or {}

@@ -1,4 +1,4 @@
-"""What the C library is told: tensors as addresses and sizes, checked before they are handed over.
+"""What the C library gets: tensors as addresses and sizes, checked before they are handed over.
 
 The structures mirror `csrc/tables.h`; `layout` tells a library apart that was built from another.
 Each job keeps the tensors whose addresses it holds: an interrupted caller may be gone before the
