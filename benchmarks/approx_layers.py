@@ -15,15 +15,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bitproof.core.rng import make_generator
-from bitproof.kernels.int8_convolution import Geometry
+from bitproof.kernels.geometry import Geometry
 from bitproof.kernels.library import library
 from bitproof.kernels.look_up import LookUp
 from bitproof.quant import Scheme, quantize
+from bitproof.quant.arithmetic import requantize_
 from bitproof.quant.integers import integer_op
 from bitproof.quant.network import IntegerNetwork
 from bitproof.quant.products import Products
 from bitproof.quant.quantizer import AffineQuantizer
-from bitproof.quant.steps import accumulate, cut_
 
 SCHEME = Scheme(
     weight=AffineQuantizer(symmetric=True, signed=True),
@@ -169,7 +169,7 @@ class Layer:
         assert constants.bias is not None
 
         def run(given: Tensor) -> Tensor:
-            return integer_op(network, self.node, [given], given, accumulate)
+            return integer_op(network, self.node, [given], given)
 
         few = words[:CHECKED].view(torch.uint8).contiguous()
         move = Geometry(padding=(1, 1))
@@ -179,7 +179,9 @@ class Layer:
         sums = sums + constants.bias.int().reshape(-1, 1, 1)
         values = sums.float() * constants.multipliers[0].reshape(-1, 1, 1)
         found = run(words)
-        assert torch.equal(found[:CHECKED], cut_(values, constants).to(grid.dtype)), self.shape
+        assert torch.equal(found[:CHECKED], requantize_(values, constants).to(grid.dtype)), (
+            self.shape
+        )
         last = not found.is_contiguous()
         own = words.contiguous(memory_format=torch.channels_last) if last else words
         assert torch.equal(run(own), found)

@@ -14,7 +14,9 @@ from torch import Tensor
 from bitproof.core.rng import make_generator
 from bitproof.models import ImageModelSpec
 from bitproof.quant import IntegerNetwork, Node, quantize, run_integers
-from bitproof.quant.constants import Constants
+from bitproof.quant.arithmetic import requantize_
+from bitproof.quant.execution import execute
+from bitproof.quant.integers import integer_op
 from bitproof.quant.onednn import as_kernel, as_maps, from_maps
 from bitproof.quant.products import Products
 
@@ -79,7 +81,10 @@ class Network:
         """Return logits by plain gathering."""
         table = self.tables.entries[form]
 
-        def multiply(node: Node, constants: Constants, operands: list[Tensor]) -> Tensor:
+        def multiply(node: Node, operands: list[Tensor]) -> Tensor:
+            if node.op not in {"conv", "linear"}:
+                return integer_op(self.exact, node, operands, images)
+            constants, grid = self.exact.constants[node.name], self.exact.grids.get(node.name)
             assert constants.zero_points == (0,)
             assert constants.weight is not None
             kernel, move = as_kernel(constants.weight, node)
@@ -91,6 +96,8 @@ class Network:
             if constants.bias is not None:
                 sums += constants.bias.int().reshape(-1, 1, 1)
             sums = sums.permute(2, 1, 3, 0) if node.op == "linear" else sums
-            return from_maps(sums.to(constants.dtype), operands[0], node)
+            values = from_maps(sums.float(), operands[0], node) * constants.multipliers[0]
+            return values if grid is None else requantize_(values, constants).to(grid.dtype)
 
-        return run_integers(self.exact, images, mac=multiply)
+        values = execute(self.exact.nodes, multiply)
+        return self.exact.logits(values[self.exact.nodes[-1].name])

@@ -29,7 +29,7 @@ from two_workers import time_workers
 from bitproof.core.rng import make_generator
 from bitproof.data import Dataset
 from bitproof.faults import RandomFlips, corrupt
-from bitproof.faults.execute import broken_memory, strikes_of
+from bitproof.faults.execute import broken_memory, faults_by_node
 from bitproof.injection import FaultGroup, Injection
 from bitproof.injection.engine import Engine
 from bitproof.injection.plan import LEAST_TRIALS, Plan, draw_plan
@@ -37,7 +37,6 @@ from bitproof.metrics.outcomes import outcomes
 from bitproof.models import ImageModelSpec, ResNet18, ResNet20
 from bitproof.quant import IntegerNetwork, quantize, run_integers
 from bitproof.quant.integers import integer_op
-from bitproof.quant.steps import accumulate
 
 BATCH = 64
 THREADS = 2
@@ -137,7 +136,7 @@ def check(engine: Engine, plan: Plan) -> None:
         assert counts.tolist() == [*found.sum(0).tolist(), int(right.sum())], f"trial {trial}"
     exact = run_integers(network, images, native=False)
     assert torch.equal(engine.golden.logits, exact)
-    ((name, strikes),) = strikes_of(plan.faults.of_trial(chosen[0])).items()
+    ((name, strikes),) = faults_by_node(plan.faults.of_trial(chosen[0])).items()
     broken = broken_memory(network, engine.nodes[name], strikes)
     if broken is not network:
         exact = run_integers(broken, images, native=False)
@@ -195,7 +194,7 @@ def suffixes(engine: Engine, plan: Plan, trials: np.ndarray) -> Callable[[], Non
             words = dict(golden.words)
             for node in golden.suffix(name).nodes:
                 operands = [words[read] for read in node.inputs]
-                words[node.name] = integer_op(network, node, operands, golden.inputs, accumulate)
+                words[node.name] = integer_op(network, node, operands, golden.inputs)
 
     return work
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.modules.utils import _pair
 
 from bitproof.core.errors import QuantizationError
-from bitproof.kernels.int8_convolution import Geometry
+from bitproof.kernels.geometry import Geometry
 
 SOURCE = Path(__file__).with_suffix(".c")
 FLAGS = ("-O3", "-march=native", "-fopenmp", "-shared", "-fPIC")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from bitproof.core.version import __version__
 
 if TYPE_CHECKING:
-    from bitproof.approx import EvoApprox, SignMagnitude, correct_means, put_on
+    from bitproof.approx import EvoApprox, SignMagnitude, correct_means, with_multipliers
     from bitproof.attacks import FGSM, L2PGD, LinfPGD, LinfSquare
     from bitproof.data import Dataset, Splits
     from bitproof.evaluation import AdversarialExamples, Clean, Evaluation, MemoryFaults
@@ -51,7 +51,7 @@ _ROOMS = {
     "EvoApprox": "approx",
     "SignMagnitude": "approx",
     "correct_means": "approx",
-    "put_on": "approx",
+    "with_multipliers": "approx",
     "FGSM": "attacks",
     "L2PGD": "attacks",
     "LinfPGD": "attacks",
@@ -136,11 +136,11 @@ __all__ = [
     "load_data",
     "load_network",
     "load_weights",
-    "put_on",
     "quantize",
     "read_recipe",
     "run",
     "save_network",
     "save_weights",
     "train_model",
+    "with_multipliers",
 ]

@@ -6,15 +6,14 @@ from torch import Tensor, nn
 
 from bitproof.approx import Drum, Exact, Multiplier, Perforated, Swapped, Truncated
 from bitproof.approx.control_variate import correct_means, mean_errors
-from bitproof.approx.deploy import put_on
+from bitproof.approx.deploy import with_multipliers
 from bitproof.core.errors import InputRangeError
 from bitproof.core.rng import make_generator
 from bitproof.data import Splits
 from bitproof.data.digits import Digits
 from bitproof.models.digits_cnn import DigitsCNN
 from bitproof.quant import IntegerNetwork, quantize
-from bitproof.quant.integers import integer_op, product_sums
-from bitproof.quant.steps import accumulate
+from bitproof.quant.integers import integer_op
 from bitproof.train import Optimization, train_
 
 BIASED = [
@@ -41,18 +40,18 @@ def inputs_of(network: IntegerNetwork, images: Tensor) -> dict[str, Tensor]:
     words: dict[str, Tensor] = {}
     for node in network.nodes:
         operands = [words[name] for name in node.inputs]
-        words[node.name] = integer_op(network, node, operands, images, accumulate)
+        words[node.name] = integer_op(network, node, operands, images)
     nodes = [node for node in network.nodes if node.name in network.products]
     return {node.name: words[node.inputs[0]] for node in nodes}
 
 
 def bias_of(network: IntegerNetwork, images: Tensor) -> dict[str, Tensor]:
     """Return by how much the sums of each filter are too large, on the inputs that they get."""
-    exact = put_on(network, Exact(signed=True))
+    exact = with_multipliers(network, Exact(signed=True))
     found = {}
     for name, words in inputs_of(network, images).items():
         node = next(node for node in network.nodes if node.name == name)
-        off = product_sums(network, node, [words]) - product_sums(exact, node, [words])
+        off = network.accumulator(node).sums([words]) - exact.accumulator(node).sums([words])
         channel = off.ndim - 1 if node.op == "linear" else 1
         found[name] = off.double().movedim(channel, 0).flatten(1).mean(1)
     return found
@@ -78,7 +77,7 @@ LAYERS: dict[str, tuple[list[nn.Module], tuple[int, ...]]] = {
 def test_mean_errors_are_rounded_away(shape: str, multiplier: Multiplier) -> None:
     layers, size = LAYERS[shape]
     network, images = network_of(*layers, shape=size)
-    rough = put_on(network, multiplier)
+    rough = with_multipliers(network, multiplier)
     before, after = bias_of(rough, images), bias_of(correct_means(rough, images), images)
     for name, bias in after.items():
         # Half a step of rounding, and what float32 leaves of the sums that are compared here.
@@ -90,22 +89,22 @@ def test_the_scaling_of_channels_is_corrected_too() -> None:
     layers, size = LAYERS["scaled"]
     network, images = network_of(*layers, shape=size)
     assert "affine" in {node.op for node in network.nodes}
-    products = correct_means(put_on(network, BIASED[1]), images).products
+    products = correct_means(with_multipliers(network, BIASED[1]), images).products
     assert all(bool(own.offset.any()) for own in products.values())
 
 
 def test_filters_with_other_tables_get_their_own_constants() -> None:
     network, images = network_of(nn.Conv2d(4, 4, 3, groups=2), shape=(4, 5, 5))
     kinds = [Truncated(columns=7), Drum(width=3), Exact(), Truncated(columns=5)]
-    mixed = correct_means(put_on(network, {"0": kinds}), images).products["0"]
+    mixed = correct_means(with_multipliers(network, {"0": kinds}), images).products["0"]
     for channel, kind in enumerate(kinds):
-        alone = correct_means(put_on(network, kind), images).products["0"]
+        alone = correct_means(with_multipliers(network, kind), images).products["0"]
         assert mixed.offset[channel] == alone.offset[channel]
 
 
 def test_mean_errors_are_those_of_a_loop() -> None:
     network, images = network_of(nn.Linear(6, 3), shape=(2, 6))
-    rough = put_on(network, Truncated(columns=6))
+    rough = with_multipliers(network, Truncated(columns=6))
     node, products = rough.nodes[-1], rough.products["0"]
     words, weight = inputs_of(rough, images)["0"], rough.tensors["0.weight"]
     grids = (rough.grids[node.inputs[0]], weight.grid)
@@ -119,13 +118,13 @@ def test_mean_errors_are_those_of_a_loop() -> None:
 
 def test_exact_products_need_no_correction() -> None:
     network, images = network_of(nn.Conv2d(2, 5, 3, padding=1), shape=(2, 7, 6))
-    same = put_on(network, Exact())
+    same = with_multipliers(network, Exact())
     assert correct_means(same, images).digest() == same.digest()
 
 
 def test_the_network_that_was_given_stays_as_it_was() -> None:
     network, images = network_of(nn.Conv2d(2, 5, 3, padding=1), shape=(2, 7, 6))
-    rough = put_on(network, BIASED[0])
+    rough = with_multipliers(network, BIASED[0])
     digest, logits = rough.digest(), rough(images)
     once = correct_means(rough, images)
     assert (rough.digest(), once.digest() == digest) == (digest, False)
@@ -139,7 +138,7 @@ def test_products_of_activations_stay() -> None:
             return x @ x.transpose(1, 2)
 
     images = torch.rand(4, 3, 5, generator=make_generator(0))
-    rough = put_on(quantize(Square(), images), BIASED[1])
+    rough = with_multipliers(quantize(Square(), images), BIASED[1])
     assert correct_means(rough, images).digest() == rough.digest()
 
 
@@ -189,7 +188,7 @@ def test_a_trained_network_comes_nearer_to_the_exact_one(
     digits: Splits,
     measure: Callable[[IntegerNetwork], tuple[float, float]],
 ) -> None:
-    rough = put_on(trained, multiplier)
+    rough = with_multipliers(trained, multiplier)
     (acc, error), (better, rest) = (
         measure(network)
         for network in (rough, correct_means(rough, digits.train.inputs(slice(0, 256))))

@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional
 
 from bitproof.approx import Drum, EvoApprox, Exact, Perforated, Stored, Swapped, Truncated
-from bitproof.approx.deploy import applicable, put_on
+from bitproof.approx.deploy import applicable, with_multipliers
 from bitproof.core.errors import DataError, QuantizationError
 from bitproof.core.rng import make_generator
 from bitproof.quant import IntegerNetwork, quantize, run_integers
@@ -59,7 +59,7 @@ def test_nodes_that_multiply_are_named_in_order(network: IntegerNetwork) -> None
 def test_an_exact_multiplier_goes_through_tables_and_changes_nothing(
     network: IntegerNetwork, images: torch.Tensor, signed: bool
 ) -> None:
-    same = put_on(network, Exact(signed=signed))
+    same = with_multipliers(network, Exact(signed=signed))
     assert list(same.products) == applicable(network)
     wanted, found = words_of(network, images), words_of(same, images)
     assert all(torch.equal(found[name], words) for name, words in wanted.items())
@@ -69,8 +69,8 @@ def test_one_multiplier_for_all_is_one_for_each(
     network: IntegerNetwork, images: torch.Tensor
 ) -> None:
     rough = Truncated(columns=7, signed=True)
-    everywhere = put_on(network, rough)
-    one_by_one = put_on(network, dict.fromkeys(reversed(applicable(network)), rough))
+    everywhere = with_multipliers(network, rough)
+    one_by_one = with_multipliers(network, dict.fromkeys(reversed(applicable(network)), rough))
     assert everywhere.digest() == one_by_one.digest() != network.digest()
     assert not torch.equal(everywhere(images), network(images))
 
@@ -78,39 +78,41 @@ def test_one_multiplier_for_all_is_one_for_each(
 def test_nodes_that_are_not_named_multiply_exactly(
     network: IntegerNetwork, images: torch.Tensor
 ) -> None:
-    rough = put_on(network, Truncated(columns=7, signed=True))
-    again = put_on(rough, {"head": Drum(width=3, signed=True)})
+    rough = with_multipliers(network, Truncated(columns=7, signed=True))
+    again = with_multipliers(rough, {"head": Drum(width=3, signed=True)})
     assert list(again.products) == ["head"]
     wanted, found = words_of(network, images), words_of(again, images)
     assert torch.equal(found["matmul"], wanted["matmul"])
     assert not torch.equal(found["logits"], wanted["logits"])
-    assert put_on(rough, {}).digest() == network.digest()
+    assert with_multipliers(rough, {}).digest() == network.digest()
 
 
 def test_filters_multiply_each_with_its_own(network: IntegerNetwork, images: torch.Tensor) -> None:
     kinds = [Exact(), Drum(width=3), Perforated(rows=3), Drum(width=3)]
-    mixed = words_of(put_on(network, {"first": kinds}), images)["first"]
+    mixed = words_of(with_multipliers(network, {"first": kinds}), images)["first"]
     for channel, kind in enumerate(kinds):
-        alone = words_of(put_on(network, {"first": kind}), images)["first"]
+        alone = words_of(with_multipliers(network, {"first": kind}), images)["first"]
         assert torch.equal(mixed[:, channel], alone[:, channel])
 
 
 def test_equal_tables_are_stored_once(network: IntegerNetwork) -> None:
     same = Swapped(of=Drum(width=3))
-    products = put_on(network, {"first": [Exact(), Drum(width=3), same, Exact()]}).products["first"]
+    products = with_multipliers(
+        network, {"first": [Exact(), Drum(width=3), same, Exact()]}
+    ).products["first"]
     assert products.tables.shape[0] == 2
     assert products.choice.tolist() == [0, 1, 1, 0]
     assert products.names == ("exact", "drum:width=3")
 
 
 def test_nodes_share_the_memory_of_their_tables(network: IntegerNetwork) -> None:
-    products = put_on(network, Drum(width=3)).products
+    products = with_multipliers(network, Drum(width=3)).products
     assert len({own.tables.data_ptr() for own in products.values()}) == 1
 
 
 def test_a_circuit_is_found_in_the_data_folder(network: IntegerNetwork, data_dir: Path) -> None:
     circuit = EvoApprox(name="mul8s_1L2H")
-    products = put_on(network, {"head": circuit}, data_dir=data_dir).products["head"]
+    products = with_multipliers(network, {"head": circuit}, data_dir=data_dir).products["head"]
     assert torch.equal(products.tables[0], circuit.table(data_dir).products)
     assert (products.signed, products.names) == (True, ("mul8s_1L2H",))
 
@@ -134,13 +136,13 @@ def test_what_does_not_fit_is_refused(
     network: IntegerNetwork, choice: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(QuantizationError) as caught:
-        put_on(network, choice)
+        with_multipliers(network, choice)
     assert message in str(caught.value)
 
 
 def test_a_missing_file_is_an_error(network: IntegerNetwork, tmp_path: Path) -> None:
     with pytest.raises(DataError):
-        put_on(network, Stored(path="none.npz", signed=True), data_dir=tmp_path)
+        with_multipliers(network, Stored(path="none.npz", signed=True), data_dir=tmp_path)
 
 
 def test_convolutions_over_three_axes_have_no_kernel() -> None:
@@ -149,5 +151,5 @@ def test_convolutions_over_three_axes_have_no_kernel() -> None:
     network = quantize(model, volumes)
     assert applicable(network) == ["2"]
     with pytest.raises(QuantizationError, match="over 3 axes"):
-        put_on(network, Exact())
-    assert torch.equal(put_on(network, {"2": Exact()})(volumes), network(volumes))
+        with_multipliers(network, Exact())
+    assert torch.equal(with_multipliers(network, {"2": Exact()})(volumes), network(volumes))

@@ -14,7 +14,7 @@ from bitproof.approx import (
     ProductTable,
     Truncated,
 )
-from bitproof.approx.deploy import put_on
+from bitproof.approx.deploy import with_multipliers
 from bitproof.approx.table_gradient import (
     Multiplied,
     gradient_tables,
@@ -25,8 +25,7 @@ from bitproof.approx.table_gradient import (
 from bitproof.core.errors import SpecError
 from bitproof.core.rng import make_generator
 from bitproof.quant import IntegerNetwork, Node, quantize
-from bitproof.quant.integers import integer_op, product_sums
-from bitproof.quant.steps import accumulate
+from bitproof.quant.integers import integer_op
 
 
 def slope(row: list[int], place: int, half_width: int) -> float:
@@ -149,8 +148,8 @@ def layer_of(
     node = network.nodes[-1]
     filters = len(network.tensors[f"{node.name}.weight"].codes)
     chosen = list(itertools.islice(itertools.cycle(multipliers), filters))
-    network = put_on(network, {node.name: chosen})
-    words = integer_op(network, network.nodes[0], [], images, accumulate)
+    network = with_multipliers(network, {node.name: chosen})
+    words = integer_op(network, network.nodes[0], [], images)
     return network, node, words
 
 
@@ -164,7 +163,7 @@ def gradients_through(
     seen = Multiplied.of(words, weight, grid=grid, products=products, gradients=found)
     x = grid.center(words).float().requires_grad_()
     centered = weight.centered().float().requires_grad_()
-    sums = product_sums(network, node, [words])
+    sums = network.accumulator(node).sums([words])
     passed = through_table(node, (x, centered), sums, seen=seen)
     assert torch.equal(passed, sums)
     passed.backward(gradient)  # type: ignore[no-untyped-call]
@@ -223,7 +222,9 @@ def gradients_by_looping(
 @pytest.mark.parametrize("shape", LAYERS)
 def test_backward_pass_is_a_loop_over_products(shape: str, multipliers: list[Multiplier]) -> None:
     network, node, words = layer_of(*LAYERS[shape], multipliers)
-    gradient = torch.randn(product_sums(network, node, [words]).shape, generator=make_generator(2))
+    gradient = torch.randn(
+        network.accumulator(node).sums([words]).shape, generator=make_generator(2)
+    )
     found = gradients_through(network, node, words, gradient, rank=256)
     wanted = gradients_by_looping(network, node, words, gradient)
     for ours, loops in zip(found, wanted, strict=True):
@@ -234,7 +235,7 @@ def test_backward_pass_is_a_loop_over_products(shape: str, multipliers: list[Mul
 @pytest.mark.parametrize("shape", LAYERS)
 def test_exact_products_have_the_gradient_of_the_exact_layer(shape: str, signed: bool) -> None:
     network, node, words = layer_of(*LAYERS[shape], [Exact(signed=signed)])
-    sums = product_sums(network, node, [words])
+    sums = network.accumulator(node).sums([words])
     gradient = torch.randn(sums.shape, generator=make_generator(2))
     found = gradients_through(network, node, words, gradient, rank=1)
     weight = network.tensors[f"{node.name}.weight"].centered().float().requires_grad_()

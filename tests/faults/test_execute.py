@@ -20,9 +20,9 @@ from bitproof.faults.execute import (
     break_words,
     broken_memory,
     check_faults,
+    faults_by_node,
     faulty_element,
     faulty_node,
-    strikes_of,
     window,
 )
 from bitproof.faults.space import product_bits
@@ -126,7 +126,7 @@ class Layer:
 
 def strikes(faults: list[Fault]) -> dict[str, list[BrokenBit]]:
     rows = [(0, site, "y", element, tap, bit, act) for site, element, tap, bit, act in faults]
-    return strikes_of(FaultTable.from_rows(rows)).get("y", {})
+    return faults_by_node(FaultTable.from_rows(rows)).get("y", {})
 
 
 def taps_of(layer: Layer, element: int) -> tuple[int, list[int | None]]:
@@ -407,7 +407,7 @@ def test_a_broken_bit_changes_its_word_alone(bits: int, *, signed: bool) -> None
     low = -(2 ** (bits - 1)) if signed else 0
     words = torch.arange(low, low + 2**bits)
     for bit, (number, action) in itertools.product(range(bits), enumerate(ACTIONS)):
-        broken = break_bit(words, bits=bits, signed=signed, bit=bit, action=number)
+        broken = break_bit(words, BrokenBit(0, -1, bit, number), bits=bits, signed=signed)
         fault = ("weight", 0, -1, bit, action)
         assert broken.tolist() == [strike(w, bits, fault, signed=signed) for w in words.tolist()]
         assert int(broken.min()) >= low
@@ -420,7 +420,7 @@ def test_a_broken_bit_changes_its_word_alone(bits: int, *, signed: bool) -> None
 def test_a_bit_of_a_32_bit_word_breaks_as_in_twos_complement(
     word: int, bit: int, action: tuple[int, str]
 ) -> None:
-    broken = break_bit(torch.tensor([word]), bits=32, signed=True, bit=bit, action=action[0])
+    broken = break_bit(torch.tensor([word]), BrokenBit(0, -1, bit, action[0]), bits=32, signed=True)
     assert broken.tolist() == [strike(word, 32, ("bias", 0, -1, bit, action[1]), signed=True)]
 
 
@@ -485,7 +485,7 @@ def test_faults_are_sorted_by_layer_and_site_in_their_order() -> None:
         (3, "product", "a", 4, 5, 6, "stuck1"),
         (3, "weight", "b", 0, -1, 1, "stuck0"),
     ]
-    assert strikes_of(FaultTable.from_rows(rows)) == {
+    assert faults_by_node(FaultTable.from_rows(rows)) == {
         "b": {"weight": [BrokenBit(1, -1, 2, 0), BrokenBit(0, -1, 1, 1)]},
         "a": {"product": [BrokenBit(4, 5, 6, 2)]},
     }
@@ -520,10 +520,10 @@ GOOD = [
         ((7, "operand", "y", 0, -1, 0, "flip"), "operand of y: wanted tap from 0 to 3, got -1"),
         ((7, "product", "y", 0, 0, 13, "flip"), "product of y: wanted bit from 0 to 12, got 13"),
         ((7, "accumulator", "y", 0, -1, 32, "flip"), "wanted bit from 0 to 31, got 32"),
-        ((7, "output", "x", 0, -1, 0, "flip"), "x has no output to strike"),
-        ((7, "activation", "z", 0, -1, 0, "flip"), "z has no activation to strike"),
-        ((7, "weight", "x", 0, -1, 0, "flip"), "x has no weight to strike"),
-        ((7, "bias", "y", 0, -1, 0, "flip"), "y has no bias to strike"),
+        ((7, "output", "x", 0, -1, 0, "flip"), "x has no output"),
+        ((7, "activation", "z", 0, -1, 0, "flip"), "z has no activation"),
+        ((7, "weight", "x", 0, -1, 0, "flip"), "x has no weight"),
+        ((7, "bias", "y", 0, -1, 0, "flip"), "y has no bias"),
     ],
 )
 def test_an_impossible_fault_is_named(

@@ -17,7 +17,6 @@ from bitproof.faults.table import ACTIONS, FaultTable
 from bitproof.quant import CodedTensor, Grid, IntegerNetwork, Node
 from bitproof.quant.integers import integer_op
 from bitproof.quant.products import Products
-from bitproof.quant.steps import accumulate
 
 f32 = np.float32
 TAPS = ("operand", "weight_operand", "product")
@@ -151,7 +150,7 @@ def requantize(network: IntegerNetwork, total: int) -> float:
 
 
 def elements_of(network: IntegerNetwork, words: Tensor) -> int:
-    return integer_op(network, network.nodes[-1], [words], words, accumulate)[0].numel()
+    return integer_op(network, network.nodes[-1], [words], words)[0].numel()
 
 
 def draw_fault(
@@ -176,7 +175,7 @@ def test_an_element_without_faults_is_that_of_the_layer(op: str, signed: bool) -
         network, words = draw_layer(seed, op, quantized=quantized)
         network = with_tables(network, rough_tables(seed, signed=signed), signed=signed)
         node = network.nodes[-1]
-        whole = integer_op(network, node, [words], words, accumulate).flatten(1)
+        whole = integer_op(network, node, [words], words).flatten(1)
         for element in range(0, whole.shape[1], 3):
             alone = faulty_element(network, node, words, element, {})
             assert torch.equal(alone, whole[:, element].to(alone.dtype))
@@ -207,7 +206,7 @@ def test_faults_in_all_registers_at_once_equal_the_slow_one(op: str) -> None:
         faults = [(site, draw_fault(site, network, random, element)) for site in REGISTERS]
         own = {site: [fault] for site, fault in faults}
         node = network.nodes[-1]
-        whole = integer_op(network, node, [words], words, accumulate).flatten(1)
+        whole = integer_op(network, node, [words], words).flatten(1)
         struck = faulty_node(network, node, [words], words, own).flatten(1)
         assert struck[:, element].tolist() == slow(network, words, element, faults)
         whole[:, element] = struck[:, element]
@@ -242,15 +241,15 @@ def test_faults_in_memory_strike_before_and_after_the_products(site: str) -> Non
         element = int(random.integers(sizes.get(site, elements_of(network, words))))
         fault = BrokenBit(element, -1, int(random.integers(4)), 0)
         found = faulty_node(network, node, [words], words, {site: [fault]})
-        clean = integer_op(network, node, [words], words, accumulate)
+        clean = integer_op(network, node, [words], words)
         if site in {"weight", "bias"}:
             coded = network.tensors[f"y.{site}"]
             struck = struck_words(coded.codes[None], fault, coded.grid)[0]
             changed = network.with_codes({f"y.{site}": struck})
-            wanted = integer_op(changed, node, [words], words, accumulate)
+            wanted = integer_op(changed, node, [words], words)
         elif site == "input":
             struck = struck_words(words, fault, network.grids["x"])
-            wanted = integer_op(network, node, [struck], words, accumulate)
+            wanted = integer_op(network, node, [struck], words)
         else:
             wanted = struck_words(clean, fault, network.grids["y"])
         assert torch.equal(found, wanted)
@@ -274,7 +273,7 @@ def test_random_flips_of_weights_keep_the_tables() -> None:
         broken = corrupt(network, faults, generator=make_generator(3))
         assert broken.products is network.products
         assert network.digest() == digest
-        found = integer_op(broken, node, [words], words, accumulate).flatten(1)
+        found = integer_op(broken, node, [words], words).flatten(1)
         for element in range(0, found.shape[1], 5):
             assert found[:, element].tolist() == slow(broken, words, element, [])
 
@@ -294,7 +293,7 @@ def test_product_registers_are_as_wide_as_the_largest_product(entry: int, bits: 
 def test_the_list_of_places_knows_the_width_of_looked_up_products() -> None:
     network, words = draw_layer(1, "conv")
     network = with_tables(network, rough_tables(1, signed=True), signed=True)
-    shape = tuple(integer_op(network, network.nodes[-1], [words], words, accumulate).shape[1:])
+    shape = tuple(integer_op(network, network.nodes[-1], [words], words).shape[1:])
     shapes = {"x": tuple(words.shape[1:]), "y": shape}
     (stratum,) = FaultSpace(sites=("product",)).strata(network, shapes)
     assert stratum.width == width_of(network.products["y"]) == 21

@@ -21,7 +21,6 @@ from bitproof.faults.table import ACTIONS, COLUMNS, SITES, FaultTable
 from bitproof.faults.voting import TripleModular, copies_struck
 from bitproof.quant import CodedTensor, Grid, IntegerNetwork, Node, quantize
 from bitproof.quant.integers import integer_op
-from bitproof.quant.steps import accumulate
 
 Row = tuple[int, str, str, int, int, int, str]
 Memory = dict[str, list[int]]
@@ -500,7 +499,7 @@ def conv_net() -> tuple[IntegerNetwork, dict[str, Tensor]]:
     words: dict[str, Tensor] = {}
     for node in network.nodes:
         operands = [words[name] for name in node.inputs]
-        words[node.name] = integer_op(network, node, operands, images, accumulate)
+        words[node.name] = integer_op(network, node, operands, images)
     return network, words
 
 

@@ -14,7 +14,6 @@ from torch import Tensor
 from bitproof.core.rng import make_generator
 from bitproof.quant import AffineQuantizer, CodedTensor, Grid, IntegerNetwork, Node
 from bitproof.quant.integers import integer_op
-from bitproof.quant.steps import accumulate
 
 STORED = Path(__file__).parent / "onnxruntime.npz"
 FULL = AffineQuantizer(narrow=False, margin=0.0)
@@ -48,7 +47,7 @@ def convolve(
     wide = grid_of(1.0, 0, signed=True, bits=32)
     tensors = {"conv.weight": weight, "conv.bias": CodedTensor(bias, wide)}
     network = IntegerNetwork((Node("x", "input"), node), tensors, {"x": x.grid, "conv": out})
-    return integer_op(network, node, [x.codes], torch.zeros(len(x.codes), 1), accumulate)
+    return integer_op(network, node, [x.codes], torch.zeros(len(x.codes), 1))
 
 
 @pytest.mark.parametrize("case", ["padded", "strided", "grouped", "signed", "ties"])
@@ -175,7 +174,7 @@ def test_accumulators_are_those_of_torchs_integer_product() -> None:
     network = IntegerNetwork(
         (Node("x", "input"), node), {"linear.weight": CodedTensor(b, grids[1])}, {"x": grids[0]}
     )
-    ours = integer_op(network, node, [a], torch.zeros(40, 1), accumulate)
+    ours = integer_op(network, node, [a], torch.zeros(40, 1))
     theirs = torch._int_mm(a, b.T.contiguous())
     assert torch.equal(ours, theirs.float())
     assert torch.equal(ours.to(torch.int32), theirs)

@@ -14,7 +14,7 @@ from bitproof.faults.space import FaultSpace
 from bitproof.faults.table import ACTIONS, SITES, FaultTable
 from bitproof.injection.engine import COUNTS, End, Engine
 from bitproof.quant import IntegerNetwork, Scheme, quantize
-from bitproof.quant.graph import MAC_OPS
+from bitproof.quant.operations import MAC_OPS
 from bitproof.quant.products import Products
 
 Row = tuple[int, str, str, int, int, int, str]

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from bitproof.kernels import gather
 from bitproof.kernels.gather import gathered_sums, windows
-from bitproof.kernels.int8_convolution import Geometry
+from bitproof.kernels.geometry import Geometry
 
 Draw = Callable[[int, int], int]
 

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor, nn
 
 from bitproof.kernels.gather import gathered_sums
-from bitproof.kernels.gpu_tables import Rows, available, table_sums
-from bitproof.kernels.int8_convolution import Geometry
+from bitproof.kernels.geometry import Geometry
+from bitproof.kernels.gpu_tables import Rows, available
 from bitproof.quant import Scheme, quantize
 from bitproof.quant.products import Products
 
@@ -87,8 +87,8 @@ def draw(case: Case) -> Operands:
 
 def sums_of(case: Case, operands: Operands) -> Tensor:
     own = operands
-    chosen, geometry = (own.tables, own.choice), case.geometry
-    return table_sums(own.words, own.weight, *chosen, geometry=geometry, start=own.start)
+    rows = Rows.of(own.weight, own.tables, own.choice, geometry=case.geometry)
+    return rows.sums(own.words, own.start)
 
 
 def sums_by_torch(case: Case, operands: Operands) -> Tensor:

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from bitproof.kernels import look_up as module
 from bitproof.kernels.forms import two_planes
-from bitproof.kernels.int8_convolution import Geometry
-from bitproof.kernels.jobs import Cut
+from bitproof.kernels.geometry import Geometry
+from bitproof.kernels.jobs import Requantization
 from bitproof.kernels.library import LEVELS, library, library_at
 from bitproof.kernels.look_up import LookUp
 
@@ -158,10 +158,10 @@ def test_every_level_of_instructions_gives_the_same(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_words_are_sums_cut_down(kind: str) -> None:
+def test_words_are_requantized_sums(kind: str) -> None:
     case = draw_case([kind], 3, signed=True)
-    found, cut = case.look_up(errors=False), Cut(torch.tensor([2.0**-24]), 100, 3, 250)
-    words = found.words(case.words, cut)
+    found, how = case.look_up(errors=False), Requantization(torch.tensor([2.0**-24]), 100, 3, 250)
+    words = found.words(case.words, how)
     if library() is None or kind == "far":
         assert words is None
         return

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from bitproof.approx import Drum, Exact, Mitchell, Multiplier, Truncated
 from bitproof.quant import AffineQuantizer, IntegerNetwork, Node, Scheme, quantize
+from bitproof.quant.arithmetic import accumulate
 from bitproof.quant.constants import Constants
 from bitproof.quant.exact_gradient import through_exact
-from bitproof.quant.graph import MAC_OPS
+from bitproof.quant.operations import MAC_OPS
 from bitproof.quant.products import Products
-from bitproof.quant.steps import accumulate
 
 SHAPES: dict[str, tuple[dict[str, Any], tuple[int, ...], tuple[int, ...]]] = {
     "conv": ({}, (2, 3, 6, 5), (4, 3, 3, 3)),

@@ -21,8 +21,8 @@ from bitproof.quant import (
     run_differentiable,
     run_integers,
 )
+from bitproof.quant.arithmetic import sum_steps
 from bitproof.quant.constants import Constants
-from bitproof.quant.steps import steps
 
 Reference = Callable[[IntegerNetwork, Tensor], dict[str, Any]]
 Logits = Callable[[IntegerNetwork, Tensor], Any]
@@ -344,7 +344,7 @@ def test_sums_over_large_maps_are_exact(seed: int) -> None:
     constants = Constants((0,), (1.0,), multipliers=(torch.tensor(701.0 * 701.0),))
     exact = words.sum((2, 3))
     assert int(exact.min()) > 2**24
-    assert torch.equal(steps(node, constants, [words.float()]), exact.float())
+    assert torch.equal(sum_steps(node, constants, [words.float()]), exact.float())
 
 
 def test_constants_take_part_with_one_grid_each() -> None:

@@ -29,10 +29,10 @@ from bitproof.quant import (
     quantize,
     run_integers,
 )
+from bitproof.quant.arithmetic import requantize, requantize_
 from bitproof.quant.constants import Constants
 from bitproof.quant.integers import integer_op
-from bitproof.quant.onednn import native_sums
-from bitproof.quant.steps import accumulate, cut, cut_
+from bitproof.quant.onednn import native_totals
 
 pytestmark = pytest.mark.skipif(not supported(), reason="this CPU lacks exact 8-bit products")
 
@@ -130,8 +130,7 @@ def both(network: IntegerNetwork, words: Tensor) -> tuple[Tensor, Tensor]:
     """Return the layer's output by 8-bit products, and by floats."""
     node, images = network.nodes[1], torch.zeros(len(words), 1)
     native, exact = (
-        integer_op(network, node, [words], images, accumulate, native=native)
-        for native in (True, False)
+        integer_op(network, node, [words], images, native=native) for native in (True, False)
     )
     return native, exact
 
@@ -166,7 +165,7 @@ def conv_network(weight: Tensor, *, point: int = 0, bias: Tensor | None = None) 
 def kernel_of(network: IntegerNetwork) -> onednn.Kernel:
     words = torch.zeros(1, network.tensors["y.weight"].codes.shape[1], 3, 3, dtype=torch.uint8)
     constants = network.constants["y"]
-    assert native_sums(network.nodes[1], constants, words, network.grids["x"]) is not None
+    assert native_totals(network.nodes[1], constants, words, network.grids["x"]) is not None
     kernel = onednn._KERNELS[constants]
     assert kernel is not None
     return kernel
@@ -203,7 +202,9 @@ def test_kernels_that_no_slice_makes_exact_fall_back() -> None:
     network = conv_network(torch.full((1, 2, 30, 30), 255, dtype=torch.uint8))
     network.nodes[1].attrs["padding"] = [15, 15]
     words = torch.full((1, 2, 31, 31), 255, dtype=torch.uint8)
-    assert native_sums(network.nodes[1], network.constants["y"], words, network.grids["x"]) is None
+    assert (
+        native_totals(network.nodes[1], network.constants["y"], words, network.grids["x"]) is None
+    )
     assert torch.equal(*both(network, words))
 
 
@@ -232,10 +233,10 @@ def test_shapes_where_onednn_is_known_to_be_wrong_fall_back() -> None:
     network.nodes[1].attrs.update(stride=[2, 2], padding=[3, 3], dilation=[2, 2])
     words = torch.randint(0, 256, (4, 15, 13, 1), generator=make_generator(0)).to(torch.uint8)
     constants = network.constants["y"]
-    assert native_sums(network.nodes[1], constants, words, network.grids["x"]) is None
+    assert native_totals(network.nodes[1], constants, words, network.grids["x"]) is None
     single = conv_network(torch.ones(2, 1, 3, 3, dtype=torch.uint8))
     constants = single.constants["y"]
-    assert native_sums(single.nodes[1], constants, words[:, :1], single.grids["x"]) is None
+    assert native_totals(single.nodes[1], constants, words[:, :1], single.grids["x"]) is None
 
 
 def test_a_shape_that_comes_out_wrong_falls_back(
@@ -256,7 +257,7 @@ def test_a_shape_that_comes_out_wrong_falls_back(
 def test_no_words_give_no_sums() -> None:
     network = conv_network(torch.zeros(2, 3, 3, 3, dtype=torch.uint8))
     none = torch.zeros(0, 3, 5, 5, dtype=torch.uint8)
-    assert native_sums(network.nodes[1], network.constants["y"], none, network.grids["x"]) is None
+    assert native_totals(network.nodes[1], network.constants["y"], none, network.grids["x"]) is None
 
 
 # --- whole networks -------------------------------------------------------------------------------
@@ -338,10 +339,6 @@ def convolutions(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Packed]]:
     supported.cache_clear()
 
 
-def another_mac(node: Node, constants: Constants, operands: list[Tensor]) -> Tensor:
-    return accumulate(node, constants, operands)
-
-
 @pytest.fixture
 def network() -> IntegerNetwork:
     return quantize(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 5, 3)), IMAGES)
@@ -350,7 +347,6 @@ def network() -> IntegerNetwork:
 @pytest.mark.filterwarnings("ignore:TF32")
 def test_it_is_used_unless_it_is_off(convolutions: list[Packed], network: IntegerNetwork) -> None:
     run_integers(network, IMAGES, native=False)
-    run_integers(network, IMAGES, mac=another_mac)
     with torch.backends.mkldnn.flags(enabled=False):
         network(IMAGES)
     assert not convolutions
@@ -395,11 +391,6 @@ def test_the_self_test_finds_saturated_pairs(
     assert convolutions
 
 
-def test_another_mac_and_native_do_not_go_together(network: IntegerNetwork) -> None:
-    with pytest.raises(QuantizationError, match="`mac`"):
-        run_integers(network, IMAGES, mac=another_mac, native=True)
-
-
 # --- kernels --------------------------------------------------------------------------------------
 
 
@@ -437,12 +428,12 @@ def test_networks_that_ran_can_be_copied_and_pickled(network: IntegerNetwork) ->
         assert torch.equal(twin(IMAGES), expected)
 
 
-# --- cutting in place -----------------------------------------------------------------------------
+# --- requantizing in place ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("rounding", ["nearest", "truncate"])
 @pytest.mark.parametrize("point", [0, 7, -300])
-def test_cutting_is_that_of_plain_numbers_and_in_place_only_if_asked(
+def test_requantizing_is_that_of_plain_numbers_and_in_place_only_if_asked(
     rounding: str, point: int
 ) -> None:
     values = torch.arange(-1200, 1200).float() / 4
@@ -453,7 +444,7 @@ def test_cutting_is_that_of_plain_numbers_and_in_place_only_if_asked(
     ]
     expected = torch.tensor([float(min(max(word, -100), 120)) for word in whole])
     before = values.clone()
-    assert torch.equal(cut(values, constants), expected)
+    assert torch.equal(requantize(values, constants), expected)
     assert torch.equal(values, before)
-    assert torch.equal(cut_(values, constants), expected)
+    assert torch.equal(requantize_(values, constants), expected)
     assert torch.equal(values, expected)

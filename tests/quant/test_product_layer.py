@@ -46,7 +46,6 @@ from bitproof.quant.integers import integer_op
 from bitproof.quant.product_layer import ProductLayer, check_products
 from bitproof.quant.product_parts import LookedUp, Part, Remapped
 from bitproof.quant.products import Products
-from bitproof.quant.steps import accumulate
 
 f32 = np.float32
 Random = np.random.Generator
@@ -270,13 +269,13 @@ class Drawn:
         network, node = self.network, self.node
         weight, read = network.tensors["y.weight"], network.grids["x"]
         constants, products = network.constants["y"], network.products["y"]
-        return ProductLayer(node, constants, products, weight, read).parts
+        return ProductLayer(node, constants, (read,), products, weight).parts
 
 
 def run(network: IntegerNetwork, *words: Tensor) -> Tensor:
     """Return the output of a network's last node."""
     marker = torch.zeros(len(words[0]), 1)
-    return integer_op(network, network.nodes[-1], list(words), marker, accumulate)
+    return integer_op(network, network.nodes[-1], list(words), marker)
 
 
 def draw_grid(random: Random, *, channels: int = 0, bits: int | None = None) -> Grid:
@@ -806,7 +805,7 @@ def test_every_node_of_a_network_equals_the_slow_one(scheme: str, kind: str) -> 
     words: dict[str, Tensor] = {}
     for place, node in enumerate(network.nodes):
         given = [words[name] for name in node.inputs]
-        found = integer_op(network, node, given, images, accumulate)
+        found = integer_op(network, node, given, images)
         if node.name in network.products:
             upto = replace(network, nodes=network.nodes[: place + 1])
             wanted = slow_matmul(upto, *given) if node.op == "matmul" else slow(upto, *given)
@@ -881,9 +880,12 @@ def test_prepared_layers_are_shared_where_words_are_the_same_and_go_with_their_n
     network(images)
     changed = network.with_codes({"head.weight": network.tensors["head.weight"].codes.clone()})
     assert torch.equal(changed(images), network(images))
-    shared = [name for name in network.layers if changed.layers[name] is network.layers[name]]
-    assert set(network.layers) - set(shared) == {"head"}
-    layer, constants = (weakref.ref(kept["head"]) for kept in (changed.layers, changed.constants))
+    nodes = [node for node in network.nodes if node.name in network.products]
+    anew = [node for node in nodes if changed.accumulator(node) is not network.accumulator(node)]
+    assert [node.name for node in anew] == ["head"]
+    layer, constants = (
+        weakref.ref(kept) for kept in (changed.accumulator(anew[0]), changed.constants["head"])
+    )
     del changed
     gc.collect()
     assert layer() is None

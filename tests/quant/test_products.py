@@ -13,7 +13,7 @@ from bitproof.approx import Drum, Exact, LowerOr
 from bitproof.core.errors import BitproofError, QuantizationError, WeightsError
 from bitproof.core.rng import make_generator
 from bitproof.quant import Grid, IntegerNetwork, load_network, quantize, save_network
-from bitproof.quant.products import Products, Seen
+from bitproof.quant.products import OperandEncoding, Products
 
 IMAGES = torch.rand(12, 2, 5, 5, generator=make_generator(0))
 TABLES = torch.stack([Exact().table().products, Drum(width=4).table().products])
@@ -54,7 +54,7 @@ def test_words_keep_their_distance_from_the_zero_point(
 ) -> None:
     own = grid(bits, 3, signed=signed)
     words = torch.arange(own.low, own.high + 1).to(own.dtype)
-    seen = Seen.through(own, signed=at_multiplier)
+    seen = OperandEncoding.of(own, signed=at_multiplier)
     values = seen.values(seen.patterns(words))
     assert torch.equal(values - seen.point(own.zero_point), words.int() - 3)
     low, high = (-128, 127) if at_multiplier else (0, 255)
@@ -64,10 +64,10 @@ def test_words_keep_their_distance_from_the_zero_point(
 
 @pytest.mark.parametrize("bits", range(2, 9))
 def test_words_are_moved_only_where_they_must_be(bits: int) -> None:
-    assert Seen.through(grid(bits, 0, signed=True), signed=True).shift == 0
-    assert Seen.through(grid(bits, 0, signed=False), signed=False).shift == 0
-    assert Seen.through(grid(bits, 0, signed=True), signed=False).shift == 2 ** (bits - 1)
-    narrow = Seen.through(grid(bits, 0, signed=False), signed=True).shift
+    assert OperandEncoding.of(grid(bits, 0, signed=True), signed=True).shift == 0
+    assert OperandEncoding.of(grid(bits, 0, signed=False), signed=False).shift == 0
+    assert OperandEncoding.of(grid(bits, 0, signed=True), signed=False).shift == 2 ** (bits - 1)
+    narrow = OperandEncoding.of(grid(bits, 0, signed=False), signed=True).shift
     assert narrow == (-128 if bits == 8 else 0)
 
 
@@ -76,7 +76,7 @@ def test_patterns_are_bits_whatever_the_layout_in_memory() -> None:
     own = grid(8, 0, signed=True)
     for signed, first in ((True, 128), (False, 0)):
         wanted = (torch.arange(256) + first).to(torch.uint8).reshape(4, 4, 4, 4)
-        seen = Seen.through(own, signed=signed)
+        seen = OperandEncoding.of(own, signed=signed)
         assert torch.equal(seen.patterns(words), wanted)
         assert torch.equal(seen.patterns(words.permute(0, 2, 3, 1)), wanted.permute(0, 2, 3, 1))
         part = words[:, ::2, :, 1:3]
@@ -85,7 +85,7 @@ def test_patterns_are_bits_whatever_the_layout_in_memory() -> None:
 
 def test_wide_words_do_not_reach_a_multiplier() -> None:
     with pytest.raises(QuantizationError, match="wanted words of at most 8 bits, got 32"):
-        Seen.through(grid(32, 0, signed=True), signed=True)
+        OperandEncoding.of(grid(32, 0, signed=True), signed=True)
 
 
 # Single products.

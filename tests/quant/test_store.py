@@ -130,6 +130,15 @@ def broken(layout: dict[str, Any], how: str) -> Any:
                 for node in nodes
             ],
         },
+        "other attribute": lambda: {
+            **layout,
+            "nodes": [
+                {**node, "attrs": {**node["attrs"], "strides": [1]}}
+                if node["op"] == "conv"
+                else node
+                for node in nodes
+            ],
+        },
         "unknown input": lambda: {**layout, "nodes": [*nodes[:-1], {**nodes[-1], "inputs": ["x"]}]},
         "other order": lambda: {**layout, "nodes": nodes[::-1]},
         "no input": lambda: {**layout, "nodes": nodes[1:]},
@@ -157,6 +166,7 @@ def broken(layout: dict[str, Any], how: str) -> Any:
         "grids as number",
         "unknown operation",
         "unknown function",
+        "other attribute",
         "unknown input",
         "other order",
         "no input",

@@ -5,7 +5,7 @@ from bitproof.approx.ariths_gen import ArithsGen
 from bitproof.approx.base import MULTIPLIERS, AnyMultiplier, Cost, Formula, Multiplier
 from bitproof.approx.catalogue import catalogue, same_products, short_name
 from bitproof.approx.control_variate import correct_means
-from bitproof.approx.deploy import applicable, put_on
+from bitproof.approx.deploy import applicable, with_multipliers
 from bitproof.approx.description import describe
 from bitproof.approx.error_map import character_map, picture, png
 from bitproof.approx.evoapprox import Circuit, EvoApprox, library_path, read_circuits, read_tables
@@ -69,10 +69,10 @@ __all__ = [
     "library_path",
     "picture",
     "png",
-    "put_on",
     "read_circuits",
     "read_tables",
     "same_products",
     "short_name",
+    "with_multipliers",
     "zero_operand_errors",
 ]

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from bitproof.approx.base import AnyMultiplier, Multiplier
 from bitproof.approx.control_variate import correct_means
-from bitproof.approx.deploy import applicable, put_on
+from bitproof.approx.deploy import applicable, with_multipliers
 from bitproof.core.spec import Spec
 from bitproof.quant.network import IntegerNetwork
 
@@ -37,7 +37,7 @@ class Arithmetic(Spec):
         """Whether all products are exact."""
         return self.multiplier is None and not self.layers
 
-    def put_on(
+    def apply(
         self,
         network: IntegerNetwork,
         images: Float[Tensor, "n *features"],
@@ -61,7 +61,7 @@ class Arithmetic(Spec):
         if self.multiplier is not None:
             for name in applicable(network):
                 chosen.setdefault(name, self.multiplier)
-        done = put_on(network, chosen, data_dir=data_dir)
+        done = with_multipliers(network, chosen, data_dir=data_dir)
         return correct_means(done, images) if self.correct_means else done
 
     def changed(

@@ -2,8 +2,9 @@
 
 from abc import abstractmethod
 from collections.abc import Callable
+from functools import partial, wraps
 from pathlib import Path
-from typing import Annotated, final
+from typing import Annotated, TypeVar, final
 
 import torch
 from jaxtyping import Int64
@@ -103,6 +104,21 @@ class Formula(Multiplier):
         operands = operand_values(signed=self.signed).long()
         first, second = torch.meshgrid(operands, operands, indexing="ij")
         return ProductTable(self.product(first, second).int(), self.signed)
+
+
+F = TypeVar("F", bound=Formula)
+
+
+def on_magnitudes(
+    multiply: Callable[[F, Numbers, Numbers], Numbers],
+) -> Callable[[F, Numbers, Numbers], Numbers]:
+    """Let a `product` of magnitudes serve signed operands too, as sign and magnitude."""
+
+    @wraps(multiply)
+    def product(self: F, first: Numbers, second: Numbers) -> Numbers:
+        return sign_magnitude(partial(multiply, self), first, second)
+
+    return product
 
 
 def sign_magnitude(multiply: Multiply, first: Numbers, second: Numbers) -> Numbers:

@@ -17,13 +17,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from bitproof.approx.product_table import operand_values
-from bitproof.kernels.int8_convolution import Geometry
+from bitproof.kernels.geometry import Geometry
+from bitproof.quant.execution import execute
 from bitproof.quant.graph import Node
 from bitproof.quant.integers import integer_op
 from bitproof.quant.network import IntegerNetwork, check_inputs
 from bitproof.quant.onednn import as_kernel, as_maps
-from bitproof.quant.products import WORDS, Products, Seen
-from bitproof.quant.steps import accumulate
+from bitproof.quant.products import WORDS, OperandEncoding, Products
 
 IMAGES = 256
 """Calibration images used, all in one batch."""
@@ -46,29 +46,27 @@ def correct_means(network: IntegerNetwork, images: Float[Tensor, "n *features"])
 
     Example:
         >>> from bitproof.approx import Truncated
-        >>> from bitproof.approx.deploy import put_on
+        >>> from bitproof.approx.deploy import with_multipliers
         >>> from bitproof.quant import quantize
         >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))
         >>> images = torch.rand(8, 1, 2, 2)
-        >>> rough = put_on(quantize(model, images), Truncated(columns=6, signed=True))
+        >>> rough = with_multipliers(quantize(model, images), Truncated(columns=6, signed=True))
         >>> bool((correct_means(rough, images).products["1"].offset > 0).all())
         True
     """
     check_inputs(images)
     images = images[:IMAGES]
     fixed = network
-    words: dict[str, Tensor] = {}
-    last_use = {name: node.name for node in network.nodes for name in node.inputs}
-    for node in network.nodes:
-        operands = [words[name] for name in node.inputs]
-        if node.name in network.layers:
+
+    def compute(node: Node, operands: list[Tensor]) -> Tensor:
+        nonlocal fixed
+        if node.name in network.products and node.op != "matmul":
             means = mean_errors(network, node, operands[0])
             own = network.products[node.name].with_offset(-means.round().int())
             fixed = fixed.with_products({node.name: own})
-        words[node.name] = integer_op(fixed, node, operands, images, accumulate)
-        for name in node.inputs:
-            if last_use[name] == node.name:
-                words.pop(name, None)
+        return integer_op(fixed, node, operands, images)
+
+    execute(network.nodes, compute)
     return fixed
 
 
@@ -84,15 +82,11 @@ def mean_errors(
     """
     products, weight = network.products[node.name], network.tensors[f"{node.name}.weight"]
     signed = products.signed
-    seen = Seen.through(network.grids[node.inputs[0]], signed=signed)
-    patterns = Seen.through(weight.grid, signed=signed).patterns(weight.codes)
-    if node.op == "affine":
-        kernel, geometry = patterns[:, None, None, None], Geometry(groups=len(patterns))
-        maps = words.reshape(*words.shape[:2], 1, -1)
-    else:
-        (kernel, geometry), maps = as_kernel(patterns, node), as_maps(words, node)
-    point = (network.constants[node.name].zero_points[0] + seen.shift) % WORDS
-    shares = _shares(seen.patterns(maps), tuple(kernel.shape[2:]), geometry, point=point)
+    encoding = OperandEncoding.of(network.grids[node.inputs[0]], signed=signed)
+    patterns = OperandEncoding.of(weight.grid, signed=signed).patterns(weight.codes)
+    (kernel, geometry), maps = as_kernel(patterns, node), as_maps(words, node)
+    point = (network.constants[node.name].zero_points[0] + encoding.shift) % WORDS
+    shares = _shares(encoding.patterns(maps), tuple(kernel.shape[2:]), geometry, point=point)
     return _expected(shares.reshape(geometry.groups, -1, *shares.shape[1:]), kernel, products)
 
 
@@ -109,20 +103,8 @@ def _shares(
     """
     (up, left), channels = geometry.padding, maps.shape[1]
     padded = functional.pad(maps, (left, left, up, up), value=point)
-    reach = [step * (taps - 1) + 1 for step, taps in zip(geometry.dilation, size, strict=True)]
-    # What a tap sees is a slice of the padded maps, from its own place on.
-    spans = [length - part for length, part in zip(padded.shape[2:], reach, strict=True)]
     first = torch.arange(channels, device=maps.device)[:, None, None] * WORDS
-    counts = []
-    for row in range(0, reach[0], geometry.dilation[0]):
-        for column in range(0, reach[1], geometry.dilation[1]):
-            view = padded[
-                :,
-                :,
-                row : row + spans[0] + 1 : geometry.stride[0],
-                column : column + spans[1] + 1 : geometry.stride[1],
-            ]
-            counts.append(_count(view, first))
+    counts = [_count(view, first) for view in geometry.taps(padded, size)]
     windows = counts[0].sum().double() / channels
     return torch.stack(counts, 1).reshape(channels, WORDS, *size).movedim(1, -1) / windows
 

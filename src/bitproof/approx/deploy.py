@@ -15,8 +15,9 @@ from bitproof.approx.base import Multiplier
 from bitproof.approx.catalogue import short_name
 from bitproof.approx.product_table import ProductTable
 from bitproof.core.errors import QuantizationError, near
-from bitproof.quant.graph import MAC_OPS, Node
+from bitproof.quant.graph import Node
 from bitproof.quant.network import IntegerNetwork
+from bitproof.quant.operations import MAC_OPS
 from bitproof.quant.product_layer import check_products
 from bitproof.quant.products import Products
 
@@ -26,7 +27,7 @@ Choice = Multiplier | Sequence[Multiplier]
 """What a node multiplies with: one multiplier, or one for each filter."""
 
 
-def put_on(
+def with_multipliers(
     network: IntegerNetwork,
     multipliers: Mapping[str, Choice] | Multiplier,
     *,
@@ -52,7 +53,7 @@ def put_on(
         >>> from bitproof.quant import quantize
         >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))
         >>> network = quantize(model, torch.rand(8, 1, 2, 2))
-        >>> put_on(network, {"1": [Drum(width=3), Drum(width=4)]}).products["1"].names
+        >>> with_multipliers(network, {"1": [Drum(width=3), Drum(width=4)]}).products["1"].names
         ('drum:width=3', 'drum:width=4')
     """
     nodes = {node.name: node for node in network.nodes if node.op in MAC_OPS}
@@ -63,9 +64,9 @@ def put_on(
             raise QuantizationError(
                 f"multipliers: no node '{name}' that multiplies. {near(name, nodes)}"
             )
-    shelf = _Shelf(data_dir, network.device)
+    cache = _TableCache(data_dir, network.device)
     products = {
-        node.name: _products_of(network, node, multipliers[node.name], shelf)
+        node.name: _products_of(network, node, multipliers[node.name], cache)
         for node in nodes.values()  # in order of execution, as the digest has them
         if node.name in multipliers
     }
@@ -89,7 +90,7 @@ def applicable(network: IntegerNetwork) -> list[str]:
     ]
 
 
-class _Shelf:
+class _TableCache:
     """Tables that were made before, so that nodes with the same multipliers share them."""
 
     def __init__(self, data_dir: Path | None, device: torch.device) -> None:
@@ -121,24 +122,26 @@ class _Shelf:
         return self._stacks[multipliers]
 
 
-def _products_of(network: IntegerNetwork, node: Node, choice: Choice, shelf: _Shelf) -> Products:
+def _products_of(
+    network: IntegerNetwork, node: Node, choice: Choice, cache: _TableCache
+) -> Products:
     weight = network.tensors.get(f"{node.name}.weight")
     filters = 1 if weight is None else len(weight.codes)
     chosen = [choice] * filters if isinstance(choice, Multiplier) else list(choice)
     if not chosen:
         raise QuantizationError(f"{node.name}: wanted {filters} multipliers, got none")
-    signs = {multiplier: shelf.table(multiplier).signed for multiplier in dict.fromkeys(chosen)}
+    signs = {multiplier: cache.table(multiplier).signed for multiplier in dict.fromkeys(chosen)}
     if len(set(signs.values())) > 1:
         names = ", ".join(short_name(multiplier) for multiplier in signs)
         raise QuantizationError(
             f"{node.name}: wanted multipliers that are all signed or all unsigned, got {names}"
         )
-    first = shelf.distinct(chosen)
+    first = cache.distinct(chosen)
     kept = tuple(dict.fromkeys(first.values()))
     places = [kept.index(first[multiplier]) for multiplier in chosen]
-    index = torch.tensor(places, dtype=torch.int64, device=shelf.device)
+    index = torch.tensor(places, dtype=torch.int64, device=cache.device)
     products = Products(
-        tables=shelf.stack(kept),
+        tables=cache.stack(kept),
         signed=signs[chosen[0]],
         choice=index,
         offset=torch.zeros_like(index).int(),

@@ -1,4 +1,4 @@
-"""What a report tells of a multiplier: name, cost and error figures, as plain values."""
+"""What a report says of a multiplier: name, cost and error figures, as plain values."""
 
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,8 @@ def describe(multiplier: Multiplier, data_dir: Path | None = None) -> dict[str, 
 
     Example:
         >>> from bitproof.approx import Truncated
-        >>> told = describe(Truncated(columns=2, signed=True))
-        >>> told["label"], told["signed"], told["power_mw"], told["wce"]
+        >>> metadata = describe(Truncated(columns=2, signed=True))
+        >>> metadata["label"], metadata["signed"], metadata["power_mw"], metadata["wce"]
         ('truncated:columns=2,signed=true', True, None, 5)
     """
     table, cost = multiplier.table(data_dir), multiplier.cost(data_dir)

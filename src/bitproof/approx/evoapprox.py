@@ -25,7 +25,7 @@ import torch
 from pydantic import Field, model_validator
 
 from bitproof.approx.base import MULTIPLIERS, Cost, Multiplier
-from bitproof.approx.product_table import WORDS, ProductTable
+from bitproof.approx.product_table import ProductTable, read_products
 from bitproof.core.errors import DataError, UnknownKindError, near
 from bitproof.data.layout import VARIABLE, data_root
 from bitproof.data.packed import read_arrays
@@ -156,16 +156,11 @@ def read_tables(path: Path, circuits: list[Circuit]) -> list[ProductTable]:
     Raises:
         DataError: the file is truncated or malformed.
     """
-    arrays = read_arrays(path, [circuit.key for circuit in circuits])
-    return [_oriented(arrays[circuit.key], circuit, path) for circuit in circuits]
+    arrays = read_products(path, [circuit.key for circuit in circuits])
+    return [_oriented(array, circuit) for array, circuit in zip(arrays, circuits, strict=True)]
 
 
-def _oriented(array: np.ndarray, circuit: Circuit, path: Path) -> ProductTable:
-    if array.shape != (WORDS, WORDS) or array.dtype.kind not in "iu":
-        raise DataError(
-            f"{path}: wanted {WORDS} x {WORDS} integers as '{circuit.key}', "
-            f"got {array.dtype} of shape {array.shape}"
-        )
+def _oriented(array: np.ndarray, circuit: Circuit) -> ProductTable:
     products = array if circuit.first_argument == "A" else array.T
     return ProductTable(torch.from_numpy(products.astype(np.int32, order="C")), circuit.signed)
 

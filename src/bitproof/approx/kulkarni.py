@@ -11,7 +11,7 @@ from typing import Literal
 
 import torch
 
-from bitproof.approx.base import MULTIPLIERS, Formula, Numbers, sign_magnitude
+from bitproof.approx.base import MULTIPLIERS, Formula, Numbers, on_magnitudes
 
 DIGITS = 4
 """Digits of two bits in an 8-bit operand."""
@@ -30,23 +30,12 @@ class Kulkarni(Formula):
 
     kind: Literal["kulkarni"] = "kulkarni"
 
+    @on_magnitudes
     def product(self, first: Numbers, second: Numbers) -> Numbers:
         """Return the sums of the products of digits."""
-        return sign_magnitude(_multiply, first, second)
-
-
-def _multiply(first: Numbers, second: Numbers) -> Numbers:
-    total = torch.zeros_like(first)
-    for place in range(DIGITS):
-        for other in range(DIGITS):
-            total += _block(_digit(first, place), _digit(second, other)) << 2 * (place + other)
-    return total
-
-
-def _digit(numbers: Numbers, place: int) -> Numbers:
-    return (numbers >> 2 * place) & 3
-
-
-def _block(first: Numbers, second: Numbers) -> Numbers:
-    product = first * second
-    return torch.where(product == 9, 7, product)
+        total = torch.zeros_like(first)
+        for place in range(DIGITS):
+            for other in range(DIGITS):
+                block = (first >> 2 * place & 3) * (second >> 2 * other & 3)
+                total += torch.where(block == 9, 7, block) << 2 * (place + other)
+        return total

@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field
 
-from bitproof.approx.base import MULTIPLIERS, Formula, Numbers, sign_magnitude
+from bitproof.approx.base import MULTIPLIERS, Formula, Numbers, on_magnitudes
 
 
 @MULTIPLIERS.register
@@ -31,9 +31,14 @@ class Mitchell(Formula):
 
     kind: Literal["mitchell"] = "mitchell"
 
+    @on_magnitudes
     def product(self, first: Numbers, second: Numbers) -> Numbers:
         """Return the powers of the sums of logarithms."""
-        return sign_magnitude(_mitchell, first, second)
+        lead, other = leading_one(first), leading_one(second)
+        one = 1 << (lead + other)
+        # The sum of both mantissas, in units of 1 / one: a whole number.
+        total = ((first - (1 << lead)) << other) + ((second - (1 << other)) << lead)
+        return torch.where(first * second == 0, 0, torch.where(total < one, one + total, 2 * total))
 
 
 @MULTIPLIERS.register
@@ -51,11 +56,9 @@ class TruncatedMitchell(Formula):
     mantissa: Annotated[int, Field(ge=1, le=7, strict=True)] = 5
     """Bits behind the leading one that are kept; 7 is Mitchell's multiplier."""
 
+    @on_magnitudes
     def product(self, first: Numbers, second: Numbers) -> Numbers:
         """Return the powers of the sums of truncated logarithms, rounded down."""
-        return sign_magnitude(self._multiply, first, second)
-
-    def _multiply(self, first: Numbers, second: Numbers) -> Numbers:
         total = self._logarithm(first) + self._logarithm(second)
         one = 1 << self.mantissa
         product = ((one + total % one) << (total // one)) >> self.mantissa
@@ -76,11 +79,3 @@ def leading_one(numbers: Numbers) -> Numbers:
     """
     # In float64, integers below 2**53 are exact.
     return torch.frexp(numbers.double()).exponent.long().sub(1).clamp(min=0)
-
-
-def _mitchell(first: Numbers, second: Numbers) -> Numbers:
-    lead, other = leading_one(first), leading_one(second)
-    one = 1 << (lead + other)
-    # The sum of both mantissas, in units of 1 / one: a whole number.
-    total = ((first - (1 << lead)) << other) + ((second - (1 << other)) << lead)
-    return torch.where(first * second == 0, 0, torch.where(total < one, one + total, 2 * total))

@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field
 
-from bitproof.approx.base import MULTIPLIERS, Formula, Numbers, sign_magnitude
+from bitproof.approx.base import MULTIPLIERS, Formula, Numbers, on_magnitudes
 from bitproof.approx.partial_products import BITS
 
 
@@ -33,11 +33,9 @@ class LowerOr(Formula):
     columns: Annotated[int, Field(ge=1, le=2 * BITS - 1, strict=True)] = 4
     """Low bits of each adder that are OR gates."""
 
+    @on_magnitudes
     def product(self, first: Numbers, second: Numbers) -> Numbers:
         """Return the sums of the rows."""
-        return sign_magnitude(self._multiply, first, second)
-
-    def _multiply(self, first: Numbers, second: Numbers) -> Numbers:
         total = torch.zeros_like(first)
         for bit in range(BITS):
             total = lower_or_sum(total, (first << bit) * ((second >> bit) & 1), self.columns)

@@ -5,11 +5,17 @@ Model:  `products[i, j]` is what comes out for the stored words i (first operand
         A signed table is indexed by the patterns of two's complement: row 255 is -1.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
 import torch
 from jaxtyping import Int32, Integer
 from torch import Tensor
+
+from bitproof.core.errors import DataError
+from bitproof.data.packed import read_arrays
 
 WORDS = 256
 """Patterns of an 8-bit operand."""
@@ -103,3 +109,19 @@ def operand_values(*, signed: bool) -> Int32[Tensor, "256"]:
     """
     codes = torch.arange(WORDS, dtype=torch.int32)
     return codes.to(torch.int8).int() if signed else codes
+
+
+def read_products(path: Path, names: Sequence[str]) -> list[np.ndarray]:
+    """Return 256 x 256 integers for each name, from an npz file.
+
+    Raises:
+        DataError: the file is truncated or malformed, or holds something else.
+    """
+    arrays = read_arrays(path, names)
+    for name, array in arrays.items():
+        if array.shape != (WORDS, WORDS) or array.dtype.kind not in "iu":
+            raise DataError(
+                f"{path}: wanted {WORDS} x {WORDS} integers as '{name}', "
+                f"got {array.dtype} of shape {array.shape}"
+            )
+    return [arrays[name] for name in names]

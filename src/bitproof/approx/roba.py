@@ -12,7 +12,7 @@ from typing import Literal
 
 import torch
 
-from bitproof.approx.base import MULTIPLIERS, Formula, Numbers, sign_magnitude
+from bitproof.approx.base import MULTIPLIERS, Formula, Numbers, on_magnitudes
 from bitproof.approx.logarithmic import leading_one
 
 
@@ -27,9 +27,11 @@ class Roba(Formula):
 
     kind: Literal["roba"] = "roba"
 
+    @on_magnitudes
     def product(self, first: Numbers, second: Numbers) -> Numbers:
         """Return the sums of shifted operands."""
-        return sign_magnitude(_multiply, first, second)
+        power, other = nearest_power(first), nearest_power(second)
+        return power * second + other * first - power * other
 
 
 def nearest_power(numbers: Numbers) -> Numbers:
@@ -42,8 +44,3 @@ def nearest_power(numbers: Numbers) -> Numbers:
     lead = leading_one(numbers)
     up = (numbers > 3) & (2 * numbers >= 3 << lead)
     return torch.where(numbers == 0, 0, 1 << (lead + up))
-
-
-def _multiply(first: Numbers, second: Numbers) -> Numbers:
-    power, other = nearest_power(first), nearest_power(second)
-    return power * second + other * first - power * other

@@ -18,7 +18,7 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field
 
-from bitproof.approx.base import MULTIPLIERS, Formula, Numbers, sign_magnitude
+from bitproof.approx.base import MULTIPLIERS, Formula, Numbers, on_magnitudes
 from bitproof.approx.logarithmic import leading_one
 
 Width = Annotated[int, Field(ge=2, le=8, strict=True)]
@@ -37,11 +37,9 @@ class Drum(Formula):
     width: Width = 4
     """Bits of a segment, the leading one among them: k in DRUM-k."""
 
+    @on_magnitudes
     def product(self, first: Numbers, second: Numbers) -> Numbers:
         """Return the products of the segments."""
-        return sign_magnitude(self._multiply, first, second)
-
-    def _multiply(self, first: Numbers, second: Numbers) -> Numbers:
         return unbiased_segment(first, self.width) * unbiased_segment(second, self.width)
 
 
@@ -67,11 +65,9 @@ class Loba(Formula):
         """Whether the operands may change places: not at level 1."""
         return self.level != 1
 
+    @on_magnitudes
     def product(self, first: Numbers, second: Numbers) -> Numbers:
         """Return the sums of the products of segments."""
-        return sign_magnitude(self._multiply, first, second)
-
-    def _multiply(self, first: Numbers, second: Numbers) -> Numbers:
         high, other_high = segment(first, self.width), segment(second, self.width)
         low = segment(first - high, self.width)
         other_low = segment(second - other_high, self.width)

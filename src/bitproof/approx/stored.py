@@ -14,10 +14,9 @@ import torch
 from pydantic import Field
 
 from bitproof.approx.base import MULTIPLIERS, Multiplier
-from bitproof.approx.product_table import WORDS, ProductTable
+from bitproof.approx.product_table import WORDS, ProductTable, read_products
 from bitproof.core.errors import ChecksumError, DataError
 from bitproof.data.layout import data_root
-from bitproof.data.packed import read_arrays
 
 LARGEST = 2**31 - 1
 
@@ -54,7 +53,11 @@ class Stored(Multiplier):
         path = self._find(data_dir)
         if self.sha256 and hashlib.sha256(path.read_bytes()).hexdigest() != self.sha256:
             raise ChecksumError(f"{path}: wanted sha256 {self.sha256}, got another")
-        numbers = _read_csv(path) if path.suffix == ".csv" else _read_npz(path, self.array)
+        csv = path.suffix == ".csv"
+        numbers = _read_csv(path) if csv else read_products(path, [self.array])[0]
+        largest = max(abs(int(numbers.min())), abs(int(numbers.max())))
+        if largest > LARGEST:
+            raise DataError(f"{path}: wanted products of 32 bits, got {largest}")
         products = torch.from_numpy(numbers.astype(np.int32))
         if self.signed and self.order == "values":
             products = products.roll((WORDS // 2, WORDS // 2), (0, 1))
@@ -69,16 +72,6 @@ class Stored(Multiplier):
         return path
 
 
-def _read_npz(path: Path, array: str) -> np.ndarray:
-    numbers = read_arrays(path, [array])[array]
-    if numbers.shape != (WORDS, WORDS) or numbers.dtype.kind not in "iu":
-        raise DataError(
-            f"{path}: wanted {WORDS} x {WORDS} integers as '{array}', "
-            f"got {numbers.dtype} of shape {numbers.shape}"
-        )
-    return _checked(numbers, path)
-
-
 def _read_csv(path: Path) -> np.ndarray:
     try:
         words = path.read_text(encoding="utf-8").replace(",", " ").split()
@@ -87,11 +80,4 @@ def _read_csv(path: Path) -> np.ndarray:
         raise DataError(f"{path}: wanted whole numbers: {error}") from None
     if len(numbers) != WORDS * WORDS:
         raise DataError(f"{path}: wanted {WORDS * WORDS} numbers, got {len(numbers)}")
-    return _checked(numbers.reshape(WORDS, WORDS), path)
-
-
-def _checked(numbers: np.ndarray, path: Path) -> np.ndarray:
-    largest = max(abs(int(numbers.min())), abs(int(numbers.max())))
-    if largest > LARGEST:
-        raise DataError(f"{path}: wanted products of 32 bits, got {largest}")
-    return numbers
+    return numbers.reshape(WORDS, WORDS)

@@ -27,11 +27,11 @@ from torch.nn import functional
 
 from bitproof.approx.product_table import WORDS, ProductTable
 from bitproof.core.errors import SpecError
-from bitproof.kernels.int8_convolution import Geometry
+from bitproof.kernels.geometry import Geometry
 from bitproof.quant.graph import Node
 from bitproof.quant.grid import CodedTensor, Grid
 from bitproof.quant.onednn import as_kernel, as_maps, from_maps
-from bitproof.quant.products import Products, Seen
+from bitproof.quant.products import OperandEncoding, Products
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,7 +139,7 @@ class Multiplied:
     weight: UInt8[Tensor, "m *taps"]
     """Patterns of the weight."""
     point: int
-    """Zero point of the input, at the multiplier (`Seen.point`)."""
+    """Zero point of the input, at the multiplier (`OperandEncoding.point`)."""
     weight_point: Int32[Tensor, " m"]
     """Zero point of each filter, at the multiplier."""
     gradients: Sequence[TableGradient]
@@ -166,7 +166,9 @@ class Multiplied:
             products: of this layer.
             gradients: of its tables; see `gradients_of`.
         """
-        first, second = (Seen.through(own, signed=products.signed) for own in (grid, weight.grid))
+        first, second = (
+            OperandEncoding.of(own, signed=products.signed) for own in (grid, weight.grid)
+        )
         weight_point = second.point(weight.grid.zero_point).reshape(-1)
         return cls(
             words=first.patterns(words),

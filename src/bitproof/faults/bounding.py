@@ -27,9 +27,10 @@ from torch import Tensor
 from bitproof.core.errors import SpecError
 from bitproof.faults.protection import PROTECTIONS, Protection, Repaired
 from bitproof.faults.table import FaultTable
-from bitproof.quant.graph import MOVING_OPS, Node
+from bitproof.quant.graph import Node
 from bitproof.quant.grid import Grid
 from bitproof.quant.network import IntegerNetwork
+from bitproof.quant.operations import MOVING_OPS
 
 
 @dataclass(frozen=True)

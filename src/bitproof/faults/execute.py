@@ -2,7 +2,7 @@
 
 Model:  faults in stored words change what is read; faults in registers change one product or one
         sum, which is recomputed here with 64-bit integers. Sums wrap as 32-bit registers do.
-        A fault strikes the same place for every image.
+        A fault hits the same place for every image.
 Source: METHODS C.3 and D.2.
 """
 
@@ -17,12 +17,12 @@ from torch import Tensor
 from bitproof.core.errors import FaultListError, SpecError
 from bitproof.faults.space import ACCUMULATOR_BITS, FaultSpace, Stratum, product_bits
 from bitproof.faults.table import ACTIONS, SITES, TAP_SITES, FaultSite, FaultTable
+from bitproof.quant.arithmetic import requantize
 from bitproof.quant.constants import Constants
 from bitproof.quant.graph import Node
 from bitproof.quant.grid import Grid
 from bitproof.quant.integers import integer_op
 from bitproof.quant.network import IntegerNetwork
-from bitproof.quant.steps import accumulate, cut
 
 FLIP, STUCK0, STUCK1 = (ACTIONS.index(name) for name in ("flip", "stuck0", "stuck1"))
 MEMORY = ("weight", "bias")
@@ -40,11 +40,11 @@ class BrokenBit:
     action: int
 
 
-Strikes = Mapping[str, list[BrokenBit]]
+NodeFaults = Mapping[str, list[BrokenBit]]
 """The faults of one trial in one node, by site, in the order of the list."""
 
 
-def strikes_of(faults: FaultTable) -> dict[str, dict[str, list[BrokenBit]]]:
+def faults_by_node(faults: FaultTable) -> dict[str, dict[str, list[BrokenBit]]]:
     """Return the faults of one trial by layer and site."""
     found: dict[str, dict[str, list[BrokenBit]]] = {}
     columns = (faults.layer, faults.site, faults.element, faults.tap, faults.bit, faults.action)
@@ -55,17 +55,20 @@ def strikes_of(faults: FaultTable) -> dict[str, dict[str, list[BrokenBit]]]:
 
 
 def break_bit(
-    words: Int64[Tensor, "*shape"], *, bits: int, signed: bool, bit: int, action: int
+    words: Int64[Tensor, "*shape"], fault: BrokenBit, *, bits: int, signed: bool
 ) -> Int64[Tensor, "*shape"]:
     """Return words of `bits` bits with one bit flipped or stuck; signed ones sign-extended.
 
     Example:
-        >>> break_bit(torch.tensor([1, -8]), bits=4, signed=True, bit=3, action=FLIP)
+        >>> fault = BrokenBit(element=0, tap=-1, bit=3, action=FLIP)
+        >>> break_bit(torch.tensor([1, -8]), fault, bits=4, signed=True)
         tensor([-7,  0])
     """
-    mask = 1 << bit
-    raw = words & ((1 << bits) - 1)
-    raw = raw ^ mask if action == FLIP else raw | mask if action == STUCK1 else raw & ~mask
+    mask, raw = 1 << fault.bit, words & ((1 << bits) - 1)
+    if fault.action == FLIP:
+        raw = raw ^ mask
+    else:
+        raw = raw | mask if fault.action == STUCK1 else raw & ~mask
     if signed:
         raw = (raw ^ (1 << (bits - 1))) - (1 << (bits - 1))
     return raw
@@ -75,12 +78,12 @@ def break_words(
     words: Integer[Tensor, "n w"], faults: list[BrokenBit], *, bits: int, signed: bool
 ) -> Integer[Tensor, "n w"]:
     """Return a copy of flat words with faults, the same in each row."""
-    struck = words.clone()
+    faulty = words.clone()
     for fault in faults:
-        column = struck[:, fault.element].long()
-        column = break_bit(column, bits=bits, signed=signed, bit=fault.bit, action=fault.action)
-        struck[:, fault.element] = column.to(words.dtype)
-    return struck
+        column = faulty[:, fault.element].long()
+        column = break_bit(column, fault, bits=bits, signed=signed)
+        faulty[:, fault.element] = column.to(words.dtype)
+    return faulty
 
 
 def faulty_node(
@@ -88,7 +91,7 @@ def faulty_node(
     node: Node,
     operands: list[Tensor],
     inputs: Tensor,
-    strikes: Strikes,
+    faults: NodeFaults,
 ) -> Tensor:
     """Return the output words of `node` (real logits, for the last accumulators) with faults.
 
@@ -98,15 +101,15 @@ def faulty_node(
         operands: words that it reads, a batch of images.
         inputs: the images, which the input node reads. Only one, if any of the words do not have
             the images on their first axis.
-        strikes: what breaks in this node.
+        faults: what breaks in this node.
     """
-    broken = broken_memory(network, node, strikes)
-    if "input" in strikes:
+    broken = broken_memory(network, node, faults)
+    if "input" in faults:
         grid = network.grids[node.inputs[0]]
-        struck = _strike(operands[0], strikes["input"], grid, len(inputs))
-        operands = [struck, *operands[1:]]
-    result = integer_op(broken, node, operands, inputs, accumulate)
-    registers = [(site, fault) for site in REGISTERS for fault in strikes.get(site, ())]
+        faulty = _with_faults(operands[0], faults["input"], grid, len(inputs))
+        operands = [faulty, *operands[1:]]
+    result = integer_op(broken, node, operands, inputs)
+    registers = [(site, fault) for site in REGISTERS for fault in faults.get(site, ())]
     if registers:
         elements = list(dict.fromkeys(fault.element for _, fault in registers))
         n = len(inputs)
@@ -114,33 +117,33 @@ def faulty_node(
         source = operands[0] if len(operands[0]) == n else operands[0][None]
         for element in elements:
             own = {
-                site: [fault for fault in strikes.get(site, ()) if fault.element == element]
+                site: [fault for fault in faults.get(site, ()) if fault.element == element]
                 for site in REGISTERS
             }
             flat[:, element] = faulty_element(broken, node, source, element, own)
         result = flat.reshape(result.shape)
     for site in OUTPUTS:
-        if site in strikes:
-            result = _strike(result, strikes[site], network.grids[node.name], len(inputs))
+        if site in faults:
+            result = _with_faults(result, faults[site], network.grids[node.name], len(inputs))
     return result
 
 
-def broken_memory(network: IntegerNetwork, node: Node, strikes: Strikes) -> IntegerNetwork:
+def broken_memory(network: IntegerNetwork, node: Node, faults: NodeFaults) -> IntegerNetwork:
     """Return `network` with faults in the stored words of one node."""
     codes = {}
     for site in MEMORY:
-        if site in strikes:
+        if site in faults:
             name = f"{node.name}.{site}"
             coded = network.tensors[name]
             flat = coded.codes.reshape(1, -1)
             grid = coded.grid
-            struck = break_words(flat, strikes[site], bits=grid.bits, signed=grid.signed)
-            codes[name] = struck.reshape(coded.codes.shape)
+            faulty = break_words(flat, faults[site], bits=grid.bits, signed=grid.signed)
+            codes[name] = faulty.reshape(coded.codes.shape)
     return network.with_codes(codes) if codes else network
 
 
 def faulty_element(
-    network: IntegerNetwork, node: Node, words: Tensor, element: int, strikes: Strikes
+    network: IntegerNetwork, node: Node, words: Tensor, element: int, faults: NodeFaults
 ) -> Tensor:
     """Return one element of a layer's output, for each image, with faults in its registers.
 
@@ -149,7 +152,7 @@ def faulty_element(
         node: a convolution or a linear layer.
         words: what it reads, images on the first axis.
         element: number of the output element in one image.
-        strikes: faults in the registers of this element.
+        faults: in the registers of this element.
     """
     constants = network.constants[node.name]
     coded, read = network.tensors[f"{node.name}.weight"], network.grids[node.inputs[0]]
@@ -158,21 +161,13 @@ def faulty_element(
     points = coded.grid.zero_point.reshape(-1).long()
     point = points[channel if len(points) > 1 else 0]
     left, right = patch.clone(), stored.repeat(len(patch), 1)
-    for fault in strikes.get("operand", ()):
+    for fault in faults.get("operand", ()):
         left[:, fault.tap] = break_bit(
-            left[:, fault.tap],
-            bits=read.bits,
-            signed=read.signed,
-            bit=fault.bit,
-            action=fault.action,
+            left[:, fault.tap], fault, bits=read.bits, signed=read.signed
         )
-    for fault in strikes.get("weight_operand", ()):
+    for fault in faults.get("weight_operand", ()):
         right[:, fault.tap] = break_bit(
-            right[:, fault.tap],
-            bits=coded.grid.bits,
-            signed=coded.grid.signed,
-            bit=fault.bit,
-            action=fault.action,
+            right[:, fault.tap], fault, bits=coded.grid.bits, signed=coded.grid.signed
         )
     zero = constants.zero_points[0]
     own = network.products.get(node.name)
@@ -184,18 +179,14 @@ def faulty_element(
         others = (products - own.exact(left, right, grids=(read, coded.grid))).sum(1)
         others, products = others + int(own.offset[channel]), raw
     width = product_bits(network, node)
-    for fault in strikes.get("product", ()):
-        products[:, fault.tap] = break_bit(
-            products[:, fault.tap], bits=width, signed=True, bit=fault.bit, action=fault.action
-        )
+    for fault in faults.get("product", ()):
+        products[:, fault.tap] = break_bit(products[:, fault.tap], fault, bits=width, signed=True)
     sums = products.sum(1) + others
     if constants.bias is not None:
         sums = sums + constants.bias[channel].long()
     sums = (sums + 2**31) % 2**32 - 2**31
-    for fault in strikes.get("accumulator", ()):
-        sums = break_bit(
-            sums, bits=ACCUMULATOR_BITS, signed=True, bit=fault.bit, action=fault.action
-        )
+    for fault in faults.get("accumulator", ()):
+        sums = break_bit(sums, fault, bits=ACCUMULATOR_BITS, signed=True)
     return finish(constants, sums.float(), channel, network.grids.get(node.name))
 
 
@@ -203,7 +194,7 @@ def finish(constants: Constants, sums: Tensor, channel: int, grid: object) -> Te
     """Return the words of one channel's sums; real logits, if the node keeps its accumulators."""
     multipliers = constants.multipliers[0].reshape(-1)
     values = sums * multipliers[channel if len(multipliers) > 1 else 0]
-    return values if grid is None else cut(values, constants)
+    return values if grid is None else requantize(values, constants)
 
 
 def window(
@@ -216,26 +207,18 @@ def window(
     if node.op == "linear":
         lead, channel = divmod(element, shape[0])
         return channel, words.reshape(len(words), -1, shape[1])[:, lead].long()
-    attrs, kernel = node.attrs, list(shape[2:])
-    padding, stride, dilation = (
-        _per_axis(attrs[name], len(kernel)) for name in ("padding", "stride", "dilation")
-    )
+    move, kernel = node.geometry, shape[2:]
     maps = words.reshape(len(words), -1, *words.shape[-1 - len(kernel) :])
-    sizes = [
-        (size + 2 * pad - step * (length - 1) - 1) // hop + 1
-        for size, pad, step, length, hop in zip(
-            maps.shape[3:], padding, dilation, kernel, stride, strict=True
-        )
-    ]
+    sizes = move.outputs(maps.shape[3:], kernel)
     places = (maps.shape[1], shape[0], *sizes)
     lead, channel, *place = (int(i) for i in np.unravel_index(element, places))
-    first = channel // (shape[0] // attrs["groups"]) * shape[1]
+    first = channel // (shape[0] // move.groups) * shape[1]
     part = maps[:, lead, first : first + shape[1]]
     inside = torch.ones(kernel, dtype=torch.bool, device=words.device)
     index: list[Tensor] = []
     for axis, length in enumerate(kernel):
-        taps = torch.arange(length, device=words.device) * dilation[axis]
-        taps = taps + place[axis] * stride[axis] - padding[axis]
+        taps = torch.arange(length, device=words.device) * move.dilation[axis]
+        taps = taps + place[axis] * move.stride[axis] - move.padding[axis]
         taps = taps.reshape([-1 if other == axis else 1 for other in range(len(kernel))])
         within = taps.clamp(0, part.shape[2 + axis] - 1)
         inside = inside & (taps == within)
@@ -245,11 +228,7 @@ def window(
     return channel, torch.where(inside, patch, zero_point).flatten(1)
 
 
-def _per_axis(value: int | list[int], axes: int) -> list[int]:
-    return [value] * axes if isinstance(value, int) else list(value)
-
-
-def _strike(words: Tensor, faults: list[BrokenBit], grid: Grid, n: int) -> Tensor:
+def _with_faults(words: Tensor, faults: list[BrokenBit], grid: Grid, n: int) -> Tensor:
     """Return words with faults, the same in each of `n` images."""
     flat = break_words(words.reshape(n, -1), faults, bits=grid.bits, signed=grid.signed)
     return flat.reshape(words.shape)
@@ -261,7 +240,7 @@ def check_faults(
     """Check that every fault of a list names a bit that the network has.
 
     Args:
-        network: what the faults shall strike.
+        network: what shall have the faults.
         faults: from a file, or from elsewhere.
         shapes: shape of each node's output for one image.
 
@@ -275,7 +254,7 @@ def check_faults(
         name, kind = faults.layers[layer], SITES[site]
         stratum = _stratum(kind, name, network, shapes)
         if stratum is None:
-            found.setdefault(int(rows[0]), f"{name} has no {kind} to strike")
+            found.setdefault(int(rows[0]), f"{name} has no {kind}")
             continue
         tap = (0, stratum.taps) if kind in TAP_SITES else (-1, 0)
         limits = {"element": (0, stratum.words), "tap": tap, "bit": (0, stratum.width)}

@@ -17,8 +17,9 @@ from bitproof.core.errors import SpecError, near
 from bitproof.core.spec import Spec
 from bitproof.core.types import Index
 from bitproof.faults.table import TAP_SITES, FaultSite
-from bitproof.quant.graph import MAC_OPS, MOVING_OPS, Node
+from bitproof.quant.graph import Node
 from bitproof.quant.network import IntegerNetwork
+from bitproof.quant.operations import MAC_OPS, MOVING_OPS
 
 ACCUMULATOR_BITS = 32
 """Width of the register that sums products up."""

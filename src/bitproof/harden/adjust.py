@@ -143,7 +143,7 @@ class Adjust(HardeningStage):
             chosen = self.best_factor(graph.tensors[f"{layer}.weight"], scheme.weight)
             tried = {**shrink, layer: chosen}
             network = quantize_graph(graph, images, scheme, shrink=tried, ranges=ranges)
-            network = candidate.arithmetic.put_on(network, images, data_dir=candidate.data_dir)
+            network = candidate.arithmetic.apply(network, images, data_dir=candidate.data_dir)
             record[layer] = {"chosen": chosen, **rule.verdict(network)}
             shrink = tried if record[layer]["accepted"] else shrink
         return shrink, record

@@ -58,7 +58,7 @@ class Candidate:
         network = quantize_graph(graph, images, self.scheme, shrink=self.shrink)
         if self.correct_bias:
             network = correct_biases(network, graph, images, self.scheme)
-        return self.arithmetic.put_on(network, images, data_dir=self.data_dir)
+        return self.arithmetic.apply(network, images, data_dir=self.data_dir)
 
     def with_record(self, kind: str, **record: object) -> "Candidate":
         """Return the candidate with one stage's record added."""

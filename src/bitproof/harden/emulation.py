@@ -17,12 +17,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bitproof.approx.deploy import applicable, put_on
+from bitproof.approx.deploy import applicable, with_multipliers
 from bitproof.approx.partial_products import Exact
 from bitproof.approx.table_gradient import Multiplied, TableGradient, gradients_of, through_table
 from bitproof.core.errors import QuantizationError
 from bitproof.data.dataset import Dataset
 from bitproof.harden.base import Candidate
+from bitproof.quant.arithmetic import requantize_
 from bitproof.quant.constants import Constants, prepare
 from bitproof.quant.graph import Node
 from bitproof.quant.grid import CodedTensor, Grid
@@ -30,7 +31,6 @@ from bitproof.quant.network import IntegerNetwork
 from bitproof.quant.pass_gradient import pass_gradient
 from bitproof.quant.product_layer import ProductLayer
 from bitproof.quant.scheme import Scheme
-from bitproof.quant.steps import cut_
 from bitproof.quant.straight_through import fold_factors, norm_after
 
 Strike = Callable[[dict[str, CodedTensor]], Mapping[str, Tensor]]
@@ -89,7 +89,7 @@ class Emulation:
         """
         network = candidate.quantize(calibration)
         exact = dict.fromkeys(set(applicable(network)) - network.products.keys(), Exact())
-        network = network.with_products(put_on(network, exact).products)
+        network = network.with_products(with_multipliers(network, exact).products)
         norms = norm_after(model, calibration.inputs(slice(0, 2)))
         found = cls(model, network, candidate.scheme, candidate.shrink, norms)
         for node in network.nodes:
@@ -198,12 +198,12 @@ class Emulation:
             high=grid.high,
             rounding=self.network.rounding,
         )
-        words = cut_(x / grid.scale, stored_as).to(grid.dtype)
-        layer = ProductLayer(node, constants, self.network.products[node.name], coded, grid)
+        words = requantize_(x / grid.scale, stored_as).to(grid.dtype)
+        layer = ProductLayer(node, constants, (grid,), self.network.products[node.name], coded)
         # A channel that its norm switches off (factor 0) has no products to divide.
         safe = torch.where(factor == 0, torch.ones_like(factor), factor)
         scale = coded.grid.scale * grid.scale / safe
-        return Step(node, coded, grid, words, layer.sums(words), factor, scale)
+        return Step(node, coded, grid, words, layer.sums([words]), factor, scale)
 
 
 def _layer(model: nn.Module, node: Node) -> nn.Module | None:

@@ -7,7 +7,7 @@ Model:  the fault-free run of a batch of images is kept. A fault in one node cha
         equality is exact. Many faults of one layer share a batch. The network is never changed.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -15,17 +15,18 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from bitproof.faults.execute import (
-    Strikes,
+    NodeFaults,
+    faults_by_node,
     faulty_node,
-    strikes_of,
 )
 from bitproof.faults.table import FaultTable
-from bitproof.injection.golden import Bounding, Golden
-from bitproof.injection.incremental import FirstChanges, Start, differs, take
+from bitproof.injection.golden import Golden, Restriction
+from bitproof.injection.incremental import Incremental, Start, differs, take
 from bitproof.metrics.outcomes import OUTCOMES, outcomes
+from bitproof.quant.execution import affected, execute
+from bitproof.quant.graph import Node
 from bitproof.quant.integers import integer_op
 from bitproof.quant.network import IntegerNetwork
-from bitproof.quant.steps import accumulate
 
 COUNTS = (*OUTCOMES, "correct")
 """What is counted of each trial, in images."""
@@ -61,13 +62,13 @@ class Engine:
         network: IntegerNetwork,
         inputs: Tensor,
         labels: Tensor,
-        bounds: Mapping[str, Bounding] | None = None,
+        bounds: Mapping[str, Restriction] | None = None,
     ) -> None:
         self.network = network
         self.golden = Golden.run(network, inputs, bounds)
         self.labels = labels
         self.nodes = {node.name: node for node in network.nodes}
-        self._changes = FirstChanges(self.golden)
+        self._changes = Incremental(self.golden)
 
     @torch.no_grad()
     def run(self, faults: FaultTable, trials: list[int]) -> np.ndarray:
@@ -81,16 +82,16 @@ class Engine:
         logits = self.golden.logits
         right = int((logits.argmax(1) == self.labels).sum())
         counts[:, 0], counts[:, -1] = len(logits), right
-        by_node: dict[str, list[tuple[int, Strikes]]] = {}
+        by_node: dict[str, list[tuple[int, NodeFaults]]] = {}
         for row, trial in enumerate(trials):
-            strikes = strikes_of(faults.of_trial(trial))
-            if not strikes:
+            by_name = faults_by_node(faults.of_trial(trial))
+            if not by_name:
                 continue
-            name, own = next(iter(strikes.items()))
-            if len(strikes) == 1 and self.golden.by_image and name not in self.golden.constant:
+            name, own = next(iter(by_name.items()))
+            if len(by_name) == 1 and self.golden.by_image and name not in self.golden.constant:
                 by_node.setdefault(name, []).append((row, own))
             else:
-                self._count(counts, self._in_full(row, strikes))
+                self._count(counts, self._in_full(row, by_name))
         for name, group in by_node.items():
             for batch in _gather(self._changes.of(self.nodes[name], group)):
                 self._count(counts, self._finish(batch[0].node, batch))
@@ -98,8 +99,7 @@ class Engine:
 
     def reference(self, faults: FaultTable, trial: int) -> Tensor:
         """Return the logits of one trial by executing every node again, for tests."""
-        strikes = strikes_of(faults.of_trial(trial))
-        return self._logits(strikes, first=None)
+        return self._logits(faults_by_node(faults.of_trial(trial)), self.network.nodes)
 
     def _count(self, counts: np.ndarray, end: End) -> None:
         """Add the outcomes of images that a fault has changed to the end."""
@@ -115,70 +115,57 @@ class Engine:
         before[:, -1] = (golden.argmax(1) == labels).int()
         np.add.at(counts, rows.cpu().numpy(), (after - before).cpu().numpy())
 
-    def _in_full(self, row: int, strikes: Mapping[str, Strikes]) -> End:
-        """Return rows, images and logits of a trial that strikes any number of nodes."""
-        first = next(node.name for node in self.network.nodes if node.name in strikes)
-        logits = self._logits(strikes, first=first)
+    def _in_full(self, row: int, faults: Mapping[str, NodeFaults]) -> End:
+        """Return rows, images and logits of a trial with faults in any number of nodes."""
+        logits = self._logits(faults, affected(self.network.nodes, faults))
         images = torch.arange(len(logits), device=logits.device)
         return torch.full_like(images, row), images, logits
 
-    def _logits(self, strikes: Mapping[str, Strikes], *, first: str | None) -> Tensor:
-        """Return logits with faults in any number of nodes, from node `first` on."""
+    def _logits(self, faults: Mapping[str, NodeFaults], nodes: Sequence[Node]) -> Tensor:
+        """Return logits with faults in any number of nodes, by executing `nodes` again."""
+
+        def logits_of(golden: Golden) -> Tensor:
+            def compute(node: Node, operands: list[Tensor]) -> Tensor:
+                own = faults.get(node.name, {})
+                return faulty_node(self.network, node, operands, golden.inputs, own)
+
+            read, written = golden.words.__getitem__, golden.bounded
+            values = execute(nodes, compute, read=read, written=written)
+            return self.network.logits(values[self.network.nodes[-1].name])
+
         runs = [self.golden] if self.golden.by_image else self.golden.singles
-        return torch.cat([self._walk(run, strikes, first=first) for run in runs])
-
-    def _walk(self, golden: Golden, strikes: Mapping[str, Strikes], *, first: str | None) -> Tensor:
-        """Return logits of the images of one fault-free run."""
-        words: dict[str, Tensor] = {}
-        started = first is None
-        for node in self.network.nodes:
-            started = started or node.name == first
-            if not started or (
-                first
-                and node.name not in strikes
-                and not any(name in words for name in node.inputs)
-            ):
-                continue
-            operands = [words.get(name, golden.words[name]) for name in node.inputs]
-            inputs = golden.inputs
-            result = (
-                faulty_node(self.network, node, operands, inputs, strikes[node.name])
-                if node.name in strikes
-                else integer_op(self.network, node, operands, inputs, accumulate)
-            )
-            words[node.name] = golden.bound(node.name, result)
-        return self._decode(words[self.network.nodes[-1].name])
-
-    def _decode(self, words: Tensor) -> Tensor:
-        grid = self.network.grids.get(self.network.nodes[-1].name)
-        return words if grid is None else grid.decode(words)
+        return torch.cat([logits_of(run) for run in runs])
 
     def _finish(self, name: str, starts: list[Start]) -> End:
         """Return rows, images and logits where a change in node `name` reaches the end."""
         images = torch.cat([start.images for start in starts])
         rows = torch.cat([torch.full_like(start.images, start.trial) for start in starts])
-        values = {name: torch.cat([start.words for start in starts])}
-        suffix, golden = self.golden.suffix(name), self.golden
-        for node in suffix.nodes:
-            operands = [
-                values[read] if read in values else self._golden(read, images)
-                for read in node.inputs
-            ]
+        golden, suffix = self.golden, self.golden.suffix(name)
+
+        def compute(node: Node, operands: list[Tensor]) -> Tensor:
             marker = golden.inputs[:1].expand(len(images), *golden.inputs.shape[1:])
-            result = integer_op(self.network, node, operands, marker, accumulate)
-            result = golden.bound(node.name, result)
-            values[node.name] = result
-            for read in node.inputs:
-                if suffix.last_use.get(read) == node.name:
-                    values.pop(read, None)
-            if node.name in suffix.narrow:
-                keep = differs(result, self._golden(node.name, images))
-                if len(keep) < len(images):
-                    rows, images = rows[keep], images[keep]
-                    values = {node.name: result[keep]}
-                if not len(keep):
-                    return rows, images, golden.logits[:0]
-        return rows, images, self._decode(values[self.network.nodes[-1].name])
+            return integer_op(self.network, node, operands, marker)
+
+        def keep_changed(node: Node, words: Tensor) -> Tensor | None:
+            """Leave out images whose words are those of the fault-free run again."""
+            nonlocal rows, images
+            words = golden.bounded(node, words)
+            if node.name not in suffix.narrow:
+                return words
+            keep = differs(words, self._golden(node.name, images))
+            if len(keep) < len(images):
+                rows, images, words = rows[keep], images[keep], words[keep]
+            return words if len(keep) else None
+
+        values = execute(
+            suffix.nodes,
+            compute,
+            known={name: torch.cat([start.words for start in starts])},
+            read=lambda read: self._golden(read, images),
+            written=keep_changed,
+        )
+        last = values.get(self.network.nodes[-1].name)
+        return rows, images, golden.logits[:0] if last is None else self.network.logits(last)
 
     def _golden(self, name: str, images: Tensor) -> Tensor:
         """Return fault-free words of some images."""

@@ -1,19 +1,19 @@
 """The fault-free run of a batch of images, kept whole, and what depends on what in the graph."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from bitproof.quant.execution import affected, execute
 from bitproof.quant.graph import Node
 from bitproof.quant.integers import integer_op
 from bitproof.quant.network import IntegerNetwork
-from bitproof.quant.steps import accumulate
 
-Bounding = Callable[[Tensor], Tensor]
+Restriction = Callable[[Tensor], Tensor]
 """Restricts a node's output words."""
 
 
@@ -23,8 +23,6 @@ class Suffix:
 
     nodes: tuple[Node, ...]
     """Nodes that depend on it, in order of execution."""
-    last_use: Mapping[str, str]
-    """By value, the last of these nodes that reads it."""
     narrow: frozenset[str]
     """Nodes after which nothing but their own output still carries the change."""
 
@@ -37,7 +35,7 @@ class Golden:
     inputs: Float[Tensor, "n *features"]
     words: Mapping[str, Tensor]
     """By node; real logits for the last one."""
-    bounds: Mapping[str, Bounding]
+    bounds: Mapping[str, Restriction]
     """By node; what a protection allows as its output."""
 
     @classmethod
@@ -45,28 +43,28 @@ class Golden:
         cls,
         network: IntegerNetwork,
         inputs: Float[Tensor, "n *features"],
-        bounds: Mapping[str, Bounding] | None = None,
+        bounds: Mapping[str, Restriction] | None = None,
     ) -> "Golden":
         """Execute `network` and keep everything."""
-        words: dict[str, Tensor] = {}
         bounds = bounds or {}
+        golden = cls(network, inputs, {}, bounds)
         with torch.no_grad():
-            for node in network.nodes:
-                operands = [words[name] for name in node.inputs]
-                result = integer_op(network, node, operands, inputs, accumulate)
-                words[node.name] = bounds[node.name](result) if node.name in bounds else result
-        return cls(network, inputs, words, bounds)
+            words = execute(
+                network.nodes,
+                lambda node, operands: integer_op(network, node, operands, inputs),
+                written=golden.bounded,
+                keep=True,
+            )
+        return replace(golden, words=words)
 
     @property
     def logits(self) -> Float[Tensor, "n k"]:
         """Answers without faults."""
-        last = self.network.nodes[-1].name
-        grid = self.network.grids.get(last)
-        return self.words[last] if grid is None else grid.decode(self.words[last])
+        return self.network.logits(self.words[self.network.nodes[-1].name])
 
-    def bound(self, name: str, words: Tensor) -> Tensor:
+    def bounded(self, node: Node, words: Tensor) -> Tensor:
         """Return what a protection leaves of a node's output words."""
-        bound = self.bounds.get(name)
+        bound = self.bounds.get(node.name)
         return words if bound is None else bound(words)
 
     @cached_property
@@ -116,11 +114,8 @@ class Golden:
 
 
 def _suffix(network: IntegerNetwork, name: str) -> Suffix:
-    changed, nodes = {name}, []
-    for node in network.nodes:
-        if changed.intersection(node.inputs):
-            changed.add(node.name)
-            nodes.append(node)
+    nodes = affected(network.nodes, {name})[1:]
+    changed = {name, *(node.name for node in nodes)}
     last_use = {read: node.name for node in nodes for read in node.inputs if read in changed}
     narrow, live = set(), {name}
     for node in nodes:
@@ -128,4 +123,4 @@ def _suffix(network: IntegerNetwork, name: str) -> Suffix:
         live -= {read for read in node.inputs if last_use.get(read) == node.name}
         if live == {node.name}:
             narrow.add(node.name)
-    return Suffix(tuple(nodes), last_use, frozenset(narrow))
+    return Suffix(nodes, frozenset(narrow))

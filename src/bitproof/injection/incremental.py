@@ -6,30 +6,29 @@ Model:  a fault in a stored word of a layer changes one output channel, a fault 
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
-from torch.nn import functional
 
 from bitproof.faults.execute import (
     MEMORY,
     OUTPUTS,
     REGISTERS,
-    Strikes,
+    NodeFaults,
     break_bit,
     broken_memory,
     faulty_element,
     faulty_node,
 )
 from bitproof.injection.golden import Golden
-from bitproof.injection.receptive_field import Neighbourhood, Window
-from bitproof.quant.constants import EXACT_FLOAT32
+from bitproof.injection.receptive_field import ReceptiveField, Window
+from bitproof.kernels.exact_floats import sum_bounds, sum_type
+from bitproof.quant.arithmetic import accumulate, center, requantize, wrap_int32
 from bitproof.quant.graph import Node
-from bitproof.quant.integers import center, integer_op
-from bitproof.quant.steps import accumulate, cut, wrap_int32
+from bitproof.quant.integers import integer_op
 
 MOST_CHANNELS = 32
 """Faulty channels that are computed at once; no influence on the result."""
@@ -49,54 +48,56 @@ class Start:
     """Output of that node for these images."""
 
 
-class FirstChanges:
+class Incremental:
     """Finds the first changes against one fault-free run."""
 
     def __init__(self, golden: Golden) -> None:
         self.golden = golden
-        self.around = Neighbourhood(golden)
+        self.field = ReceptiveField(golden)
         self._centered: tuple[str, Tensor] | None = None
         self._unbounded: tuple[str, Tensor] | None = None
 
-    def of(self, node: Node, group: list[tuple[int, Strikes]]) -> Iterator[Start]:
-        """Yield the first change of each trial that strikes `node`, where there is one."""
-        channels: list[tuple[int, int, Strikes]] = []
-        for row, strikes in group:
-            channel = self._one_channel(node, strikes)
+    def of(self, node: Node, group: list[tuple[int, NodeFaults]]) -> Iterator[Start]:
+        """Yield the first change of each trial with faults in `node`, where there is one."""
+        channels: list[tuple[int, int, NodeFaults]] = []
+        for row, faults in group:
+            channel = self._one_channel(node, faults)
             if channel is not None:
-                channels.append((row, channel, strikes))
-            elif not set(strikes).difference(OUTPUTS) or not set(strikes).difference(REGISTERS):
-                yield from self._start_at_elements(node, row, strikes)
+                channels.append((row, channel, faults))
+            elif not set(faults).difference(OUTPUTS) or not set(faults).difference(REGISTERS):
+                yield from self._start_at_elements(node, row, faults)
             else:
-                operands = [self.golden.words[name] for name in node.inputs]
-                words = faulty_node(
-                    self.golden.network, node, operands, self.golden.inputs, strikes
-                )
-                words = self.golden.bound(node.name, words)
-                keep = differs(words, self.golden.words[node.name])
+                golden = self.golden
+                operands = [golden.words[name] for name in node.inputs]
+                words = faulty_node(golden.network, node, operands, golden.inputs, faults)
+                words = golden.bounded(node, words)
+                keep = differs(words, golden.words[node.name])
                 if len(keep):
                     yield Start(row, node.name, keep, words[keep])
         for at in range(0, len(channels), MOST_CHANNELS):
             yield from self._start_at_channels(node, channels[at : at + MOST_CHANNELS])
 
-    def _one_channel(self, node: Node, strikes: Strikes) -> int | None:
+    def _one_channel(self, node: Node, faults: NodeFaults) -> int | None:
         """Return the output channel that faults in stored words of a layer are confined to."""
         if node.name in self.golden.network.products:
             return None
         plain = node.op == "linear" or (node.op == "conv" and node.attrs["groups"] == 1)
-        if not plain or set(strikes).difference(MEMORY):
+        if not plain or set(faults).difference(MEMORY):
             return None
         taps = self.golden.network.tensors[f"{node.name}.weight"].codes[0].numel()
-        found = {fault.element // taps for fault in strikes.get("weight", ())}
-        found |= {fault.element for fault in strikes.get("bias", ())}
+        found = {fault.element // taps for fault in faults.get("weight", ())}
+        found |= {fault.element for fault in faults.get("bias", ())}
         return found.pop() if len(found) == 1 else None
 
-    def _start_at_elements(self, node: Node, row: int, strikes: Strikes) -> Iterator[Start]:
-        """Yield the change where single output elements are struck, in memory or in registers."""
+    def _start_at_elements(self, node: Node, row: int, faults: NodeFaults) -> Iterator[Start]:
+        """Yield the change where single output elements are faulty, in memory or in registers."""
         golden, stored = self.golden.words[node.name], self._stored(node)
-        struck: dict[tuple[int, ...], Tensor] = {}
-        for element in dict.fromkeys(f.element for faults in strikes.values() for f in faults):
-            own = {s: [f for f in faults if f.element == element] for s, faults in strikes.items()}
+        faulty: dict[tuple[int, ...], Tensor] = {}
+        for element in dict.fromkeys(fault.element for own in faults.values() for fault in own):
+            own = {
+                site: [fault for fault in at_site if fault.element == element]
+                for site, at_site in faults.items()
+            }
             place = tuple(int(i) for i in np.unravel_index(element, golden.shape[1:]))
             words = stored[_at(place)]
             if set(own).intersection(REGISTERS):
@@ -106,39 +107,33 @@ class FirstChanges:
                 grid = self.golden.network.grids.get(node.name)
                 for fault in own.get(site, ()):
                     assert grid is not None
-                    words = break_bit(
-                        words.long(),
-                        bits=grid.bits,
-                        signed=grid.signed,
-                        bit=fault.bit,
-                        action=fault.action,
-                    )
-            struck[place] = self.golden.bound(node.name, words.to(golden.dtype))
+                    words = break_bit(words.long(), fault, bits=grid.bits, signed=grid.signed)
+            faulty[place] = self.golden.bounded(node, words.to(golden.dtype))
         changed = torch.zeros(len(golden), dtype=torch.bool, device=golden.device)
-        for place, words in struck.items():
+        for place, words in faulty.items():
             changed |= words != golden[_at(place)]
         images = changed.nonzero()[:, 0]
         if not len(images):
             return
-        if self.around.end(node.name) != node.name and len({place[1:] for place in struck}) == 1:
-            yield from self._start_around(node, row, struck, images)
+        if self.field.end(node.name) != node.name and len({place[1:] for place in faulty}) == 1:
+            yield from self._start_around(node, row, faulty, images)
             return
         result = take(golden, images)
-        for place, words in struck.items():
+        for place, words in faulty.items():
             result[_at(place)] = words[images]
         yield Start(row, node.name, images, result)
 
     def _start_around(
-        self, node: Node, row: int, struck: dict[tuple[int, ...], Tensor], images: Tensor
+        self, node: Node, row: int, faulty: dict[tuple[int, ...], Tensor], images: Tensor
     ) -> Iterator[Start]:
         """Yield the change behind the nodes that one place in a map can be followed through."""
-        _, y, x = next(iter(struck))
+        _, y, x = next(iter(faulty))
         window = Window((y, y + 1), (x, x + 1))
         words = window.of(self.golden.words[node.name]).index_select(0, images)
-        for (channel, *_), new in struck.items():
+        for (channel, *_), new in faulty.items():
             words[:, channel, 0, 0] = new[images]
-        words, window = self.around.follow(node.name, words, window, images)
-        end = self.around.end(node.name)
+        words, window = self.field.follow(node.name, words, window, images)
+        end = self.field.end(node.name)
         golden = self.golden.words[end]
         before = window.of(golden).index_select(0, images)
         keep = (words != before).flatten(1).any(1).nonzero()[:, 0]
@@ -148,27 +143,17 @@ class FirstChanges:
             yield Start(row, end, images[keep], result)
 
     def _start_at_channels(
-        self, node: Node, units: list[tuple[int, int, Strikes]]
+        self, node: Node, units: list[tuple[int, int, NodeFaults]]
     ) -> Iterator[Start]:
-        """Yield the changes where stored words of one output channel each are struck."""
+        """Yield the changes where stored words of one output channel each are faulty."""
         golden, constants = self.golden.words[node.name], self.golden.network.constants[node.name]
         channels = torch.tensor([channel for _, channel, _ in units], device=golden.device)
         kernels, biases = self._kernels(node, units)
-        peak = self._peak(node)
-        reach = kernels.abs().flatten(1).sum(1) * peak + biases.abs()
-        dtype = torch.float32 if bool(reach.max() < EXACT_FLOAT32) else torch.float64
-        if golden.device.type != "cpu":
-            dtype = torch.float64
-        x, kernels, biases = self._source(node).to(dtype), kernels.to(dtype), biases.to(dtype)
-        if node.op == "linear":
-            sums = functional.linear(x, kernels, biases)
-        else:
-            convolve = getattr(functional, f"conv{kernels.ndim - 2}d")
-            attrs = node.attrs
-            with torch.backends.nnpack.flags(enabled=False):
-                sums = convolve(
-                    x, kernels, biases, attrs["stride"], attrs["padding"], attrs["dilation"]
-                )
+        peak = self.golden.network.grids[node.inputs[0]].peak
+        dtype = sum_type(sum_bounds(kernels, peak, biases))
+        weight, bias = kernels.to(dtype), biases.to(dtype)
+        own = replace(constants, weight=weight, bias=bias, dtype=dtype)
+        sums = accumulate(node, own, [self._source(node)])
         axis = golden.ndim - 1 if node.op == "linear" else 1
         sums = wrap_int32(sums) if dtype == torch.float64 else sums
         multipliers = constants.multipliers[0].reshape(-1)
@@ -178,8 +163,8 @@ class FirstChanges:
             multipliers = multipliers[channels].reshape(shape)
         values = sums.float() * multipliers
         if node.name in self.golden.network.grids:
-            values = cut(values, constants).to(golden.dtype)
-        values = self.golden.bound(node.name, values)
+            values = requantize(values, constants).to(golden.dtype)
+        values = self.golden.bounded(node, values)
         before = golden.index_select(axis, channels)
         changed = (values != before).movedim(axis, 1).reshape(len(golden), len(units), -1).any(2)
         for unit, (row, channel, _) in enumerate(units):
@@ -189,27 +174,23 @@ class FirstChanges:
                 result.select(axis, channel).copy_(values.select(axis, unit)[images])
                 yield Start(row, node.name, images, result)
 
-    def _kernels(self, node: Node, units: list[tuple[int, int, Strikes]]) -> tuple[Tensor, Tensor]:
-        """Return centered weights of the struck channels, and their biases, as exact integers."""
+    def _kernels(
+        self, node: Node, units: list[tuple[int, int, NodeFaults]]
+    ) -> tuple[Tensor, Tensor]:
+        """Return centered weights of the faulty channels, and their biases, as exact integers."""
         coded = self.golden.network.tensors[f"{node.name}.weight"]
         constants = self.golden.network.constants[node.name]
         points = coded.grid.zero_point.reshape(-1).long()
         kernels, biases = [], []
-        for _, channel, strikes in units:
+        for _, channel, faults in units:
             row = coded.codes[channel].reshape(-1).long()
-            for fault in strikes.get("weight", ()):
+            for fault in faults.get("weight", ()):
                 at = fault.element - channel * len(row)
-                row[at] = break_bit(
-                    row[at],
-                    bits=coded.grid.bits,
-                    signed=coded.grid.signed,
-                    bit=fault.bit,
-                    action=fault.action,
-                )
+                row[at] = break_bit(row[at], fault, bits=coded.grid.bits, signed=coded.grid.signed)
             kernels.append(row - points[channel if len(points) > 1 else 0])
             bias = constants.bias
-            if "bias" in strikes:
-                broken = broken_memory(self.golden.network, node, {"bias": strikes["bias"]})
+            if "bias" in faults:
+                broken = broken_memory(self.golden.network, node, {"bias": faults["bias"]})
                 bias = broken.constants[node.name].bias
             biases.append(0.0 if bias is None else float(bias[channel]))
         shape = coded.codes.shape[1:]
@@ -222,14 +203,9 @@ class FirstChanges:
             return self.golden.words[node.name]
         if self._unbounded is None or self._unbounded[0] != node.name:
             operands = [self.golden.words[name] for name in node.inputs]
-            words = integer_op(self.golden.network, node, operands, self.golden.inputs, accumulate)
+            words = integer_op(self.golden.network, node, operands, self.golden.inputs)
             self._unbounded = (node.name, words)
         return self._unbounded[1]
-
-    def _peak(self, node: Node) -> int:
-        read = self.golden.network.grids[node.inputs[0]]
-        point = int(read.zero_point)
-        return max(abs(read.low - point), abs(read.high - point))
 
     def _source(self, node: Node) -> Tensor:
         """Return the centered words that a layer reads; those of the last layer are kept."""

@@ -16,10 +16,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from bitproof.injection.golden import Golden
+from bitproof.quant.execution import execute
 from bitproof.quant.graph import Node
 from bitproof.quant.integers import integer_op
 from bitproof.quant.network import IntegerNetwork
-from bitproof.quant.steps import accumulate
 
 LARGEST_SHARE = 0.3
 """Part of a map up to which a window is worth following; no influence on the result."""
@@ -63,7 +63,11 @@ class Window:
         return maps[:, :, slice(*self.rows), slice(*self.columns)]
 
 
-class Neighbourhood:
+Change = tuple[Tensor, Window]
+"""The words in a part of a map, and where it lies."""
+
+
+class ReceptiveField:
     """Follows single changed elements through the network of a fault-free run."""
 
     def __init__(self, golden: Golden) -> None:
@@ -87,13 +91,16 @@ class Neighbourhood:
             window: inside its map.
             images: numbers of the images that `words` belong to.
         """
-        changed = {name: (words, window)}
-        nodes = self.golden.suffix(name).nodes
-        end = self.end(name)
+        end, nodes = self.end(name), self.golden.suffix(name).nodes
         last = next(place for place, node in enumerate(nodes) if node.name == end)
-        for node in nodes[: last + 1]:
-            changed[node.name] = self._step(node, changed, images)
-        return changed[end]
+        known: dict[str, Change | None] = {name: (words, window)}
+
+        def compute(node: Node, operands: list[Change | None]) -> Change | None:
+            return self._step(node, operands, images)
+
+        found = execute(nodes[: last + 1], compute, known=known, read=lambda _: None)[end]
+        assert found is not None
+        return found
 
     @cached_property
     def _bare(self) -> IntegerNetwork:
@@ -108,11 +115,10 @@ class Neighbourhood:
     def _bare_nodes(self) -> dict[str, Node]:
         return {node.name: node for node in self._bare.nodes}
 
-    def _step(
-        self, node: Node, changed: dict[str, tuple[Tensor, Window]], images: Tensor
-    ) -> tuple[Tensor, Window]:
+    def _step(self, node: Node, operands: list[Change | None], images: Tensor) -> Change:
+        """Return what becomes of a node's output, given what has changed of each operand."""
         golden, shape = self.golden, self.golden.words[node.name].shape
-        reached = [changed[read][1] for read in node.inputs if read in changed]
+        reached = [change[1] for change in operands if change is not None]
         window = reached[0]
         for other in reached[1:]:
             window = window.union(other)
@@ -120,25 +126,20 @@ class Neighbourhood:
         if node.op == "conv":
             window, needed = _through(node, window, self._kernel(node), shape)
             network, own = self._bare, self._bare_nodes[node.name]
-        operands = [self._read(read, needed, changed, images) for read in node.inputs]
+        pairs = zip(node.inputs, operands, strict=True)
+        read = [self._read(name, needed, change, images) for name, change in pairs]
         marker = golden.inputs[:1].expand(len(images), *golden.inputs.shape[1:])
-        words = integer_op(network, own, operands, marker, accumulate)
-        return golden.bound(node.name, words), window
+        words = integer_op(network, own, read, marker)
+        return golden.bounded(node, words), window
 
-    def _read(
-        self,
-        name: str,
-        window: Window,
-        changed: dict[str, tuple[Tensor, Window]],
-        images: Tensor,
-    ) -> Tensor:
+    def _read(self, name: str, window: Window, change: Change | None, images: Tensor) -> Tensor:
         """Return the words of a node in a window, padded with zeros outside of the map."""
         maps = self.golden.words[name]
         whole = Window((0, maps.shape[2]), (0, maps.shape[3]))
         inside = window.intersection(whole)
         words = inside.of(maps).index_select(0, images)
-        if name in changed:
-            new, place = changed[name]
+        if change is not None:
+            new, place = change
             common = place.intersection(inside)
             if not common.is_empty:
                 common.relative_to(inside).of(words).copy_(common.relative_to(place).of(new))
@@ -170,16 +171,9 @@ class Neighbourhood:
             reached = [sizes[read] for read in node.inputs if read in sizes]
             high, wide = (max(lengths) for lengths in zip(*reached, strict=True))
             if node.op == "conv":
-                high, wide = (
-                    (length - 1 + step * (taps - 1)) // hop + 1
-                    for length, taps, step, hop in zip(
-                        (high, wide),
-                        self._kernel(node),
-                        node.attrs["dilation"],
-                        node.attrs["stride"],
-                        strict=True,
-                    )
-                )
+                move, lengths = node.geometry, (high, wide)
+                moves = zip(lengths, move.reaches(self._kernel(node)), move.stride, strict=True)
+                high, wide = ((length + reach - 2) // hop + 1 for length, reach, hop in moves)
             elif any(golden.words[read].shape != maps.shape for read in node.inputs):
                 break
             if high * wide > LARGEST_SHARE * maps.shape[2] * maps.shape[3]:
@@ -203,9 +197,9 @@ def _through(
 ) -> tuple[Window, Window]:
     """Return the outputs of a convolution that read `window`, and the inputs that these read."""
     outputs, inputs = [], []
+    move, reaches = node.geometry, node.geometry.reaches(kernel)
     for axis, (start, stop) in enumerate(window.axes):
-        hop, edge, step = (node.attrs[name][axis] for name in ("stride", "padding", "dilation"))
-        reach = step * (kernel[axis] - 1)
+        hop, edge, reach = move.stride[axis], move.padding[axis], reaches[axis] - 1
         size = shape[2 + axis]
         first = min(max(-((reach - edge - start) // hop), 0), size - 1)
         last = max(min((stop - 1 + edge) // hop + 1, size), first + 1)  # one more does no harm

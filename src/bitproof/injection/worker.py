@@ -152,16 +152,16 @@ def bounds_of(
         return {}
     profile = read_images(folder, "profile").to(device)
     words: Mapping[str, Tensor] = Golden.run(network, profile.inputs()).words
-    restrictions: dict[str, Restriction] = {}
+    restrictions: dict[str, OutputBounds] = {}
     for one in bounding:
         for name, bound in one.bounds(network, words).items():
-            known = restrictions.get(name, Restriction((), int(network.grids[name].zero_point)))
+            known = restrictions.get(name, OutputBounds((), int(network.grids[name].zero_point)))
             restrictions[name] = replace(known, bounds=(*known.bounds, bound))
     return dict(restrictions)
 
 
 @dataclass(frozen=True)
-class Restriction:
+class OutputBounds:
     """What protections do to the output words of one node, one after the other."""
 
     bounds: tuple[Bound, ...]

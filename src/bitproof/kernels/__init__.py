@@ -1,4 +1,4 @@
 """Exact sums of products, fast: 8-bit convolutions, forms of product tables, compiled look-ups.
 
-This room works on raw tensors; it knows neither networks nor multipliers.
+This subpackage works on raw tensors; it knows neither networks nor multipliers.
 """

@@ -10,11 +10,10 @@ from jaxtyping import Int32, Int64, UInt8
 from torch import Tensor
 from torch.nn import functional
 
-from bitproof.kernels.int8_convolution import Geometry
+from bitproof.kernels.exact_floats import EXACT_FLOAT32
+from bitproof.kernels.geometry import Geometry
 
 WORDS = 256
-MOST = 1 << 24
-"""Integers up to this size are exact in float32."""
 ROWS = 1 << 19
 """Numbers in the rows of one slice: 2 MiB."""
 PATCHES = 1 << 26
@@ -69,17 +68,7 @@ def windows(
         >>> windows(maps, size, Geometry())[0, :, 0, 0]
         tensor([0, 1, 3, 4], dtype=torch.uint8)
     """
-    (high, wide), (down, across), (by_row, by_column) = size, geometry.dilation, geometry.stride
-    rows = words.shape[2] - down * (high - 1)
-    columns = words.shape[3] - across * (wide - 1)
-    taps = [
-        words[
-            :, :, down * i : down * i + rows : by_row, across * j : across * j + columns : by_column
-        ]
-        for i in range(high)
-        for j in range(wide)
-    ]
-    return torch.stack(taps, 2).flatten(1, 2)
+    return torch.stack([*geometry.taps(words, size)], 2).flatten(1, 2)
 
 
 def _by_filter(
@@ -128,7 +117,7 @@ def _sums(
     """Return the sums of one group; `named` tells the row of each weight."""
     filters, taps = named.shape
     largest = max(int(rows.max()), -int(rows.min()), 1)
-    step = min(MOST // largest, max(ROWS // (WORDS * filters), 1))
+    step = min(EXACT_FLOAT32 // largest, max(ROWS // (WORDS * filters), 1))
     if step == 0:  # products that float32 does not hold: their halves are summed one by one
         low = rows & 0xFFFF
         halves = [_sums(patches, named, half) for half in (low, (rows - low) >> 16)]

@@ -8,7 +8,7 @@ Model:  a program is one warp; it sums 128 pixels for up to 8 filters. At each t
 """
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -20,7 +20,7 @@ from jaxtyping import Int32, Int64, Integer, UInt8
 from torch import Tensor
 
 from bitproof.kernels.gather import WORDS
-from bitproof.kernels.int8_convolution import Geometry
+from bitproof.kernels.geometry import Geometry
 
 PIXELS = 128
 MOST_FILTERS = 8
@@ -41,30 +41,6 @@ def available(device: torch.device) -> bool:
     interpreted = os.environ.get("TRITON_INTERPRET", "").lower() in {"1", "true", "on", "yes", "y"}
     runs = device.type == "cuda" or (device.type == "cpu" and interpreted)
     return runs and find_spec("triton") is not None
-
-
-def table_sums(
-    words: UInt8[Tensor, "n c h w"],
-    weight: UInt8[Tensor, "m d kh kw"],
-    tables: Int32[Tensor, "t 256 256"],
-    choice: Int64[Tensor, " m"],
-    *,
-    geometry: Geometry,
-    start: Int64[Tensor, " m"],
-) -> Int32[Tensor, "n m y x"]:
-    """Return sums of products that are looked up, modulo 2**32.
-
-    Callers with many batches keep `Rows` instead.
-
-    Args:
-        words: maps of bit patterns, padded already.
-        weight: bit patterns; `d` is the channels of one group.
-        tables: products by the patterns of word and weight.
-        choice: which table each filter uses.
-        geometry: stride, dilation and groups; its padding is not looked at.
-        start: added to the sums of each filter.
-    """
-    return Rows.of(weight, tables, choice, geometry=geometry).sums(words, start)
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,14 +86,11 @@ class Rows:
     def sums(
         self, words: UInt8[Tensor, "n c h w"], start: Int64[Tensor, " m"]
     ) -> Int32[Tensor, "n m y x"]:
-        """Return the sums for maps of bit patterns, padded already; they wrap."""
+        """Return the sums for maps of bit patterns, padded already, and `start`; they wrap."""
         words, move, (taps, filters) = words.contiguous(), self.geometry, self.named.shape
         (depth, *size), (n, channels, *sides) = self.size, words.shape
         assert channels == depth * move.groups, (words.shape, self.size, move)
-        high, wide = (
-            (side - gap * (length - 1) - 1) // step + 1
-            for side, gap, length, step in zip(sides, move.dilation, size, move.stride, strict=True)
-        )
+        high, wide = replace(move, padding=(0, 0)).outputs(sides, size)
         sums = torch.empty(n, filters, high, wide, dtype=torch.int32, device=words.device)
         assert max(channels * prod(sides), n * high * wide + PIXELS) < ADDRESSES, words.shape
         if not sums.numel():

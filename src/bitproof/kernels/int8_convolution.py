@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from bitproof.core.rng import make_generator
+from bitproof.kernels.geometry import Geometry
 
 INT8 = torch.iinfo(torch.int8)
 MISSING = (AttributeError, RuntimeError, TypeError)
@@ -32,16 +33,6 @@ def supported() -> bool:
         return all(sums_exactly(case) for case in SELF_TEST)
     except MISSING:
         return False
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """How a kernel moves over the map; two axes each."""
-
-    stride: tuple[int, int] = (1, 1)
-    padding: tuple[int, int] = (0, 0)
-    dilation: tuple[int, int] = (1, 1)
-    groups: int = 1
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What the C library is told: tensors as addresses and sizes, checked before they are handed over.
+"""What the C library gets: tensors as addresses and sizes, checked before they are handed over.
 
 The structures mirror `csrc/tables.h`; `layout` tells a library apart that was built from another.
 Each job keeps the tensors whose addresses it holds: an interrupted caller may be gone before the
@@ -6,19 +6,21 @@ last thread is done.
 """
 
 import ctypes
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 import torch
 from jaxtyping import Float32, UInt8
 from torch import Tensor
 
+from bitproof.kernels.geometry import Geometry
+
 POINTER, NUMBER, REAL = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float
 LARGEST_ZERO_POINT = 1 << 20
 """Words need far smaller ones; the library clamps before it rounds, which needs a bound."""
 
 
-class _Cut(ctypes.Structure):
+class _Requantization(ctypes.Structure):
     _fields_ = (
         ("multiplier", POINTER),
         ("multipliers", NUMBER),
@@ -31,12 +33,12 @@ class _Cut(ctypes.Structure):
 
 
 @dataclass(frozen=True, eq=False)
-class Cut:
+class Requantization:
     """How sums become words: `clamp(round(sum * multiplier) + zero_point, low, high)`.
 
     Example:
-        >>> cut = Cut(torch.tensor([0.5]), zero_point=3, low=0, high=255)
-        >>> cut.dtype
+        >>> how = Requantization(torch.tensor([0.5]), zero_point=3, low=0, high=255)
+        >>> how.dtype
         torch.uint8
     """
 
@@ -57,13 +59,13 @@ class Cut:
         """Of the words."""
         return torch.int8 if self.signed else torch.uint8
 
-    def described(self, channels: int) -> _Cut:
+    def described(self, channels: int) -> _Requantization:
         """Return the same for the library, for sums of so many channels."""
         least, most = (-128, 127) if self.signed else (0, 255)
         assert least <= self.low <= self.high <= most, (self.low, self.high)
         assert abs(self.zero_point) <= LARGEST_ZERO_POINT, self.zero_point
         assert self.multiplier.shape in {(channels,), (1,)}, (self.multiplier.shape, channels)
-        return _Cut(
+        return _Requantization(
             multiplier=_address(self.multiplier, torch.float32),
             multipliers=self.multiplier.numel(),
             truncate=self.truncate,
@@ -81,8 +83,8 @@ class Convolution(ctypes.Structure):
     addend_last: bool
     out: int
     signed_words: bool
-    cuts: bool
-    cut: _Cut
+    requantizes: bool
+    how: _Requantization
     images: int
     channels: int
     filters: int
@@ -98,8 +100,8 @@ class Convolution(ctypes.Structure):
         *((name, NUMBER) for name in ("filters", "kernel_height", "kernel_width", "groups")),
         *((name, NUMBER) for name in ("out_height", "out_width", "stride_y", "stride_x")),
         *((name, NUMBER) for name in ("dilation_y", "dilation_x")),
-        *((name, NUMBER) for name in ("planes", "signed_words", "cuts", "addend_last")),
-        ("cut", _Cut),
+        *((name, NUMBER) for name in ("planes", "signed_words", "requantizes", "addend_last")),
+        ("how", _Requantization),
     )
 
     @classmethod
@@ -110,58 +112,44 @@ class Convolution(ctypes.Structure):
         planes: Tensor,
         choice: Tensor,
         *,
-        stride: tuple[int, int],
-        dilation: tuple[int, int],
-        groups: int,
+        geometry: Geometry,
         start: Tensor,
         weight_zero: Tensor | None,
     ) -> "Convolution":
         """Check that all sizes fit together and return the job, still without an output."""
-        n, channels, height, width = words.shape
-        filters, group_channels, kernel_height, kernel_width = weight.shape
+        (n, channels, *sizes), (filters, depth, *kernel) = words.shape, weight.shape
+        groups = geometry.groups
         assert groups > 0, groups
         assert filters % groups == 0, (filters, groups)
-        assert channels == group_channels * groups, (channels, group_channels, groups)
+        assert channels == depth * groups, (channels, depth, groups)
         assert weight.numel(), weight.shape
-        assert min(*stride, *dilation) > 0, (stride, dilation)
-        out_height = (height - dilation[0] * (kernel_height - 1) - 1) // stride[0] + 1
-        out_width = (width - dilation[1] * (kernel_width - 1) - 1) // stride[1] + 1
-        assert min(out_height, out_width) > 0, (words.shape, weight.shape)
+        assert min(*geometry.stride, *geometry.dilation) > 0, geometry
+        outputs = replace(geometry, padding=(0, 0)).outputs(sizes, kernel)
+        assert min(outputs) > 0, (words.shape, weight.shape)
         tables, _, sides, _ = planes.shape
         assert planes.shape == (tables, 256, sides, 256), planes.shape
         assert sides in {1, 2}, planes.shape
         assert 0 <= int(choice.min()) <= int(choice.max()) < tables, (choice, tables)
         for tensor in (choice, start, weight_zero):
             assert tensor is None or tensor.shape == (filters,), (tensor.shape, filters)
-        job = cls(
-            words=_address(words, torch.uint8),
-            weight=_address(weight, torch.uint8),
-            tables=_address(planes, torch.uint8),
-            choice=_address(choice, torch.int32),
-            start=_address(start, torch.int32),
-            weight_zero=None if weight_zero is None else _address(weight_zero, torch.int32),
-            images=n,
-            channels=channels,
-            height=height,
-            width=width,
-            filters=filters,
-            kernel_height=kernel_height,
-            kernel_width=kernel_width,
-            groups=groups,
-            out_height=out_height,
-            out_width=out_width,
-            stride_y=stride[0],
-            stride_x=stride[1],
-            dilation_y=dilation[0],
-            dilation_x=dilation[1],
-            planes=sides,
-        )
+        bytes_ = (_address(tensor, torch.uint8) for tensor in (words, weight, planes))
+        numbers = (_address(tensor, torch.int32) for tensor in (choice, start))
+        zero = None if weight_zero is None else _address(weight_zero, torch.int32)
+        addresses = (*bytes_, *numbers, zero, None, None)
+        shapes = (n, channels, *sizes, filters, *kernel, groups, *outputs)
+        job = cls(*addresses, *shapes, *geometry.stride, *geometry.dilation, sides)
         job.kept = [words, weight, planes, choice, start, weight_zero]
         return job
 
     def out_shape(self) -> tuple[int, int, int, int]:
         """Return the shape of the output."""
         return self.images, self.filters, self.out_height, self.out_width
+
+    def requantize(self, how: Requantization) -> None:
+        """Let sums become words."""
+        self.requantizes = True
+        self.how = how.described(self.filters)
+        self.kept.append(how.multiplier)
 
     def add(self, addend: Tensor) -> None:
         """Let sums begin with `addend`, whole numbers that float32 holds."""
@@ -176,44 +164,6 @@ class Convolution(ctypes.Structure):
         """Return how many products are looked up."""
         terms = self.channels // self.groups * self.kernel_height * self.kernel_width
         return prod(self.out_shape()) * terms
-
-
-class Remap(ctypes.Structure):
-    """Rows of bytes to be read and rows to be written, in up to four dimensions."""
-
-    kept: tuple[Tensor, ...]
-    _fields_ = (
-        ("source", POINTER),
-        ("target", POINTER),
-        ("table", POINTER),
-        ("sizes", NUMBER * 4),
-        ("source_strides", NUMBER * 3),
-        ("target_strides", NUMBER * 3),
-    )
-
-    @classmethod
-    def describe(cls, source: Tensor, target: Tensor, table: Tensor) -> "Remap":
-        """Check both tensors and return the job."""
-        assert source.shape == target.shape, (source.shape, target.shape)
-        assert source.ndim <= 4, source.shape
-        assert source.dtype == torch.uint8, source.dtype
-        sizes = [1] * (4 - source.ndim) + list(source.shape)
-        strides = []
-        for tensor in (source, target):
-            assert tensor.element_size() == 1, tensor.dtype
-            assert tensor.device.type == "cpu", tensor.device
-            assert sizes[3] <= 1 or tensor.stride(-1) == 1, tensor.stride()
-            strides.append(([0] * (4 - tensor.ndim) + list(tensor.stride()))[:3])
-        job = cls(
-            source=source.data_ptr(),
-            target=target.data_ptr(),
-            table=table_address(table),
-            sizes=(NUMBER * 4)(*sizes),
-            source_strides=(NUMBER * 3)(*strides[0]),
-            target_strides=(NUMBER * 3)(*strides[1]),
-        )
-        job.kept = source, target, table
-        return job
 
 
 class RemapTerms(ctypes.Structure):
@@ -253,8 +203,8 @@ class RemapTerms(ctypes.Structure):
         return job, out, n * height * width if last else n
 
 
-class CutSums(ctypes.Structure):
-    """Float sums to be cut down to words, `channels` of `inner` in a row."""
+class RequantizeSums(ctypes.Structure):
+    """Float sums that become words, `channels` of `inner` in a row."""
 
     kept: tuple[Tensor | None, ...]
     _fields_ = (
@@ -265,13 +215,13 @@ class CutSums(ctypes.Structure):
         ("inner", NUMBER),
         ("scale", REAL),
         ("unused", REAL),
-        ("cut", _Cut),
+        ("how", _Requantization),
     )
 
     @classmethod
     def describe(
-        cls, sums: Tensor, cut: Cut, out: Tensor, *, scale: float, start: Tensor | None
-    ) -> tuple["CutSums", int]:
+        cls, sums: Tensor, how: Requantization, out: Tensor, *, scale: float, start: Tensor | None
+    ) -> tuple["RequantizeSums", int]:
         """Check the sums and return the job and its number of rows."""
         n, channels, height, width = sums.shape
         assert sums.dtype == torch.float32, sums.dtype
@@ -286,9 +236,9 @@ class CutSums(ctypes.Structure):
             channels=channels,
             inner=1 if last else height * width,
             scale=scale,
-            cut=cut.described(channels),
+            how=how.described(channels),
         )
-        job.kept = sums, out, cut.multiplier, start
+        job.kept = sums, out, how.multiplier, start
         return job, n * height * width if last else n
 
 
@@ -300,8 +250,8 @@ def table_address(table: Tensor) -> int:
 
 def layout() -> int:
     """Return the number that a library of the same structures reports."""
-    sizes = (ctypes.sizeof(kind) for kind in (Convolution, Remap, RemapTerms, CutSums))
-    return sum(size * 1000**place for size, place in zip(sizes, (3, 2, 1, 0), strict=True))
+    sizes = (ctypes.sizeof(kind) for kind in (Convolution, RemapTerms, RequantizeSums))
+    return sum(size * 1000**place for size, place in zip(sizes, (2, 1, 0), strict=True))
 
 
 def is_last(maps: Tensor) -> bool:

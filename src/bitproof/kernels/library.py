@@ -11,22 +11,20 @@ Model:  every product of a stored word and a weight is read from a table of 256 
 
 import ctypes
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from math import prod
 from pathlib import Path
 
 import torch
 from jaxtyping import Float32, Int32, UInt8
 from torch import Tensor
 
+from bitproof.kernels.geometry import Geometry
 from bitproof.kernels.jobs import (
     Convolution,
-    Cut,
-    CutSums,
-    Remap,
     RemapTerms,
+    Requantization,
+    RequantizeSums,
     layout,
     table_address,
 )
@@ -63,15 +61,14 @@ class Library:
         planes: UInt8[Tensor, "t 256 p 256"],
         choice: Int32[Tensor, " m"],
         *,
-        stride: tuple[int, int] = (1, 1),
-        dilation: tuple[int, int] = (1, 1),
-        groups: int = 1,
+        geometry: Geometry,
         start: Int32[Tensor, " m"],
         weight_zero: Int32[Tensor, " m"] | None = None,
         signed_words: bool = False,
         addend: Float32[Tensor, "n m y x"] | None = None,
-    ) -> Int32[Tensor, "n m y x"]:
-        """Return a convolution's int32 sums of products that are looked up.
+        how: Requantization | None = None,
+    ) -> Tensor:
+        """Return a convolution's sums of products that are looked up, as int32 or as words.
 
         Args:
             words: stored input, padded already, as patterns.
@@ -79,92 +76,47 @@ class Library:
             planes: tables: low bytes, then high ones if there are two, of the product of weight
                 (second index) and word (last index).
             choice: table of each filter.
-            stride: of the rows and of the columns.
-            dilation: of the kernel's rows and columns.
-            groups: of channels and filters.
+            geometry: how filters move; its padding is not looked at.
             start: what each filter's sums begin with.
             weight_zero: what is subtracted from a filter's sum for each word, times the word.
             signed_words: whether words count as int8 there.
             addend: whole numbers below 2**24 that the sums begin with, dense, channels first or
                 last.
+            how: how sums become words; None: they are returned.
         """
-        words = words.contiguous()
         job = Convolution.describe(
-            words,
+            words.contiguous(),
             weight,
             planes,
             choice,
-            stride=stride,
-            dilation=dilation,
-            groups=groups,
+            geometry=geometry,
             start=start,
             weight_zero=weight_zero,
         )
         job.signed_words = signed_words
         if addend is not None:
             job.add(addend)
-        out = torch.empty(job.out_shape(), dtype=torch.int32)
-        self._convolve(job, out)
-        return out
-
-    def table_words(
-        self,
-        words: UInt8[Tensor, "n c h w"],
-        weight: UInt8[Tensor, "m d i j"],
-        planes: UInt8[Tensor, "t 256 p 256"],
-        choice: Int32[Tensor, " m"],
-        *,
-        stride: tuple[int, int] = (1, 1),
-        dilation: tuple[int, int] = (1, 1),
-        groups: int = 1,
-        start: Int32[Tensor, " m"],
-        weight_zero: Int32[Tensor, " m"] | None = None,
-        signed_words: bool = False,
-        addend: Float32[Tensor, "n m y x"] | None = None,
-        cut: Cut,
-    ) -> Tensor:
-        """Return the same sums, cut down to words: uint8 or, if `cut` is signed, int8."""
-        words = words.contiguous()
-        job = Convolution.describe(
-            words,
-            weight,
-            planes,
-            choice,
-            stride=stride,
-            dilation=dilation,
-            groups=groups,
-            start=start,
-            weight_zero=weight_zero,
-        )
-        job.signed_words = signed_words
-        if addend is not None:
-            job.add(addend)
-        job.cuts = True
-        job.cut = cut.described(weight.shape[0])
-        job.kept.append(cut.multiplier)
-        out = torch.empty(job.out_shape(), dtype=cut.dtype)
+        if how is not None:
+            job.requantize(how)
+        out = torch.empty(job.out_shape(), dtype=torch.int32 if how is None else how.dtype)
         self._convolve(job, out)
         return out
 
     def remap(
-        self, words: UInt8[Tensor, "*shape"], table: UInt8[Tensor, "256"], out: Tensor | None = None
-    ) -> Tensor:
-        """Return `table[words]`, written to `out` if it is given.
+        self, words: UInt8[Tensor, "*shape"], table: UInt8[Tensor, "256"]
+    ) -> UInt8[Tensor, "*shape"]:
+        """Return `table[words]`; words are contiguous."""
+        assert words.is_contiguous(), words.stride()
+        assert words.device.type == "cpu", words.device
+        out = torch.empty_like(words)
 
-        `out` may be a part of a larger tensor (the middle of a padded one), of the words' shape,
-        with the last dimension contiguous.
-        """
-        found = torch.empty_like(words) if out is None else out
-        run: Callable[[int, int], object]
-        if _is_dense(words) and words.stride() == found.stride():
-            run, pieces = self._remap_bytes(words, table, found), words.numel()
-        else:
-            job = Remap.describe(words, found, table)
-            remap, level = self.functions.bitproof_remap, self._number
-            run = partial(remap, level, ctypes.byref(job))
-            pieces = prod(words.shape[:-1])
-        share(run, pieces, words.numel())
-        return found
+        def run(first: int, last: int) -> object:
+            """Keep the tensors: an interrupted caller may be gone before the last thread."""
+            remap, places = self.functions.bitproof_remap_bytes, (words.data_ptr(), out.data_ptr())
+            return remap(self._number, *places, table_address(table), first, last)
+
+        share(run, words.numel(), words.numel())
+        return out
 
     def remap_terms(
         self, words: UInt8[Tensor, "n c h w"], tables: UInt8[Tensor, "r 256"]
@@ -178,19 +130,19 @@ class Library:
         share(remap, rows, out.numel())
         return out
 
-    def cut_sums(
+    def requantize(
         self,
         sums: Float32[Tensor, "n m h w"],
-        cut: Cut,
+        how: Requantization,
         *,
         scale: float = 1.0,
         start: Float32[Tensor, " m"] | None = None,
     ) -> Tensor:
-        """Return `scale * sums + start`, cut down to words, in the memory layout of the sums."""
-        out = torch.empty_like(sums, dtype=cut.dtype)
-        job, rows = CutSums.describe(sums, cut, out, scale=scale, start=start)
+        """Return `scale * sums + start` as words, in the memory layout of the sums."""
+        out = torch.empty_like(sums, dtype=how.dtype)
+        job, rows = RequantizeSums.describe(sums, how, out, scale=scale, start=start)
         share(
-            partial(self.functions.bitproof_cut, self._number, ctypes.byref(job)),
+            partial(self.functions.bitproof_requantize, self._number, ctypes.byref(job)),
             rows,
             sums.numel() * 4,
         )
@@ -199,22 +151,6 @@ class Library:
     @property
     def _number(self) -> int:
         return LEVELS.index(self.level)
-
-    def _remap_bytes(
-        self, words: Tensor, table: Tensor, out: Tensor
-    ) -> Callable[[int, int], object]:
-        """Return what maps bytes `first` to `last` of two tensors without gaps."""
-        assert words.shape == out.shape, (words.shape, out.shape)
-        assert words.dtype == torch.uint8, words.dtype
-        assert out.element_size() == 1, out.dtype
-        assert out.device == words.device == torch.device("cpu"), (words.device, out.device)
-
-        def run(first: int, last: int) -> object:
-            """Keep the tensors: an interrupted caller may be gone before the last thread."""
-            remap, places = self.functions.bitproof_remap_bytes, (words.data_ptr(), out.data_ptr())
-            return remap(self._number, *places, table_address(table), first, last)
-
-        return run
 
     def _convolve(self, job: Convolution, out: Tensor) -> None:
         """Share tiles among threads; where they are few, filters: then each reads all words."""
@@ -305,14 +241,7 @@ def _load() -> ctypes.CDLL | str:
         return f"the C library cannot be loaded: {error}"
     pointer, number = ctypes.c_void_p, ctypes.c_int64
     functions.bitproof_convolve.argtypes = [ctypes.c_int, pointer, *[number] * 4]
-    functions.bitproof_remap.argtypes = [ctypes.c_int, pointer, number, number]
     functions.bitproof_remap_bytes.argtypes = [ctypes.c_int, *[pointer] * 3, number, number]
     functions.bitproof_remap_terms.argtypes = [ctypes.c_int, pointer, number, number]
-    functions.bitproof_cut.argtypes = [ctypes.c_int, pointer, number, number]
+    functions.bitproof_requantize.argtypes = [ctypes.c_int, pointer, number, number]
     return functions
-
-
-def _is_dense(tensor: Tensor) -> bool:
-    if tensor.is_contiguous():
-        return True
-    return tensor.ndim == 4 and tensor.is_contiguous(memory_format=torch.channels_last)

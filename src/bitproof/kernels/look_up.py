@@ -9,8 +9,8 @@ from torch import Tensor
 from bitproof.kernels import gpu_tables
 from bitproof.kernels.forms import planes_of, two_planes
 from bitproof.kernels.gather import gathered_sums, windows
-from bitproof.kernels.int8_convolution import Geometry
-from bitproof.kernels.jobs import Cut
+from bitproof.kernels.geometry import Geometry
+from bitproof.kernels.jobs import Requantization
 from bitproof.kernels.library import library
 
 
@@ -109,20 +109,8 @@ class LookUp:
 
     def sums(self, words: UInt8[Tensor, "n c h w"]) -> Int32[Tensor, "n m y x"]:
         """Return the sums for maps of bit patterns, padded already; they wrap."""
-        compiled = library()
-        if self.planes is not None and compiled is not None:
-            return compiled.table_sums(
-                words.contiguous(),
-                self.weight,
-                self.planes,
-                self.choice.int(),
-                start=self.compiled_start,
-                weight_zero=self.weight_points,
-                stride=self.geometry.stride,
-                dilation=self.geometry.dilation,
-                groups=self.geometry.groups,
-                signed_words=self.signed,
-            )
+        if self.is_compiled:
+            return self._compiled(words, None, None)
         if self.rows is not None:
             sums = self.rows.sums(words, self.start)
         else:
@@ -147,33 +135,34 @@ class LookUp:
     def words(
         self,
         words: UInt8[Tensor, "n c h w"],
-        cut: Cut,
+        how: Requantization,
         *,
         addend: Float32[Tensor, "n m y x"] | None = None,
     ) -> Tensor | None:
-        """Return the sums, cut down to output words, or None where that is not compiled.
+        """Return the sums as output words, or None where that is not compiled.
 
         Args:
             words: maps of bit patterns, padded already.
-            cut: how sums become words.
+            how: how sums become words.
             addend: whole numbers that the sums begin with.
         """
+        return self._compiled(words, how, addend) if self.is_compiled else None
+
+    def _compiled(self, words: Tensor, how: Requantization | None, addend: Tensor | None) -> Tensor:
         compiled = library()
-        if self.planes is None or compiled is None:
-            return None
-        return compiled.table_words(
-            words.contiguous(),
+        assert compiled is not None
+        assert self.planes is not None
+        return compiled.table_sums(
+            words,
             self.weight,
             self.planes,
             self.choice.int(),
+            geometry=self.geometry,
             start=self.compiled_start,
             weight_zero=self.weight_points,
-            stride=self.geometry.stride,
-            dilation=self.geometry.dilation,
-            groups=self.geometry.groups,
             signed_words=self.signed,
             addend=addend,
-            cut=cut,
+            how=how,
         )
 
 

@@ -1,6 +1,6 @@
-"""Quantizers, integer codes, tracing, and the integer network with its two executions.
+"""Quantizers, integer codes, tracing, and the integer network with its executions.
 
-`trace` turns a module into a graph, `quantize` puts it on integers, `IntegerNetwork` runs.
+`trace` turns a module into a graph, `quantize` gives it integer codes, `IntegerNetwork` runs.
 """
 
 from bitproof.quant.build import quantize, quantize_graph

@@ -12,14 +12,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from bitproof.quant.arithmetic import center
 from bitproof.quant.constants import prepare
+from bitproof.quant.execution import execute
 from bitproof.quant.floats import compute, float_op
 from bitproof.quant.graph import Graph, Node
 from bitproof.quant.grid import CodedTensor, Grid
-from bitproof.quant.integers import center, integer_op
+from bitproof.quant.integers import integer_op
 from bitproof.quant.network import IntegerNetwork
 from bitproof.quant.scheme import Scheme
-from bitproof.quant.steps import accumulate
 
 CORRECTED = frozenset({"conv", "linear"})
 IMAGES = 256
@@ -35,24 +36,19 @@ def correct_biases(
     tensors = dict(network.tensors)
     fixed = replace(network, tensors=tensors)
     constants = fixed.constants
-    floats: dict[str, Tensor] = {}
-    words: dict[str, Tensor] = {}
-    last_use = {name: node.name for node in graph.nodes for name in node.inputs}
-    for node in graph.nodes:
-        wanted = [floats[name] for name in node.inputs]
-        operands = [words[name] for name in node.inputs]
+
+    def compute_both(node: Node, operands: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+        """Return the output of one node as real values and as words."""
+        wanted, words = [real for real, _ in operands], [words for _, words in operands]
         key = f"{node.name}.bias"
         if node.op in CORRECTED and key in tensors:
-            shift = _mean_error(node, graph, fixed, wanted, operands)
-            bias = graph.tensors[key] + shift
+            bias = graph.tensors[key] + _mean_error(node, graph, fixed, wanted, words)
             tensors[key] = _encode(bias, tensors[key].grid, scheme)
             constants[node.name] = prepare(node, tensors, network.grids, network.rounding)
-        floats[node.name] = float_op(node, graph.tensors, wanted, images)
-        words[node.name] = integer_op(fixed, node, operands, images, accumulate)
-        for name in node.inputs:
-            if last_use[name] == node.name:
-                floats.pop(name, None)
-                words.pop(name, None)
+        real = float_op(node, graph.tensors, wanted, images)
+        return real, integer_op(fixed, node, words, images)
+
+    execute(graph.nodes, compute_both)
     return replace(network, tensors=tensors)
 
 

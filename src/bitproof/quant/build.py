@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from bitproof.core.errors import QuantizationError, near
 from bitproof.quant.calibrate import Range, measure_ranges
-from bitproof.quant.graph import MAC_OPS, MOVING_OPS, Graph, Node
+from bitproof.quant.graph import Graph, Node
 from bitproof.quant.grid import CodedTensor, Grid
 from bitproof.quant.network import IntegerNetwork, check_inputs
+from bitproof.quant.operations import MAC_OPS, MOVING_OPS
 from bitproof.quant.scheme import Scheme
 from bitproof.quant.trace import trace
 

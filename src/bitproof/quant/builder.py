@@ -88,6 +88,17 @@ class Call:
             return self.args[position]
         return self.kwargs.get(name, default)
 
+    def given(self, layer: Any, *names: str) -> tuple[Any, ...]:
+        """Return what a layer, or the function that it stands for, was given; None for nothing.
+
+        Args:
+            layer: has attributes of these names; None for the call of a function.
+            names: in the order of the function's arguments behind the first.
+        """
+        if layer is not None:
+            return tuple(getattr(layer, name, None) for name in names)
+        return tuple(self.get(place, name) for place, name in enumerate(names, 1))
+
     def number(self, value: Any) -> float:
         """Return an argument that has to be a number known now.
 

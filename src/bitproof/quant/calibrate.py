@@ -7,7 +7,8 @@ from torch import Tensor
 from bitproof.core.errors import QuantizationError
 from bitproof.core.rng import make_generator
 from bitproof.quant.floats import run_floats
-from bitproof.quant.graph import MOVING_OPS, Graph, Node
+from bitproof.quant.graph import Graph, Node
+from bitproof.quant.operations import MOVING_OPS
 from bitproof.quant.quantizer import AffineQuantizer
 from bitproof.quant.scheme import Scheme
 
@@ -67,8 +68,8 @@ def _sample(values: Tensor, name: str, batch: int) -> Tensor:
 def _percentile(sample: Tensor, percent: float, ends: Range) -> Range:
     """Return the range that `percent` of the values do not exceed, on either side."""
     ranked = sample.sort().values
-    cut = round((1 - percent / 100) * (len(ranked) - 1))
-    low, high = float(ranked[cut]), float(ranked[len(ranked) - 1 - cut])
+    skipped = round((1 - percent / 100) * (len(ranked) - 1))
+    low, high = float(ranked[skipped]), float(ranked[len(ranked) - 1 - skipped])
     return max(min(low, 0.0), ends[0]), min(max(high, 0.0), ends[1])
 
 

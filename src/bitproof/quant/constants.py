@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from bitproof.kernels.exact_floats import sum_bounds, sum_type
 from bitproof.quant.functions import elementwise
-from bitproof.quant.graph import MAC_OPS, MOVING_OPS, NORM_OPS, Node
+from bitproof.quant.graph import Node
 from bitproof.quant.grid import CodedTensor, Grid
+from bitproof.quant.operations import MAC_OPS, MOVING_OPS, NORM_OPS
 
-EXACT_FLOAT32 = 1 << 24
-"""Integers up to this size are exact in float32."""
 EXP_ONE = 1 << 20
 """What `exp(0)` is in the integer table of a softmax."""
 
@@ -26,9 +26,9 @@ EXP_ONE = 1 << 20
 class Constants:
     """One node's operands that do not depend on the input."""
 
-    zero_points: tuple[int, ...]
+    zero_points: tuple[int, ...] = ()
     """Of each input."""
-    scales: tuple[float, ...]
+    scales: tuple[float, ...] = ()
     """Of each input."""
     weight: Tensor | None = None
     """Centered words of the weight (`code - zero_point`), or real values for norms."""
@@ -49,9 +49,19 @@ class Constants:
     scale: Tensor | None = None
     """Step of the output; of the accumulator, if the logits stay at that width."""
     rounding: str = "nearest"
-    """How sums are cut down to words."""
-    cuts: bool = True
-    """Whether the output is cut down to words."""
+    """How sums become words."""
+    requantizes: bool = True
+    """Whether the output becomes words."""
+
+    @property
+    def in_float32(self) -> "Constants":
+        """The same with sums that are taken in float32: fast, and exact below 2**24."""
+        if self.dtype == torch.float32:
+            return self
+        weight, bias = (
+            None if stored is None else stored.float() for stored in (self.weight, self.bias)
+        )
+        return replace(self, dtype=torch.float32, weight=weight, bias=bias)
 
 
 def prepare(
@@ -59,37 +69,32 @@ def prepare(
 ) -> Constants:
     """Return the constants of `node`."""
     inputs = [grids[name] for name in node.inputs]
-    points = tuple(int(grid.zero_point) for grid in inputs)
-    scales = tuple(float(grid.scale) for grid in inputs)
+    bare = Constants(
+        zero_points=tuple(int(grid.zero_point) for grid in inputs),
+        scales=tuple(float(grid.scale) for grid in inputs),
+        rounding=rounding,
+    )
     if node.op == "constant" or node.op in MOVING_OPS:
-        return Constants(points, scales, zero_point=int(grids[node.name].zero_point))
+        return replace(bare, zero_point=int(grids[node.name].zero_point))
     out = grids.get(node.name)
+    ready = _with_output(bare, node, out)
     stored = {key: tensors.get(f"{node.name}.{key}") for key in ("weight", "bias")}
     if node.op in NORM_OPS:
         weight, bias = (None if coded is None else coded.values() for coded in stored.values())
-        return _cutting(node, out, Constants(points, scales, weight, bias), rounding)
+        return replace(ready, weight=weight, bias=bias)
     if node.op in MAC_OPS:
-        ready = _multiply_accumulate(node, stored, inputs, out)
-    else:
-        assert out is not None
-        ready = Constants(points, scales, multipliers=_multipliers(node, scales, out))
-        if node.op == "softmax":
-            ready = Constants(points, scales, table=_exponentials(inputs[0]))
-    ready = _cutting(node, out, ready, rounding)
-    if node.op == "table":
-        assert out is not None
-        return _with(ready, table=_lookup(node, inputs[0], out, ready))
-    return ready
+        return _multiply_accumulate(ready, node, stored, inputs, out)
+    assert out is not None
+    if node.op == "softmax":
+        return replace(ready, table=_exponentials(inputs[0]))
+    ready = replace(ready, multipliers=_multipliers(node, bare.scales, out))
+    return replace(ready, table=_lookup(node, inputs[0], ready)) if node.op == "table" else ready
 
 
-def _with(constants: Constants, **changes: object) -> Constants:
-    return replace(constants, **changes)  # type: ignore[arg-type]
-
-
-def _cutting(node: Node, out: Grid | None, ready: Constants, rounding: str) -> Constants:
+def _with_output(bare: Constants, node: Node, out: Grid | None) -> Constants:
     """Add the output grid and the bounds of a fused clamp."""
     if out is None:
-        return _with(ready, cuts=False, rounding=rounding)
+        return replace(bare, requantizes=False)
     zero_point, scale = int(out.zero_point), float(out.scale)
     low, high = out.low, out.high
     bounds = node.attrs.get("clamp", (None, None))
@@ -97,45 +102,41 @@ def _cutting(node: Node, out: Grid | None, ready: Constants, rounding: str) -> C
         low = min(max(low, round(bounds[0] / scale) + zero_point), high)
     if bounds[1] is not None:
         high = max(min(high, round(bounds[1] / scale) + zero_point), low)
-    return _with(
-        ready, zero_point=zero_point, low=low, high=high, scale=out.scale, rounding=rounding
-    )
+    return replace(bare, zero_point=zero_point, low=low, high=high, scale=out.scale)
 
 
 def _multiply_accumulate(
-    node: Node, stored: Mapping[str, CodedTensor | None], inputs: list[Grid], out: Grid | None
+    ready: Constants,
+    node: Node,
+    stored: Mapping[str, CodedTensor | None],
+    inputs: list[Grid],
+    out: Grid | None,
 ) -> Constants:
-    points = tuple(int(grid.zero_point) for grid in inputs)
-    scales = tuple(float(grid.scale) for grid in inputs)
-    peak = max(abs(inputs[0].low - points[0]), abs(inputs[0].high - points[0]))
-    if node.op == "matmul":
-        step = torch.tensor(
-            scales[0] * scales[1], dtype=torch.float64, device=inputs[0].scale.device
-        )
-        multiplier = step.float() if out is None else (step / out.scale.double()).float()
-        # The length of the sum is not known here; 64-bit floats hold any exact int32 sum.
-        return Constants(points, scales, multipliers=(multiplier,), dtype=torch.float64)
     weight = stored["weight"]
-    assert weight is not None
-    centered = weight.centered()
-    step = weight.grid.scale.double().flatten() * scales[0]
-    rank = {"linear": 1, "affine": centered.ndim, "conv": centered.ndim}[node.op]
-    bias = None if stored["bias"] is None else bias_steps(stored["bias"], step)
-    reach = centered.abs().reshape(len(centered), -1).sum(1).double() * peak
-    reach = reach if bias is None else reach + bias.abs()
-    exact32 = bool(reach.max() < EXACT_FLOAT32) and centered.device.type == "cpu"
-    dtype = torch.float32 if exact32 else torch.float64
+    if node.op == "matmul":
+        device = inputs[0].scale.device
+        step = torch.tensor(ready.scales[0] * ready.scales[1], dtype=torch.float64, device=device)
+    else:
+        assert weight is not None
+        step = weight.grid.scale.double().flatten() * ready.scales[0]
     multiplier = step.float() if out is None else (step / out.scale.double()).float()
+    if weight is None:
+        # The length of the sum is not known here; 64-bit floats hold any exact int32 sum.
+        return replace(ready, multipliers=(multiplier,), dtype=torch.float64)
+    centered = weight.centered()
+    bias = None if stored["bias"] is None else bias_steps(stored["bias"], step)
+    dtype = sum_type(sum_bounds(centered, inputs[0].peak, bias))
     maps = node.op == "conv" and centered.ndim == 4
     layout = torch.channels_last if maps else torch.contiguous_format
-    kernel = centered.to(dtype, memory_format=layout)
-    return Constants(
-        points,
-        scales,
-        weight=kernel,
+    # Channels of maps lie on axis 1: behind them, axes of one entry for each axis of the kernel.
+    trailing = [1] * (centered.ndim - 2) if node.op == "conv" else []
+    shape = [-1, *trailing] if multiplier.numel() > 1 else []
+    return replace(
+        ready,
+        weight=centered.to(dtype, memory_format=layout),
         bias=None if bias is None else bias.to(dtype),
         dtype=dtype,
-        multipliers=(_along_channels(multiplier, rank, node),),
+        multipliers=(multiplier.reshape(shape),),
     )
 
 
@@ -145,16 +146,6 @@ def bias_steps(bias: CodedTensor, step: Tensor) -> Tensor:
         return bias.codes.double()
     steps = (bias.values().double() / step).round()
     return steps.clamp(-(2**31), 2**31 - 1)
-
-
-def _along_channels(multiplier: Tensor, rank: int, node: Node) -> Tensor:
-    """Shape one multiplier per channel so that it broadcasts against the output."""
-    if multiplier.numel() == 1:
-        return multiplier.reshape(())
-    if node.op == "linear":
-        return multiplier
-    # Channels lie on axis 1; `rank` counts the kernel's axes, of which the first two are channels.
-    return multiplier.reshape([-1] + [1] * (rank - 2))
 
 
 def _multipliers(node: Node, scales: tuple[float, ...], out: Grid) -> tuple[Tensor, ...]:
@@ -170,11 +161,12 @@ def _multipliers(node: Node, scales: tuple[float, ...], out: Grid) -> tuple[Tens
     return tuple((step / unit).float() for step in steps)
 
 
-def _lookup(node: Node, source: Grid, out: Grid, ready: Constants) -> Tensor:
+def _lookup(node: Node, source: Grid, ready: Constants) -> Tensor:
     """Return the output word for every input word, computed in float64."""
+    assert ready.scale is not None
     codes = torch.arange(source.low, source.high + 1, device=source.scale.device)
     values = source.scale.double() * (codes - ready.zero_points[0]).double()
-    results = torch.nan_to_num(elementwise(node.attrs)(values), nan=0.0) / out.scale.double()
+    results = torch.nan_to_num(elementwise(node.attrs)(values), nan=0.0) / ready.scale.double()
     words = (results.round() + ready.zero_point).clamp(ready.low, ready.high)
     return words.to(torch.int32)
 

@@ -7,12 +7,13 @@ import torch
 from jaxtyping import Float, Integer
 from torch import Tensor
 
-from bitproof.kernels.int8_convolution import Geometry
-from bitproof.quant.constants import EXACT_FLOAT32, Constants
+from bitproof.kernels.exact_floats import sum_bounds, sum_type
+from bitproof.kernels.geometry import Geometry
+from bitproof.quant.arithmetic import accumulate, wrap_int32
+from bitproof.quant.constants import Constants
 from bitproof.quant.graph import Node
 from bitproof.quant.grid import Grid
 from bitproof.quant.onednn import native_totals
-from bitproof.quant.steps import accumulate, wrap_int32
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,28 +41,19 @@ class ExactConvolution:
         grid: Grid,
     ) -> "ExactConvolution":
         """Return the layer that multiplies by whole numbers in `weight`."""
-        names = ("stride", "padding", "dilation")
-        moves = {name: list(getattr(geometry, name)) for name in names}
+        moves = {name: list(getattr(geometry, name)) for name in ("stride", "padding", "dilation")}
         node = Node("products", "conv", ("words",), {**moves, "groups": geometry.groups})
-        point = int(grid.zero_point)
-        peak = max(abs(grid.low - point), abs(grid.high - point))
-        reach = weight.abs().flatten(1).sum(1).double() * peak
-        reach = reach if bias is None else reach + bias.abs().double()
-        narrow = bool(reach.max() < EXACT_FLOAT32) and weight.device.type == "cpu"
-        dtype = torch.float32 if narrow else torch.float64
+        dtype = sum_type(sum_bounds(weight, grid.peak, bias))
         kernel = weight.to(dtype).contiguous(memory_format=torch.channels_last)
         bias = None if bias is None else bias.to(dtype)
-        return cls(node, Constants((point,), (1.0,), kernel, bias, dtype), grid)
+        return cls(node, Constants((int(grid.zero_point),), (1.0,), kernel, bias, dtype), grid)
 
     @cached_property
     def largest(self) -> float:
         """Bound on the size of the sums."""
         weight, bias = self.constants.weight, self.constants.bias
-        point = self.constants.zero_points[0]
         assert weight is not None
-        peak = max(abs(self.grid.low - point), abs(self.grid.high - point))
-        reach = weight.double().abs().flatten(1).sum(1) * peak
-        return float((reach if bias is None else reach + bias.abs()).max())
+        return float(sum_bounds(weight, self.grid.peak, bias).max())
 
     def totals(self, maps: Integer[Tensor, "n c h w"]) -> Tensor:
         """Return the sums: in float32 where that holds them all, else in int32, which wraps."""

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from bitproof.quant.arithmetic import accumulate
 from bitproof.quant.constants import Constants
 from bitproof.quant.floats import has_faulty_kernel
 from bitproof.quant.graph import Node
 from bitproof.quant.pass_gradient import pass_gradient
-from bitproof.quant.steps import accumulate
 
 
 class ConvolutionGradient(torch.autograd.Function):
@@ -32,21 +32,10 @@ class ConvolutionGradient(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
         """Return the gradient of the input."""
         x, weight = ctx.saved_tensors
-        attrs, axes = ctx.node.attrs, weight.ndim - 2
-        moves = [
-            [attrs[name]] * axes if isinstance(attrs[name], int) else list(attrs[name])
-            for name in ("stride", "padding", "dilation")
-        ]
+        move, still = ctx.node.geometry, [0] * (weight.ndim - 2)
+        moves = (move.stride, move.padding, move.dilation, False, still, move.groups)
         found = torch.ops.aten.convolution_backward(
-            gradient,
-            x,
-            weight,
-            None,
-            *moves,
-            False,
-            [0] * axes,
-            attrs["groups"],
-            [True, False, False],
+            gradient, x, weight, None, *moves, [True, False, False]
         )
         return found[0], None, None, None
 
@@ -62,7 +51,7 @@ def through_exact(node: Node, constants: Constants, operands: list[Tensor], sums
     """
     weight = constants.weight
     convolves = node.op == "conv" and weight is not None
-    if convolves and not has_faulty_kernel(operands[0], weight, node.attrs):  # type: ignore[arg-type]
+    if convolves and not has_faulty_kernel(operands[0], weight, node.geometry):  # type: ignore[arg-type]
         passed: Tensor = ConvolutionGradient.apply(operands[0], weight, sums, node)  # type: ignore[no-untyped-call]
         return passed
     return pass_gradient(accumulate(node, constants, operands), sums)

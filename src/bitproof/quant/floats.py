@@ -9,9 +9,12 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from bitproof.kernels.geometry import Geometry
+from bitproof.quant.execution import execute, watched
 from bitproof.quant.functions import elementwise
-from bitproof.quant.graph import MAC_OPS, NORM_OPS, Graph, Node
+from bitproof.quant.graph import Graph, Node
 from bitproof.quant.movement import MOVES
+from bitproof.quant.operations import MAC_OPS, NORM_OPS
 
 Observe = Callable[[Node, Tensor], None]
 
@@ -20,16 +23,11 @@ def run_floats(
     graph: Graph, inputs: Float[Tensor, "n *features"], *, observe: Observe | None = None
 ) -> Float[Tensor, "n *outputs"]:
     """Return the output of `graph`, showing every node's value to `observe`."""
-    values: dict[str, Tensor] = {}
-    last_use = {name: node.name for node in graph.nodes for name in node.inputs}
-    for node in graph.nodes:
-        operands = [values[name] for name in node.inputs]
-        values[node.name] = float_op(node, graph.tensors, operands, inputs)
-        if observe:
-            observe(node, values[node.name])
-        for name in node.inputs:
-            if last_use[name] == node.name:
-                values.pop(name, None)
+
+    def compute_op(node: Node, operands: list[Tensor]) -> Tensor:
+        return float_op(node, graph.tensors, operands, inputs)
+
+    values = execute(graph.nodes, compute_op, written=watched(observe))
     return values[graph.nodes[-1].name]
 
 
@@ -86,7 +84,6 @@ def standardize(node: Node, x: Tensor, weight: Tensor | None, bias: Tensor | Non
 
 def multiply_accumulate(node: Node, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Return products summed: convolution, linear layer, per-channel scaling or matrix product."""
-    attrs = node.attrs
     if node.op == "linear":
         return functional.linear(x, weight, bias)
     if node.op == "affine":
@@ -96,31 +93,26 @@ def multiply_accumulate(node: Node, x: Tensor, weight: Tensor, bias: Tensor | No
     if node.op == "matmul":
         return x @ weight
     convolve: Callable[..., Tensor] = getattr(functional, f"conv{weight.ndim - 2}d")
-    moves = (attrs["stride"], attrs["padding"], attrs["dilation"], attrs["groups"])
-    if not has_faulty_kernel(x, weight, attrs):
-        return convolve(x, weight, bias, *moves)
+    move = node.geometry
+    if not has_faulty_kernel(x, weight, move):
+        return convolve(x, weight, bias, **vars(move))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of a precision that is not touched
         with torch.backends.mkldnn.flags(enabled=False):
-            return convolve(x, weight, bias, *moves)
+            return convolve(x, weight, bias, **vars(move))
 
 
-def has_faulty_kernel(x: Tensor, weight: Tensor, attrs: dict[str, Any]) -> bool:
+def has_faulty_kernel(x: Tensor, weight: Tensor, move: Geometry) -> bool:
     """Tell whether torch 2.13's oneDNN is known to fail on this convolution.
 
     With one input channel to a group, a stride along rows and one output column, its sums are
     sometimes wrong; with dilation and padding beyond the kernel's reach, it crashes.
     """
-    axes = range(weight.ndim - 2)
-    stride, padding, dilation = (
-        [attrs[name]] * len(axes) if isinstance(attrs[name], int) else attrs[name]
-        for name in ("stride", "padding", "dilation")
-    )
-    reach = [dilation[i] * (weight.shape[2 + i] - 1) + 1 for i in axes]
-    last = axes[-1]
-    columns = (x.shape[-1] + 2 * padding[last] - reach[last]) // stride[last] + 1
-    wrong = weight.shape[1] == 1 and stride[last] > 1 and columns == 1
-    return wrong or any(dilation[i] > 1 and padding[i] >= reach[i] for i in axes)
+    kernel, last = weight.shape[2:], weight.ndim - 3
+    columns = move.outputs(x.shape[2:], kernel)[last]
+    wrong = weight.shape[1] == 1 and move.stride[last] > 1 and columns == 1
+    around = zip(move.dilation, move.padding, move.reaches(kernel), strict=True)
+    return wrong or any(gap > 1 and edge >= reach for gap, edge, reach in around)
 
 
 def average_pool(x: Tensor, attrs: dict[str, Any]) -> Tensor:

@@ -5,15 +5,10 @@ from typing import Any
 
 from torch import Tensor
 
+from bitproof.kernels.geometry import Geometry
+
 BATCH = "batch"
 """Stands in a stored shape for a size that is a multiple of the batch: `[BATCH, k]`."""
-
-MAC_OPS = frozenset({"conv", "linear", "affine", "matmul"})
-"""Operations that multiply and accumulate; only these keep wide accumulators."""
-NORM_OPS = frozenset({"layer_norm", "group_norm"})
-"""Operations that standardize with the mean and the variance of each input."""
-MOVING_OPS = frozenset({"reshape", "permute", "slice", "pad", "expand", "max_pool", "rescale"})
-"""Operations that move or select words and never compute new ones."""
 
 
 @dataclass(frozen=True)
@@ -28,12 +23,27 @@ class Node:
     name: str
     """Unique; tensors of the node are called `name.weight`, `name.bias`, ..."""
     op: str
+    """A key of `operations.OPERATIONS`."""
     inputs: tuple[str, ...] = ()
     """Names of the nodes it reads."""
     attrs: dict[str, Any] = field(default_factory=dict)
-    """JSON values only."""
+    """JSON values only; `operations` says which."""
     path: str = ""
     """Where it came from in the user's model, for messages."""
+
+    @property
+    def geometry(self) -> Geometry:
+        """How a convolution moves.
+
+        Example:
+            >>> moves = {"stride": [2], "padding": [1], "dilation": [1], "groups": 1}
+            >>> Node("1", "conv", ("0",), moves).geometry.outputs([8], [3])
+            [4]
+        """
+        stride, padding, dilation = (
+            tuple(self.attrs[name]) for name in ("stride", "padding", "dilation")
+        )
+        return Geometry(stride, padding, dilation, self.attrs["groups"])
 
 
 @dataclass(frozen=True)

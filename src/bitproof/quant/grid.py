@@ -34,6 +34,12 @@ class Grid:
         return self.low + (1 << self.bits) - 1
 
     @property
+    def peak(self) -> int:
+        """Largest size of `code - zero_point`, for a grid of a whole tensor."""
+        point = int(self.zero_point)
+        return max(abs(self.low - point), abs(self.high - point))
+
+    @property
     def dtype(self) -> torch.dtype:
         """Dtype that stores the codes: 8 bits wide, or 32 for biases kept at accumulator width."""
         if self.bits <= 8:

@@ -12,20 +12,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from bitproof.core.errors import QuantizationError
-from bitproof.kernels.int8_convolution import supported
+from bitproof.quant.arithmetic import center, norm_steps, requantize_, softmax_steps, sum_steps
 from bitproof.quant.constants import Constants
+from bitproof.quant.execution import execute
 from bitproof.quant.floats import normalize
-from bitproof.quant.graph import MAC_OPS, MOVING_OPS, NORM_OPS, Node
+from bitproof.quant.graph import Node
 from bitproof.quant.grid import Grid
 from bitproof.quant.movement import MOVES
-from bitproof.quant.network import IntegerNetwork
-from bitproof.quant.onednn import native_sums
-from bitproof.quant.product_matmul import product_matmul
-from bitproof.quant.steps import accumulate, cut_, norm_steps, softmax_steps, steps, wrap_int32
+from bitproof.quant.network_data import NetworkData
+from bitproof.quant.operations import MAC_OPS, MOVING_OPS, NORM_OPS
 
-Accumulate = Callable[[Node, Constants, list[Tensor]], Tensor]
-"""The integer multiply-accumulate: from a node's centered operands to its accumulators."""
 Corrupt = Callable[[Node, Tensor, Grid], Tensor]
 """Returns the words that are read where a node's output words were stored."""
 
@@ -35,10 +31,9 @@ NEEDS_ZERO = frozenset({"pad", "max_pool"})
 
 @torch.no_grad()
 def run_integers(
-    network: IntegerNetwork,
+    network: NetworkData,
     inputs: Float[Tensor, "n *features"],
     *,
-    mac: Accumulate = accumulate,
     corrupt: Corrupt | None = None,
     native: bool | None = None,
 ) -> Float[Tensor, "n *outputs"]:
@@ -47,44 +42,37 @@ def run_integers(
     Args:
         network: what to run.
         inputs: images in [0, 1].
-        mac: the multiply-accumulate; another one emulates other hardware. It takes the place of
-            tables of products, too: what they hold is then not looked at.
         corrupt: called with every stored activation; returns the words that are read back.
         native: whether oneDNN multiplies 8-bit words, in place of floats that hold the same
-            integers. None: where it is exact and `mac` is the default. The results are equal.
+            integers. None: where it is exact. The results are equal.
 
     Raises:
-        QuantizationError: `native` is asked for, but not exact on this CPU or replaced by `mac`.
+        QuantizationError: `native` is asked for, but not exact on this CPU.
     """
-    words: dict[str, Tensor] = {}
-    last_use = {name: node.name for node in network.nodes for name in node.inputs}
-    for node in network.nodes:
-        operands = [words[name] for name in node.inputs]
-        result = integer_op(network, node, operands, inputs, mac, native=native)
-        if corrupt and node.op not in MOVING_OPS | {"constant"} and node.name in network.grids:
-            result = corrupt(node, result, network.grids[node.name])
-        words[node.name] = result
-        for name in node.inputs:
-            if last_use[name] == node.name:
-                words.pop(name, None)
-    output = network.nodes[-1].name
-    grid = network.grids.get(output)
-    return words[output] if grid is None else grid.decode(words[output])
+
+    def compute(node: Node, operands: list[Tensor]) -> Tensor:
+        return integer_op(network, node, operands, inputs, native=native)
+
+    def read_back(node: Node, words: Tensor) -> Tensor:
+        stored = node.op not in MOVING_OPS | {"constant"} and node.name in network.grids
+        return corrupt(node, words, network.grids[node.name]) if corrupt and stored else words
+
+    values = execute(network.nodes, compute, written=read_back)
+    return network.logits(values[network.nodes[-1].name])
 
 
 def integer_op(
-    network: IntegerNetwork,
+    network: NetworkData,
     node: Node,
     operands: list[Tensor],
     inputs: Tensor,
-    mac: Accumulate,
     *,
     native: bool | None = None,
 ) -> Tensor:
     """Return the output words of one node (or real-valued logits, for the last accumulators).
 
     Raises:
-        QuantizationError: `native` is asked for, but not exact on this CPU or replaced by `mac`.
+        QuantizationError: `native` is asked for, but not exact on this CPU.
     """
     constants, grid = network.constants[node.name], network.grids.get(node.name)
     if node.op == "constant":
@@ -93,83 +81,31 @@ def integer_op(
         return _move(node, constants, operands[0], len(inputs))
     if node.op == "table":
         return _look_up(network, node, operands[0])
+    if node.op in MAC_OPS:
+        accumulator = network.accumulator(node)
+        if native is not None:
+            accumulator = accumulator.with_native(native)
+        return accumulator.run(operands, grid)
     if node.op == "input":
         values = normalize(inputs, node.attrs) * constants.multipliers[0]
-    elif node.op in MAC_OPS:
-        if node.name in network.products and mac is accumulate:
-            return _run_products(network, node, operands, grid)
-        sums = None
-        if _is_native(native, mac):
-            sums = native_sums(node, constants, operands[0], network.grids[node.inputs[0]])
-        if sums is None:
-            sums = _sums(node, constants, operands, mac)
-        values = sums.mul_(constants.multipliers[0])
     else:
         values = _compute(node, constants, operands)
-    return values if grid is None else cut_(values, constants).to(grid.dtype)
-
-
-def product_sums(network: IntegerNetwork, node: Node, operands: list[Tensor]) -> Tensor:
-    """Return the accumulators, rounded to float32, of a node whose products come from tables."""
-    if node.op == "matmul":
-        grids = [network.grids[name] for name in node.inputs]
-        return product_matmul(operands, grids, network.products[node.name]).float()
-    return network.layers[node.name].sums(operands[0])
-
-
-def _run_products(
-    network: IntegerNetwork, node: Node, operands: list[Tensor], grid: Grid | None
-) -> Tensor:
-    """Return the output of a node whose products come from tables."""
-    if node.op != "matmul":
-        return network.layers[node.name].run(operands[0], grid)
-    constants = network.constants[node.name]
-    values = product_sums(network, node, operands) * constants.multipliers[0]
-    return values if grid is None else cut_(values, constants).to(grid.dtype)
-
-
-def center(words: Tensor, zero_point: int) -> Tensor:
-    """Return words minus their zero point, as exact integers in float32, in a new tensor."""
-    centered = words.to(torch.float32, copy=True)
-    return centered.sub_(zero_point) if zero_point else centered
-
-
-def _is_native(native: bool | None, mac: Accumulate) -> bool:
-    if native is False:
-        return False
-    possible = mac is accumulate and supported()
-    if native and not possible:
-        raise QuantizationError(
-            "native: wanted oneDNN's 8-bit products, but they are not exact on this CPU, "
-            "or `mac` takes their place; use None to fall back"
-        )
-    return possible
-
-
-def _sums(node: Node, constants: Constants, operands: list[Tensor], mac: Accumulate) -> Tensor:
-    """Return accumulators that `mac` computes, rounded to float32, in a new tensor."""
-    sums = mac(node, constants, _centered(constants, operands))
-    if constants.dtype == torch.float64:
-        sums = wrap_int32(sums)
-    return sums.to(torch.float32, copy=mac is not accumulate)
+    return values if grid is None else requantize_(values, constants).to(grid.dtype)
 
 
 def _compute(node: Node, constants: Constants, operands: list[Tensor]) -> Tensor:
-    """Return the output, in its own steps, of a node other than a multiply-accumulate."""
-    centered = _centered(constants, operands)
+    """Return the output, in its own steps, of a sum, a softmax or a norm."""
+    points = constants.zero_points
+    centered = [center(x, point) for x, point in zip(operands, points, strict=True)]
     if node.op == "softmax":
         return softmax_steps(node, constants, centered[0])
     if node.op in NORM_OPS:
         return norm_steps(node, constants, centered[0])
     if node.op in {"add", "sub"} and centered[0].shape == centered[1].shape:
-        # As `steps` does, in place.
+        # As `sum_steps` does, in place.
         left, right = (x.mul_(m) for x, m in zip(centered, constants.multipliers, strict=True))
         return left.add_(right) if node.op == "add" else left.sub_(right)
-    return steps(node, constants, centered)
-
-
-def _centered(constants: Constants, operands: list[Tensor]) -> list[Tensor]:
-    return [center(x, point) for x, point in zip(operands, constants.zero_points, strict=True)]
+    return sum_steps(node, constants, centered)
 
 
 def _move(node: Node, constants: Constants, words: Tensor, n: int) -> Tensor:
@@ -179,7 +115,7 @@ def _move(node: Node, constants: Constants, words: Tensor, n: int) -> Tensor:
     return MOVES[node.op](center(words, point), node.attrs, n).add_(point).to(words.dtype)
 
 
-def _look_up(network: IntegerNetwork, node: Node, words: Tensor) -> Tensor:
+def _look_up(network: NetworkData, node: Node, words: Tensor) -> Tensor:
     table = network.constants[node.name].table
     assert table is not None
     low = network.grids[node.inputs[0]].low

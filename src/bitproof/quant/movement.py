@@ -26,7 +26,7 @@ def permute(x: Tensor, attrs: dict[str, Any], n: int) -> Tensor:
     return x.permute(attrs["dims"])
 
 
-def cut(x: Tensor, attrs: dict[str, Any], n: int) -> Tensor:
+def take_slice(x: Tensor, attrs: dict[str, Any], n: int) -> Tensor:
     """Return a part: per axis `[start, stop, step]`, or an index that drops the axis."""
     return x[tuple(slice(*i) if isinstance(i, list) else i for i in attrs["index"])]
 
@@ -63,7 +63,7 @@ MOVES: dict[str, Callable[[Tensor, dict[str, Any], int], Tensor]] = {
     "reshape": reshape,
     "expand": expand,
     "permute": permute,
-    "slice": cut,
+    "slice": take_slice,
     "pad": pad,
     "max_pool": max_pool,
     "rescale": rescale,

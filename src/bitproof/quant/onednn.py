@@ -13,7 +13,8 @@ Source: oneDNN developer guide, "Nuances of int8 Computations".
 """
 
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import pairwise
 from weakref import WeakKeyDictionary
 
@@ -21,11 +22,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bitproof.kernels.int8_convolution import INT8, Geometry, Packed, pack, sum_windows
-from bitproof.quant.constants import EXACT_FLOAT32, Constants
+from bitproof.kernels.exact_floats import EXACT_FLOAT32, fits_float32, sum_bounds
+from bitproof.kernels.geometry import Geometry
+from bitproof.kernels.int8_convolution import INT8, Packed, pack, sum_windows
+from bitproof.quant.arithmetic import accumulate, wrap_int32
+from bitproof.quant.constants import Constants
 from bitproof.quant.graph import Node
 from bitproof.quant.grid import Grid
-from bitproof.quant.steps import accumulate, wrap_int32
 
 UINT8 = torch.iinfo(torch.uint8)
 MOST_EXCESS = 8
@@ -34,23 +37,16 @@ CHECKED = 2
 """Inputs of each shape whose sums are compared when the shape comes for the first time."""
 
 
-def native_sums(node: Node, constants: Constants, words: Tensor, grid: Grid) -> Tensor | None:
-    """Return the accumulators of `node`, rounded to float32, or None where oneDNN cannot help.
+def native_totals(node: Node, constants: Constants, words: Tensor, grid: Grid) -> Tensor | None:
+    """Return the exact accumulators of `node`, or None where oneDNN cannot help.
+
+    They are in float32 where that holds every one of them, else in int32.
 
     Args:
         node: a convolution or a linear layer; others give None.
         constants: of this node; its kernel is prepared once and lives as long as they do.
         words: its stored input, on `grid`.
         grid: gives the range of the words.
-    """
-    totals = native_totals(node, constants, words, grid)
-    return None if totals is None else totals.float()
-
-
-def native_totals(node: Node, constants: Constants, words: Tensor, grid: Grid) -> Tensor | None:
-    """Return the accumulators of `node` exactly; see `native_sums`.
-
-    They are in float32 where that holds every one of them, else in int32.
     """
     if words.device.type != "cpu" or not words.numel() or not torch.backends.mkldnn.enabled:
         return None
@@ -97,7 +93,7 @@ class Kernel:
     pixel: Packed | None
     """Sums the channels of each group in every pixel, for `shift`."""
     excess: tuple[Excess, ...] = ()
-    """What was cut off single weights to make them fit, where there are few."""
+    """What was clipped off single weights to make them fit, where there are few."""
 
     def totals(self, words: Tensor) -> Tensor:
         """Return the accumulators for stored `words`: a new tensor, of int32 if `wide`."""
@@ -118,30 +114,25 @@ class Kernel:
         """
         maps = as_maps(words, self.node)
         padding, point = self.parts[0].geometry.padding, self.parts[0].zero_point
-        centred = all(
-            2 * edge < reach for edge, reach in zip(padding, self._reaches(), strict=True)
-        )
-        pairs = zip(maps.shape[2:], self._reaches(), strict=True)
+        centred = all(2 * edge < reach for edge, reach in zip(padding, self._reaches, strict=True))
+        pairs = zip(maps.shape[2:], self._reaches, strict=True)
         large = all(size >= reach for size, reach in pairs)
         return centred and min(self._places(maps)) > 0 and (large or 0 <= point <= UINT8.max)
 
+    @cached_property
     def _reaches(self) -> list[int]:
-        """Return the pixels from one end of a window to the other, for each axis."""
-        move, (_, _, *kernel) = self.parts[0].geometry, self.parts[0].shape
-        return [d * (k - 1) + 1 for d, k in zip(move.dilation, kernel, strict=True)]
+        return self.parts[0].geometry.reaches(self.parts[0].shape[2:])
 
     def _places(self, maps: Tensor) -> list[int]:
         """Return the size of the output, for each axis."""
-        move, sizes = self.parts[0].geometry, maps.shape[2:]
-        moves = zip(sizes, self._reaches(), move.padding, move.stride, strict=True)
-        return [(size + 2 * edge - reach) // step + 1 for size, reach, edge, step in moves]
+        return self.parts[0].geometry.outputs(maps.shape[2:], self.parts[0].shape[2:])
 
     def _at_least_a_window(self, maps: Tensor) -> Tensor:
         """Return `maps`, with words that stand for 0 below and to the right where they are small.
 
         oneDNN is wrong at times where a window is larger than the map.
         """
-        pairs = zip(maps.shape[2:], self._reaches(), strict=True)
+        pairs = zip(maps.shape[2:], self._reaches, strict=True)
         down, across = (max(reach - size, 0) for size, reach in pairs)
         if not down and not across:
             return maps
@@ -169,20 +160,13 @@ class Kernel:
         return self._add_excess_(total, x)
 
     def _add_excess_(self, total: Tensor, x: Tensor) -> Tensor:
-        """Add the products that the cut weights lack, one shifted plane for each."""
-        move, size = self.parts[0].geometry, total.shape[2:]
+        """Add the products that the clipped weights lack, one shifted plane for each."""
+        first = self.parts[0]
+        (down, across), kernel = first.geometry.padding, first.shape[2:]
         for one in self.excess:
-            plane = x[:, one.channel].to(total.dtype) - self.parts[0].zero_point
-            (down, across), (high, wide) = move.padding, size
+            plane = x[:, one.channel].to(total.dtype) - first.zero_point
             plane = functional.pad(plane, [across, across, down, down])
-            (row, column), (by_row, by_column) = one.tap, move.stride
-            first, left = row * move.dilation[0], column * move.dilation[1]
-            plane = plane[
-                :,
-                first : first + (high - 1) * by_row + 1 : by_row,
-                left : left + (wide - 1) * by_column + 1 : by_column,
-            ]
-            total[:, one.out] += one.value * plane
+            total[:, one.out] += one.value * first.geometry.tap(plane, kernel, one.tap)
         return total
 
     def _under_window(self, x: Tensor) -> Tensor:
@@ -208,19 +192,19 @@ def prepare_kernel(node: Node, constants: Constants, grid: Grid) -> Kernel | Non
     if weight.shape[1] < 2:
         return None  # oneDNN's code for a single channel is wrong at times
     excess = find_excess(weight) if geometry.groups == 1 else ()
-    cut = weight.clamp(INT8.min, INT8.max) if excess else weight
-    words, shift = fit_int8(cut)
-    bias, point = constants.bias, constants.zero_points[0]
-    peak = max(abs(grid.low - point), abs(grid.high - point))
-    window_reach = weight[0].numel() * peak
-    reach = words.float().abs_().sum((2, 3)).double() * peak
-    most = reach.sum(1) + (weight - cut).abs().double().flatten(1).sum(1) * peak
-    for added, factor in ((shift, window_reach), (bias, 1)):
-        most = most if added is None else most + added.double().abs() * factor
-    wide = bool(most.max() >= EXACT_FLOAT32)
-    parts = slices_within(reach, EXACT_FLOAT32) if wide else [slice(None)]
-    if parts is None or window_reach >= EXACT_FLOAT32:
+    clipped = weight.clamp(INT8.min, INT8.max) if excess else weight
+    words, shift = fit_int8(clipped)
+    bias, peak = constants.bias, grid.peak
+    window_bound = weight[0].numel() * peak
+    by_channel = words.float().abs_().sum((2, 3)).double() * peak
+    bounds = by_channel.sum(1) + sum_bounds(weight - clipped, peak, bias)
+    if shift is not None:
+        bounds += shift.double().abs() * window_bound
+    wide = not fits_float32(bounds)
+    parts = slices_within(by_channel, EXACT_FLOAT32) if wide else [slice(None)]
+    if parts is None or not fits_float32(window_bound):
         return None
+    point = constants.zero_points[0]
     raw_point = point + 128 if grid.signed else point
     dtype = torch.int32 if wide else torch.float32
     groups = geometry.groups
@@ -293,22 +277,24 @@ def slices_within(load: Tensor, bound: int) -> list[slice] | None:
 
 def as_kernel(weight: Tensor, node: Node) -> tuple[Tensor, Geometry]:
     """Return weights with two axes of space, and how they move."""
+    if node.op == "affine":
+        return weight[:, None, None, None], Geometry(groups=len(weight))
     if node.op == "linear":
         return weight[:, :, None, None], Geometry()
-    attrs = node.attrs
-    if weight.ndim == 4:
-        stride, padding, dilation = (tuple(attrs[key]) for key in ("stride", "padding", "dilation"))
-    else:
-        weight, stride, padding = weight.unsqueeze(2), (1, *attrs["stride"]), (0, *attrs["padding"])
-        dilation = (1, *attrs["dilation"])
-    dilation = tuple(1 if k == 1 else d for k, d in zip(weight.shape[2:], dilation, strict=True))
-    return weight, Geometry(stride, padding, dilation, attrs["groups"])
+    move = node.geometry
+    if weight.ndim == 3:
+        weight = weight.unsqueeze(2)
+        move = Geometry((1, *move.stride), (0, *move.padding), (1, *move.dilation), move.groups)
+    gaps = zip(weight.shape[2:], move.dilation, strict=True)
+    return weight, replace(move, dilation=tuple(1 if taps == 1 else gap for taps, gap in gaps))
 
 
 def as_maps(x: Tensor, node: Node) -> Tensor:
     """Return the node's input with two axes of space; rows of a linear layer become pixels."""
     if node.op == "linear":
         return x.reshape(1, -1, 1, x.shape[-1]).permute(0, 3, 1, 2)
+    if node.op == "affine":
+        return x.reshape(*x.shape[:2], 1, -1)
     return x if x.ndim == 4 else x.unsqueeze(2)
 
 
@@ -316,4 +302,6 @@ def from_maps(sums: Tensor, x: Tensor, node: Node) -> Tensor:
     """Undo `as_maps` for the output; `x` is the node's input."""
     if node.op == "linear":
         return sums.permute(0, 2, 3, 1).reshape(*x.shape[:-1], sums.shape[1])
+    if node.op == "affine":
+        return sums.reshape(x.shape)
     return sums if x.ndim == 4 else sums.squeeze(2)

@@ -18,65 +18,32 @@ def pool_sizes(call: Call, kernel: Any, stride: Any, padding: Any) -> dict[str, 
     }
 
 
-def max_pool_with(
-    call: Call, kernel: Any, stride: Any, padding: Any, *, dilation: Any, ceil: Any
+def max_pool(call: Call, layer: Any = None) -> Ref:
+    """Lower a max-pooling function or layer."""
+    names = ("kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices")
+    kernel, stride, padding, dilation, ceil, with_indices = call.given(layer, *names)
+    if with_indices:
+        raise TraceError(f"{call.path}: max pooling that returns indices has no rule")
+    return _max_pool(call, kernel, stride, padding or 0, dilation=dilation or 1, ceil=bool(ceil))
+
+
+def _max_pool(
+    call: Call, kernel: Any, stride: Any, padding: Any, *, dilation: Any = 1, ceil: bool = False
 ) -> Ref:
-    """Lower a maximum over windows."""
     sizes = pool_sizes(call, kernel, stride, padding)
     dilation = each_axis(dilation, len(sizes["kernel"]))
-    return call.emit("max_pool", call.x, **sizes, dilation=dilation, ceil_mode=bool(ceil))
+    return call.emit("max_pool", call.x, **sizes, dilation=dilation, ceil_mode=ceil)
 
 
-def max_pool(call: Call) -> Ref:
-    """Lower the max-pooling function."""
-    g = call.get
-    return max_pool_with(
-        call,
-        g(1, "kernel_size"),
-        g(2, "stride"),
-        g(3, "padding", 0),
-        dilation=g(4, "dilation", 1),
-        ceil=g(5, "ceil_mode", False),
-    )
-
-
-def max_pool_layer(call: Call, layer: Any) -> Ref:
-    """Lower a max-pooling layer."""
-    if layer.return_indices:
-        raise TraceError(f"{call.path}: max pooling that returns indices has no rule")
-    return max_pool_with(
-        call,
-        layer.kernel_size,
-        layer.stride,
-        layer.padding,
-        dilation=layer.dilation,
-        ceil=layer.ceil_mode,
-    )
-
-
-def avg_pool_with(call: Call, kernel: Any, stride: Any, padding: Any, *, plain: bool) -> Ref:
-    """Lower a mean over windows of equal size."""
-    sizes = pool_sizes(call, kernel, stride, padding)
-    if not plain:
+def avg_pool(call: Call, layer: Any = None) -> Ref:
+    """Lower an average-pooling function or layer whose windows are of one size."""
+    names = ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad")
+    found = call.given(layer, *names, "divisor_override")
+    kernel, stride, padding, ceil, counts_padding, divisor = found
+    padded = any(each_axis(padding or 0, 1))
+    if ceil or divisor is not None or (padded and counts_padding is False):
         raise TraceError(f"{call.path}: wanted average pooling over windows of one size")
-    return call.emit("avg_pool", call.x, **sizes)
-
-
-def avg_pool(call: Call) -> Ref:
-    """Lower the average-pooling function."""
-    g = call.get
-    padding = g(3, "padding", 0)
-    plain = not g(4, "ceil_mode", False) and (g(5, "count_include_pad", True) or not padding)
-    plain = plain and g(6, "divisor_override") is None
-    return avg_pool_with(call, g(1, "kernel_size"), g(2, "stride"), padding, plain=bool(plain))
-
-
-def avg_pool_layer(call: Call, layer: Any) -> Ref:
-    """Lower an average-pooling layer."""
-    padded = any(each_axis(layer.padding, 1))
-    plain = not layer.ceil_mode and (layer.count_include_pad or not padded)
-    plain = plain and getattr(layer, "divisor_override", None) is None
-    return avg_pool_with(call, layer.kernel_size, layer.stride, layer.padding, plain=bool(plain))
+    return call.emit("avg_pool", call.x, **pool_sizes(call, kernel, stride, padding or 0))
 
 
 def adaptive_pool_to(call: Call, size: Any, *, largest: bool) -> Ref:
@@ -90,20 +57,20 @@ def adaptive_pool_to(call: Call, size: Any, *, largest: bool) -> Ref:
         )
     kernel = [s // w for s, w in zip(spatial, wanted, strict=True)]
     if largest:
-        return max_pool_with(call, kernel, kernel, 0, dilation=1, ceil=False)
+        return _max_pool(call, kernel, kernel, 0)
     if all(w == 1 for w in wanted):
         return call.emit("mean", call.x, dims=list(range(2, 2 + len(spatial))), keepdim=True)
-    return avg_pool_with(call, kernel, kernel, 0, plain=True)
+    return call.emit("avg_pool", call.x, **pool_sizes(call, kernel, kernel, 0))
 
 
-def adaptive(*, largest: bool) -> Callable[[Call], Ref]:
-    """Return the rule of an adaptive pooling function."""
-    return lambda call: adaptive_pool_to(call, call.get(1, "output_size"), largest=largest)
+def adaptive(*, largest: bool) -> Callable[..., Ref]:
+    """Return the rule of an adaptive pooling function or layer."""
 
+    def rule(call: Call, layer: Any = None) -> Ref:
+        (size,) = call.given(layer, "output_size")
+        return adaptive_pool_to(call, size, largest=largest)
 
-def adaptive_layer(*, largest: bool) -> Callable[[Call, Any], Ref]:
-    """Return the rule of an adaptive pooling layer."""
-    return lambda call, layer: adaptive_pool_to(call, layer.output_size, largest=largest)
+    return rule
 
 
 def each_axis(value: Any, rank: int) -> list[int]:

@@ -16,49 +16,48 @@ from torch import Tensor
 
 from bitproof.core.errors import QuantizationError
 from bitproof.kernels.forms import planes_of, terms_of
-from bitproof.kernels.int8_convolution import Geometry, supported
-from bitproof.kernels.jobs import Cut
+from bitproof.kernels.geometry import Geometry
+from bitproof.kernels.int8_convolution import supported
+from bitproof.kernels.jobs import Requantization
 from bitproof.kernels.library import library
 from bitproof.kernels.look_up import LookUp
 from bitproof.kernels.routes import Route, choose_route
-from bitproof.quant.constants import Constants
+from bitproof.quant.accumulators import Accumulator
+from bitproof.quant.arithmetic import requantize_
 from bitproof.quant.exact_convolution import ExactConvolution
 from bitproof.quant.graph import Node
 from bitproof.quant.grid import CodedTensor, Grid
 from bitproof.quant.onednn import as_kernel, as_maps, from_maps
-from bitproof.quant.product_parts import LookedUp, Operand, Part, Remapped, dense
-from bitproof.quant.products import Products, Seen
-from bitproof.quant.steps import cut_
+from bitproof.quant.operations import MAC_OPS
+from bitproof.quant.product_parts import ALL, Filters, LookedUp, Operand, Part, Remapped, dense
+from bitproof.quant.products import OperandEncoding, Products
 
 MOST_PARTS = 6
 """Tables in one layer up to which each takes its own way; more are looked up together."""
 
 
 @dataclass(frozen=True, eq=False)
-class ProductLayer:
+class ProductLayer(Accumulator):
     """One convolution, linear layer or scaling of channels through product tables."""
 
-    node: Node
-    constants: Constants
     products: Products
     weight: CodedTensor
-    grid: Grid
-    """Of the words that go in."""
 
-    def run(self, words: Integer[Tensor, "n *shape"], out: Grid | None) -> Tensor:
+    def run(self, operands: list[Tensor], out: Grid | None) -> Tensor:
         """Return the words of the output, or real logits where `out` is None."""
-        maps = _as_maps(words, self.node)
+        maps = as_maps(operands[0], self.node)
         if out is not None and maps.device.type == "cpu" and library() is not None:
-            return _from_maps(self._words(maps, self._cut(out)), words, self.node)
-        values = self._totals(maps).float() * self.constants.multipliers[0].reshape(-1, 1, 1)
-        if out is not None:
-            values = cut_(values, self.constants).to(out.dtype)
-        return _from_maps(values, words, self.node)
+            values = self._words(maps, self._requantization(out))
+        else:
+            values = self._totals(maps).float() * self.constants.multipliers[0].reshape(-1, 1, 1)
+            if out is not None:
+                values = requantize_(values, self.constants).to(out.dtype)
+        return from_maps(values, operands[0], self.node)
 
-    def sums(self, words: Integer[Tensor, "n *shape"]) -> Tensor:
+    def sums(self, operands: list[Tensor]) -> Tensor:
         """Return the accumulators, rounded to float32."""
-        totals = self._totals(_as_maps(words, self.node))
-        return _from_maps(totals.float(), words, self.node)
+        totals = self._totals(as_maps(operands[0], self.node))
+        return from_maps(totals.float(), operands[0], self.node)
 
     @cached_property
     def parts(self) -> list[Part]:
@@ -66,53 +65,48 @@ class ProductLayer:
         used = sorted(set(self.products.choice.tolist()))
         groups = self._kernel[1].groups
         if len(used) == 1:
-            return [self._part(None, used[0])]
+            return [self._part(ALL, used[0])]
         # One look-up serves all tables at once; apart, each must have a short form to pay off.
         apart = groups == 1 and all(self._route(table) == "terms" for table in used)
         if not apart or len(used) > MOST_PARTS:
-            return [self._looked_up(None, used)]
+            return [self._looked_up(ALL, used)]
         choice = self.products.choice
         return [self._part((choice == table).nonzero()[:, 0], table) for table in used]
-
-    @cached_property
-    def seen(self) -> tuple[Seen, Seen]:
-        """How activations and weights reach the multiplier."""
-        signed = self.products.signed
-        return (
-            Seen.through(self.grid, signed=signed),
-            Seen.through(self.weight.grid, signed=signed),
-        )
 
     @cached_property
     def base(self) -> ExactConvolution:
         """The same layer with exact products, bias included."""
         weight = self.constants.weight
         assert weight is not None
-        over_maps = weight[:, None, None, None] if self.node.op == "affine" else None
-        kernel = as_kernel(weight, self.node)[0] if over_maps is None else over_maps
-        return ExactConvolution.of(kernel, self.constants.bias, self._kernel[1], self.grid)
+        kernel, geometry = as_kernel(weight, self.node)
+        return ExactConvolution.of(kernel, self.constants.bias, geometry, self.grids[0])
+
+    @cached_property
+    def _encodings(self) -> list[OperandEncoding]:
+        """How activation and weight reach the multiplier."""
+        signed = self.products.signed
+        return [
+            OperandEncoding.of(grid, signed=signed) for grid in (self.grids[0], self.weight.grid)
+        ]
 
     @cached_property
     def _kernel(self) -> tuple[UInt8[Tensor, "m d kh kw"], Geometry]:
         """Patterns of the weights at the multiplier, and how they move."""
-        patterns = self.seen[1].patterns(self.weight.codes)
-        if self.node.op == "affine":
-            return patterns[:, None, None, None], Geometry(groups=len(patterns))
-        return as_kernel(patterns, self.node)
+        return as_kernel(self._encodings[1].patterns(self.weight.codes), self.node)
 
     @cached_property
     def _weight_points(self) -> Int32[Tensor, " m"]:
-        point = self.seen[1].point(self.weight.grid.zero_point)
+        point = self._encodings[1].point(self.weight.grid.zero_point)
         return point.reshape(-1).expand(len(self._kernel[0])).contiguous()
 
     @cached_property
     def _point(self) -> int:
         """The zero point of the input, as the multiplier sees it."""
-        return self.constants.zero_points[0] + self.seen[0].shift
+        return self.constants.zero_points[0] + self._encodings[0].shift
 
     def _totals(self, maps: Integer[Tensor, "n c h w"]) -> Tensor:
         """Return exact accumulators: in float32 where that holds them all, else in int32."""
-        if self.parts[0].filters is None:
+        if len(self.parts) == 1:
             return self.parts[0].totals(maps)
         result: Tensor | None = None
         for part in self.parts:
@@ -124,31 +118,30 @@ class ProductLayer:
         assert result is not None
         return result
 
-    def _words(self, maps: Integer[Tensor, "n c h w"], cut: Cut) -> Tensor:
+    def _words(self, maps: Integer[Tensor, "n c h w"], how: Requantization) -> Tensor:
         """Return output words in as few passes as the compiled library can do it."""
         compiled, alone = library(), self.parts[0] if len(self.parts) == 1 else None
         assert compiled is not None
-        found = alone.words(maps, cut) if isinstance(alone, LookedUp) else None
+        found = alone.words(maps, how) if isinstance(alone, LookedUp) else None
         if found is not None:
             return found
         if isinstance(alone, Remapped) and (raw := alone.raw_sums(maps)) is not None:
             start, scale = alone.start.float(), float(alone.scale)
-            return compiled.cut_sums(dense(raw), cut, scale=scale, start=start)
-        return compiled.cut_sums(dense(self._totals(maps).float()), cut)
+            return compiled.requantize(dense(raw), how, scale=scale, start=start)
+        return compiled.requantize(dense(self._totals(maps).float()), how)
 
-    def _part(self, filters: Int64[Tensor, " f"] | None, table: int) -> Part:
+    def _part(self, filters: Filters, table: int) -> Part:
         """Return the fastest way for filters that share a table."""
         if self._route(table) != "terms":
             return self._looked_up(filters, [table])
-        weight = self._kernel[0]
         terms = terms_of(self.products.tables[table], signed=self.products.signed)
         assert terms is not None
         return Remapped.of(
             terms,
-            weight if filters is None else weight[filters],
+            self._kernel[0][filters],
             self._operand,
             start=self._start(filters, plus_exact=terms.plus_exact),
-            weight_points=self._points_of(filters),
+            weight_points=self._weight_points[filters],
             filters=filters,
             base=self.base if terms.plus_exact else None,
         )
@@ -166,55 +159,47 @@ class ProductLayer:
             dots=device == "cpu" and supported(),
         )
 
-    def _looked_up(self, filters: Int64[Tensor, " f"] | None, tables: list[int]) -> Part:
+    def _looked_up(self, filters: Filters, tables: list[int]) -> Part:
         weight, geometry = self._kernel
-        chosen = self.products.choice
-        if filters is not None:
-            weight, chosen = weight[filters], chosen[filters]
-        index = torch.tensor(tables, device=chosen.device)
+        index = torch.tensor(tables, device=weight.device)
         look_up = LookUp.of(
-            weight,
+            weight[filters],
             self.products.tables[index],
-            torch.searchsorted(index, chosen),
+            torch.searchsorted(index, self.products.choice[filters]),
             geometry=geometry,
             signed=self.products.signed,
             errors=len(tables) == 1,
         )
         start = self._start(filters, plus_exact=look_up.plus_exact)
-        points = None if look_up.plus_exact else self._points_of(filters)
+        points = None if look_up.plus_exact else self._weight_points[filters]
         base = self.base if look_up.plus_exact else None
         return LookedUp(filters, self._operand, look_up.adding(start, points), base)
 
     @cached_property
     def _operand(self) -> Operand:
         geometry, point = self._kernel[1], self.constants.zero_points[0]
-        if any(geometry.padding) and not self.grid.low <= point <= self.grid.high:
+        if any(geometry.padding) and not self.grids[0].low <= point <= self.grids[0].high:
             raise QuantizationError(
                 f"{self.node.name}: no word stands for 0 in the padding: wanted a zero point "
-                f"from {self.grid.low} to {self.grid.high}, got {point}"
+                f"from {self.grids[0].low} to {self.grids[0].high}, got {point}"
             )
-        return Operand(self.seen[0], self._point, geometry)
+        return Operand(self._encodings[0], self._point, geometry)
 
-    def _points_of(self, filters: Int64[Tensor, " f"] | None) -> Int32[Tensor, " f"]:
-        return self._weight_points if filters is None else self._weight_points[filters]
-
-    def _start(
-        self, filters: Int64[Tensor, " f"] | None, *, plus_exact: bool
-    ) -> Int64[Tensor, " f"]:
+    def _start(self, filters: Filters, *, plus_exact: bool) -> Int64[Tensor, " f"]:
         """Return what is added to the sums of products, beside the sums of words."""
         start = self.products.offset.long()
         if not plus_exact:  # the exact layer has all of this already
             weight = self._kernel[0]
-            values = self.seen[1].values(weight.contiguous()).flatten(1).long()
+            values = self._encodings[1].values(weight.contiguous()).flatten(1).long()
             start = start - self._point * values.sum(1)
             start = start + self._point * values.shape[1] * self._weight_points.long()
             if self.constants.bias is not None:
                 start = start + self.constants.bias.long()
-        return start if filters is None else start[filters]
+        return start[filters]
 
-    def _cut(self, out: Grid) -> Cut:
+    def _requantization(self, out: Grid) -> Requantization:
         known = self.constants
-        return Cut(
+        return Requantization(
             multiplier=known.multipliers[0].reshape(-1).contiguous(),
             zero_point=known.zero_point,
             low=known.low,
@@ -230,7 +215,7 @@ def check_products(node: Node, products: Products, weight: CodedTensor | None) -
     Raises:
         QuantizationError: it multiplies nothing, moves over three axes, or has other filters.
     """
-    if node.op not in {"conv", "linear", "affine", "matmul"}:
+    if node.op not in MAC_OPS:
         raise QuantizationError(f"{node.name}: wanted a node that multiplies, got '{node.op}'")
     filters = 1 if weight is None else len(weight.codes)
     if weight is not None and weight.codes.ndim > 4:
@@ -240,11 +225,3 @@ def check_products(node: Node, products: Products, weight: CodedTensor | None) -
             f"{node.name}: wanted the table of each of {filters} filters, "
             f"got {len(products.choice)}"
         )
-
-
-def _as_maps(words: Tensor, node: Node) -> Tensor:
-    return words.reshape(*words.shape[:2], 1, -1) if node.op == "affine" else as_maps(words, node)
-
-
-def _from_maps(maps: Tensor, words: Tensor, node: Node) -> Tensor:
-    return maps.reshape(words.shape) if node.op == "affine" else from_maps(maps, words, node)

@@ -5,14 +5,28 @@ Model:  the first operand of the node is the first of the multiplier. With words
         matrix of a batch is a layer of one-pixel filters of its own.
 """
 
+from dataclasses import dataclass
+
 import torch
 from jaxtyping import Int32, Integer
 from torch import Tensor
 
-from bitproof.kernels.int8_convolution import Geometry
+from bitproof.kernels.geometry import Geometry
 from bitproof.kernels.look_up import LookUp
+from bitproof.quant.accumulators import Accumulator
 from bitproof.quant.grid import Grid
-from bitproof.quant.products import Products, Seen
+from bitproof.quant.products import OperandEncoding, Products
+
+
+@dataclass(frozen=True, eq=False)
+class ProductMatmul(Accumulator):
+    """A product of two activations through a table."""
+
+    products: Products
+
+    def sums(self, operands: list[Tensor]) -> Tensor:
+        """Return the accumulators, rounded to float32."""
+        return product_matmul(operands, list(self.grids), self.products).float()
 
 
 def product_matmul(
@@ -25,12 +39,12 @@ def product_matmul(
         grids: of both.
         products: one table, with one offset for all.
     """
-    seen = [Seen.through(grid, signed=products.signed) for grid in grids]
-    points = [int(own.point(grid.zero_point)) for own, grid in zip(seen, grids, strict=True)]
+    encodings = [OperandEncoding.of(grid, signed=products.signed) for grid in grids]
+    points = [int(own.point(grid.zero_point)) for own, grid in zip(encodings, grids, strict=True)]
     batch = torch.broadcast_shapes(*(words.shape[:-2] for words in operands))  # type: ignore[no-untyped-call]
     left, right = (
         own.patterns(words).expand(*batch, *words.shape[-2:]).reshape(-1, *words.shape[-2:])
-        for own, words in zip(seen, operands, strict=True)
+        for own, words in zip(encodings, operands, strict=True)
     )
     taps = left.shape[-1]
     offset = int(products.offset[0]) + taps * points[0] * points[1]
@@ -46,7 +60,7 @@ def product_matmul(
             signed=products.signed,
             errors=False,
         )
-        start = offset - points[0] * seen[1].values(second.contiguous()).sum(0)
+        start = offset - points[0] * encodings[1].values(second.contiguous()).sum(0)
         point = torch.full((columns,), points[1], dtype=torch.int32, device=weight.device)
         sums = look_up.adding(start.long(), point).sums(first.T[None, :, None])
         results.append(sums[0, :, 0].T)

@@ -13,15 +13,20 @@ from jaxtyping import Float32, Int32, Int64, Integer, UInt8
 from torch import Tensor
 from torch.nn import functional
 
+from bitproof.kernels.exact_floats import fits_float32
 from bitproof.kernels.forms import Terms
-from bitproof.kernels.int8_convolution import Geometry, sum_windows
-from bitproof.kernels.jobs import Cut
+from bitproof.kernels.geometry import Geometry
+from bitproof.kernels.int8_convolution import sum_windows
+from bitproof.kernels.jobs import Requantization
 from bitproof.kernels.library import library
 from bitproof.kernels.look_up import LookUp
-from bitproof.quant.constants import EXACT_FLOAT32
 from bitproof.quant.exact_convolution import ExactConvolution
 from bitproof.quant.grid import Grid
-from bitproof.quant.products import WORDS, Seen
+from bitproof.quant.products import WORDS, OperandEncoding
+
+Filters = Int64[Tensor, " f"] | slice
+"""Some filters of a layer, as an index."""
+ALL = slice(None)
 
 
 @runtime_checkable
@@ -29,8 +34,8 @@ class Part(Protocol):
     """Filters of a layer that are computed in one way."""
 
     @property
-    def filters(self) -> Int64[Tensor, " f"] | None:
-        """Which they are; None for all."""
+    def filters(self) -> Filters:
+        """Which they are."""
 
     def totals(self, maps: Integer[Tensor, "n c h w"]) -> Tensor:
         """Return the accumulators of these filters."""
@@ -40,14 +45,14 @@ class Part(Protocol):
 class Operand:
     """The words that go into a layer, as its multipliers see them."""
 
-    seen: Seen
+    encoding: OperandEncoding
     point: int
     """Their zero point there."""
     geometry: Geometry
 
     def patterns(self, maps: Integer[Tensor, "n c h w"]) -> UInt8[Tensor, "n c h w"]:
         """Return bit patterns."""
-        return self.seen.patterns(maps)
+        return self.encoding.patterns(maps)
 
     def padded(self, maps: Integer[Tensor, "n c h w"]) -> UInt8[Tensor, "n c rows columns"]:
         """Return bit patterns with the padding around them: words that stand for 0."""
@@ -61,7 +66,7 @@ class Operand:
     ) -> Tensor:
         """Return the sum of centered words under each filter's window, as int32."""
         groups = self.geometry.groups
-        values = self.seen.values(self.patterns(maps).contiguous()) - self.point
+        values = self.encoding.values(self.patterns(maps).contiguous()) - self.point
         grouped = values.reshape(len(values), groups, -1, *values.shape[2:]).sum(
             2, dtype=torch.int32
         )
@@ -73,7 +78,7 @@ class Operand:
 class Remapped:
     """Products as a sum of terms, each a function of the word times one of the weight."""
 
-    filters: Int64[Tensor, " f"] | None
+    filters: Filters
     operand: Operand
     maps_to: UInt8[Tensor, "r 256"]
     """What each term puts in the place of a word."""
@@ -101,12 +106,12 @@ class Remapped:
         *,
         start: Int64[Tensor, " f"],
         weight_points: Int32[Tensor, " f"],
-        filters: Int64[Tensor, " f"] | None = None,
+        filters: Filters = ALL,
         base: ExactConvolution | None = None,
     ) -> "Remapped":
         """Return the part that multiplies `weight`, patterns, by way of `terms`."""
         device, geometry = weight.device, operand.geometry
-        highest = terms.table(signed=operand.seen.signed).long().abs().amax(0).to(device)
+        highest = terms.table(signed=operand.encoding.signed).long().abs().amax(0).to(device)
         largest = highest[weight.long()].flatten(1).sum(1) + start.abs()
         first, second = terms.first.to(device).long(), terms.second.to(device)
         if base is None and (not len(first) or bool(weight_points.any())):
@@ -159,8 +164,7 @@ class Remapped:
             sums = self.operand.window_sums(maps, self.size, len(self.start))
             total = total - sums * self.under_window.reshape(-1, 1, 1)
         if self.base is not None:
-            exact = self.base.totals(maps).to(torch.int32)
-            total = total + (exact if self.filters is None else exact[:, self.filters])
+            total = total + self.base.totals(maps).to(torch.int32)[:, self.filters]
         return total
 
     def raw_sums(self, maps: Integer[Tensor, "n c h w"]) -> Float32[Tensor, "n f y x"] | None:
@@ -176,8 +180,8 @@ class Remapped:
         if self.convolution is None or self.convolution.constants.dtype != torch.float32:
             return False
         power_of_two = abs(self.scale).bit_count() == 1  # exact in float32 at any size
-        fits = max(self.largest, float(self.start.abs().max())) < EXACT_FLOAT32
-        return fits and (power_of_two or self.convolution.largest * abs(self.scale) < EXACT_FLOAT32)
+        fits = fits_float32(max(self.largest, float(self.start.abs().max())))
+        return fits and (power_of_two or fits_float32(self.convolution.largest * abs(self.scale)))
 
     def _scaled_(self, terms: Tensor) -> Tensor:
         if self.scale != 1:
@@ -213,7 +217,7 @@ def remap(words: UInt8[Tensor, "*shape"], table: UInt8[Tensor, "256"]) -> UInt8[
 class LookedUp:
     """Products that are looked up one by one, or their errors, beside exact products."""
 
-    filters: Int64[Tensor, " f"] | None
+    filters: Filters
     operand: Operand
     look_up: LookUp
     base: ExactConvolution | None
@@ -224,19 +228,18 @@ class LookedUp:
         sums = self.look_up.sums(self.operand.padded(maps))
         if self.base is None:
             return sums
-        exact = self.base.totals(maps).to(torch.int32)
-        return sums + (exact if self.filters is None else exact[:, self.filters])
+        return sums + self.base.totals(maps).to(torch.int32)[:, self.filters]
 
-    def words(self, maps: Integer[Tensor, "n c h w"], cut: Cut) -> Tensor | None:
-        """Return output words at once, or None where no compiled kernel does that."""
+    def words(self, maps: Integer[Tensor, "n c h w"], how: Requantization) -> Tensor | None:
+        """Return output words of all filters, or None where no compiled kernel does that."""
         if not self.look_up.is_compiled:
             return None
         if self.base is None:
-            return self.look_up.words(self.operand.padded(maps), cut)
-        if self.filters is not None or self.base.constants.dtype != torch.float32:
+            return self.look_up.words(self.operand.padded(maps), how)
+        if self.base.constants.dtype != torch.float32:
             return None
         exact = self.base.totals(maps)
-        return self.look_up.words(self.operand.padded(maps), cut, addend=dense(exact))
+        return self.look_up.words(self.operand.padded(maps), how, addend=dense(exact))
 
 
 def dense(maps: Tensor) -> Tensor:

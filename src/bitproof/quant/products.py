@@ -104,8 +104,8 @@ class Products:
     def _moved(
         self, left: Tensor, right: Tensor, grids: tuple[Grid, Grid]
     ) -> tuple[Tensor, Tensor]:
-        seen = [Seen.through(grid, signed=self.signed) for grid in grids]
-        return left + seen[0].shift, right + seen[1].shift
+        first, second = (OperandEncoding.of(grid, signed=self.signed) for grid in grids)
+        return left + first.shift, right + second.shift
 
     def with_offset(self, offset: Int32[Tensor, " m"]) -> "Products":
         """Return the same products with other constants added."""
@@ -118,13 +118,13 @@ class Products:
 
 
 @dataclass(frozen=True)
-class Seen:
-    """How words of a grid reach a multiplier.
+class OperandEncoding:
+    """How a multiplier encodes words of a grid.
 
     Example:
         >>> grid = Grid(torch.tensor(0.1), torch.tensor(3, dtype=torch.int32), 8, signed=False)
-        >>> Seen.through(grid, signed=True)
-        Seen(shift=-128, signed=True)
+        >>> OperandEncoding.of(grid, signed=True)
+        OperandEncoding(shift=-128, signed=True)
     """
 
     shift: int
@@ -133,7 +133,7 @@ class Seen:
     """Whether patterns stand for int8."""
 
     @classmethod
-    def through(cls, grid: Grid, *, signed: bool) -> "Seen":
+    def of(cls, grid: Grid, *, signed: bool) -> "OperandEncoding":
         """Return how words on `grid` reach a multiplier with signed or unsigned operands."""
         if grid.bits > 8:
             raise QuantizationError(f"operand: wanted words of at most 8 bits, got {grid.bits}")

@@ -56,20 +56,20 @@ def getitem(call: Call) -> Any:
         at = index.index(Ellipsis)
         filled = rank - sum(i is not None for i in index) + 1
         index = [*index[:at], *[slice(None)] * filled, *index[at + 1 :]]
-    plain: list[Any] = [_cut(i) for i in index if i is not None]
-    cut = call.step("slice", call.x, shape=(), index=plain)
+    plain: list[Any] = [_plain(i) for i in index if i is not None]
+    part = call.step("slice", call.x, shape=(), index=plain)
     if None not in index:
-        return Ref(cut.name, tuple(call.value.shape))
-    return call.emit("reshape", cut, shape=call.shape)
+        return Ref(part.name, tuple(call.value.shape))
+    return call.emit("reshape", part, shape=call.shape)
 
 
 def _is_plain_index(index: Any) -> bool:
     if isinstance(index, slice):
-        return all(part is None or type(part) is int for part in _cut(index))
+        return all(part is None or type(part) is int for part in _plain(index))
     return index is None or index is Ellipsis or type(index) is int
 
 
-def _cut(index: Any) -> Any:
+def _plain(index: Any) -> Any:
     return [index.start, index.stop, index.step] if isinstance(index, slice) else index
 
 
@@ -130,8 +130,8 @@ def roll(call: Call) -> Ref:
         if start == shape[dim]:
             continue
         parts = [
-            call.step("slice", x, shape=(), index=[[None, None, None]] * dim + [cut])
-            for cut in ([start, None, None], [None, start, None])
+            call.step("slice", x, shape=(), index=[[None, None, None]] * dim + [ends])
+            for ends in ([start, None, None], [None, start, None])
         ]
         x = call.step("concat", *parts, shape=shape, dim=dim)
     return x

@@ -4,7 +4,7 @@ To support another layer, add a rule here: it gets the call and returns the `Ref
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -21,15 +21,7 @@ from bitproof.quant.attention import (
     softmax_of,
 )
 from bitproof.quant.builder import Call, Ref
-from bitproof.quant.pooling import (
-    adaptive,
-    adaptive_layer,
-    avg_pool,
-    avg_pool_layer,
-    each_axis,
-    max_pool,
-    max_pool_layer,
-)
+from bitproof.quant.pooling import adaptive, avg_pool, each_axis, max_pool
 from bitproof.quant.reshaping import (
     concat,
     expand,
@@ -50,65 +42,43 @@ ModuleRule = Callable[[Call, Any], Any]
 FunctionRule = Callable[[Call], Any]
 
 
-def convolution(call: Call, layer: Any) -> Ref:
-    """Lower Conv1d, Conv2d or Conv3d."""
-    if layer.padding_mode != "zeros":
+def convolution(call: Call, layer: Any = None) -> Ref:
+    """Lower a convolution over one to three axes."""
+    if layer is not None and layer.padding_mode != "zeros":
         raise TraceError(f"{call.path}: wanted padding with zeros, got '{layer.padding_mode}'")
-    return convolve(
-        call,
-        {"weight": layer.weight, "bias": layer.bias},
-        stride=layer.stride,
-        padding=layer.padding,
-        dilation=layer.dilation,
-        groups=layer.groups,
-    )
-
-
-def functional_convolution(call: Call) -> Ref:
-    """Lower a convolution function, whose weight is a stored tensor."""
-    return convolve(
-        call,
-        _stored(call, weight=call.get(1, "weight"), bias=call.get(2, "bias")),
-        stride=call.get(3, "stride", 1),
-        padding=call.get(4, "padding", 0),
-        dilation=call.get(5, "dilation", 1),
-        groups=call.get(6, "groups", 1),
-    )
-
-
-def convolve(
-    call: Call,
-    tensors: Mapping[str, Tensor | None],
-    *,
-    stride: Any,
-    padding: Any,
-    dilation: Any,
-    groups: int,
-) -> Ref:
-    """Lower a convolution; numbers stand for all axes."""
-    weight = tensors["weight"]
-    assert weight is not None
-    rank = weight.ndim - 2
-    stride, dilation = each_axis(stride, rank), each_axis(dilation, rank)
+    names = ("weight", "bias", "stride", "padding", "dilation", "groups")
+    weight, bias, stride, padding, dilation, groups = call.given(layer, *names)
+    tensors = _stored(call, weight=weight, bias=bias)
+    assert tensors["weight"] is not None
+    kernel = tensors["weight"].shape[2:]
+    rank = len(kernel)
+    stride, dilation = each_axis(stride or 1, rank), each_axis(dilation or 1, rank)
     if padding == "same":
-        total = [d * (k - 1) for d, k in zip(dilation, weight.shape[2:], strict=True)]
+        total = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
         if any(size % 2 for size in total):
             raise TraceError(f"{call.path}: padding='same' needs odd kernels here")
         padding = [size // 2 for size in total]
-    return call.emit(
-        "conv",
-        call.x,
-        stride=stride,
-        padding=[0] * rank if padding == "valid" else each_axis(padding, rank),
-        dilation=dilation,
-        groups=groups,
-        tensors=dict(tensors),
-    )
+    padding = [0] * rank if padding == "valid" else each_axis(padding or 0, rank)
+    moves = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups or 1}
+    return call.emit("conv", call.x, **moves, tensors=tensors)
 
 
-def linear(call: Call, layer: nn.Linear) -> Ref:
+def linear(call: Call, layer: Any = None) -> Ref:
     """Lower a linear layer."""
-    return call.emit("linear", call.x, tensors={"weight": layer.weight, "bias": layer.bias})
+    weight, bias = call.given(layer, "weight", "bias")
+    return call.emit("linear", call.x, tensors=_stored(call, weight=weight, bias=bias))
+
+
+def _stored(call: Call, **given: Ref | Tensor | None) -> dict[str, Tensor | None]:
+    """Return the tensors of a layer, or those that a function reads from the model."""
+    tensors: dict[str, Tensor | None] = {}
+    for key, one in given.items():
+        tensors[key] = (
+            call.builder.tensors.get(f"{one.name}.weight") if isinstance(one, Ref) else one
+        )
+        if isinstance(one, Ref) and tensors[key] is None:
+            raise TraceError(f"{call.path}: wanted a stored {key}, got one that is computed")
+    return tensors
 
 
 def batch_norm(call: Call, layer: Any) -> Ref:
@@ -134,15 +104,12 @@ def normalize(call: Call, layer: Normalize) -> Ref:
     return scale_channels(call, 1 / std, -mean / std)
 
 
-def layer_norm(call: Call, layer: nn.LayerNorm) -> Ref:
+def layer_norm(call: Call, layer: Any = None) -> Ref:
     """Lower a layer norm."""
-    return call.emit(
-        "layer_norm",
-        call.x,
-        axes=len(layer.normalized_shape),
-        eps=layer.eps,
-        tensors={"weight": layer.weight, "bias": layer.bias},
-    )
+    shape, weight, bias, eps = call.given(layer, "normalized_shape", "weight", "bias", "eps")
+    tensors = _stored(call, weight=weight, bias=bias)
+    eps = 1e-5 if eps is None else eps
+    return call.emit("layer_norm", call.x, axes=len(shape), eps=eps, tensors=tensors)
 
 
 def group_norm(call: Call, layer: nn.GroupNorm) -> Ref:
@@ -156,27 +123,17 @@ def group_norm(call: Call, layer: nn.GroupNorm) -> Ref:
     )
 
 
-def table(function: str, *names: str) -> FunctionRule:
-    """Return the rule of an elementwise function whose further arguments are `names`."""
+def table(function: str, *names: str) -> Callable[..., Ref]:
+    """Return the rule of an elementwise layer or function with further arguments `names`."""
 
-    def rule(call: Call) -> Ref:
-        values = {name: call.get(i + 1, name) for i, name in enumerate(names)}
-        given = {
-            name: value if isinstance(value, str) else call.number(value)
-            for name, value in values.items()
+    def rule(call: Call, layer: Any = None) -> Ref:
+        plain = layer is not None
+        parameters = {
+            name: value if plain or isinstance(value, str) else call.number(value)
+            for name, value in zip(names, call.given(layer, *names), strict=True)
             if value is not None
         }
-        return call.emit("table", call.x, function=function, parameters=given)
-
-    return rule
-
-
-def table_layer(function: str, *names: str) -> ModuleRule:
-    """Return the rule of an elementwise layer whose parameters are the attributes `names`."""
-
-    def rule(call: Call, layer: Any) -> Ref:
-        given = {name: getattr(layer, name) for name in names}
-        return call.emit("table", call.x, function=function, parameters=given)
+        return call.emit("table", call.x, function=function, parameters=parameters)
 
     return rule
 
@@ -207,11 +164,6 @@ def functional_dropout(call: Call) -> Ref:
     """Lower dropout that is off in evaluation mode."""
     if call.get(2, "training", True):
         raise TraceError(f"{call.path}: dropout stays active in evaluation mode")
-    return call.x
-
-
-def passes(call: Call) -> Ref:
-    """Lower what does nothing in evaluation mode."""
     return call.x
 
 
@@ -284,39 +236,28 @@ def softmax(call: Call) -> Ref:
     return softmax_of(call, call.get(1, "dim"))
 
 
-def functional_linear(call: Call) -> Ref:
-    """Lower the linear function, whose weight is a stored tensor."""
-    weight, bias = call.get(1, "weight"), call.get(2, "bias")
-    return call.emit("linear", call.x, tensors=_stored(call, weight=weight, bias=bias))
-
-
-def _stored(call: Call, **refs: Ref | None) -> dict[str, Tensor | None]:
-    tensors: dict[str, Tensor | None] = {}
-    for key, ref in refs.items():
-        stored = None if ref is None else call.builder.tensors.get(f"{ref.name}.weight")
-        if ref is not None and stored is None:
-            raise TraceError(f"{call.path}: wanted a stored {key}, got one that is computed")
-        tensors[key] = stored
-    return tensors
-
-
-def functional_layer_norm(call: Call) -> Ref:
-    """Lower the layer-norm function, whose weight and bias are stored tensors."""
-    tensors = _stored(call, weight=call.get(2, "weight"), bias=call.get(3, "bias"))
-    axes, eps = len(call.get(1, "normalized_shape")), call.get(4, "eps", 1e-5)
-    return call.emit("layer_norm", call.x, axes=axes, eps=eps, tensors=tensors)
-
+LOOKUPS: dict[type[nn.Module], tuple[str, ...]] = {
+    nn.GELU: ("gelu", "approximate"),
+    nn.SiLU: ("silu",),
+    nn.Sigmoid: ("sigmoid",),
+    nn.Tanh: ("tanh",),
+    nn.Hardswish: ("hardswish",),
+    nn.Hardsigmoid: ("hardsigmoid",),
+    nn.LeakyReLU: ("leaky_relu", "negative_slope"),
+    nn.ELU: ("elu", "alpha"),
+    nn.SELU: ("selu",),
+    nn.Softplus: ("softplus", "beta", "threshold"),
+    nn.Mish: ("mish",),
+}
+"""Elementwise layers: the function's name, and what it takes besides the input."""
 
 MODULE_RULES: dict[type[nn.Module], ModuleRule] = {
-    nn.Conv1d: convolution,
-    nn.Conv2d: convolution,
-    nn.Conv3d: convolution,
+    **dict.fromkeys((nn.Conv1d, nn.Conv2d, nn.Conv3d), convolution),
     nn.Linear: linear,
     nn.modules.linear.NonDynamicallyQuantizableLinear: linear,
-    nn.BatchNorm1d: batch_norm,
-    nn.BatchNorm2d: batch_norm,
-    nn.BatchNorm3d: batch_norm,
-    ScaledBatchNorm2d: batch_norm,
+    **dict.fromkeys(
+        (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, ScaledBatchNorm2d), batch_norm
+    ),
     Normalize: normalize,
     nn.LayerNorm: layer_norm,
     nn.GroupNorm: group_norm,
@@ -324,32 +265,19 @@ MODULE_RULES: dict[type[nn.Module], ModuleRule] = {
     nn.ReLU: lambda call, _: clamp(0.0, None)(call),
     nn.ReLU6: lambda call, _: clamp(0.0, 6.0)(call),
     nn.Hardtanh: hardtanh,
-    nn.GELU: table_layer("gelu", "approximate"),
-    nn.SiLU: table_layer("silu"),
-    nn.Sigmoid: table_layer("sigmoid"),
-    nn.Tanh: table_layer("tanh"),
-    nn.Hardswish: table_layer("hardswish"),
-    nn.Hardsigmoid: table_layer("hardsigmoid"),
-    nn.LeakyReLU: table_layer("leaky_relu", "negative_slope"),
-    nn.ELU: table_layer("elu", "alpha"),
-    nn.SELU: table_layer("selu"),
-    nn.Softplus: table_layer("softplus", "beta", "threshold"),
-    nn.Mish: table_layer("mish"),
+    **{layer: table(*lookup) for layer, lookup in LOOKUPS.items()},
     nn.Softmax: lambda call, layer: softmax_of(call, layer.dim),
-    nn.MaxPool1d: max_pool_layer,
-    nn.MaxPool2d: max_pool_layer,
-    nn.AvgPool1d: avg_pool_layer,
-    nn.AvgPool2d: avg_pool_layer,
-    nn.AdaptiveAvgPool1d: adaptive_layer(largest=False),
-    nn.AdaptiveAvgPool2d: adaptive_layer(largest=False),
-    nn.AdaptiveMaxPool2d: adaptive_layer(largest=True),
+    nn.MaxPool1d: max_pool,
+    nn.MaxPool2d: max_pool,
+    nn.AvgPool1d: avg_pool,
+    nn.AvgPool2d: avg_pool,
+    nn.AdaptiveAvgPool1d: adaptive(largest=False),
+    nn.AdaptiveAvgPool2d: adaptive(largest=False),
+    nn.AdaptiveMaxPool2d: adaptive(largest=True),
     nn.Flatten: lambda call, _: reshape(call),
     nn.Unflatten: lambda call, _: reshape(call),
     nn.ZeroPad2d: zero_pad,
-    nn.Dropout: lambda call, _: passes(call),
-    nn.Dropout1d: lambda call, _: passes(call),
-    nn.Dropout2d: lambda call, _: passes(call),
-    nn.Identity: lambda call, _: passes(call),
+    **dict.fromkeys((nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Identity), lambda call, _: call.x),
     nn.MultiheadAttention: multihead_attention,
     nn.TransformerEncoderLayer: encoder_layer,
     nn.TransformerEncoder: encoder,
@@ -362,20 +290,8 @@ FUNCTION_RULES: dict[str, FunctionRule] = {
     "hardtanh": functional_hardtanh,
     "clamp": table("clamp", "min", "max"),
     "clip": table("clamp", "min", "max"),
-    "gelu": table("gelu", "approximate"),
-    "silu": table("silu"),
-    "sigmoid": table("sigmoid"),
-    "tanh": table("tanh"),
-    "hardswish": table("hardswish"),
-    "hardsigmoid": table("hardsigmoid"),
-    "leaky_relu": table("leaky_relu", "negative_slope"),
-    "elu": table("elu", "alpha"),
-    "softplus": table("softplus", "beta", "threshold"),
-    "mish": table("mish"),
-    "exp": table("exp"),
-    "abs": table("abs"),
-    "square": table("square"),
-    "sqrt": table("sqrt"),
+    **{name: table(name, *names) for name, *names in LOOKUPS.values()},
+    **{name: table(name) for name in ("exp", "abs", "square", "sqrt")},
     "pow": power,
     "neg": negate,
     "add": binary("add"),
@@ -390,12 +306,7 @@ FUNCTION_RULES: dict[str, FunctionRule] = {
     "bmm": matmul,
     "mean": mean,
     "softmax": softmax,
-    "flatten": reshape,
-    "reshape": reshape,
-    "view": reshape,
-    "squeeze": reshape,
-    "unsqueeze": reshape,
-    "unflatten": reshape,
+    **dict.fromkeys(("flatten", "reshape", "view", "squeeze", "unsqueeze", "unflatten"), reshape),
     "expand": expand,
     "expand_as": expand,
     "repeat": repeat,
@@ -415,15 +326,10 @@ FUNCTION_RULES: dict[str, FunctionRule] = {
     "adaptive_avg_pool2d": adaptive(largest=False),
     "adaptive_max_pool2d": adaptive(largest=True),
     "dropout": functional_dropout,
-    "contiguous": passes,
-    "clone": passes,
-    "detach": passes,
-    "float": passes,
-    "conv1d": functional_convolution,
-    "conv2d": functional_convolution,
-    "conv3d": functional_convolution,
-    "linear": functional_linear,
-    "layer_norm": functional_layer_norm,
+    **dict.fromkeys(("contiguous", "clone", "detach", "float"), lambda call: call.x),
+    **dict.fromkeys(("conv1d", "conv2d", "conv3d"), convolution),
+    "linear": linear,
+    "layer_norm": layer_norm,
     "scaled_dot_product_attention": scaled_dot_product_attention,
 }
 """Rule of each function, method or operator, by name; in-place forms share it."""

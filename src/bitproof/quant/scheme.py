@@ -1,4 +1,4 @@
-"""How a whole network is put on integers: one quantizer for each kind of stored word."""
+"""How a whole network is quantized: one quantizer for each kind of stored word."""
 
 from typing import Annotated, Literal
 
@@ -29,7 +29,7 @@ class Scheme(Spec):
     activation_signed: bool = False
     """Two's complement activation words, instead of unsigned ones."""
     activation_rounding: Literal["nearest", "truncate"] = "nearest"
-    """How accumulators are cut down to activation words."""
+    """How accumulators become activation words."""
     calibration: Literal["min_max", "percentile", "mse"] = "percentile"
     """Rule for the range of an activation, on the calibration images."""
     percentile: Annotated[float, Field(gt=50.0, le=100.0)] = 99.99

@@ -8,9 +8,7 @@ import torch
 from torch import Tensor
 
 from bitproof.quant.graph import Graph, Node
-
-FUSES_CLAMP = frozenset({"conv", "linear", "affine", "matmul", "add", "sub", "mul", "mean"})
-"""Operations whose cut down to words can clamp at no cost."""
+from bitproof.quant.operations import CLAMPING_OPS
 
 
 def simplify(graph: Graph) -> Graph:
@@ -117,7 +115,7 @@ def folds(node: Node, before: Node) -> bool:
 def fuse_clamps(graph: Graph) -> Graph:
     """Let the operation before a clamp do the clamping."""
     while True:
-        found = _find_pair(graph, {"table"}, FUSES_CLAMP, where=_clamps)
+        found = _find_pair(graph, {"table"}, CLAMPING_OPS, where=_clamps)
         if not found:
             return graph
         node, before = found

@@ -13,17 +13,15 @@ from torch import Tensor
 
 from bitproof.core.errors import WeightsError, near
 from bitproof.core.files import write_bytes, write_text
-from bitproof.quant.floats import PLAIN
-from bitproof.quant.graph import MAC_OPS, MOVING_OPS, NORM_OPS, Node
+from bitproof.quant.graph import Node
 from bitproof.quant.grid import CodedTensor, Grid
 from bitproof.quant.network import IntegerNetwork
+from bitproof.quant.operations import OPERATIONS
 from bitproof.quant.product_layer import check_products
 from bitproof.quant.products import Products
 
 SCHEMA = 1
 """Version of the JSON layout."""
-OPERATIONS = MAC_OPS | MOVING_OPS | NORM_OPS | PLAIN.keys() | {"input", "constant"}
-"""Every operation that a network can hold."""
 
 
 def save_network(network: IntegerNetwork, path: Path) -> None:
@@ -92,6 +90,12 @@ def _check(network: IntegerNetwork, path: Path) -> None:
     for node in network.nodes:
         if node.op not in OPERATIONS:
             raise WeightsError(f"{path}: {node.name}: {near(node.op, OPERATIONS)}")
+        operation = OPERATIONS[node.op]
+        problem = operation.problem(node.attrs, reads=len(node.inputs))
+        stored = (f"{node.name}.{key}" for key in operation.stores)
+        problem = problem or next((f"no {key}" for key in stored if key not in network.tensors), "")
+        if problem:
+            raise WeightsError(f"{path}: {node.name} ({node.op}): {problem}")
         missing = [name for name in node.inputs if name not in known & network.grids.keys()]
         if missing:
             raise WeightsError(f"{path}: {node.name} reads {missing[0]}, which is not there")

@@ -148,7 +148,7 @@ static void remap_short(uint8_t *to, const uint8_t *from, int64_t count, const u
 #define copy_run copy_steps
 #include "level.h"
 
-const Level bitproof_level_avx2 = {convolve, remap, remap_row, remap_terms, cut_rows};
+const Level bitproof_level_avx2 = {convolve, remap_row, remap_terms, requantize_rows};
 
 #if defined(__clang__)
 #pragma clang attribute pop

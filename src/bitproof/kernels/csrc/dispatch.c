@@ -28,18 +28,13 @@ EXPORT int bitproof_best_level(void) {
 
 /* A number that changes with the layouts below: library.py refuses objects built from others. */
 EXPORT int64_t bitproof_layout(void) {
-    return (int64_t)(sizeof(Convolution) * 1000000000 + sizeof(Remap) * 1000000 +
-                     sizeof(RemapTerms) * 1000 + sizeof(CutSums));
+    return (int64_t)(sizeof(Convolution) * 1000000 + sizeof(RemapTerms) * 1000 +
+                     sizeof(RequantizeSums));
 }
 
 EXPORT int bitproof_convolve(int level, const Convolution *job, int64_t first, int64_t last,
                              int64_t first_filter, int64_t last_filter) {
     return find_level(level)->convolve(job, first, last, first_filter, last_filter);
-}
-
-EXPORT int bitproof_remap(int level, const Remap *job, int64_t first, int64_t last) {
-    find_level(level)->remap(job, first, last);
-    return 0;
 }
 
 /* Bytes [first, last) of two arrays without gaps. */
@@ -54,7 +49,7 @@ EXPORT int bitproof_remap_terms(int level, const RemapTerms *job, int64_t first,
     return 0;
 }
 
-EXPORT int bitproof_cut(int level, const CutSums *job, int64_t first, int64_t last) {
-    find_level(level)->cut(job, first, last);
+EXPORT int bitproof_requantize(int level, const RequantizeSums *job, int64_t first, int64_t last) {
+    find_level(level)->requantize(job, first, last);
     return 0;
 }

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cut.h"
+#include "requantize.h"
 #include "runs.h"
 
 typedef struct {
@@ -143,8 +143,9 @@ static void add_words(const uint8_t *x, int64_t count, int is_signed, uint32_t *
     }
 }
 
-static void cut_row(const uint32_t *sums, float multiplier, const Cut *cut, uint8_t *row) {
-    const Cut own = *cut;
+static void requantize_row(const uint32_t *sums, float multiplier, const Requantization *how,
+                           uint8_t *row) {
+    const Requantization own = *how;
     for (int i = 0; i < TILE; i++)
         row[i] = (uint8_t)to_word((float)(int32_t)sums[i] * multiplier, &own);
 }
@@ -174,12 +175,13 @@ static void finish(const Convolution *job, const Tile *tile, int64_t filter, uin
         const uint32_t zero = (uint32_t)job->weight_zero[filter];
         for (int i = 0; i < TILE; i++) sums[i] -= zero * words[i];
     }
-    if (!job->cuts) {
+    if (!job->requantizes) {
         store_sums(tile, sums, (uint32_t *)job->out + filter * area, area == 1);
         return;
     }
     uint8_t row[TILE];
-    cut_row(sums, job->cut.multiplier[job->cut.multipliers == 1 ? 0 : filter], &job->cut, row);
+    const float multiplier = job->how.multiplier[job->how.multipliers == 1 ? 0 : filter];
+    requantize_row(sums, multiplier, &job->how, row);
     store_words(tile, row, (uint8_t *)job->out + filter * area, area == 1);
 }
 
@@ -251,20 +253,6 @@ static int convolve(const Convolution *job, int64_t first, int64_t last, int64_t
     }
     free(scratch);
     return 0;
-}
-
-static void remap(const Remap *job, int64_t first, int64_t last) {
-    const int64_t *from = job->source_strides, *to = job->target_strides, *sizes = job->sizes;
-    for (int64_t r = first; r < last;) {
-        const int64_t plane = r / sizes[2], k = r % sizes[2];
-        const int64_t i = plane / sizes[1], j = plane % sizes[1];
-        const int64_t rows = sizes[2] - k < last - r ? sizes[2] - k : last - r;
-        const uint8_t *source = job->source + i * from[0] + j * from[1] + k * from[2];
-        uint8_t *target = job->target + i * to[0] + j * to[1] + k * to[2];
-        for (int64_t row = 0; row < rows; row++)
-            remap_row(target + row * to[2], source + row * from[2], sizes[3], job->table);
-        r += rows;
-    }
 }
 
 static void remap_terms(const RemapTerms *job, int64_t first, int64_t last) {

@@ -42,4 +42,4 @@ static void remap_short(uint8_t *to, const uint8_t *from, int64_t count, const u
 #define copy_run copy_steps
 #include "level.h"
 
-const Level bitproof_level_portable = {convolve, remap, remap_row, remap_terms, cut_rows};
+const Level bitproof_level_portable = {convolve, remap_row, remap_terms, requantize_rows};

@@ -26,7 +26,7 @@ typedef struct {
     int64_t multipliers; /* 1, or one a channel */
     int64_t truncate;    /* 0: nearest, half to even; 1: toward zero, after the zero point */
     float zero_point, low, high, unused;
-} Cut;
+} Requantization;
 
 /* One convolution. jobs.py mirrors the layout; `bitproof_layout` tells it apart. */
 typedef struct {
@@ -37,25 +37,15 @@ typedef struct {
     const int32_t *start;       /* of each filter */
     const int32_t *weight_zero; /* of each filter, or NULL */
     const float *addend;        /* whole numbers of the output's shape, or NULL */
-    void *out;                  /* images, filters, out_height, out_width: int32, or bytes if cut */
+    void *out;                  /* images, filters, out_height, out_width: int32, or words */
     int64_t images, channels, height, width;
     int64_t filters, kernel_height, kernel_width, groups;
     int64_t out_height, out_width;
     int64_t stride_y, stride_x, dilation_y, dilation_x;
-    int64_t planes, signed_words, cuts;
+    int64_t planes, signed_words, requantizes;
     int64_t addend_last;        /* whether the addend's filters are its last dimension */
-    Cut cut;
+    Requantization how;
 } Convolution;
-
-/* dst[i][j][k][l] = table[src[i][j][k][l]]; strides in bytes, those of l are 1. */
-typedef struct {
-    const uint8_t *source;
-    uint8_t *target;
-    const uint8_t *table;
-    int64_t sizes[4];
-    int64_t source_strides[3];
-    int64_t target_strides[3];
-} Remap;
 
 /* target[row][t][i] = tables[t][source[row][i]] */
 typedef struct {
@@ -72,22 +62,20 @@ typedef struct {
     const float *start; /* of each channel, or NULL */
     int64_t channels, inner;
     float scale, unused;
-    Cut cut;
-} CutSums;
+    Requantization how;
+} RequantizeSums;
 
 /* Tiles [first, last) of filters [first_filter, last_filter); 0, or -1 if there is no memory. */
 typedef int (*ConvolveFunction)(const Convolution *, int64_t, int64_t, int64_t, int64_t);
-typedef void (*RemapFunction)(const Remap *, int64_t, int64_t);
 typedef void (*RemapRowFunction)(uint8_t *, const uint8_t *, int64_t, const uint8_t *);
 typedef void (*RemapTermsFunction)(const RemapTerms *, int64_t, int64_t);
-typedef void (*CutFunction)(const CutSums *, int64_t, int64_t);
+typedef void (*RequantizeFunction)(const RequantizeSums *, int64_t, int64_t);
 
 typedef struct {
     ConvolveFunction convolve;
-    RemapFunction remap;
     RemapRowFunction remap_row;
     RemapTermsFunction remap_terms;
-    CutFunction cut;
+    RequantizeFunction requantize;
 } Level;
 
 extern const Level bitproof_level_portable;

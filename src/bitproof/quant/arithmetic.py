@@ -4,13 +4,16 @@ Every function takes operands `code - zero_point` and returns what is rounded ne
 units of its own step. All sums of products are exact integers in `constants.dtype`.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from bitproof.quant.constants import Constants
 from bitproof.quant.floats import multiply_accumulate
-from bitproof.quant.graph import MAC_OPS, Node
+from bitproof.quant.graph import Node
+from bitproof.quant.grid import Grid
 
 
 def accumulate(node: Node, constants: Constants, operands: list[Tensor]) -> Tensor:
@@ -27,7 +30,7 @@ def wrap_int32(sums: Tensor) -> Tensor:
     return torch.remainder(sums + 2.0**31, 2.0**32) - 2.0**31
 
 
-def steps(node: Node, constants: Constants, operands: list[Tensor]) -> Tensor:
+def sum_steps(node: Node, constants: Constants, operands: list[Tensor]) -> Tensor:
     """Return the output of a node that only adds, multiplies or averages, in output steps."""
     m = constants.multipliers
     if node.op == "add":
@@ -92,12 +95,12 @@ def norm_steps(node: Node, constants: Constants, x: Tensor) -> Tensor:
     return result / constants.scale.double()
 
 
-def cut(values: Tensor, constants: Constants) -> Tensor:
+def requantize(values: Tensor, constants: Constants) -> Tensor:
     """Return output words, still as floats: rounded, shifted by the zero point, clamped."""
-    return cut_(values.clone(), constants)
+    return requantize_(values.clone(), constants)
 
 
-def cut_(values: Tensor, constants: Constants) -> Tensor:
+def requantize_(values: Tensor, constants: Constants) -> Tensor:
     """Do the same in place: large new tensors cost more than the arithmetic."""
     if constants.rounding == "truncate":
         return values.add_(constants.zero_point).trunc_().clamp_(constants.low, constants.high)
@@ -107,6 +110,15 @@ def cut_(values: Tensor, constants: Constants) -> Tensor:
     return values.clamp_(constants.low, constants.high)
 
 
-def is_plain(node: Node) -> bool:
-    """Tell whether `steps` or `accumulate` covers the node: linear in its operands' products."""
-    return node.op in MAC_OPS or node.op in {"add", "sub", "mul", "concat", "avg_pool", "mean"}
+def center(codes: Tensor, zero_point: int) -> Tensor:
+    """Return codes minus their zero point, as exact integers in float32, in a new tensor."""
+    centered = codes.to(torch.float32, copy=True)
+    return centered.sub_(zero_point) if zero_point else centered
+
+
+def uncenter(centered: list[Tensor], constants: Constants, grids: Sequence[Grid]) -> list[Tensor]:
+    """Return the stored codes of a node's centered operands."""
+    return [
+        (x.detach() + point).to(grid.dtype)
+        for x, point, grid in zip(centered, constants.zero_points, grids, strict=True)
+    ]

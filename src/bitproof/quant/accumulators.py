@@ -1,0 +1,86 @@
+"""How one node multiplies and accumulates: exactly, or (in `product_layer`) through tables."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from bitproof.core.errors import QuantizationError
+from bitproof.kernels.int8_convolution import supported
+from bitproof.quant.arithmetic import accumulate, center, requantize_, uncenter, wrap_int32
+from bitproof.quant.constants import Constants
+from bitproof.quant.exact_gradient import through_exact
+from bitproof.quant.graph import Node
+from bitproof.quant.grid import Grid
+from bitproof.quant.onednn import native_totals
+
+
+@dataclass(frozen=True, eq=False)
+class Accumulator(ABC):
+    """The multiply-accumulate of one node."""
+
+    node: Node
+    constants: Constants
+    grids: tuple[Grid, ...]
+    """Of the codes that go in, operand by operand."""
+
+    @abstractmethod
+    def sums(self, operands: list[Tensor]) -> Tensor:
+        """Return the accumulators for stored codes, rounded to float32, in a new tensor."""
+
+    def run(self, operands: list[Tensor], out: Grid | None) -> Tensor:
+        """Return the codes of the output, or real logits where `out` is None."""
+        values = self.sums(operands).mul_(self.constants.multipliers[0])
+        return values if out is None else requantize_(values, self.constants).to(out.dtype)
+
+    def differentiable(self, operands: list[Tensor]) -> Tensor:
+        """Return the accumulators for centered codes; their gradient is that of exact products."""
+        sums = self.sums(uncenter(operands, self.constants, self.grids))
+        if not any(x.requires_grad for x in operands):
+            return sums
+        return through_exact(self.node, self.constants.in_float32, operands, sums)
+
+    def with_native(self, native: bool) -> "Accumulator":  # noqa: ARG002
+        """Return the same with oneDNN's 8-bit products wanted or not, where there is a choice."""
+        return self
+
+
+@dataclass(frozen=True, eq=False)
+class ExactAccumulator(Accumulator):
+    """Exact products: by oneDNN in 8 bits, or in floats that hold the same integers."""
+
+    native: bool | None = None
+    """Whether oneDNN multiplies; None: where it is exact on this CPU."""
+
+    def sums(self, operands: list[Tensor]) -> Tensor:
+        """Return the accumulators for stored codes.
+
+        Raises:
+            QuantizationError: `native` is true, but oneDNN is not exact on this CPU.
+        """
+        constants = self.constants
+        if self.native and not supported():
+            raise QuantizationError(
+                "native: wanted oneDNN's 8-bit products, but they are not exact on this CPU; "
+                "use None to fall back"
+            )
+        if self.native is not False and supported():
+            totals = native_totals(self.node, constants, operands[0], self.grids[0])
+            if totals is not None:
+                return totals.float()
+        points = constants.zero_points
+        centered = [center(x, point) for x, point in zip(operands, points, strict=True)]
+        sums = accumulate(self.node, constants, centered)
+        return (wrap_int32(sums) if constants.dtype == torch.float64 else sums).float()
+
+    def differentiable(self, operands: list[Tensor]) -> Tensor:
+        """Return the accumulators for centered codes, by way of the float operation."""
+        sums = accumulate(self.node, self.constants.in_float32, operands)
+        if self.constants.dtype == torch.float64:
+            sums = wrap_int32(sums.double()).float()
+        return sums
+
+    def with_native(self, native: bool) -> Accumulator:
+        """Return the same with oneDNN's 8-bit products wanted or not."""
+        return replace(self, native=native)

@@ -1,0 +1,158 @@
+"""A quantized network as plain data: stored words, grids, the operations between them.
+
+What runs it takes this; `network.IntegerNetwork` adds the verbs.
+"""
+
+import hashlib
+from collections.abc import Container, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from bitproof.core.errors import WeightsError, near
+from bitproof.core.spec import canonical_json
+from bitproof.quant.accumulators import Accumulator, ExactAccumulator
+from bitproof.quant.constants import Constants, prepare
+from bitproof.quant.graph import Node
+from bitproof.quant.grid import CodedTensor, Grid
+from bitproof.quant.product_layer import ProductLayer
+from bitproof.quant.product_matmul import ProductMatmul
+from bitproof.quant.products import Products
+
+N = TypeVar("N", bound="NetworkData")
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkData:
+    """A quantized network, independent of the code that it came from."""
+
+    nodes: tuple[Node, ...]
+    """In order of execution; the last one is the output."""
+    tensors: dict[str, CodedTensor]
+    """Stored words, by `node.weight` or `node.bias`, in order of execution."""
+    grids: dict[str, Grid]
+    """Grid of each node's output; absent for logits that stay at accumulator width."""
+    rounding: str = "nearest"
+    """How accumulators become words: `nearest` or `truncate`."""
+    products: dict[str, Products] = field(default_factory=dict)
+    """What multiplies in nodes whose products are not exact, by node."""
+
+    @cached_property
+    def constants(self) -> dict[str, Constants]:
+        """What each node multiplies with, prepared once."""
+        return {
+            node.name: prepare(node, self.tensors, self.grids, self.rounding) for node in self.nodes
+        }
+
+    @cached_property
+    def _accumulators(self) -> dict[str, Accumulator]:
+        return {}
+
+    def accumulator(self, node: Node) -> Accumulator:
+        """Return how a multiply-accumulate node of this network computes its sums."""
+        known = self._accumulators
+        if node.name not in known:
+            known[node.name] = self._choose(node)
+        return known[node.name]
+
+    def _choose(self, node: Node) -> Accumulator:
+        products, weight = self.products.get(node.name), self.tensors.get(f"{node.name}.weight")
+        common = node, self.constants[node.name], tuple(self.grids[name] for name in node.inputs)
+        if products is None:
+            return ExactAccumulator(*common)
+        if weight is None:
+            return ProductMatmul(*common, products)
+        return ProductLayer(*common, products, weight)
+
+    def logits(self, codes: Tensor) -> Tensor:
+        """Return real logits for the output of the last node: words, or logits already."""
+        grid = self.grids.get(self.nodes[-1].name)
+        return codes if grid is None else grid.decode(codes)
+
+    def digest(self) -> str:
+        """Return the SHA-256 of nodes, words, grids and products, whatever the device."""
+        plain = [asdict(node) for node in self.nodes]
+        state = hashlib.sha256(canonical_json([plain, self.rounding]).encode())
+        grids = {f"tensor {name}": coded.grid for name, coded in self.tensors.items()}
+        grids |= {f"grid {name}": grid for name, grid in self.grids.items()}
+        for name, grid in grids.items():
+            state.update(f"{name} {grid.bits} {grid.signed} {grid.axis}".encode())
+            for tensor in (grid.scale, grid.zero_point):
+                state.update(tensor.cpu().contiguous().numpy().tobytes())
+        for name, coded in self.tensors.items():
+            state.update(f"{name} {tuple(coded.codes.shape)}".encode())
+            state.update(coded.codes.cpu().contiguous().numpy().tobytes())
+        for name, products in sorted(self.products.items()):
+            state.update(f"products {name} {products.signed}".encode())
+            for tensor in (products.tables, products.choice, products.offset):
+                state.update(tensor.cpu().contiguous().numpy().tobytes())
+        return state.hexdigest()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the words lie."""
+        return next(iter(self.grids.values())).scale.device
+
+    def words(self, *keys: str) -> dict[str, tuple[Tensor, int]]:
+        """Return stored words with their width in bits, by name.
+
+        Args:
+            keys: kinds of tensor, `weight` or `bias`; none for all.
+        """
+        return {
+            name: (coded.codes, coded.grid.bits)
+            for name, coded in self.tensors.items()
+            if not keys or name.rpartition(".")[2] in keys
+        }
+
+    def with_codes(self: N, codes: Mapping[str, Tensor]) -> N:
+        """Return a network with some words replaced; everything else is shared, not copied.
+
+        Raises:
+            WeightsError: there are no such words, or they have another shape or dtype.
+        """
+        for name, words in codes.items():
+            if name not in self.tensors:
+                raise WeightsError(f"codes: no words '{name}'. {near(name, self.tensors)}")
+            wanted, came = self.tensors[name].codes, (tuple(words.shape), words.dtype)
+            if came != (tuple(wanted.shape), wanted.dtype):
+                raise WeightsError(
+                    f"{name}: wanted words {tuple(wanted.shape)} of {wanted.dtype}, "
+                    f"got {came[0]} of {came[1]}"
+                )
+        tensors = {
+            name: CodedTensor(codes[name], coded.grid) if name in codes else coded
+            for name, coded in self.tensors.items()
+        }
+        touched = {name.rpartition(".")[0] for name in codes}
+        changed = self._sharing(touched, tensors=tensors)
+        changed.__dict__["constants"] = {
+            node.name: prepare(node, tensors, self.grids, self.rounding)
+            if node.name in touched
+            else self.constants[node.name]
+            for node in self.nodes
+        }
+        return changed
+
+    def with_products(self: N, products: Mapping[str, Products]) -> N:
+        """Return a network with other multipliers in some nodes; everything else is shared."""
+        changed = self._sharing(products, products={**self.products, **products})
+        changed.__dict__["constants"] = self.constants
+        return changed
+
+    def _sharing(self: N, touched: Container[str], **changes: Any) -> N:
+        """Return a network with changes in some nodes; what was prepared for others is shared."""
+        changed = replace(self, **changes)
+        known = self._accumulators.items()
+        changed.__dict__["_accumulators"] = {n: one for n, one in known if n not in touched}
+        return changed
+
+    def to(self: N, device: torch.device | str) -> N:
+        """Return the same network on `device`."""
+        tensors = {name: coded.to(device) for name, coded in self.tensors.items()}
+        grids = {name: grid.to(device) for name, grid in self.grids.items()}
+        products = {name: own.to(device) for name, own in self.products.items()}
+        return replace(self, tensors=tensors, grids=grids, products=products)
