@@ -55,9 +55,9 @@ def test_expected_error_is_the_mean_over_many_faulty_memories(
     weight, ber, copies = weights(2000), 2e-4, 2000
     coded = quantizer.encode(weight, quantizer.fit(weight, shrink=0.6))
     words = coded.codes.expand(copies, -1)
-    struck = RandomFlips(ber=ber).corrupt(words, bits=bits, generator=make_generator(1))
+    faulty = RandomFlips(ber=ber).corrupt(words, bits=bits, generator=make_generator(1))
     scale, zero = float(coded.grid.scale), int(coded.grid.zero_point)
-    read = scale * (struck.double() - zero)
+    read = scale * (faulty.double() - zero)
     errors = (read - weight.double()).square()
     mean, sigma = float(errors.mean()), float(errors.std()) / errors.numel() ** 0.5
     stage = Adjust(ber=ber)

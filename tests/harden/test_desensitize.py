@@ -204,7 +204,7 @@ def test_noise_asks_for_no_gradient_of_the_input(
         nonlocal passes
         passes += 1
 
-    monkeypatch.setattr(module, "signed_ascent", forbidden)
+    monkeypatch.setattr(module, "perturbed", forbidden)
     monkeypatch.setattr(torch.autograd, "grad", forbidden)
     monkeypatch.setattr(net, "forward", counted)
     Desensitize(mode="noise").perturb(net, batch_of(data))
