@@ -227,10 +227,10 @@ def test_a_group_of_a_campaign_keeps_the_bits_that_it_names(
 @pytest.mark.parametrize(
     ("table", "problem"),
     [
-        ({"count": 2}, "one of count, rate, exhaustive and model"),
-        ({"rate": 0.1}, "one of count, rate, exhaustive and model"),
-        ({"exhaustive": True}, "one of count, rate, exhaustive and model"),
-        ({"kind": "random_value"}, "wanted kind or model"),
+        ({"count": 2}, "model: wanted it alone"),
+        ({"rate": 0.1}, "model: wanted it alone"),
+        ({"exhaustive": True}, "model: wanted it alone"),
+        ({"kind": "random_value"}, "model: wanted it alone"),
         ({"sites": ["weight", "activation"]}, "sites among weight and bias"),
     ],
 )

@@ -329,7 +329,7 @@ def test_too_many_trials_are_refused(draw: Drawing, monkeypatch: pytest.MonkeyPa
     ],
 )
 def test_a_group_has_one_extent(group: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="one of count, rate, exhaustive and model"):
+    with pytest.raises(ValueError, match="one of count, rate and exhaustive"):
         Injection.model_validate({"faults": [group]})
 
 

@@ -48,15 +48,15 @@ class FaultGroup(FaultSpace):
 
     @model_validator(mode="after")
     def _one_extent(self) -> "FaultGroup":
-        model, kind = self.model is not None, "kind" in self.model_fields_set
-        if sum([self.count > 1, self.rate is not None, self.exhaustive, model]) > 1:
-            raise ValueError("wanted one of count, rate, exhaustive and model")
-        if model and kind and self.kind != Flip():
-            raise ValueError("wanted kind or model, got both")
-        if model and not {"weight", "bias"}.issuperset(self.sites):
-            raise ValueError(
-                f"model: wanted sites among weight and bias, got {', '.join(self.sites)}"
-            )
+        chosen = [self.count > 1, self.rate is not None, self.exhaustive]
+        if sum(chosen) > 1:
+            raise ValueError("wanted one of count, rate and exhaustive")
+        if self.model is not None:
+            if any(chosen) or self.kind != Flip():
+                raise ValueError("model: wanted it alone, not with kind, count, rate or exhaustive")
+            if not set(self.sites) <= {"weight", "bias"}:
+                sites = ", ".join(self.sites)
+                raise ValueError(f"model: wanted sites among weight and bias, got {sites}")
         return self
 
     @property
