@@ -298,7 +298,7 @@ def test_the_global_generators_are_left_alone(draw: Drawing) -> None:
 @pytest.mark.parametrize(
     ("group", "message"),
     [
-        ({"sites": ["weight"], "bits": [9]}, "wanted bits to strike"),
+        ({"sites": ["weight"], "bits": [9]}, "wanted bits to break"),
         ({"count": 5}, "trials: wanted at most 1000 faults in all, got 2000"),
         ({"rate": 0.5}, "rate: wanted at most 1000 faults in all, got about 7.68e"),
         ({"kind": {"kind": "burst", "length": 9}}, "burst.length: wanted at most 8"),

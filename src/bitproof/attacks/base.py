@@ -10,10 +10,9 @@ from collections.abc import Callable
 from typing import final
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 
-from bitproof.attacks.balls import Ball, project_l2, project_linf
+from bitproof.attacks.balls import Ball, Images, Labels, project_l2, project_linf
 from bitproof.core.errors import BitproofError, InputRangeError
 from bitproof.core.registry import Registry
 from bitproof.core.spec import Spec
@@ -41,13 +40,8 @@ class InputAttack(Spec):
 
     @final
     def run(
-        self,
-        model: Classifier,
-        inputs: Float[Tensor, "n *features"],
-        labels: Int[Tensor, " n"],
-        *,
-        generator: torch.Generator,
-    ) -> Float[Tensor, "n *features"]:
+        self, model: Classifier, inputs: Images, labels: Labels, *, generator: torch.Generator
+    ) -> Images:
         """Return adversarial inputs, inside the ball around `inputs` and inside [0, 1].
 
         Where the search ends in numbers that are not finite (a broken network can give such
@@ -76,18 +70,11 @@ class InputAttack(Spec):
 
     @abstractmethod
     def search(
-        self,
-        model: Classifier,
-        inputs: Float[Tensor, "n *features"],
-        labels: Int[Tensor, " n"],
-        *,
-        generator: torch.Generator,
-    ) -> Float[Tensor, "n *features"]:
+        self, model: Classifier, inputs: Images, labels: Labels, *, generator: torch.Generator
+    ) -> Images:
         """Return the worst inputs found; `run` has checked the arguments and will project."""
 
-    def project(
-        self, points: Float[Tensor, "n *features"], inputs: Float[Tensor, "n *features"]
-    ) -> Float[Tensor, "n *features"]:
+    def project(self, points: Images, inputs: Images) -> Images:
         """Return `points`, moved into the ball around `inputs` and into [0, 1]."""
         move = project_linf if self.ball == "Linf" else project_l2
         return move(points, inputs, self.epsilon)

@@ -13,10 +13,8 @@ from jaxtyping import Bool, Int64, Integer, UInt8
 
 from bitproof.core.registry import Registry
 from bitproof.core.spec import Spec
-from bitproof.faults.table import ACTIONS, COLUMNS, FaultTable
+from bitproof.faults.table import COLUMNS, FLIP, STUCK0, STUCK1, FaultTable
 from bitproof.quant.network import IntegerNetwork
-
-FLIP, STUCK0, STUCK1 = (ACTIONS.index(action) for action in ("flip", "stuck0", "stuck1"))
 
 
 @dataclass(frozen=True, eq=False)

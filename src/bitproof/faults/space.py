@@ -1,4 +1,4 @@
-"""The bits of a network that a campaign may strike, and how a place among them is numbered.
+"""The bits of a network that may break in a campaign, and how a place among them is numbered.
 
 Model:  a stratum is one kind of site in one layer: elements x products x bits. Its places are
         numbered with the bit running fastest, so that a uniform number is a uniform bit.
@@ -6,7 +6,7 @@ Source: METHODS C.3 and D.2 for the sites.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from math import prod
 
@@ -38,11 +38,11 @@ class Stratum:
     width: int
     """Bits of each word or register."""
     bits: tuple[int, ...]
-    """Bits that may be struck."""
+    """Bits that may break."""
     taps: int = 1
     """Products in the sum of one element; 1 for sites that lie in none."""
     elements: Int64[np.ndarray, " e"] | None = None
-    """Words that may be struck; None: all."""
+    """Words that may break; None: all."""
 
     @property
     def size(self) -> int:
@@ -64,9 +64,7 @@ class Stratum:
 
     def of_bit(self, bit: int) -> "Stratum":
         """Return the places at one bit alone."""
-        return Stratum(
-            self.site, self.layer, self.words, self.width, (bit,), self.taps, self.elements
-        )
+        return replace(self, bits=(bit,))
 
 
 class FaultSpace(Spec):
@@ -101,7 +99,7 @@ class FaultSpace(Spec):
             shapes: shape of each node's output for one image.
 
         Raises:
-            SpecError: nothing is left to strike, or a layer's name fits nothing.
+            SpecError: nothing is left to break, or a layer's name fits nothing.
         """
         self._check_names(network)
         found = [
@@ -113,7 +111,7 @@ class FaultSpace(Spec):
         ]
         if not sum(stratum.size for stratum in found):
             raise SpecError(
-                f"faults: wanted bits to strike, got none for sites {', '.join(self.sites)} in "
+                f"faults: wanted bits to break, got none for sites {', '.join(self.sites)} in "
                 f"layers {', '.join(self.layers)}; layers with weights: "
                 + ", ".join(_weighted(network))
             )
@@ -152,15 +150,11 @@ class FaultSpace(Spec):
             return None
         keep = np.ones(shape, bool)
         if self.channels is not None and shape:
-            keep = np.zeros(shape, bool)
-            inside = [channel for channel in self.channels if channel < shape[axis]]
-            np.moveaxis(keep, axis, 0)[inside] = True
-        flat = keep.reshape(-1)
+            chosen = np.isin(np.arange(shape[axis]), self.channels)
+            np.moveaxis(keep, axis, 0)[~chosen] = False
         if self.elements is not None:
-            some = np.zeros_like(flat)
-            some[[element for element in self.elements if element < len(flat)]] = True
-            flat = flat & some
-        return np.flatnonzero(flat)
+            keep.reshape(-1)[~np.isin(np.arange(keep.size), self.elements)] = False
+        return np.flatnonzero(keep)
 
 
 def _facts(

@@ -43,6 +43,8 @@ TAP_SITES: frozenset[str] = frozenset({"operand", "weight_operand", "product"})
 Action = Literal["flip", "stuck0", "stuck1"]
 """What happens to the bit."""
 ACTIONS: tuple[Action, ...] = get_args(Action)
+FLIP, STUCK0, STUCK1 = range(3)
+"""Indices into `ACTIONS`."""
 MOST_TRIALS = 50_000_000
 """Trials of a campaign; more do not fit in memory."""
 COLUMNS = ("trial", "site", "layer", "element", "tap", "bit", "action")

@@ -9,9 +9,8 @@ from bitproof.core.errors import SpecError
 from bitproof.core.rng import derive_seed, make_generator
 from bitproof.faults.base import FaultModel
 from bitproof.faults.kinds import MOST_ROWS, Places
-from bitproof.faults.protection import FLIP
 from bitproof.faults.space import Shapes, Stratum
-from bitproof.faults.table import COLUMNS, MOST_TRIALS, SITES, FaultTable
+from bitproof.faults.table import COLUMNS, FLIP, MOST_TRIALS, SITES, FaultTable
 from bitproof.injection.spec import FaultGroup, Injection
 from bitproof.quant.network import IntegerNetwork
 from bitproof.stats.sample_size import allocate, sample_size
