@@ -371,7 +371,7 @@ def test_the_voter_has_the_truth_table_of_three_copies() -> None:
 @given(data=st.data(), seed=st.integers(0, 5))
 def test_votes_are_those_of_three_memories(data: st.DataObject, seed: int) -> None:
     rows = stored_rows(data, most=10)
-    for _ in range(data.draw(st.integers(0, 20))):  # few bits, often struck
+    for _ in range(data.draw(st.integers(0, 20))):  # few bits, often hit
         element, bit = data.draw(st.integers(0, 1)), data.draw(st.integers(0, 1))
         action = data.draw(st.sampled_from(ACTIONS))
         rows.append((0, "weight", "b", element, -1, bit, action))

@@ -146,13 +146,13 @@ def test_xor_flips_exactly_the_listed_bits_each_once(dtype: torch.dtype, ber: fl
     width = 8 * dtype.itemsize
     flips = draw(ber, n_words=300, bits=width, seed=9)
     clean = torch.randint(-100, 100, (300,), generator=make_generator(0)).to(dtype)
-    struck = clean.clone()
-    flips.xor_(struck)
-    difference = struck ^ clean
+    faulty = clean.clone()
+    flips.xor_(faulty)
+    difference = faulty ^ clean
     listed = [((difference >> bit) & 1).nonzero().flatten().tolist() for bit in range(width)]
     words, bits = flips.pairs()
     assert listed == [words[bits == bit].tolist() for bit in range(width)]
-    assert count_flips(clean, struck, bits=width) == len(words)
+    assert count_flips(clean, faulty, bits=width) == len(words)
 
 
 @pytest.mark.parametrize("dtype", WORDS)

@@ -106,8 +106,8 @@ def test_one_step_descends_the_equation(
         torch.testing.assert_close(
             moved.model.get_parameter(name), weight - 0.05 * gradient, rtol=1e-4, atol=1e-5
         )
-    told = moved.record[-1]["record"]["loss"]
-    assert told == [pytest.approx(float(loss.detach()), rel=1e-5)]
+    recorded = moved.record[-1]["record"]["loss"]
+    assert recorded == [pytest.approx(float(loss.detach()), rel=1e-5)]
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -89,7 +89,7 @@ def signed_ascent(
         step: length of one step, input units.
         steps: gradient evaluations per input.
         generator: CPU generator, advanced by one draw per pixel.
-        loss: what to signed_ascent; the cross-entropy, summed over images, where none is given.
+        loss: what to climb; the cross-entropy, summed over images, where none is given.
 
     Raises:
         InputRangeError: an input lies outside [0, 1] or is not a number.

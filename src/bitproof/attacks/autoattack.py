@@ -128,7 +128,7 @@ def _import_package() -> ModuleType:
     """Return the package.
 
     Raises:
-        AdapterError: it is not installed; the message tells how to install it.
+        AdapterError: it is not installed; the message says how to.
     """
     try:
         return importlib.import_module("pyautoattack")

@@ -5,7 +5,7 @@ Model:  a stratum is one kind of site in one layer: elements x products x bits. 
 Source: METHODS C.3 and D.2 for the sites.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from math import prod
@@ -103,19 +103,20 @@ class FaultSpace(Spec):
         """
         self._check_names(network)
         found = [
-            stratum
+            self._stratum(site, node, *facts)
             for site in dict.fromkeys(self.sites)
             for node in network.nodes
-            if self._wants(node)
-            for stratum in self._of(site, node, network, shapes)
+            if self._wants(node) and (facts := _facts(site, node, network, shapes))
         ]
-        if not sum(stratum.size for stratum in found):
+        found = [stratum for stratum in found if stratum.size]
+        if not found:
+            ends = [name.rpartition(".") for name in network.tensors]
             raise SpecError(
                 f"faults: wanted bits to break, got none for sites {', '.join(self.sites)} in "
                 f"layers {', '.join(self.layers)}; layers with weights: "
-                + ", ".join(_weighted(network))
+                + ", ".join(layer for layer, _, site in ends if site == "weight")
             )
-        return [stratum for stratum in found if stratum.size]
+        return found
 
     def _check_names(self, network: IntegerNetwork) -> None:
         names = [node.name for node in network.nodes]
@@ -132,17 +133,12 @@ class FaultSpace(Spec):
             return False
         return any(fnmatchcase(node.name, pattern) for pattern in self.layers)
 
-    def _of(
-        self, site: FaultSite, node: Node, network: IntegerNetwork, shapes: Shapes
-    ) -> Iterator[Stratum]:
-        facts = _facts(site, node, network, shapes)
-        if facts is None:
-            return
-        shape, width, taps = facts
+    def _stratum(
+        self, site: FaultSite, node: Node, shape: tuple[int, ...], width: int, taps: int
+    ) -> Stratum:
         bits = tuple(b for b in range(width) if self.bits is None or b in self.bits)
-        axis = _channel_axis(site, node, shape)
-        words = prod(shape)
-        yield Stratum(site, node.name, words, width, bits, taps, self._chosen(shape, axis))
+        chosen = self._chosen(shape, _channel_axis(site, node, shape))
+        return Stratum(site, node.name, prod(shape), width, bits, taps, chosen)
 
     def _chosen(self, shape: tuple[int, ...], axis: int) -> Int64[np.ndarray, " e"] | None:
         """Return the flat numbers of the chosen words."""
@@ -214,7 +210,3 @@ def _channel_axis(site: FaultSite, node: Node, shape: tuple[int, ...]) -> int:
     if site in {"weight", "bias"} or node.op not in {"conv", "linear"}:
         return 0
     return len(shape) - 1 - (len(node.attrs["stride"]) if node.op == "conv" else 0)
-
-
-def _weighted(network: IntegerNetwork) -> list[str]:
-    return [name.removesuffix(".weight") for name in network.tensors if name.endswith(".weight")]

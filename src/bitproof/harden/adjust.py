@@ -104,13 +104,13 @@ class Adjust(HardeningStage):
         """Replace running statistics by the mean over batches, half clean and half perturbed."""
         generator = context.generator("norms")
         batches = []
-        for index in torch.split(torch.arange(len(data)), BATCH):
-            inputs, labels = data.inputs(index.to(data.labels.device)), data.labels[index]
+        for block in data.blocks(BATCH):
+            inputs = block.inputs()
             with evaluating(model):
                 moved = signed_ascent(
                     model,
                     inputs,
-                    labels,
+                    block.labels,
                     epsilon=self.epsilon,
                     step=self.epsilon / 4,
                     steps=self.steps,

@@ -81,7 +81,7 @@ def draw_plan(injection: Injection, network: IntegerNetwork, shapes: Shapes) -> 
         SpecError: there is nothing to break, or the draw is too large.
     """
     drawn = [
-        _Group(number, group, injection, group.strata(network, shapes), network)
+        _GroupDraw(number, group, injection, group.strata(network, shapes), network)
         for number, group in enumerate(injection.faults)
     ]
     counts = [group.n_trials() for group in drawn]
@@ -126,7 +126,7 @@ def plan_of_list(faults: FaultTable) -> Plan:
     )
 
 
-class _Group:
+class _GroupDraw:
     """The draw of one kind of fault."""
 
     def __init__(
