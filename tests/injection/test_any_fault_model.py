@@ -4,7 +4,9 @@ Its memory has rows of 64 words; some columns of cells lose their ones. So what 
 where a word lies and on what it holds.
 """
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -28,6 +30,7 @@ from bitproof.faults import (
 from bitproof.faults.space import Shapes
 from bitproof.harden import ApproximationAware, Candidate, FaultAware, TrainingContext
 from bitproof.harden import fault_aware as stage_module
+from bitproof.injection.campaign import carry_out_campaign, prepare_campaign
 from bitproof.injection.golden import Golden
 from bitproof.injection.plan import draw_plan
 from bitproof.injection.spec import FaultGroup, Injection
@@ -206,6 +209,27 @@ def test_each_trial_of_a_campaign_is_a_draw_of_corrupt(
         for _, site, layer, element, _, bit, _ in plan.faults.of_trial(trial).rows():
             codes[f"{layer}.{site}"].view(-1)[element] ^= 1 << bit
         assert all(torch.equal(codes[name], broken.tensors[name].codes) for name in codes)
+
+
+def test_a_campaign_counts_what_the_corrupted_networks_get_right(
+    network: IntegerNetwork, data: Dataset, tmp_path: Path
+) -> None:
+    group, n = FaultGroup(model=FAULT), 4
+    injection = Injection(faults=(group,), trials=n, images=16, seed=5)
+    prepare_campaign(tmp_path / "c", network, injection, data)
+    written = carry_out_campaign(tmp_path / "c")
+    assert written is not None
+    summary = json.loads(written.read_text())
+    assert summary["groups"][0]["label"] == "dead_columns in weight"
+    assert summary["groups"][0]["kind"] == FAULT.model_dump()
+    assert summary["groups"][0]["extent"] == "one draw"
+    images, labels = data.inputs(slice(0, 16)), data.labels[:16]
+    right = 0
+    for trial in range(n):
+        generator = make_generator(5, "faults", 0, "trial", trial)
+        broken = corrupt(network, FAULT, generator=generator, sites=("weight",))
+        right += int((broken(images).argmax(1) == labels).sum())
+    assert summary["totals"][0]["acc"][1] == pytest.approx(right / 16 / n)
 
 
 def test_a_group_of_a_campaign_keeps_the_bits_that_it_names(

@@ -90,17 +90,16 @@ class Emulation:
         norms = norm_after(model, calibration.inputs(slice(0, 2)))
         found = cls(model, network, candidate.scheme, candidate.shrink, norms)
         for node in network.nodes:
-            module = _layer(model, node)
             if node.name not in network.products:
                 continue
-            if module is None:
+            if _layer(model, node) is None:
                 found.left_float.append(node.name)
-                continue
-            if node.path in found.nodes:
+            elif node.path in found.nodes:
                 raise QuantizationError(
                     f"{node.path}: wanted each layer used once, to train it through a multiplier"
                 )
-            found.nodes[node.path] = node
+            else:
+                found.nodes[node.path] = node
         if not found.nodes:
             raise QuantizationError(
                 "approximation_aware: wanted convolutions or linear layers, found none"
@@ -205,8 +204,7 @@ class Emulation:
 
 def _layer(model: nn.Module, node: Node) -> nn.Module | None:
     """Return the module that a node stands for, if it is one whole layer."""
-    modules = dict(model.named_modules())
-    module = modules.get(node.path)
+    module = dict(model.named_modules()).get(node.path)
     return module if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Linear) else None
 
 
