@@ -418,7 +418,7 @@ def test_output_and_activation_name_the_same_copies() -> None:
     assert sorted(left.trial.tolist()) == np.flatnonzero(differ).tolist()
 
 
-def test_copies_are_struck_alike_and_depend_on_the_trial_alone() -> None:
+def test_faults_fall_on_copies_alike_and_depend_on_the_trial_alone() -> None:
     rows = [row for trial in range(3000) for row in flips("a", *[(0, 0)] * 10, trial=trial)]
     table = table_of(rows, n_trials=3000)
     copies = faulty_copies(table, seed=0)

@@ -172,7 +172,7 @@ def test_words_are_cut_as_the_deployed_network_cuts_them(rounding: str, data: Da
     assert torch.allclose(emulated, ready.quantize(data)(data.inputs()), atol=2e-4)
 
 
-def test_what_stays_float_is_told() -> None:
+def test_what_stays_float_is_recorded() -> None:
     class Attends(nn.Module):
         def __init__(self) -> None:
             super().__init__()

@@ -208,7 +208,7 @@ def test_masks_are_fresh_in_each_step_and_as_dense_as_asked(
     assert abs(bits - 0.02 * n) < 5 * (n * 0.02 * 0.98) ** 0.5
 
 
-def test_only_critical_layers_are_struck(
+def test_faults_reach_critical_layers_only(
     net: nn.Sequential, data: Dataset, watched: Watched
 ) -> None:
     done = stage(top=1, ber_start=0.5, ber_end=0.5).apply(Candidate(net), TrainingContext(data))

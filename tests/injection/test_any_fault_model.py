@@ -15,6 +15,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
+from bitproof.core.errors import SpecError
 from bitproof.core.rng import make_generator
 from bitproof.core.types import Probability
 from bitproof.data import Dataset
@@ -30,6 +31,7 @@ from bitproof.faults import (
 from bitproof.faults.space import Shapes
 from bitproof.harden import ApproximationAware, Candidate, FaultAware, TrainingContext
 from bitproof.harden import fault_aware as stage_module
+from bitproof.injection import plan as plan_module
 from bitproof.injection.campaign import carry_out_campaign, prepare_campaign
 from bitproof.injection.golden import Golden
 from bitproof.injection.plan import draw_plan
@@ -267,3 +269,12 @@ def test_a_group_survives_a_json_round_trip() -> None:
     group = FaultGroup(model=FAULT)
     assert FaultGroup.model_validate_json(group.model_dump_json()) == group
     assert group.source == FAULT
+
+
+def test_a_draw_that_breaks_too_much_is_refused(
+    network: IntegerNetwork, shapes: Shapes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan_module, "MOST_ROWS", 1000)
+    injection = Injection(faults=(FaultGroup(model=RandomFlips(ber=0.5)),), trials=2)
+    with pytest.raises(SpecError, match="wanted at most 1000 faults in all"):
+        draw_plan(injection, network, shapes)

@@ -43,7 +43,7 @@ def train(
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("looks", [0, 4, 5, 7])
-def test_training_goes_on_exactly_where_it_was_halted(
+def test_training_goes_on_exactly_where_it_stopped(
     *,
     kind: str,
     looks: int,
@@ -64,7 +64,7 @@ def test_training_goes_on_exactly_where_it_was_halted(
         assert torch.equal(value, resumed.state_dict()[name]), name
 
 
-def test_training_survives_being_halted_after_every_step(
+def test_training_survives_a_stop_after_every_step(
     patterns: Dataset,
     make_net: Callable[[], nn.Module],
     after: Callable[[int], StopRequest],

@@ -235,31 +235,32 @@ class _GroupDraw:
     def _of_model(self, n: int, model: FaultModel) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Return the bits of the group that change in draws of `corrupt` by a fault model."""
         words = self.network.words(*self.group.sites)
-        columns, rows = [], 0
+        trials, rows = [], 0
         for trial in range(n):
             generator = make_generator(self.injection.seed, "faults", self.number, "trial", trial)
             faulty = model.corrupt_all(words, generator=generator)
+            columns = []
             for stratum in self.strata:
-                name = f"{stratum.layer}.{stratum.site}"
+                name, bits = f"{stratum.layer}.{stratum.site}", np.array(stratum.bits)
                 changed = (faulty[name] ^ words[name][0]).cpu().flatten().numpy()
                 element = np.flatnonzero(changed)
                 if stratum.elements is not None:
                     element = np.intersect1d(element, stratum.elements, assume_unique=True)
-                which, bit = np.nonzero(changed[element, None] >> np.array(stratum.bits) & 1)
+                source, which = np.nonzero(changed[element, None] >> bits & 1)
+                constants = {"trial": trial, "tap": -1, "action": FLIP}
                 columns.append(
                     self._columns(
                         stratum,
-                        trial=np.full(len(bit), trial),
-                        element=element[which],
-                        tap=np.full(len(bit), -1),
-                        bit=np.array(stratum.bits)[bit],
-                        action=np.full(len(bit), FLIP),
+                        element=element[source],
+                        bit=bits[which],
+                        **{key: np.full(len(which), value) for key, value in constants.items()},
                     )
                 )
-                rows += len(bit)
+            trials.append(_joined(columns))
+            rows += len(trials[-1]["trial"])
             if rows > MOST_ROWS:
                 raise SpecError(f"trials: wanted at most {MOST_ROWS} faults in all, got more")
-        return _joined(columns), np.full(n, -1)
+        return _joined(trials), np.full(n, -1)
 
     def _at(self, places: np.ndarray, trials: np.ndarray) -> dict[str, np.ndarray]:
         """Return fault columns of places that are numbered through all strata."""
