@@ -63,7 +63,7 @@ def test_resuming_a_finished_campaign_gives_the_same(call: Call, tmp_path: Path)
         (["--layer", "conf1"], "Did you mean 'conv1'"),
         (["--protect", "secdet"], "Did you mean 'secded'?"),
         (["--rate", "2"], "rate"),
-        (["--bit", "9", "--site", "weight"], "wanted bits to strike, got none"),
+        (["--bit", "9", "--site", "weight"], "wanted bits to break, got none"),
         (["--list", "nowhere.csv"], "wanted a file 'nowhere.csv', there is none"),
         (["--engine", "rey"], "Did you mean 'ray'?"),
         (["--shard", "3/2"], "shard: wanted K/N"),

@@ -43,9 +43,9 @@ def test_model_survives_a_json_round_trip(kind: str) -> None:
 @every_width
 def test_shape_dtype_and_device_are_kept(kind: str, dtype: torch.dtype, bits: int) -> None:
     codes = codes_of(dtype, bits)
-    struck = SAMPLES[kind].corrupt(codes, bits=bits, generator=make_generator(1))
-    assert (struck.shape, struck.dtype, struck.device) == (codes.shape, dtype, codes.device)
-    assert not torch.equal(struck, codes)
+    faulty = SAMPLES[kind].corrupt(codes, bits=bits, generator=make_generator(1))
+    assert (faulty.shape, faulty.dtype, faulty.device) == (codes.shape, dtype, codes.device)
+    assert not torch.equal(faulty, codes)
 
 
 @every_kind
@@ -60,17 +60,17 @@ def test_argument_is_untouched(kind: str, dtype: torch.dtype, bits: int) -> None
 @every_width
 def test_words_stay_words_of_their_width(kind: str, dtype: torch.dtype, bits: int) -> None:
     codes = codes_of(dtype, bits)
-    struck = SAMPLES[kind].corrupt(codes, bits=bits, generator=make_generator(1))
+    faulty = SAMPLES[kind].corrupt(codes, bits=bits, generator=make_generator(1))
     low = -(1 << bits - 1) if dtype.is_signed else 0
-    assert low <= int(struck.min())
-    assert int(struck.max()) < low + (1 << bits)
+    assert low <= int(faulty.min())
+    assert int(faulty.max()) < low + (1 << bits)
 
 
 @every_kind
 def test_bits_above_an_unsigned_word_keep_their_value(kind: str) -> None:
     codes = codes_of(torch.uint8, 8)
-    struck = SAMPLES[kind].corrupt(codes, bits=3, generator=make_generator(1))
-    assert torch.equal(struck >> 3, codes >> 3)
+    faulty = SAMPLES[kind].corrupt(codes, bits=3, generator=make_generator(1))
+    assert torch.equal(faulty >> 3, codes >> 3)
 
 
 @every_kind
@@ -95,12 +95,57 @@ def test_memory_layout_does_not_matter(kind: str) -> None:
 
 
 @every_kind
-def test_named_tensors_are_struck_as_one_array(kind: str) -> None:
+def test_named_tensors_are_corrupted_as_one_array(kind: str) -> None:
     codes, model = codes_of(torch.uint8, 8), SAMPLES[kind]
     parts = {"head": (codes[:2], 8), "tail": (codes[2:], 8)}
-    struck = model.corrupt_all(parts, generator=make_generator(1))
+    faulty = model.corrupt_all(parts, generator=make_generator(1))
     whole = model.corrupt(codes, bits=8, generator=make_generator(1))
-    assert torch.equal(torch.cat([struck["head"], struck["tail"]]), whole)
+    assert torch.equal(torch.cat([faulty["head"], faulty["tail"]]), whole)
+
+
+@every_kind
+def test_level_is_a_field_that_at_sets(kind: str) -> None:
+    model = SAMPLES[kind]
+    assert model.level in type(model).model_fields
+    level = getattr(model, model.level)
+    assert model.at(level) == model
+    other = model.at(level / 2)
+    assert getattr(other, model.level) == level / 2
+    assert other != model
+    assert other.at(level) == model
+
+
+@every_kind
+def test_label_tells_people_what_it_is(kind: str) -> None:
+    label = SAMPLES[kind].label
+    assert label.family == "memory_fault"
+    assert label.title
+    assert label.symbol
+
+
+@every_kind
+@every_width
+def test_draws_do_not_depend_on_content(kind: str, dtype: torch.dtype, bits: int) -> None:
+    model, states = SAMPLES[kind], []
+    codes = codes_of(dtype, bits)
+    for content in (codes, torch.zeros_like(codes)):
+        generator = make_generator(1)
+        model.corrupt(content, bits=bits, generator=generator)
+        states.append(generator.get_state())
+    assert torch.equal(*states)
+
+
+@every_kind
+@every_width
+def test_one_mask_serves_any_content_where_the_model_says_so(
+    kind: str, dtype: torch.dtype, bits: int
+) -> None:
+    model, codes = SAMPLES[kind], codes_of(dtype, bits)
+    if not model.content_free:
+        pytest.skip("what changes depends on what is stored")
+    zeros = torch.zeros_like(codes)
+    mask = model.corrupt(zeros, bits=bits, generator=make_generator(1))
+    assert torch.equal(model.corrupt(codes, bits=bits, generator=make_generator(1)), codes ^ mask)
 
 
 @pytest.mark.gpu

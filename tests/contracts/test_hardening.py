@@ -172,7 +172,7 @@ def test_same_setting_gives_the_same_bits(kind: str, candidate: Candidate, data:
     ids=["consistency", "afd", "fault_aware"],
 )
 @pytest.mark.parametrize("looks", [1, 4])
-def test_a_halted_stage_goes_on_exactly(
+def test_a_stopped_stage_goes_on_exactly(
     *,
     stage: HardeningStage,
     looks: int,

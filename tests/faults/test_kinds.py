@@ -1,4 +1,4 @@
-"""What each kind of fault breaks around a struck place, against brute force."""
+"""What each kind of fault breaks around a place that breaks, against brute force."""
 
 import numpy as np
 import pytest
@@ -25,9 +25,9 @@ MEMORY: list[FaultSite] = ["weight", "bias", "activation", "output", "input"]
 FLIP, STUCK0, STUCK1 = range(3)
 
 
-def strike(
+def spread(
     kind: FaultKind,
-    struck: list[tuple[int, int]],
+    hit: list[tuple[int, int]],
     *,
     words: int = 20,
     width: int = 8,
@@ -36,7 +36,7 @@ def strike(
 ) -> list[tuple[int, int, int, int]]:
     """Return source, element, bit and action of what breaks at (element, bit) places."""
     stratum = Stratum(site, "layer", words, width, tuple(range(width)))
-    element, bit = np.array(struck, np.int64).reshape(-1, 2).T
+    element, bit = np.array(hit, np.int64).reshape(-1, 2).T
     found: Bits = kind.spread(Places(stratum, element, bit), np.random.default_rng(seed))
     columns = (found.source, found.element, found.bit, found.action)
     return [tuple(int(one) for one in row) for row in zip(*columns, strict=True)]  # type: ignore[misc]
@@ -51,47 +51,47 @@ placed = st.integers(2, 12).flatmap(
 
 
 @given(placed)
-def test_flips_and_stuck_bits_break_the_struck_bit(
+def test_flips_and_stuck_bits_break_that_bit(
     drawn: tuple[int, list[tuple[int, int]]],
 ) -> None:
-    width, struck = drawn
+    width, hit = drawn
     for kind, action in ((Flip(), FLIP), (StuckAt(value=0), STUCK0), (StuckAt(value=1), STUCK1)):
-        wanted = [(source, *place, action) for source, place in enumerate(struck)]
-        assert strike(kind, struck, width=width) == wanted
+        wanted = [(source, *place, action) for source, place in enumerate(hit)]
+        assert spread(kind, hit, width=width) == wanted
 
 
 @given(placed)
 def test_random_values_hold_every_bit_of_the_word(
     drawn: tuple[int, list[tuple[int, int]]],
 ) -> None:
-    width, struck = drawn
-    found = strike(RandomValue(), struck, width=width)
-    wanted = [(s, word, bit) for s, (word, _) in enumerate(struck) for bit in range(width)]
+    width, hit = drawn
+    found = spread(RandomValue(), hit, width=width)
+    wanted = [(s, word, bit) for s, (word, _) in enumerate(hit) for bit in range(width)]
     assert [row[:3] for row in found] == wanted
     assert {row[3] for row in found} <= {STUCK0, STUCK1}
 
 
 def test_random_values_are_uniform() -> None:
-    found = strike(RandomValue(), [(0, 0)] * 8000, width=3)
+    found = spread(RandomValue(), [(0, 0)] * 8000, width=3)
     actions = np.array([row[3] - STUCK0 for row in found]).reshape(-1, 3)
     counts = np.bincount(actions @ [1, 2, 4], minlength=8)
     assert (abs(counts - 1000) < 5 * np.sqrt(1000)).all()
-    assert found == strike(RandomValue(), [(0, 0)] * 8000, width=3)
-    assert found != strike(RandomValue(), [(0, 0)] * 8000, width=3, seed=1)
+    assert found == spread(RandomValue(), [(0, 0)] * 8000, width=3)
+    assert found != spread(RandomValue(), [(0, 0)] * 8000, width=3, seed=1)
 
 
 @given(placed, st.integers(1, 12))
 def test_bursts_flip_adjacent_bits_inside_the_word(
     drawn: tuple[int, list[tuple[int, int]]], length: int
 ) -> None:
-    width, struck = drawn
+    width, hit = drawn
     if length > width:
         with pytest.raises(SpecError, match=f"wanted at most {width}.* weight .* layer, got"):
-            strike(Burst(length=length), struck, width=width)
+            spread(Burst(length=length), hit, width=width)
         return
-    found = strike(Burst(length=length), struck, width=width)
-    assert len(found) == length * len(struck)
-    for source, (word, _) in enumerate(struck):
+    found = spread(Burst(length=length), hit, width=width)
+    assert len(found) == length * len(hit)
+    for source, (word, _) in enumerate(hit):
         mine = [row for row in found if row[0] == source]
         first = mine[0][2]
         assert mine == [(source, word, first + i, FLIP) for i in range(length)]
@@ -101,7 +101,7 @@ def test_bursts_flip_adjacent_bits_inside_the_word(
 
 @pytest.mark.parametrize("length", range(1, 9))
 def test_every_burst_of_a_word_can_happen_almost_equally_often(length: int) -> None:
-    firsts = [strike(Burst(length=length), [(0, bit)])[0][2] for bit in range(8)]
+    firsts = [spread(Burst(length=length), [(0, bit)])[0][2] for bit in range(8)]
     counts = [firsts.count(first) for first in range(8 - length + 1)]
     assert sum(counts) == 8
     assert max(counts) - min(counts) <= 1
@@ -114,10 +114,10 @@ def test_every_burst_of_a_word_can_happen_almost_equally_often(length: int) -> N
 def test_a_line_is_what_lies_in_the_same_row_or_column(
     drawn: tuple[int, list[tuple[int, int]]], words: int, site: FaultSite, line: str, action: str
 ) -> None:
-    width, struck = drawn
+    width, hit = drawn
     kind = WordLine.model_validate({"line": line, "words": words, "action": action})
-    found = strike(kind, struck, width=width, site=site)
-    for source, (word, bit) in enumerate(struck):
+    found = spread(kind, hit, width=width, site=site)
+    for source, (word, bit) in enumerate(hit):
         row, column = divmod(word, words)
         wanted = {
             (other, b)
@@ -136,19 +136,19 @@ def test_a_line_is_what_lies_in_the_same_row_or_column(
 @pytest.mark.parametrize("site", sorted(set(SITES).difference(MEMORY)))
 def test_registers_have_no_lines(site: FaultSite) -> None:
     with pytest.raises(SpecError, match=f"wanted a site in a memory, got '{site}'"):
-        strike(WordLine(), [(0, 0)], site=site)
+        spread(WordLine(), [(0, 0)], site=site)
 
 
 def test_lines_that_do_not_fit_in_memory_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kinds_module, "MOST_ROWS", 100)
-    assert len(strike(WordLine(words=6), [(0, 0)] * 2)) == 96
+    assert len(spread(WordLine(words=6), [(0, 0)] * 2)) == 96
     with pytest.raises(SpecError, match="wanted at most 100 broken bits, got 112"):
-        strike(WordLine(words=7), [(0, 0)] * 2)
+        spread(WordLine(words=7), [(0, 0)] * 2)
 
 
 @pytest.mark.parametrize("kind", [Flip(), StuckAt(), RandomValue(), Burst(), WordLine()])
 def test_no_places_break_nothing(kind: FaultKind) -> None:
-    assert strike(kind, []) == []
+    assert spread(kind, []) == []
 
 
 @pytest.mark.parametrize(

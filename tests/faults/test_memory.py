@@ -6,9 +6,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bitproof.core.errors import SpecError
 from bitproof.core.rng import make_generator
-from bitproof.faults import FaultModel, RandomFlips, corrupt, faulty_activations, memory
+from bitproof.faults import (
+    FaultModel,
+    Memory,
+    RandomFlips,
+    corrupt,
+    faulty_activations,
+    faulty_codes,
+    memory,
+)
 from bitproof.quant import (
     AffineQuantizer,
     Grid,
@@ -26,10 +33,10 @@ SITES: list[tuple[Literal["weight", "bias"], ...]] = [("weight",), ("bias",), ("
 class StuckAtZero(FaultModel):
     """Every word reads as zero: what changes depends on what is stored."""
 
-    kind: str = "stuck_at_zero"
+    kind: Literal["stuck_at_zero"] = "stuck_at_zero"
 
-    def inject_(self, words: Tensor, *, bits: int, generator: torch.Generator) -> None:  # noqa: ARG002
-        words.zero_()
+    def inject_(self, memory: Memory, *, generator: torch.Generator) -> None:  # noqa: ARG002
+        memory.codes.zero_()
 
 
 def network(seed: int = 0, scheme: Scheme | None = None) -> IntegerNetwork:
@@ -99,13 +106,13 @@ def test_what_is_whole_is_shared_and_not_copied() -> None:
     assert all(broken.tensors[name].grid is coded.grid for name, coded in clean.tensors.items())
 
 
-def test_words_are_struck_as_one_array_in_the_order_of_the_network() -> None:
+def test_words_are_corrupted_as_one_array_in_the_order_of_the_network() -> None:
     clean, fault = network(), RandomFlips(ber=0.05)
     broken = corrupt(clean, fault, generator=make_generator(1))
     array = torch.cat([coded.codes.flatten() for coded in clean.tensors.values()])
-    struck = fault.corrupt(array, bits=8, generator=make_generator(1))
+    faulty = fault.corrupt(array, bits=8, generator=make_generator(1))
     ours = torch.cat([coded.codes.flatten() for coded in broken.tensors.values()])
-    assert torch.equal(ours, struck)
+    assert torch.equal(ours, faulty)
     by_name = fault.corrupt_all(clean.words(), generator=make_generator(1))
     assert all(torch.equal(broken.tensors[name].codes, by_name[name]) for name in by_name)
 
@@ -258,9 +265,24 @@ def test_generator_advances_once_and_alone_decides() -> None:
     assert not torch.equal(first(X), second(X))
 
 
-def test_faults_that_depend_on_the_stored_word_are_refused() -> None:
-    with pytest.raises(SpecError, match=r"wanted RandomFlips.*got StuckAtZero"):
-        faulty_activations(network(), StuckAtZero(), generator=make_generator(1))
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("signed", [False, True])
+def test_faulty_codes_are_those_of_the_fault_model(bits: int, signed: bool) -> None:
+    quantizer = AffineQuantizer(bits=bits, signed=signed)
+    weights = {
+        name: torch.randn(40, 30, generator=make_generator(0, name)) for name in ("one", "two")
+    }
+    words = {name: quantizer.encode(values) for name, values in weights.items()}
+    fault = RandomFlips(ber=0.05)
+    wanted = fault.corrupt_all(
+        {name: (coded.codes, bits) for name, coded in words.items()}, generator=make_generator(1)
+    )
+    came = faulty_codes(words, fault, generator=make_generator(1))
+    for name, coded in words.items():
+        assert torch.equal(came[name], wanted[name])
+        assert not torch.equal(came[name], coded.codes)
+    there = {name: coded.to("meta") for name, coded in words.items()}  # has no words to fetch
+    assert faulty_codes(there, fault, generator=make_generator(1))["one"].device.type == "meta"
 
 
 def test_weights_take_any_kind_of_fault() -> None:

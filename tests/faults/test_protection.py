@@ -18,7 +18,7 @@ from bitproof.faults.bounding import Bound, Bounding, FtClipAct, Ranger
 from bitproof.faults.ecc import Parity, Secded, check_bits, hsiao_columns
 from bitproof.faults.protection import PROTECTIONS, Protection, Repaired
 from bitproof.faults.table import ACTIONS, COLUMNS, SITES, FaultTable
-from bitproof.faults.voting import TripleModular, copies_struck
+from bitproof.faults.voting import TripleModular, faulty_copies
 from bitproof.quant import CodedTensor, Grid, IntegerNetwork, Node, quantize
 from bitproof.quant.integers import integer_op
 
@@ -346,7 +346,7 @@ def test_the_voter_has_the_truth_table_of_three_copies() -> None:
     seed_of: dict[tuple[int, ...], int] = {}
     for seed in range(2000):  # find seeds that put the three rows of a trial on given copies
         three = table_of(flips("a", (0, 0), (0, 0), (0, 0)))
-        seed_of.setdefault(tuple(copies_struck(three, seed=seed).tolist()), seed)
+        seed_of.setdefault(tuple(faulty_copies(three, seed=seed).tolist()), seed)
     assert len(seed_of) == 27
     for actions in product([None, *ACTIONS], repeat=3):
         rows = [
@@ -370,12 +370,12 @@ def test_the_voter_has_the_truth_table_of_three_copies() -> None:
 @given(data=st.data(), seed=st.integers(0, 5))
 def test_votes_are_those_of_three_memories(data: st.DataObject, seed: int) -> None:
     rows = stored_rows(data, most=10)
-    for _ in range(data.draw(st.integers(0, 20))):  # few bits, often struck
+    for _ in range(data.draw(st.integers(0, 20))):  # few bits, often hit
         element, bit = data.draw(st.integers(0, 1)), data.draw(st.integers(0, 1))
         action = data.draw(st.sampled_from(ACTIONS))
         rows.append((0, "weight", "b", element, -1, bit, action))
     table = table_of(rows)
-    copies = copies_struck(table, seed=seed).tolist()
+    copies = faulty_copies(table, seed=seed).tolist()
     repaired = TripleModular(seed=seed).repair(table, NETWORK)
     for trial in range(table.n_trials):
         of_copy = [
@@ -412,21 +412,21 @@ def test_output_and_activation_name_the_same_copies() -> None:
         for site in ("activation", "output")
     ]
     table = table_of(rows, n_trials=300)
-    differ = np.diff(copies_struck(table, seed=0).reshape(300, 2))[:, 0] != 0
+    differ = np.diff(faulty_copies(table, seed=0).reshape(300, 2))[:, 0] != 0
     left = TripleModular().repair(table, NETWORK).table
     assert sorted(left.trial.tolist()) == np.flatnonzero(differ).tolist()
 
 
-def test_copies_are_struck_alike_and_depend_on_the_trial_alone() -> None:
+def test_faults_fall_on_copies_alike_and_depend_on_the_trial_alone() -> None:
     rows = [row for trial in range(3000) for row in flips("a", *[(0, 0)] * 10, trial=trial)]
     table = table_of(rows, n_trials=3000)
-    copies = copies_struck(table, seed=0)
+    copies = faulty_copies(table, seed=0)
     counts = np.bincount(copies, minlength=3)
     assert abs(counts - 10_000).max() < 5 * (30_000 * 2 / 9) ** 0.5
     joint = np.bincount(copies[:-1] * 3 + copies[1:], minlength=9)
     assert abs(joint - 30_000 / 9).max() < 5 * (30_000 * 8 / 81) ** 0.5
-    assert copies_struck(table.of_trial(17), seed=0).tolist() == copies[170:180].tolist()
-    assert copies_struck(table, seed=1).tolist() != copies.tolist()
+    assert faulty_copies(table.of_trial(17), seed=0).tolist() == copies[170:180].tolist()
+    assert faulty_copies(table, seed=1).tolist() != copies.tolist()
 
 
 @pytest.mark.parametrize("protection", EVERY, ids=str)

@@ -6,9 +6,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import ValidationError
 
 from bitproof.core.bits import count_flips
+from bitproof.core.errors import SpecError
 from bitproof.core.rng import make_generator
 from bitproof.faults import RandomFlips
 
@@ -17,8 +17,8 @@ from bitproof.faults import RandomFlips
 @pytest.mark.parametrize(("dtype", "bits"), [(torch.uint8, 4), (torch.uint8, 8), (torch.int32, 20)])
 def test_rate_is_ber_in_words_of_any_width(ber: float, dtype: torch.dtype, bits: int) -> None:
     codes, n_bits = torch.zeros(300, 1000, dtype=dtype), 300_000 * bits
-    struck = RandomFlips(ber=ber).corrupt(codes, bits=bits, generator=make_generator(1))
-    flipped = count_flips(codes, struck, bits=bits)
+    faulty = RandomFlips(ber=ber).corrupt(codes, bits=bits, generator=make_generator(1))
+    flipped = count_flips(codes, faulty, bits=bits)
     assert abs(flipped - n_bits * ber) < 5 * sqrt(n_bits * ber * (1 - ber))
 
 
@@ -43,24 +43,24 @@ def test_squared_error_of_weights_is_that_of_independent_bits(
     ber, scale, n = 0.01, 0.03, 1 << 20
     low = -(1 << bits - 1) if dtype.is_signed else 0
     codes = torch.arange(n).remainder(1 << bits).add(low).to(dtype)
-    struck = RandomFlips(ber=ber).corrupt(codes, bits=bits, generator=make_generator(3))
-    squares = (scale * (struck.double() - codes.double())) ** 2
+    faulty = RandomFlips(ber=ber).corrupt(codes, bits=bits, generator=make_generator(3))
+    squares = (scale * (faulty.double() - codes.double())) ** 2
     expected = ber * scale**2 * (4**bits - 1) / 3
     assert abs(float(squares.mean()) - expected) < 5 * float(squares.std()) / sqrt(n)
 
 
 def test_four_bit_signed_codes_stay_in_range_and_move_by_powers_of_two() -> None:
     codes = torch.arange(-8, 8, dtype=torch.int8).repeat(200)
-    struck = RandomFlips(ber=0.05).corrupt(codes, bits=4, generator=make_generator(4))
-    assert int(struck.min()) == -8
-    assert int(struck.max()) == 7
-    hits = torch.stack([(struck ^ codes) >> bit & 1 for bit in range(4)])
+    faulty = RandomFlips(ber=0.05).corrupt(codes, bits=4, generator=make_generator(4))
+    assert int(faulty.min()) == -8
+    assert int(faulty.max()) == 7
+    hits = torch.stack([(faulty ^ codes) >> bit & 1 for bit in range(4)])
     single = hits.sum(0) == 1
-    moved = (struck.int() - codes.int()).abs()[single]
+    moved = (faulty.int() - codes.int()).abs()[single]
     assert torch.equal(moved, 1 << hits[:, single].int().argmax(0))
 
 
 def test_at_gives_the_same_model_at_another_valid_rate() -> None:
     assert RandomFlips(ber=0.01).at(0.02) == RandomFlips(ber=0.02)
-    with pytest.raises(ValidationError, match="less than or equal to 1"):
+    with pytest.raises(SpecError, match="less than or equal to 1"):
         RandomFlips(ber=0.01).at(1.5)

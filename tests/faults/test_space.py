@@ -104,7 +104,7 @@ def test_numbers_and_places_are_one_to_one(network: IntegerNetwork, shapes: Shap
         assert bit.tolist()[: stratum.width] == list(range(stratum.width))
 
 
-def test_every_place_can_be_struck_and_none_beyond(network: IntegerNetwork, shapes: Shapes) -> None:
+def test_every_place_can_break_and_none_beyond(network: IntegerNetwork, shapes: Shapes) -> None:
     everything = places(FaultSpace(sites=SITES), network, shapes)
     layers = [node.name for node in network.nodes]
     rows = [(n, *place, ACTIONS[n % 3]) for n, place in enumerate(everything[::3])]
@@ -177,15 +177,15 @@ def test_filters_keep_what_fits(
             {"operations": ("convv",)},
             "operations: the network has no 'convv'. Did you mean 'conv'?",
         ),
-        ({"bits": (40,)}, "wanted bits to strike, got none for sites weight"),
-        ({"bits": ()}, "wanted bits to strike"),
-        ({"elements": (10_000,)}, "wanted bits to strike"),
-        ({"channels": ()}, "wanted bits to strike"),
+        ({"bits": (40,)}, "wanted bits to break, got none for sites weight"),
+        ({"bits": ()}, "wanted bits to break"),
+        ({"elements": (10_000,)}, "wanted bits to break"),
+        ({"channels": ()}, "wanted bits to break"),
         ({"layers": ("sigmoid",)}, "layers with weights: conv, inner, out"),
-        ({"sites": ()}, "wanted bits to strike"),
+        ({"sites": ()}, "wanted bits to break"),
     ],
 )
-def test_nothing_to_strike_is_refused(
+def test_nothing_to_break_is_refused(
     fields: dict[str, object], message: str, network: IntegerNetwork, shapes: Shapes
 ) -> None:
     with pytest.raises(SpecError, match=message):

@@ -148,7 +148,7 @@ def test_other_columns_are_refused(tmp_path: Path, text: str) -> None:
     assert len(said) < len(str(path)) + 300
 
 
-def test_files_that_cannot_be_read_are_told(tmp_path: Path) -> None:
+def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     assert "No such file" in complaint(tmp_path / "missing.csv")
     assert "Is a directory" in complaint(tmp_path)
     path = tmp_path / "binary.csv"
@@ -156,7 +156,7 @@ def test_files_that_cannot_be_read_are_told(tmp_path: Path) -> None:
     assert "cannot read the fault list" in complaint(path)
 
 
-def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StorageError):
         write_fault_list(FaultTable.from_rows([], layers=LAYERS), tmp_path / "file" / "x.csv")

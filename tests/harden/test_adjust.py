@@ -55,9 +55,9 @@ def test_expected_error_is_the_mean_over_many_faulty_memories(
     weight, ber, copies = weights(2000), 2e-4, 2000
     coded = quantizer.encode(weight, quantizer.fit(weight, shrink=0.6))
     words = coded.codes.expand(copies, -1)
-    struck = RandomFlips(ber=ber).corrupt(words, bits=bits, generator=make_generator(1))
+    faulty = RandomFlips(ber=ber).corrupt(words, bits=bits, generator=make_generator(1))
     scale, zero = float(coded.grid.scale), int(coded.grid.zero_point)
-    read = scale * (struck.double() - zero)
+    read = scale * (faulty.double() - zero)
     errors = (read - weight.double()).square()
     mean, sigma = float(errors.mean()), float(errors.std()) / errors.numel() ** 0.5
     stage = Adjust(ber=ber)
@@ -120,7 +120,7 @@ def test_chosen_factors_are_those_of_the_folded_weights(net: nn.Sequential, data
     assert adjusted.shrink.keys() == {"0", "3", "7"}
 
 
-def told(candidate: Candidate) -> dict[str, Any]:
+def record_of(candidate: Candidate) -> dict[str, Any]:
     alpha: dict[str, Any] = candidate.record[-1]["record"]["alpha"]
     return alpha
 
@@ -137,9 +137,9 @@ def test_no_range_is_taken_where_the_attack_wins_by_it(
     accuracies(monkeypatch, 800, 100, 790, 794)
     adjusted = small().apply(Candidate(net, shrink={"3": 0.9}), TrainingContext(data))
     assert adjusted.shrink == {"3": 0.9}
-    assert [entry["accepted"] for entry in told(adjusted).values()] == [False] * 3
-    assert [entry["acc_before"] for entry in told(adjusted).values()] == [0.8] * 3
-    assert [entry["acc_after"] for entry in told(adjusted).values()] == [0.1, 0.79, 0.794]
+    assert [entry["accepted"] for entry in record_of(adjusted).values()] == [False] * 3
+    assert [entry["acc_before"] for entry in record_of(adjusted).values()] == [0.8] * 3
+    assert [entry["acc_after"] for entry in record_of(adjusted).values()] == [0.1, 0.79, 0.794]
 
 
 def test_ranges_are_taken_one_by_one_within_the_tolerance_of_the_start(
@@ -148,7 +148,7 @@ def test_ranges_are_taken_one_by_one_within_the_tolerance_of_the_start(
     """What may be lost is meant in all: 0.4 points, then 0.7 below the start, then a gain."""
     accuracies(monkeypatch, 800, 796, 793, 810)
     adjusted = small().apply(Candidate(net, shrink={"3": 0.9}), TrainingContext(data))
-    alpha = told(adjusted)
+    alpha = record_of(adjusted)
     assert [entry["accepted"] for entry in alpha.values()] == [True, False, True]
     assert adjusted.shrink == {"0": alpha["0"]["chosen"], "3": 0.9, "7": alpha["7"]["chosen"]}
 
@@ -158,7 +158,7 @@ def test_tolerance_is_a_parameter(
 ) -> None:
     accuracies(monkeypatch, 800, 750, 750, 690)
     adjusted = small(tolerance=0.1).apply(Candidate(net), TrainingContext(data))
-    assert [entry["accepted"] for entry in told(adjusted).values()] == [True, True, False]
+    assert [entry["accepted"] for entry in record_of(adjusted).values()] == [True, True, False]
 
 
 def test_without_attacked_images_every_range_is_taken_and_none_is_measured(
@@ -166,7 +166,7 @@ def test_without_attacked_images_every_range_is_taken_and_none_is_measured(
 ) -> None:
     accuracies(monkeypatch)  # the first measurement would fail
     adjusted = small(attack_images=0).apply(Candidate(net), TrainingContext(data))
-    for layer, entry in told(adjusted).items():
+    for layer, entry in record_of(adjusted).items():
         assert entry == {
             "chosen": adjusted.shrink[layer],
             "accepted": True,
@@ -219,7 +219,7 @@ def test_a_change_that_costs_clean_accuracy_is_refused(
     scores = iter([(0.9, 0.5), (0.8, 0.6), (0.9, 0.5), (0.9, 0.5)])
     monkeypatch.setattr(AcceptanceRule, "measure", lambda *_: next(scores))
     adjusted = small().apply(Candidate(net), TrainingContext(data))
-    assert [entry["accepted"] for entry in told(adjusted).values()] == [False, True, True]
+    assert [entry["accepted"] for entry in record_of(adjusted).values()] == [False, True, True]
 
 
 def test_statistics_and_biases_that_lose_too_much_are_refused(

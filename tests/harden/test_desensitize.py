@@ -106,8 +106,8 @@ def test_one_step_descends_the_equation(
         torch.testing.assert_close(
             moved.model.get_parameter(name), weight - 0.05 * gradient, rtol=1e-4, atol=1e-5
         )
-    told = moved.record[-1]["record"]["loss"]
-    assert told == [pytest.approx(float(loss.detach()), rel=1e-5)]
+    recorded = moved.record[-1]["record"]["loss"]
+    assert recorded == [pytest.approx(float(loss.detach()), rel=1e-5)]
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -204,7 +204,7 @@ def test_noise_asks_for_no_gradient_of_the_input(
         nonlocal passes
         passes += 1
 
-    monkeypatch.setattr(module, "signed_ascent", forbidden)
+    monkeypatch.setattr(module, "perturbed", forbidden)
     monkeypatch.setattr(torch.autograd, "grad", forbidden)
     monkeypatch.setattr(net, "forward", counted)
     Desensitize(mode="noise").perturb(net, batch_of(data))

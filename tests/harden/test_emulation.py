@@ -9,10 +9,9 @@ from bitproof.approx import Arithmetic, Exact, Multiplier, Truncated
 from bitproof.core.errors import QuantizationError
 from bitproof.core.rng import make_generator
 from bitproof.data import Dataset
-from bitproof.faults import RandomFlips
+from bitproof.faults import RandomFlips, faulty_codes
 from bitproof.harden import Candidate
 from bitproof.harden.emulation import Emulation
-from bitproof.harden.fault_aware import flipped
 from bitproof.quant import AffineQuantizer, Scheme
 
 COARSE = Truncated(columns=7, signed=True)
@@ -128,7 +127,7 @@ def test_words_break_inside_the_block_only(data: Dataset) -> None:
     fault = RandomFlips(ber=0.2)
     with torch.no_grad(), emulation.running():
         before = ready.model(data.inputs())
-        with emulation.struck(lambda words: flipped(words, fault, generator=generator)):
+        with emulation.faulty(lambda codes: faulty_codes(codes, fault, generator=generator)):
             broken = ready.model(data.inputs())
         after = ready.model(data.inputs())
     assert torch.equal(before, after)
@@ -173,7 +172,7 @@ def test_words_are_cut_as_the_deployed_network_cuts_them(rounding: str, data: Da
     assert torch.allclose(emulated, ready.quantize(data)(data.inputs()), atol=2e-4)
 
 
-def test_what_stays_float_is_told() -> None:
+def test_what_stays_float_is_recorded() -> None:
     class Attends(nn.Module):
         def __init__(self) -> None:
             super().__init__()

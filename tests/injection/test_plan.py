@@ -71,7 +71,7 @@ def test_single_faults_are_drawn_without_return(draw: Drawing) -> None:
     assert plan.sampled
 
 
-def test_cells_tell_where_each_trial_strikes(draw: Drawing) -> None:
+def test_cells_are_where_the_fault_of_each_trial_lies(draw: Drawing) -> None:
     plan = draw({"sites": ["weight", "bias"]}, {"sites": ["output"]}, trials=100)
     for trial, (_, site, layer, _, _, bit, _) in enumerate(plan.faults.rows()):
         cell = plan.cells[plan.cell[trial]]
@@ -173,12 +173,12 @@ def test_many_places_of_a_trial_are_drawn_in_good_time(draw: Drawing, count: int
         assert len({row[1:6] for row in plan.faults.of_trial(trial).rows()}) == count
 
 
-def test_more_places_than_there_are_cannot_be_struck_at_once(draw: Drawing) -> None:
+def test_more_places_than_there_are_cannot_break_at_once(draw: Drawing) -> None:
     with pytest.raises(SpecError, match="count: wanted at most 384 places, got 385"):
         draw({"count": 385}, trials=3)
 
 
-def test_a_rate_strikes_a_binomial_number_of_places(draw: Drawing) -> None:
+def test_a_rate_breaks_a_binomial_number_of_places(draw: Drawing) -> None:
     plan = draw({"rate": 0.02}, trials=1500)
     assert not plan.sampled
     counts = np.bincount(plan.faults.trial, minlength=1500)
@@ -298,7 +298,7 @@ def test_the_global_generators_are_left_alone(draw: Drawing) -> None:
 @pytest.mark.parametrize(
     ("group", "message"),
     [
-        ({"sites": ["weight"], "bits": [9]}, "wanted bits to strike"),
+        ({"sites": ["weight"], "bits": [9]}, "wanted bits to break"),
         ({"count": 5}, "trials: wanted at most 1000 faults in all, got 2000"),
         ({"rate": 0.5}, "rate: wanted at most 1000 faults in all, got about 7.68e"),
         ({"kind": {"kind": "burst", "length": 9}}, "burst.length: wanted at most 8"),

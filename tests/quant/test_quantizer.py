@@ -161,8 +161,8 @@ def test_flips_disturb_weights_as_much_as_the_formula_tells(bits: int, signed: b
     quantizer, ber = AffineQuantizer(bits=bits, signed=signed, narrow=False), 0.01
     weights = torch.rand(400_000, generator=make_generator(1)) - 0.5
     coded = quantizer.encode(weights)
-    struck = RandomFlips(ber=ber).corrupt(coded.codes, bits=bits, generator=make_generator(2))
-    off = (struck.long() - coded.codes.long()).double() * coded.grid.scale.double()
+    faulty = RandomFlips(ber=ber).corrupt(coded.codes, bits=bits, generator=make_generator(2))
+    off = (faulty.long() - coded.codes.long()).double() * coded.grid.scale.double()
     wanted = ber * float(coded.grid.scale) ** 2 * (4**bits - 1) / 3
     # Relative deviation of the mean of n draws, each a flip of weight 4**bit with probability ber.
     sigma = ((16**bits - 1) / 15 / (ber * len(weights))) ** 0.5 / ((4**bits - 1) / 3)

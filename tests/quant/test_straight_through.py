@@ -59,23 +59,23 @@ def test_norm_over_tokens_is_not_taken_for_a_folded_one() -> None:
 def test_words_without_faults_are_those_that_will_be_stored(model: Small) -> None:
     images = torch.rand(8, 1, 6, 6, generator=make_generator(0))
     scheme = Scheme(weight=AffineQuantizer(bits=4, per_channel=True))
-    struck: dict[str, CodedTensor] = {}
+    stored_as: dict[str, CodedTensor] = {}
 
-    def strike(words: dict[str, CodedTensor]) -> dict[str, Tensor]:
-        struck.update(words)
+    def inject(words: dict[str, CodedTensor]) -> dict[str, Tensor]:
+        stored_as.update(words)
         return clean(words)
 
     factors = fold_factors(model, norm_after(model, images))
     layers = ["conv1", "conv2", "linear"]
     seen = faulty_weights(
-        model, layers, scheme, strike=strike, factors=factors, shrink={"conv2": 0.5}
+        model, layers, scheme, inject=inject, factors=factors, shrink={"conv2": 0.5}
     )
     stored = quantize(model, images, scheme, shrink={"conv2": 0.5})
     folded = trace(model, images).tensors
     assert sorted(seen) == [f"{layer}.weight" for layer in layers]
     for layer in layers:
         words = stored.tensors[f"{layer}.weight"]
-        off = struck[layer].codes.int() - words.codes.int()
+        off = stored_as[f"{layer}.weight"].codes.int() - words.codes.int()
         assert int(off.abs().max()) <= 1  # folded in single here, in double precision there
         assert float((off != 0).float().mean()) < 0.01
         spread = factors[layer].view(-1, 1, 1, 1) if layer in factors else 1.0
@@ -86,12 +86,12 @@ def test_words_without_faults_are_those_that_will_be_stored(model: Small) -> Non
 
 
 def test_faults_reach_the_weights_that_are_seen(model: Small) -> None:
-    def strike(words: dict[str, CodedTensor]) -> dict[str, Tensor]:
-        codes = words["linear"].codes.clone()
+    def inject(words: dict[str, CodedTensor]) -> dict[str, Tensor]:
+        codes = words["linear.weight"].codes.clone()
         codes[1, 2] ^= 4
-        return {"linear": codes}
+        return {"linear.weight": codes}
 
-    seen = faulty_weights(model, ["linear"], Scheme(weight=THREE_BITS), strike=strike)
+    seen = faulty_weights(model, ["linear"], Scheme(weight=THREE_BITS), inject=inject)
     whole = THREE_BITS.encode(model.linear.weight)
     off = (seen["linear.weight"] - whole.values()).abs()
     assert off[1, 2].item() == pytest.approx(4 * float(whole.grid.scale))
@@ -102,7 +102,7 @@ def test_nobody_looks_at_the_numbers_of_the_device(model: Small) -> None:
     """A look would make a GPU wait, and the device "meta" has nothing to look at."""
     model.to("meta")
     factors = fold_factors(model, {"conv1": "norm1"})
-    seen = faulty_weights(model, ["conv1", "linear"], Scheme(), strike=clean, factors=factors)
+    seen = faulty_weights(model, ["conv1", "linear"], Scheme(), inject=clean, factors=factors)
     logits = call_with(model, torch.rand(2, 1, 6, 6, device="meta"), seen, limit=0.1)
     assert logits.device.type == "meta"
     wrapped = StraightThrough(model, Scheme(weight=AffineQuantizer(per_channel=True)))
@@ -125,7 +125,7 @@ def test_channel_that_its_norm_switches_off_stays_finite(model: Small) -> None:
     with torch.no_grad():
         model.norm1.weight[2] = 0.0
     factors = fold_factors(model, {"conv1": "norm1"})
-    seen = faulty_weights(model, ["conv1"], Scheme(), strike=clean, factors=factors)
+    seen = faulty_weights(model, ["conv1"], Scheme(), inject=clean, factors=factors)
     assert bool(seen["conv1.weight"].isfinite().all())
     assert float(seen["conv1.weight"][2].abs().max()) == 0.0
 
@@ -188,7 +188,7 @@ def test_training_through_quantization_beats_quantization_after_training() -> No
 
     def train(steps: int, rate: float, *, aware: bool) -> None:
         for _ in range(steps):
-            seen = faulty_weights(model, layers, scheme, strike=clean) if aware else {}
+            seen = faulty_weights(model, layers, scheme, inject=clean) if aware else {}
             loss = nn.functional.cross_entropy(call_with(model, images, seen), labels)
             slopes = torch.autograd.grad(loss, [*model.parameters()])
             with torch.no_grad():

@@ -41,7 +41,7 @@ def test_parts_make_up_the_whole(patterns: Dataset) -> None:
             assert piece.share == len(piece.labels) / len(whole[step].labels)
 
 
-def test_a_batch_too_small_to_share_is_told(patterns: Dataset) -> None:
+def test_a_batch_too_small_to_share_is_refused(patterns: Dataset) -> None:
     with pytest.raises(SpecError, match="the last of 44 images by 8 has 4"):
         Batches(patterns, STEPS, seed=0, part=0, parts=5)
 

@@ -43,7 +43,7 @@ def train(
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("looks", [0, 4, 5, 7])
-def test_training_goes_on_exactly_where_it_was_halted(
+def test_training_goes_on_exactly_where_it_stopped(
     *,
     kind: str,
     looks: int,
@@ -64,7 +64,7 @@ def test_training_goes_on_exactly_where_it_was_halted(
         assert torch.equal(value, resumed.state_dict()[name]), name
 
 
-def test_training_survives_being_halted_after_every_step(
+def test_training_survives_a_stop_after_every_step(
     patterns: Dataset,
     make_net: Callable[[], nn.Module],
     after: Callable[[int], StopRequest],
@@ -102,8 +102,8 @@ def test_tied_weights_are_no_trouble(tmp_path: Path) -> None:
     layer = nn.Linear(2, 2)
     checkpointer = Checkpointer(tmp_path / "net.safetensors")
     state = nn.Sequential(layer, layer).state_dict()
-    checkpointer.keep(Snapshot(1, state), "tied")
-    found = checkpointer.recall("tied")
+    checkpointer.save(Snapshot(1, state), "tied")
+    found = checkpointer.load("tied")
     assert found is not None
     assert all(torch.equal(found.tensors[name], value) for name, value in state.items())
 
@@ -127,17 +127,17 @@ def test_a_damaged_snapshot_is_one_clear_error(content: bytes, tmp_path: Path) -
     path = tmp_path / "net.safetensors"
     path.write_bytes(content)
     with pytest.raises(ResumeError, match=r"net\.safetensors: damaged, cannot go on; delete it"):
-        Checkpointer(path).recall("any")
+        Checkpointer(path).load("any")
 
 
 def test_every_truncation_of_a_snapshot_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "net.safetensors"
-    Checkpointer(path).keep(Snapshot(3, {"model.weight": torch.ones(4)}, {"history": [0.1]}), "me")
+    Checkpointer(path).save(Snapshot(3, {"model.weight": torch.ones(4)}, {"history": [0.1]}), "me")
     whole = path.read_bytes()
-    found = Checkpointer(path).recall("me")
+    found = Checkpointer(path).load("me")
     assert found is not None
     assert (found.step, found.notes) == (3, {"history": [0.1]})
     for end in range(len(whole)):
         path.write_bytes(whole[:end])
         with pytest.raises(ResumeError):
-            Checkpointer(path).recall("me")
+            Checkpointer(path).load("me")

@@ -93,15 +93,15 @@ def test_done_rises_evenly_from_zero() -> None:
 
 
 def test_history_is_the_mean_loss_of_each_epoch() -> None:
-    told: list[float] = []
+    recorded: list[float] = []
 
     def loss(model: nn.Module, batch: Batch) -> Tensor:
         value = cross_entropy(model(batch.inputs), batch.labels)
-        told.append(float(value.detach()))
+        recorded.append(float(value.detach()))
         return value
 
     _, history, _ = run(Optimization(epochs=2, batch_size=25), loss=loss)
-    assert history.loss == pytest.approx([sum(told[:2]) / 2, sum(told[2:]) / 2])
+    assert history.loss == pytest.approx([sum(recorded[:2]) / 2, sum(recorded[2:]) / 2])
 
 
 def test_after_backward_sees_gradients_before_the_step() -> None:

@@ -10,11 +10,11 @@ Source: Madry et al., "Towards Deep Learning Models Resistant to Adversarial
 from collections.abc import Callable, Iterable
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from bitproof.attacks.balls import draw_linf, project_linf
+from bitproof.attacks.balls import Images, Labels, draw_linf, project_linf
 from bitproof.attacks.base import Classifier, check_inputs
 from bitproof.core.errors import ModelError
 
@@ -27,13 +27,13 @@ Move = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 def ascend(
     model: Classifier,
-    inputs: Float[Tensor, "n *features"],
-    labels: Int[Tensor, " n"],
+    inputs: Images,
+    labels: Labels,
     *,
     starts: Iterable[Tensor],
     steps: int,
     move: Move,
-) -> Float[Tensor, "n *features"]:
+) -> Images:
     """Climb the cross-entropy from each of `starts`, leaving an image alone once it is wrong.
 
     An image keeps the first point at which it was misclassified, its clean input included; the
@@ -67,15 +67,15 @@ def ascend(
 
 def signed_ascent(
     model: Classifier,
-    inputs: Float[Tensor, "n *features"],
-    labels: Int[Tensor, " n"],
+    inputs: Images,
+    labels: Labels,
     *,
     epsilon: float,
     step: float,
     steps: int,
     generator: torch.Generator,
     loss: Loss | None = None,
-) -> Float[Tensor, "n *features"]:
+) -> Images:
     """Return inputs after signed steps up a loss from a random start, in the L-infinity ball.
 
     This is the adversary of training loops: every image takes every step. One step of length
@@ -89,7 +89,7 @@ def signed_ascent(
         step: length of one step, input units.
         steps: gradient evaluations per input.
         generator: CPU generator, advanced by one draw per pixel.
-        loss: what to signed_ascent; the cross-entropy, summed over images, where none is given.
+        loss: what to climb; the cross-entropy, summed over images, where none is given.
 
     Raises:
         InputRangeError: an input lies outside [0, 1] or is not a number.
@@ -113,11 +113,11 @@ def signed_ascent(
 
 def input_gradient(
     model: Classifier,
-    inputs: Float[Tensor, "n *features"],
-    labels: Int[Tensor, " n"],
+    inputs: Images,
+    labels: Labels,
     *,
     loss: Loss | None = None,
-) -> tuple[Float[Tensor, "n k"], Float[Tensor, "n *features"]]:
+) -> tuple[Float[Tensor, "n k"], Images]:
     """Return the logits and the gradient of the loss with respect to each input.
 
     Parameters receive no gradient. Entries that are not a number become 0: no step there.

@@ -14,10 +14,9 @@ from types import ModuleType
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from bitproof.attacks.balls import Ball
+from bitproof.attacks.balls import Ball, Images, Labels
 from bitproof.attacks.base import ATTACKS, Classifier, InputAttack, InputShapeError, check_images
 from bitproof.core.errors import AdapterError
 from bitproof.core.rng import draw_seed
@@ -48,13 +47,8 @@ class AutoAttack(InputAttack):
         return self.norm
 
     def search(
-        self,
-        model: Classifier,
-        inputs: Float[Tensor, "n *features"],
-        labels: Int[Tensor, " n"],
-        *,
-        generator: torch.Generator,
-    ) -> Float[Tensor, "n *features"]:
+        self, model: Classifier, inputs: Images, labels: Labels, *, generator: torch.Generator
+    ) -> Images:
         """Return the adversarial inputs; `generator` advances by one draw, for the seed.
 
         Raises:
@@ -134,7 +128,7 @@ def _import_package() -> ModuleType:
     """Return the package.
 
     Raises:
-        AdapterError: it is not installed; the message tells how to install it.
+        AdapterError: it is not installed; the message says how to.
     """
     try:
         return importlib.import_module("pyautoattack")

@@ -6,16 +6,18 @@ Every function works per image (the first dimension), and takes centres that lie
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
+Images = Float[Tensor, "n *features"]
+"""Inputs, one a row: values in [0, 1], unless said otherwise."""
+Labels = Int[Tensor, " n"]
+"""True classes."""
 Ball = Literal["Linf", "L2"]
 """Norm that measures a perturbation."""
 
 
-def project_linf(
-    points: Float[Tensor, "n *features"], centres: Float[Tensor, "n *features"], epsilon: float
-) -> Float[Tensor, "n *features"]:
+def project_linf(points: Images, centres: Images, epsilon: float) -> Images:
     """Return the nearest points that are in [0, 1] and within `epsilon` of `centres`, per pixel.
 
     The bounds are rounded towards the centre, so that not even rounding leaves the ball.
@@ -30,9 +32,7 @@ def project_linf(
     return points.clamp(lower, upper)
 
 
-def project_l2(
-    points: Float[Tensor, "n *features"], centres: Float[Tensor, "n *features"], epsilon: float
-) -> Float[Tensor, "n *features"]:
+def project_l2(points: Images, centres: Images, epsilon: float) -> Images:
     """Return points in [0, 1] at Euclidean distance up to `epsilon` from `centres`, per image.
 
     Points outside are pulled straight towards their centre, then cut off at [0, 1], which
@@ -47,9 +47,7 @@ def project_l2(
     return (centres + shrink * shift).clamp(0, 1)
 
 
-def draw_linf(
-    centres: Float[Tensor, "n *features"], epsilon: float, *, generator: torch.Generator
-) -> Float[Tensor, "n *features"]:
+def draw_linf(centres: Images, epsilon: float, *, generator: torch.Generator) -> Images:
     """Draw points uniformly from the L-infinity balls, then cut them off at [0, 1].
 
     Example:
@@ -61,9 +59,7 @@ def draw_linf(
     return project_linf(centres + epsilon * (2 * noise - 1), centres, epsilon)
 
 
-def draw_l2(
-    centres: Float[Tensor, "n *features"], epsilon: float, *, generator: torch.Generator
-) -> Float[Tensor, "n *features"]:
+def draw_l2(centres: Images, epsilon: float, *, generator: torch.Generator) -> Images:
     """Draw points uniformly from the Euclidean balls, then cut them off at [0, 1].
 
     Example:
@@ -79,7 +75,7 @@ def draw_l2(
     return project_l2(centres + step, centres, epsilon)
 
 
-def norms(shift: Float[Tensor, "n *features"]) -> Float[Tensor, "n *ones"]:
+def norms(shift: Images) -> Float[Tensor, "n *ones"]:
     """Return the Euclidean norm of each image, shaped to be multiplied with images.
 
     Example:

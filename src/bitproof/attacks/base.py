@@ -10,11 +10,10 @@ from collections.abc import Callable
 from typing import Annotated, final
 
 import torch
-from jaxtyping import Float, Int
 from pydantic import BeforeValidator, SerializeAsAny
 from torch import Tensor
 
-from bitproof.attacks.balls import Ball, project_l2, project_linf
+from bitproof.attacks.balls import Ball, Images, Labels, project_l2, project_linf
 from bitproof.core.errors import BitproofError, InputRangeError
 from bitproof.core.registry import Registry
 from bitproof.core.spec import Spec
@@ -49,12 +48,13 @@ class InputAttack(Spec):
         """Return the norm that bounds the perturbation: L-infinity, unless overridden."""
         return "Linf"
 
+    @property
     def label(self) -> ThreatLabel:
         """Return how results write the attack and its radii.
 
         Example:
             >>> from bitproof.attacks import LinfPGD
-            >>> LinfPGD(epsilon=0.1).label().title
+            >>> LinfPGD(epsilon=0.1).label.title
             'L∞ PGD'
         """
         words = (TITLES.get(word, word) for word in self.kind.split("_"))
@@ -62,13 +62,8 @@ class InputAttack(Spec):
 
     @final
     def run(
-        self,
-        model: Classifier,
-        inputs: Float[Tensor, "n *features"],
-        labels: Int[Tensor, " n"],
-        *,
-        generator: torch.Generator,
-    ) -> Float[Tensor, "n *features"]:
+        self, model: Classifier, inputs: Images, labels: Labels, *, generator: torch.Generator
+    ) -> Images:
         """Return adversarial inputs, inside the ball around `inputs` and inside [0, 1].
 
         Where the search ends in numbers that are not finite (a broken network can give such
@@ -97,18 +92,11 @@ class InputAttack(Spec):
 
     @abstractmethod
     def search(
-        self,
-        model: Classifier,
-        inputs: Float[Tensor, "n *features"],
-        labels: Int[Tensor, " n"],
-        *,
-        generator: torch.Generator,
-    ) -> Float[Tensor, "n *features"]:
+        self, model: Classifier, inputs: Images, labels: Labels, *, generator: torch.Generator
+    ) -> Images:
         """Return the worst inputs found; `run` has checked the arguments and will project."""
 
-    def project(
-        self, points: Float[Tensor, "n *features"], inputs: Float[Tensor, "n *features"]
-    ) -> Float[Tensor, "n *features"]:
+    def project(self, points: Images, inputs: Images) -> Images:
         """Return `points`, moved into the ball around `inputs` and into [0, 1]."""
         move = project_linf if self.ball == "Linf" else project_l2
         return move(points, inputs, self.epsilon)

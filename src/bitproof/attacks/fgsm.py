@@ -8,10 +8,10 @@ Source: Goodfellow, Shlens and Szegedy, "Explaining and Harnessing Adversarial
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 
 from bitproof.attacks.ascent import ascend
+from bitproof.attacks.balls import Images, Labels
 from bitproof.attacks.base import ATTACKS, Classifier, InputAttack
 
 
@@ -32,11 +32,11 @@ class FGSM(InputAttack):
     def search(
         self,
         model: Classifier,
-        inputs: Float[Tensor, "n *features"],
-        labels: Int[Tensor, " n"],
+        inputs: Images,
+        labels: Labels,
         *,
         generator: torch.Generator,  # noqa: ARG002
-    ) -> Float[Tensor, "n *features"]:
+    ) -> Images:
         """Return the inputs after their step."""
         return ascend(model, inputs, labels, starts=[inputs], steps=1, move=self._move)
 

@@ -8,9 +8,9 @@ Source: Carlini et al., On Evaluating Adversarial Robustness, arXiv 1902.06705: 
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 
+from bitproof.attacks.balls import Images, Labels
 from bitproof.attacks.base import ATTACKS, Classifier, InputAttack
 from bitproof.attacks.random_search import search_at_random
 from bitproof.core.rng import draw_seed
@@ -31,13 +31,8 @@ class LinfNoise(InputAttack):
     """Corners to try per input."""
 
     def search(
-        self,
-        model: Classifier,
-        inputs: Float[Tensor, "n *features"],
-        labels: Int[Tensor, " n"],
-        *,
-        generator: torch.Generator,
-    ) -> Float[Tensor, "n *features"]:
+        self, model: Classifier, inputs: Images, labels: Labels, *, generator: torch.Generator
+    ) -> Images:
         """Return the corner with the lowest margin; `generator` advances by one draw."""
         own = torch.Generator().manual_seed(draw_seed(generator))
 

@@ -4,23 +4,45 @@ Model:  white box; the attacker knows weights, labels and the quantizer, and
         gradients pass rounding as if it were the identity.
 Source: Madry et al., "Towards Deep Learning Models Resistant to Adversarial
         Attacks", ICLR 2018. What happens to images that are already wrong is
-        told in `bitproof.attacks.ascent`.
+        in `bitproof.attacks.ascent`.
 """
 
+from abc import abstractmethod
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 
 from bitproof.attacks.ascent import ascend
-from bitproof.attacks.balls import Ball, draw_l2, draw_linf, norms
+from bitproof.attacks.balls import Ball, Images, Labels, draw_l2, draw_linf, norms
 from bitproof.attacks.base import ATTACKS, Classifier, InputAttack
 from bitproof.core.types import Count, Positive
 
 
+class ProjectedAscent(InputAttack):
+    """What the attacks below share; a subclass draws starts and takes steps in its ball."""
+
+    steps: Count = 20
+    """Gradient evaluations per input and restart."""
+    relative_step: Positive = 0.25
+    """Length of one step, in units of `epsilon`."""
+    restarts: Count = 1
+    """Random starts, one after the other, for images that resist so far."""
+
+    def search(
+        self, model: Classifier, inputs: Images, labels: Labels, *, generator: torch.Generator
+    ) -> Images:
+        """Return the first misclassified iterates, or the last; starts are uniform in the ball."""
+        draw = draw_linf if self.ball == "Linf" else draw_l2
+        starts = (draw(inputs, self.epsilon, generator=generator) for _ in range(self.restarts))
+        return ascend(model, inputs, labels, starts=starts, steps=self.steps, move=self._move)
+
+    @abstractmethod
+    def _move(self, points: Tensor, gradient: Tensor, inputs: Tensor) -> Tensor: ...
+
+
 @ATTACKS.register
-class LinfPGD(InputAttack):
+class LinfPGD(ProjectedAscent):
     """Climb the loss by signed steps, projecting after each.
 
     Example:
@@ -29,26 +51,6 @@ class LinfPGD(InputAttack):
     """
 
     kind: Literal["linf_pgd"] = "linf_pgd"
-    steps: Count = 20
-    """Gradient evaluations per input and restart."""
-    relative_step: Positive = 0.25
-    """Length of one step, in units of `epsilon`."""
-    restarts: Count = 1
-    """Random starts, one after the other, for images that resist so far."""
-
-    def search(
-        self,
-        model: Classifier,
-        inputs: Float[Tensor, "n *features"],
-        labels: Int[Tensor, " n"],
-        *,
-        generator: torch.Generator,
-    ) -> Float[Tensor, "n *features"]:
-        """Return the first misclassified iterates, or the last; starts are uniform in the ball."""
-        starts = (
-            draw_linf(inputs, self.epsilon, generator=generator) for _ in range(self.restarts)
-        )
-        return ascend(model, inputs, labels, starts=starts, steps=self.steps, move=self._move)
 
     def _move(self, points: Tensor, gradient: Tensor, inputs: Tensor) -> Tensor:
         step = self.relative_step * self.epsilon * gradient.sign()
@@ -56,7 +58,7 @@ class LinfPGD(InputAttack):
 
 
 @ATTACKS.register
-class L2PGD(InputAttack):
+class L2PGD(ProjectedAscent):
     """Climb the loss by steps of equal Euclidean length, projecting after each.
 
     Example:
@@ -65,29 +67,11 @@ class L2PGD(InputAttack):
     """
 
     kind: Literal["l2_pgd"] = "l2_pgd"
-    steps: Count = 20
-    """Gradient evaluations per input and restart."""
-    relative_step: Positive = 0.25
-    """Length of one step, in units of `epsilon`."""
-    restarts: Count = 1
-    """Random starts, one after the other, for images that resist so far."""
 
     @property
     def ball(self) -> Ball:
         """Return the Euclidean norm."""
         return "L2"
-
-    def search(
-        self,
-        model: Classifier,
-        inputs: Float[Tensor, "n *features"],
-        labels: Int[Tensor, " n"],
-        *,
-        generator: torch.Generator,
-    ) -> Float[Tensor, "n *features"]:
-        """Return the first misclassified iterates, or the last; starts are uniform in the ball."""
-        starts = (draw_l2(inputs, self.epsilon, generator=generator) for _ in range(self.restarts))
-        return ascend(model, inputs, labels, starts=starts, steps=self.steps, move=self._move)
 
     def _move(self, points: Tensor, gradient: Tensor, inputs: Tensor) -> Tensor:
         direction = gradient / norms(gradient).clamp(min=torch.finfo(gradient.dtype).tiny)

@@ -7,9 +7,10 @@ Model:  black box with scores; the attacker sees logits, no weights and no gradi
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
+from bitproof.attacks.balls import Images, Labels
 from bitproof.attacks.base import Classifier
 
 Proposal = Callable[[int, Tensor], Tensor]
@@ -19,12 +20,12 @@ Proposal = Callable[[int, Tensor], Tensor]
 @torch.no_grad()
 def search_at_random(
     model: Classifier,
-    inputs: Float[Tensor, "n *features"],
-    labels: Int[Tensor, " n"],
+    inputs: Images,
+    labels: Labels,
     *,
     propose: Proposal,
     queries: int,
-) -> Float[Tensor, "n *features"]:
+) -> Images:
     """Return the proposal with the lowest margin for each image, the first that is misclassified.
 
     Images whose clean input is wrong stay clean and cost one evaluation; only images that are
@@ -54,7 +55,7 @@ def search_at_random(
     return best
 
 
-def margin(logits: Float[Tensor, "n k"], labels: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
+def margin(logits: Float[Tensor, "n k"], labels: Labels) -> Float[Tensor, " n"]:
     """Return how far the logit of the true class is above the highest other one.
 
     Example:

@@ -11,9 +11,9 @@ import math
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 
+from bitproof.attacks.balls import Images, Labels
 from bitproof.attacks.base import ATTACKS, Classifier, InputAttack, check_images
 from bitproof.attacks.random_search import search_at_random
 from bitproof.core.rng import draw_seed
@@ -46,13 +46,8 @@ class LinfSquare(InputAttack):
         return self.initial_area * 0.5 ** sum(done > halving for halving in HALVINGS)
 
     def search(
-        self,
-        model: Classifier,
-        inputs: Float[Tensor, "n *features"],
-        labels: Int[Tensor, " n"],
-        *,
-        generator: torch.Generator,
-    ) -> Float[Tensor, "n *features"]:
+        self, model: Classifier, inputs: Images, labels: Labels, *, generator: torch.Generator
+    ) -> Images:
         """Return the inputs with the lowest margin; `generator` advances by one draw.
 
         Raises:

@@ -58,9 +58,10 @@ class AdversarialExamples(Threat):
         """What results call it: the kind of attack, unless `name` says otherwise."""
         return self.name or self.attack.kind
 
+    @property
     def label(self) -> ThreatLabel:
         """Return the label of the attack."""
-        return self.attack.label()
+        return self.attack.label
 
     def huge(self, data: Dataset) -> float:
         """Return a radius that must bring every network to chance."""

@@ -40,6 +40,7 @@ class BlackBoxCheck(Threat):
     images: Count | None = 500
     """Test images of the attack that is checked; the first block of them is used."""
 
+    @property
     def label(self) -> ThreatLabel:
         """Return that it changes inputs."""
         return ThreatLabel("input_attack", "Black-box check", "ε", "pixels")

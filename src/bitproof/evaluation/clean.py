@@ -23,6 +23,7 @@ class Clean(Threat):
     images: Count | None = None
     """Test images, the first ones; None: all."""
 
+    @property
     def label(self) -> ThreatLabel:
         """Return that it is none."""
         return ThreatLabel("none", "Clean")

@@ -60,7 +60,7 @@ class Evaluation(Spec):
 
     def labels(self) -> dict[str, ThreatLabel]:
         """Return how each threat is written, by the name in results."""
-        return {threat.title: threat.label() for threat in self.threats}
+        return {threat.title: threat.label for threat in self.threats}
 
     def tasks(self, data: Dataset) -> list[Task]:
         """Return all measurements on one network, in order."""

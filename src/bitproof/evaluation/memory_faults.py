@@ -53,9 +53,10 @@ class MemoryFaults(Threat):
         """What results call it: the kind of fault, unless `name` says otherwise."""
         return self.name or self.fault.kind
 
+    @property
     def label(self) -> ThreatLabel:
         """Return the label of the fault model."""
-        return self.fault.label()
+        return self.fault.label
 
     def tasks(self, data: Dataset) -> list[tuple[float, int]]:  # noqa: ARG002
         """Return every chip at every level."""
@@ -77,4 +78,4 @@ class MemoryFaults(Threat):
     def rows(self, counts: Counts) -> list[Row]:
         """Return mean, spread and worst chip at each level, and the mean over all decades."""
         levels = {level: counts[level] for level in self.levels}
-        return spread_rows(self.title, levels, area="auc_fr" if self.label().logarithmic else "")
+        return spread_rows(self.title, levels, area="auc_fr" if self.label.logarithmic else "")

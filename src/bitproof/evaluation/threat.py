@@ -69,6 +69,7 @@ class Threat(Spec):
         """What results call it."""
         return self.name or self.kind
 
+    @property
     def label(self) -> ThreatLabel:
         """Return its family, and how it and its levels are written."""
         return ThreatLabel(title=self.title.replace("_", " "))

@@ -5,7 +5,8 @@ from bitproof.faults.bounding import FtClipAct, Ranger
 from bitproof.faults.ecc import Parity, Secded
 from bitproof.faults.float_words import corrupt_float32
 from bitproof.faults.kinds import KINDS, Burst, FaultKind, Flip, RandomValue, StuckAt, WordLine
-from bitproof.faults.memory import Site, corrupt, faulty_activations
+from bitproof.faults.layout import Memory, StoredTensor
+from bitproof.faults.memory import Site, corrupt, faulty_activations, faulty_codes
 from bitproof.faults.protection import PROTECTIONS, Protection
 from bitproof.faults.random_flips import RandomFlips
 from bitproof.faults.sampling import Flips, sparse_flips
@@ -26,6 +27,7 @@ __all__ = [
     "Flip",
     "Flips",
     "FtClipAct",
+    "Memory",
     "Parity",
     "Protection",
     "RandomFlips",
@@ -33,12 +35,14 @@ __all__ = [
     "Ranger",
     "Secded",
     "Site",
+    "StoredTensor",
     "StuckAt",
     "TripleModular",
     "WordLine",
     "corrupt",
     "corrupt_float32",
     "faulty_activations",
+    "faulty_codes",
     "read_fault_list",
     "sparse_flips",
     "write_fault_list",

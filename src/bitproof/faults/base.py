@@ -2,47 +2,66 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Annotated, final
+from typing import Annotated, ClassVar, final
 
 import torch
 from jaxtyping import Integer
 from pydantic import BeforeValidator, SerializeAsAny
 from torch import Tensor
 
-from bitproof.core.bits import WORD_BITS, check_bit_width
-from bitproof.core.errors import BitWidthError
 from bitproof.core.registry import Registry
 from bitproof.core.spec import Spec
+from bitproof.faults.layout import Memory
 from bitproof.stats.threats import ThreatLabel
 
 
 class FaultModel(Spec):
-    """A way in which stored words break.
+    """A way in which the words of a memory break.
 
-    A subclass says what happens to a flat array in `inject_`. `corrupt` and `corrupt_all` lay the
-    array out and keep the promises: the argument is untouched, shape, dtype and device are kept,
-    and a word of `bits` bits stays one:
+    A subclass says what happens to a memory in `inject_`, from the words that it holds and from
+    where they lie. `corrupt` and `corrupt_all` keep the promises: the argument is untouched, shape,
+    dtype and device are kept, and a word of `bits` bits stays one:
 
     - in an unsigned dtype, the bits above the word keep their value;
     - in a signed dtype, the word is in two's complement and sign-extended, before and after.
       So 4-bit codes in int8 stay in [-8, 7], and a flip of bit 3 moves a code by 8.
     """
 
+    level: ClassVar[str]
+    """Name of the field that says how much breaks, such as a rate; a stage or a sweep sets it."""
+    content_free: ClassVar[bool] = False
+    """Whether the bits that change do not depend on what the words hold, so that one mask of
+    changed bits serves any content."""
+
     kind: str
 
-    def at(self, level: float) -> "FaultModel":
-        """Return the same faults at another level."""
-        raise NotImplementedError
-
-    def label(self) -> ThreatLabel:
-        """Return how results write the faults and their levels."""
-        return ThreatLabel("memory_fault", self.kind.replace("_", " ").capitalize())
-
     @abstractmethod
-    def inject_(
-        self, words: Integer[Tensor, " w"], *, bits: int, generator: torch.Generator
-    ) -> None:
-        """Corrupt the low `bits` bits of contiguous CPU `words` in place."""
+    def inject_(self, memory: Memory, *, generator: torch.Generator) -> None:
+        """Corrupt the low `memory.bits` bits of `memory.codes` in place.
+
+        What is drawn must not depend on content: one generator state is one chip.
+
+        Args:
+            memory: the words, and where they lie.
+            generator: CPU generator.
+        """
+
+    @property
+    def label(self) -> ThreatLabel:
+        """Return how people read the faults and their level."""
+        title, symbol = (name.replace("_", " ") for name in (self.kind, self.level))
+        return ThreatLabel("memory_fault", title.capitalize(), symbol)
+
+    @final
+    def at(self, level: float) -> "FaultModel":
+        """Return the same faults at another level.
+
+        Raises:
+            SpecError: the level is out of range.
+        """
+        other = self.from_table({**self.model_dump(), self.level: level})
+        assert isinstance(other, FaultModel)
+        return other
 
     @final
     def corrupt(
@@ -70,11 +89,10 @@ class FaultModel(Spec):
         *,
         generator: torch.Generator,
     ) -> dict[str, Integer[Tensor, "..."]]:
-        """Return named tensors with faults, struck as one array of words, in the order given.
+        """Return named tensors with the faults of one memory that holds them in the order given.
 
         Args:
-            words: for each name, stored words and their width in bits. The array is as wide as
-                the widest; faults in bits that a narrower word lacks are dropped.
+            words: for each name, stored words and their width in bits.
             generator: CPU generator, whatever the device of the tensors.
 
         Returns:
@@ -83,57 +101,11 @@ class FaultModel(Spec):
         Raises:
             BitWidthError: a width does not fit its dtype, or signed words do not fit their width.
         """
-        for codes, bits in words.values():
-            _check_words(codes, bits)
-        widest = max((bits for _, bits in words.values()), default=1)
-        dtype = next(dtype for dtype, held in WORD_BITS.items() if held >= widest)
-        array = torch.cat(
-            [
-                torch.empty(0, dtype=dtype),
-                *(_recast(codes.detach().cpu().flatten(), dtype) for codes, _ in words.values()),
-            ]
-        )
-        self.inject_(array, bits=widest, generator=generator)
-        struck = torch.split(array, [codes.numel() for codes, _ in words.values()])
-        return {
-            name: _restore(part, codes, bits)
-            for part, (name, (codes, bits)) in zip(struck, words.items(), strict=True)
-        }
+        memory = Memory.of(words)
+        self.inject_(memory, generator=generator)
+        return memory.read(words)
 
 
 FAULTS: Registry[FaultModel] = Registry("faults")
 AnyFault = Annotated[SerializeAsAny[FaultModel], BeforeValidator(FAULTS.validate)]
-
-
-def _check_words(codes: Tensor, bits: int) -> None:
-    """Check that `codes` are words of `bits` bits."""
-    check_bit_width(codes, bits)
-    if not codes.dtype.is_signed or bits == WORD_BITS[codes.dtype] or not codes.numel():
-        return
-    half = 1 << (bits - 1)
-    low, high = (int(end) for end in codes.aminmax())
-    if low < -half or high >= half:
-        raise BitWidthError(
-            f"codes: wanted two's complement words of {bits} bits in {codes.dtype} "
-            f"({-half} to {half - 1}), got {low} to {high}"
-        )
-
-
-def _restore(struck: Tensor, codes: Tensor, bits: int) -> Tensor:
-    """Return `codes` with the changes that `struck`, flat on the CPU, shows in their low bits."""
-    struck = _recast(struck, codes.dtype).view(codes.shape).to(codes.device)
-    if bits == WORD_BITS[codes.dtype]:
-        return struck
-    struck ^= codes
-    struck &= (1 << bits) - 1
-    if codes.dtype.is_signed:
-        # A changed sign bit changes all the bits above it.
-        struck ^= 1 << (bits - 1)
-        struck -= 1 << (bits - 1)
-    struck ^= codes
-    return struck
-
-
-def _recast(words: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return the low bits of `words` in another dtype, without a copy where the sizes agree."""
-    return words.view(dtype) if words.element_size() == dtype.itemsize else words.to(dtype)
+"""A field of a spec that holds any fault model, also as a table."""

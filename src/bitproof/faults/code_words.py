@@ -23,7 +23,7 @@ StoredSite = Literal["weight", "bias"]
 
 @dataclass(frozen=True, eq=False)
 class Blocks:
-    """The struck blocks of words, each decoded as one, and the struck bits in them."""
+    """The blocks of words that break, each decoded as one, and the broken bits in them."""
 
     tensors: list[CodedTensor]
     """Those that rows fall in."""
@@ -44,7 +44,7 @@ class Blocks:
     starts: Int64[np.ndarray, " b"]
     """Where the bits of each block begin."""
     place: Int64[np.ndarray, " k"]
-    """Position in the block of each struck bit."""
+    """Position in the block of each broken bit."""
     changed: Bool[np.ndarray, " k"]
     """Whether it differs from what is stored."""
 
@@ -77,7 +77,7 @@ def find_blocks(
         words_per_block: how many words of a tensor share a block.
 
     Returns:
-        The struck blocks; None if there are no rows at `sites`.
+        The blocks with faults; None if there are no rows at `sites`.
 
     Raises:
         FaultListError: a row at `sites` names a word or bit that `network` lacks.
@@ -117,13 +117,13 @@ def find_blocks(
     rows, tensor, key = rows[order], tensor[order], key[order]
 
     bit_starts = group_starts(key)
-    struck = rows[bit_starts]
+    broken = rows[bit_starts]
     at0, at1 = settle(table.action[rows], bit_starts)
-    stored = np.zeros(len(struck), bool)
+    stored = np.zeros(len(broken), bool)
     for number, coded in enumerate(tensors):
         mine = np.flatnonzero(tensor[bit_starts] == number)
-        words = coded.codes.detach().cpu().flatten().numpy()[table.element[struck[mine]]]
-        stored[mine] = words.astype(np.int64) >> table.bit[struck[mine]] & 1
+        words = coded.codes.detach().cpu().flatten().numpy()[table.element[broken[mine]]]
+        stored[mine] = words.astype(np.int64) >> table.bit[broken[mine]] & 1
     row_starts = group_starts(key // width)
     of_block = tensor[row_starts]
     return Blocks(

@@ -16,7 +16,7 @@ from bitproof.faults.base import FaultModel
 def corrupt_float32(
     tensors: Mapping[str, Float32[Tensor, "..."]], fault: FaultModel, *, generator: torch.Generator
 ) -> dict[str, Float32[Tensor, "..."]]:
-    """Return named float tensors with faults in their bits, struck as one array of words.
+    """Return named float tensors with the faults of one memory that holds them.
 
     A flipped exponent may give an infinity or NaN; it is kept, as hardware would keep it.
 
@@ -33,5 +33,5 @@ def corrupt_float32(
         {'weight': tensor([1., 1.])}
     """
     words = {name: (tensor.detach().view(torch.int32), 32) for name, tensor in tensors.items()}
-    struck = fault.corrupt_all(words, generator=generator)
-    return {name: codes.view(torch.float32) for name, codes in struck.items()}
+    faulty = fault.corrupt_all(words, generator=generator)
+    return {name: codes.view(torch.float32) for name, codes in faulty.items()}

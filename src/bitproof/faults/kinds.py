@@ -1,4 +1,4 @@
-"""What happens at a struck place: single flips, stuck bits, random words, bursts, memory lines.
+"""What happens at a place that breaks: single flips, stuck bits, random words, bursts, lines.
 
 Model:  every kind comes down to single bits that flip or are stuck, see `table`.
 Source: METHODS C.3; Li et al., Understanding Error Propagation in Deep Learning Neural Network
@@ -17,7 +17,7 @@ from bitproof.core.registry import Registry
 from bitproof.core.spec import Spec
 from bitproof.core.types import Count
 from bitproof.faults.space import Stratum
-from bitproof.faults.table import ACTIONS, Action
+from bitproof.faults.table import ACTIONS, FLIP, STUCK0, STUCK1
 
 MOST_ROWS = 50_000_000
 """Bits that one draw may break; more do not fit in memory."""
@@ -25,7 +25,7 @@ MOST_ROWS = 50_000_000
 
 @dataclass(frozen=True, eq=False)
 class Places:
-    """Struck places of one stratum."""
+    """Places of one stratum that break."""
 
     stratum: Stratum
     element: Int64[np.ndarray, " n"]
@@ -37,23 +37,23 @@ class Places:
 
 @dataclass(frozen=True, eq=False)
 class Bits:
-    """Broken bits, each of one of the places they were made from."""
+    """Broken bits."""
 
     source: Int64[np.ndarray, " f"]
-    """Which place."""
+    """Which place each comes from."""
     element: Int64[np.ndarray, " f"]
     bit: Int64[np.ndarray, " f"]
     action: Int64[np.ndarray, " f"]
 
 
 class FaultKind(Spec):
-    """What happens to the words at struck places."""
+    """What happens to the words at places that break."""
 
     kind: str
 
     @abstractmethod
     def spread(self, places: Places, random: np.random.Generator) -> Bits:
-        """Return the bits that break when places are struck.
+        """Return the bits that break with some places.
 
         Args:
             places: where.
@@ -80,7 +80,7 @@ class Flip(FaultKind):
 
     def spread(self, places: Places, random: np.random.Generator) -> Bits:  # noqa: ARG002
         """Return one flip a place."""
-        return _each(places, "flip")
+        return _each(places, FLIP)
 
 
 @KINDS.register
@@ -98,7 +98,7 @@ class StuckAt(FaultKind):
 
     def spread(self, places: Places, random: np.random.Generator) -> Bits:  # noqa: ARG002
         """Return one stuck bit a place."""
-        return _each(places, "stuck1" if self.value else "stuck0")
+        return _each(places, STUCK1 if self.value else STUCK0)
 
 
 @KINDS.register
@@ -114,16 +114,13 @@ class RandomValue(FaultKind):
 
     def spread(self, places: Places, random: np.random.Generator) -> Bits:
         """Return every bit of the word, stuck at a random value."""
-        _check_rows(self.kind, len(places) * places.stratum.width)
-        source = np.repeat(np.arange(len(places)), places.stratum.width)
-        bits = np.tile(np.arange(places.stratum.width), len(places))
-        action = ACTIONS.index("stuck0") + random.integers(0, 2, len(bits))
-        return Bits(source, places.element[source], bits, action)
+        source, bit = _spread(self.kind, places, places.stratum.width)
+        return Bits(source, places.element[source], bit, _random_values(len(bit), random))
 
 
 @KINDS.register
 class Burst(FaultKind):
-    """Flip adjacent bits of one word; the struck bit decides where in the word they lie.
+    """Flip adjacent bits of one word; the bit of the place decides where in the word they lie.
 
     Example:
         >>> Burst(length=3).length
@@ -146,11 +143,9 @@ class Burst(FaultKind):
                 f"burst.length: wanted at most {width}, the bits of a {places.stratum.site} word "
                 f"of {places.stratum.layer}, got {self.length}"
             )
-        _check_rows(self.kind, len(places) * self.length)
-        first = places.bit * (width - self.length + 1) // width
-        source = np.repeat(np.arange(len(places)), self.length)
-        bits = np.repeat(first, self.length) + np.tile(np.arange(self.length), len(places))
-        return Bits(source, places.element[source], bits, np.zeros_like(bits))
+        source, within = _spread(self.kind, places, self.length)
+        bit = (places.bit * (width - self.length + 1) // width)[source] + within
+        return Bits(source, places.element[source], bit, np.full(len(bit), FLIP))
 
 
 @KINDS.register
@@ -164,7 +159,7 @@ class WordLine(FaultKind):
 
     kind: Literal["word_line"] = "word_line"
     line: Literal["row", "column"] = "row"
-    """All bits of the struck word's row, or the struck bit of the same place in all rows."""
+    """All bits of the word's row, or the same bit of the words below each other in all rows."""
     words: Count = 64
     """Words in one row."""
     action: Literal["flip", "stuck0", "stuck1", "random"] = "random"
@@ -178,35 +173,38 @@ class WordLine(FaultKind):
         """
         if places.stratum.site not in {"weight", "bias", "activation", "output", "input"}:
             raise SpecError(f"word_line: wanted a site in a memory, got '{places.stratum.site}'")
-        width = places.stratum.width
-        rows = -(-places.stratum.words // self.words)
-        _check_rows(self.kind, len(places) * (self.words * width if self.line == "row" else rows))
+        width, words = places.stratum.width, places.stratum.words
         if self.line == "row":
-            start = places.element // self.words * self.words
-            source = np.repeat(np.arange(len(places)), self.words * width)
-            within = np.tile(np.arange(self.words * width), len(places))
-            struck = start[source] + within // width
-            bits = within % width
+            source, within = _spread(self.kind, places, self.words * width)
+            word, bit = np.divmod(within, width)
+            element = (places.element // self.words * self.words)[source] + word
         else:
-            source = np.repeat(np.arange(len(places)), rows)
-            struck = (places.element % self.words)[source] + self.words * np.tile(
-                np.arange(rows), len(places)
-            )
-            bits = places.bit[source]
-        keep = struck < places.stratum.words
-        source, struck, bits = source[keep], struck[keep], bits[keep]
+            source, row = _spread(self.kind, places, -(-words // self.words))
+            element = (places.element % self.words)[source] + self.words * row
+            bit = places.bit[source]
+        inside = element < words
+        source, element, bit = source[inside], element[inside], bit[inside]
         if self.action == "random":
-            action = ACTIONS.index("stuck0") + random.integers(0, 2, len(bits))
+            action = _random_values(len(bit), random)
         else:
-            action = np.full(len(bits), ACTIONS.index(self.action))
-        return Bits(source, struck, bits, action)
+            action = np.full(len(bit), ACTIONS.index(self.action))
+        return Bits(source, element, bit, action)
 
 
-def _check_rows(kind: str, n: int) -> None:
+def _spread(
+    kind: str, places: Places, each: int
+) -> tuple[Int64[np.ndarray, " f"], Int64[np.ndarray, " f"]]:
+    """Return the place of each of its `each` bits, and the bit's number among them."""
+    n = len(places) * each
     if n > MOST_ROWS:
         raise SpecError(f"{kind}: wanted at most {MOST_ROWS} broken bits, got {n}")
+    source, within = np.divmod(np.arange(n), each)
+    return source, within
 
 
-def _each(places: Places, action: Action) -> Bits:
-    number = np.full(len(places), ACTIONS.index(action))
-    return Bits(np.arange(len(places)), places.element, places.bit, number)
+def _random_values(n: int, random: np.random.Generator) -> Int64[np.ndarray, " f"]:
+    return STUCK0 + random.integers(0, 2, n)
+
+
+def _each(places: Places, action: int) -> Bits:
+    return Bits(np.arange(len(places)), places.element, places.bit, np.full(len(places), action))

@@ -1,24 +1,22 @@
 """Faults in the memories of an integer network: which words they reach, and the network they leave.
 
-Model:  the words of all chosen tensors lie one after another in one array, which is struck once:
-        one draw of weak cells is one chip. A cell of the activation memory belongs to one word of
-        one layer's output (the quantized input is one of them), so the same bits break for every
-        image.
+Model:  the words of all chosen tensors lie one after another in one memory, which is corrupted
+        once: one draw of weak cells is one chip. A cell of the activation memory belongs to one
+        word of one layer's output (the quantized input is one of them), so the same cells are weak
+        for every image.
 Source: Stutz et al., MLSys 2021 (weights); METHODS E.3 and E.4.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from bitproof.core.errors import SpecError
 from bitproof.core.rng import draw_seed, make_generator
 from bitproof.faults.base import FaultModel
-from bitproof.faults.random_flips import RandomFlips
 from bitproof.quant.graph import Node
-from bitproof.quant.grid import Grid
+from bitproof.quant.grid import CodedTensor, Grid
 from bitproof.quant.integers import run_integers
 from bitproof.quant.network import IntegerNetwork
 
@@ -54,33 +52,55 @@ def corrupt(
     return network.with_codes(fault.corrupt_all(words, generator=generator))
 
 
+def faulty_codes(
+    stored: Mapping[str, CodedTensor], fault: FaultModel, *, generator: torch.Generator
+) -> dict[str, Tensor]:
+    """Return the codes that `fault.corrupt_all` would, on the device where they are.
+
+    Where changes do not depend on content, a mask of them goes to the device, and no word of
+    `stored` ever leaves it.
+    """
+    words = {name: (coded.codes, coded.grid.bits) for name, coded in stored.items()}
+    if not fault.content_free:
+        return fault.corrupt_all(words, generator=generator)
+    zeros = {
+        name: (torch.zeros(codes.shape, dtype=codes.dtype), bits)
+        for name, (codes, bits) in words.items()
+    }
+    faulty = {}
+    for name, mask in fault.corrupt_all(zeros, generator=generator).items():
+        codes = words[name][0]
+        sent = mask.pin_memory() if codes.is_cuda else mask
+        faulty[name] = codes ^ sent.to(codes.device, non_blocking=True)
+    return faulty
+
+
 def faulty_activations(
     network: IntegerNetwork, fault: FaultModel, *, generator: torch.Generator
 ) -> Callable[[Tensor], Tensor]:
     """Return a classifier that runs `network` with faults in its stored activations.
 
+    The output of each node is a memory of its own that holds one image at a time.
+
     Args:
         network: its weights and biases are left alone.
-        fault: random flips, which change every word by the same mask, so that one mask serves
-            all images; other faults depend on what is stored.
+        fault: what breaks; if that depends on what is stored, every image is corrupted by itself.
         generator: CPU generator, advanced by one draw; one state is one chip.
-
-    Raises:
-        SpecError: `fault` is of another kind.
     """
-    if not isinstance(fault, RandomFlips):
-        raise SpecError(
-            f"faulty_activations: wanted RandomFlips, whose mask fits every word, got {fault!r}"
-        )
     seed = draw_seed(generator)
     masks: dict[str, Tensor] = {}
 
+    def corrupted(node: Node, words: Tensor, grid: Grid) -> Tensor:
+        cells = make_generator(seed, node.name)
+        return fault.corrupt_all({node.name: (words, grid.bits)}, generator=cells)[node.name]
+
     def read_back(node: Node, words: Tensor, grid: Grid) -> Tensor:
+        if not fault.content_free:
+            faulty = [corrupted(node, image, grid) for image in words]
+            return torch.stack(faulty) if faulty else words
         if node.name not in masks:
-            clean = torch.zeros(words.shape[1:], dtype=words.dtype)
-            cells = make_generator(seed, node.name)
-            struck = fault.corrupt(clean, bits=grid.bits, generator=cells)
-            masks[node.name] = struck.to(words.device)
+            zeros = torch.zeros(words.shape[1:], dtype=words.dtype)
+            masks[node.name] = corrupted(node, zeros, grid).to(words.device)
         return words ^ masks[node.name]
 
     return lambda inputs: run_integers(network, inputs, corrupt=read_back)

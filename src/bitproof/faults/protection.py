@@ -13,10 +13,8 @@ from jaxtyping import Bool, Int64, Integer, UInt8
 
 from bitproof.core.registry import Registry
 from bitproof.core.spec import Spec
-from bitproof.faults.table import ACTIONS, COLUMNS, FaultTable
+from bitproof.faults.table import COLUMNS, FLIP, STUCK1, FaultTable
 from bitproof.quant.network import IntegerNetwork
-
-FLIP, STUCK0, STUCK1 = (ACTIONS.index(action) for action in ("flip", "stuck0", "stuck1"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +72,7 @@ def settle(
     """Return what a stored 0 and a stored 1 read as, after each run of actions on one bit.
 
     Example:
+        >>> from bitproof.faults.table import STUCK0
         >>> at0, at1 = settle(np.array([FLIP, STUCK0, FLIP], np.uint8), np.array([0, 1]))
         >>> at0.tolist(), at1.tolist()
         ([True, True], [False, True])

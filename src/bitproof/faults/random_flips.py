@@ -6,14 +6,13 @@ Source: Stutz et al., "Bit Error Robustness for Energy-Efficient DNN
         Accelerators", MLSys 2021 (persistent errors: nested in `ber`).
 """
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
-from jaxtyping import Integer
-from torch import Tensor
 
 from bitproof.core.types import Probability
 from bitproof.faults.base import FAULTS, FaultModel
+from bitproof.faults.layout import Memory
 from bitproof.faults.sampling import sparse_flips
 from bitproof.stats.threats import ThreatLabel
 
@@ -35,25 +34,19 @@ class RandomFlips(FaultModel):
         tensor([-1, -1, -1], dtype=torch.int8)
     """
 
+    level: ClassVar[str] = "ber"
+    content_free: ClassVar[bool] = True
+
     kind: Literal["random_flips"] = "random_flips"
     ber: Probability
     """Bit error rate, as a fraction (1 % is 0.01)."""
 
+    @property
     def label(self) -> ThreatLabel:
-        """Return how results write them."""
+        """Return how people read the faults and their rate."""
         return ThreatLabel("memory_fault", "Random bit flips", "BER", "scientific")
 
-    def at(self, ber: float) -> "RandomFlips":
-        """Return the same faults at another rate.
-
-        Example:
-            >>> RandomFlips(ber=0.01).at(0.02)
-            RandomFlips(kind='random_flips', ber=0.02)
-        """
-        return RandomFlips(ber=ber)
-
-    def inject_(
-        self, words: Integer[Tensor, " w"], *, bits: int, generator: torch.Generator
-    ) -> None:
-        """Flip random bits of `words` in place."""
-        sparse_flips(len(words), bits=bits, ber=self.ber, generator=generator).xor_(words)
+    def inject_(self, memory: Memory, *, generator: torch.Generator) -> None:
+        """Flip random bits, wherever they lie and whatever they hold."""
+        codes, bits = memory.codes, memory.bits
+        sparse_flips(len(codes), bits=bits, ber=self.ber, generator=generator).xor_(codes)

@@ -70,32 +70,21 @@ class Flips:
     bands: tuple[Int64[np.ndarray, " _"], ...]
     """Positions `bit * n_words + word`, ascending in each band; bands may overlap."""
 
-    def xor_(
-        self, words: Integer[Tensor, " w"], *, bits: int | None = None, start: int = 0
-    ) -> None:
+    def xor_(self, words: Integer[Tensor, " w"]) -> None:
         """Flip bits of CPU `words` in place; the same call again undoes it.
-
-        Args:
-            words: a stretch of the array, such as one of several tensors laid end to end.
-            bits: width of these words; flips in higher bits are dropped. All, if not given.
-            start: index in the array of the first of `words`.
 
         Raises:
             BitWidthError: the dtype of `words` is no integer, or too narrow.
-            SpecError: the stretch leaves the array.
+            SpecError: there are more or fewer words.
         """
-        bits = self.bits if bits is None else bits
-        check_bit_width(words, bits)
-        stop = start + len(words)
-        if not 0 <= start <= stop <= self.n_words:
-            raise SpecError(
-                f"words: wanted a stretch of {self.n_words} words, got {start} to {stop}"
-            )
+        check_bit_width(words, self.bits)
+        if len(words) != self.n_words:
+            raise SpecError(f"words: wanted {self.n_words}, got {len(words)}")
         unsigned = np.dtype(f"u{words.element_size()}")
         raw = words.numpy().view(unsigned)
-        for bit in range(min(bits, self.bits)):
+        for bit in range(self.bits):
             # All hits are read before any is written: a bit that two bands hold flips once.
-            raw[self._hits(bit, start, stop)] ^= unsigned.type(1 << bit)
+            raw[self._hits(bit)] ^= unsigned.type(1 << bit)
 
     def pairs(self) -> tuple[Int64[Tensor, " f"], Int64[Tensor, " f"]]:
         """Return word and bit of every flip, each once, ordered by word, then by bit."""
@@ -104,10 +93,10 @@ class Flips:
         order = np.argsort(words, kind="stable")
         return torch.from_numpy(words[order]), torch.from_numpy(bits[order])
 
-    def _hits(self, bit: int, start: int, stop: int) -> Int64[np.ndarray, " _"]:
-        """Return where `bit` flips among the words from `start` to `stop`, counted from `start`."""
-        first = bit * self.n_words + start
-        ends = (first, first + stop - start)
+    def _hits(self, bit: int) -> Int64[np.ndarray, " _"]:
+        """Return the words in which `bit` flips."""
+        first = bit * self.n_words
+        ends = (first, first + self.n_words)
         parts = [band[slice(*np.searchsorted(band, ends))] for band in self.bands]
         hits = np.concatenate([np.empty(0, np.int64), *parts])
         hits -= first

@@ -1,12 +1,12 @@
-"""The bits of a network that a campaign may strike, and how a place among them is numbered.
+"""The bits of a network that may break in a campaign, and how a place among them is numbered.
 
 Model:  a stratum is one kind of site in one layer: elements x products x bits. Its places are
         numbered with the bit running fastest, so that a uniform number is a uniform bit.
 Source: METHODS C.3 and D.2 for the sites.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from math import prod
 
@@ -39,11 +39,11 @@ class Stratum:
     width: int
     """Bits of each word or register."""
     bits: tuple[int, ...]
-    """Bits that may be struck."""
+    """Bits that may break."""
     taps: int = 1
     """Products in the sum of one element; 1 for sites that lie in none."""
     elements: Int64[np.ndarray, " e"] | None = None
-    """Words that may be struck; None: all."""
+    """Words that may break; None: all."""
 
     @property
     def size(self) -> int:
@@ -65,9 +65,7 @@ class Stratum:
 
     def of_bit(self, bit: int) -> "Stratum":
         """Return the places at one bit alone."""
-        return Stratum(
-            self.site, self.layer, self.words, self.width, (bit,), self.taps, self.elements
-        )
+        return replace(self, bits=(bit,))
 
 
 class FaultSpace(Spec):
@@ -102,23 +100,24 @@ class FaultSpace(Spec):
             shapes: shape of each node's output for one image.
 
         Raises:
-            SpecError: nothing is left to strike, or a layer's name fits nothing.
+            SpecError: nothing is left to break, or a layer's name fits nothing.
         """
         self._check_names(network)
         found = [
-            stratum
+            self._stratum(site, node, *facts)
             for site in dict.fromkeys(self.sites)
             for node in network.nodes
-            if self._wants(node)
-            for stratum in self._of(site, node, network, shapes)
+            if self._wants(node) and (facts := _facts(site, node, network, shapes))
         ]
-        if not sum(stratum.size for stratum in found):
+        found = [stratum for stratum in found if stratum.size]
+        if not found:
+            ends = [name.rpartition(".") for name in network.tensors]
             raise SpecError(
-                f"faults: wanted bits to strike, got none for sites {', '.join(self.sites)} in "
+                f"faults: wanted bits to break, got none for sites {', '.join(self.sites)} in "
                 f"layers {', '.join(self.layers)}; layers with weights: "
-                + ", ".join(_weighted(network))
+                + ", ".join(layer for layer, _, site in ends if site == "weight")
             )
-        return [stratum for stratum in found if stratum.size]
+        return found
 
     def _check_names(self, network: IntegerNetwork) -> None:
         names = [node.name for node in network.nodes]
@@ -135,17 +134,12 @@ class FaultSpace(Spec):
             return False
         return any(fnmatchcase(node.name, pattern) for pattern in self.layers)
 
-    def _of(
-        self, site: FaultSite, node: Node, network: IntegerNetwork, shapes: Shapes
-    ) -> Iterator[Stratum]:
-        facts = _facts(site, node, network, shapes)
-        if facts is None:
-            return
-        shape, width, taps = facts
+    def _stratum(
+        self, site: FaultSite, node: Node, shape: tuple[int, ...], width: int, taps: int
+    ) -> Stratum:
         bits = tuple(b for b in range(width) if self.bits is None or b in self.bits)
-        axis = _channel_axis(site, node, shape)
-        words = prod(shape)
-        yield Stratum(site, node.name, words, width, bits, taps, self._chosen(shape, axis))
+        chosen = self._chosen(shape, _channel_axis(site, node, shape))
+        return Stratum(site, node.name, prod(shape), width, bits, taps, chosen)
 
     def _chosen(self, shape: tuple[int, ...], axis: int) -> Int64[np.ndarray, " e"] | None:
         """Return the flat numbers of the chosen words."""
@@ -153,15 +147,11 @@ class FaultSpace(Spec):
             return None
         keep = np.ones(shape, bool)
         if self.channels is not None and shape:
-            keep = np.zeros(shape, bool)
-            inside = [channel for channel in self.channels if channel < shape[axis]]
-            np.moveaxis(keep, axis, 0)[inside] = True
-        flat = keep.reshape(-1)
+            chosen = np.isin(np.arange(shape[axis]), self.channels)
+            np.moveaxis(keep, axis, 0)[~chosen] = False
         if self.elements is not None:
-            some = np.zeros_like(flat)
-            some[[element for element in self.elements if element < len(flat)]] = True
-            flat = flat & some
-        return np.flatnonzero(flat)
+            keep.reshape(-1)[~np.isin(np.arange(keep.size), self.elements)] = False
+        return np.flatnonzero(keep)
 
 
 def _facts(
@@ -221,7 +211,3 @@ def _channel_axis(site: FaultSite, node: Node, shape: tuple[int, ...]) -> int:
     if site in {"weight", "bias"} or node.op not in {"conv", "linear"}:
         return 0
     return len(shape) - 1 - (len(node.attrs["stride"]) if node.op == "conv" else 0)
-
-
-def _weighted(network: IntegerNetwork) -> list[str]:
-    return [name.removesuffix(".weight") for name in network.tensors if name.endswith(".weight")]

@@ -7,7 +7,7 @@ Model:  a fault is one bit of one word that flips or is stuck; a trial is all fa
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -43,9 +43,20 @@ TAP_SITES: frozenset[str] = frozenset({"operand", "weight_operand", "product"})
 Action = Literal["flip", "stuck0", "stuck1"]
 """What happens to the bit."""
 ACTIONS: tuple[Action, ...] = get_args(Action)
+FLIP, STUCK0, STUCK1 = range(3)
+"""Indices into `ACTIONS`."""
 MOST_TRIALS = 50_000_000
 """Trials of a campaign; more do not fit in memory."""
 COLUMNS = ("trial", "site", "layer", "element", "tap", "bit", "action")
+FaultRow = tuple[int, str, str, int, int, int, str]
+"""A fault by names, in the order of `COLUMNS`."""
+LIMITS = {
+    "trial": (0, MOST_TRIALS - 1),
+    "element": (0, 2**40),
+    "tap": (-1, 2**31 - 1),
+    "bit": (0, 63),
+}
+"""Least and largest number of columns that hold one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,15 +108,15 @@ class FaultTable:
     @classmethod
     def from_rows(
         cls,
-        rows: Sequence[tuple[int, str, str, int, int, int, str]],
+        rows: Sequence[FaultRow],
         *,
         layers: Sequence[str] | None = None,
         n_trials: int | None = None,
     ) -> "FaultTable":
-        """Return a table of rows in the order of `COLUMNS`, by names.
+        """Return a table of rows.
 
         Args:
-            rows: trial, site, layer, element, tap, bit, action.
+            rows: faults by names.
             layers: names in the order in which they are counted; as they come, if not given.
             n_trials: one more than the last, if not given.
         """
@@ -130,7 +141,7 @@ class FaultTable:
         ends = np.searchsorted(self.trial, [trial, trial + 1])
         return self.select(np.arange(*ends))
 
-    def rows(self) -> list[tuple[int, str, str, int, int, int, str]]:
+    def rows(self) -> list[FaultRow]:
         """Return the rows by names, as `from_rows` takes them."""
         return [
             (int(t), SITES[s], self.layers[n], int(e), int(k), int(b), ACTIONS[a])
@@ -179,35 +190,20 @@ def read_fault_list(path: Path, *, layers: Sequence[str]) -> FaultTable:
     return FaultTable.from_rows(rows, layers=layers)
 
 
-def _row(cells: list[str], layers: set[str]) -> tuple[int, str, str, int, int, int, str]:
+def _row(cells: list[str], layers: set[str]) -> FaultRow:
     if len(cells) != len(COLUMNS):
         raise FaultListError(f"wanted {len(COLUMNS)} cells, got {len(cells)}")
-    raw = dict(zip(COLUMNS, cells, strict=True))
-    for name, known in (("site", set(SITES)), ("layer", layers), ("action", set(ACTIONS))):
-        if raw[name] not in known:
-            raise FaultListError(f"no {name} {raw[name][:40]!r}. {near(raw[name][:40], known)}")
-    numbers = {}
-    limits = {
-        "trial": (0, MOST_TRIALS - 1),
-        "element": (0, 2**40),
-        "tap": (-1, 2**31 - 1),
-        "bit": (0, 63),
-    }
-    for name, (low, high) in limits.items():
-        text = raw[name]
-        digits = text.removeprefix("-")
-        fits = digits.isascii() and digits.isdigit() and len(digits) < 20
-        if not fits or not low <= int(text) <= high:
-            raise FaultListError(
-                f"{name}: wanted a whole number from {low} to {high}, got {text[:40]!r}"
-            )
-        numbers[name] = int(text)
-    return (
-        numbers["trial"],
-        raw["site"],
-        raw["layer"],
-        numbers["element"],
-        numbers["tap"],
-        numbers["bit"],
-        raw["action"],
-    )
+    names: dict[str, Collection[str]] = {"site": SITES, "layer": layers, "action": ACTIONS}
+    for name, text in zip(COLUMNS, cells, strict=True):
+        if name in names and text not in names[name]:
+            raise FaultListError(f"no {name} {text[:40]!r}. {near(text[:40], names[name])}")
+        if name in LIMITS:
+            low, high = LIMITS[name]
+            digits = text.removeprefix("-")
+            fits = digits.isascii() and digits.isdigit() and len(digits) < 20
+            if not fits or not low <= int(text) <= high:
+                raise FaultListError(
+                    f"{name}: wanted a whole number from {low} to {high}, got {text[:40]!r}"
+                )
+    trial, site, layer, element, tap, bit, action = cells
+    return int(trial), site, layer, int(element), int(tap), int(bit), action

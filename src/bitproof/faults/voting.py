@@ -17,17 +17,14 @@ from jaxtyping import Int64, UInt64
 from bitproof.core.rng import derive_seed
 from bitproof.core.types import Seed
 from bitproof.faults.protection import (
-    FLIP,
     PROTECTIONS,
-    STUCK0,
-    STUCK1,
     Protection,
     Repaired,
     group_starts,
     replace_rows,
     settle,
 )
-from bitproof.faults.table import SITES, FaultSite, FaultTable
+from bitproof.faults.table import FLIP, SITES, STUCK0, STUCK1, FaultSite, FaultTable
 from bitproof.quant.network import IntegerNetwork
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
@@ -44,7 +41,7 @@ class TripleModular(Protection):
     Example:
         >>> flip = (0, "accumulator", "conv1", 5, -1, 30, "flip")
         >>> table = FaultTable.from_rows([flip] * 2 + [(1, *flip[1:])])
-        >>> copies_struck(table, seed=0).tolist()
+        >>> faulty_copies(table, seed=0).tolist()
         [1, 0, 1]
         >>> TripleModular(seed=0).repair(table, IntegerNetwork((), {}, {})).table.rows()
         [(0, 'accumulator', 'conv1', 5, -1, 30, 'flip')]
@@ -64,7 +61,7 @@ class TripleModular(Protection):
         output, activation = SITES.index("output"), SITES.index("activation")
         site = np.where(table.site == output, activation, table.site)
         names = (table.bit, table.tap, table.element, table.layer, site, table.trial)
-        copy = copies_struck(table, seed=self.seed)
+        copy = faulty_copies(table, seed=self.seed)
         rows = rows[np.lexsort((copy[rows], *(column[rows] for column in names)))]
         bit_keys = [column[rows] for column in names]
         starts = group_starts(*bit_keys, copy[rows])
@@ -82,7 +79,7 @@ class TripleModular(Protection):
         return Repaired(voted, np.zeros(table.n_trials, bool))
 
 
-def copies_struck(table: FaultTable, *, seed: int) -> Int64[np.ndarray, " f"]:
+def faulty_copies(table: FaultTable, *, seed: int) -> Int64[np.ndarray, " f"]:
     """Return the copy, 0 to 2, that each row falls on.
 
     It depends on `seed`, the trial and the number of the row in its trial, and on nothing else.

@@ -1,4 +1,4 @@
-"""Stage 3 of RESQ: put the network on integers so that flips cost less; nothing is trained.
+"""Stage 3 of RESQ: quantize the network so that flips cost less; nothing is trained.
 
 Model:  batch-norm statistics are estimated anew on clean and perturbed calibration images. Then,
         layer by layer, the weight range is multiplied by the factor that minimises
@@ -49,7 +49,8 @@ class Adjust(HardeningStage):
     mu: NonNegative = 1.0
     """Weight of the expected error of flips against that of quantization."""
     ber: Probability = 5e-4
-    """Bit error rate p that ranges are chosen for, as a fraction."""
+    """Bit error rate p that ranges are chosen for, as a fraction. The formula holds for independent
+    flips; there is none for other fault models."""
     lowest: Fraction = 0.2
     """Smallest factor on a range."""
     grid_points: Count = 80
@@ -84,32 +85,32 @@ class Adjust(HardeningStage):
             }
         )
         adjusted = replace(candidate, scheme=scheme, model=deepcopy(candidate.model).eval())
-        told: dict[str, Any] = {}
+        record: dict[str, Any] = {}
         if self.estimate_norms and batch_norms(candidate.model):
             model = deepcopy(candidate.model).eval()
             self._estimate_norms(model, data, context)
             tried = replace(adjusted, model=model)
-            told["norms"] = rule.verdict(tried.quantize(data))
-            adjusted = tried if told["norms"]["accepted"] else adjusted
-        shrink, told["alpha"] = self._choose_ranges(adjusted, data, rule, context)
+            record["norms"] = rule.verdict(tried.quantize(data))
+            adjusted = tried if record["norms"]["accepted"] else adjusted
+        shrink, record["alpha"] = self._choose_ranges(adjusted, data, rule, context)
         adjusted = replace(adjusted, shrink=shrink)
         if self.correct_bias:
             tried = replace(adjusted, correct_bias=True)
-            told["biases"] = rule.verdict(tried.quantize(data))
-            adjusted = tried if told["biases"]["accepted"] else adjusted
-        return adjusted.with_record(self.kind, **told)
+            record["biases"] = rule.verdict(tried.quantize(data))
+            adjusted = tried if record["biases"]["accepted"] else adjusted
+        return adjusted.with_record(self.kind, **record)
 
     def _estimate_norms(self, model: nn.Module, data: Dataset, context: TrainingContext) -> None:
         """Replace running statistics by the mean over batches, half clean and half perturbed."""
         generator = context.generator("norms")
         batches = []
-        for index in torch.split(torch.arange(len(data)), BATCH):
-            inputs, labels = data.inputs(index.to(data.labels.device)), data.labels[index]
+        for block in data.blocks(BATCH):
+            inputs = block.inputs()
             with evaluating(model):
                 moved = signed_ascent(
                     model,
                     inputs,
-                    labels,
+                    block.labels,
                     epsilon=self.epsilon,
                     step=self.epsilon / 4,
                     steps=self.steps,

@@ -1,4 +1,4 @@
-"""Put a network on approximate multipliers, without training.
+"""Let a network multiply approximately, without training.
 
 Model:  products of the deployed network come from the tables of multipliers; float weights and
         quantization stay. The mean error of each filter may be taken off (control variate).
@@ -40,5 +40,6 @@ class Approximate(HardeningStage):
             self.multiplier, self.layers, correct_means=self.correct_means
         )
         model = deepcopy(candidate.model).eval()
-        told = self.model_dump(mode="json", exclude={"kind"})
-        return replace(candidate, model=model, arithmetic=arithmetic).with_record(self.kind, **told)
+        record = self.model_dump(mode="json", exclude={"kind"})
+        done = replace(candidate, model=model, arithmetic=arithmetic)
+        return done.with_record(self.kind, **record)

@@ -17,15 +17,13 @@ from typing import Annotated, Literal
 from pydantic import Field
 from torch import Tensor
 
-from bitproof.attacks import signed_ascent
 from bitproof.core.types import NonNegative, Positive, Probability
-from bitproof.faults.random_flips import RandomFlips
+from bitproof.faults import AnyFault, RandomFlips, faulty_codes
 from bitproof.harden.base import HARDEN, Candidate, HardeningStage, TrainingContext
 from bitproof.harden.emulation import Emulation
-from bitproof.harden.fault_aware import flipped
-from bitproof.models.norms import evaluating, running_statistics, unlearned_statistics
+from bitproof.harden.perturbation import perturbed
+from bitproof.models.norms import running_statistics, unlearned_statistics
 from bitproof.train.batches import Batch
-from bitproof.train.loop import fit_
 from bitproof.train.optimization import Optimization
 
 
@@ -45,8 +43,10 @@ class ApproximationAware(HardeningStage):
     """Neighbours on either side that a table is smoothed over, for `table`."""
     rank: Annotated[int, Field(ge=1, le=256)] = 2
     """Terms that slopes are approximated by, for `table`."""
+    fault: AnyFault = RandomFlips(ber=0.0)
+    """What breaks in the weights of each layer, in the faulty term; `ber` sets its level."""
     ber: Probability = 0.0
-    """Bit error rate of the weights in the faulty term, as a fraction; 0: no such term."""
+    """Level of the fault: of random flips the bit error rate, as a fraction; 0: no such term."""
     faulty_share: Probability = 0.5
     """Weight of the faulty term, g, where there is one."""
     lam_adv: NonNegative = 0.0
@@ -75,45 +75,27 @@ class ApproximationAware(HardeningStage):
             if self.lam_adv:
                 yield self.lam_adv * self._moved(emulation, batch)
 
-        model.train()
         with emulation.running():
-            history = fit_(
+            history = self.fine_tune_(
                 model,
-                context.train,
-                self.optimization,
+                context,
+                optimization=self.optimization,
                 loss=loss,
-                generator=context.generator("approximation_aware"),
-                augmentation=context.augmentation,
-                checkpointer=context.checkpointer,
-                group=context.group,
-                progress=context.progress,
                 label="fine-tune through multipliers",
-                identity=self.digest()[:16],
             )
-        model.eval()
         done = replace(candidate, model=model)
         layers = {"layers": list(emulation.nodes), "left_float": emulation.left_float}
-        return done.with_record(self.kind, loss=history.loss, **layers)
+        return done.with_record(self.kind, loss=history, **layers)
 
     def _faulty(self, emulation: Emulation, batch: Batch) -> Tensor:
-        fault = RandomFlips(ber=self.ber)
+        fault = self.fault.at(self.ber)
         with (
-            emulation.struck(lambda words: flipped(words, fault, generator=batch.generator)),
+            emulation.faulty(lambda codes: faulty_codes(codes, fault, generator=batch.generator)),
             running_statistics(emulation.model),
         ):
             return batch.error(emulation.model(batch.inputs))
 
     def _moved(self, emulation: Emulation, batch: Batch) -> Tensor:
-        model = emulation.model
-        with evaluating(model):
-            moved = signed_ascent(
-                model,
-                batch.inputs,
-                batch.labels,
-                epsilon=self.epsilon,
-                step=self.epsilon,
-                steps=1,
-                generator=batch.image_generator,
-            )
-        with unlearned_statistics(model):
-            return batch.error(model(moved))
+        moved = perturbed(emulation.model, batch, epsilon=self.epsilon)
+        with unlearned_statistics(emulation.model):
+            return batch.error(emulation.model(moved))

@@ -1,10 +1,10 @@
 """What every hardening stage promises, and what it works on."""
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import torch
 from pydantic import model_validator
@@ -21,13 +21,16 @@ from bitproof.quant.build import quantize_graph
 from bitproof.quant.network import IntegerNetwork
 from bitproof.quant.scheme import Scheme
 from bitproof.quant.trace import trace
-from bitproof.train.checkpointing import Checkpointer
+from bitproof.train.batches import Batch
+from bitproof.train.checkpointing import Checkpointable, Checkpointer
+from bitproof.train.loop import Loss, fit_
+from bitproof.train.optimization import Optimization
 from bitproof.train.process_group import SINGLE_PROCESS, ProcessGroup
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A network on its way to the chip: float weights, and how they will be put on integers."""
+    """A network on its way to the chip: float weights, and how they will be quantized."""
 
     model: nn.Module
     scheme: Scheme = field(default_factory=Scheme)
@@ -40,7 +43,7 @@ class Candidate:
     data_dir: Path | None = None
     """Folder that tables of multipliers are read from; see `data_root`."""
     record: tuple[dict[str, Any], ...] = ()
-    """What each stage so far tells the report: JSON values."""
+    """What each stage so far reports: JSON values."""
 
     def quantize(self, calibration: Dataset) -> IntegerNetwork:
         """Return the integer network.
@@ -107,6 +110,41 @@ class HardeningStage(Spec):
             StoppedError: asked to stop; another call with the same arguments goes on.
             TraceError: the model cannot be traced.
         """
+
+    @final
+    def fine_tune_(
+        self,
+        model: nn.Module,
+        context: TrainingContext,
+        *,
+        optimization: Optimization,
+        loss: Loss,
+        label: str,
+        after_backward: Callable[[Batch], None] | None = None,
+        checkpointed: Mapping[str, Checkpointable] | None = None,
+    ) -> list[float]:
+        """Train `model` in place as `fit_` does, and return the mean loss of each epoch.
+
+        It starts in training mode and ends in evaluation mode.
+        """
+        model.train()
+        history = fit_(
+            model,
+            context.train,
+            optimization,
+            loss=loss,
+            generator=context.generator(self.kind),
+            augmentation=context.augmentation,
+            after_backward=after_backward,
+            checkpointed=checkpointed,
+            checkpointer=context.checkpointer,
+            group=context.group,
+            progress=context.progress,
+            label=label,
+            identity=self.digest()[:16],
+        )
+        model.eval()
+        return history.loss
 
 
 HARDEN: Registry[HardeningStage] = Registry("harden")

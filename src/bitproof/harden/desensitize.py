@@ -19,16 +19,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import kl_div, log_softmax
 
-from bitproof.attacks import signed_ascent
 from bitproof.attacks.balls import draw_linf
 from bitproof.core.types import Count, NonNegative, Positive
 from bitproof.harden.base import HARDEN, Candidate, HardeningStage, TrainingContext
 from bitproof.harden.critic import Critic
 from bitproof.harden.distance import FeatureDistance, feature_distance
+from bitproof.harden.perturbation import perturbed
 from bitproof.models.features import penultimate, with_features
 from bitproof.models.norms import evaluating
 from bitproof.train.batches import Batch
-from bitproof.train.loop import fit_
 from bitproof.train.optimization import Optimization
 
 
@@ -87,47 +86,36 @@ class Desensitize(HardeningStage):
                 )
             return total + self.lam_f * feature_distance(before, after, self.distance)
 
-        model.train()
-        history = fit_(
+        history = self.fine_tune_(
             model,
-            context.train,
-            self.optimization,
+            context,
+            optimization=self.optimization,
             loss=loss,
-            generator=context.generator("desensitize"),
-            augmentation=context.augmentation,
-            checkpointed={"critic": critic} if critic else {},
-            checkpointer=context.checkpointer,
-            group=context.group,
-            progress=context.progress,
             label="desensitize features",
-            identity=self.digest()[:16],
+            checkpointed={"critic": critic} if critic else {},
         )
-        model.eval()
-        return replace(candidate, model=model).with_record(self.kind, loss=history.loss)
+        return replace(candidate, model=model).with_record(self.kind, loss=history)
 
     def perturb(self, model: nn.Module, batch: Batch) -> Tensor:
         """Return x', made with the model in evaluation mode."""
         if self.mode == "noise":
             return draw_linf(batch.inputs, self.epsilon, generator=batch.image_generator)
         loss = None
-        with evaluating(model):
-            if self.mode == "trades":
-                with torch.no_grad():
-                    target = model(batch.inputs)
+        if self.mode == "trades":
+            with evaluating(model), torch.no_grad():
+                target = model(batch.inputs)
 
-                def loss(logits: Tensor, _labels: Tensor) -> Tensor:
-                    return divergence(logits, target) * len(logits)
+            def loss(logits: Tensor, _labels: Tensor) -> Tensor:
+                return divergence(logits, target) * len(logits)
 
-            return signed_ascent(
-                model,
-                batch.inputs,
-                batch.labels,
-                epsilon=self.epsilon,
-                step=self.relative_step * self.epsilon,
-                steps=self.steps,
-                generator=batch.image_generator,
-                loss=loss,
-            )
+        return perturbed(
+            model,
+            batch,
+            epsilon=self.epsilon,
+            relative_step=self.relative_step,
+            steps=self.steps,
+            loss=loss,
+        )
 
     def _critic(self, model: nn.Module, head: str, context: TrainingContext) -> Critic:
         inputs = context.train.inputs(slice(0, 2))

@@ -31,10 +31,7 @@ from bitproof.quant.network import IntegerNetwork
 from bitproof.quant.pass_gradient import pass_gradient
 from bitproof.quant.product_layer import ProductLayer
 from bitproof.quant.scheme import Scheme
-from bitproof.quant.straight_through import fold_factors, norm_after
-
-Strike = Callable[[dict[str, CodedTensor]], Mapping[str, Tensor]]
-"""Maps stored words to the words that are read back."""
+from bitproof.quant.straight_through import Inject, fold_factors, norm_after
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,8 +65,8 @@ class Emulation:
     """Batch norm that is folded into each layer."""
     slopes: Mapping[str, Sequence[TableGradient]] = field(default_factory=dict)
     """Gradients of the tables of each node; straight-through where there are none."""
-    strike: Strike | None = None
-    """Breaks stored words, while it is set."""
+    inject: Inject | None = None
+    """Breaks the stored weight of each layer, while it is set."""
     nodes: dict[str, Node] = field(default_factory=dict)
     """By path of the layer."""
     left_float: list[str] = field(default_factory=list)
@@ -93,17 +90,16 @@ class Emulation:
         norms = norm_after(model, calibration.inputs(slice(0, 2)))
         found = cls(model, network, candidate.scheme, candidate.shrink, norms)
         for node in network.nodes:
-            module = _layer(model, node)
             if node.name not in network.products:
                 continue
-            if module is None:
+            if _layer(model, node) is None:
                 found.left_float.append(node.name)
-                continue
-            if node.path in found.nodes:
+            elif node.path in found.nodes:
                 raise QuantizationError(
                     f"{node.path}: wanted each layer used once, to train it through a multiplier"
                 )
-            found.nodes[node.path] = node
+            else:
+                found.nodes[node.path] = node
         if not found.nodes:
             raise QuantizationError(
                 "approximation_aware: wanted convolutions or linear layers, found none"
@@ -136,13 +132,13 @@ class Emulation:
                 hook.remove()
 
     @contextmanager
-    def struck(self, strike: Strike) -> Iterator[None]:
+    def faulty(self, inject: Inject) -> Iterator[None]:
         """Let stored weights break inside the block."""
-        self.strike = strike
+        self.inject = inject
         try:
             yield
         finally:
-            self.strike = None
+            self.inject = None
 
     def _hook(self, path: str, node: Node) -> Callable[[nn.Module, Any, Tensor], Tensor]:
         def replace_output(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
@@ -184,11 +180,11 @@ class Emulation:
         folded = stored * _along(factor, 0, stored.ndim)
         (own,) = self.scheme.weight.fit_all([folded], shrinks=[self.shrink.get(node.name, 1.0)])
         coded = self.scheme.weight.encode(folded, own)
-        if self.strike is not None:
-            coded = CodedTensor(self.strike({node.name: coded})[node.name], coded.grid)
-        name = node.inputs[0]
-        grid = self.network.grids[name]
-        tensors = {f"{node.name}.weight": coded}
+        name = f"{node.name}.weight"
+        if self.inject is not None:
+            coded = CodedTensor(self.inject({name: coded})[name], coded.grid)
+        grid = self.network.grids[node.inputs[0]]
+        tensors = {name: coded}
         constants = prepare(node, tensors, self.network.grids, self.network.rounding)
         stored_as = Constants(
             (),
@@ -208,8 +204,7 @@ class Emulation:
 
 def _layer(model: nn.Module, node: Node) -> nn.Module | None:
     """Return the module that a node stands for, if it is one whole layer."""
-    modules = dict(model.named_modules())
-    module = modules.get(node.path)
+    module = dict(model.named_modules()).get(node.path)
     return module if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Linear) else None
 
 

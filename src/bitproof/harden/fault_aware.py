@@ -20,25 +20,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from bitproof.attacks import signed_ascent
 from bitproof.core.types import Count, Fraction, Index, NonNegative, Positive, Probability
-from bitproof.faults.random_flips import RandomFlips
+from bitproof.faults import AnyFault, RandomFlips, faulty_codes
 from bitproof.harden.base import HARDEN, Candidate, HardeningStage, TrainingContext
 from bitproof.harden.clip import clip_weights_, folded_ranges
 from bitproof.harden.critical_layers import CriticalLayers, Weighting
 from bitproof.harden.deferred_scalar import DeferredScalar
 from bitproof.harden.distance import FeatureDistance, feature_distance
+from bitproof.harden.perturbation import perturbed
 from bitproof.models.features import penultimate, with_features
-from bitproof.models.norms import (
-    batch_norms,
-    evaluating,
-    running_statistics,
-    unlearned_statistics,
-)
-from bitproof.quant.grid import CodedTensor
+from bitproof.models.norms import batch_norms, running_statistics, unlearned_statistics
 from bitproof.quant.straight_through import call_with, faulty_weights, fold_factors, norm_after
 from bitproof.train.batches import Batch
-from bitproof.train.loop import fit_
 from bitproof.train.optimization import Optimization
 
 
@@ -64,12 +57,15 @@ class FaultAware(HardeningStage):
     """Batches on which gradient norms are measured before anything moves."""
     faulty_share: Probability = 0.5
     """Weight of the faulty branch, g."""
+    fault: AnyFault = RandomFlips(ber=1e-3)
+    """What breaks in the weights of the critical layers, which lie in one memory, with a fresh draw
+    each step; its level is what `ber_start` and `ber_end` set."""
     ber_start: Probability = 1e-5
-    """Bit error rate at the first step, as a fraction."""
+    """Level of the fault at the first step: of random flips the bit error rate, as a fraction."""
     ber_end: Probability = 1e-3
-    """Bit error rate after the ramp, as a fraction."""
+    """Level of the fault after the ramp."""
     ramp: Probability = 0.5
-    """Share of the steps over which the rate rises linearly."""
+    """Share of the steps over which the level rises linearly."""
     codes: Literal["folded", "stored"] = "folded"
     """Flip bits of the weight as it will be deployed, batch norm folded in, or as it is trained."""
     clamp: Positive | None = 0.05
@@ -136,34 +132,26 @@ class FaultAware(HardeningStage):
             if self.trainable == "critical":
                 hold_still(model, set(state.critical))
 
-        model.train()
-        history = fit_(
+        history = self.fine_tune_(
             model,
-            context.train,
-            self.optimization,
+            context,
+            optimization=self.optimization,
             loss=loss,
-            generator=context.generator("fault_aware"),
-            augmentation=context.augmentation,
+            label="fine-tune with faults",
             after_backward=after_backward,
             checkpointed={"ranking": ranking, "course": state},
-            checkpointer=context.checkpointer,
-            group=context.group,
-            progress=context.progress,
-            label="fine-tune with faults",
-            identity=self.digest()[:16],
         )
-        model.eval()
         clip_weights_(model, ranges, fold_factors(model, norms))
         done = replace(candidate, model=model)
-        return done.with_record(self.kind, loss=history.loss, critical=ranking.record())
+        return done.with_record(self.kind, loss=history, critical=ranking.record())
 
     def ber_at(self, done: float) -> float:
-        """Return the bit error rate when the fraction `done` of the steps lies behind."""
+        """Return the level of the fault when the fraction `done` of the steps lies behind."""
         risen = 1.0 if done >= self.ramp else done / self.ramp
         return self.ber_start + (self.ber_end - self.ber_start) * risen
 
     def _injects(self, clean: DeferredScalar) -> bool:
-        """Tell whether faults strike now; waits for the loss of the step before only if it must."""
+        """Tell whether to inject now; waits for the loss of the step before only if it must."""
         return self.faulty_share > 0 and (
             self.inject_below is None or clean.value < self.inject_below
         )
@@ -176,29 +164,20 @@ class FaultAware(HardeningStage):
         candidate: Candidate,
         norms: Mapping[str, str],
     ) -> dict[str, Tensor]:
-        """Return the weights of `layers` with fresh bit flips in their codes."""
-        fault = RandomFlips(ber=self.ber_at(batch.done))
+        """Return the weights of `layers` with fresh faults in their codes."""
+        fault = self.fault.at(self.ber_at(batch.done))
         return faulty_weights(
             model,
             layers,
             candidate.scheme,
-            strike=lambda words: flipped(words, fault, generator=batch.generator),
+            inject=lambda codes: faulty_codes(codes, fault, generator=batch.generator),
             factors=fold_factors(model, norms),
             shrink=candidate.shrink,
         )
 
     def _keep(self, model: nn.Module, batch: Batch, features: Tensor, head: str) -> Tensor:
         """Return the loss on a one-step perturbation: distance of its features, and its error."""
-        with evaluating(model):
-            moved = signed_ascent(
-                model,
-                batch.inputs,
-                batch.labels,
-                epsilon=self.epsilon,
-                step=self.epsilon,
-                steps=1,
-                generator=batch.image_generator,
-            )
+        moved = perturbed(model, batch, epsilon=self.epsilon)
         with unlearned_statistics(model):
             logits, after = with_features(model, moved, head)
         kept = self.lam_keep * feature_distance(features, after, self.distance)
@@ -236,25 +215,6 @@ class _Course:
         self.critical, self.epoch = notes["critical"], notes["epoch"]
         if notes["clean"] is not None:
             self.clean.send(torch.tensor(notes["clean"], dtype=torch.float64))
-
-
-def flipped(
-    words: Mapping[str, CodedTensor], fault: RandomFlips, *, generator: torch.Generator
-) -> dict[str, Tensor]:
-    """Return the words that `fault.corrupt_all` would, which then never leave their device.
-
-    Flips do not depend on the word that they strike, so zeros show which bits to flip.
-    """
-    zeros = {
-        name: (torch.zeros(coded.codes.shape, dtype=coded.codes.dtype), coded.grid.bits)
-        for name, coded in words.items()
-    }
-    struck = {}
-    for name, mask in fault.corrupt_all(zeros, generator=generator).items():
-        codes = words[name].codes
-        sent = mask.pin_memory() if codes.is_cuda else mask
-        struck[name] = codes ^ sent.to(codes.device, non_blocking=True)
-    return struck
 
 
 def hold_still(model: nn.Module, layers: set[str]) -> None:

@@ -6,10 +6,11 @@ import numpy as np
 from jaxtyping import Int16, Int32, Int64
 
 from bitproof.core.errors import SpecError
-from bitproof.core.rng import derive_seed
+from bitproof.core.rng import derive_seed, make_generator
+from bitproof.faults.base import FaultModel
 from bitproof.faults.kinds import MOST_ROWS, Places
 from bitproof.faults.space import Shapes, Stratum
-from bitproof.faults.table import MOST_TRIALS, SITES, FaultTable
+from bitproof.faults.table import COLUMNS, FLIP, MOST_TRIALS, SITES, FaultTable
 from bitproof.injection.spec import FaultGroup, Injection
 from bitproof.quant.network import IntegerNetwork
 from bitproof.stats.sample_size import allocate, sample_size
@@ -42,7 +43,7 @@ class Plan:
     group: Int16[np.ndarray, " t"]
     """Kind of fault of each trial; -1: several."""
     cell: Int32[np.ndarray, " t"]
-    """Index into `cells`; -1: the trial strikes several places."""
+    """Index into `cells`; -1: several places break in the trial."""
     cells: tuple[Cell, ...]
     populations: tuple[int, ...]
     """Places of each kind of fault."""
@@ -72,15 +73,15 @@ def draw_plan(injection: Injection, network: IntegerNetwork, shapes: Shapes) -> 
     """Return the trials of a campaign; equal arguments give equal trials.
 
     Args:
-        injection: what is struck.
+        injection: what breaks.
         network: where.
         shapes: shape of each node's output for one image.
 
     Raises:
-        SpecError: there is nothing to strike, or the draw is too large.
+        SpecError: there is nothing to break, or the draw is too large.
     """
     drawn = [
-        _Group(number, group, injection, group.strata(network, shapes), network)
+        _GroupDraw(number, group, injection, group.strata(network, shapes), network)
         for number, group in enumerate(injection.faults)
     ]
     counts = [group.n_trials() for group in drawn]
@@ -125,7 +126,7 @@ def plan_of_list(faults: FaultTable) -> Plan:
     )
 
 
-class _Group:
+class _GroupDraw:
     """The draw of one kind of fault."""
 
     def __init__(
@@ -142,7 +143,7 @@ class _Group:
         self.places = {node.name: place for place, node in enumerate(network.nodes)}
         self.network = network
         self.parts = [stratum.of_bit(bit) for stratum in strata for bit in stratum.bits]
-        self.sampled = group.count == 1 and group.rate is None
+        self.sampled = group.count == 1 and group.rate is None and group.model is None
 
     def cells(self) -> list[Cell]:
         if not self.sampled:
@@ -165,6 +166,8 @@ class _Group:
 
     def draw(self, n: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Return fault columns, and the cell of each trial."""
+        if self.group.model is not None:
+            return self._of_model(n, self.group.model)
         if self.group.rate is not None:
             return self._at_rate(n, self.group.rate)
         if not self.sampled:
@@ -181,7 +184,7 @@ class _Group:
             places = np.arange(k) if k == part.size else own.choice(part.size, k, replace=False)
             trials = order[start : start + k]
             cells[trials] = index
-            columns.append(self._strike(part, np.asarray(places, np.int64), trials, own))
+            columns.append(self._break(part, np.asarray(places, np.int64), trials, own))
             start += k
         return _joined(columns), cells
 
@@ -229,6 +232,36 @@ class _Group:
             trials.append(np.full(k, trial))
         return self._at(np.concatenate(places), np.concatenate(trials)), np.full(n, -1)
 
+    def _of_model(self, n: int, model: FaultModel) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """Return the bits of the group that change in draws of `corrupt` by a fault model."""
+        words = self.network.words(*self.group.sites)
+        trials, rows = [], 0
+        for trial in range(n):
+            generator = make_generator(self.injection.seed, "faults", self.number, "trial", trial)
+            faulty = model.corrupt_all(words, generator=generator)
+            columns = []
+            for stratum in self.strata:
+                name, bits = f"{stratum.layer}.{stratum.site}", np.array(stratum.bits)
+                changed = (faulty[name] ^ words[name][0]).cpu().flatten().numpy()
+                element = np.flatnonzero(changed)
+                if stratum.elements is not None:
+                    element = np.intersect1d(element, stratum.elements, assume_unique=True)
+                source, which = np.nonzero(changed[element, None] >> bits & 1)
+                constants = {"trial": trial, "tap": -1, "action": FLIP}
+                columns.append(
+                    self._columns(
+                        stratum,
+                        element=element[source],
+                        bit=bits[which],
+                        **{key: np.full(len(which), value) for key, value in constants.items()},
+                    )
+                )
+            trials.append(_joined(columns))
+            rows += len(trials[-1]["trial"])
+            if rows > MOST_ROWS:
+                raise SpecError(f"trials: wanted at most {MOST_ROWS} faults in all, got more")
+        return _joined(trials), np.full(n, -1)
+
     def _at(self, places: np.ndarray, trials: np.ndarray) -> dict[str, np.ndarray]:
         """Return fault columns of places that are numbered through all strata."""
         ends = np.cumsum([stratum.size for stratum in self.strata])
@@ -239,24 +272,27 @@ class _Group:
             if mine.any():
                 own = places[mine] - (ends[number] - stratum.size)
                 random = self._random("stratum", number)
-                columns.append(self._strike(stratum, own, trials[mine], random))
+                columns.append(self._break(stratum, own, trials[mine], random))
         return _joined(columns)
 
-    def _strike(
+    def _break(
         self, stratum: Stratum, places: np.ndarray, trials: np.ndarray, random: np.random.Generator
     ) -> dict[str, np.ndarray]:
         element, tap, bit = stratum.locate(places)
         bits = self.group.kind.spread(Places(stratum, element, bit), random)
-        size = len(bits.source)
-        return {
-            "trial": trials[bits.source],
-            "site": np.full(size, SITES.index(stratum.site)),
-            "layer": np.full(size, self.places[stratum.layer]),
-            "element": bits.element,
-            "tap": tap[bits.source],
-            "bit": bits.bit,
-            "action": bits.action,
-        }
+        return self._columns(
+            stratum,
+            trial=trials[bits.source],
+            element=bits.element,
+            tap=tap[bits.source],
+            bit=bits.bit,
+            action=bits.action,
+        )
+
+    def _columns(self, stratum: Stratum, **columns: np.ndarray) -> dict[str, np.ndarray]:
+        size = len(columns["trial"])
+        site = np.full(size, SITES.index(stratum.site))
+        return {"site": site, "layer": np.full(size, self.places[stratum.layer]), **columns}
 
     def _random(self, *parts: object) -> np.random.Generator:
         seed = derive_seed(self.injection.seed, "faults", self.number, *parts)
@@ -264,9 +300,8 @@ class _Group:
 
 
 def _joined(columns: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    names = ("trial", "site", "layer", "element", "tap", "bit", "action")
-    empty = {name: np.empty(0, np.int64) for name in names}
-    return {name: np.concatenate([part[name] for part in (columns or [empty])]) for name in names}
+    parts = columns or [{name: np.empty(0, np.int64) for name in COLUMNS}]
+    return {name: np.concatenate([part[name] for part in parts]) for name in COLUMNS}
 
 
 def _repeating(chosen: np.ndarray) -> np.ndarray:

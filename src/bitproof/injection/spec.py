@@ -1,4 +1,4 @@
-"""What a fault-injection campaign strikes, how often, and how it counts.
+"""What a fault-injection campaign breaks, how often, and how it counts.
 
 Model:  the fault is the unit: each trial is one draw of faults, met by the same images. Trials of
         one fault each are drawn without return, stratified by layer and bit, as many as Leveugle's
@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
 from bitproof.core.spec import Spec
 from bitproof.core.types import Count, Fraction, Seed
+from bitproof.faults.base import AnyFault, FaultModel
 from bitproof.faults.kinds import KINDS, FaultKind, Flip
 from bitproof.faults.protection import PROTECTIONS, Protection
 from bitproof.faults.space import FaultSpace
@@ -34,20 +35,34 @@ class FaultGroup(FaultSpace):
     """
 
     kind: AnyKind = Flip()
-    """What happens at a struck place."""
+    """What happens at a place that breaks."""
     count: Count = 1
-    """Places that each trial strikes."""
+    """Places that break in each trial."""
     rate: Fraction | None = None
-    """Strike every place with this probability instead, as a fraction."""
+    """Break every place with this probability instead, as a fraction."""
     exhaustive: bool = False
     """Try every place once instead of drawing."""
+    model: AnyFault | None = None
+    """What breaks in all weights or biases as one memory, instead of `kind`: each trial is one
+    draw, of which the bits count that the group names."""
 
     @model_validator(mode="after")
     def _one_extent(self) -> "FaultGroup":
         chosen = [self.count > 1, self.rate is not None, self.exhaustive]
         if sum(chosen) > 1:
             raise ValueError("wanted one of count, rate and exhaustive")
+        if self.model is not None:
+            if any(chosen) or self.kind != Flip():
+                raise ValueError("model: wanted it alone, not with kind, count, rate or exhaustive")
+            if not set(self.sites) <= {"weight", "bias"}:
+                sites = ", ".join(self.sites)
+                raise ValueError(f"model: wanted sites among weight and bias, got {sites}")
         return self
+
+    @property
+    def source(self) -> FaultKind | FaultModel:
+        """Return what says which bits break."""
+        return self.model or self.kind
 
 
 class Injection(Spec):

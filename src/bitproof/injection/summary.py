@@ -83,7 +83,7 @@ class _Summary:
     def _group(self, number: int) -> dict[str, Any]:
         planned = int((self.plan.group == number).sum())
         if number < 0 or not self.plan.populations or number >= len(self.injection.faults):
-            kinds = [group.kind.model_dump(mode="json") for group in self.injection.faults]
+            kinds = [group.source.model_dump(mode="json") for group in self.injection.faults]
             sites = [site for group in self.injection.faults for site in group.sites]
             return {
                 "group": number,
@@ -102,8 +102,8 @@ class _Summary:
         memory = set(group.sites) <= MEMORIES
         return {
             "group": number,
-            "label": f"{group.kind.kind} in {', '.join(group.sites)}",
-            "kind": group.kind.model_dump(mode="json"),
+            "label": f"{group.source.kind} in {', '.join(group.sites)}",
+            "kind": group.source.model_dump(mode="json"),
             "sites": list(group.sites),
             "extent": _extent(group),
             "rate": group.rate,
@@ -263,4 +263,6 @@ def _extent(group: FaultGroup) -> str:
         return "exhaustive"
     if group.rate is not None:
         return f"rate {group.rate:g}"
+    if group.model is not None:
+        return "one draw"
     return "one place" if group.count == 1 else f"{group.count} places"

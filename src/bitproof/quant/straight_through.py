@@ -24,8 +24,8 @@ from bitproof.quant.scheme import Scheme
 from bitproof.quant.simplify import folds
 from bitproof.quant.trace import trace_as_is
 
-Strike = Callable[[dict[str, CodedTensor]], Mapping[str, Tensor]]
-"""Maps stored words to the words that are read back."""
+Inject = Callable[[dict[str, CodedTensor]], Mapping[str, Tensor]]
+"""Maps stored tensors, by parameter name, to the codes that are read back."""
 
 
 def norm_after(model: nn.Module, example: Float[Tensor, "n *features"]) -> dict[str, str]:
@@ -63,7 +63,7 @@ def faulty_weights(
     layers: list[str],
     scheme: Scheme,
     *,
-    strike: Strike,
+    inject: Inject,
     factors: Mapping[str, Tensor] | None = None,
     shrink: Mapping[str, float] | None = None,
 ) -> dict[str, Tensor]:
@@ -71,9 +71,9 @@ def faulty_weights(
 
     Args:
         model: holds the float weights.
-        layers: paths of the layers whose words are struck.
+        layers: paths of the layers whose words may break.
         scheme: its weight quantizer makes the words.
-        strike: the faults.
+        inject: the faults.
         factors: fold factors per channel; layers without one are quantized as they are.
         shrink: factors on the ranges of single layers.
     """
@@ -87,15 +87,14 @@ def faulty_weights(
     for layer, factor in spread.items():
         stored[layer] = stored[layer] * factor
     shrinks = [shrink.get(layer, 1.0) for layer in stored]
-    coded = dict(zip(stored, _encode(scheme.weight, [*stored.values()], shrinks), strict=True))
-    struck = strike(coded)
-    seen = {
-        layer: CodedTensor(struck[layer], words.grid).values() for layer, words in coded.items()
-    }
+    names = [f"{layer}.weight" for layer in stored]
+    coded = dict(zip(names, _encode(scheme.weight, [*stored.values()], shrinks), strict=True))
+    faulty = inject(coded)
+    seen = {name: CodedTensor(faulty[name], words.grid).values() for name, words in coded.items()}
     for layer, factor in spread.items():
         # A channel that its norm switches off (factor 0) is stored as zeros and stays as it is.
-        seen[layer] /= torch.where(factor == 0, torch.ones_like(factor), factor)
-    return {f"{layer}.weight": values for layer, values in seen.items()}
+        seen[f"{layer}.weight"] /= torch.where(factor == 0, torch.ones_like(factor), factor)
+    return seen
 
 
 def call_with(

@@ -71,7 +71,7 @@ def _keys(job: Job, variant: str) -> Iterator[Key]:
     for title, threat in threats.items():
         for level in threat.levels or (0.0,):
             yield variant, title, level, "acc"
-        if threat.label().logarithmic:
+        if threat.label.logarithmic:
             yield variant, title, None, "auc_fr"
     if variant not in {FLOAT, BASELINE}:
         for title, threat in threats.items():

@@ -142,7 +142,7 @@ def estimates_of(run: SeedRun, test: Dataset) -> Mapping[Key, Estimate]:
         if cell.metric == "gain" and {cell.variant, BASELINE} <= counts.keys():
             assert cell.level is not None
             mine, other = (counts[v][cell.threat][cell.level] for v in (cell.variant, BASELINE))
-            by_trial = run.job.measured()[cell.threat].label().family == "memory_fault"
+            by_trial = run.job.measured()[cell.threat].label.family == "memory_fault"
             found[cell.key] = gain(mine, other, by_trial=by_trial)
     return found
 

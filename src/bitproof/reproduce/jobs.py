@@ -93,7 +93,7 @@ class Job:
 
     def gain_level(self, threat: Threat) -> float:
         """Return the level at which gains under a threat are told."""
-        attack = threat.label().family == "input_attack"
+        attack = threat.label.family == "input_attack"
         return self.plan.gain_epsilon if attack else self.plan.gain_ber
 
     @property

@@ -44,7 +44,7 @@ class Batch:
         return self.own or self.generator
 
     def error(self, logits: Float[Tensor, "n k"]) -> Float[Tensor, ""]:
-        """Return the mean cross-entropy of `logits`, with the labels as smooth as training says."""
+        """Return the mean cross-entropy of `logits`, labels smoothed."""
         return cross_entropy(logits, self.labels, label_smoothing=self.label_smoothing)
 
 
@@ -53,7 +53,7 @@ class Batches:
 
     Args:
         data: images, on the device where training happens.
-        optimization: tells how many images and epochs.
+        optimization: how many images and epochs.
         seed: root of order, augmentation, and of what losses and layers draw.
         augmentation: applied to each batch, in order.
         part: number of this process among those that share each batch, from 0.

@@ -59,7 +59,7 @@ class Snapshot:
 
 
 class Checkpointer:
-    """Keeps snapshots of one training in one file, and knows when work has to stop.
+    """Saves snapshots of one training in one file, and knows when work has to stop.
 
     Args:
         path: the file, `.safetensors`.
@@ -78,8 +78,8 @@ class Checkpointer:
         """Whether it is time for another snapshot."""
         return time.monotonic() - self._last >= self.every_s
 
-    def keep(self, snapshot: Snapshot, identity: str) -> None:
-        """Write a snapshot; `identity` tells what training it belongs to.
+    def save(self, snapshot: Snapshot, identity: str) -> None:
+        """Write a snapshot; `identity` names the training that it belongs to.
 
         Raises:
             StorageError: the disk is full, or the place cannot be written.
@@ -94,7 +94,7 @@ class Checkpointer:
         write_bytes(self.path, content)
         self._last = time.monotonic()
 
-    def recall(self, identity: str) -> Snapshot | None:
+    def load(self, identity: str) -> Snapshot | None:
         """Return the last snapshot, None where there is none.
 
         Raises:

@@ -96,7 +96,7 @@ def fit_(
         shared_statistics(model, group),
     ):
         task = _Training(model, optimization, checkpointed or {}, f"{label} {seed:x} {identity}")
-        steps = range(task.resume(checkpointer), len(batches))
+        steps = range(task.restore(checkpointer), len(batches))
         for step in progress.track(steps, label=label, total=len(steps)):
             batch = batches[step]
             seed_layers(batches.layer_seed(step), data.labels.device)
@@ -118,7 +118,7 @@ def fit_(
             if checkpointer and looks and step + 1 < len(batches):
                 stopping = group.agree(checkpointer.stop.requested)
                 if group.agree(checkpointer.is_due) or stopping:
-                    task.keep(checkpointer, step + 1, group)
+                    task.save(checkpointer, step + 1, group)
                 if stopping:
                     checkpointer.stop.request()
                     checkpointer.stop.check()
@@ -151,7 +151,7 @@ def channels_last(model: nn.Module) -> Iterator[None]:
 
 
 class _Training:
-    """What moves: weights, optimizer, their running mean, and what is told of the losses."""
+    """What moves: weights, optimizer, their running mean, and the record of losses."""
 
     def __init__(
         self,
@@ -180,7 +180,7 @@ class _Training:
         with autocast:
             value = loss(batch)
         terms = iter([value]) if isinstance(value, Tensor) else value
-        told = torch.zeros((), device=batch.inputs.device)
+        total = torch.zeros((), device=batch.inputs.device)
         while True:
             with autocast:
                 term = next(terms, None)
@@ -188,14 +188,14 @@ class _Training:
                 break
             # Before the backward pass: shared batch norms add up gradients over all processes.
             (term * batch.share).backward()  # type: ignore[no-untyped-call]
-            told = told + term.detach() * batch.share
+            total = total + term.detach() * batch.share
             del term
         held = [weight.grad for weight in self.weights if weight.grad is not None]
-        group.add_([*held, told.reshape(1)])
-        return told
+        group.add_([*held, total.reshape(1)])
+        return total
 
     def move(self, done: float, step: int) -> None:
-        """Take the step that the gradients tell."""
+        """Take the step down the gradients."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.optimization.rate(done)
         if self.optimization.max_norm:
@@ -214,8 +214,8 @@ class _Training:
         if self.mean is not None:
             self.mean.install_(self.model)
 
-    def keep(self, checkpointer: Checkpointer, step: int, group: ProcessGroup) -> None:
-        """Write everything down."""
+    def save(self, checkpointer: Checkpointer, step: int, group: ProcessGroup) -> None:
+        """Save everything."""
         snapshot = Snapshot(step, notes={"history": self.history.loss})
         snapshot.add("model", self.model.state_dict())
         for index, entries in self.optimizer.state_dict()["state"].items():
@@ -230,12 +230,12 @@ class _Training:
             snapshot.add(f"part.{name}", tensors)
             snapshot.notes[f"part.{name}"] = notes
         if group.is_main:
-            checkpointer.keep(snapshot, self.identity)
+            checkpointer.save(snapshot, self.identity)
         group.wait()
 
-    def resume(self, checkpointer: Checkpointer | None) -> int:
-        """Take back what was kept; return the number of steps that lie behind."""
-        snapshot = checkpointer.recall(self.identity) if checkpointer else None
+    def restore(self, checkpointer: Checkpointer | None) -> int:
+        """Take back what was saved; return the number of steps that lie behind."""
+        snapshot = checkpointer.load(self.identity) if checkpointer else None
         if snapshot is None:
             return 0
         self.model.load_state_dict(snapshot.part("model"))
@@ -247,9 +247,9 @@ class _Training:
                 }
         self.optimizer.load_state_dict(frozen)
         if self.mean is not None:
-            kept = snapshot.part("mean")
+            saved = snapshot.part("mean")
             for i, value in enumerate(self.mean.means):
-                value.copy_(kept[str(i)])
+                value.copy_(saved[str(i)])
         device = next(iter(self.weights)).device
         self.losses = list(snapshot.part("losses").get("pending", torch.empty(0)).to(device))
         self.history.loss.extend(snapshot.notes["history"])

@@ -50,9 +50,9 @@ class ProcessGroup:
         """Return the leader's answer, in every process."""
         if self.size == 1:
             return answer
-        told = torch.tensor([float(answer)], device=_device())
-        dist.broadcast(told, src=0)
-        return bool(told.item())
+        shared = torch.tensor([float(answer)], device=_device())
+        dist.broadcast(shared, src=0)
+        return bool(shared.item())
 
     def mean(self, value: Tensor, *, weight: float) -> Tensor:
         """Return the weighted sum of a scalar over all processes; weights sum to 1.

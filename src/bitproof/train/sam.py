@@ -1,4 +1,4 @@
-"""The sam_perturbation half of a sharpness-aware step.
+"""The first half of a sharpness-aware step: to where the loss is higher.
 
 Model:  `w + rho g / |g|`, with the norm over all weights together; the gradient there is what the
         optimizer then applies at `w`.
