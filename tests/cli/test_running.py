@@ -182,8 +182,8 @@ def test_cuda_where_there_is_none_is_one_line(call: Call, toy: Path) -> None:
 
 def test_a_place_that_cannot_be_written_is_one_line(call: Call, toy: Path) -> None:
     one_problem(call("run", toy, "--out", toy), f"{toy}: wanted a run directory, this is a file")
-    one_problem(call("run", toy, "--out", toy / "x"), f"{toy}/x/recipe.toml: cannot write (Not a d")
-    one_problem(call("run", toy, "--out", "/proc/x"), "/proc/x/recipe.toml: cannot write (")
+    one_problem(call("run", toy, "--out", toy / "x"), f"{toy}/x: cannot lock (Not a directory)")
+    one_problem(call("run", toy, "--out", "/proc/x"), "/proc/x: cannot lock (")
     one_problem(call("run", toy, "--out", "x" * 300), "xxx")
 
 
@@ -346,3 +346,18 @@ def test_two_processes_make_one_run(toy: Path, tmp_path: Path) -> None:
         sorted(path.relative_to(tmp_path / n) for path in (tmp_path / n).rglob("*")) for n in "12"
     ]
     assert files[0] == files[1]
+
+
+def test_two_runs_in_one_folder_exclude_each_other(toy: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    edit(toy, "chips = 2", "chips = 100000")
+    first = start("run", toy, "--out", out, "--device", "cpu")
+    wait_for((out / "tallies.jsonl").exists, first)
+    second = start("run", toy, "--out", out, "--device", "cpu", "--resume")
+    _, err = second.communicate(timeout=60)
+    first.send_signal(signal.SIGINT)
+    first.communicate(timeout=60)
+    assert (second.returncode, first.returncode) == (2, 130)
+    (line,) = err.splitlines()
+    assert line.startswith(f"bitproof: {out}: in use by pid {first.pid} on host ")
+    assert not (out / ".lock").exists()

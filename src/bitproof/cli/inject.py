@@ -21,8 +21,8 @@ from bitproof.injection.campaign import Shard, facts_in
 from bitproof.injection.directory import CampaignDirectory
 from bitproof.injection.sealed import read_fault_table
 from bitproof.quant.quantizer import RQUANT
+from bitproof.recipe.building import choose_device
 from bitproof.recipe.injection import InjectionRecipe, inject_recipe
-from bitproof.recipe.runner import choose_device
 from bitproof.recipe.toml import read_spec
 from bitproof.report import CampaignSummary, console_table, read_summary
 
