@@ -96,6 +96,26 @@ def test_a_full_disk_is_one_line(
     assert Path("out/results.csv").read_bytes() == (finished / "results.csv").read_bytes()
 
 
+def test_what_is_set_is_stored_and_decides_what_the_run_is(call: Call, toy: Path) -> None:
+    words = ("run", toy, "--device", "cpu", "--set", "name=other", "--set", "variants=['float']")
+    assert call(*words, "--set", "data.test_size=30").code == 0
+    recipe = read_recipe(Path("runs/other/recipe.toml"))
+    assert (recipe.variants, recipe.data.model_dump()["test_size"]) == (("float",), 30)
+    one_problem(
+        call(*words, "--resume"),
+        "runs/other: belongs to another recipe. data.test_size: 30 before, 40 now",
+    )
+
+
+def test_a_wrong_set_is_one_line(call: Call, toy: Path) -> None:
+    one_problem(
+        call("run", toy, "--set", "evaluation.chip=5"),
+        "--set evaluation.chip=5: evaluation.chip: no such field. Did you mean 'chips'?",
+    )
+    one_problem(call("demo", "--set", "seed"), "--set seed: wanted KEY=VALUE")
+    assert not Path("runs").exists()
+
+
 def test_every_problem_of_a_recipe_is_a_line_with_its_place(call: Call, toy: Path) -> None:
     edit(edit(toy, "epochs = 1\nlearning", "epocs = 1\nlearning"), "chips = 2", "chips = 0")
     outcome = call("run", toy)

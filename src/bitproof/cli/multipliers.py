@@ -1,8 +1,10 @@
 """Printing multipliers: the list, one of them, its picture, and the check of published figures."""
 
+import tomllib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -27,7 +29,6 @@ from bitproof.approx import (
 )
 from bitproof.approx.evoapprox import FILE
 from bitproof.approx.published import FIGURES, Check, title
-from bitproof.cli.inject import component
 from bitproof.cli.tables import print_table
 from bitproof.core.errors import SpecError
 from bitproof.core.files import write_bytes
@@ -57,6 +58,29 @@ def multiplier_of(text: str) -> Multiplier:
         name, _, release = text.partition("@")
         return MULTIPLIERS.build({"kind": "evoapprox", "name": name, "release": release or None})
     return MULTIPLIERS.build(component(text))
+
+
+def component(text: str) -> dict[str, Any]:
+    """Return the table that `KIND` or `KIND:field=value,field=value` stands for.
+
+    Raises:
+        SpecError: a field has no value, or one that TOML does not know.
+
+    Example:
+        >>> component("stuck_at:value=1")
+        {'kind': 'stuck_at', 'value': 1}
+    """
+    kind, _, rest = text.partition(":")
+    table: dict[str, Any] = {"kind": kind}
+    for part in filter(None, rest.split(",")):
+        name, _, value = part.partition("=")
+        try:
+            table[name.strip()] = tomllib.loads(f"x = {value}")["x"]
+        except tomllib.TOMLDecodeError:
+            table[name.strip()] = value.strip()
+        if not value.strip():
+            raise SpecError(f"{text}: wanted KIND or KIND:field=value, got '{part}'")
+    return table
 
 
 def list_multipliers(data_dir: Path | None) -> None:

@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
@@ -13,17 +14,20 @@ from bitproof.cli.watching import watcher
 from bitproof.core.stop_request import StopRequest
 from bitproof.kernels.library import why_absent
 from bitproof.recipe import RunDirectory, read_recipe, run
+from bitproof.recipe.overrides import parse_change
 from bitproof.report import result_table
 from bitproof.train.process_group import is_main_process
 
 DEMO = "resq-digits.toml"
 
 
-def run_demo(out: Path, *, device: str, resume: bool, fresh: bool) -> None:
-    """Run the demo; in its usual place an earlier one makes room."""
-    if fresh and not resume and RunDirectory(out).recipe.exists():
-        shutil.rmtree(out)
-    run_recipe(demo_recipe(), out, device=device, data_dir=None, resume=resume)
+def run_demo(out: Path, *, sets: Sequence[str], device: str, resume: bool, fresh: bool) -> None:
+    """Run the demo; in its usual place an earlier one makes room, unless it is under way."""
+    directory = RunDirectory(out)
+    if fresh and not resume and directory.recipe.exists():
+        with directory.claimed():
+            shutil.rmtree(out)
+    run_recipe(demo_recipe(), out, sets=sets, device=device, data_dir=None, resume=resume)
 
 
 def demo_recipe() -> Path:
@@ -34,11 +38,17 @@ def demo_recipe() -> Path:
 
 
 def run_recipe(
-    path: Path, out: Path | None, *, device: str, data_dir: Path | None, resume: bool
+    path: Path,
+    out: Path | None,
+    *,
+    sets: Sequence[str],
+    device: str,
+    data_dir: Path | None,
+    resume: bool,
 ) -> None:
     """Carry out a recipe and print the result table and where the report is."""
     start = time.perf_counter()
-    recipe = read_recipe(path)
+    recipe = read_recipe(path, [parse_change(text) for text in sets])
     out = out or Path("runs") / recipe.name
     watch, stop = watcher(), StopRequest()
     if recipe.multipliers and why_absent() and is_main_process():
