@@ -11,7 +11,7 @@ def test_every_name_of_the_root_can_be_had() -> None:
     for name in bitproof.__all__:
         assert getattr(bitproof, name)
     with pytest.raises(AttributeError, match="module 'bitproof' has no attribute 'quantise'"):
-        _ = bitproof.quantise  # type: ignore[attr-defined]
+        _ = bitproof.quantise
 
 
 def test_the_root_brings_torch_only_when_it_is_needed() -> None:
