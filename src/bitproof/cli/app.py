@@ -7,19 +7,27 @@ import typer
 from typer.core import TyperGroup
 
 from bitproof import __version__
-from bitproof.cli.data_commands import data_app
-from bitproof.cli.multiplier_commands import multipliers_app
+from bitproof.cli.data import data_app
 from bitproof.cli.options import DataDir, Device, Engine, Out, Resume, Sets, Threads, Workers
 from bitproof.cli.outcome import report_problems
 
 
 class Commands(TyperGroup):
-    """The commands; what goes wrong in them is told here, before Typer makes something of it."""
+    """The commands; what goes wrong in them is printed here, before Typer makes something of it."""
 
     def invoke(self, ctx: Any) -> Any:
         """Carry out the command that was asked for."""
         with report_problems():
             return super().invoke(ctx)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return the command that was asked for; load those that need torch only now."""
+        name, command, rest = super().resolve_command(ctx, args)
+        if name == "multipliers":
+            from bitproof.cli.multipliers import group
+
+            command = typer.main.get_group(group)
+        return name, command, rest
 
 
 app = typer.Typer(
@@ -32,7 +40,11 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(data_app, name="data")
-app.add_typer(multipliers_app, name="multipliers")
+app.add_typer(
+    typer.Typer(),  # loaded by `Commands`
+    name="multipliers",
+    help="Approximate multipliers: products, errors, cost.",
+)
 
 
 def _show_version(wanted: bool) -> bool:
@@ -226,7 +238,7 @@ def describe(
     kind: Annotated[str | None, typer.Argument(help="One component; all, if left out.")] = None,
 ) -> None:
     """Tell every component with its parameters, units and source."""
-    from bitproof.cli.describing import describe_all, describe_kind
+    from bitproof.cli.describe import describe_all, describe_kind
 
     typer.echo(describe_kind(kind) if kind else describe_all())
 
@@ -243,11 +255,9 @@ def models(
     data_dir: DataDir = None,
 ) -> None:
     """List the architectures, or check them."""
-    if check:
-        from bitproof.cli.checking import check_models
+    from bitproof.cli.models import check_models, list_models
 
+    if check:
         check_models(kind or [], data_dir)
     else:
-        from bitproof.cli.describing import list_models
-
         typer.echo(list_models())

@@ -1,10 +1,13 @@
-"""Printing multipliers: the list, one of them, its picture, and the check of published figures."""
+"""`bitproof multipliers`: the list, one of them, its picture, the check of published figures.
+
+This module needs torch; `app.py` loads it when one of its commands is asked for.
+"""
 
 import tomllib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -29,11 +32,17 @@ from bitproof.approx import (
 )
 from bitproof.approx.evoapprox import FILE
 from bitproof.approx.published import FIGURES, Check, title
+from bitproof.cli.options import DataDir
 from bitproof.cli.tables import print_table
 from bitproof.core.errors import SpecError
 from bitproof.core.files import write_bytes
 from bitproof.data.layout import data_root
 
+group = typer.Typer(
+    help="Approximate multipliers: products, errors, cost.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
 HEADER = ("", "MED", "NMED %", "MRED %", "WCE", "EP %", "bias", "area um2", "power mW", "delay ns")
 
 
@@ -83,12 +92,9 @@ def component(text: str) -> dict[str, Any]:
     return table
 
 
-def list_multipliers(data_dir: Path | None) -> None:
-    """Print a line for each built-in multiplier, and for each circuit of the library if it is here.
-
-    Raises:
-        DataError: the library is malformed.
-    """
+@group.command("list")
+def list_multipliers(data_dir: DataDir = None) -> None:
+    """Tell every multiplier with its main figures, one line each."""
     library = _library(data_dir)
     for signed in (False, True):
         built_in = ((each, each.table(), None) for each in catalogue(signed=signed))
@@ -100,12 +106,14 @@ def list_multipliers(data_dir: Path | None) -> None:
         typer.echo(f"EvoApproxLib is not listed: no {FILE} in the data folder.")
 
 
-def show_multiplier(name: str, data_dir: Path | None) -> None:
-    """Print all figures of a multiplier, what it costs, what equals it, and its error map.
-
-    Raises:
-        BitproofError: there is no such multiplier, or its file is missing or malformed.
-    """
+@group.command("show")
+def show_multiplier(
+    name: Annotated[
+        str, typer.Argument(help="drum:width=6, mul8s_1L2H, mul8s_1KV8@v1.1, swapped:NAME, ...")
+    ],
+    data_dir: DataDir = None,
+) -> None:
+    """Tell all figures of one multiplier, its cost and source, and draw where it errs."""
     multiplier = multiplier_of(name)
     table, cost = multiplier.table(data_dir), multiplier.cost(data_dir)
     for label, value in _facts(multiplier, table, cost):
@@ -116,13 +124,13 @@ def show_multiplier(name: str, data_dir: Path | None) -> None:
         typer.echo(f"|{line}|")
 
 
-def plot_multiplier(name: str, out: Path, data_dir: Path | None) -> None:
-    """Write the error map as a PNG file.
-
-    Raises:
-        BitproofError: there is no such multiplier, or its file is missing or malformed; or `out`
-            is no PNG file, or cannot be written.
-    """
+@group.command("plot")
+def plot_multiplier(
+    name: Annotated[str, typer.Argument(help="As for show.")],
+    out: Annotated[Path, typer.Option(help="The PNG file to write.")] = Path("multiplier.png"),
+    data_dir: DataDir = None,
+) -> None:
+    """Draw the errors of all pairs of operands."""
     if out.suffix.lower() != ".png":
         raise SpecError(f"--out: wanted a file that ends in .png, got '{out}'")
     multiplier = multiplier_of(name)
@@ -130,12 +138,9 @@ def plot_multiplier(name: str, out: Path, data_dir: Path | None) -> None:
     typer.echo(f"{out}: written")
 
 
-def check_multipliers(data_dir: Path | None) -> None:
-    """Print how many published figures come out, which do not, and what else leads astray.
-
-    Raises:
-        DataError: the library is missing or malformed.
-    """
+@group.command("check")
+def check_multipliers(data_dir: DataDir = None) -> None:
+    """Work out the published figures of EvoApproxLib anew, and tell what disagrees."""
     check = check_library(data_dir)
     circuits = len(check.comparisons) // len(FIGURES)
     agreed = Counter(each.figure.column for each in check.comparisons if each.agrees)

@@ -38,7 +38,7 @@ def read_spec(path: Path, spec: type[R], changes: Sequence[Change] = ()) -> R:
 
     Raises:
         RecipeError: the file is missing, no TOML, or asks for what does not exist; each problem
-            is told with its line, or with the change that causes it.
+            comes with its line, or with the change that causes it.
     """
     return parse_spec(read_text(path), spec, name=str(path), changes=changes)
 
