@@ -7,140 +7,71 @@ The main verbs are here, loaded when they are first used:
     model = bp.build_model("digits_cnn", splits)
 """
 
+import ast
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bitproof.core.version import __version__
+from bitproof.core.version import __version__ as __version__
 
-if TYPE_CHECKING:
-    from bitproof.approx import EvoApprox, SignMagnitude, correct_means, with_multipliers
-    from bitproof.attacks import FGSM, L2PGD, LinfPGD, LinfSquare
-    from bitproof.data import Dataset, Splits
-    from bitproof.evaluation import AdversarialExamples, Clean, Evaluation, MemoryFaults
-    from bitproof.faults import RandomFlips, corrupt
-    from bitproof.harden import (
-        Adjust,
-        Approximate,
-        ApproximationAware,
-        Candidate,
-        Desensitize,
-        FaultAware,
-    )
-    from bitproof.injection import FaultGroup, Injection
-    from bitproof.models import load_weights, save_weights
-    from bitproof.quant import (
-        AffineQuantizer,
-        IntegerNetwork,
-        Scheme,
-        load_network,
-        quantize,
-        save_network,
-    )
-    from bitproof.recipe import inject, read_recipe, run
-    from bitproof.recipe.verbs import (
-        attack,
-        build_model,
-        evaluate,
-        harden_model,
-        load_data,
-        train_model,
-    )
-    from bitproof.train import Optimization
+if TYPE_CHECKING:  # the one list of names; `_homes` reads it, so that nothing imports torch yet
+    from bitproof.approx import EvoApprox as EvoApprox
+    from bitproof.approx import SignMagnitude as SignMagnitude
+    from bitproof.approx import correct_means as correct_means
+    from bitproof.approx import with_multipliers as with_multipliers
+    from bitproof.attacks import FGSM as FGSM
+    from bitproof.attacks import L2PGD as L2PGD
+    from bitproof.attacks import LinfPGD as LinfPGD
+    from bitproof.attacks import LinfSquare as LinfSquare
+    from bitproof.data import Dataset as Dataset
+    from bitproof.data import Splits as Splits
+    from bitproof.evaluation import AdversarialExamples as AdversarialExamples
+    from bitproof.evaluation import BlackBoxCheck as BlackBoxCheck
+    from bitproof.evaluation import Clean as Clean
+    from bitproof.evaluation import Evaluation as Evaluation
+    from bitproof.evaluation import MemoryFaults as MemoryFaults
+    from bitproof.faults import RandomFlips as RandomFlips
+    from bitproof.faults import corrupt as corrupt
+    from bitproof.harden import Adjust as Adjust
+    from bitproof.harden import Approximate as Approximate
+    from bitproof.harden import ApproximationAware as ApproximationAware
+    from bitproof.harden import Candidate as Candidate
+    from bitproof.harden import Desensitize as Desensitize
+    from bitproof.harden import FaultAware as FaultAware
+    from bitproof.injection import FaultGroup as FaultGroup
+    from bitproof.injection import Injection as Injection
+    from bitproof.models import load_weights as load_weights
+    from bitproof.models import save_weights as save_weights
+    from bitproof.quant import AffineQuantizer as AffineQuantizer
+    from bitproof.quant import IntegerNetwork as IntegerNetwork
+    from bitproof.quant import Scheme as Scheme
+    from bitproof.quant import load_network as load_network
+    from bitproof.quant import quantize as quantize
+    from bitproof.quant import save_network as save_network
+    from bitproof.recipe import inject as inject
+    from bitproof.recipe import read_recipe as read_recipe
+    from bitproof.recipe import run as run
+    from bitproof.recipe.verbs import attack as attack
+    from bitproof.recipe.verbs import build_model as build_model
+    from bitproof.recipe.verbs import evaluate as evaluate
+    from bitproof.recipe.verbs import harden_model as harden_model
+    from bitproof.recipe.verbs import load_data as load_data
+    from bitproof.recipe.verbs import train_model as train_model
+    from bitproof.train import Optimization as Optimization
 
-_ROOMS = {
-    "EvoApprox": "approx",
-    "SignMagnitude": "approx",
-    "correct_means": "approx",
-    "with_multipliers": "approx",
-    "FGSM": "attacks",
-    "L2PGD": "attacks",
-    "LinfPGD": "attacks",
-    "LinfSquare": "attacks",
-    "AdversarialExamples": "evaluation",
-    "Clean": "evaluation",
-    "Evaluation": "evaluation",
-    "MemoryFaults": "evaluation",
-    "FaultGroup": "injection",
-    "Injection": "injection",
-    "Dataset": "data",
-    "Splits": "data",
-    "RandomFlips": "faults",
-    "corrupt": "faults",
-    "Adjust": "harden",
-    "Approximate": "harden",
-    "ApproximationAware": "harden",
-    "Candidate": "harden",
-    "Desensitize": "harden",
-    "FaultAware": "harden",
-    "load_weights": "models",
-    "save_weights": "models",
-    "AffineQuantizer": "quant",
-    "IntegerNetwork": "quant",
-    "Scheme": "quant",
-    "load_network": "quant",
-    "quantize": "quant",
-    "save_network": "quant",
-    "inject": "recipe",
-    "read_recipe": "recipe",
-    "run": "recipe",
-    "attack": "recipe.verbs",
-    "build_model": "recipe.verbs",
-    "evaluate": "recipe.verbs",
-    "harden_model": "recipe.verbs",
-    "load_data": "recipe.verbs",
-    "train_model": "recipe.verbs",
-    "Optimization": "train",
-}
+
+def _homes() -> dict[str, str]:
+    """Return the module of each name that type checkers import above."""
+    tree = ast.parse(Path(__file__).read_text("utf-8"))
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    return {name.name: f"{node.module}" for node in imports for name in node.names if name.asname}
+
+
+_HOMES = _homes()
+__all__ = list(_HOMES)
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _ROOMS:
+    if name not in _HOMES:
         raise AttributeError(f"module 'bitproof' has no attribute '{name}'")
-    return getattr(import_module(f"bitproof.{_ROOMS[name]}"), name)
-
-
-__all__ = [
-    "FGSM",
-    "L2PGD",
-    "Adjust",
-    "AdversarialExamples",
-    "AffineQuantizer",
-    "Approximate",
-    "ApproximationAware",
-    "Candidate",
-    "Clean",
-    "Dataset",
-    "Desensitize",
-    "Evaluation",
-    "EvoApprox",
-    "FaultAware",
-    "FaultGroup",
-    "Injection",
-    "IntegerNetwork",
-    "LinfPGD",
-    "LinfSquare",
-    "MemoryFaults",
-    "Optimization",
-    "RandomFlips",
-    "Scheme",
-    "SignMagnitude",
-    "Splits",
-    "__version__",
-    "attack",
-    "build_model",
-    "correct_means",
-    "corrupt",
-    "evaluate",
-    "harden_model",
-    "inject",
-    "load_data",
-    "load_network",
-    "load_weights",
-    "quantize",
-    "read_recipe",
-    "run",
-    "save_network",
-    "save_weights",
-    "train_model",
-    "with_multipliers",
-]
+    return getattr(import_module(_HOMES[name]), name)

@@ -129,7 +129,7 @@ def test_files_go_to_the_folder_that_was_named(
         seen.append((kind, folder, mirror))
         return [folder / "file"]
 
-    monkeypatch.setattr("bitproof.cli.data.fetch", fetch)
+    monkeypatch.setattr("bitproof.data.fetch.fetch", fetch)
     here = call("data", "fetch", "mnist")
     assert here.out.splitlines() == [
         "No --data-dir, and BITPROOF_DATA is not set: files go to ./data.",
@@ -170,7 +170,7 @@ def test_an_interrupted_download_says_how_to_go_on(
     def fetch(*_: object, **__: object) -> list[Path]:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("bitproof.cli.data.fetch", fetch)
+    monkeypatch.setattr("bitproof.data.fetch.fetch", fetch)
     outcome = call("data", "fetch", "mnist")
     assert (outcome.code, outcome.problems) == (
         130,

@@ -78,7 +78,7 @@ def test_a_bug_keeps_its_traceback(call: Call, monkeypatch: pytest.MonkeyPatch) 
     def bug() -> None:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr("bitproof.cli.describing.list_models", bug)
+    monkeypatch.setattr("bitproof.cli.models.list_models", bug)
     with pytest.raises(ZeroDivisionError, match="a bug"):
         call("models")
 
@@ -86,9 +86,10 @@ def test_a_bug_keeps_its_traceback(call: Call, monkeypatch: pytest.MonkeyPatch) 
 STOP = "import signal; signal.raise_signal(signal.SIGINT)"
 LATE = f"""
 import sys, types
-late = types.ModuleType("bitproof.cli.describing")
+late = types.ModuleType("bitproof.cli.models")
+late.check_models = None
 late.list_models = lambda: exec({STOP!r})
-sys.modules["bitproof.cli.describing"] = late
+sys.modules["bitproof.cli.models"] = late
 sys.argv = ["bitproof", "models"]
 from bitproof.cli import main
 main()
@@ -109,7 +110,7 @@ def test_ctrl_c_is_left_to_others_who_want_it(call: Call, monkeypatch: pytest.Mo
         return "went on"
 
     caught: list[int] = []
-    monkeypatch.setattr("bitproof.cli.describing.list_models", stop)
+    monkeypatch.setattr("bitproof.cli.models.list_models", stop)
     before = signal.signal(signal.SIGINT, lambda number, _frame: caught.append(number))
     try:
         assert call("models").out == "went on\n"
@@ -124,7 +125,7 @@ def test_ctrl_c_is_one_line(call: Call, monkeypatch: pytest.MonkeyPatch) -> None
     def stop() -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("bitproof.cli.describing.list_models", stop)
+    monkeypatch.setattr("bitproof.cli.models.list_models", stop)
     assert call("models") == (130, "", "bitproof: interrupted\n")
 
 
@@ -141,7 +142,7 @@ def test_what_the_system_refuses_is_one_line(
     def refuse() -> None:
         raise error
 
-    monkeypatch.setattr("bitproof.cli.describing.list_models", refuse)
+    monkeypatch.setattr("bitproof.cli.models.list_models", refuse)
     assert call("models") == (2, "", line)
 
 
@@ -149,6 +150,6 @@ def test_another_error_of_the_system_is_a_bug(call: Call, monkeypatch: pytest.Mo
     def fail() -> None:
         raise OSError(22, "Invalid argument")
 
-    monkeypatch.setattr("bitproof.cli.describing.list_models", fail)
+    monkeypatch.setattr("bitproof.cli.models.list_models", fail)
     with pytest.raises(OSError, match="Invalid argument"):
         call("models")

@@ -6,7 +6,8 @@ import pytest
 from PIL import Image
 
 from bitproof.approx import catalogue, short_name
-from bitproof.cli.multipliers import multiplier_of
+from bitproof.cli.multipliers import component, multiplier_of
+from bitproof.core.errors import SpecError
 
 Call = Callable[..., Any]
 """The fixture `call` of conftest.py."""
@@ -23,6 +24,12 @@ def test_short_names_are_understood(multiplier: Any) -> None:
 )
 def test_other_names_are_understood(name: str) -> None:
     assert short_name(multiplier_of(name)) == name
+
+
+def test_components_read_values_as_toml() -> None:
+    assert component("drum:width=6") == {"kind": "drum", "width": 6}
+    with pytest.raises(SpecError, match="KIND:field=value"):
+        component("drum:width")
 
 
 def test_list_tells_what_is_built_in(call: Call) -> None:

@@ -96,6 +96,26 @@ def test_a_full_disk_is_one_line(
     assert Path("out/results.csv").read_bytes() == (finished / "results.csv").read_bytes()
 
 
+def test_what_is_set_is_stored_and_decides_what_the_run_is(call: Call, toy: Path) -> None:
+    words = ("run", toy, "--device", "cpu", "--set", "name=other", "--set", "variants=['float']")
+    assert call(*words, "--set", "data.test_size=30").code == 0
+    recipe = read_recipe(Path("runs/other/recipe.toml"))
+    assert (recipe.variants, recipe.data.model_dump()["test_size"]) == (("float",), 30)
+    one_problem(
+        call(*words, "--resume"),
+        "runs/other: belongs to another recipe. data.test_size: 30 before, 40 now",
+    )
+
+
+def test_a_wrong_set_is_one_line(call: Call, toy: Path) -> None:
+    one_problem(
+        call("run", toy, "--set", "evaluation.sed=5"),
+        "--set evaluation.sed=5: evaluation.sed: no such field. Did you mean 'seed'?",
+    )
+    one_problem(call("demo", "--set", "seed"), "--set seed: wanted KEY=VALUE")
+    assert not Path("runs").exists()
+
+
 def test_every_problem_of_a_recipe_is_a_line_with_its_place(call: Call, toy: Path) -> None:
     edit(edit(toy, "epochs = 1\nlearning", "epocs = 1\nlearning"), "chips = 2", "chips = 0")
     outcome = call("run", toy)
@@ -183,8 +203,8 @@ def test_cuda_where_there_is_none_is_one_line(call: Call, toy: Path) -> None:
 
 def test_a_place_that_cannot_be_written_is_one_line(call: Call, toy: Path) -> None:
     one_problem(call("run", toy, "--out", toy), f"{toy}: wanted a run directory, this is a file")
-    one_problem(call("run", toy, "--out", toy / "x"), f"{toy}/x/recipe.toml: cannot write (Not a d")
-    one_problem(call("run", toy, "--out", "/proc/x"), "/proc/x/recipe.toml: cannot write (")
+    one_problem(call("run", toy, "--out", toy / "x"), f"{toy}/x: cannot lock (Not a directory)")
+    one_problem(call("run", toy, "--out", "/proc/x"), "/proc/x: cannot lock (")
     one_problem(call("run", toy, "--out", "x" * 300), "xxx")
 
 
@@ -364,3 +384,18 @@ def test_two_processes_make_one_run(toy: Path, tmp_path: Path) -> None:
         sorted(path.relative_to(tmp_path / n) for path in (tmp_path / n).rglob("*")) for n in "12"
     ]
     assert files[0] == files[1]
+
+
+def test_two_runs_in_one_folder_exclude_each_other(toy: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    edit(toy, "chips = 2", "chips = 100000")
+    first = start("run", toy, "--out", out, "--device", "cpu")
+    wait_for((out / "tallies.jsonl").exists, first)
+    second = start("run", toy, "--out", out, "--device", "cpu", "--resume")
+    _, err = second.communicate(timeout=60)
+    first.send_signal(signal.SIGINT)
+    first.communicate(timeout=60)
+    assert (second.returncode, first.returncode) == (2, 130)
+    (line,) = err.splitlines()
+    assert line.startswith(f"bitproof: {out}: in use by pid {first.pid} on host ")
+    assert not (out / ".lock").exists()

@@ -167,3 +167,12 @@ def test_errors_of_the_run_pass_unchanged(tmp_path: Path) -> None:
         with pytest.raises(OSError, match=r"disk|pipe") as caught, claim(tmp_path, shard=None):
             raise error
         assert caught.value is error
+
+
+def test_a_lock_file_that_its_holder_removes_is_made_anew(tmp_path: Path) -> None:
+    with claim(tmp_path, shard=None):
+        waiting = os.open(tmp_path / ".lock", os.O_RDWR)
+        (tmp_path / ".lock").unlink()
+    os.close(waiting)
+    with claim(tmp_path, shard=None), pytest.raises(ResumeError, match="in use by pid"):
+        enter(tmp_path)

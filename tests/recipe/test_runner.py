@@ -27,7 +27,7 @@ from bitproof.core.stop_request import StopRequest
 from bitproof.models import save_weights
 from bitproof.quant import load_network
 from bitproof.recipe import Recipe, RunDirectory, run
-from bitproof.recipe.runner import choose_device, find_weights
+from bitproof.recipe.building import choose_device, find_weights
 from bitproof.stats import read_results
 
 
@@ -394,13 +394,13 @@ def test_a_file_in_the_place_of_the_directory_is_refused(toy: Recipe, tmp_path: 
     (tmp_path / "file").write_text("mine")
     with pytest.raises(StorageError, match="file: wanted a run directory, this is a file"):
         run(toy, tmp_path / "file", device="cpu")
-    with pytest.raises(StorageError, match=r"file/run/recipe.toml: cannot write \(Not a direct"):
+    with pytest.raises(StorageError, match=r"file/run: cannot lock \(Not a directory\)"):
         run(toy, tmp_path / "file" / "run", device="cpu")
     assert (tmp_path / "file").read_text() == "mine"
 
 
 def test_a_place_that_cannot_be_written_is_refused(toy: Recipe) -> None:
-    with pytest.raises(StorageError, match=r"/proc/run/recipe.toml: cannot write"):
+    with pytest.raises(StorageError, match="/proc/run: cannot lock"):
         run(toy, Path("/proc/run"), device="cpu")
 
 

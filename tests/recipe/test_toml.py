@@ -98,7 +98,7 @@ ATTACKED = '[[evaluation.threats]]\nkind = "adversarial_examples"\n'
         ),
         (
             '[[evaluation.threats]]\nkind = "memory_faults"\nlevels = [0.5, 2.0]',
-            "r.toml:5: evaluation.threats.0.ber: should be less than or equal to 1, got 2.0",
+            "r.toml:5: evaluation.threats.0: ber: should be less than or equal to 1, got 2.0",
         ),
         (
             '[quantization.weight]\nkind = "affine"\nsymetric = true',

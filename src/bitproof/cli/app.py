@@ -7,19 +7,27 @@ import typer
 from typer.core import TyperGroup
 
 from bitproof import __version__
-from bitproof.cli.data_commands import data_app
-from bitproof.cli.multiplier_commands import multipliers_app
-from bitproof.cli.options import DataDir, Device, Out, Resume
+from bitproof.cli.data import data_app
+from bitproof.cli.options import DataDir, Device, Engine, Out, Resume, Sets, Threads, Workers
 from bitproof.cli.outcome import report_problems
 
 
 class Commands(TyperGroup):
-    """The commands; what goes wrong in them is told here, before Typer makes something of it."""
+    """The commands; what goes wrong in them is printed here, before Typer makes something of it."""
 
     def invoke(self, ctx: Any) -> Any:
         """Carry out the command that was asked for."""
         with report_problems():
             return super().invoke(ctx)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return the command that was asked for; load those that need torch only now."""
+        name, command, rest = super().resolve_command(ctx, args)
+        if name == "multipliers":
+            from bitproof.cli.multipliers import group
+
+            command = typer.main.get_group(group)
+        return name, command, rest
 
 
 app = typer.Typer(
@@ -32,7 +40,11 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(data_app, name="data")
-app.add_typer(multipliers_app, name="multipliers")
+app.add_typer(
+    typer.Typer(),  # loaded by `Commands`
+    name="multipliers",
+    help="Approximate multipliers: products, errors, cost.",
+)
 
 
 def _show_version(wanted: bool) -> bool:
@@ -53,31 +65,46 @@ def root(
 
 
 @app.command()
-def demo(out: Out = None, device: Device = "auto", resume: Resume = False) -> None:
+def demo(
+    out: Out = None, sets: Sets = None, device: Device = "auto", resume: Resume = False
+) -> None:
     """Run the main job on the built-in digits; needs no data and about two minutes."""
     from bitproof.cli.running import run_demo
 
-    run_demo(out or Path("runs/demo"), device=device, resume=resume, fresh=out is None)
+    run_demo(
+        out or Path("runs/demo"), sets=sets or (), device=device, resume=resume, fresh=out is None
+    )
 
 
 @app.command()
-def run(
+def run(  # noqa: PLR0917
     recipe: Annotated[Path, typer.Argument(help="A recipe, in TOML.")],
     out: Out = None,
+    sets: Sets = None,
+    workers: Workers = None,
+    engine: Engine = "auto",
     device: Device = "auto",
     data_dir: DataDir = None,
     resume: Resume = False,
 ) -> None:
     """Carry out a recipe: train, harden, quantize, measure, report."""
-    from bitproof.cli.running import run_recipe
+    from bitproof.cli.running import executor_of, run_recipe
 
-    run_recipe(recipe, out, device=device, data_dir=data_dir, resume=resume)
+    run_recipe(
+        recipe,
+        out,
+        sets=sets or (),
+        executor=executor_of(engine, workers),
+        device=device,
+        data_dir=data_dir,
+        resume=resume,
+    )
 
 
 @app.command()
 def inject(  # noqa: PLR0917
     recipe: Annotated[
-        Path | None, typer.Argument(help="A recipe, in TOML; or options alone.")
+        Path | None, typer.Argument(help="A recipe, in TOML; options change it, or do without.")
     ] = None,
     model: Annotated[
         str | None, typer.Option(help="Architecture, timm:NAME, or package.module:factory.")
@@ -86,8 +113,8 @@ def inject(  # noqa: PLR0917
     network: Annotated[
         str | None, typer.Option(help="An integer network instead: runs/NAME/networks/VARIANT.")
     ] = None,
-    data: Annotated[str | None, typer.Option(help="Data set, for example cifar10.")] = None,
-    bits: Annotated[int | None, typer.Option(help="Width of all words, 2 to 8.")] = None,
+    data: Annotated[str | None, typer.Option(help="Data set; default digits.")] = None,
+    bits: Annotated[int | None, typer.Option(help="Width of all words.", min=2, max=8)] = None,
     site: Annotated[
         list[str] | None,
         typer.Option(
@@ -95,20 +122,6 @@ def inject(  # noqa: PLR0917
             "product or accumulator; several with commas."
         ),
     ] = None,
-    kind: Annotated[
-        str | None,
-        typer.Option(help="flip, stuck_at:value=1, random_value, burst:length=3, word_line."),
-    ] = None,
-    layer: Annotated[list[str] | None, typer.Option(help="Layers, such as 'layer1.*'.")] = None,
-    operation: Annotated[list[str] | None, typer.Option(help="conv, linear, ...")] = None,
-    channel: Annotated[list[int] | None, typer.Option(help="Output channels.")] = None,
-    element: Annotated[list[int] | None, typer.Option(help="Words, counted flat.")] = None,
-    bit: Annotated[list[int] | None, typer.Option(help="Bits, 0 the least significant.")] = None,
-    count: Annotated[int | None, typer.Option(help="Places that each trial strikes.")] = None,
-    rate: Annotated[
-        float | None, typer.Option(help="Strike every place with this probability instead.")
-    ] = None,
-    exhaustive: Annotated[bool, typer.Option("--exhaustive", help="Try every place.")] = False,
     fault_list: Annotated[
         str | None, typer.Option("--list", help="Replay the faults of a CSV file.")
     ] = None,
@@ -116,55 +129,33 @@ def inject(  # noqa: PLR0917
         int | None, typer.Option(help="Trials; else as many as --margin asks.")
     ] = None,
     margin: Annotated[float | None, typer.Option(help="Half an interval's width.")] = None,
-    confidence: Annotated[float | None, typer.Option(help="Of the intervals.")] = None,
-    per: Annotated[str | None, typer.Option(help="Margin of the network, or of each cell.")] = None,
-    allocation: Annotated[
-        str | None, typer.Option(help="proportional, equal or data_aware.")
-    ] = None,
-    interval: Annotated[str | None, typer.Option(help="wilson or clopper_pearson.")] = None,
-    stop: Annotated[
-        str | None, typer.Option(help="confidence_sequence:margin=0.01, fixed_looks:margin=0.01.")
-    ] = None,
-    images: Annotated[int | None, typer.Option(help="Test images that meet each fault.")] = None,
-    only_correct: Annotated[
-        bool, typer.Option("--only-correct", help="Images that are right without faults.")
-    ] = False,
-    protect: Annotated[
-        list[str] | None,
-        typer.Option(help="secded, parity, triple_modular, ranger, ft_clip_act."),
-    ] = None,
-    fit_per_mbit: Annotated[float | None, typer.Option(help="Raw failure rate.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Root of all draws.")] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes, or Ray actors.")] = None,
-    engine: Annotated[str, typer.Option(help="auto, in_process, processes or ray.")] = "auto",
+    sets: Sets = None,
+    workers: Workers = None,
+    engine: Engine = "auto",
     shard: Annotated[str | None, typer.Option(help="K/N: do the K-th of N shares.")] = None,
-    threads: Annotated[int | None, typer.Option(help="Threads of this process.", min=1)] = None,
+    threads: Threads = None,
     out: Out = None,
     device: Device = "cpu",
     data_dir: DataDir = None,
     resume: Resume = False,
 ) -> None:
-    """Strike a network with faults, one after the other, and tell what they did."""
-    from bitproof.cli.inject import executor_of, run_injection
+    """Inject faults into a network, one after the other, and tell what they did."""
+    from bitproof.cli.inject import recipe_of, run_injection
+    from bitproof.cli.running import executor_of
 
     options = {
         **{"model": model, "weights": weights, "network": network, "data": data, "bits": bits},
-        **{"site": site, "kind": kind, "layer": layer, "operation": operation},
-        **{"channel": channel, "element": element, "bit": bit, "count": count, "rate": rate},
-        **{"exhaustive": exhaustive, "list": fault_list, "trials": trials, "margin": margin},
-        **{"confidence": confidence, "per": per, "allocation": allocation, "interval": interval},
-        **{"stop": stop, "images": images, "only_correct": only_correct, "protect": protect},
-        **{"fit_per_mbit": fit_per_mbit, "seed": seed},
+        **{"site": site, "list": fault_list, "trials": trials, "margin": margin},
     }
     run_injection(
-        recipe,
-        options,
+        recipe_of(recipe, options, sets or ()),
         out=out,
         executor=executor_of(engine, workers),
         shard=shard,
         threads=threads,
         device=device,
         data_dir=data_dir,
+        recipe_dir=None if recipe is None else recipe.parent,
         resume=resume,
     )
 
@@ -273,7 +264,7 @@ def describe(
     kind: Annotated[str | None, typer.Argument(help="One component; all, if left out.")] = None,
 ) -> None:
     """Tell every component with its parameters, units and source."""
-    from bitproof.cli.describing import describe_all, describe_kind
+    from bitproof.cli.describe import describe_all, describe_kind
 
     typer.echo(describe_kind(kind) if kind else describe_all())
 
@@ -290,11 +281,9 @@ def models(
     data_dir: DataDir = None,
 ) -> None:
     """List the architectures, or check them."""
-    if check:
-        from bitproof.cli.checking import check_models
+    from bitproof.cli.models import check_models, list_models
 
+    if check:
         check_models(kind or [], data_dir)
     else:
-        from bitproof.cli.describing import list_models
-
         typer.echo(list_models())

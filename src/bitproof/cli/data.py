@@ -1,24 +1,28 @@
-"""Which data sets are here, whether they are right, and getting them."""
+"""`bitproof data`: which data sets are here, whether they are right, and getting them."""
 
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
+from bitproof.cli.options import DataDir
 from bitproof.cli.outcome import report_problems
 from bitproof.cli.tables import print_table
-from bitproof.cli.watching import watcher
 from bitproof.core.errors import ChecksumError
-from bitproof.data.fetch import fetch
-from bitproof.data.inventory import available, verify
-from bitproof.data.layout import VARIABLE, data_root
 
 FOLDER = Path("data")
 """Where files go if nothing else is said; bitproof looks there, too."""
-HOW = f"name it with --data-dir or {VARIABLE}"
+VARIABLE = "BITPROOF_DATA"
+Kind = Annotated[str, typer.Argument(help="A data set, for example cifar10.")]
+data_app = typer.Typer(help="Data sets: what is there, and getting it.", no_args_is_help=True)
 
 
-def list_data(data_dir: Path | None) -> None:
-    """Print one line for each data set and each layout in which it is there."""
+@data_app.command("list")
+def list_data(data_dir: DataDir = None) -> None:
+    """Tell which data sets are there."""
+    from bitproof.data.inventory import available
+    from bitproof.data.layout import data_root
+
     rows = [
         (
             row.kind,
@@ -32,18 +36,22 @@ def list_data(data_dir: Path | None) -> None:
     header = ("data set", "layout", "training images", "test images", "where, or how to get it")
     print_table(header, rows, title="data sets", numbers=False)
     root = data_root(data_dir)
-    typer.echo(f"Looked in {root}." if root else f"There is no data folder; {HOW}.")
+    missing = f"There is no data folder; name it with --data-dir or {VARIABLE}."
+    typer.echo(f"Looked in {root}." if root else missing)
 
 
-def fetch_data(kind: str, data_dir: Path | None, mirror: str | None) -> None:
-    """Download a data set and tell where it lies.
+@data_app.command("fetch")
+def fetch_data(
+    kind: Kind,
+    data_dir: DataDir = None,
+    mirror: Annotated[
+        str | None, typer.Option(help="Take the files from this address instead.")
+    ] = None,
+) -> None:
+    """Download the official archive, check it, unpack it."""
+    from bitproof.cli.watching import watcher
+    from bitproof.data.fetch import fetch
 
-    Raises:
-        UnknownKindError: there is no such data set.
-        ChecksumError: a file is not the one that was published.
-        DataError: there is nothing to fetch, or no server gave it.
-        StorageError: the disk is full, or the folder cannot be written.
-    """
     folder = (data_dir or FOLDER).expanduser()
     if data_dir is None:
         typer.echo(f"No --data-dir, and {VARIABLE} is not set: files go to ./{FOLDER}.")
@@ -53,13 +61,11 @@ def fetch_data(kind: str, data_dir: Path | None, mirror: str | None) -> None:
         typer.echo(f"{path}: in place")
 
 
-def verify_data(kind: str, data_dir: Path | None) -> None:
-    """Print what became of each file of a data set.
+@data_app.command("verify")
+def verify_data(kind: Kind, data_dir: DataDir = None) -> None:
+    """Compare the files of a data set with the published checksums."""
+    from bitproof.data.inventory import verify
 
-    Raises:
-        UnknownKindError: there is no such data set.
-        ChecksumError: a file is missing, damaged, or not the one that was published.
-    """
     checks = verify(kind, data_dir)
     rows = [("ok" if check.ok else "wrong", check.file, check.status) for check in checks]
     print_table(("", "file", "check"), rows, title=kind, numbers=False)

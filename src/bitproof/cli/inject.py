@@ -1,38 +1,46 @@
 """Fault-injection campaigns from the command line: options to a recipe, and what came out."""
 
 import time
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 import typer
-from pydantic import ValidationError
 
 from bitproof.cli.outcome import report_problems
 from bitproof.cli.tables import print_table
 from bitproof.cli.watching import watcher
 from bitproof.core.errors import RecipeError, SpecError
-from bitproof.core.spec import describe_problems
-from bitproof.evaluation import EXECUTORS, Executor
+from bitproof.core.spec import NONE
+from bitproof.evaluation import Executor
 from bitproof.faults import write_fault_list
 from bitproof.injection.campaign import Shard, facts_in
 from bitproof.injection.directory import CampaignDirectory
 from bitproof.injection.sealed import read_fault_table
-from bitproof.quant.quantizer import RQUANT
+from bitproof.recipe.building import choose_device
 from bitproof.recipe.injection import InjectionRecipe, inject_recipe
-from bitproof.recipe.runner import choose_device
-from bitproof.recipe.toml import read_spec
+from bitproof.recipe.lines import Location
+from bitproof.recipe.overrides import Change, look_up, parse_change
+from bitproof.recipe.toml import parse_spec, parse_table, read_text
 from bitproof.report import CampaignSummary, console_table, read_summary
 
-Options = Mapping[str, Any]
-"""What was said on the command line; None: nothing."""
+PLACES: Mapping[str, Location] = {
+    "model": ("model",),
+    "weights": ("weights",),
+    "network": ("network",),
+    "data": ("data",),
+    "list": ("fault_list",),
+    "title": ("title",),
+    "site": ("injection", "faults", 0, "sites"),
+    "trials": ("injection", "trials"),
+    "margin": ("injection", "margin"),
+}
+"""Where options stand in a recipe."""
 
 
 def run_injection(
-    path: Path | None,
-    options: Options,
+    recipe: InjectionRecipe,
     *,
     out: Path | None,
     executor: Executor,
@@ -40,11 +48,11 @@ def run_injection(
     threads: int | None,
     device: str,
     data_dir: Path | None,
+    recipe_dir: Path | None,
     resume: bool,
 ) -> None:
     """Carry out a campaign and print its tables and where the report is."""
     start = time.perf_counter()
-    recipe = recipe_of(path, options)
     share = None if shard is None else parse_shard(shard)
     if threads:
         torch.set_num_threads(threads)
@@ -58,7 +66,7 @@ def run_injection(
             shard=share,
             device=choose_device(device).type,
             data_dir=data_dir,
-            recipe_dir=None if path is None else path.parent,
+            recipe_dir=recipe_dir,
             resume=resume,
             progress=watch,
         )
@@ -88,10 +96,9 @@ def print_campaign(folder: Path, report: Path) -> None:
 
 def _planned(summary: CampaignSummary) -> Iterator[str]:
     """Yield what came of the planned number of trials."""
-    told = summary.campaign
     for group in summary.groups:
         size = "" if group.population is None else f" of {group.population:,} places"
-        ended = ", ended by the stop rule" if told.stopped else ""
+        ended = ", ended by the stop rule" if summary.campaign.stopped else ""
         yield f"{group.label}: {group.trials:,} of {group.needed:,} planned trials{size}{ended}"
 
 
@@ -107,101 +114,63 @@ def is_campaign(folder: Path) -> bool:
     return CampaignDirectory(folder).plan.is_file()
 
 
-def recipe_of(path: Path | None, options: Options) -> InjectionRecipe:
-    """Return the recipe in a file, or the one that options describe.
+def recipe_of(
+    path: Path | None, options: Mapping[str, Any], sets: Sequence[str]
+) -> InjectionRecipe:
+    """Return the recipe in a file, or the default one, with what was said on the command line.
+
+    Args:
+        path: the file.
+        options: values by name; None and empty: nothing was said.
+        sets: `KEY=VALUE`, laid on top of the options.
 
     Raises:
-        RecipeError: the file is no recipe, or both came.
-        SpecError: an option has a wrong value.
+        RecipeError: the file is no recipe, or a value is wrong.
     """
-    said = {name: value for name, value in options.items() if value not in (None, False, ())}
-    if path is not None:
-        if said:
-            names = ", ".join("--" + name.replace("_", "-") for name in said)
-            raise RecipeError(f"wanted a recipe or options that describe the campaign, got {names}")
-        return read_spec(path, InjectionRecipe)
-    try:
-        return InjectionRecipe.model_validate(_table(said))
-    except ValidationError as error:
-        raise SpecError("; ".join(describe_problems(error, InjectionRecipe))) from None
+    text, name = (read_text(path), str(path)) if path else ("", "")
+    table = parse_table(text, name)
+    said = {name: value for name, value in options.items() if value not in (None, [])}
+    if path is None:
+        words = [f"--{name} {_plain(value)}" for name, value in said.items()]
+        words += [f"--set {text}" for text in sets]
+        title = " ".join(["bitproof inject", *words])
+        said = {"data": "digits", **said, "title": title}
+    changes = [*_changes(said, table), *map(parse_change, sets)]
+    return parse_spec(text, InjectionRecipe, name=name, changes=changes)
 
 
-def _table(said: dict[str, Any]) -> dict[str, Any]:
-    """Return the table of a recipe that options stand for."""
-    group: dict[str, Any] = {
-        name: _split(said[option])
-        for name, option in (("sites", "site"), ("layers", "layer"), ("operations", "operation"))
-        if option in said
-    }
-    for name, option in (("bits", "bit"), ("channels", "channel"), ("elements", "element")):
-        if option in said:
-            group[name] = said[option]
-    if "kind" in said:
-        group["kind"] = component(said["kind"])
-    group |= {name: said[name] for name in ("count", "rate", "exhaustive") if name in said}
-    fields = (
-        *("trials", "margin", "confidence", "per", "allocation", "interval", "images"),
-        *("only_correct", "fit_per_mbit", "seed", "stop_on"),
-    )
-    injection: dict[str, Any] = {name: said[name] for name in fields if name in said}
-    injection["faults"] = [group]
-    if "protect" in said:
-        injection["protections"] = [component(text) for text in said["protect"]]
-    if "stop" in said:
-        injection["stop"] = component(said["stop"])
-    table: dict[str, Any] = {"data": {"kind": said.get("data", "digits")}, "injection": injection}
-    for name, option in (("weights", "weights"), ("network", "network"), ("fault_list", "list")):
-        if option in said:
-            table[name] = str(said[option])
-    if "model" in said:
-        text = said["model"]
-        table["model"] = text if ":" in text else {"kind": text}
-    if "bits" in said:
-        words = {**RQUANT.model_dump(mode="json"), "bits": said["bits"]}
-        table["quantization"] = {
-            "weight": words,
-            "bias": words,
-            "activation_bits": said["bits"],
-        }
-    title = " ".join(f"--{name.replace('_', '-')} {_plain(value)}" for name, value in said.items())
-    return {**table, "title": f"bitproof inject {title}".strip()}
-
-
-def component(text: str) -> dict[str, Any]:
-    """Return the table that `KIND` or `KIND:field=value,field=value` stands for.
+def _changes(said: Mapping[str, Any], table: Mapping[str, Any]) -> Iterator[Change]:
+    """Yield what options change in the table of a recipe.
 
     Raises:
-        SpecError: a field has no value, or one that TOML does not know.
-
-    Example:
-        >>> component("stuck_at:value=1")
-        {'kind': 'stuck_at', 'value': 1}
+        RecipeError: an option does not say which part of the table it means.
     """
-    kind, _, rest = text.partition(":")
-    table: dict[str, Any] = {"kind": kind}
-    for part in filter(None, rest.split(",")):
-        name, _, value = part.partition("=")
-        try:
-            table[name.strip()] = tomllib.loads(f"x = {value}")["x"]
-        except tomllib.TOMLDecodeError:
-            table[name.strip()] = value.strip()
-        if not value.strip():
-            raise SpecError(f"{text}: wanted KIND or KIND:field=value, got '{part}'")
-    return table
+    for name, value in said.items():
+        if name == "bits":
+            yield from _widths(value, table)
+        elif name == "site":
+            groups = look_up(table, ("injection", "faults"))
+            if isinstance(groups, list) and len(groups) > 1:
+                raise RecipeError(
+                    f"--site: the recipe has {len(groups)} kinds of fault; say which, such as "
+                    f"--set \"injection.faults.0.sites=['{value[0]}']\""
+                )
+            sites = [part.strip() for part in ",".join(value).split(",") if part.strip()]
+            yield Change(PLACES[name], sites, "--site")
+        else:
+            yield Change(PLACES[name], value, f"--{name}")
 
 
-def executor_of(engine: str, workers: int | None) -> Executor:
-    """Return who computes.
-
-    Raises:
-        UnknownKindError: there is no such engine.
-    """
-    if engine == "auto":
-        engine = "in_process" if workers in (None, 1) else "processes"
-    table: dict[str, Any] = {"kind": engine}
-    if workers is not None and engine != "in_process":
-        table["workers"] = workers
-    return EXECUTORS.build(table)
+def _widths(bits: int, table: Mapping[str, Any]) -> Iterator[Change]:
+    """Yield the width of every word; quantizers of the recipe stay what they are otherwise."""
+    for name in ("weight", "bias"):
+        place = ("quantization", name)
+        known = look_up(table, place)
+        if known is None:
+            yield Change(place, {"kind": "affine", "bits": bits}, "--bits")
+        elif known != NONE:
+            yield Change((*place, "bits"), bits, "--bits")
+    yield Change(("quantization", "activation_bits"), bits, "--bits")
 
 
 def parse_shard(text: str) -> Shard:
@@ -214,10 +183,6 @@ def parse_shard(text: str) -> Shard:
     if not (first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last) <= 10**6):
         raise SpecError(f"shard: wanted K/N with K from 1 to N, such as 2/8, got '{text}'")
     return int(first), int(last)
-
-
-def _split(values: Sequence[str]) -> list[str]:
-    return [part.strip() for value in values for part in value.split(",") if part.strip()]
 
 
 def _plain(value: object) -> str:

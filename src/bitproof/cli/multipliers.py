@@ -1,8 +1,13 @@
-"""Printing multipliers: the list, one of them, its picture, and the check of published figures."""
+"""`bitproof multipliers`: the list, one of them, its picture, the check of published figures.
 
+This module needs torch; `app.py` loads it when one of its commands is asked for.
+"""
+
+import tomllib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
@@ -27,12 +32,17 @@ from bitproof.approx import (
 )
 from bitproof.approx.evoapprox import FILE
 from bitproof.approx.published import FIGURES, Check, title
-from bitproof.cli.inject import component
+from bitproof.cli.options import DataDir
 from bitproof.cli.tables import print_table
 from bitproof.core.errors import SpecError
 from bitproof.core.files import write_bytes
 from bitproof.data.layout import data_root
 
+group = typer.Typer(
+    help="Approximate multipliers: products, errors, cost.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
 HEADER = ("", "MED", "NMED %", "MRED %", "WCE", "EP %", "bias", "area um2", "power mW", "delay ns")
 
 
@@ -59,12 +69,32 @@ def multiplier_of(text: str) -> Multiplier:
     return MULTIPLIERS.build(component(text))
 
 
-def list_multipliers(data_dir: Path | None) -> None:
-    """Print a line for each built-in multiplier, and for each circuit of the library if it is here.
+def component(text: str) -> dict[str, Any]:
+    """Return the table that `KIND` or `KIND:field=value,field=value` stands for.
 
     Raises:
-        DataError: the library is malformed.
+        SpecError: a field has no value, or one that TOML does not know.
+
+    Example:
+        >>> component("stuck_at:value=1")
+        {'kind': 'stuck_at', 'value': 1}
     """
+    kind, _, rest = text.partition(":")
+    table: dict[str, Any] = {"kind": kind}
+    for part in filter(None, rest.split(",")):
+        name, _, value = part.partition("=")
+        try:
+            table[name.strip()] = tomllib.loads(f"x = {value}")["x"]
+        except tomllib.TOMLDecodeError:
+            table[name.strip()] = value.strip()
+        if not value.strip():
+            raise SpecError(f"{text}: wanted KIND or KIND:field=value, got '{part}'")
+    return table
+
+
+@group.command("list")
+def list_multipliers(data_dir: DataDir = None) -> None:
+    """Tell every multiplier with its main figures, one line each."""
     library = _library(data_dir)
     for signed in (False, True):
         built_in = ((each, each.table(), None) for each in catalogue(signed=signed))
@@ -76,12 +106,14 @@ def list_multipliers(data_dir: Path | None) -> None:
         typer.echo(f"EvoApproxLib is not listed: no {FILE} in the data folder.")
 
 
-def show_multiplier(name: str, data_dir: Path | None) -> None:
-    """Print all figures of a multiplier, what it costs, what equals it, and its error map.
-
-    Raises:
-        BitproofError: there is no such multiplier, or its file is missing or malformed.
-    """
+@group.command("show")
+def show_multiplier(
+    name: Annotated[
+        str, typer.Argument(help="drum:width=6, mul8s_1L2H, mul8s_1KV8@v1.1, swapped:NAME, ...")
+    ],
+    data_dir: DataDir = None,
+) -> None:
+    """Tell all figures of one multiplier, its cost and source, and draw where it errs."""
     multiplier = multiplier_of(name)
     table, cost = multiplier.table(data_dir), multiplier.cost(data_dir)
     for label, value in _facts(multiplier, table, cost):
@@ -92,13 +124,13 @@ def show_multiplier(name: str, data_dir: Path | None) -> None:
         typer.echo(f"|{line}|")
 
 
-def plot_multiplier(name: str, out: Path, data_dir: Path | None) -> None:
-    """Write the error map as a PNG file.
-
-    Raises:
-        BitproofError: there is no such multiplier, or its file is missing or malformed; or `out`
-            is no PNG file, or cannot be written.
-    """
+@group.command("plot")
+def plot_multiplier(
+    name: Annotated[str, typer.Argument(help="As for show.")],
+    out: Annotated[Path, typer.Option(help="The PNG file to write.")] = Path("multiplier.png"),
+    data_dir: DataDir = None,
+) -> None:
+    """Draw the errors of all pairs of operands."""
     if out.suffix.lower() != ".png":
         raise SpecError(f"--out: wanted a file that ends in .png, got '{out}'")
     multiplier = multiplier_of(name)
@@ -106,12 +138,9 @@ def plot_multiplier(name: str, out: Path, data_dir: Path | None) -> None:
     typer.echo(f"{out}: written")
 
 
-def check_multipliers(data_dir: Path | None) -> None:
-    """Print how many published figures come out, which do not, and what else leads astray.
-
-    Raises:
-        DataError: the library is missing or malformed.
-    """
+@group.command("check")
+def check_multipliers(data_dir: DataDir = None) -> None:
+    """Work out the published figures of EvoApproxLib anew, and tell what disagrees."""
     check = check_library(data_dir)
     circuits = len(check.comparisons) // len(FIGURES)
     agreed = Counter(each.figure.column for each in check.comparisons if each.agrees)

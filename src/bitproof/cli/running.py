@@ -2,8 +2,10 @@
 
 import shutil
 import time
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -11,19 +13,23 @@ from bitproof.cli.outcome import report_problems, terminable
 from bitproof.cli.tables import print_table
 from bitproof.cli.watching import watcher
 from bitproof.core.stop_request import StopRequest
+from bitproof.evaluation import EXECUTORS, Executor
 from bitproof.kernels.library import why_absent
 from bitproof.recipe import RunDirectory, read_recipe, run
+from bitproof.recipe.overrides import parse_change
 from bitproof.report import result_table
 from bitproof.train.process_group import is_main_process
 
 DEMO = "resq-digits.toml"
 
 
-def run_demo(out: Path, *, device: str, resume: bool, fresh: bool) -> None:
-    """Run the demo; in its usual place an earlier one makes room."""
-    if fresh and not resume and RunDirectory(out).recipe.exists():
-        shutil.rmtree(out)
-    run_recipe(demo_recipe(), out, device=device, data_dir=None, resume=resume)
+def run_demo(out: Path, *, sets: Sequence[str], device: str, resume: bool, fresh: bool) -> None:
+    """Run the demo; in its usual place an earlier one makes room, unless it is under way."""
+    directory = RunDirectory(out)
+    if fresh and not resume and directory.recipe.exists():
+        with directory.claimed():
+            shutil.rmtree(out)
+    run_recipe(demo_recipe(), out, sets=sets, device=device, data_dir=None, resume=resume)
 
 
 def demo_recipe() -> Path:
@@ -34,11 +40,18 @@ def demo_recipe() -> Path:
 
 
 def run_recipe(
-    path: Path, out: Path | None, *, device: str, data_dir: Path | None, resume: bool
+    path: Path,
+    out: Path | None,
+    *,
+    sets: Sequence[str],
+    executor: Executor | None = None,
+    device: str,
+    data_dir: Path | None,
+    resume: bool,
 ) -> None:
     """Carry out a recipe and print the result table and where the report is."""
     start = time.perf_counter()
-    recipe = read_recipe(path)
+    recipe = read_recipe(path, [parse_change(text) for text in sets])
     out = out or Path("runs") / recipe.name
     watch, stop = watcher(), StopRequest()
     if recipe.multipliers and why_absent() and is_main_process():
@@ -52,6 +65,7 @@ def run_recipe(
             data_dir=data_dir,
             recipe_dir=path.parent,
             resume=resume,
+            executor=executor,
             progress=watch,
             stop=stop,
         )
@@ -61,6 +75,20 @@ def run_recipe(
         watch.say(f"warning: {warning}")
     print_results(out, report)
     watch.say(f"took {time.perf_counter() - start:.0f} s")
+
+
+def executor_of(engine: str, workers: int | None) -> Executor:
+    """Return who computes.
+
+    Raises:
+        UnknownKindError: there is no such engine.
+    """
+    if engine == "auto":
+        engine = "in_process" if workers in (None, 1) else "processes"
+    table: dict[str, Any] = {"kind": engine}
+    if workers is not None and engine != "in_process":
+        table["workers"] = workers
+    return EXECUTORS.build(table)
 
 
 def print_results(directory: Path, report: Path) -> None:

@@ -10,7 +10,7 @@ from pydantic.fields import FieldInfo
 from bitproof.core.registry import Registry
 from bitproof.core.spec import Spec
 
-BASELINE: dict[object, str] = {int: "integer", float: "number", bool: "true or false", str: "text"}
+PLAIN: dict[object, str] = {int: "integer", float: "number", bool: "true or false", str: "text"}
 BOUNDS = {
     annotated_types.Gt: ("gt", "> {}"),
     annotated_types.Ge: ("ge", ">= {}"),
@@ -19,11 +19,12 @@ BOUNDS = {
     annotated_types.MinLen: ("min_length", "at least {} long"),
     annotated_types.MaxLen: ("max_length", "at most {} long"),
 }
+Registries = Mapping[str, Registry[Any]]
 LARGEST = 2**63
 """A bound that only says that a number fits a machine word."""
 
 
-def type_text(annotation: object, metadata: list[Any], rooms: Mapping[str, Registry[Any]]) -> str:
+def type_text(annotation: object, metadata: list[Any], registries: Registries) -> str:
     """Return what a field takes, with its limits.
 
     Example:
@@ -31,16 +32,16 @@ def type_text(annotation: object, metadata: list[Any], rooms: Mapping[str, Regis
         'integer, >= 1, or "none"'
     """
     limits = [limit for part in metadata for limit in _limits(part)]
-    return ", ".join([_bare(annotation, rooms), *limits])
+    return ", ".join([_bare(annotation, registries), *limits])
 
 
-def _bare(annotation: Any, rooms: Mapping[str, Registry[Any]]) -> str:  # noqa: PLR0911
+def _bare(annotation: Any, registries: Registries) -> str:  # noqa: PLR0911
     origin, parts = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        return type_text(parts[0], list(parts[1:]), rooms)
+        return type_text(parts[0], list(parts[1:]), registries)
     if origin is Literal:
         return " | ".join(f'"{part}"' if isinstance(part, str) else str(part) for part in parts)
-    inside = [type_text(part, [], rooms) for part in parts if part not in {NoneType, Ellipsis}]
+    inside = [type_text(part, [], registries) for part in parts if part not in {NoneType, Ellipsis}]
     if origin in {Union, UnionType}:
         return ", or ".join([*inside, '"none"'] if NoneType in parts else inside)
     if origin is tuple:
@@ -48,15 +49,15 @@ def _bare(annotation: Any, rooms: Mapping[str, Registry[Any]]) -> str:  # noqa: 
     if origin is dict:
         return f"tables by name, each {inside[1]}"
     if isinstance(annotation, type) and issubclass(annotation, Spec):
-        return _component(annotation, rooms)
-    return BASELINE.get(annotation, str(annotation))
+        return _component(annotation, registries)
+    return PLAIN.get(annotation, str(annotation))
 
 
-def _component(spec: type[Spec], rooms: Mapping[str, Registry[Any]]) -> str:
-    """Return where the values of a spec are told: in a room, or in a table of its own."""
-    for room, registry in rooms.items():
+def _component(spec: type[Spec], registries: Registries) -> str:
+    """Return where the fields of a spec are found: in a registry, or in a table of its own."""
+    for name, registry in registries.items():
         if any(issubclass(registry.find(kind), spec) for kind in registry.kinds()):
-            return f"one of {room}"
+            return f"one of {name}"
     return f"table ({spec.__name__})"
 
 

@@ -57,7 +57,7 @@ class TraceError(ModelError):
 
 
 class QuantizationError(BitproofError):
-    """A network cannot be put on integers."""
+    """A network cannot be quantized."""
 
 
 class FaultListError(BitproofError):

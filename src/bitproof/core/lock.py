@@ -1,4 +1,4 @@
-"""Who works in a campaign directory: kernel locks, gone with the process that holds them.
+"""Who works in a directory: kernel locks, gone with the process that holds them.
 
 Model:  a whole run holds `.lock` alone. A shard holds `.lock` together with other shards, and
         `.lock-K-of-N` alone. The kernel releases a lock when its process ends, however it ends;
@@ -21,13 +21,13 @@ LOCK = ".lock"
 
 @contextmanager
 def claim(folder: Path, *, shard: tuple[int, int] | None) -> Iterator[None]:
-    """Hold a campaign directory for a run, or be refused at once.
+    """Hold a directory for a run, or be refused at once.
 
     Programs started meanwhile do not inherit the lock; processes made by a bare fork do, so
     workers are spawned.
 
     Args:
-        folder: the campaign directory, made if there is none.
+        folder: of a run or a campaign, made if there is none.
         shard: None for a whole run, which excludes all others; `(k, n)` for one of `n` shards,
             which excludes whole runs and the same shard.
 
@@ -80,13 +80,17 @@ def hold(path: Path) -> Iterator[None]:
 @contextmanager
 def _locked(path: Path, mode: int) -> Iterator[int]:
     """Yield the descriptor of a locked file; it is closed on exec."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    try:
-        fcntl.flock(file, mode)
-        yield file
-    finally:
-        os.close(file)
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(file, mode)
+            if os.fstat(file).st_nlink == 0:  # its holder removed it in the meantime
+                continue
+            yield file
+            return
+        finally:
+            os.close(file)
 
 
 def _holders(folder: Path) -> str:

@@ -1,4 +1,4 @@
-"""One registry per room: component classes filed under their `kind`."""
+"""One registry per extension point: component classes filed under their `kind`."""
 
 from collections.abc import Iterator
 from importlib.metadata import entry_points
@@ -14,9 +14,9 @@ C = TypeVar("C", bound=type[Any])
 
 
 class Registry(Generic[S]):
-    """The components of one room, by kind.
+    """The components of one extension point, by kind.
 
-    Third-party packages add kinds through the entry-point group `bitproof.<room>`; an entry
+    Third-party packages add kinds through the entry-point group `bitproof.<subpackage>`; an entry
     point is loaded only when its kind is asked for, or when all kinds are listed.
 
     Example:
@@ -29,10 +29,12 @@ class Registry(Generic[S]):
         Apple(kind='apple', weight=2)
     """
 
-    def __init__(self, room: str) -> None:
-        self.room = room
+    def __init__(self, subpackage: str) -> None:
+        self.subpackage = subpackage
         self._kinds: dict[str, type[S]] = {}
-        self._plugins = {point.name: point for point in entry_points(group=f"bitproof.{room}")}
+        self._plugins = {
+            point.name: point for point in entry_points(group=f"bitproof.{subpackage}")
+        }
 
     def register(self, component: C) -> C:
         """File a class under the default of its `kind` field; for use as a decorator.
@@ -46,7 +48,7 @@ class Registry(Generic[S]):
             component.__module__,
             component.__qualname__,
         )
-        assert same, f"{self.room}: kind {kind!r} registered twice"
+        assert same, f"{self.subpackage}: kind {kind!r} registered twice"
         self._kinds[kind] = component
         return component
 
@@ -67,7 +69,9 @@ class Registry(Generic[S]):
         if kind not in self._kinds and kind in self._plugins:
             self._kinds[kind] = self._load(kind)
         if kind not in self._kinds:
-            raise UnknownKindError(f"{self.room}: no kind '{kind}'. {near(kind, self.kinds())}")
+            raise UnknownKindError(
+                f"{self.subpackage}: no kind '{kind}'. {near(kind, self.kinds())}"
+            )
         return self._kinds[kind]
 
     def _load(self, kind: str) -> type[S]:
@@ -76,7 +80,8 @@ class Registry(Generic[S]):
             component: type[S] = point.load()
         except (ImportError, AttributeError) as error:
             raise AdapterError(
-                f"{self.room}: kind '{kind}' is in {point.value}, which cannot be loaded ({error})"
+                f"{self.subpackage}: kind '{kind}' is in {point.value}, "
+                f"which cannot be loaded ({error})"
             ) from error
         return component
 
@@ -101,7 +106,7 @@ class Registry(Generic[S]):
         kind = kind_of(table)
         if not kind:
             raise UnknownKindError(
-                f"{self.room}: wanted a table with 'kind', got {table!r}. "
+                f"{self.subpackage}: wanted a table with 'kind', got {table!r}. "
                 f"Known: {', '.join(self.kinds())}."
             )
         return self.find(kind).model_validate({"kind": kind} if isinstance(table, str) else table)

@@ -74,7 +74,16 @@ def canonical_json(value: object) -> str:
 
 def describe_problems(error: ValidationError, spec: type[BaseModel]) -> list[str]:
     """Return one sentence for each problem: where, what was wanted, what came, what is near."""
-    return [describe_problem(dict(problem), spec) for problem in error.errors()]
+    return [describe_problem(problem, spec) for problem in problems_of(error)]
+
+
+def problems_of(error: ValidationError) -> list[dict[str, Any]]:
+    """Return the problems, without lists that are called too short for their faulty elements."""
+    return [
+        dict(problem)
+        for problem in error.errors()
+        if problem["type"] != "too_short" or len(problem["input"]) < problem["ctx"]["min_length"]
+    ]
 
 
 def describe_problem(problem: dict[str, Any], spec: type[BaseModel]) -> str:

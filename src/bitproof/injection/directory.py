@@ -7,27 +7,22 @@ parts/                      results of chunks
 summary.json, results.csv, report.html
 """
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from bitproof.core.differences import differences
-from bitproof.core.errors import DataError, ResumeError, StorageError
-from bitproof.core.files import sweep, write_bytes
+from bitproof.core.directory import ResumableDirectory, read_sealed, write_sealed
+from bitproof.core.errors import DataError
+from bitproof.core.files import sweep, write_text
 from bitproof.core.lock import hold
-from bitproof.core.spec import canonical_json
-
-LAYOUT = 1
-"""Version of the layout."""
 
 
 @dataclass(frozen=True)
-class CampaignDirectory:
+class CampaignDirectory(ResumableDirectory):
     """One campaign on disk."""
 
-    path: Path
+    work: ClassVar[str] = "campaign"
 
     @property
     def plan(self) -> Path:
@@ -79,24 +74,17 @@ class CampaignDirectory:
             DataError: its plan is damaged.
             StorageError: the place cannot be written.
         """
-        if self.path.exists() and not self.path.is_dir():
-            raise StorageError(f"{self.path}: wanted a campaign directory, this is a file")
+        self.check_place()
         content = json.loads(json.dumps(plan, allow_nan=False))
         fingerprint = content["fingerprint"]
         with hold(self.path / ".begin"):  # of several shards that start at once, one writes
             sweep(self.path)
             if not self.plan.exists():
-                sealed = {"layout": LAYOUT, **content, "sha256": _digest(content)}
-                write_bytes(self.plan, (json.dumps(sealed, indent=1) + "\n").encode())
+                write_sealed(self.plan, content)
                 return
-        if not resume:
-            raise ResumeError(
-                f"{self.path}: holds a campaign already; go on with --resume, "
-                "or choose another --out"
-            )
-        lines = differences(self.read_plan()["fingerprint"], fingerprint)
-        if lines:
-            raise ResumeError(f"{self.path}: belongs to another campaign. " + "; ".join(lines))
+        self.check_resume(resume=resume)
+        before = self.read_plan()["fingerprint"]
+        self.check_same(before, fingerprint, "belongs to another campaign")
 
     def read_plan(self) -> dict[str, Any]:
         """Return the plan that `begin` wrote.
@@ -104,22 +92,11 @@ class CampaignDirectory:
         Raises:
             DataError: it is missing or damaged.
         """
-        try:
-            content = json.loads(self.plan.read_text(encoding="utf-8"))
-            if not isinstance(content, dict):
-                raise DataError(f"{self.plan}: damaged, wanted a JSON object")
-            layout, digest = content.pop("layout", None), content.pop("sha256", None)
-            sound = digest == _digest(content) and isinstance(content.get("fingerprint"), dict)
-        except FileNotFoundError:
-            raise DataError(f"{self.path}: holds no campaign (no plan.json)") from None
-        except OSError as error:
-            raise DataError(f"{self.plan}: cannot read ({error.strerror or error})") from None
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"{self.plan}: damaged ({error})") from None
-        if not sound:
-            raise DataError(f"{self.plan}: damaged or edited (its sha256 does not match)")
-        if layout != LAYOUT:
-            raise DataError(f"{self.plan}: layout {layout}, wanted {LAYOUT}")
+        if not self.plan.exists():
+            raise DataError(f"{self.path}: holds no campaign (no plan.json)")
+        content = read_sealed(self.plan)
+        if not isinstance(content.get("fingerprint"), dict):
+            raise DataError(f"{self.plan}: damaged, wanted a fingerprint")
         return content
 
     def write_summary(self, summary: dict[str, Any]) -> None:
@@ -128,9 +105,4 @@ class CampaignDirectory:
         Raises:
             StorageError: the place cannot be written.
         """
-        text = json.dumps(summary, indent=1, allow_nan=False)
-        write_bytes(self.summary, (text + "\n").encode())
-
-
-def _digest(content: dict[str, Any]) -> str:
-    return hashlib.sha256(canonical_json(content).encode()).hexdigest()
+        write_text(self.summary, json.dumps(summary, indent=1, allow_nan=False) + "\n")

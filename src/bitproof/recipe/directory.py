@@ -8,10 +8,9 @@ tallies.jsonl                counts of finished measurements, appended
 networks/VARIANT.safetensors, .json        integer network (float weights for `float`)
 networks/VARIANT.weights.safetensors       float weights behind it
 checkpoints/VARIANT.safetensors            training under way; gone when it is done
-records/VARIANT.json         what the stages tell, and how the network goes on integers
+records/VARIANT.json         what the stages tell, and how the network is quantized
 """
 
-import json
 import platform
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,9 +21,7 @@ import numpy as np
 import torch
 
 from bitproof import __version__
-from bitproof.core.differences import differences
-from bitproof.core.errors import ResumeError, StorageError
-from bitproof.core.files import write_text
+from bitproof.core.directory import ResumableDirectory
 from bitproof.recipe.recipe import BASELINE, Recipe
 from bitproof.recipe.toml import read_recipe, write_recipe
 
@@ -33,10 +30,8 @@ SCHEMA = 1
 
 
 @dataclass(frozen=True)
-class RunDirectory:
+class RunDirectory(ResumableDirectory):
     """One run on disk."""
-
-    path: Path
 
     @property
     def recipe(self) -> Path:
@@ -78,17 +73,11 @@ class RunDirectory:
                 each differing field is named.
             StorageError: this is a file.
         """
-        if self.path.exists() and not self.path.is_dir():
-            raise StorageError(f"{self.path}: wanted a run directory, this is a file")
-        if not self.recipe.exists():
-            return
-        if not resume:
-            raise ResumeError(
-                f"{self.path}: holds a run already; go on with --resume, or choose another --out"
-            )
-        lines = differences(read_recipe(self.recipe).to_dict(), recipe.to_dict())
-        if lines:
-            raise ResumeError(f"{self.path}: belongs to another recipe. " + "; ".join(lines))
+        self.check_place()
+        if self.recipe.exists():
+            self.check_resume(resume=resume)
+            before = read_recipe(self.recipe).to_dict()
+            self.check_same(before, recipe.to_dict(), "belongs to another recipe")
 
     def begin(self, recipe: Recipe, **facts: Any) -> None:
         """Write down what is going to be done; `facts` go to run.json.
@@ -112,48 +101,13 @@ class RunDirectory:
             **facts,
         )
 
-    def note(self, **facts: Any) -> dict[str, Any]:
-        """Merge facts into run.json; dictionaries are merged key by key."""
-        known = self.facts()
-        for key, value in facts.items():
-            merge = isinstance(value, dict) and isinstance(known.get(key), dict)
-            known[key] = {**known[key], **value} if merge else value
-        write_text(self.path / "run.json", json.dumps(known, indent=1) + "\n")
-        return known
-
-    def facts(self) -> dict[str, Any]:
-        """Return run.json, empty if there is none yet.
-
-        Raises:
-            ResumeError: it is damaged.
-        """
-        path = self.path / "run.json"
-        return read_json(path) if path.exists() else {}
-
     def check_fingerprint(self, fingerprint: dict[str, str]) -> None:
         """Compare what the run was started on with what is there now.
 
         Raises:
             ResumeError: versions, device, data or weights are others; each is named.
         """
-        lines = differences(self.facts().get("fingerprint", fingerprint), fingerprint)
-        if lines:
-            raise ResumeError(f"{self.path}: cannot go on. " + "; ".join(lines))
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Return a file that the run wrote.
-
-    Raises:
-        ResumeError: it is damaged.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ResumeError(f"{path}: damaged, cannot go on ({error})") from None
-    if not isinstance(content, dict):
-        raise ResumeError(f"{path}: damaged, wanted a JSON object")
-    return content
+        self.check_same(self.facts().get("fingerprint", fingerprint), fingerprint, "cannot go on")
 
 
 def environment(device: torch.device) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A fault-injection campaign as a recipe: on a model that is put on integers, or on a network."""
+"""A fault-injection campaign as a recipe: on a model that is quantized, or on a network."""
 
 import tempfile
 from collections.abc import Mapping
@@ -7,23 +7,20 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from bitproof.core.directory import read_json
 from bitproof.core.errors import RecipeError
 from bitproof.core.progress import SILENT, Progress
-from bitproof.core.rng import make_generator
 from bitproof.core.spec import Spec
 from bitproof.core.types import Seed
 from bitproof.data import Dataset, Splits
-from bitproof.data.layout import data_root
 from bitproof.evaluation import Executor
 from bitproof.faults import read_fault_list
 from bitproof.harden import Candidate
 from bitproof.injection import Injection, carry_out_campaign, prepare_campaign
 from bitproof.injection.campaign import Shard
-from bitproof.models import load_weights
 from bitproof.quant import IntegerNetwork, Scheme, load_network
-from bitproof.recipe.directory import read_json
+from bitproof.recipe.building import build, weights_of
 from bitproof.recipe.recipe import AnyData, AnyModel, without_null
-from bitproof.recipe.runner import find_weights
 from bitproof.report import write_campaign_report, write_campaign_tables
 
 
@@ -41,11 +38,11 @@ class InjectionRecipe(Spec):
     data: AnyData
     """Images."""
     model: AnyModel | None = None
-    """Architecture, which is put on integers; none needs `network`."""
+    """Architecture, which is quantized; none needs `network`."""
     weights: str = ""
     """Its weights, as in other recipes; `pretrained` for the published ones."""
     quantization: Scheme = Scheme()
-    """How the model is put on integers."""
+    """How the model is quantized."""
     network: str = ""
     """An integer network instead, such as `runs/NAME/networks/s1`; relative to the recipe's folder
     or to the working directory."""
@@ -54,7 +51,7 @@ class InjectionRecipe(Spec):
     fault_list: str = ""
     """Replay the faults of this CSV file instead of drawing."""
     injection: Injection = Injection()
-    """What is struck, how often, and how it is counted."""
+    """What is faulty, how often, and how it is counted."""
 
     @model_validator(mode="after")
     def _one_network(self) -> "InjectionRecipe":
@@ -141,10 +138,10 @@ def inject(
     resume: bool = False,
     progress: Progress = SILENT,
 ) -> Mapping[str, Any]:
-    """Strike a network with faults, and return the summary of what they did.
+    """Inject faults into a network, and return the summary of what they did.
 
     Args:
-        network: what is struck; it stays as it is.
+        network: what faults are injected into; it stays as it is.
         data: images that meet the faults.
         injection: which faults, and how many; None for the defaults.
         out: campaign directory to keep, with a report; None: nothing is kept.
@@ -185,18 +182,9 @@ def _network(
 ) -> IntegerNetwork:
     if recipe.model is None:
         return load_network(_find(recipe.network, recipe_dir, suffix=".json"))
-    train = splits.train
-    model = recipe.model.build(
-        in_channels=train.images.shape[1],
-        image_size=train.images.shape[2],
-        n_classes=train.n_classes,
-        generator=make_generator(recipe.seed, "weights"),
-    )
-    if recipe.weights:
-        kind = recipe.model.kind
-        path = find_weights(recipe.weights, recipe_dir, data_root(data_dir), kind=kind)
-        model = load_weights(model, path)
-    return Candidate(model.eval(), recipe.quantization).quantize(train)
+    weights = weights_of(recipe.weights, recipe.model, recipe_dir=recipe_dir, data_dir=data_dir)
+    model = build(recipe.model, splits.train, seed=recipe.seed, weights=weights)
+    return Candidate(model.eval(), recipe.quantization).quantize(splits.train)
 
 
 def _find(name: str, folder: Path | None, suffix: str = "") -> Path:

@@ -13,10 +13,10 @@ from bitproof.data import DATA
 from bitproof.data.layout import data_root
 from bitproof.evaluation import FloatModel, IntegerModel, count
 from bitproof.metrics import Tally
-from bitproof.models import MODELS, load_weights
+from bitproof.models import MODELS
 from bitproof.models.published import SIZES, Size
 from bitproof.quant import quantize
-from bitproof.recipe.runner import find_weights
+from bitproof.recipe.building import PRETRAINED, build, find_weights
 
 TOLERANCE = 0.005
 """What int8 may cost in accuracy, as a fraction."""
@@ -100,15 +100,12 @@ def _check_size(size: Size) -> SizeCheck:
 def _with_weights(kinds: Collection[str], root: Path | None) -> Iterator[tuple[str, Path]]:
     for kind in MODELS.kinds():
         if root and kind in kinds and any(root.glob(f"weights/{kind}-*.npz")):
-            yield kind, find_weights("pretrained", root, kind=kind)
+            yield kind, find_weights(PRETRAINED, root, kind=kind)
 
 
 def _check_pretrained(kind: str, weights: Path, data_dir: Path | None) -> PretrainedCheck:
     splits = DATA.build({"kind": "cifar10", "validation_fraction": 0.0}).load(data_dir)
-    blank = MODELS.build(kind).build(
-        in_channels=3, image_size=32, n_classes=10, generator=make_generator(0)
-    )
-    model = load_weights(blank, weights).eval()
+    model = build(MODELS.build(kind), splits.train, weights=weights).eval()
     network = quantize(model, splits.train.inputs(slice(0, CALIBRATION)))
     return PretrainedCheck(
         kind,

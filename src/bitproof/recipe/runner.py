@@ -5,10 +5,9 @@ works on exactly the same numbers as an uninterrupted one.
 """
 
 import json
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -18,20 +17,21 @@ import torch
 from torch import nn
 
 from bitproof.approx import Arithmetic, describe
-from bitproof.core.errors import RecipeError, StoppedError
+from bitproof.core.directory import read_json
+from bitproof.core.errors import StoppedError
 from bitproof.core.files import sha256_of_file, write_text
 from bitproof.core.progress import SILENT, Progress
 from bitproof.core.rng import derive_seed, make_generator
 from bitproof.core.stop_request import StopRequest
 from bitproof.data import Dataset, Splits
-from bitproof.data.layout import data_root
 from bitproof.evaluation import EvaluatedModel, Executor, FloatModel, IntegerModel, Pool, TallyStore
 from bitproof.evaluation.threat import Counts
 from bitproof.harden import Candidate, TrainingContext
 from bitproof.metrics import Tally
-from bitproof.models import load_weights, save_weights
+from bitproof.models import save_weights
 from bitproof.quant import Scheme, load_network, save_network, trace
-from bitproof.recipe.directory import RunDirectory, environment, now, read_json
+from bitproof.recipe.building import build, choose_device, weights_of
+from bitproof.recipe.directory import RunDirectory, environment, now
 from bitproof.recipe.recipe import BASELINE, FLOAT, Recipe, stages_of
 from bitproof.report import write_report
 from bitproof.report.html import REPORT
@@ -39,9 +39,6 @@ from bitproof.stats import Row, write_results
 from bitproof.train import Checkpointer, ProcessGroup, joined_group, train_
 
 T = TypeVar("T")
-
-PRETRAINED = "pretrained"
-"""Stands for the published weights of an architecture."""
 
 
 def run(
@@ -73,17 +70,16 @@ def run(
 
     Raises:
         StoppedError: asked to stop; everything so far is kept, and `resume` goes on from there.
+        ResumeError: another process works in `out`.
         BitproofError: in its kinds, for whatever is wrong with recipe, data, weights or disk.
     """
     place = choose_device(device)
-    with joined_group(device) as group:
+    with joined_group(device) as group, ExitStack() as held:
         folder = RunDirectory(out)
         if group.is_main:
+            held.enter_context(folder.claimed())
             folder.check(recipe, resume=resume)
-        weights = None
-        if recipe.weights:
-            kind = recipe.model.kind
-            weights = find_weights(recipe.weights, recipe_dir, data_root(data_dir), kind=kind)
+        weights = weights_of(recipe.weights, recipe.model, recipe_dir=recipe_dir, data_dir=data_dir)
         splits = recipe.data.load(data_dir).to(place)
         watch = progress if group.is_main else SILENT
         task = _Run(
@@ -106,48 +102,6 @@ def run(
             folder.begin(recipe, fingerprint=fingerprint, **environment(place), **facts)
         group.wait()
         return task.carry_out()
-
-
-def choose_device(wanted: str) -> torch.device:
-    """Return the device that `wanted` names; `auto` takes a GPU where there is one.
-
-    Raises:
-        RecipeError: no such device, or CUDA is not there.
-    """
-    if wanted not in {"auto", "cpu", "cuda"}:
-        raise RecipeError(f"device: wanted auto, cpu or cuda, got '{wanted}'")
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise RecipeError("device: cuda was asked for, this torch sees no CUDA device")
-    if wanted == "cpu" or not torch.cuda.is_available():
-        return torch.device("cpu")
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-
-
-def find_weights(name: str, *folders: Path | None, kind: str = "") -> Path:
-    """Return the weights file that a recipe names.
-
-    Args:
-        name: a file, or `pretrained` for that of the architecture in the data folder's `weights/`.
-        folders: where to look, before the working directory.
-        kind: the architecture.
-
-    Raises:
-        RecipeError: it lies in none of the folders.
-    """
-    if name == PRETRAINED:
-        found = [path for at in folders if at for path in sorted(at.glob(f"weights/{kind}-*.npz"))]
-        if not found:
-            raise RecipeError(
-                f"weights: no pretrained weights of '{kind}'; looked for weights/{kind}-*.npz in "
-                + ", ".join(str(at) for at in folders if at)
-            )
-        return found[0]
-    tried = [folder / name for folder in (*folders, Path()) if folder is not None]
-    for path in tried:
-        if path.is_file():
-            return path
-    looked = ", ".join(str(path) for path in dict.fromkeys(tried))
-    raise RecipeError(f"weights: no file '{name}'; looked for {looked}")
 
 
 def _fingerprint(splits: Splits, weights: Path | None, device: torch.device) -> dict[str, str]:
@@ -180,7 +134,7 @@ class _Run:
             name: describe(multiplier, self.data_dir)
             for name, multiplier in self.recipe.multipliers.items()
         }
-        model, train = self._start(), self.splits.train
+        model, train = self._build(self.weights), self.splits.train
         if set(self.recipe.variants) != {FLOAT}:
             trace(model, train.inputs(slice(0, 1)))
         counted = sum(weight.numel() for weight in model.parameters())
@@ -275,27 +229,16 @@ class _Run:
         """Return whether the run has no such file yet, the same in every process."""
         return not self.group.agree(path.exists())
 
-    def _blank(self) -> nn.Module:
-        train = self.splits.train
-        model = self.recipe.model.build(
-            in_channels=train.images.shape[1],
-            image_size=train.images.shape[2],
-            n_classes=train.n_classes,
-            generator=make_generator(self.recipe.seed, "weights"),
-        )
+    def _build(self, weights: Path | None) -> nn.Module:
+        model = build(self.recipe.model, self.splits.train, seed=self.recipe.seed, weights=weights)
         return model.to(self.device)
-
-    def _start(self) -> nn.Module:
-        """Return the network before any training."""
-        model = self._blank()
-        return load_weights(model, self.weights) if self.weights else model
 
     def _float_network(self) -> None:
         """Train or load the network that everything starts from, unless it is there."""
         path = self.folder.weights(FLOAT)
         if not self._absent(path):
             return
-        model, checkpointer = self._start(), self._checkpointer(FLOAT)
+        model, checkpointer = self._build(self.weights), self._checkpointer(FLOAT)
         if self.recipe.train:
             with self._timed("train float"):
                 train_(
@@ -314,7 +257,7 @@ class _Run:
         self.group.wait()
 
     def _model(self, variant: str) -> nn.Module:
-        return load_weights(self._blank(), self.folder.weights(variant)).to(self.device).eval()
+        return self._build(self.folder.weights(variant)).eval()
 
     def _candidate(self, variant: str) -> Candidate:
         """Return the hardened network of a variant; what is finished is read from disk."""
@@ -344,12 +287,12 @@ class _Run:
         return self._read_candidate(variant)
 
     def _write_record(self, variant: str, done: Candidate) -> None:
-        told = [
+        stages = [
             {"stage": name, **record}
             for name, record in zip(stages_of(variant), done.record, strict=True)
         ]
         record = {
-            "stages": told,
+            "stages": stages,
             "scheme": done.scheme.model_dump(mode="json"),
             "shrink": dict(done.shrink),
             "correct_bias": done.correct_bias,
@@ -397,14 +340,5 @@ class Networks:
         """Return a network, read from the run directory."""
         if variant != FLOAT:
             return IntegerModel(load_network(self.folder.network(variant)).to(self.device))
-        model = load_weights(self.blank(), self.folder.weights(FLOAT))
+        model = build(self.recipe.model, self.example, weights=self.folder.weights(FLOAT))
         return FloatModel(model.to(self.device).eval())
-
-    def blank(self) -> nn.Module:
-        """Return the float network before any training."""
-        return self.recipe.model.build(
-            in_channels=self.example.images.shape[1],
-            image_size=self.example.images.shape[2],
-            n_classes=self.example.n_classes,
-            generator=make_generator(self.recipe.seed, "weights"),
-        )

@@ -25,6 +25,7 @@ from bitproof.evaluation import (
 from bitproof.harden import Candidate, HardeningStage, TrainingContext
 from bitproof.models import MODELS
 from bitproof.quant import IntegerNetwork, Scheme
+from bitproof.recipe.building import build
 from bitproof.stats import Row
 from bitproof.train import Optimization, train_
 
@@ -56,13 +57,7 @@ def build_model(kind: str, splits: Splits, *, seed: int = 0, **parameters: Any) 
         UnknownKindError: there is no such architecture.
         ModelError: it does not fit the images.
     """
-    train = splits.train
-    return MODELS.build({"kind": kind, **parameters}).build(
-        in_channels=train.images.shape[1],
-        image_size=train.images.shape[2],
-        n_classes=train.n_classes,
-        generator=make_generator(seed, "weights"),
-    )
+    return build(MODELS.build({"kind": kind, **parameters}), splits.train, seed=seed)
 
 
 def train_model(
@@ -107,7 +102,7 @@ def harden_model(
         model: a float model, or a candidate from an earlier call. It stays as it is.
         stages: in the order in which they are applied.
         data: training images.
-        scheme: how the network will be put on integers, where `model` does not say so.
+        scheme: how the network will be quantized, where `model` does not say so.
         seed: root of all randomness.
         augmentation: random changes of training images.
         progress: who watches.

@@ -21,52 +21,21 @@ from contextlib import contextmanager
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from bitproof.core.errors import BitproofError, RecipeError
 from bitproof.quant import load_network
-from bitproof.recipe import Recipe, RunDirectory
+from bitproof.recipe import RunDirectory
 from bitproof.recipe import run as run_recipe
 from bitproof.recipe.recipe import FLOAT
 from bitproof.reproduce.cells import cells_of
 from bitproof.reproduce.collect import SeedRun, estimates_of
 from bitproof.reproduce.jobs import Job
+from bitproof.reproduce.toy import toy
 
-TOY_LIMITS: dict[str, int] = {
-    **{"train_size": 64, "test_size": 48, "calibration_images": 32, "attack_images": 16},
-    **{"epochs": 2, "batch_size": 32, "images_per_epoch": 64, "warmup_steps": 2},
-    **{"steps": 2, "grid_points": 4, "chips": 2, "queries": 3},
-    **{"memory_faults.images": 16, "adversarial_examples.images": 16},
-}
-"""The most that a field may be at toy size, by its name or that of its kind and its own."""
 DIGITS = 16
 """Hex digits of a digest."""
-
-
-def toy(recipe: Recipe) -> Recipe:
-    """Return a recipe that does the same on next to nothing.
-
-    Example:
-        >>> from bitproof.recipe import Recipe
-        >>> recipe = Recipe(name="x", data="digits", model="digits_cnn", train={"epochs": 20})
-        >>> toy(recipe).train.epochs, toy(recipe).data.train_size
-        (2, 64)
-    """
-    return Recipe.model_validate(_shrunk(recipe.model_dump(mode="json")))
-
-
-def _shrunk(value: Any, name: str = "", kind: str = "") -> Any:
-    if isinstance(value, dict):
-        own = str(value.get("kind", ""))
-        return {key: _shrunk(part, key, own) for key, part in value.items()}
-    if isinstance(value, list):
-        return [_shrunk(part) for part in value]
-    limit = TOY_LIMITS.get(f"{kind}.{name}", TOY_LIMITS.get(name))
-    if limit is None or isinstance(value, str):
-        return value
-    return limit if value is None and name != "images_per_epoch" else value and min(value, limit)
 
 
 def behaviour_of(job: Job, data_dir: Path | None = None) -> str:

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bitproof.core.directory import read_json
 from bitproof.core.files import write_text
 from bitproof.data import Dataset
 from bitproof.evaluation import TallyStore
 from bitproof.recipe import Recipe, RunDirectory
-from bitproof.recipe.directory import read_json
 from bitproof.recipe.recipe import BASELINE, FLOAT, stages_of
 from bitproof.reproduce.cells import Cell, Key, cells_of
 from bitproof.reproduce.digest import cell_digest, run_digest

@@ -18,7 +18,7 @@ from bitproof.core.progress import SILENT, Progress
 from bitproof.core.stop_request import StopRequest
 from bitproof.data import Dataset
 from bitproof.recipe import run as run_recipe
-from bitproof.recipe.runner import choose_device
+from bitproof.recipe.building import choose_device
 from bitproof.reproduce.behaviour import behaviour_of
 from bitproof.reproduce.checking import write_down
 from bitproof.reproduce.collect import SeedRun, collect, job_folder, seed_runs

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from bitproof.models import LeNet5
+from bitproof.models import MODELS, LeNet5
 from bitproof.models.published import Size
 from bitproof.recipe import model_checks
 
@@ -34,3 +34,11 @@ def test_an_unknown_architecture_names_the_nearest(call: Call) -> None:
     outcome = call("models", "--check", "lenet")
     assert outcome.code == 2
     assert "Did you mean 'lenet5'?" in outcome.problems[0]
+
+
+def test_models_lists_every_architecture(call: Call) -> None:
+    outcome = call("models")
+    assert outcome.code == 0
+    told = [line.split()[0] for line in outcome.out.splitlines() if line]
+    assert told[:-1] == MODELS.kinds()
+    assert "pretrained 91.73 %" in outcome.out

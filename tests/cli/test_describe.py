@@ -4,16 +4,15 @@ from typing import Any
 
 import pytest
 
-from bitproof.cli.describing import ROOMS, TABLES, describe_all, describe_kind, toml_text
+from bitproof.cli.describe import REGISTRIES, TABLES, describe_all, describe_kind, toml_text
 from bitproof.core.spec import Spec
-from bitproof.models import MODELS
 from bitproof.quant import AffineQuantizer
 from bitproof.train import Optimization
 
 Call = Callable[..., Any]
 """The fixture `call` of conftest.py."""
 
-KINDS = [(room, kind) for room, registry in ROOMS.items() for kind in registry.kinds()]
+KINDS = [(group, kind) for group, registry in REGISTRIES.items() for kind in registry.kinds()]
 
 
 def parameters(text: str) -> set[str]:
@@ -22,13 +21,13 @@ def parameters(text: str) -> set[str]:
     )
 
 
-@pytest.mark.parametrize(("room", "kind"), KINDS)
-def test_every_component_tells_its_parameters(room: str, kind: str) -> None:
-    spec: type[Spec] = ROOMS[room].find(kind)
+@pytest.mark.parametrize(("group", "kind"), KINDS)
+def test_every_component_tells_its_parameters(group: str, kind: str) -> None:
+    spec: type[Spec] = REGISTRIES[group].find(kind)
     (text,) = [
         part
         for part in re.split(r"\n(?=\S)", describe_kind(kind))
-        if part.startswith(f"{room}: {kind} ({spec.__name__})")
+        if part.startswith(f"{group}: {kind} ({spec.__name__})")
     ]
     flat = " ".join(text.split())
     for name, field in spec.model_fields.items():
@@ -70,10 +69,10 @@ def test_types_limits_defaults_units_and_sources_are_told() -> None:
     assert "  seed: integer, >= 0; default 0" in text
 
 
-def test_a_class_name_and_a_room_will_do() -> None:
+def test_a_class_name_and_a_registry_will_do() -> None:
     assert describe_kind("Optimization") == describe_kind("train")
     assert all(
-        f"attacks: {kind} (" in describe_kind("attacks") for kind in ROOMS["attacks"].kinds()
+        f"attacks: {kind} (" in describe_kind("attacks") for kind in REGISTRIES["attacks"].kinds()
     )
 
 
@@ -104,11 +103,3 @@ def test_an_unknown_kind_names_the_nearest(call: Call) -> None:
         "",
         "bitproof: describe: no kind 'linf_pdg'. Did you mean 'linf_pgd'?\n",
     )
-
-
-def test_models_lists_every_architecture(call: Call) -> None:
-    outcome = call("models")
-    assert outcome.code == 0
-    told = [line.split()[0] for line in outcome.out.splitlines() if line]
-    assert told[:-1] == MODELS.kinds()
-    assert "pretrained 91.73 %" in outcome.out

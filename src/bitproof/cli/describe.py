@@ -1,4 +1,4 @@
-"""What there is: every component with its parameters, told by the specs themselves."""
+"""What there is: every component with its parameters, as the specs themselves say."""
 
 import inspect
 import json
@@ -24,7 +24,7 @@ from bitproof.recipe import InjectionRecipe, Recipe
 from bitproof.stats import STOP_RULES
 from bitproof.train import Optimization
 
-ROOMS: dict[str, Registry[Any]] = {
+REGISTRIES: dict[str, Registry[Any]] = {
     "data": DATA,
     "augmentation": AUGMENT,
     "models": MODELS,
@@ -54,15 +54,15 @@ COLUMNS = 100
 
 
 def describe_all() -> str:
-    """Return the description of everything, room by room."""
-    return "\n".join(_describe(room, kind, spec) for room, kind, spec in _components())
+    """Return the description of everything, subpackage by subpackage."""
+    return "\n".join(_describe(group, kind, spec) for group, kind, spec in _components())
 
 
 def describe_kind(kind: str) -> str:
-    """Return the description of a component, of a table of a recipe, or of a whole room.
+    """Return the description of a component, of a table of a recipe, or of a whole registry.
 
     Args:
-        kind: its kind, the name of its class, or the name of the room.
+        kind: its kind, the name of its class, or the name of the registry.
 
     Raises:
         UnknownKindError: there is none of that name; the message tells the nearest.
@@ -70,30 +70,22 @@ def describe_kind(kind: str) -> str:
     every = list(_components())
     found = [each for each in every if kind in {*each[:2], each[2].__name__}]
     if not found:
-        known = {*ROOMS, *(name for _, name, _ in every)}
+        known = {*REGISTRIES, *(name for _, name, _ in every)}
         raise UnknownKindError(f"describe: no kind '{kind}'. {near(kind, known)}")
     return "\n".join(_describe(*each) for each in found)
 
 
-def list_models() -> str:
-    """Return one line for each architecture."""
-    names = MODELS.kinds()
-    width = max(map(len, names)) + 2
-    lines = [f"{kind:{width}}{_words(MODELS.find(kind)).splitlines()[0]}" for kind in names]
-    return "\n".join([*lines, "", "Parameters and sources: bitproof describe KIND"])
-
-
 def _components() -> Iterator[tuple[str, str, type[Spec]]]:
-    """Yield the room, the kind and the class of everything that can be described."""
+    """Yield the registry, the kind and the class of everything that can be described."""
     for name, spec in TABLES.items():
         yield "recipe tables", name, spec
-    for room, registry in ROOMS.items():
+    for group, registry in REGISTRIES.items():
         for kind in registry.kinds():
-            yield room, kind, registry.find(kind)
+            yield group, kind, registry.find(kind)
 
 
-def _describe(room: str, kind: str, spec: type[Spec]) -> str:
-    text = [f"{room}: {kind} ({spec.__name__})", textwrap.indent(_words(spec), "  ")]
+def _describe(group: str, kind: str, spec: type[Spec]) -> str:
+    text = [f"{group}: {kind} ({spec.__name__})", textwrap.indent(_words(spec), "  ")]
     module = inspect.cleandoc(sys.modules[spec.__module__].__doc__ or "")
     place = module.find("Model:") if "Model:" in module else module.find("Source:")
     if place >= 0:
@@ -116,7 +108,7 @@ def _parameter(spec: type[Spec], name: str) -> str:
     default = "required"
     if not field.is_required():
         default = f"default {toml_text(field.get_default(call_default_factory=True))}"
-    head = f"  {name}: {type_text(field.annotation, field.metadata, ROOMS)}; {default}"
+    head = f"  {name}: {type_text(field.annotation, field.metadata, REGISTRIES)}; {default}"
     lines = textwrap.wrap(head, COLUMNS, subsequent_indent=" " * 6)
     words = " ".join((field.description or "").split())
     pad = " " * 6

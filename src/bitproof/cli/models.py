@@ -1,5 +1,6 @@
-"""Printing what was checked of the architectures."""
+"""The architectures: the list of them, and what was checked."""
 
+import inspect
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +17,16 @@ from bitproof.recipe.model_checks import (
     check_pretrained,
     check_sizes,
 )
+
+
+def list_models() -> str:
+    """Return one line for each architecture."""
+    width = max(map(len, MODELS.kinds())) + 2
+    lines = [
+        f"{kind:{width}}{inspect.getdoc(MODELS.find(kind))}".splitlines()[0]
+        for kind in MODELS.kinds()
+    ]
+    return "\n".join([*lines, "", "Parameters and sources: bitproof describe KIND"])
 
 
 def check_models(kinds: Sequence[str], data_dir: Path | None) -> None:

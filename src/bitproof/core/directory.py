@@ -1,0 +1,151 @@
+"""A directory of long work: begun once, gone on with after interruptions, used by one at a time.
+
+What the results depend on is written down when the work begins, and compared when it goes on.
+Files appear complete or not at all.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from bitproof.core.differences import differences
+from bitproof.core.errors import BitproofError, DataError, ResumeError, StorageError
+from bitproof.core.files import sweep, write_bytes, write_text
+from bitproof.core.lock import LOCK, claim
+from bitproof.core.spec import canonical_json
+
+FACTS = "run.json"
+"""The file of facts."""
+LAYOUT = 1
+"""Version of sealed files."""
+
+
+@dataclass(frozen=True)
+class ResumableDirectory:
+    """Long work on disk.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     directory = ResumableDirectory(Path(folder) / "new")
+        ...     with directory.claimed():
+        ...         _ = directory.note(seconds={"train": 2.0})
+        ...         directory.note(seconds={"measure": 1.0})
+        {'seconds': {'train': 2.0, 'measure': 1.0}}
+    """
+
+    path: Path
+    work: ClassVar[str] = "run"
+    """What lies here, in messages."""
+
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Hold the directory alone while the block runs, rid of what killed processes left.
+
+        A new directory in which nothing was written is gone again afterwards.
+
+        Raises:
+            ResumeError: another process holds it; the message tells its pid and host.
+            StorageError: it cannot be made, written or locked.
+        """
+        self.check_place()
+        new = not self.path.exists()
+        with claim(self.path, shard=None):
+            for folder in (self.path, *self.path.glob("*/")):
+                sweep(folder)
+            try:
+                yield
+            finally:
+                with suppress(OSError):
+                    (self.path / LOCK).unlink()
+                    if new:
+                        self.path.rmdir()  # unless there is something in it
+
+    def check_place(self) -> None:
+        """Raise a StorageError if this is a file."""
+        if self.path.exists() and not self.path.is_dir():
+            raise StorageError(f"{self.path}: wanted a {self.work} directory, this is a file")
+
+    def check_resume(self, *, resume: bool) -> None:
+        """Raise a ResumeError unless the work that was begun here may go on."""
+        if not resume:
+            raise ResumeError(
+                f"{self.path}: holds a {self.work} already; go on with --resume, "
+                "or choose another --out"
+            )
+
+    def check_same(self, before: dict[str, Any], now: dict[str, Any], problem: str) -> None:
+        """Raise a ResumeError that names each difference between two tables."""
+        lines = differences(before, now)
+        if lines:
+            raise ResumeError(f"{self.path}: {problem}. " + "; ".join(lines))
+
+    def note(self, **facts: Any) -> dict[str, Any]:
+        """Merge facts into those on disk and return all; dictionaries are merged key by key."""
+        known = self.facts()
+        for key, value in facts.items():
+            merge = isinstance(value, dict) and isinstance(known.get(key), dict)
+            known[key] = {**known[key], **value} if merge else value
+        write_text(self.path / FACTS, json.dumps(known, indent=1) + "\n")
+        return known
+
+    def facts(self) -> dict[str, Any]:
+        """Return what was noted, empty if nothing was.
+
+        Raises:
+            ResumeError: it is damaged.
+        """
+        path = self.path / FACTS
+        return read_json(path) if path.exists() else {}
+
+
+def read_json(path: Path, problem: type[BitproofError] = ResumeError) -> dict[str, Any]:
+    """Return a JSON object that a run or a campaign wrote.
+
+    Raises:
+        ResumeError: it is missing or damaged; or `problem`, where that is another error.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise problem(f"{path}: damaged, cannot go on ({error})") from None
+    if not isinstance(content, dict):
+        raise problem(f"{path}: damaged, wanted a JSON object")
+    return content
+
+
+def write_sealed(path: Path, content: dict[str, Any]) -> None:
+    """Write a JSON object with its digest, so that damage and edits are noticed.
+
+    Raises:
+        StorageError: the place cannot be written.
+    """
+    sealed = {"layout": LAYOUT, **content, "sha256": _digest(content)}
+    write_bytes(path, (json.dumps(sealed, indent=1) + "\n").encode())
+
+
+def read_sealed(path: Path) -> dict[str, Any]:
+    """Return what `write_sealed` wrote.
+
+    Raises:
+        DataError: it is missing, damaged, edited, or of another layout.
+    """
+    content = read_json(path, DataError)
+    layout, digest = content.pop("layout", None), content.pop("sha256", None)
+    try:
+        sound = digest == _digest(content)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: damaged ({error})") from None
+    if not sound:
+        raise DataError(f"{path}: damaged or edited (its sha256 does not match)")
+    if layout != LAYOUT:
+        raise DataError(f"{path}: layout {layout}, wanted {LAYOUT}")
+    return content
+
+
+def _digest(content: dict[str, Any]) -> str:
+    return hashlib.sha256(canonical_json(content).encode()).hexdigest()

@@ -1,0 +1,96 @@
+"""The model that a recipe starts from, and where it runs: one way for runs, campaigns and verbs."""
+
+import os
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from bitproof.core.errors import RecipeError
+from bitproof.core.rng import make_generator
+from bitproof.data import Dataset
+from bitproof.data.layout import data_root
+from bitproof.models import ModelSpec, load_weights
+
+PRETRAINED = "pretrained"
+"""Stands for the published weights of an architecture."""
+
+
+def build(
+    spec: ModelSpec, images: Dataset, *, seed: int = 0, weights: Path | None = None
+) -> nn.Module:
+    """Return a model for images such as these, on the CPU.
+
+    Args:
+        spec: the architecture.
+        images: decide channels, size and classes.
+        seed: root of its initial weights.
+        weights: a file to load them from instead.
+
+    Raises:
+        ModelError: it does not fit the images.
+        WeightsError: the file cannot be read, or does not fit.
+    """
+    model = spec.build(
+        in_channels=images.images.shape[1],
+        image_size=images.images.shape[2],
+        n_classes=images.n_classes,
+        generator=make_generator(seed, "weights"),
+    )
+    return load_weights(model, weights) if weights else model
+
+
+def choose_device(wanted: str) -> torch.device:
+    """Return the device that `wanted` names; `auto` takes a GPU where there is one.
+
+    Raises:
+        RecipeError: no such device, or CUDA is not there.
+    """
+    if wanted not in {"auto", "cpu", "cuda"}:
+        raise RecipeError(f"device: wanted auto, cpu or cuda, got '{wanted}'")
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise RecipeError("device: cuda was asked for, this torch sees no CUDA device")
+    if wanted == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+
+
+def weights_of(
+    name: str, spec: ModelSpec, *, recipe_dir: Path | None, data_dir: Path | None
+) -> Path | None:
+    """Return the file of the weights that a recipe names, None where it names none.
+
+    Raises:
+        RecipeError: it lies neither beside the recipe, nor in the data folder or here.
+        DataError: `data_dir` does not exist.
+    """
+    if not name:
+        return None
+    return find_weights(name, recipe_dir, data_root(data_dir), kind=spec.kind)
+
+
+def find_weights(name: str, *folders: Path | None, kind: str = "") -> Path:
+    """Return the weights file that a recipe names.
+
+    Args:
+        name: a file, or `pretrained` for that of the architecture in the data folder's `weights/`.
+        folders: where to look, before the working directory.
+        kind: the architecture.
+
+    Raises:
+        RecipeError: it lies in none of the folders.
+    """
+    if name == PRETRAINED:
+        found = [path for at in folders if at for path in sorted(at.glob(f"weights/{kind}-*.npz"))]
+        if not found:
+            raise RecipeError(
+                f"weights: no pretrained weights of '{kind}'; looked for weights/{kind}-*.npz in "
+                + ", ".join(str(at) for at in folders if at)
+            )
+        return found[0]
+    tried = [folder / name for folder in (*folders, Path()) if folder is not None]
+    for path in tried:
+        if path.is_file():
+            return path
+    looked = ", ".join(str(path) for path in dict.fromkeys(tried))
+    raise RecipeError(f"weights: no file '{name}'; looked for {looked}")

@@ -1,0 +1,82 @@
+import json
+from pathlib import Path
+from socket import gethostname
+
+import pytest
+
+from bitproof.core.directory import ResumableDirectory, read_json, read_sealed, write_sealed
+from bitproof.core.errors import DataError, ResumeError, StorageError
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> ResumableDirectory:
+    return ResumableDirectory(tmp_path / "deep" / "run")
+
+
+def test_a_directory_in_which_nothing_was_written_is_gone(directory: ResumableDirectory) -> None:
+    with pytest.raises(KeyError), directory.claimed():
+        raise KeyError
+    assert not directory.path.exists()
+
+
+def test_what_was_there_or_written_stays_without_the_lock(directory: ResumableDirectory) -> None:
+    directory.path.mkdir(parents=True)
+    with directory.claimed():
+        pass
+    with directory.claimed():
+        directory.note(a=1)
+    assert [path.name for path in directory.path.iterdir()] == ["run.json"]
+
+
+def test_it_is_held_by_one_at_a_time_again_and_again(directory: ResumableDirectory) -> None:
+    for _ in range(2):
+        with directory.claimed(), pytest.raises(ResumeError, match="in use by pid"):
+            directory.claimed().__enter__()
+
+
+def test_what_killed_processes_left_is_swept(directory: ResumableDirectory) -> None:
+    left = directory.path / "networks" / f".a.json.{gethostname()}.999999999.tmp"
+    left.parent.mkdir(parents=True)
+    left.write_text("half")
+    with directory.claimed():
+        assert not left.exists()
+
+
+def test_a_file_is_no_directory(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(StorageError, match="wanted a run directory, this is a file"):
+        ResumableDirectory(tmp_path / "file").claimed().__enter__()
+
+
+def test_facts_are_merged_key_by_key(directory: ResumableDirectory) -> None:
+    assert directory.facts() == {}
+    directory.note(durations={"a": 1}, state="begun")
+    assert directory.note(durations={"b": 2}, state="done") == directory.facts()
+    assert directory.facts() == {"durations": {"a": 1, "b": 2}, "state": "done"}
+
+
+def test_each_difference_is_named(directory: ResumableDirectory) -> None:
+    directory.check_same({"a": 1}, {"a": 1}, "no")
+    with pytest.raises(ResumeError, match=r"run: cannot go on. a: 1 before, 2 now; b: nothing be"):
+        directory.check_same({"a": 1}, {"a": 2, "b": 3}, "cannot go on")
+
+
+def test_a_sealed_file_comes_back_or_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "plan.json"
+    write_sealed(path, {"trials": 3})
+    assert read_sealed(path) == {"trials": 3}
+    path.write_text(path.read_text().replace("3", "4", 1))
+    with pytest.raises(DataError, match="damaged or edited"):
+        read_sealed(path)
+
+
+def test_damage_is_told_as_the_error_that_is_wanted(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    for text in ("", "[]", "{", "[" * 100_000):
+        path.write_text(text)
+        with pytest.raises(ResumeError, match=r"x\.json: damaged"):
+            read_json(path)
+        with pytest.raises(DataError, match=r"x\.json: damaged"):
+            read_json(path, DataError)
+    path.write_text(json.dumps({"a": 1}))
+    assert read_json(path) == {"a": 1}
