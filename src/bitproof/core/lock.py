@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from socket import gethostname
 
-from bitproof.core.errors import ResumeError, StorageError
+from bitproof.core.errors import InUseError, StorageError
 from bitproof.core.processes import is_alive
 
 LOCK = ".lock"
@@ -32,7 +32,7 @@ def claim(folder: Path, *, shard: tuple[int, int] | None) -> Iterator[None]:
             which excludes whole runs and the same shard.
 
     Raises:
-        ResumeError: another run is in the way; the message tells its pid and host.
+        InUseError: another run is in the way; the message tells its pid and host.
         StorageError: the folder cannot be made, written or locked.
 
     Example:
@@ -53,7 +53,7 @@ def claim(folder: Path, *, shard: tuple[int, int] | None) -> Iterator[None]:
             os.pwrite(file, f"{os.getpid()} {gethostname()}\n".encode(), 0)
             stack.callback(os.ftruncate, file, 0)
         except BlockingIOError:
-            raise ResumeError(
+            raise InUseError(
                 f"{folder}: in use by {_holders(folder)}; wait for its end, stop it, "
                 "or choose another --out"
             ) from None

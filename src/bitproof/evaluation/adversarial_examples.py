@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any, Literal
 
+import torch
+
 from bitproof.attacks import AnyAttack, InputAttack, LinfPGD
 from bitproof.core.rng import make_generator
 from bitproof.core.types import Count
@@ -115,7 +117,13 @@ def attack_block(
     attack: InputAttack, model: EvaluatedModel, data: Dataset, *, trial: int, seed: int
 ) -> Tally:
     """Return how many images of a block are classified right after an attack on them."""
-    part = block(data, trial, BLOCK)
     starts = make_generator(seed, "attack", trial)
-    found = attack.run(model.differentiable, part.inputs(), part.labels, generator=starts)
-    return tally(model.predict(found), part.labels)
+    return attack_images(attack, model, block(data, trial, BLOCK), generator=starts)
+
+
+def attack_images(
+    attack: InputAttack, model: EvaluatedModel, data: Dataset, *, generator: torch.Generator
+) -> Tally:
+    """Return how many images, all at once, are classified right after an attack on them."""
+    found = attack.run(model.differentiable, data.inputs(), data.labels, generator=generator)
+    return tally(model.predict(found), data.labels)

@@ -23,17 +23,16 @@ from torch import Tensor, nn
 from bitproof.attacks import LinfPGD, signed_ascent
 from bitproof.core.types import Count, Fraction, Index, NonNegative, Positive, Probability
 from bitproof.data.dataset import Dataset
+from bitproof.evaluation import IntegerModel, count
+from bitproof.evaluation.adversarial_examples import attack_images
+from bitproof.evaluation.threat import BATCH, total
 from bitproof.harden.base import HARDEN, Candidate, HardeningStage, TrainingContext
-from bitproof.metrics import Tally, tally
 from bitproof.models.norms import batch_norms, evaluating
 from bitproof.quant.build import quantize_graph
 from bitproof.quant.calibrate import measure_ranges
 from bitproof.quant.network import IntegerNetwork
 from bitproof.quant.quantizer import Quantizer
 from bitproof.quant.trace import trace
-
-BATCH = 128
-"""Images that run at once."""
 
 
 @HARDEN.register
@@ -198,11 +197,10 @@ class AcceptanceRule:
         """Return accuracy on clean and on attacked calibration images."""
         attack = LinfPGD(epsilon=self.stage.epsilon, steps=self.stage.steps)
         generator = self.context.generator("accept")
-        clean, attacked = Tally(0, 0), Tally(0, 0)
-        for index in torch.split(torch.arange(len(self.data)), BATCH):
-            inputs = self.data.inputs(index.to(self.data.labels.device))
-            labels = self.data.labels[index]
-            clean += tally(network(inputs), labels)
-            found = attack.run(network.differentiable, inputs, labels, generator=generator)
-            attacked += tally(network(found), labels)
-        return clean.acc, attacked.acc
+        attacked = total(
+            [
+                attack_images(attack, IntegerModel(network), block, generator=generator)
+                for block in self.data.blocks(BATCH)
+            ]
+        )
+        return count(network, self.data).acc, attacked.acc
