@@ -191,7 +191,7 @@ def suffixes(engine: Engine, plan: Plan, trials: np.ndarray) -> Callable[[], Non
 
     def work() -> None:
         for name in names:
-            words = dict(golden.words)
+            words = dict(golden.codes)
             for node in golden.suffix(name).nodes:
                 operands = [words[read] for read in node.inputs]
                 words[node.name] = integer_op(network, node, operands, golden.inputs)
@@ -204,7 +204,7 @@ def compare_chips(model: nn.Module, network: IntegerNetwork, images: Tensor) -> 
     ours, fault = make_generator(0, "chips"), RandomFlips(ber=BER)
     dense = DenseChip(model, make_generator(0, "dense"))
     broken = corrupt(network, fault, generator=ours, sites=("weight",))
-    struck = {name: broken.tensors[name].codes for name in network.words("weight")}
+    struck = {name: broken.tensors[name].codes for name in network.codes("weight")}
     times = interleave(
         {
             "dense chip": lambda: dense.strike(BER),

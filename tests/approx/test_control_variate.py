@@ -37,21 +37,21 @@ def network_of(*layers: nn.Module, shape: tuple[int, ...]) -> tuple[IntegerNetwo
 
 def inputs_of(network: IntegerNetwork, images: Tensor) -> dict[str, Tensor]:
     """Return the words that go into every node with products."""
-    words: dict[str, Tensor] = {}
+    codes: dict[str, Tensor] = {}
     for node in network.nodes:
-        operands = [words[name] for name in node.inputs]
-        words[node.name] = integer_op(network, node, operands, images)
+        operands = [codes[name] for name in node.inputs]
+        codes[node.name] = integer_op(network, node, operands, images)
     nodes = [node for node in network.nodes if node.name in network.products]
-    return {node.name: words[node.inputs[0]] for node in nodes}
+    return {node.name: codes[node.inputs[0]] for node in nodes}
 
 
 def bias_of(network: IntegerNetwork, images: Tensor) -> dict[str, Tensor]:
     """Return by how much the sums of each filter are too large, on the inputs that they get."""
     exact = with_multipliers(network, Exact(signed=True))
     found = {}
-    for name, words in inputs_of(network, images).items():
+    for name, codes in inputs_of(network, images).items():
         node = next(node for node in network.nodes if node.name == name)
-        off = network.accumulator(node).sums([words]) - exact.accumulator(node).sums([words])
+        off = network.accumulator(node).sums([codes]) - exact.accumulator(node).sums([codes])
         channel = off.ndim - 1 if node.op == "linear" else 1
         found[name] = off.double().movedim(channel, 0).flatten(1).mean(1)
     return found
@@ -106,11 +106,11 @@ def test_mean_errors_are_those_of_a_loop() -> None:
     network, images = network_of(nn.Linear(6, 3), shape=(2, 6))
     rough = with_multipliers(network, Truncated(columns=6))
     node, products = rough.nodes[-1], rough.products["0"]
-    words, weight = inputs_of(rough, images)["0"], rough.tensors["0.weight"]
+    codes, weight = inputs_of(rough, images)["0"], rough.tensors["0.weight"]
     grids = (rough.grids[node.inputs[0]], weight.grid)
-    means = mean_errors(rough, node, words)
+    means = mean_errors(rough, node, codes)
     for channel in range(3):
-        left, right = words.reshape(-1, 6).long(), weight.codes[channel].long().expand(32, 6)
+        left, right = codes.reshape(-1, 6).long(), weight.codes[channel].long().expand(32, 6)
         found = products.look_up(left, right, channel, grids=grids)
         off = (found - products.exact(left, right, grids=grids)).sum(1).double().mean()
         assert torch.isclose(means[channel], off, rtol=1e-12)

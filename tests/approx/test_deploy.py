@@ -43,9 +43,9 @@ def network(images: torch.Tensor) -> IntegerNetwork:
 def words_of(network: IntegerNetwork, images: torch.Tensor) -> dict[str, torch.Tensor]:
     seen: dict[str, torch.Tensor] = {}
 
-    def note(node: Any, words: torch.Tensor, grid: Any) -> torch.Tensor:
-        seen[node.name] = words
-        return words
+    def note(node: Any, codes: torch.Tensor, grid: Any) -> torch.Tensor:
+        seen[node.name] = codes
+        return codes
 
     seen["logits"] = run_integers(network, images, corrupt=note)
     return seen
@@ -62,7 +62,7 @@ def test_an_exact_multiplier_goes_through_tables_and_changes_nothing(
     same = with_multipliers(network, Exact(signed=signed))
     assert list(same.products) == applicable(network)
     wanted, found = words_of(network, images), words_of(same, images)
-    assert all(torch.equal(found[name], words) for name, words in wanted.items())
+    assert all(torch.equal(found[name], codes) for name, codes in wanted.items())
 
 
 def test_one_multiplier_for_all_is_one_for_each(

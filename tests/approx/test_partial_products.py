@@ -45,15 +45,15 @@ def array_of_gates(keep: Keep, *, signed: bool) -> torch.Tensor:
 
 def added(columns: list[list[Bits]]) -> np.ndarray:
     """Return the sums of columns of bits, of which each has at least one, modulo 2**16."""
-    words = np.zeros((256, 256), dtype=np.int64)
+    codes = np.zeros((256, 256), dtype=np.int64)
     for place, bits in enumerate(columns):
         while len(bits) > 1:
             x, y, z = bits.pop(), bits.pop(), bits.pop() if bits else np.zeros((256, 256), bool)
             bits.append(x ^ y ^ z)
             if place < 15:
                 columns[place + 1].append(x & y | z & (x ^ y))
-        words += bits[0].astype(np.int64) << place
-    return words
+        codes += bits[0].astype(np.int64) << place
+    return codes
 
 
 @pytest.mark.parametrize("signed", [False, True])

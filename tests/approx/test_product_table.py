@@ -6,15 +6,15 @@ from bitproof.approx.product_table import operand_values
 
 def test_signed_rows_count_patterns_of_twos_complement() -> None:
     table = Exact(signed=True).table()
-    words = torch.arange(-128, 128).to(torch.int8)
-    first, second = torch.meshgrid(words, words, indexing="ij")
+    codes = torch.arange(-128, 128).to(torch.int8)
+    first, second = torch.meshgrid(codes, codes, indexing="ij")
     assert torch.equal(table.look_up(first, second), first.int() * second.int())
     assert int(table.products[255, 128]) == 128
 
 
 def test_unsigned_words_are_looked_up() -> None:
-    words = torch.arange(256).to(torch.uint8)
-    first, second = torch.meshgrid(words, words, indexing="ij")
+    codes = torch.arange(256).to(torch.uint8)
+    first, second = torch.meshgrid(codes, codes, indexing="ij")
     products = Exact().table().look_up(first, second)
     assert torch.equal(products, first.int() * second.int())
 

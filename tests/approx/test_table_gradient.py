@@ -149,21 +149,21 @@ def layer_of(
     filters = len(network.tensors[f"{node.name}.weight"].codes)
     chosen = list(itertools.islice(itertools.cycle(multipliers), filters))
     network = with_multipliers(network, {node.name: chosen})
-    words = integer_op(network, network.nodes[0], [], images)
-    return network, node, words
+    codes = integer_op(network, network.nodes[0], [], images)
+    return network, node, codes
 
 
 def gradients_through(
-    network: IntegerNetwork, node: Node, words: Tensor, gradient: Tensor, *, rank: int
+    network: IntegerNetwork, node: Node, codes: Tensor, gradient: Tensor, *, rank: int
 ) -> tuple[Tensor, Tensor]:
     """Return the gradients that `through_table` has for input and weight."""
     products, weight = network.products[node.name], network.tensors[f"{node.name}.weight"]
     grid = network.grids[node.inputs[0]]
     found = gradients_of(products, half_width=4, rank=rank)
-    seen = Multiplied.of(words, weight, grid=grid, products=products, gradients=found)
-    x = grid.center(words).float().requires_grad_()
+    seen = Multiplied.of(codes, weight, grid=grid, products=products, gradients=found)
+    x = grid.center(codes).float().requires_grad_()
     centered = weight.centered().float().requires_grad_()
-    sums = network.accumulator(node).sums([words])
+    sums = network.accumulator(node).sums([codes])
     passed = through_table(node, (x, centered), sums, seen=seen)
     assert torch.equal(passed, sums)
     passed.backward(gradient)  # type: ignore[no-untyped-call]
@@ -173,18 +173,18 @@ def gradients_through(
 
 
 def gradients_by_looping(
-    network: IntegerNetwork, node: Node, words: Tensor, gradient: Tensor
+    network: IntegerNetwork, node: Node, codes: Tensor, gradient: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Return the sums of gradient times slope, product by product; layers as 2-d convolutions."""
     products, weight = network.products[node.name], network.tensors[f"{node.name}.weight"]
     seen = Multiplied.of(
-        words, weight, grid=network.grids[node.inputs[0]], products=products, gradients=[]
+        codes, weight, grid=network.grids[node.inputs[0]], products=products, gradients=[]
     )
     tables = [
         gradient_tables(ProductTable(table, products.signed), half_width=4)
         for table in products.tables
     ]
-    a, w, g = seen.words, seen.weight, gradient
+    a, w, g = seen.codes, seen.weight, gradient
     attrs = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1, **node.attrs}
     if node.op == "linear":
         a, w, g = a.reshape(-1, a.shape[-1], 1, 1), w[..., None, None], g.reshape(-1, len(w), 1, 1)
@@ -211,7 +211,7 @@ def gradients_by_looping(
             if inside:
                 change = float(first[word, other]) - float(seen.weight_point[m])
                 of_a[n, c, at[0], at[1]] += size * change
-    return of_a.reshape(words.shape), of_w.reshape(weight.codes.shape)
+    return of_a.reshape(codes.shape), of_w.reshape(weight.codes.shape)
 
 
 @pytest.mark.parametrize(
@@ -221,12 +221,12 @@ def gradients_by_looping(
 )
 @pytest.mark.parametrize("shape", LAYERS)
 def test_backward_pass_is_a_loop_over_products(shape: str, multipliers: list[Multiplier]) -> None:
-    network, node, words = layer_of(*LAYERS[shape], multipliers)
+    network, node, codes = layer_of(*LAYERS[shape], multipliers)
     gradient = torch.randn(
-        network.accumulator(node).sums([words]).shape, generator=make_generator(2)
+        network.accumulator(node).sums([codes]).shape, generator=make_generator(2)
     )
-    found = gradients_through(network, node, words, gradient, rank=256)
-    wanted = gradients_by_looping(network, node, words, gradient)
+    found = gradients_through(network, node, codes, gradient, rank=256)
+    wanted = gradients_by_looping(network, node, codes, gradient)
     for ours, loops in zip(found, wanted, strict=True):
         assert torch.allclose(ours.double(), loops, rtol=0, atol=1e-3 * float(loops.abs().max()))
 
@@ -234,12 +234,12 @@ def test_backward_pass_is_a_loop_over_products(shape: str, multipliers: list[Mul
 @pytest.mark.parametrize("signed", [False, True])
 @pytest.mark.parametrize("shape", LAYERS)
 def test_exact_products_have_the_gradient_of_the_exact_layer(shape: str, signed: bool) -> None:
-    network, node, words = layer_of(*LAYERS[shape], [Exact(signed=signed)])
-    sums = network.accumulator(node).sums([words])
+    network, node, codes = layer_of(*LAYERS[shape], [Exact(signed=signed)])
+    sums = network.accumulator(node).sums([codes])
     gradient = torch.randn(sums.shape, generator=make_generator(2))
-    found = gradients_through(network, node, words, gradient, rank=1)
+    found = gradients_through(network, node, codes, gradient, rank=1)
     weight = network.tensors[f"{node.name}.weight"].centered().float().requires_grad_()
-    x = network.grids[node.inputs[0]].center(words).float().requires_grad_()
+    x = network.grids[node.inputs[0]].center(codes).float().requires_grad_()
     if node.op == "linear":
         plain = nn.functional.linear(x, weight)
     else:

@@ -67,8 +67,8 @@ def test_floats_break_in_their_32_bit_words(
     floats: FloatModel, model: nn.Module, data: Dataset
 ) -> None:
     before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
-    words = torch.cat([weight.flatten() for weight in before.values()]).view(torch.int32)
-    struck = MANY.corrupt(words, bits=32, generator=make_generator(3)).view(torch.float32)
+    codes = torch.cat([weight.flatten() for weight in before.values()]).view(torch.int32)
+    struck = MANY.corrupt(codes, bits=32, generator=make_generator(3)).view(torch.float32)
     sizes = [weight.numel() for weight in before.values()]
     parts = dict(zip(before, torch.split(struck, sizes), strict=True))
     wanted = torch.func.functional_call(

@@ -48,8 +48,8 @@ def strike(word: int, width: int, fault: Fault, *, signed: bool) -> int:
     return value - 2**width if signed and digits[-1] else value
 
 
-def strike_all(words: list[int], grid: Grid, faults: list[Fault]) -> list[int]:
-    struck = list(words)
+def strike_all(codes: list[int], grid: Grid, faults: list[Fault]) -> list[int]:
+    struck = list(codes)
     for fault in faults:
         struck[fault[1]] = strike(struck[fault[1]], grid.bits, fault, signed=grid.signed)
     return struck
@@ -75,7 +75,7 @@ class Layer:
     """A network of one layer, and images that it reads."""
 
     network: IntegerNetwork
-    words: Tensor
+    codes: Tensor
 
     @property
     def node(self) -> Node:
@@ -84,7 +84,7 @@ class Layer:
     @property
     def out_shape(self) -> tuple[int, ...]:
         """Shape for one image."""
-        weight, inside = self.network.tensors["y.weight"].codes, self.words.shape[1:]
+        weight, inside = self.network.tensors["y.weight"].codes, self.codes.shape[1:]
         if self.node.op == "linear":
             return (*inside[:-1], len(weight))
         attrs = self.node.attrs
@@ -111,7 +111,7 @@ class Layer:
             "bias": (0, 0, 0) if bias is None else (bias.codes.numel(), 0, bias.grid.bits),
             "activation": (0, 0, 0) if out is None else (outs, 0, out.bits),
             "output": (0, 0, 0) if out is None else (outs, 0, out.bits),
-            "input": (self.words[0].numel(), 0, read.bits),
+            "input": (self.codes[0].numel(), 0, read.bits),
             "operand": (outs, taps, read.bits),
             "weight_operand": (outs, taps, weight.grid.bits),
             "product": (outs, taps, width_of_products(read, weight.grid)),
@@ -120,7 +120,7 @@ class Layer:
 
     def fast(self, faults: list[Fault]) -> Tensor:
         return faulty_node(
-            self.network, self.node, [self.words], torch.zeros(len(self.words), 1), strikes(faults)
+            self.network, self.node, [self.codes], torch.zeros(len(self.codes), 1), strikes(faults)
         )
 
 
@@ -131,7 +131,7 @@ def strikes(faults: list[Fault]) -> dict[str, list[BrokenBit]]:
 
 def taps_of(layer: Layer, element: int) -> tuple[int, list[int | None]]:
     """Return the channel of an element and, by tap, the flat input index (None: padding)."""
-    shape, inside = layer.out_shape, tuple(layer.words.shape[1:])
+    shape, inside = layer.out_shape, tuple(layer.codes.shape[1:])
     weight = layer.network.tensors["y.weight"].codes
     place = [int(i) for i in np.unravel_index(element, shape)]
     if layer.node.op == "linear":
@@ -203,8 +203,8 @@ def slow(layer: Layer, faults: list[Fault]) -> list[list[float]]:
     taps = coded.codes[0].numel()
     width = width_of_products(read, coded.grid)
     results = []
-    for image in layer.words:
-        words = strike_all(image.flatten().tolist(), read, by_site["input"])
+    for image in layer.codes:
+        codes = strike_all(image.flatten().tolist(), read, by_site["input"])
         result: list[Any] = []
         for element in range(math.prod(layer.out_shape)):
             mine = {site: [one for one in by_site[site] if one[1] == element] for site in REGISTERS}
@@ -212,7 +212,7 @@ def slow(layer: Layer, faults: list[Fault]) -> list[list[float]]:
             total = bias_step(layer, biases, channel)
             for tap, source in enumerate(sources):
                 hits = {site: [one for one in mine[site] if one[2] == tap] for site in REGISTERS}
-                a = int(read.zero_point) if source is None else words[source]
+                a = int(read.zero_point) if source is None else codes[source]
                 b = weights[channel * taps + tap]
                 for fault in hits["operand"]:
                     a = strike(a, read.bits, fault, signed=read.signed)
@@ -252,8 +252,8 @@ def draw_grid(draw: Draw, *, channels: int = 0) -> Grid:
 
 
 def coded(grid: Grid, shape: tuple[int, ...], generator: torch.Generator) -> CodedTensor:
-    words = torch.randint(grid.low, grid.high + 1, shape, generator=generator).to(grid.dtype)
-    return CodedTensor(words, grid)
+    codes = torch.randint(grid.low, grid.high + 1, shape, generator=generator).to(grid.dtype)
+    return CodedTensor(codes, grid)
 
 
 def draw_layer(draw: Draw, *, quantized: bool | None = None) -> Layer:
@@ -293,18 +293,18 @@ def draw_layer(draw: Draw, *, quantized: bool | None = None) -> Layer:
         high = 2**31 if kind == "huge" else 1000
         scale = weight.grid.scale * read.scale
         grid = Grid(scale, torch.zeros_like(scale, dtype=torch.int32), 32, True, weight.grid.axis)
-        words = torch.randint(-high, high, (outs,), generator=generator)
+        codes = torch.randint(-high, high, (outs,), generator=generator)
         if kind == "huge":
-            words[::2] = 2**31 - 1 - words[::2].abs() % 1000  # almost any sum wraps
-        tensors["y.bias"] = CodedTensor(words.to(torch.int32), grid)
+            codes[::2] = 2**31 - 1 - codes[::2].abs() % 1000  # almost any sum wraps
+        tensors["y.bias"] = CodedTensor(codes.to(torch.int32), grid)
     known = {"x": read, "y": out} if keep else {"x": read}
     if not keep:
         attrs.pop("clamp", None)
     nodes = (Node("x", "input"), Node("y", "conv" if axes else "linear", ("x",), attrs))
     rounding = draw(st.sampled_from(("nearest", "truncate")))
     network = IntegerNetwork(nodes, tensors, known, rounding)
-    words = coded(read, (2, *inside), generator).codes
-    return Layer(network, words)
+    codes = coded(read, (2, *inside), generator).codes
+    return Layer(network, codes)
 
 
 def draw_struck(draw: Draw, sites: tuple[str, ...] = SITES) -> tuple[Layer, list[Fault]]:
@@ -313,12 +313,12 @@ def draw_struck(draw: Draw, sites: tuple[str, ...] = SITES) -> tuple[Layer, list
     able = [site for site in sites if layer.counts(site)[0]]
     faults: list[Fault] = []
     for site in draw(st.lists(st.sampled_from(able), max_size=6)) if able else ():
-        words, taps, bits = layer.counts(site)
+        codes, taps, bits = layer.counts(site)
         same = [fault for fault in faults if fault[0] == site]
         if same and draw(st.booleans()):
             _, element, tap, *_ = same[-1]
         else:
-            element = draw(st.integers(0, words - 1))
+            element = draw(st.integers(0, codes - 1))
             tap = draw(st.integers(0, taps - 1)) if taps else -1
         bit, action = draw(st.integers(0, bits - 1)), draw(st.sampled_from(ACTIONS))
         faults.append((site, element, tap, bit, action))
@@ -352,9 +352,9 @@ def test_a_node_with_any_faults_equals_the_slow_one_often(data: st.DataObject) -
 @given(data=st.data())
 def test_every_site_and_action_equals_the_slow_one(site: str, data: st.DataObject) -> None:
     layer = draw_layer(data.draw, quantized=True)
-    words, taps, bits = layer.counts(site)
-    for action in ACTIONS if words else ():
-        element = data.draw(st.integers(0, words - 1))
+    codes, taps, bits = layer.counts(site)
+    for action in ACTIONS if codes else ():
+        element = data.draw(st.integers(0, codes - 1))
         tap = data.draw(st.integers(0, taps - 1)) if taps else -1
         check(layer, [(site, element, tap, data.draw(st.integers(0, bits - 1)), action)])
 
@@ -365,7 +365,7 @@ def test_one_element_alone_equals_the_slow_one(data: st.DataObject) -> None:
     layer, faults = draw_struck(data.draw, REGISTERS)
     element = data.draw(st.integers(0, math.prod(layer.out_shape) - 1))
     own = [(site, element, tap, bit, action) for site, _, tap, bit, action in faults]
-    result = faulty_element(layer.network, layer.node, layer.words, element, strikes(own))
+    result = faulty_element(layer.network, layer.node, layer.codes, element, strikes(own))
     assert result.tolist() == [image[element] for image in slow(layer, own)]
 
 
@@ -375,10 +375,10 @@ def test_a_window_holds_what_the_sum_reads(data: st.DataObject) -> None:
     layer = draw_layer(data.draw)
     element = data.draw(st.integers(0, math.prod(layer.out_shape) - 1))
     shape = layer.network.tensors["y.weight"].codes.shape
-    channel, patch = window(layer.node, layer.words, element, shape, 777)
+    channel, patch = window(layer.node, layer.codes, element, shape, 777)
     wanted, sources = taps_of(layer, element)
     assert channel == wanted
-    for image, row in zip(layer.words, patch.tolist(), strict=True):
+    for image, row in zip(layer.codes, patch.tolist(), strict=True):
         flat = image.flatten().tolist()
         assert row == [777 if source is None else flat[source] for source in sources]
 
@@ -405,11 +405,11 @@ def test_product_registers_fit_every_product_and_no_narrower_ones_do(data: st.Da
 @pytest.mark.parametrize("bits", range(2, 9))
 def test_a_broken_bit_changes_its_word_alone(bits: int, *, signed: bool) -> None:
     low = -(2 ** (bits - 1)) if signed else 0
-    words = torch.arange(low, low + 2**bits)
+    codes = torch.arange(low, low + 2**bits)
     for bit, (number, action) in itertools.product(range(bits), enumerate(ACTIONS)):
-        broken = break_bit(words, BrokenBit(0, -1, bit, number), bits=bits, signed=signed)
+        broken = break_bit(codes, BrokenBit(0, -1, bit, number), bits=bits, signed=signed)
         fault = ("weight", 0, -1, bit, action)
-        assert broken.tolist() == [strike(w, bits, fault, signed=signed) for w in words.tolist()]
+        assert broken.tolist() == [strike(w, bits, fault, signed=signed) for w in codes.tolist()]
         assert int(broken.min()) >= low
         assert int(broken.max()) < low + 2**bits
 
@@ -425,23 +425,23 @@ def test_a_bit_of_a_32_bit_word_breaks_as_in_twos_complement(
 
 
 def test_faults_on_one_word_act_in_the_order_of_the_list() -> None:
-    words = torch.zeros(2, 3, dtype=torch.uint8)
+    codes = torch.zeros(2, 3, dtype=torch.uint8)
     flip, stuck = BrokenBit(1, -1, 0, 0), BrokenBit(1, -1, 0, 1)
-    assert break_words(words, [flip, stuck], bits=8, signed=False).tolist() == [[0, 0, 0]] * 2
-    assert break_words(words, [stuck, flip], bits=8, signed=False).tolist() == [[0, 1, 0]] * 2
-    assert not words.any()
+    assert break_words(codes, [flip, stuck], bits=8, signed=False).tolist() == [[0, 0, 0]] * 2
+    assert break_words(codes, [stuck, flip], bits=8, signed=False).tolist() == [[0, 1, 0]] * 2
+    assert not codes.any()
 
 
 @settings(max_examples=15, deadline=None)
 @given(st.data())
 def test_nothing_that_is_given_is_changed(data: st.DataObject) -> None:
     layer, faults = draw_struck(data.draw)
-    digest, words = layer.network.digest(), layer.words.clone()
+    digest, codes = layer.network.digest(), layer.codes.clone()
     constants = layer.network.constants["y"]
     before = [t.clone() for t in (constants.weight, constants.bias) if t is not None]
     layer.fast(faults)
     assert layer.network.digest() == digest
-    assert torch.equal(layer.words, words)
+    assert torch.equal(layer.codes, codes)
     after = [t for t in (constants.weight, constants.bias) if t is not None]
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
 
@@ -455,11 +455,11 @@ def test_words_without_images_on_the_first_axis_are_struck_as_one_image(
     if any(site in {"weight", "bias"} for site, *_ in faults):
         return
     # Two rows of one image: the second row's elements come after those of the first.
-    sizes = {"input": layer.words[0].numel()}
+    sizes = {"input": layer.codes[0].numel()}
     outs = math.prod(layer.out_shape)
     moved = [(s, e + sizes.get(s, outs), t, b, a) for s, e, t, b, a in faults]
     result = faulty_node(
-        layer.network, layer.node, [layer.words], torch.zeros(1, 1), strikes(moved)
+        layer.network, layer.node, [layer.codes], torch.zeros(1, 1), strikes(moved)
     )
     plain, broken = slow(layer, []), slow(layer, faults)
     assert result.flatten(1).tolist() == [plain[0], broken[1]]

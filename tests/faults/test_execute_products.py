@@ -39,8 +39,8 @@ def draw_grid(random: np.random.Generator, *, weight: bool) -> Grid:
 
 
 def draw_words(grid: Grid, shape: tuple[int, ...], random: np.random.Generator) -> Tensor:
-    words = random.integers(grid.low, grid.high + 1, shape)
-    return torch.from_numpy(words).to(grid.dtype)
+    codes = random.integers(grid.low, grid.high + 1, shape)
+    return torch.from_numpy(codes).to(grid.dtype)
 
 
 def draw_layer(seed: int, op: str, *, quantized: bool = True) -> tuple[IntegerNetwork, Tensor]:
@@ -85,13 +85,13 @@ def rough_tables(seed: int, *, signed: bool) -> Tensor:
 
 
 def slow(
-    network: IntegerNetwork, words: Tensor, element: int, faults: list[tuple[str, BrokenBit]]
+    network: IntegerNetwork, codes: Tensor, element: int, faults: list[tuple[str, BrokenBit]]
 ) -> list[float]:
     """Return one output element of each image."""
     node, products = network.nodes[-1], network.products["y"]
     read, coded = network.grids["x"], network.tensors["y.weight"]
     weight = coded.codes.numpy().astype(np.int64)
-    padded = words.numpy().astype(np.int64)
+    padded = codes.numpy().astype(np.int64)
     if node.op == "linear":
         row, m = divmod(element, 4)
         taps = padded[:, row]
@@ -101,7 +101,7 @@ def slow(
         high, wide = (padded.shape[2] - 3) // 2 + 1, padded.shape[3] - 2
         m, y, x = (int(i) for i in np.unravel_index(element, (4, high, wide)))
         patch = padded[:, m // 2 * 2 : m // 2 * 2 + 2, 2 * y : 2 * y + 3, x : x + 3 : 2]
-        taps = patch.reshape(len(words), -1)
+        taps = patch.reshape(len(codes), -1)
     shifts = [
         2 ** (grid.bits - 1) * (grid.signed and not products.signed)
         - 128 * (products.signed and not grid.signed and grid.bits == 8)
@@ -149,8 +149,8 @@ def requantize(network: IntegerNetwork, total: int) -> float:
     return float(min(max(word, out.low), out.high))
 
 
-def elements_of(network: IntegerNetwork, words: Tensor) -> int:
-    return integer_op(network, network.nodes[-1], [words], words)[0].numel()
+def elements_of(network: IntegerNetwork, codes: Tensor) -> int:
+    return integer_op(network, network.nodes[-1], [codes], codes)[0].numel()
 
 
 def draw_fault(
@@ -172,12 +172,12 @@ def draw_fault(
 @pytest.mark.parametrize("op", ["conv", "linear"])
 def test_an_element_without_faults_is_that_of_the_layer(op: str, signed: bool) -> None:
     for seed, quantized in ((0, True), (1, False)):
-        network, words = draw_layer(seed, op, quantized=quantized)
+        network, codes = draw_layer(seed, op, quantized=quantized)
         network = with_tables(network, rough_tables(seed, signed=signed), signed=signed)
         node = network.nodes[-1]
-        whole = integer_op(network, node, [words], words).flatten(1)
+        whole = integer_op(network, node, [codes], codes).flatten(1)
         for element in range(0, whole.shape[1], 3):
-            alone = faulty_element(network, node, words, element, {})
+            alone = faulty_element(network, node, codes, element, {})
             assert torch.equal(alone, whole[:, element].to(alone.dtype))
 
 
@@ -187,28 +187,28 @@ def test_an_element_without_faults_is_that_of_the_layer(op: str, signed: bool) -
 def test_faults_in_registers_equal_the_slow_one(op: str, site: str, signed: bool) -> None:
     for seed in range(4):
         random = np.random.default_rng([seed, *site.encode()])
-        network, words = draw_layer(seed, op, quantized=seed % 3 > 0)
+        network, codes = draw_layer(seed, op, quantized=seed % 3 > 0)
         network = with_tables(network, rough_tables(seed, signed=signed), signed=signed)
-        element = int(random.integers(elements_of(network, words)))
+        element = int(random.integers(elements_of(network, codes)))
         faults = [(site, draw_fault(site, network, random, element)) for _ in range(1 + seed % 2)]
         own = {site: [fault for _, fault in faults]}
-        found = faulty_element(network, network.nodes[-1], words, element, own)
-        assert found.tolist() == slow(network, words, element, faults)
+        found = faulty_element(network, network.nodes[-1], codes, element, own)
+        assert found.tolist() == slow(network, codes, element, faults)
 
 
 @pytest.mark.parametrize("op", ["conv", "linear"])
 def test_faults_in_all_registers_at_once_equal_the_slow_one(op: str) -> None:
     for seed in range(4):
         random = np.random.default_rng(seed)
-        network, words = draw_layer(seed, op)
+        network, codes = draw_layer(seed, op)
         network = with_tables(network, rough_tables(seed, signed=False), signed=False)
-        element = int(random.integers(elements_of(network, words)))
+        element = int(random.integers(elements_of(network, codes)))
         faults = [(site, draw_fault(site, network, random, element)) for site in REGISTERS]
         own = {site: [fault] for site, fault in faults}
         node = network.nodes[-1]
-        whole = integer_op(network, node, [words], words).flatten(1)
-        struck = faulty_node(network, node, [words], words, own).flatten(1)
-        assert struck[:, element].tolist() == slow(network, words, element, faults)
+        whole = integer_op(network, node, [codes], codes).flatten(1)
+        struck = faulty_node(network, node, [codes], codes, own).flatten(1)
+        assert struck[:, element].tolist() == slow(network, codes, element, faults)
         whole[:, element] = struck[:, element]
         assert torch.equal(struck, whole)
 
@@ -219,63 +219,63 @@ def test_faults_in_all_registers_at_once_equal_the_slow_one(op: str) -> None:
 def test_an_exact_table_has_the_faults_of_exact_products(op: str, site: str, signed: bool) -> None:
     for seed in range(4):
         random = np.random.default_rng([seed, *site.encode()])
-        network, words = draw_layer(seed, op, quantized=seed % 2 > 0)
+        network, codes = draw_layer(seed, op, quantized=seed % 2 > 0)
         own, node = exact_tables(network, signed=signed), network.nodes[-1]
-        element = int(random.integers(elements_of(network, words)))
+        element = int(random.integers(elements_of(network, codes)))
         faults = {site: [draw_fault(site, network, random, element)]}
-        wanted = faulty_node(network, node, [words], words, faults)
-        assert torch.equal(faulty_node(own, node, [words], words, faults), wanted)
+        wanted = faulty_node(network, node, [codes], codes, faults)
+        assert torch.equal(faulty_node(own, node, [codes], codes, faults), wanted)
 
 
 @pytest.mark.parametrize("site", ["weight", "bias", "input", "output", "activation"])
 def test_faults_in_memory_strike_before_and_after_the_products(site: str) -> None:
     for seed in range(4):
-        network, words = draw_layer(seed, "conv")
+        network, codes = draw_layer(seed, "conv")
         network = with_tables(network, rough_tables(seed, signed=True), signed=True)
         node, random = network.nodes[-1], np.random.default_rng([seed, *site.encode()])
         sizes = {
             "weight": network.tensors["y.weight"].codes.numel(),
             "bias": 4,
-            "input": words[0].numel(),
+            "input": codes[0].numel(),
         }
-        element = int(random.integers(sizes.get(site, elements_of(network, words))))
+        element = int(random.integers(sizes.get(site, elements_of(network, codes))))
         fault = BrokenBit(element, -1, int(random.integers(4)), 0)
-        found = faulty_node(network, node, [words], words, {site: [fault]})
-        clean = integer_op(network, node, [words], words)
+        found = faulty_node(network, node, [codes], codes, {site: [fault]})
+        clean = integer_op(network, node, [codes], codes)
         if site in {"weight", "bias"}:
             coded = network.tensors[f"y.{site}"]
             struck = struck_words(coded.codes[None], fault, coded.grid)[0]
             changed = network.with_codes({f"y.{site}": struck})
-            wanted = integer_op(changed, node, [words], words)
+            wanted = integer_op(changed, node, [codes], codes)
         elif site == "input":
-            struck = struck_words(words, fault, network.grids["x"])
-            wanted = integer_op(network, node, [struck], words)
+            struck = struck_words(codes, fault, network.grids["x"])
+            wanted = integer_op(network, node, [struck], codes)
         else:
             wanted = struck_words(clean, fault, network.grids["y"])
         assert torch.equal(found, wanted)
         assert not torch.equal(found, clean) or site in {"bias", "weight", "input"}
 
 
-def struck_words(words: Tensor, fault: BrokenBit, grid: Grid) -> Tensor:
-    struck = words.clone().reshape(len(words), -1)
+def struck_words(codes: Tensor, fault: BrokenBit, grid: Grid) -> Tensor:
+    struck = codes.clone().reshape(len(codes), -1)
     for row in struck:
         word = int(row[fault.element])
         row[fault.element] = strike(word, grid.bits, fault.bit, "flip", signed=grid.signed)
-    return struck.reshape(words.shape)
+    return struck.reshape(codes.shape)
 
 
 def test_random_flips_of_weights_keep_the_tables() -> None:
     for signed in (False, True):
-        network, words = draw_layer(5, "conv")
+        network, codes = draw_layer(5, "conv")
         network = with_tables(network, rough_tables(5, signed=signed), signed=signed)
         digest, node = network.digest(), network.nodes[-1]
         faults = RandomFlips(ber=0.05)
         broken = corrupt(network, faults, generator=make_generator(3))
         assert broken.products is network.products
         assert network.digest() == digest
-        found = integer_op(broken, node, [words], words).flatten(1)
+        found = integer_op(broken, node, [codes], codes).flatten(1)
         for element in range(0, found.shape[1], 5):
-            assert found[:, element].tolist() == slow(broken, words, element, [])
+            assert found[:, element].tolist() == slow(broken, codes, element, [])
 
 
 @pytest.mark.parametrize(
@@ -291,10 +291,10 @@ def test_product_registers_are_as_wide_as_the_largest_product(entry: int, bits: 
 
 
 def test_the_list_of_places_knows_the_width_of_looked_up_products() -> None:
-    network, words = draw_layer(1, "conv")
+    network, codes = draw_layer(1, "conv")
     network = with_tables(network, rough_tables(1, signed=True), signed=True)
-    shape = tuple(integer_op(network, network.nodes[-1], [words], words).shape[1:])
-    shapes = {"x": tuple(words.shape[1:]), "y": shape}
+    shape = tuple(integer_op(network, network.nodes[-1], [codes], codes).shape[1:])
+    shapes = {"x": tuple(codes.shape[1:]), "y": shape}
     (stratum,) = FaultSpace(sites=("product",)).strata(network, shapes)
     assert stratum.width == width_of(network.products["y"]) == 21
     assert stratum.size == int(np.prod(shape)) * 12 * 21

@@ -72,7 +72,7 @@ def test_faults_reach_the_chosen_words_and_no_others(
 
 
 def test_no_sites_mean_no_faults() -> None:
-    """`network.words()` without names means all words, which is not what nothing means here."""
+    """`network.codes()` without names means all words, which is not what nothing means here."""
     clean = network()
     broken = corrupt(clean, RandomFlips(ber=0.5), generator=make_generator(1), sites=())
     assert not changed(clean, broken)
@@ -113,7 +113,7 @@ def test_words_are_corrupted_as_one_array_in_the_order_of_the_network() -> None:
     faulty = fault.corrupt(array, bits=8, generator=make_generator(1))
     ours = torch.cat([coded.codes.flatten() for coded in broken.tensors.values()])
     assert torch.equal(ours, faulty)
-    by_name = fault.corrupt_all(clean.words(), generator=make_generator(1))
+    by_name = fault.corrupt_all(clean.codes(), generator=make_generator(1))
     assert all(torch.equal(broken.tensors[name].codes, by_name[name]) for name in by_name)
 
 

@@ -54,7 +54,7 @@ CODES = [Secded(), Secded(data_bits=32), Secded(data_bits=37), Parity(), Parity(
 def patterns(network: IntegerNetwork = NETWORK) -> Memory:
     return {
         name: [code % (1 << bits) for code in codes.flatten().tolist()]
-        for name, (codes, bits) in network.words().items()
+        for name, (codes, bits) in network.codes().items()
     }
 
 
@@ -69,8 +69,8 @@ def broken_memory(rows: list[Row]) -> Memory:
     memory = patterns()
     for _, site, layer, element, _, bit, action in rows:
         if site in {"weight", "bias"}:
-            words = memory[f"{layer}.{site}"]
-            words[element] = act(words[element], bit, action)
+            codes = memory[f"{layer}.{site}"]
+            codes[element] = act(codes[element], bit, action)
     return memory
 
 
@@ -99,8 +99,8 @@ def slow_secded(rows: list[Row], data_bits: int) -> tuple[Memory, bool]:
         per_code = data_bits // bits
         for start in range(0, len(clean), per_code):
             before, after = (
-                sum(word << bits * k for k, word in enumerate(words[start : start + per_code]))
-                for words in (clean, memory[name])
+                sum(word << bits * k for k, word in enumerate(codes[start : start + per_code]))
+                for codes in (clean, memory[name])
             )
             data, detected = slow_decode(before, after, data_bits)
             found |= detected
@@ -153,7 +153,7 @@ def table_of(rows: list[Row], *, n_trials: int = 4) -> FaultTable:
 
 
 def crowd(
-    n_rows: int, n_trials: int, *, layer: str = "a", words: int = 21, bits: int = 8
+    n_rows: int, n_trials: int, *, layer: str = "a", codes: int = 21, bits: int = 8
 ) -> FaultTable:
     """Return random faults in the weights of a layer."""
     draw = np.random.Generator(np.random.PCG64(1))
@@ -161,7 +161,7 @@ def crowd(
         "trial": draw.integers(n_trials, size=n_rows),
         "site": np.full(n_rows, SITES.index("weight")),
         "layer": np.full(n_rows, LAYERS.index(layer)),
-        "element": draw.integers(words, size=n_rows),
+        "element": draw.integers(codes, size=n_rows),
         "tap": np.full(n_rows, -1),
         "bit": draw.integers(bits, size=n_rows),
         "action": draw.integers(3, size=n_rows),
@@ -197,7 +197,7 @@ def test_codes_read_what_the_slow_decoder_reads(
 def test_crowded_code_words_read_as_the_slow_decoder_reads_them(protection: Protection) -> None:
     """Many odd errors, so that decoders flip bits of padding at the end of words and tensors."""
     assert_reads_as_slow(protection, crowd(2000, 200))
-    assert_reads_as_slow(protection, crowd(2000, 200, layer="b", words=18, bits=5))
+    assert_reads_as_slow(protection, crowd(2000, 200, layer="b", codes=18, bits=5))
 
 
 @pytest.mark.parametrize("data_bits", [8, 16, 32, 64, 128, 100])
@@ -438,10 +438,10 @@ def test_no_faults_stay_no_faults(protection: Protection) -> None:
 
 @pytest.mark.parametrize("protection", EVERY, ids=str)
 def test_arguments_are_left_alone_and_trials_are_independent(protection: Protection) -> None:
-    table, words = crowd(400, 50), patterns()
+    table, codes = crowd(400, 50), patterns()
     before = {name: getattr(table, name).copy() for name in COLUMNS}
     repaired = protection.repair(table, NETWORK)
-    assert patterns() == words
+    assert patterns() == codes
     assert all(np.array_equal(getattr(table, name), column) for name, column in before.items())
     assert (np.diff(repaired.table.trial) >= 0).all()
     for trial in range(50):
@@ -477,7 +477,7 @@ def test_a_million_rows_are_repaired_at_once(protection: Protection, n_trials: i
     codes = torch.zeros(1000, 10_000, dtype=torch.int8)
     grid = Grid(torch.tensor(1.0), torch.tensor(0, dtype=torch.int32), 8, signed=True)
     network = IntegerNetwork((), {"a.weight": CodedTensor(codes, grid)}, {})
-    table = crowd(1_000_000, n_trials, words=codes.numel())
+    table = crowd(1_000_000, n_trials, codes=codes.numel())
     assert isinstance(protection.repair(table, network), Repaired)
 
 
@@ -496,38 +496,38 @@ def conv_net() -> tuple[IntegerNetwork, dict[str, Tensor]]:
         )
         images = torch.rand(12, 1, 6, 6)
     network = quantize(model, images)
-    words: dict[str, Tensor] = {}
+    codes: dict[str, Tensor] = {}
     for node in network.nodes:
-        operands = [words[name] for name in node.inputs]
-        words[node.name] = integer_op(network, node, operands, images)
-    return network, words
+        operands = [codes[name] for name in node.inputs]
+        codes[node.name] = integer_op(network, node, operands, images)
+    return network, codes
 
 
 @pytest.mark.parametrize("bounding", [Ranger(), FtClipAct()], ids=str)
 def test_bounds_change_nothing_on_the_profiling_images(bounding: Bounding) -> None:
-    network, words = conv_net()
-    bounds = bounding.bounds(network, words)
+    network, codes = conv_net()
+    bounds = bounding.bounds(network, codes)
     for name, bound in bounds.items():
         point = int(network.grids[name].zero_point)
-        assert torch.equal(bounding.apply(words[name], bound, point), words[name])
+        assert torch.equal(bounding.apply(codes[name], bound, point), codes[name])
 
 
 def test_bounded_are_activation_functions_and_what_moves_their_words() -> None:
-    network, words = conv_net()
+    network, codes = conv_net()
     ops = {node.name: node.op for node in network.nodes}
-    bounds = Ranger().bounds(network, words)
+    bounds = Ranger().bounds(network, codes)
     assert [ops[name] for name in bounds] == ["conv", "max_pool", "table", "reshape"]
     relu, pooled, gelu, flat = bounds
     for name in (relu, gelu):
-        assert bounds[name] == Bound(int(words[name].min()), int(words[name].max()), "clamp")
+        assert bounds[name] == Bound(int(codes[name].min()), int(codes[name].max()), "clamp")
     assert (bounds[pooled], bounds[flat]) == (bounds[relu], bounds[gelu])
 
 
 def test_words_outside_are_pulled_back_or_zero() -> None:
-    words = torch.arange(256, dtype=torch.uint8)
+    codes = torch.arange(256, dtype=torch.uint8)
     ranger, clip = (Bound(10, 200, "clamp"), Bound(0, 200, "zero"))
-    assert Bounding.apply(words, ranger, 7).tolist() == [min(max(k, 10), 200) for k in range(256)]
-    assert Bounding.apply(words, clip, 7).tolist() == [k if k <= 200 else 7 for k in range(256)]
+    assert Bounding.apply(codes, ranger, 7).tolist() == [min(max(k, 10), 200) for k in range(256)]
+    assert Bounding.apply(codes, clip, 7).tolist() == [k if k <= 200 else 7 for k in range(256)]
     signed = torch.arange(-128, 128, dtype=torch.int8)
     expected = [k if k <= 100 else -5 for k in range(-128, 128)]
     assert Bounding.apply(signed, Bound(-128, 100, "zero"), -5).tolist() == expected
@@ -536,17 +536,17 @@ def test_words_outside_are_pulled_back_or_zero() -> None:
 
 @settings(max_examples=50, deadline=None)
 @given(
-    words=st.lists(st.integers(-8, 7), min_size=1, max_size=60),
+    codes=st.lists(st.integers(-8, 7), min_size=1, max_size=60),
     percentile=st.sampled_from([0.5, 25.0, 50.0, 90.0, 99.0, 100.0]),
 )
 def test_the_threshold_is_the_least_word_that_keeps_the_percentile(
-    words: list[int], percentile: float
+    codes: list[int], percentile: float
 ) -> None:
     grid = Grid(torch.tensor(1.0), torch.tensor(0, dtype=torch.int32), 4, signed=True)
-    bound = FtClipAct(percentile=percentile).bound(torch.tensor(words, dtype=torch.int8), grid)
-    kept = [k for k in words if k <= bound.high]
-    fewer = [k for k in words if k < bound.high]
-    assert 100 * len(kept) >= percentile * len(words) > 100 * len(fewer)
+    bound = FtClipAct(percentile=percentile).bound(torch.tensor(codes, dtype=torch.int8), grid)
+    kept = [k for k in codes if k <= bound.high]
+    fewer = [k for k in codes if k < bound.high]
+    assert 100 * len(kept) >= percentile * len(codes) > 100 * len(fewer)
 
 
 def test_padding_keeps_its_zeros_within_the_bounds_it_inherits() -> None:
@@ -554,12 +554,12 @@ def test_padding_keeps_its_zeros_within_the_bounds_it_inherits() -> None:
     grid = Grid(one, zero, 8, signed=False)
     nodes = (Node("relu", "table", ("x",), {"function": "clamp"}), Node("pad", "pad", ("relu",)))
     network = IntegerNetwork(nodes, {}, {"relu": grid, "pad": grid})
-    words = {"relu": torch.tensor([[50, 60]], dtype=torch.uint8)}
-    assert Ranger().bounds(network, words)["pad"] == Bound(3, 60, "clamp")
+    codes = {"relu": torch.tensor([[50, 60]], dtype=torch.uint8)}
+    assert Ranger().bounds(network, codes)["pad"] == Bound(3, 60, "clamp")
 
 
 def test_missing_profiling_words_are_an_error() -> None:
-    network, words = conv_net()
-    (relu, *_) = Ranger().bounds(network, words)
+    network, codes = conv_net()
+    (relu, *_) = Ranger().bounds(network, codes)
     with pytest.raises(SpecError, match=f"wanted profiling words of '{relu}'"):
-        Ranger().bounds(network, {name: w for name, w in words.items() if name != relu})
+        Ranger().bounds(network, {name: w for name, w in codes.items() if name != relu})

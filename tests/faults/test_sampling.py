@@ -25,8 +25,8 @@ def draw(ber: float, *, n_words: int = 64, bits: int = 8, seed: int = 0) -> Flip
 
 
 def hit_positions(flips: Flips) -> list[int]:
-    words, bits = flips.pairs()
-    return sorted((bits * flips.n_words + words).tolist())
+    codes, bits = flips.pairs()
+    return sorted((bits * flips.n_words + codes).tolist())
 
 
 def slow_thresholds(n_positions: int, *, seed: int) -> np.ndarray:
@@ -83,8 +83,8 @@ def test_every_bit_position_flips_equally_often(ber: float) -> None:
 
 @pytest.mark.parametrize("ber", [0.015, 0.15])
 def test_flips_of_one_word_are_independent(ber: float) -> None:
-    words, _ = draw(ber, n_words=100_000, seed=5).pairs()
-    per_word = np.bincount(words.numpy(), minlength=100_000)
+    codes, _ = draw(ber, n_words=100_000, seed=5).pairs()
+    per_word = np.bincount(codes.numpy(), minlength=100_000)
     counts = np.bincount(np.minimum(per_word, 2), minlength=3)
     expected = [binom.pmf(0, 8, ber), binom.pmf(1, 8, ber), binom.sf(1, 8, ber)]
     assert chisquare(counts, 100_000 * np.array(expected)).pvalue > 1e-6
@@ -150,32 +150,32 @@ def test_xor_flips_exactly_the_listed_bits_each_once(dtype: torch.dtype, ber: fl
     flips.xor_(faulty)
     difference = faulty ^ clean
     listed = [((difference >> bit) & 1).nonzero().flatten().tolist() for bit in range(width)]
-    words, bits = flips.pairs()
-    assert listed == [words[bits == bit].tolist() for bit in range(width)]
-    assert count_flips(clean, faulty, bits=width) == len(words)
+    codes, bits = flips.pairs()
+    assert listed == [codes[bits == bit].tolist() for bit in range(width)]
+    assert count_flips(clean, faulty, bits=width) == len(codes)
 
 
 @pytest.mark.parametrize("dtype", WORDS)
 def test_xor_twice_restores_the_words(dtype: torch.dtype) -> None:
     clean = torch.randint(-100, 100, (300,), generator=make_generator(0)).to(dtype)
-    words, flips = clean.clone(), draw(0.3, n_words=300, bits=8 * dtype.itemsize)
-    flips.xor_(words)
-    assert not torch.equal(words, clean)
-    flips.xor_(words)
-    assert torch.equal(words, clean)
+    codes, flips = clean.clone(), draw(0.3, n_words=300, bits=8 * dtype.itemsize)
+    flips.xor_(codes)
+    assert not torch.equal(codes, clean)
+    flips.xor_(codes)
+    assert torch.equal(codes, clean)
 
 
 def test_pairs_are_ordered_by_word_then_bit_and_list_words_hit_twice() -> None:
-    words, bits = draw(0.3, n_words=50).pairs()
-    listed = list(zip(words.tolist(), bits.tolist(), strict=True))
+    codes, bits = draw(0.3, n_words=50).pairs()
+    listed = list(zip(codes.tolist(), bits.tolist(), strict=True))
     assert listed == sorted(set(listed))
-    assert len(set(words.tolist())) < len(listed)
+    assert len(set(codes.tolist())) < len(listed)
 
 
 def test_positions_beyond_32_bits_are_reached() -> None:
-    words, bits = draw(1e-8, n_words=1 << 29, bits=32, seed=1).pairs()
+    codes, bits = draw(1e-8, n_words=1 << 29, bits=32, seed=1).pairs()
     assert int(bits.max()) > 24
-    assert 80 < len(words) < 270
+    assert 80 < len(codes) < 270
 
 
 def test_more_members_than_room_was_made_for_are_all_kept() -> None:

@@ -55,14 +55,14 @@ def test_convolution_has_the_words_of_onnxruntime(case: str, stored: dict[str, A
     """QLinearConv: accumulators, zero points, padding, requantization, rounding, saturation."""
     v = {key: stored[f"{case}.{key}"] for key in ("x", "xs", "xz", "w", "ws", "wz", "b", "how")}
     signed_x, signed_w = v["x"].dtype == np.int8, v["w"].dtype == np.int8
-    words = convolve(
+    codes = convolve(
         CodedTensor(torch.from_numpy(v["x"]), grid_of(v["xs"], v["xz"], signed=signed_x)),
         CodedTensor(torch.from_numpy(v["w"]), grid_of(v["ws"], v["wz"], signed=signed_w)),
         torch.from_numpy(v["b"]),
         grid_of(stored[f"{case}.ys"], stored[f"{case}.yz"], signed=signed_x),
         v["how"].tolist(),
     )
-    np.testing.assert_array_equal(words.numpy(), stored[f"{case}.y"])
+    np.testing.assert_array_equal(codes.numpy(), stored[f"{case}.y"])
 
 
 def test_case_with_ties_has_ties(stored: dict[str, Any]) -> None:

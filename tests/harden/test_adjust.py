@@ -54,8 +54,8 @@ def test_expected_error_is_the_mean_over_many_faulty_memories(
     """To first order in the rate: at 2e-4 the second order is 0.06 %, far below five sigma."""
     weight, ber, copies = weights(2000), 2e-4, 2000
     coded = quantizer.encode(weight, quantizer.fit(weight, shrink=0.6))
-    words = coded.codes.expand(copies, -1)
-    faulty = RandomFlips(ber=ber).corrupt(words, bits=bits, generator=make_generator(1))
+    codes = coded.codes.expand(copies, -1)
+    faulty = RandomFlips(ber=ber).corrupt(codes, bits=bits, generator=make_generator(1))
     scale, zero = float(coded.grid.scale), int(coded.grid.zero_point)
     read = scale * (faulty.double() - zero)
     errors = (read - weight.double()).square()

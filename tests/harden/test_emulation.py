@@ -66,9 +66,9 @@ def test_batch_norms_are_folded_as_they_will_be(data: Dataset) -> None:
     hook.remove()
     network = ready.quantize(data)
     grid = network.grids["input"]
-    words = ((images / grid.scale).round() + grid.zero_point).clamp(grid.low, grid.high)
+    codes = ((images / grid.scale).round() + grid.zero_point).clamp(grid.low, grid.high)
     step = network.tensors["0.weight"].grid.scale * grid.scale
-    sums = network.accumulator(network.nodes[1]).sums([words.to(grid.dtype)])
+    sums = network.accumulator(network.nodes[1]).sums([codes.to(grid.dtype)])
     assert torch.allclose(seen[-1], sums * step, atol=1e-4)
 
 

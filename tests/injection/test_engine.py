@@ -230,7 +230,7 @@ def check(engine: Recording, faults: FaultTable) -> int:
     """Compare all trials with full re-execution; return how many changed some logit."""
     trials = list(range(faults.n_trials))
     before, golden = engine.network.digest(), engine.golden.logits
-    words = {name: one.clone() for name, one in engine.golden.words.items()}
+    codes = {name: one.clone() for name, one in engine.golden.codes.items()}
     found = engine.logits(faults, trials)
     counts = engine.run(faults, trials)
     assert counts.shape == (len(trials), len(COUNTS))
@@ -242,7 +242,7 @@ def check(engine: Recording, faults: FaultTable) -> int:
         assert counts[trial].tolist() == count(wanted, golden, engine.labels), rows
         changed += not torch.equal(wanted, golden)
     assert engine.network.digest() == before
-    assert all(torch.equal(engine.golden.words[name], one) for name, one in words.items())
+    assert all(torch.equal(engine.golden.codes[name], one) for name, one in codes.items())
     return changed
 
 
@@ -423,12 +423,12 @@ def test_faults_in_activations_equal_words_read_back_wrong(kind: type[nn.Module]
     found = engine.logits(table_of(engine, rows), list(range(len(rows))))
     for (_, _, layer, element, _, bit, _), logits in zip(rows, found, strict=True):
 
-        def corrupt(node: object, words: Tensor, grid: object) -> Tensor:
+        def corrupt(node: object, codes: Tensor, grid: object) -> Tensor:
             if getattr(node, "name", "") != layer:  # noqa: B023 - called in this turn only
-                return words
-            flat = words.flatten(1).clone()
+                return codes
+            flat = codes.flatten(1).clone()
             flat[:, element] ^= 1 << bit  # noqa: B023
-            return flat.reshape(words.shape)
+            return flat.reshape(codes.shape)
 
         logits_read = run_integers(engine.network, engine.golden.inputs, corrupt=corrupt)
         assert torch.equal(logits_read, logits)
@@ -440,10 +440,10 @@ def test_faults_in_activations_equal_words_read_back_wrong(kind: type[nn.Module]
 def tight(engine: Engine, how: str) -> dict[str, Restriction]:
     """Return bounds that cut many words of the run without faults, too."""
     found: dict[str, Restriction] = {}
-    for name, words in engine.golden.words.items():
-        if name not in engine.network.grids or words.dtype.is_floating_point:
+    for name, codes in engine.golden.codes.items():
+        if name not in engine.network.grids or codes.dtype.is_floating_point:
             continue
-        ordered = words.flatten().sort().values
+        ordered = codes.flatten().sort().values
         low, high = (int(ordered[int(len(ordered) * part)]) for part in (0.2, 0.7))
         point = int(engine.network.grids[name].zero_point)
 
@@ -470,9 +470,9 @@ def test_bounded_networks_equal_full_execution(kind: type[nn.Module], how: str) 
 
 def test_words_are_bounded_after_they_are_struck() -> None:
     free = make_engine(Branches, "plain")
-    words = free.golden.words["stem"]
-    _, *place = (int(i) for i in (words > 128).nonzero()[0])
-    element = int(np.ravel_multi_index(place, words.shape[1:]))
+    codes = free.golden.codes["stem"]
+    _, *place = (int(i) for i in (codes > 128).nonzero()[0])
+    element = int(np.ravel_multi_index(place, codes.shape[1:]))
     bounds: dict[str, Restriction] = {"stem": lambda x: x.clamp(max=100)}
     engine = make_engine(Branches, "plain", bounds)
     # Stored above 128, read as 100. Without its highest bit, it may be read as less.

@@ -65,20 +65,20 @@ def resnet20(data_dir: Path) -> nn.Module:
 
 
 def run_slowly(network: IntegerNetwork, images: torch.Tensor) -> dict[str, Words]:
-    words: dict[str, Words] = {}
+    codes: dict[str, Words] = {}
     for node in network.nodes:
-        words[node.name] = OPERATIONS[node.op](Step(network, node, words, images.numpy()))
-    return words
+        codes[node.name] = OPERATIONS[node.op](Step(network, node, codes, images.numpy()))
+    return codes
 
 
 class Step:
     """What one node sees."""
 
     def __init__(
-        self, network: IntegerNetwork, node: Node, words: dict[str, Words], images: Words
+        self, network: IntegerNetwork, node: Node, codes: dict[str, Words], images: Words
     ) -> None:
         self.attrs, self.images, self.n = node.attrs, images, len(images)
-        self.codes = [words[name] for name in node.inputs]
+        self.codes = [codes[name] for name in node.inputs]
         self.grids = [network.grids[name] for name in node.inputs]
         self.out = network.grids.get(node.name)
         self.rounding = network.rounding
@@ -141,10 +141,10 @@ class Step:
         if bounds[1] is not None:
             high = max(min(high, round(bounds[1] / scale) + point), low)
         if self.rounding == "truncate":
-            words = np.trunc(values + values.dtype.type(point))
+            codes = np.trunc(values + values.dtype.type(point))
         else:
-            words = np.rint(values) + point
-        return np.clip(words, low, high).astype(np.int64)
+            codes = np.rint(values) + point
+        return np.clip(codes, low, high).astype(np.int64)
 
 
 def step(grid: Grid) -> tuple[float, int]:

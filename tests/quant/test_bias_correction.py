@@ -42,7 +42,7 @@ def test_correction_changes_biases_only() -> None:
     scheme = SCHEMES["three bits"]
     graph = trace(model, images)
     network = quantize_graph(graph, images, scheme)
-    before = {name: codes.clone() for name, (codes, _) in network.words().items()}
+    before = {name: codes.clone() for name, (codes, _) in network.codes().items()}
     fixed = correct_biases(network, graph, images, scheme)
     assert {name for name in before if fixed.tensors[name] is not network.tensors[name]} == {
         "0.bias"

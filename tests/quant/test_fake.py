@@ -52,9 +52,9 @@ def test_every_word_of_a_real_network_agrees_on_real_images(
     assert len(images) == 100
     seen: dict[str, Tensor] = {}
 
-    def keep(node: Node, words: Tensor, grid: Grid) -> Tensor:
-        seen[node.name] = words.float() - grid.zero_point
-        return words
+    def keep(node: Node, codes: Tensor, grid: Grid) -> Tensor:
+        seen[node.name] = codes.float() - grid.zero_point
+        return codes
 
     differing: list[str] = []
 

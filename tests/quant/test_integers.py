@@ -208,20 +208,20 @@ def check_words(network: IntegerNetwork, images: Tensor, wanted: dict[str, Any])
     """Compare every stored word of both executions with the slow one."""
     seen: dict[str, Tensor] = {}
 
-    def keep(node: Node, words: Tensor, grid: Grid) -> Tensor:
+    def keep(node: Node, codes: Tensor, grid: Grid) -> Tensor:
         del grid
-        seen[node.name] = words
-        return words
+        seen[node.name] = codes
+        return codes
 
     def compare(node: Node, centered: Tensor) -> None:
         grid = network.grids.get(node.name)
         if grid is not None:
-            words = (centered + grid.zero_point).to(torch.int64).numpy()
-            np.testing.assert_array_equal(words, wanted[node.name], node.name)
+            codes = (centered + grid.zero_point).to(torch.int64).numpy()
+            np.testing.assert_array_equal(codes, wanted[node.name], node.name)
 
     run_integers(network, images, corrupt=keep)
-    for name, words in seen.items():
-        np.testing.assert_array_equal(words.numpy(), wanted[name], name)
+    for name, codes in seen.items():
+        np.testing.assert_array_equal(codes.numpy(), wanted[name], name)
     run_differentiable(network, images, observe=compare)
 
 
@@ -339,12 +339,12 @@ def test_batch_size_does_not_matter(cifar10: Any, resnet20: nn.Module) -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_sums_over_large_maps_are_exact(seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
-    words = torch.randint(0, 256, (1, 2, 701, 701), generator=generator)
+    codes = torch.randint(0, 256, (1, 2, 701, 701), generator=generator)
     node = Node("mean", "mean", ("x",), {"dims": [2, 3], "keepdim": False})
     constants = Constants((0,), (1.0,), multipliers=(torch.tensor(701.0 * 701.0),))
-    exact = words.sum((2, 3))
+    exact = codes.sum((2, 3))
     assert int(exact.min()) > 2**24
-    assert torch.equal(sum_steps(node, constants, [words.float()]), exact.float())
+    assert torch.equal(sum_steps(node, constants, [codes.float()]), exact.float())
 
 
 def test_constants_take_part_with_one_grid_each() -> None:

@@ -71,9 +71,9 @@ def check(case: Case) -> None:
     seen: dict[str, Tensor] = {}
     differing: list[str] = []
 
-    def keep(node: Node, words: Tensor, grid: Grid) -> Tensor:
-        seen[node.name] = words.float() - grid.zero_point
-        return words
+    def keep(node: Node, codes: Tensor, grid: Grid) -> Tensor:
+        seen[node.name] = codes.float() - grid.zero_point
+        return codes
 
     def compare(node: Node, centered: Tensor) -> None:
         if node.name in seen and not torch.equal(centered, seen[node.name]):
@@ -131,10 +131,10 @@ def test_simplenet_agrees_with_the_slow_execution(
     wanted = reference(network, images[:1])
     differing: list[str] = []
 
-    def compare(node: Node, words: Tensor, _: Grid) -> Tensor:
-        if words.tolist() != wanted[node.name].tolist():
+    def compare(node: Node, codes: Tensor, _: Grid) -> Tensor:
+        if codes.tolist() != wanted[node.name].tolist():
             differing.append(node.name)
-        return words
+        return codes
 
     logits = run_integers(network, images[:1], corrupt=compare)
     assert differing == []

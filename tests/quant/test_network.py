@@ -45,11 +45,11 @@ def test_words_come_in_order_of_execution_with_their_widths(
 ) -> None:
     scheme = Scheme(weight=AffineQuantizer(bits=5), bias=None)
     network = quantize(model, images, scheme)
-    words = network.words()
+    words = network.codes()
     assert [*words] == ["0.weight", "0.bias", "4.weight", "4.bias"]
     assert [bits for _, bits in words.values()] == [5, 32, 5, 32]
-    assert [*network.words("weight")] == ["0.weight", "4.weight"]
-    assert [*network.words("bias")] == ["0.bias", "4.bias"]
+    assert [*network.codes("weight")] == ["0.weight", "4.weight"]
+    assert [*network.codes("bias")] == ["0.bias", "4.bias"]
     assert words["4.weight"][0] is network.tensors["4.weight"].codes
 
 
@@ -74,7 +74,7 @@ def test_replaced_words_change_one_layer_and_share_the_rest(
 def test_replacing_words_by_themselves_changes_nothing(
     network: IntegerNetwork, images: Tensor
 ) -> None:
-    words = {name: codes.clone() for name, (codes, _) in network.words().items()}
+    words = {name: codes.clone() for name, (codes, _) in network.codes().items()}
     assert torch.equal(network.with_codes(words)(images), network(images))
 
 

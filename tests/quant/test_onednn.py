@@ -72,7 +72,7 @@ def one_node(draw: Callable[..., Any]) -> tuple[IntegerNetwork, Tensor]:
     x_grid = Grid(
         torch.tensor(0.02), points(draw, ()), draw(st.integers(2, 8)), draw(st.booleans())
     )
-    words = words_on(x_grid, (n, *before, groups * depth, *sizes), draw, generator)
+    codes = words_on(x_grid, (n, *before, groups * depth, *sizes), draw, generator)
     each = draw(st.booleans())
     w_grid = Grid(
         torch.rand(shape[0], generator=generator) * 0.01 + 1e-4 if each else torch.tensor(0.003),
@@ -95,7 +95,7 @@ def one_node(draw: Callable[..., Any]) -> tuple[IntegerNetwork, Tensor]:
         grids["y"] = Grid(step, points(draw, ()), draw(st.integers(2, 8)), draw(st.booleans()))
     nodes = (Node("x", "input"), Node("y", op, ("x",), attrs))
     rounding = draw(st.sampled_from(["nearest", "truncate"]))
-    return IntegerNetwork(nodes, tensors, grids, rounding), words
+    return IntegerNetwork(nodes, tensors, grids, rounding), codes
 
 
 def points(draw: Callable[..., Any], shape: tuple[int, ...]) -> Tensor:
@@ -112,25 +112,25 @@ def words_on(
     """Return words: of all sizes, or extreme ones, all alike or not, in some order in memory."""
     kind = draw(st.sampled_from(["any", "any", "ends", "high", "low"]))
     low, high = grid.low, grid.high
-    words = torch.randint(low, high + 1, shape, generator=generator)
+    codes = torch.randint(low, high + 1, shape, generator=generator)
     if kind == "ends":
-        words = torch.where(words > (low + high) // 2, high, low)
+        codes = torch.where(codes > (low + high) // 2, high, low)
     elif kind != "any":
-        words = torch.full(shape, high if kind == "high" else low)
-    words = words.to(grid.dtype)
+        codes = torch.full(shape, high if kind == "high" else low)
+    codes = codes.to(grid.dtype)
     layout = draw(st.sampled_from(["rows", "channels_last", "part", "expanded"]))
     if layout == "channels_last" and len(shape) == 4:
-        return words.contiguous(memory_format=torch.channels_last)
+        return codes.contiguous(memory_format=torch.channels_last)
     if layout == "part":
-        return torch.cat([words, words], -1)[..., : shape[-1]]
-    return words[:1].expand(shape) if layout == "expanded" and shape else words
+        return torch.cat([codes, codes], -1)[..., : shape[-1]]
+    return codes[:1].expand(shape) if layout == "expanded" and shape else codes
 
 
-def both(network: IntegerNetwork, words: Tensor) -> tuple[Tensor, Tensor]:
+def both(network: IntegerNetwork, codes: Tensor) -> tuple[Tensor, Tensor]:
     """Return the layer's output by 8-bit products, and by floats."""
-    node, images = network.nodes[1], torch.zeros(len(words), 1)
+    node, images = network.nodes[1], torch.zeros(len(codes), 1)
     native, exact = (
-        integer_op(network, node, [words], images, native=native) for native in (True, False)
+        integer_op(network, node, [codes], images, native=native) for native in (True, False)
     )
     return native, exact
 
@@ -140,13 +140,13 @@ def both(network: IntegerNetwork, words: Tensor) -> tuple[Tensor, Tensor]:
 )
 @given(data=st.data())
 def test_layers_of_any_shape_equal_the_exact_path(data: st.DataObject) -> None:
-    network, words = one_node(data.draw)
-    before = words.clone()
-    native, exact = both(network, words)
+    network, codes = one_node(data.draw)
+    before = codes.clone()
+    native, exact = both(network, codes)
     assert native.shape == exact.shape
     assert native.dtype == exact.dtype
     assert torch.equal(native, exact)
-    assert torch.equal(words, before)
+    assert torch.equal(codes, before)
 
 
 def conv_network(weight: Tensor, *, point: int = 0, bias: Tensor | None = None) -> IntegerNetwork:
@@ -163,9 +163,9 @@ def conv_network(weight: Tensor, *, point: int = 0, bias: Tensor | None = None) 
 
 
 def kernel_of(network: IntegerNetwork) -> onednn.Kernel:
-    words = torch.zeros(1, network.tensors["y.weight"].codes.shape[1], 3, 3, dtype=torch.uint8)
+    codes = torch.zeros(1, network.tensors["y.weight"].codes.shape[1], 3, 3, dtype=torch.uint8)
     constants = network.constants["y"]
-    assert native_totals(network.nodes[1], constants, words, network.grids["x"]) is not None
+    assert native_totals(network.nodes[1], constants, codes, network.grids["x"]) is not None
     kernel = onednn._KERNELS[constants]
     assert kernel is not None
     return kernel
@@ -178,8 +178,8 @@ def test_weights_beyond_int8_are_shifted_into_it() -> None:
     shift = kernel_of(network).shift
     assert shift is not None
     assert shift.flatten().tolist() == [0, -22, 0]
-    words = torch.randint(0, 256, (2, 4, 5, 5), generator=make_generator(0)).to(torch.uint8)
-    assert torch.equal(*both(network, words))
+    codes = torch.randint(0, 256, (2, 4, 5, 5), generator=make_generator(0)).to(torch.uint8)
+    assert torch.equal(*both(network, codes))
 
 
 @pytest.mark.parametrize("bias", [None, 2**31 - 1, -(2**31), 2**24])
@@ -191,9 +191,9 @@ def test_sums_beyond_single_precision_are_taken_in_slices(bias: int | None) -> N
     kernel = kernel_of(network)
     assert kernel.wide
     assert len(kernel.parts) == 6
-    words = torch.full((2, 300, 4, 4), 255, dtype=torch.uint8)
-    words[1, ::3] = 254
-    native, exact = both(network, words)
+    codes = torch.full((2, 300, 4, 4), 255, dtype=torch.uint8)
+    codes[1, ::3] = 254
+    native, exact = both(network, codes)
     assert torch.equal(native, exact)
     assert bias is None or bias < 2**31 - 1 or bool((native < 0).any())  # the register wrapped
 
@@ -201,11 +201,11 @@ def test_sums_beyond_single_precision_are_taken_in_slices(bias: int | None) -> N
 def test_kernels_that_no_slice_makes_exact_fall_back() -> None:
     network = conv_network(torch.full((1, 2, 30, 30), 255, dtype=torch.uint8))
     network.nodes[1].attrs["padding"] = [15, 15]
-    words = torch.full((1, 2, 31, 31), 255, dtype=torch.uint8)
+    codes = torch.full((1, 2, 31, 31), 255, dtype=torch.uint8)
     assert (
-        native_totals(network.nodes[1], network.constants["y"], words, network.grids["x"]) is None
+        native_totals(network.nodes[1], network.constants["y"], codes, network.grids["x"]) is None
     )
-    assert torch.equal(*both(network, words))
+    assert torch.equal(*both(network, codes))
 
 
 @pytest.mark.parametrize("op", ["conv3d", "affine", "matmul"])
@@ -231,26 +231,26 @@ def test_shapes_where_onednn_is_known_to_be_wrong_fall_back() -> None:
     """oneDNN 3.x ends with a fault, or with wrong sums, at shapes like these."""
     network = conv_network(torch.ones(19, 15, 2, 2, dtype=torch.uint8))
     network.nodes[1].attrs.update(stride=[2, 2], padding=[3, 3], dilation=[2, 2])
-    words = torch.randint(0, 256, (4, 15, 13, 1), generator=make_generator(0)).to(torch.uint8)
+    codes = torch.randint(0, 256, (4, 15, 13, 1), generator=make_generator(0)).to(torch.uint8)
     constants = network.constants["y"]
-    assert native_totals(network.nodes[1], constants, words, network.grids["x"]) is None
+    assert native_totals(network.nodes[1], constants, codes, network.grids["x"]) is None
     single = conv_network(torch.ones(2, 1, 3, 3, dtype=torch.uint8))
     constants = single.constants["y"]
-    assert native_totals(single.nodes[1], constants, words[:, :1], single.grids["x"]) is None
+    assert native_totals(single.nodes[1], constants, codes[:, :1], single.grids["x"]) is None
 
 
 def test_a_shape_that_comes_out_wrong_falls_back(
     convolutions: list[Packed], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network = conv_network(torch.full((4, 5, 3, 3), 9, dtype=torch.uint8))
-    words = torch.randint(0, 256, (3, 5, 17, 19), generator=make_generator(0)).to(torch.uint8)
+    codes = torch.randint(0, 256, (3, 5, 17, 19), generator=make_generator(0)).to(torch.uint8)
     convolve = Packed.convolve
     monkeypatch.setattr(
-        Packed, "convolve", lambda self, words, bias=None: convolve(self, words, bias) + 1
+        Packed, "convolve", lambda self, codes, bias=None: convolve(self, codes, bias) + 1
     )
     monkeypatch.setattr(onednn, "_RIGHT", {})
-    assert torch.equal(*both(network, words))
-    assert torch.equal(*both(network, words))
+    assert torch.equal(*both(network, codes))
+    assert torch.equal(*both(network, codes))
     assert len(convolutions) == 1  # the second time it is not even tried
 
 
@@ -293,13 +293,13 @@ SCHEMES = {
 def test_networks_equal_the_exact_path_in_every_word(scheme: Scheme) -> None:
     network = quantize(Mixed().eval(), IMAGES, scheme)
     seen: dict[bool, list[Tensor]] = {True: [], False: []}
-    for native, words in seen.items():
+    for native, codes in seen.items():
 
-        def keep(node: Node, x: Tensor, grid: Grid, words: list[Tensor] = words) -> Tensor:
-            words.append(x.clone())
+        def keep(node: Node, x: Tensor, grid: Grid, codes: list[Tensor] = codes) -> Tensor:
+            codes.append(x.clone())
             return x
 
-        words.append(run_integers(network, IMAGES, corrupt=keep, native=native))
+        codes.append(run_integers(network, IMAGES, corrupt=keep, native=native))
     assert len(seen[True]) > 5
     assert all(torch.equal(*pair) for pair in zip(seen[True], seen[False], strict=True))
 
@@ -312,9 +312,9 @@ def test_a_struck_network_equals_the_exact_path() -> None:
     generator = make_generator(0, "flips")
     struck = network.with_codes(
         {
-            name: words
-            ^ (torch.rand(words.shape, generator=generator) < 0.02).to(words.dtype) * 128
-            for name, (words, _) in network.words("weight").items()
+            name: codes
+            ^ (torch.rand(codes.shape, generator=generator) < 0.02).to(codes.dtype) * 128
+            for name, (codes, _) in network.codes("weight").items()
         }
     )
     assert not torch.equal(struck(IMAGES), network(IMAGES))
@@ -330,9 +330,9 @@ def convolutions(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Packed]]:
     used: list[Packed] = []
     convolve = Packed.convolve
 
-    def watched(self: Packed, words: Tensor, bias: Tensor | None = None) -> Tensor:
+    def watched(self: Packed, codes: Tensor, bias: Tensor | None = None) -> Tensor:
         used.append(self)
-        return convolve(self, words, bias)
+        return convolve(self, codes, bias)
 
     monkeypatch.setattr(Packed, "convolve", watched)
     yield used
@@ -383,8 +383,8 @@ def test_the_self_test_finds_saturated_pairs(
     """CPUs without VNNI clamp the sum of two products to 16 bits."""
     convolve = Packed.convolve
 
-    def saturating(self: Packed, words: Tensor, bias: Tensor | None = None) -> Tensor:
-        return convolve(self, words, bias).clamp(max=32767.0)
+    def saturating(self: Packed, codes: Tensor, bias: Tensor | None = None) -> Tensor:
+        return convolve(self, codes, bias).clamp(max=32767.0)
 
     monkeypatch.setattr(Packed, "convolve", saturating)
     assert not any(int8_convolution.sums_exactly(case) for case in int8_convolution.SELF_TEST)

@@ -53,13 +53,13 @@ def test_words_keep_their_distance_from_the_zero_point(
     bits: int, signed: bool, at_multiplier: bool
 ) -> None:
     own = grid(bits, 3, signed=signed)
-    words = torch.arange(own.low, own.high + 1).to(own.dtype)
+    codes = torch.arange(own.low, own.high + 1).to(own.dtype)
     seen = OperandEncoding.of(own, signed=at_multiplier)
-    values = seen.values(seen.patterns(words))
-    assert torch.equal(values - seen.point(own.zero_point), words.int() - 3)
+    values = seen.values(seen.patterns(codes))
+    assert torch.equal(values - seen.point(own.zero_point), codes.int() - 3)
     low, high = (-128, 127) if at_multiplier else (0, 255)
     assert low <= int(values.min()) <= int(values.max()) <= high
-    assert seen.values(seen.patterns(words)).dtype == torch.int32
+    assert seen.values(seen.patterns(codes)).dtype == torch.int32
 
 
 @pytest.mark.parametrize("bits", range(2, 9))
@@ -72,14 +72,14 @@ def test_words_are_moved_only_where_they_must_be(bits: int) -> None:
 
 
 def test_patterns_are_bits_whatever_the_layout_in_memory() -> None:
-    words = torch.arange(-128, 128).to(torch.int8).reshape(4, 4, 4, 4)
+    codes = torch.arange(-128, 128).to(torch.int8).reshape(4, 4, 4, 4)
     own = grid(8, 0, signed=True)
     for signed, first in ((True, 128), (False, 0)):
         wanted = (torch.arange(256) + first).to(torch.uint8).reshape(4, 4, 4, 4)
         seen = OperandEncoding.of(own, signed=signed)
-        assert torch.equal(seen.patterns(words), wanted)
-        assert torch.equal(seen.patterns(words.permute(0, 2, 3, 1)), wanted.permute(0, 2, 3, 1))
-        part = words[:, ::2, :, 1:3]
+        assert torch.equal(seen.patterns(codes), wanted)
+        assert torch.equal(seen.patterns(codes.permute(0, 2, 3, 1)), wanted.permute(0, 2, 3, 1))
+        part = codes[:, ::2, :, 1:3]
         assert torch.equal(seen.patterns(part), wanted[:, ::2, :, 1:3])
 
 

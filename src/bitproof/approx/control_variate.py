@@ -71,20 +71,20 @@ def correct_means(network: IntegerNetwork, images: Float[Tensor, "n *features"])
 
 
 def mean_errors(
-    network: IntegerNetwork, node: Node, words: Integer[Tensor, "n *shape"]
+    network: IntegerNetwork, node: Node, codes: Integer[Tensor, "n *shape"]
 ) -> Float64[Tensor, " m"]:
     """Return how much too large the sums of each filter are on average, offsets aside.
 
     Args:
         network: holds products and a weight for the node.
         node: a convolution, a linear layer or a scaling of channels.
-        words: its input.
+        codes: its input.
     """
     products, weight = network.products[node.name], network.tensors[f"{node.name}.weight"]
     signed = products.signed
     encoding = OperandEncoding.of(network.grids[node.inputs[0]], signed=signed)
     patterns = OperandEncoding.of(weight.grid, signed=signed).patterns(weight.codes)
-    (kernel, geometry), maps = as_kernel(patterns, node), as_maps(words, node)
+    (kernel, geometry), maps = as_kernel(patterns, node), as_maps(codes, node)
     point = (network.constants[node.name].zero_points[0] + encoding.shift) % WORDS
     shares = _shares(encoding.patterns(maps), tuple(kernel.shape[2:]), geometry, point=point)
     return _expected(shares.reshape(geometry.groups, -1, *shares.shape[1:]), kernel, products)
@@ -110,11 +110,11 @@ def _shares(
 
 
 def _count(
-    words: UInt8[Tensor, "n c h w"], first: Int64[Tensor, "c 1 1"]
+    codes: UInt8[Tensor, "n c h w"], first: Int64[Tensor, "c 1 1"]
 ) -> Int64[Tensor, " places"]:
     """Return how often each word comes in each channel, whose counts begin at `first`."""
     places = WORDS * len(first)
-    parts = (part + first for part in torch.split(words, FEW))  # eight bytes a word
+    parts = (part + first for part in torch.split(codes, FEW))  # eight bytes a word
     return torch.stack([part.flatten().bincount(minlength=places) for part in parts]).sum(0)
 
 

@@ -74,8 +74,8 @@ class Stored(Multiplier):
 
 def _read_csv(path: Path) -> np.ndarray:
     try:
-        words = path.read_text(encoding="utf-8").replace(",", " ").split()
-        numbers = np.array([int(word) for word in words])
+        codes = path.read_text(encoding="utf-8").replace(",", " ").split()
+        numbers = np.array([int(word) for word in codes])
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: wanted whole numbers: {error}") from None
     if len(numbers) != WORDS * WORDS:

@@ -134,7 +134,7 @@ def low_rank(gradient: Float32[Tensor, "256 256"], *, rank: int) -> LowRank:
 class Multiplied:
     """What a layer multiplied in a forward pass, as its multipliers saw it."""
 
-    words: UInt8[Tensor, "n *shape"]
+    codes: UInt8[Tensor, "n *shape"]
     """Patterns of the input."""
     weight: UInt8[Tensor, "m *taps"]
     """Patterns of the weight."""
@@ -150,7 +150,7 @@ class Multiplied:
     @classmethod
     def of(
         cls,
-        words: Integer[Tensor, "n *shape"],
+        codes: Integer[Tensor, "n *shape"],
         weight: CodedTensor,
         *,
         grid: Grid,
@@ -160,7 +160,7 @@ class Multiplied:
         """Return what a layer with `products` makes of stored words.
 
         Args:
-            words: the input, on `grid`.
+            codes: the input, on `grid`.
             weight: stored words of the weight.
             grid: of the input.
             products: of this layer.
@@ -171,7 +171,7 @@ class Multiplied:
         )
         weight_point = second.point(weight.grid.zero_point).reshape(-1)
         return cls(
-            words=first.patterns(words),
+            codes=first.patterns(codes),
             weight=second.patterns(weight.codes),
             point=int(first.point(grid.zero_point)),
             weight_point=weight_point.expand(len(weight.codes)),
@@ -199,8 +199,8 @@ def through_table(
     """
     (x, weight), maps = operands, as_maps(sums.detach(), node)
     kernel, geometry = as_kernel(weight, node)
-    (up, left), words = geometry.padding, as_maps(seen.words, node)
-    padded = functional.pad(words, (left, left, up, up), value=seen.point % WORDS)
+    (up, left), codes = geometry.padding, as_maps(seen.codes, node)
+    padded = functional.pad(codes, (left, left, up, up), value=seen.point % WORDS)
     layer = _Layer(padded, as_kernel(seen.weight, node)[0], geometry, seen)
     passed: Tensor = _ThroughTable.apply(as_maps(x, node), kernel, maps, layer)  # type: ignore[no-untyped-call]
     return from_maps(passed, x, node)
@@ -210,7 +210,7 @@ def through_table(
 class _Layer:
     """The backward pass of a layer over maps; all kernels of all tables in one convolution."""
 
-    words: UInt8[Tensor, "n c h w"]
+    codes: UInt8[Tensor, "n c h w"]
     """With the padding around them, words that stand for 0."""
     weight: UInt8[Tensor, "m d kh kw"]
     geometry: Geometry
@@ -228,7 +228,7 @@ class _Layer:
         maps = self._maps(first)
         found = (self._backward(gradient, maps, kernel.flatten(1, 2), of=0) * maps).movedim(1, -1)
         result = found.reshape(*found.shape[:3], -1, first.shape[1]).sum(-1).movedim(-1, 1)
-        (up, left), (rows, columns) = self.geometry.padding, self.words.shape[2:]
+        (up, left), (rows, columns) = self.geometry.padding, self.codes.shape[2:]
         return result[:, :, up : rows - up, left : columns - left]
 
     def gradient_of_weight(self, gradient: Float[Tensor, "n m oh ow"]) -> Tensor:
@@ -242,8 +242,8 @@ class _Layer:
         self, factors: list[LowRank]
     ) -> tuple[Float32[Tensor, "256 tr"], Float32[Tensor, "m d tr kh kw"]]:
         """Return the factors of each word, and kernels of the factors of the weights."""
-        first = torch.cat([own.first for own in factors]).T.to(self.words.device)
-        second = torch.stack([own.second for own in factors]).to(self.words.device)
+        first = torch.cat([own.first for own in factors]).T.to(self.codes.device)
+        second = torch.stack([own.second for own in factors]).to(self.codes.device)
         if first.shape[1] * self.weight.shape[1] == 1:
             # oneDNN's code for a single channel is wrong at times: two, the other one of zeros.
             first, second = functional.pad(first, (0, 1)), functional.pad(second, (0, 0, 0, 1))
@@ -255,8 +255,8 @@ class _Layer:
 
     def _maps(self, first: Float32[Tensor, "256 p"]) -> Float32[Tensor, "n cp h w"]:
         """Return the factors of all words, those of one word side by side; channels last."""
-        words = self.words.movedim(1, -1).int()
-        return functional.embedding(words, first.contiguous()).flatten(3).movedim(-1, 1)
+        codes = self.codes.movedim(1, -1).int()
+        return functional.embedding(codes, first.contiguous()).flatten(3).movedim(-1, 1)
 
     def _backward(self, gradient: Tensor, x: Tensor, kernel: Tensor, *, of: int) -> Tensor:
         """Return the gradient of a convolution by its input (0) or its weight (1)."""

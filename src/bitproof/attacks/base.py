@@ -57,8 +57,8 @@ class InputAttack(Spec):
             >>> LinfPGD(epsilon=0.1).label.title
             'L∞ PGD'
         """
-        words = (TITLES.get(word, word) for word in self.kind.split("_"))
-        return ThreatLabel("input_attack", " ".join(words), "ε", "pixels")
+        codes = (TITLES.get(word, word) for word in self.kind.split("_"))
+        return ThreatLabel("input_attack", " ".join(codes), "ε", "pixels")
 
     @final
     def run(

@@ -99,12 +99,12 @@ class FloatModel:
         self, fault: FaultModel, *, sites: Sequence[Site], generator: torch.Generator
     ) -> Classifier:
         """Return the model with faults in its float32 parameters; activations stay whole."""
-        words = {
+        codes = {
             name: weight.detach()
             for name, weight in self.model.named_parameters()
             if ("bias" if name.endswith("bias") else "weight") in sites
         }
-        struck = corrupt_float32(words, fault, generator=generator)
+        struck = corrupt_float32(codes, fault, generator=generator)
 
         @torch.no_grad()
         def classify(inputs: Tensor) -> Tensor:

@@ -85,25 +85,25 @@ class FaultModel(Spec):
     @final
     def corrupt_all(
         self,
-        words: Mapping[str, tuple[Integer[Tensor, "..."], int]],
+        codes: Mapping[str, tuple[Integer[Tensor, "..."], int]],
         *,
         generator: torch.Generator,
     ) -> dict[str, Integer[Tensor, "..."]]:
         """Return named tensors with the faults of one memory that holds them in the order given.
 
         Args:
-            words: for each name, stored words and their width in bits.
+            codes: for each name, stored words and their width in bits.
             generator: CPU generator, whatever the device of the tensors.
 
         Returns:
-            The faulty words by name; tensors may lie in one buffer, but never in that of `words`.
+            The faulty words by name; tensors may lie in one buffer, but never in that of `codes`.
 
         Raises:
             BitWidthError: a width does not fit its dtype, or signed words do not fit their width.
         """
-        memory = Memory.of(words)
+        memory = Memory.of(codes)
         self.inject_(memory, generator=generator)
-        return memory.read(words)
+        return memory.read(codes)
 
 
 FAULTS: Registry[FaultModel] = Registry("faults")

@@ -49,7 +49,7 @@ class Bounding(Protection):
     """A protection that bounds activations and leaves the list of faults alone."""
 
     @abstractmethod
-    def bound(self, words: Integer[Tensor, "..."], grid: Grid) -> Bound:
+    def bound(self, codes: Integer[Tensor, "..."], grid: Grid) -> Bound:
         """Return the bound of an activation function, given its words without faults."""
 
     def repair(self, table: FaultTable, network: IntegerNetwork) -> Repaired:  # noqa: ARG002
@@ -58,13 +58,13 @@ class Bounding(Protection):
 
     @final
     def bounds(
-        self, network: IntegerNetwork, words: Mapping[str, Integer[Tensor, "n ..."]]
+        self, network: IntegerNetwork, codes: Mapping[str, Integer[Tensor, "n ..."]]
     ) -> dict[str, Bound]:
         """Return the bounds of activation functions and of what only moves their words.
 
         Args:
             network: without faults.
-            words: its activations on profiling images, by node; the bounds of a movement come
+            codes: its activations on profiling images, by node; the bounds of a movement come
                 from its source, so its own words are not needed.
 
         Raises:
@@ -83,9 +83,9 @@ class Bounding(Protection):
             if node.name not in network.grids:
                 continue  # logits at accumulator width
             if _is_activation_function(node):
-                if node.name not in words or not words[node.name].numel():
+                if node.name not in codes or not codes[node.name].numel():
                     raise SpecError(f"{self.kind}: wanted profiling words of '{node.name}'")
-                found[node.name] = self.bound(words[node.name], network.grids[node.name])
+                found[node.name] = self.bound(codes[node.name], network.grids[node.name])
             elif node.op in MOVING_OPS and node.inputs[0] in found:
                 found[node.name] = _moved(node, found[node.inputs[0]], network)
         return found
@@ -93,12 +93,12 @@ class Bounding(Protection):
     @final
     @staticmethod
     def apply(
-        words: Integer[Tensor, "*shape"], bound: Bound, zero_point: int
+        codes: Integer[Tensor, "*shape"], bound: Bound, zero_point: int
     ) -> Integer[Tensor, "*shape"]:
         """Return words within a bound.
 
         Args:
-            words: as they are read, with faults; uint8 or int8.
+            codes: as they are read, with faults; uint8 or int8.
             bound: ends within the range of the dtype.
             zero_point: code of the value 0, within the range of the dtype.
 
@@ -110,8 +110,8 @@ class Bounding(Protection):
             tensor([-2, -1,  5, -2], dtype=torch.int8)
         """
         if bound.otherwise == "clamp":
-            return words.clamp(bound.low, bound.high)
-        return words.masked_fill((words < bound.low) | (words > bound.high), zero_point)
+            return codes.clamp(bound.low, bound.high)
+        return codes.masked_fill((codes < bound.low) | (codes > bound.high), zero_point)
 
 
 @PROTECTIONS.register
@@ -125,9 +125,9 @@ class Ranger(Bounding):
 
     kind: Literal["ranger"] = "ranger"
 
-    def bound(self, words: Integer[Tensor, "..."], grid: Grid) -> Bound:  # noqa: ARG002
+    def bound(self, codes: Integer[Tensor, "..."], grid: Grid) -> Bound:  # noqa: ARG002
         """Return the least and the largest word."""
-        low, high = (int(end) for end in words.aminmax())
+        low, high = (int(end) for end in codes.aminmax())
         return Bound(low, high, "clamp")
 
 
@@ -144,10 +144,10 @@ class FtClipAct(Bounding):
     percentile: Annotated[float, Field(gt=0.0, le=100.0, strict=True)] = 100.0
     """Per cent of a node's profiled words, zeros included, that the threshold must not cut."""
 
-    def bound(self, words: Integer[Tensor, "..."], grid: Grid) -> Bound:
+    def bound(self, codes: Integer[Tensor, "..."], grid: Grid) -> Bound:
         """Return the least word that enough of the profiled ones do not exceed."""
-        counts = torch.bincount(words.flatten().long() - grid.low, minlength=1 << grid.bits)
-        too_few = 100 * counts.cumsum(0) < self.percentile * words.numel()
+        counts = torch.bincount(codes.flatten().long() - grid.low, minlength=1 << grid.bits)
+        too_few = 100 * counts.cumsum(0) < self.percentile * codes.numel()
         return Bound(grid.low, grid.low + int(too_few.sum()), "zero")
 
 

@@ -122,8 +122,8 @@ def find_blocks(
     stored = np.zeros(len(broken), bool)
     for number, coded in enumerate(tensors):
         mine = np.flatnonzero(tensor[bit_starts] == number)
-        words = coded.codes.detach().cpu().flatten().numpy()[table.element[broken[mine]]]
-        stored[mine] = words.astype(np.int64) >> table.bit[broken[mine]] & 1
+        codes = coded.codes.detach().cpu().flatten().numpy()[table.element[broken[mine]]]
+        stored[mine] = codes.astype(np.int64) >> table.bit[broken[mine]] & 1
     row_starts = group_starts(key // width)
     of_block = tensor[row_starts]
     return Blocks(

@@ -55,7 +55,7 @@ def faults_by_node(faults: FaultTable) -> dict[str, dict[str, list[BrokenBit]]]:
 
 
 def break_bit(
-    words: Int64[Tensor, "*shape"], fault: BrokenBit, *, bits: int, signed: bool
+    codes: Int64[Tensor, "*shape"], fault: BrokenBit, *, bits: int, signed: bool
 ) -> Int64[Tensor, "*shape"]:
     """Return words of `bits` bits with one bit flipped or stuck; signed ones sign-extended.
 
@@ -64,7 +64,7 @@ def break_bit(
         >>> break_bit(torch.tensor([1, -8]), fault, bits=4, signed=True)
         tensor([-7,  0])
     """
-    mask, raw = 1 << fault.bit, words & ((1 << bits) - 1)
+    mask, raw = 1 << fault.bit, codes & ((1 << bits) - 1)
     if fault.action == FLIP:
         raw = raw ^ mask
     else:
@@ -75,14 +75,14 @@ def break_bit(
 
 
 def break_words(
-    words: Integer[Tensor, "n w"], faults: list[BrokenBit], *, bits: int, signed: bool
+    codes: Integer[Tensor, "n w"], faults: list[BrokenBit], *, bits: int, signed: bool
 ) -> Integer[Tensor, "n w"]:
     """Return a copy of flat words with faults, the same in each row."""
-    faulty = words.clone()
+    faulty = codes.clone()
     for fault in faults:
         column = faulty[:, fault.element].long()
         column = break_bit(column, fault, bits=bits, signed=signed)
-        faulty[:, fault.element] = column.to(words.dtype)
+        faulty[:, fault.element] = column.to(codes.dtype)
     return faulty
 
 
@@ -143,20 +143,20 @@ def broken_memory(network: IntegerNetwork, node: Node, faults: NodeFaults) -> In
 
 
 def faulty_element(
-    network: IntegerNetwork, node: Node, words: Tensor, element: int, faults: NodeFaults
+    network: IntegerNetwork, node: Node, codes: Tensor, element: int, faults: NodeFaults
 ) -> Tensor:
     """Return one element of a layer's output, for each image, with faults in its registers.
 
     Args:
         network: gives weight and bias.
         node: a convolution or a linear layer.
-        words: what it reads, images on the first axis.
+        codes: what it reads, images on the first axis.
         element: number of the output element in one image.
         faults: in the registers of this element.
     """
     constants = network.constants[node.name]
     coded, read = network.tensors[f"{node.name}.weight"], network.grids[node.inputs[0]]
-    channel, patch = window(node, words, element, coded.codes.shape, constants.zero_points[0])
+    channel, patch = window(node, codes, element, coded.codes.shape, constants.zero_points[0])
     stored = coded.codes[channel].reshape(-1).long()
     points = coded.grid.zero_point.reshape(-1).long()
     point = points[channel if len(points) > 1 else 0]
@@ -198,7 +198,7 @@ def finish(constants: Constants, sums: Tensor, channel: int, grid: object) -> Te
 
 
 def window(
-    node: Node, words: Tensor, element: int, shape: torch.Size, zero_point: int
+    node: Node, codes: Tensor, element: int, shape: torch.Size, zero_point: int
 ) -> tuple[int, Int64[Tensor, "n taps"]]:
     """Return the output channel of one element, and the words that its sum reads.
 
@@ -206,18 +206,18 @@ def window(
     """
     if node.op == "linear":
         lead, channel = divmod(element, shape[0])
-        return channel, words.reshape(len(words), -1, shape[1])[:, lead].long()
+        return channel, codes.reshape(len(codes), -1, shape[1])[:, lead].long()
     move, kernel = node.geometry, shape[2:]
-    maps = words.reshape(len(words), -1, *words.shape[-1 - len(kernel) :])
+    maps = codes.reshape(len(codes), -1, *codes.shape[-1 - len(kernel) :])
     sizes = move.outputs(maps.shape[3:], kernel)
     places = (maps.shape[1], shape[0], *sizes)
     lead, channel, *place = (int(i) for i in np.unravel_index(element, places))
     first = channel // (shape[0] // move.groups) * shape[1]
     part = maps[:, lead, first : first + shape[1]]
-    inside = torch.ones(kernel, dtype=torch.bool, device=words.device)
+    inside = torch.ones(kernel, dtype=torch.bool, device=codes.device)
     index: list[Tensor] = []
     for axis, length in enumerate(kernel):
-        taps = torch.arange(length, device=words.device) * move.dilation[axis]
+        taps = torch.arange(length, device=codes.device) * move.dilation[axis]
         taps = taps + place[axis] * move.stride[axis] - move.padding[axis]
         taps = taps.reshape([-1 if other == axis else 1 for other in range(len(kernel))])
         within = taps.clamp(0, part.shape[2 + axis] - 1)
@@ -228,10 +228,10 @@ def window(
     return channel, torch.where(inside, patch, zero_point).flatten(1)
 
 
-def _with_faults(words: Tensor, faults: list[BrokenBit], grid: Grid, n: int) -> Tensor:
+def _with_faults(codes: Tensor, faults: list[BrokenBit], grid: Grid, n: int) -> Tensor:
     """Return words with faults, the same in each of `n` images."""
-    flat = break_words(words.reshape(n, -1), faults, bits=grid.bits, signed=grid.signed)
-    return flat.reshape(words.shape)
+    flat = break_words(codes.reshape(n, -1), faults, bits=grid.bits, signed=grid.signed)
+    return flat.reshape(codes.shape)
 
 
 def check_faults(

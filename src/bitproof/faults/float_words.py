@@ -32,6 +32,6 @@ def corrupt_float32(
         >>> corrupt_float32(clean, RandomFlips(ber=0.0), generator=make_generator(0))
         {'weight': tensor([1., 1.])}
     """
-    words = {name: (tensor.detach().view(torch.int32), 32) for name, tensor in tensors.items()}
-    faulty = fault.corrupt_all(words, generator=generator)
+    stored = {name: (tensor.detach().view(torch.int32), 32) for name, tensor in tensors.items()}
+    faulty = fault.corrupt_all(stored, generator=generator)
     return {name: codes.view(torch.float32) for name, codes in faulty.items()}

@@ -121,6 +121,6 @@ def _restore(faulty: Tensor, codes: Tensor, bits: int) -> Tensor:
     return faulty
 
 
-def _recast(words: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return the low bits of `words` in another dtype, without a copy where the sizes agree."""
-    return words.view(dtype) if words.element_size() == dtype.itemsize else words.to(dtype)
+def _recast(codes: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return the low bits of `codes` in another dtype, without a copy where the sizes agree."""
+    return codes.view(dtype) if codes.element_size() == dtype.itemsize else codes.to(dtype)

@@ -48,8 +48,8 @@ def corrupt(
         >>> broken.tensors["0.weight"].codes.shape
         torch.Size([2, 4])
     """
-    words = network.words(*sites) if sites else {}  # `words()` would mean all of them
-    return network.with_codes(fault.corrupt_all(words, generator=generator))
+    codes = network.codes(*sites) if sites else {}  # `codes()` would mean all of them
+    return network.with_codes(fault.corrupt_all(codes, generator=generator))
 
 
 def faulty_codes(
@@ -60,16 +60,16 @@ def faulty_codes(
     Where changes do not depend on content, a mask of them goes to the device, and no word of
     `stored` ever leaves it.
     """
-    words = {name: (coded.codes, coded.grid.bits) for name, coded in stored.items()}
+    held = {name: (coded.codes, coded.grid.bits) for name, coded in stored.items()}
     if not fault.content_free:
-        return fault.corrupt_all(words, generator=generator)
+        return fault.corrupt_all(held, generator=generator)
     zeros = {
         name: (torch.zeros(codes.shape, dtype=codes.dtype), bits)
-        for name, (codes, bits) in words.items()
+        for name, (codes, bits) in held.items()
     }
     faulty = {}
     for name, mask in fault.corrupt_all(zeros, generator=generator).items():
-        codes = words[name][0]
+        codes = held[name][0]
         sent = mask.pin_memory() if codes.is_cuda else mask
         faulty[name] = codes ^ sent.to(codes.device, non_blocking=True)
     return faulty
@@ -90,17 +90,17 @@ def faulty_activations(
     seed = draw_seed(generator)
     masks: dict[str, Tensor] = {}
 
-    def corrupted(node: Node, words: Tensor, grid: Grid) -> Tensor:
+    def corrupted(node: Node, codes: Tensor, grid: Grid) -> Tensor:
         cells = make_generator(seed, node.name)
-        return fault.corrupt_all({node.name: (words, grid.bits)}, generator=cells)[node.name]
+        return fault.corrupt_all({node.name: (codes, grid.bits)}, generator=cells)[node.name]
 
-    def read_back(node: Node, words: Tensor, grid: Grid) -> Tensor:
+    def read_back(node: Node, codes: Tensor, grid: Grid) -> Tensor:
         if not fault.content_free:
-            faulty = [corrupted(node, image, grid) for image in words]
-            return torch.stack(faulty) if faulty else words
+            faulty = [corrupted(node, image, grid) for image in codes]
+            return torch.stack(faulty) if faulty else codes
         if node.name not in masks:
-            zeros = torch.zeros(words.shape[1:], dtype=words.dtype)
-            masks[node.name] = corrupted(node, zeros, grid).to(words.device)
-        return words ^ masks[node.name]
+            zeros = torch.zeros(codes.shape[1:], dtype=codes.dtype)
+            masks[node.name] = corrupted(node, zeros, grid).to(codes.device)
+        return codes ^ masks[node.name]
 
     return lambda inputs: run_integers(network, inputs, corrupt=read_back)

@@ -70,18 +70,18 @@ class Flips:
     bands: tuple[Int64[np.ndarray, " _"], ...]
     """Positions `bit * n_words + word`, ascending in each band; bands may overlap."""
 
-    def xor_(self, words: Integer[Tensor, " w"]) -> None:
-        """Flip bits of CPU `words` in place; the same call again undoes it.
+    def xor_(self, codes: Integer[Tensor, " w"]) -> None:
+        """Flip bits of CPU `codes` in place; the same call again undoes it.
 
         Raises:
-            BitWidthError: the dtype of `words` is no integer, or too narrow.
+            BitWidthError: the dtype of `codes` is no integer, or too narrow.
             SpecError: there are more or fewer words.
         """
-        check_bit_width(words, self.bits)
-        if len(words) != self.n_words:
-            raise SpecError(f"words: wanted {self.n_words}, got {len(words)}")
-        unsigned = np.dtype(f"u{words.element_size()}")
-        raw = words.numpy().view(unsigned)
+        check_bit_width(codes, self.bits)
+        if len(codes) != self.n_words:
+            raise SpecError(f"codes: wanted {self.n_words}, got {len(codes)}")
+        unsigned = np.dtype(f"u{codes.element_size()}")
+        raw = codes.numpy().view(unsigned)
         for bit in range(self.bits):
             # All hits are read before any is written: a bit that two bands hold flips once.
             raw[self._hits(bit)] ^= unsigned.type(1 << bit)
@@ -89,9 +89,9 @@ class Flips:
     def pairs(self) -> tuple[Int64[Tensor, " f"], Int64[Tensor, " f"]]:
         """Return word and bit of every flip, each once, ordered by word, then by bit."""
         positions = np.unique(np.concatenate([np.empty(0, np.int64), *self.bands]))
-        bits, words = np.divmod(positions, max(self.n_words, 1))
-        order = np.argsort(words, kind="stable")
-        return torch.from_numpy(words[order]), torch.from_numpy(bits[order])
+        bits, codes = np.divmod(positions, max(self.n_words, 1))
+        order = np.argsort(codes, kind="stable")
+        return torch.from_numpy(codes[order]), torch.from_numpy(bits[order])
 
     def _hits(self, bit: int) -> Int64[np.ndarray, " _"]:
         """Return the words in which `bit` flips."""

@@ -42,7 +42,7 @@ class Step:
     weight: CodedTensor
     grid: Grid
     """Of the words that go in."""
-    words: Tensor
+    codes: Tensor
     sums: Tensor
     """Accumulators of table products, without bias."""
     factor: Tensor
@@ -162,7 +162,7 @@ class Emulation:
         spread = step.weight.grid.spread(step.weight.grid.scale, weight.ndim)
         folded = weight * _along(step.factor, 0, weight.ndim) / spread
         seen = Multiplied.of(
-            step.words,
+            step.codes,
             step.weight,
             grid=step.grid,
             products=self.network.products[step.node.name],
@@ -194,12 +194,12 @@ class Emulation:
             high=grid.high,
             rounding=self.network.rounding,
         )
-        words = requantize_(x / grid.scale, stored_as).to(grid.dtype)
+        codes = requantize_(x / grid.scale, stored_as).to(grid.dtype)
         layer = ProductLayer(node, constants, (grid,), self.network.products[node.name], coded)
         # A channel that its norm switches off (factor 0) has no products to divide.
         safe = torch.where(factor == 0, torch.ones_like(factor), factor)
         scale = coded.grid.scale * grid.scale / safe
-        return Step(node, coded, grid, words, layer.sums([words]), factor, scale)
+        return Step(node, coded, grid, codes, layer.sums([codes]), factor, scale)
 
 
 def _layer(model: nn.Module, node: Node) -> nn.Module | None:

@@ -129,7 +129,7 @@ class Engine:
                 own = faults.get(node.name, {})
                 return faulty_node(self.network, node, operands, golden.inputs, own)
 
-            read, written = golden.words.__getitem__, golden.bounded
+            read, written = golden.codes.__getitem__, golden.bounded
             values = execute(nodes, compute, read=read, written=written)
             return self.network.logits(values[self.network.nodes[-1].name])
 
@@ -146,21 +146,21 @@ class Engine:
             marker = golden.inputs[:1].expand(len(images), *golden.inputs.shape[1:])
             return integer_op(self.network, node, operands, marker)
 
-        def keep_changed(node: Node, words: Tensor) -> Tensor | None:
+        def keep_changed(node: Node, codes: Tensor) -> Tensor | None:
             """Leave out images whose words are those of the fault-free run again."""
             nonlocal rows, images
-            words = golden.bounded(node, words)
+            codes = golden.bounded(node, codes)
             if node.name not in suffix.narrow:
-                return words
-            keep = differs(words, self._golden(node.name, images))
+                return codes
+            keep = differs(codes, self._golden(node.name, images))
             if len(keep) < len(images):
-                rows, images, words = rows[keep], images[keep], words[keep]
-            return words if len(keep) else None
+                rows, images, codes = rows[keep], images[keep], codes[keep]
+            return codes if len(keep) else None
 
         values = execute(
             suffix.nodes,
             compute,
-            known={name: torch.cat([start.words for start in starts])},
+            known={name: torch.cat([start.codes for start in starts])},
             read=lambda read: self._golden(read, images),
             written=keep_changed,
         )
@@ -169,8 +169,8 @@ class Engine:
 
     def _golden(self, name: str, images: Tensor) -> Tensor:
         """Return fault-free words of some images."""
-        words = self.golden.words[name]
-        return words if name in self.golden.constant else take(words, images)
+        codes = self.golden.codes[name]
+        return codes if name in self.golden.constant else take(codes, images)
 
 
 def _gather(starts: Iterator[Start]) -> Iterator[list[Start]]:

@@ -33,7 +33,7 @@ class Golden:
 
     network: IntegerNetwork
     inputs: Float[Tensor, "n *features"]
-    words: Mapping[str, Tensor]
+    codes: Mapping[str, Tensor]
     """By node; real logits for the last one."""
     bounds: Mapping[str, Restriction]
     """By node; what a protection allows as its output."""
@@ -49,28 +49,28 @@ class Golden:
         bounds = bounds or {}
         golden = cls(network, inputs, {}, bounds)
         with torch.no_grad():
-            words = execute(
+            codes = execute(
                 network.nodes,
                 lambda node, operands: integer_op(network, node, operands, inputs),
                 written=golden.bounded,
                 keep=True,
             )
-        return replace(golden, words=words)
+        return replace(golden, codes=codes)
 
     @property
     def logits(self) -> Float[Tensor, "n k"]:
         """Answers without faults."""
-        return self.network.logits(self.words[self.network.nodes[-1].name])
+        return self.network.logits(self.codes[self.network.nodes[-1].name])
 
-    def bounded(self, node: Node, words: Tensor) -> Tensor:
+    def bounded(self, node: Node, codes: Tensor) -> Tensor:
         """Return what a protection leaves of a node's output words."""
         bound = self.bounds.get(node.name)
-        return words if bound is None else bound(words)
+        return codes if bound is None else bound(codes)
 
     @cached_property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of each node's output for one image."""
-        shapes = {name: tuple(words.shape) for name, words in self._few(1).items()}
+        shapes = {name: tuple(codes.shape) for name, codes in self._few(1).items()}
         return {name: shape[1:] if shape[:1] == (1,) else shape for name, shape in shapes.items()}
 
     @cached_property
@@ -78,7 +78,7 @@ class Golden:
         """Nodes whose output is the same for all images and has no axis for them."""
         two = self._few(2)
         return frozenset(
-            name for name, words in self._few(1).items() if words.shape == two[name].shape
+            name for name, codes in self._few(1).items() if codes.shape == two[name].shape
         )
 
     @cached_property
@@ -86,8 +86,8 @@ class Golden:
         """Whether every output has the images on its first axis, so that some can be left out."""
         two = self._few(2)
         return all(
-            len(words) == 1 and len(two[name]) == 2
-            for name, words in self._few(1).items()
+            len(codes) == 1 and len(two[name]) == 2
+            for name, codes in self._few(1).items()
             if name not in self.constant
         )
 
@@ -100,7 +100,7 @@ class Golden:
     def _few(self, n: int) -> Mapping[str, Tensor]:
         """Return the words of every node for `n` times the first image."""
         few = self.inputs[:1].expand(n, *self.inputs.shape[1:])
-        return Golden.run(self.network, few).words
+        return Golden.run(self.network, few).codes
 
     @cached_property
     def _suffixes(self) -> dict[str, Suffix]:

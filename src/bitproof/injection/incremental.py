@@ -44,7 +44,7 @@ class Start:
     """Which output has changed; from its followers on, the network must be executed again."""
     images: Int[Tensor, " m"]
     """Images that the fault has reached."""
-    words: Tensor
+    codes: Tensor
     """Output of that node for these images."""
 
 
@@ -68,12 +68,12 @@ class Incremental:
                 yield from self._start_at_elements(node, row, faults)
             else:
                 golden = self.golden
-                operands = [golden.words[name] for name in node.inputs]
-                words = faulty_node(golden.network, node, operands, golden.inputs, faults)
-                words = golden.bounded(node, words)
-                keep = differs(words, golden.words[node.name])
+                operands = [golden.codes[name] for name in node.inputs]
+                codes = faulty_node(golden.network, node, operands, golden.inputs, faults)
+                codes = golden.bounded(node, codes)
+                keep = differs(codes, golden.codes[node.name])
                 if len(keep):
-                    yield Start(row, node.name, keep, words[keep])
+                    yield Start(row, node.name, keep, codes[keep])
         for at in range(0, len(channels), MOST_CHANNELS):
             yield from self._start_at_channels(node, channels[at : at + MOST_CHANNELS])
 
@@ -91,7 +91,7 @@ class Incremental:
 
     def _start_at_elements(self, node: Node, row: int, faults: NodeFaults) -> Iterator[Start]:
         """Yield the change where single output elements are faulty, in memory or in registers."""
-        golden, stored = self.golden.words[node.name], self._stored(node)
+        golden, stored = self.golden.codes[node.name], self._stored(node)
         faulty: dict[tuple[int, ...], Tensor] = {}
         for element in dict.fromkeys(fault.element for own in faults.values() for fault in own):
             own = {
@@ -99,19 +99,19 @@ class Incremental:
                 for site, at_site in faults.items()
             }
             place = tuple(int(i) for i in np.unravel_index(element, golden.shape[1:]))
-            words = stored[_at(place)]
+            codes = stored[_at(place)]
             if set(own).intersection(REGISTERS):
-                source = self.golden.words[node.inputs[0]]
-                words = faulty_element(self.golden.network, node, source, element, own)
+                source = self.golden.codes[node.inputs[0]]
+                codes = faulty_element(self.golden.network, node, source, element, own)
             for site in OUTPUTS:
                 grid = self.golden.network.grids.get(node.name)
                 for fault in own.get(site, ()):
                     assert grid is not None
-                    words = break_bit(words.long(), fault, bits=grid.bits, signed=grid.signed)
-            faulty[place] = self.golden.bounded(node, words.to(golden.dtype))
+                    codes = break_bit(codes.long(), fault, bits=grid.bits, signed=grid.signed)
+            faulty[place] = self.golden.bounded(node, codes.to(golden.dtype))
         changed = torch.zeros(len(golden), dtype=torch.bool, device=golden.device)
-        for place, words in faulty.items():
-            changed |= words != golden[_at(place)]
+        for place, codes in faulty.items():
+            changed |= codes != golden[_at(place)]
         images = changed.nonzero()[:, 0]
         if not len(images):
             return
@@ -119,8 +119,8 @@ class Incremental:
             yield from self._start_around(node, row, faulty, images)
             return
         result = take(golden, images)
-        for place, words in faulty.items():
-            result[_at(place)] = words[images]
+        for place, codes in faulty.items():
+            result[_at(place)] = codes[images]
         yield Start(row, node.name, images, result)
 
     def _start_around(
@@ -129,24 +129,24 @@ class Incremental:
         """Yield the change behind the nodes that one place in a map can be followed through."""
         _, y, x = next(iter(faulty))
         window = Window((y, y + 1), (x, x + 1))
-        words = window.of(self.golden.words[node.name]).index_select(0, images)
+        codes = window.of(self.golden.codes[node.name]).index_select(0, images)
         for (channel, *_), new in faulty.items():
-            words[:, channel, 0, 0] = new[images]
-        words, window = self.field.follow(node.name, words, window, images)
+            codes[:, channel, 0, 0] = new[images]
+        codes, window = self.field.follow(node.name, codes, window, images)
         end = self.field.end(node.name)
-        golden = self.golden.words[end]
+        golden = self.golden.codes[end]
         before = window.of(golden).index_select(0, images)
-        keep = (words != before).flatten(1).any(1).nonzero()[:, 0]
+        keep = (codes != before).flatten(1).any(1).nonzero()[:, 0]
         if len(keep):
             result = take(golden, images[keep])
-            window.of(result).copy_(words[keep])
+            window.of(result).copy_(codes[keep])
             yield Start(row, end, images[keep], result)
 
     def _start_at_channels(
         self, node: Node, units: list[tuple[int, int, NodeFaults]]
     ) -> Iterator[Start]:
         """Yield the changes where stored words of one output channel each are faulty."""
-        golden, constants = self.golden.words[node.name], self.golden.network.constants[node.name]
+        golden, constants = self.golden.codes[node.name], self.golden.network.constants[node.name]
         channels = torch.tensor([channel for _, channel, _ in units], device=golden.device)
         kernels, biases = self._kernels(node, units)
         peak = self.golden.network.grids[node.inputs[0]].peak
@@ -200,19 +200,19 @@ class Incremental:
     def _stored(self, node: Node) -> Tensor:
         """Return a node's words as they lie in memory, where no bound has been at work yet."""
         if node.name not in self.golden.bounds:
-            return self.golden.words[node.name]
+            return self.golden.codes[node.name]
         if self._unbounded is None or self._unbounded[0] != node.name:
-            operands = [self.golden.words[name] for name in node.inputs]
-            words = integer_op(self.golden.network, node, operands, self.golden.inputs)
-            self._unbounded = (node.name, words)
+            operands = [self.golden.codes[name] for name in node.inputs]
+            codes = integer_op(self.golden.network, node, operands, self.golden.inputs)
+            self._unbounded = (node.name, codes)
         return self._unbounded[1]
 
     def _source(self, node: Node) -> Tensor:
         """Return the centered words that a layer reads; those of the last layer are kept."""
         if self._centered is None or self._centered[0] != node.name:
-            words = self.golden.words[node.inputs[0]]
+            codes = self.golden.codes[node.inputs[0]]
             point = self.golden.network.constants[node.name].zero_points[0]
-            self._centered = (node.name, center(words, point))
+            self._centered = (node.name, center(codes, point))
         return self._centered[1]
 
 
@@ -221,30 +221,30 @@ def _at(place: tuple[int, ...]) -> tuple[slice | int, ...]:
     return (slice(None), *place)
 
 
-def take(words: Tensor, images: Int[Tensor, " m"]) -> Tensor:
-    """Return the words of some images, laid out in memory as `words` are."""
-    if words.ndim == 4 and words.is_contiguous(memory_format=torch.channels_last):
-        return words.permute(0, 2, 3, 1).index_select(0, images).permute(0, 3, 1, 2)
-    return words.index_select(0, images)
+def take(codes: Tensor, images: Int[Tensor, " m"]) -> Tensor:
+    """Return the words of some images, laid out in memory as `codes` are."""
+    if codes.ndim == 4 and codes.is_contiguous(memory_format=torch.channels_last):
+        return codes.permute(0, 2, 3, 1).index_select(0, images).permute(0, 3, 1, 2)
+    return codes.index_select(0, images)
 
 
-def differs(words: Tensor, golden: Tensor) -> Int[Tensor, " m"]:
+def differs(codes: Tensor, golden: Tensor) -> Int[Tensor, " m"]:
     """Return the images whose words are not the fault-free ones."""
-    one, other = _rows(words), _rows(golden)
-    if one is None or other is None or words.stride() != golden.stride():
-        one, other = words.flatten(1), golden.flatten(1)
+    one, other = _rows(codes), _rows(golden)
+    if one is None or other is None or codes.stride() != golden.stride():
+        one, other = codes.flatten(1), golden.flatten(1)
     return (one != other).any(1).nonzero()[:, 0]
 
 
-def _rows(words: Tensor) -> Tensor | None:
+def _rows(codes: Tensor) -> Tensor | None:
     """Return each image's words as they lie in memory, eight to a number; None if they do not fit.
 
     Both an image's words in the order of axes and those with channels last lie dense.
     """
-    size = words[0].numel() if len(words) else 0
-    last = words.ndim == 4 and words.is_contiguous(memory_format=torch.channels_last)
-    dense = words.is_contiguous() or last
-    if not dense or words.element_size() != 1 or not size or size % 8 or words.data_ptr() % 8:
+    size = codes[0].numel() if len(codes) else 0
+    last = codes.ndim == 4 and codes.is_contiguous(memory_format=torch.channels_last)
+    dense = codes.is_contiguous() or last
+    if not dense or codes.element_size() != 1 or not size or size % 8 or codes.data_ptr() % 8:
         return None
-    flat = words.as_strided((len(words) * size,), (1,))
-    return flat.view(torch.int64).reshape(len(words), -1)
+    flat = codes.as_strided((len(codes) * size,), (1,))
+    return flat.view(torch.int64).reshape(len(codes), -1)

@@ -234,15 +234,15 @@ class _GroupDraw:
 
     def _of_model(self, n: int, model: FaultModel) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Return the bits of the group that change in draws of `corrupt` by a fault model."""
-        words = self.network.words(*self.group.sites)
+        codes = self.network.codes(*self.group.sites)
         trials, rows = [], 0
         for trial in range(n):
             generator = make_generator(self.injection.seed, "faults", self.number, "trial", trial)
-            faulty = model.corrupt_all(words, generator=generator)
+            faulty = model.corrupt_all(codes, generator=generator)
             columns = []
             for stratum in self.strata:
                 name, bits = f"{stratum.layer}.{stratum.site}", np.array(stratum.bits)
-                changed = (faulty[name] ^ words[name][0]).cpu().flatten().numpy()
+                changed = (faulty[name] ^ codes[name][0]).cpu().flatten().numpy()
                 element = np.flatnonzero(changed)
                 if stratum.elements is not None:
                     element = np.intersect1d(element, stratum.elements, assume_unique=True)

@@ -81,19 +81,19 @@ class ReceptiveField:
         return self._ends[name]
 
     def follow(
-        self, name: str, words: Integer[Tensor, "m c h w"], window: Window, images: Tensor
+        self, name: str, codes: Integer[Tensor, "m c h w"], window: Window, images: Tensor
     ) -> tuple[Integer[Tensor, "m _ _ _"], Window]:
         """Return the changed words of node `end(name)`, and the window that they lie in.
 
         Args:
             name: the node that changed.
-            words: its output in `window`, with the change.
+            codes: its output in `window`, with the change.
             window: inside its map.
-            images: numbers of the images that `words` belong to.
+            images: numbers of the images that `codes` belong to.
         """
         end, nodes = self.end(name), self.golden.suffix(name).nodes
         last = next(place for place, node in enumerate(nodes) if node.name == end)
-        known: dict[str, Change | None] = {name: (words, window)}
+        known: dict[str, Change | None] = {name: (codes, window)}
 
         def compute(node: Node, operands: list[Change | None]) -> Change | None:
             return self._step(node, operands, images)
@@ -117,7 +117,7 @@ class ReceptiveField:
 
     def _step(self, node: Node, operands: list[Change | None], images: Tensor) -> Change:
         """Return what becomes of a node's output, given what has changed of each operand."""
-        golden, shape = self.golden, self.golden.words[node.name].shape
+        golden, shape = self.golden, self.golden.codes[node.name].shape
         reached = [change[1] for change in operands if change is not None]
         window = reached[0]
         for other in reached[1:]:
@@ -129,28 +129,28 @@ class ReceptiveField:
         pairs = zip(node.inputs, operands, strict=True)
         read = [self._read(name, needed, change, images) for name, change in pairs]
         marker = golden.inputs[:1].expand(len(images), *golden.inputs.shape[1:])
-        words = integer_op(network, own, read, marker)
-        return golden.bounded(node, words), window
+        codes = integer_op(network, own, read, marker)
+        return golden.bounded(node, codes), window
 
     def _read(self, name: str, window: Window, change: Change | None, images: Tensor) -> Tensor:
         """Return the words of a node in a window, padded with zeros outside of the map."""
-        maps = self.golden.words[name]
+        maps = self.golden.codes[name]
         whole = Window((0, maps.shape[2]), (0, maps.shape[3]))
         inside = window.intersection(whole)
-        words = inside.of(maps).index_select(0, images)
+        codes = inside.of(maps).index_select(0, images)
         if change is not None:
             new, place = change
             common = place.intersection(inside)
             if not common.is_empty:
-                common.relative_to(inside).of(words).copy_(common.relative_to(place).of(new))
+                common.relative_to(inside).of(codes).copy_(common.relative_to(place).of(new))
         edges = [
             (inside_ends[0] - ends[0], ends[1] - inside_ends[1])
             for inside_ends, ends in zip(inside.axes, window.axes, strict=True)
         ]
         if any(map(any, edges)):
             point = int(self.golden.network.grids[name].zero_point)
-            words = functional.pad(words, [*edges[1], *edges[0]], value=point)
-        return words.contiguous(memory_format=torch.channels_last)
+            codes = functional.pad(codes, [*edges[1], *edges[0]], value=point)
+        return codes.contiguous(memory_format=torch.channels_last)
 
     def _kernel(self, node: Node) -> tuple[int, int]:
         high, wide = self.golden.network.tensors[f"{node.name}.weight"].codes.shape[2:]
@@ -158,14 +158,14 @@ class ReceptiveField:
 
     def _find_end(self, name: str) -> str:
         golden, found = self.golden, name
-        if golden.words[name].ndim != 4 or not golden.by_image:
+        if golden.codes[name].ndim != 4 or not golden.by_image:
             return name
         sizes = {name: (1, 1)}
         suffix = golden.suffix(name)
         for node in takewhile(_is_local_or_elementwise, suffix.nodes):
-            maps = golden.words[node.name]
+            maps = golden.codes[node.name]
             if maps.ndim != 4 or any(
-                golden.words[read].ndim != 4 or read in golden.constant for read in node.inputs
+                golden.codes[read].ndim != 4 or read in golden.constant for read in node.inputs
             ):
                 break
             reached = [sizes[read] for read in node.inputs if read in sizes]
@@ -174,7 +174,7 @@ class ReceptiveField:
                 move, lengths = node.geometry, (high, wide)
                 moves = zip(lengths, move.reaches(self._kernel(node)), move.stride, strict=True)
                 high, wide = ((length + reach - 2) // hop + 1 for length, reach, hop in moves)
-            elif any(golden.words[read].shape != maps.shape for read in node.inputs):
+            elif any(golden.codes[read].shape != maps.shape for read in node.inputs):
                 break
             if high * wide > LARGEST_SHARE * maps.shape[2] * maps.shape[3]:
                 break

@@ -151,10 +151,10 @@ def bounds_of(
     if not bounding:
         return {}
     profile = read_images(folder, "profile").to(device)
-    words: Mapping[str, Tensor] = Golden.run(network, profile.inputs()).words
+    codes: Mapping[str, Tensor] = Golden.run(network, profile.inputs()).codes
     restrictions: dict[str, OutputBounds] = {}
     for one in bounding:
-        for name, bound in one.bounds(network, words).items():
+        for name, bound in one.bounds(network, codes).items():
             known = restrictions.get(name, OutputBounds((), int(network.grids[name].zero_point)))
             restrictions[name] = replace(known, bounds=(*known.bounds, bound))
     return dict(restrictions)
@@ -167,11 +167,11 @@ class OutputBounds:
     bounds: tuple[Bound, ...]
     zero_point: int
 
-    def __call__(self, words: Tensor) -> Tensor:
+    def __call__(self, codes: Tensor) -> Tensor:
         """Return words within all bounds."""
         for bound in self.bounds:
-            words = Bounding.apply(words, bound, self.zero_point)
-        return words
+            codes = Bounding.apply(codes, bound, self.zero_point)
+        return codes
 
 
 def read_images(folder: Path, name: str) -> Dataset:

@@ -39,14 +39,14 @@ def correct_biases(
 
     def compute_both(node: Node, operands: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
         """Return the output of one node as real values and as words."""
-        wanted, words = [real for real, _ in operands], [words for _, words in operands]
+        wanted, codes = [real for real, _ in operands], [codes for _, codes in operands]
         key = f"{node.name}.bias"
         if node.op in CORRECTED and key in tensors:
-            bias = graph.tensors[key] + _mean_error(node, graph, fixed, wanted, words)
+            bias = graph.tensors[key] + _mean_error(node, graph, fixed, wanted, codes)
             tensors[key] = _encode(bias, tensors[key].grid, scheme)
             constants[node.name] = prepare(node, tensors, network.grids, network.rounding)
         real = float_op(node, graph.tensors, wanted, images)
-        return real, integer_op(fixed, node, words, images)
+        return real, integer_op(fixed, node, codes, images)
 
     execute(graph.nodes, compute_both)
     return replace(network, tensors=tensors)

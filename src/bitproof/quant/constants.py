@@ -167,8 +167,7 @@ def _lookup(node: Node, source: Grid, ready: Constants) -> Tensor:
     codes = torch.arange(source.low, source.high + 1, device=source.scale.device)
     values = source.scale.double() * (codes - ready.zero_points[0]).double()
     results = torch.nan_to_num(elementwise(node.attrs)(values), nan=0.0) / ready.scale.double()
-    words = (results.round() + ready.zero_point).clamp(ready.low, ready.high)
-    return words.to(torch.int32)
+    return (results.round() + ready.zero_point).clamp(ready.low, ready.high).to(torch.int32)
 
 
 def _exponentials(source: Grid) -> Tensor:

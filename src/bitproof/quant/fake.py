@@ -70,8 +70,8 @@ def _fake_op(network: NetworkData, node: Node, operands: list[Tensor], inputs: T
 def _replaced(network: NetworkData, node: Node, operands: list[Tensor], inputs: Tensor) -> Tensor:
     """Return the exact integer result, with the gradient of the real-valued function."""
     constants = network.constants[node.name]
-    words = uncenter(operands, constants, [network.grids[name] for name in node.inputs])
-    hard = integer_op(network, node, words, inputs).float() - constants.zero_point
+    codes = uncenter(operands, constants, [network.grids[name] for name in node.inputs])
+    hard = integer_op(network, node, codes, inputs).float() - constants.zero_point
     if not operands[0].requires_grad:
         return hard
     reals = [x * scale for x, scale in zip(operands, constants.scales, strict=True)]
@@ -87,13 +87,13 @@ class RequantizeThrough(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: Tensor, constants: Constants) -> Tensor:
         """Return centered words."""
-        words = requantize(values, constants)
+        codes = requantize(values, constants)
         if constants.zero_point:
-            words -= constants.zero_point
+            codes -= constants.zero_point
         if values.requires_grad or ctx.needs_input_grad[0]:
             low, high = (b - constants.zero_point for b in (constants.low, constants.high))
             ctx.save_for_backward((values > low - 0.5) & (values < high + 0.5))
-        return words
+        return codes
 
     @staticmethod
     @once_differentiable
@@ -105,5 +105,5 @@ class RequantizeThrough(torch.autograd.Function):
 
 def requantize_through(values: Tensor, constants: Constants) -> Tensor:
     """Return centered words of `values`, which are in output steps."""
-    words: Tensor = RequantizeThrough.apply(values, constants)  # type: ignore[no-untyped-call]
-    return words
+    codes: Tensor = RequantizeThrough.apply(values, constants)  # type: ignore[no-untyped-call]
+    return codes

@@ -53,9 +53,9 @@ def run_integers(
     def compute(node: Node, operands: list[Tensor]) -> Tensor:
         return integer_op(network, node, operands, inputs, native=native)
 
-    def read_back(node: Node, words: Tensor) -> Tensor:
+    def read_back(node: Node, codes: Tensor) -> Tensor:
         stored = node.op not in MOVING_OPS | {"constant"} and node.name in network.grids
-        return corrupt(node, words, network.grids[node.name]) if corrupt and stored else words
+        return corrupt(node, codes, network.grids[node.name]) if corrupt and stored else codes
 
     values = execute(network.nodes, compute, written=read_back)
     return network.logits(values[network.nodes[-1].name])
@@ -108,16 +108,16 @@ def _compute(node: Node, constants: Constants, operands: list[Tensor]) -> Tensor
     return sum_steps(node, constants, centered)
 
 
-def _move(node: Node, constants: Constants, words: Tensor, n: int) -> Tensor:
+def _move(node: Node, constants: Constants, codes: Tensor, n: int) -> Tensor:
     if node.op not in NEEDS_ZERO:
-        return MOVES[node.op](words, node.attrs, n)
+        return MOVES[node.op](codes, node.attrs, n)
     point = constants.zero_points[0]
-    return MOVES[node.op](center(words, point), node.attrs, n).add_(point).to(words.dtype)
+    return MOVES[node.op](center(codes, point), node.attrs, n).add_(point).to(codes.dtype)
 
 
-def _look_up(network: NetworkData, node: Node, words: Tensor) -> Tensor:
+def _look_up(network: NetworkData, node: Node, codes: Tensor) -> Tensor:
     table = network.constants[node.name].table
     assert table is not None
     low = network.grids[node.inputs[0]].low
-    index = words.long()
+    index = codes.long()
     return table.to(network.grids[node.name].dtype)[index.sub_(low) if low else index]

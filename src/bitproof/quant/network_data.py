@@ -96,7 +96,7 @@ class NetworkData:
         """Where the words lie."""
         return next(iter(self.grids.values())).scale.device
 
-    def words(self, *keys: str) -> dict[str, tuple[Tensor, int]]:
+    def codes(self, *keys: str) -> dict[str, tuple[Tensor, int]]:
         """Return stored words with their width in bits, by name.
 
         Args:
@@ -114,10 +114,10 @@ class NetworkData:
         Raises:
             WeightsError: there are no such words, or they have another shape or dtype.
         """
-        for name, words in codes.items():
+        for name, new in codes.items():
             if name not in self.tensors:
                 raise WeightsError(f"codes: no words '{name}'. {near(name, self.tensors)}")
-            wanted, came = self.tensors[name].codes, (tuple(words.shape), words.dtype)
+            wanted, came = self.tensors[name].codes, (tuple(new.shape), new.dtype)
             if came != (tuple(wanted.shape), wanted.dtype):
                 raise WeightsError(
                     f"{name}: wanted words {tuple(wanted.shape)} of {wanted.dtype}, "

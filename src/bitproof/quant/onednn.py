@@ -37,7 +37,7 @@ CHECKED = 2
 """Inputs of each shape whose sums are compared when the shape comes for the first time."""
 
 
-def native_totals(node: Node, constants: Constants, words: Tensor, grid: Grid) -> Tensor | None:
+def native_totals(node: Node, constants: Constants, codes: Tensor, grid: Grid) -> Tensor | None:
     """Return the exact accumulators of `node`, or None where oneDNN cannot help.
 
     They are in float32 where that holds every one of them, else in int32.
@@ -45,22 +45,22 @@ def native_totals(node: Node, constants: Constants, words: Tensor, grid: Grid) -
     Args:
         node: a convolution or a linear layer; others give None.
         constants: of this node; its kernel is prepared once and lives as long as they do.
-        words: its stored input, on `grid`.
+        codes: its stored input, on `grid`.
         grid: gives the range of the words.
     """
-    if words.device.type != "cpu" or not words.numel() or not torch.backends.mkldnn.enabled:
+    if codes.device.type != "cpu" or not codes.numel() or not torch.backends.mkldnn.enabled:
         return None
     if constants not in _KERNELS:
         _KERNELS[constants] = prepare_kernel(node, constants, grid)
     kernel = _KERNELS[constants]
-    if kernel is None or not kernel.covers(words):
+    if kernel is None or not kernel.covers(codes):
         return None
-    shape = kernel.shape(words)
+    shape = kernel.shape(codes)
     if not _RIGHT.get(shape, True):
         return None
-    totals = kernel.totals(words)
+    totals = kernel.totals(codes)
     if shape not in _RIGHT:
-        few = words[:CHECKED]
+        few = codes[:CHECKED]
         exact = accumulate(node, constants, [few.float() - constants.zero_points[0]])
         exact = exact if constants.dtype == torch.float32 else wrap_int32(exact).float()
         _RIGHT[shape] = torch.equal(totals[:CHECKED].float(), exact)
@@ -95,24 +95,24 @@ class Kernel:
     excess: tuple[Excess, ...] = ()
     """What was clipped off single weights to make them fit, where there are few."""
 
-    def totals(self, words: Tensor) -> Tensor:
-        """Return the accumulators for stored `words`: a new tensor, of int32 if `wide`."""
+    def totals(self, codes: Tensor) -> Tensor:
+        """Return the accumulators for stored `codes`: a new tensor, of int32 if `wide`."""
         # The eighth bit is the sign of an int8 word: flipped, it adds 128, as the zero point knows.
-        raw = words.view(torch.uint8) ^ 128 if words.dtype == torch.int8 else words
+        raw = codes.view(torch.uint8) ^ 128 if codes.dtype == torch.int8 else codes
         maps = as_maps(raw, self.node)
         x = self._at_least_a_window(maps)
         total = self._wide(x) if self.wide else self._narrow(x)
         if x is not maps:
             rows, columns = self._places(maps)
             total = total[:, :, :rows, :columns]
-        return from_maps(total, words, self.node)
+        return from_maps(total, codes, self.node)
 
-    def covers(self, words: Tensor) -> bool:
+    def covers(self, codes: Tensor) -> bool:
         """Tell whether oneDNN 3.x is right for maps of this size, as random trials found it.
 
         It is where each window has its middle in the map; beyond, it is wrong at times, or fails.
         """
-        maps = as_maps(words, self.node)
+        maps = as_maps(codes, self.node)
         padding, point = self.parts[0].geometry.padding, self.parts[0].zero_point
         centred = all(2 * edge < reach for edge, reach in zip(padding, self._reaches, strict=True))
         pairs = zip(maps.shape[2:], self._reaches, strict=True)
@@ -138,10 +138,10 @@ class Kernel:
             return maps
         return functional.pad(maps, [0, across, 0, down], value=self.parts[0].zero_point)
 
-    def shape(self, words: Tensor) -> Hashable:
+    def shape(self, codes: Tensor) -> Hashable:
         """Return all that oneDNN chooses its code by."""
         parts = tuple((part.shape, part.geometry) for part in self.parts)
-        return parts, self.shift is None, not self.excess, words.shape, torch.get_num_threads()
+        return parts, self.shift is None, not self.excess, codes.shape, torch.get_num_threads()
 
     def _narrow(self, x: Tensor) -> Tensor:
         total = self.parts[0].convolve(x, self.bias)
@@ -193,10 +193,10 @@ def prepare_kernel(node: Node, constants: Constants, grid: Grid) -> Kernel | Non
         return None  # oneDNN's code for a single channel is wrong at times
     excess = find_excess(weight) if geometry.groups == 1 else ()
     clipped = weight.clamp(INT8.min, INT8.max) if excess else weight
-    words, shift = fit_int8(clipped)
+    codes, shift = fit_int8(clipped)
     bias, peak = constants.bias, grid.peak
     window_bound = weight[0].numel() * peak
-    by_channel = words.float().abs_().sum((2, 3)).double() * peak
+    by_channel = codes.float().abs_().sum((2, 3)).double() * peak
     bounds = by_channel.sum(1) + sum_bounds(weight - clipped, peak, bias)
     if shift is not None:
         bounds += shift.double().abs() * window_bound
@@ -211,7 +211,7 @@ def prepare_kernel(node: Node, constants: Constants, grid: Grid) -> Kernel | Non
     pixel = torch.ones(groups, weight.shape[1], 1, 1, dtype=torch.int8)
     return Kernel(
         node,
-        parts=tuple(pack(words, raw_point, geometry, part) for part in parts),
+        parts=tuple(pack(codes, raw_point, geometry, part) for part in parts),
         wide=wide,
         bias=None if bias is None else bias.to(dtype),
         shift=None if shift is None else shift.to(dtype).reshape(-1, 1, 1),

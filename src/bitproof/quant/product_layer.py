@@ -122,7 +122,7 @@ class ProductLayer(Accumulator):
         """Return output words in as few passes as the compiled library can do it."""
         compiled, alone = library(), self.parts[0] if len(self.parts) == 1 else None
         assert compiled is not None
-        found = alone.words(maps, how) if isinstance(alone, LookedUp) else None
+        found = alone.codes(maps, how) if isinstance(alone, LookedUp) else None
         if found is not None:
             return found
         if isinstance(alone, Remapped) and (raw := alone.raw_sums(maps)) is not None:

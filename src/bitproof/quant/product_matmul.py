@@ -41,10 +41,10 @@ def product_matmul(
     """
     encodings = [OperandEncoding.of(grid, signed=products.signed) for grid in grids]
     points = [int(own.point(grid.zero_point)) for own, grid in zip(encodings, grids, strict=True)]
-    batch = torch.broadcast_shapes(*(words.shape[:-2] for words in operands))  # type: ignore[no-untyped-call]
+    batch = torch.broadcast_shapes(*(codes.shape[:-2] for codes in operands))  # type: ignore[no-untyped-call]
     left, right = (
-        own.patterns(words).expand(*batch, *words.shape[-2:]).reshape(-1, *words.shape[-2:])
-        for own, words in zip(encodings, operands, strict=True)
+        own.patterns(codes).expand(*batch, *codes.shape[-2:]).reshape(-1, *codes.shape[-2:])
+        for own, codes in zip(encodings, operands, strict=True)
     )
     taps = left.shape[-1]
     offset = int(products.offset[0]) + taps * points[0] * points[1]

@@ -203,14 +203,14 @@ class Remapped:
         return torch.stack(split, 2).flatten(1, 3)
 
 
-def remap(words: UInt8[Tensor, "*shape"], table: UInt8[Tensor, "256"]) -> UInt8[Tensor, "*shape"]:
-    """Return what a table holds for each word, laid out in memory as `words` are."""
-    compiled = library() if words.device.type == "cpu" else None
+def remap(codes: UInt8[Tensor, "*shape"], table: UInt8[Tensor, "256"]) -> UInt8[Tensor, "*shape"]:
+    """Return what a table holds for each word, laid out in memory as `codes` are."""
+    compiled = library() if codes.device.type == "cpu" else None
     if compiled is None:
-        return table[words.int()]
-    if words.ndim == 4 and words.is_contiguous(memory_format=torch.channels_last):
-        return compiled.remap(words.permute(0, 2, 3, 1), table).permute(0, 3, 1, 2)
-    return compiled.remap(words.contiguous(), table)
+        return table[codes.int()]
+    if codes.ndim == 4 and codes.is_contiguous(memory_format=torch.channels_last):
+        return compiled.remap(codes.permute(0, 2, 3, 1), table).permute(0, 3, 1, 2)
+    return compiled.remap(codes.contiguous(), table)
 
 
 @dataclass(frozen=True, eq=False)
@@ -230,7 +230,7 @@ class LookedUp:
             return sums
         return sums + self.base.totals(maps).to(torch.int32)[:, self.filters]
 
-    def words(self, maps: Integer[Tensor, "n c h w"], how: Requantization) -> Tensor | None:
+    def codes(self, maps: Integer[Tensor, "n c h w"], how: Requantization) -> Tensor | None:
         """Return output words of all filters, or None where no compiled kernel does that."""
         if not self.look_up.is_compiled:
             return None

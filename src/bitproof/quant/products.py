@@ -141,9 +141,9 @@ class OperandEncoding:
             return cls(0, signed)
         return cls(-(1 << 7) if signed else 1 << (grid.bits - 1), signed)
 
-    def patterns(self, words: Integer[Tensor, "*shape"]) -> UInt8[Tensor, "*shape"]:
+    def patterns(self, codes: Integer[Tensor, "*shape"]) -> UInt8[Tensor, "*shape"]:
         """Return the bit patterns at the multiplier."""
-        raw = words.view(torch.uint8)
+        raw = codes.view(torch.uint8)
         return raw + self.shift % WORDS if self.shift else raw
 
     def values(self, patterns: UInt8[Tensor, "*shape"]) -> Int32[Tensor, "*shape"]:

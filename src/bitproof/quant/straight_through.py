@@ -90,7 +90,7 @@ def faulty_weights(
     names = [f"{layer}.weight" for layer in stored]
     coded = dict(zip(names, _encode(scheme.weight, [*stored.values()], shrinks), strict=True))
     faulty = inject(coded)
-    seen = {name: CodedTensor(faulty[name], words.grid).values() for name, words in coded.items()}
+    seen = {name: CodedTensor(faulty[name], codes.grid).values() for name, codes in coded.items()}
     for layer, factor in spread.items():
         # A channel that its norm switches off (factor 0) is stored as zeros and stays as it is.
         seen[f"{layer}.weight"] /= torch.where(factor == 0, torch.ones_like(factor), factor)
@@ -155,8 +155,8 @@ class StraightThrough(nn.Module):
         for names, quantizer in ((weights, self.scheme.weight), (biases, self.scheme.bias)):
             if quantizer is not None:
                 values = [held[name] for name in names]
-                for name, words in zip(names, _encode(quantizer, values), strict=True):
-                    seen[name] = words.values().to(held[name].dtype)
+                for name, codes in zip(names, _encode(quantizer, values), strict=True):
+                    seen[name] = codes.values().to(held[name].dtype)
         return call_with(self.model, inputs, seen)
 
 
