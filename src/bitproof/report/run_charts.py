@@ -8,7 +8,7 @@ from typing import Any
 
 from bitproof.report import figures as fig
 from bitproof.report.figures import Figure, Spec, category, layer, make_figure, number, scale
-from bitproof.report.pareto import shown
+from bitproof.report.multipliers import shown
 from bitproof.report.records import StageRecord, layer_bars, stage_records
 from bitproof.report.run import FLOAT, Run
 
@@ -51,7 +51,7 @@ def accuracy_figures(run: Run) -> list[Figure]:
 def stage_figures(run: Run) -> list[Figure]:
     """Return what stages wrote down: critical layers, and losses by epoch."""
     records = stage_records(run.records, run.variants)
-    trained = [each for each in records if each.training and each.training.loss]
+    trained = [each for each in records if each.loss]
     found = [_critical_figure(each) for each in records if each.critical]
     return found + ([_training_figure(trained)] if trained else [])
 
@@ -163,9 +163,8 @@ def _critical_figure(record: StageRecord) -> Figure:
     bars = layer_bars(record.critical)[:BARS_SHOWN] if record.critical else []
     kinds = ("chosen at the last ranking", "not chosen")
     rows = [
-        {"layer": each.name, "score": each.score, "times": each.times_chosen}
-        | {"kind": kinds[not each.chosen]}
-        for each in bars
+        {"layer": name, "score": score, "times": times, "kind": kinds[not chosen]}
+        for name, score, chosen, times in bars
     ]
     colours = scale(kinds, (fig.BLUE, "#dbe9f4"))
     spec = {
@@ -188,7 +187,7 @@ def _training_figure(records: Sequence[StageRecord]) -> Figure:
     rows = [
         {"stage": name, "epoch": epoch, "loss": loss if math.isfinite(loss) else None}
         for name, each in zip(names, records, strict=True)
-        for epoch, loss in enumerate(each.training.loss if each.training else (), 1)
+        for epoch, loss in enumerate(each.loss or (), 1)
     ]
     looks = styles(names, {}).values()
     legend = {"symbolType": "stroke", "symbolSize": 300}

@@ -1,6 +1,7 @@
-"""Intervals, sample sizes, stop rules and tidy result rows. No torch here."""
+"""Intervals, sample sizes, stop rules, costs and fronts, tidy result rows. No torch here."""
 
 from bitproof.stats.clusters import Estimate, cluster_rate, mean_rate, stratified, stratified_rate
+from bitproof.stats.costs import Cost, pareto_front
 from bitproof.stats.intervals import (
     Interval,
     clopper_pearson,
@@ -17,6 +18,7 @@ from bitproof.stats.stopping import STOP_RULES, ConfidenceSequence, FixedLooks, 
 __all__ = [
     "STOP_RULES",
     "ConfidenceSequence",
+    "Cost",
     "Estimate",
     "FixedLooks",
     "Interval",
@@ -29,6 +31,7 @@ __all__ = [
     "mean_interval",
     "mean_rate",
     "newcombe",
+    "pareto_front",
     "read_results",
     "sample_size",
     "stratified",
