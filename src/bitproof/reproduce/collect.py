@@ -19,7 +19,7 @@ from bitproof.recipe.directory import read_json
 from bitproof.recipe.recipe import BASELINE, FLOAT, stages_of
 from bitproof.reproduce.cells import Cell, Key, cells_of
 from bitproof.reproduce.digest import cell_digest, run_digest
-from bitproof.reproduce.estimates import Estimate, combine, gain
+from bitproof.reproduce.estimates import Measurement, combine, gain
 from bitproof.reproduce.jobs import Job
 from bitproof.reproduce.result import CellResult
 from bitproof.stats import Interval
@@ -124,7 +124,7 @@ def collect(
     ]
 
 
-def estimates_of(run: SeedRun, test: Dataset) -> Mapping[Key, Estimate]:
+def estimates_of(run: SeedRun, test: Dataset) -> Mapping[Key, Measurement]:
     """Return what one run has finished."""
     evaluation, store = run.recipe.evaluation, TallyStore(run.folder.tallies)
     counts = {
@@ -132,12 +132,12 @@ def estimates_of(run: SeedRun, test: Dataset) -> Mapping[Key, Estimate]:
         for variant, digest in run.folder.facts().get("networks", {}).items()
         if (own := evaluation.counts(digest, test, store)) is not None
     }
-    found: dict[Key, Estimate] = {}
+    found: dict[Key, Measurement] = {}
     for variant, own in counts.items():
         for row in evaluation.rows(variant, own):
             if row.ci_low is not None and row.ci_high is not None and row.n is not None:
                 interval = Interval(row.ci_low, row.value, row.ci_high)
-                found[row.variant, row.threat, row.level, row.metric] = Estimate(interval, row.n)
+                found[row.variant, row.threat, row.level, row.metric] = Measurement(interval, row.n)
     for cell in cells_of(run.job):
         if cell.metric == "gain" and {cell.variant, BASELINE} <= counts.keys():
             assert cell.level is not None
@@ -148,7 +148,7 @@ def estimates_of(run: SeedRun, test: Dataset) -> Mapping[Key, Estimate]:
 
 
 def _result(
-    job: Job, cell: Cell, facts: list[Facts], estimates: list[Estimate], behaviour: str
+    job: Job, cell: Cell, facts: list[Facts], estimates: list[Measurement], behaviour: str
 ) -> CellResult:
     lowest = -1.0 if cell.metric == "gain" else 0.0
     low, value, high = combine([one.interval for one in estimates], lowest=lowest)
