@@ -14,7 +14,7 @@ from bitproof.report.campaign_summary import (
     slices,
 )
 from bitproof.report.figures import Figure, Spec, category, layer, make_figure, number, scale
-from bitproof.report.run_charts import Point, frame, level_chart, rates, styles, tooltip
+from bitproof.report.run_charts import frame, level_chart, point, rates, styles, tooltip
 from bitproof.stats.intervals import Interval
 from bitproof.stats.threats import ThreatLabel
 
@@ -86,7 +86,7 @@ def _bars(
     end = max((rate.high for rate in bars.values()), default=1.0)
     end = 100 * (min(end, BAR_END * highest) if highest > 0 else end)
     rows = [
-        {"name": text, **rates(rate.value, rate.low, min(rate.high, end / 100))}
+        {"name": text, **rates(rate.value, rate._replace(high=min(rate.high, end / 100)))}
         for text, rate in bars.items()
     ]
     limits = {"domain": [0, end or 1], "nice": True}
@@ -156,12 +156,12 @@ def _rates(summary: CampaignSummary) -> list[Figure]:
     if not kinds:
         return []
     golden = summary.campaign.golden_acc
-    start = [] if golden is None else [Point(0.0, "0", golden.value, golden.low, golden.high)]
+    start = [] if golden is None else [point(RATES, 0.0, golden.value, golden)]
     lines = {}
     for name, members in kinds.items():
         points = {group.rate or 0.0: total.acc for group, total in members}
         lines[name] = start + [
-            Point(rate, RATES.pretty_level(rate), acc.value, acc.low, acc.high)
+            point(RATES, rate, acc.value, acc)
             for rate, acc in sorted(points.items())
             if acc is not None
         ]
@@ -176,7 +176,7 @@ def _convergence(summary: CampaignSummary, series: Convergence) -> Figure:
     points = [(n, Interval(*each)) for n, *each in ends if n > 0]
     step = -(-len(points) // MOST_POINTS) or 1
     points = points[::-1][::step][::-1]
-    rows = [{"trials": n, **rates(rate.value, rate.low, rate.high)} for n, rate in points]
+    rows = [{"trials": n, **rates(rate.value, rate)} for n, rate in points]
     last = points[-1][1]
     margin, half = summary.campaign.margin, (last.high - last.low) / 2
     # A margin that dwarfs the band would hide it.

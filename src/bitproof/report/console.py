@@ -119,10 +119,8 @@ def _column_title(run: Run, threat: str, level: float) -> str:
 def _accuracy(row: Row | None) -> str:
     if row is None:
         return ABSENT
-    value = f"{100 * row.value:.1f}"
-    if row.ci_low is None or row.ci_high is None:
-        return value
-    return f"{value} ±{50 * (row.ci_high - row.ci_low):.1f}"
+    half = f" ±{50 * (row.interval.high - row.interval.low):.1f}" if row.interval else ""
+    return f"{100 * row.value:.1f}{half}"
 
 
 def _layers(part: Slice) -> ConsoleTable:

@@ -58,7 +58,7 @@ def _spots(run: Run, found: Sequence[Approximation], wanted: Condition, cost: st
         if amount is not None and row is not None and row.unit == "fraction":
             spot: Spec = {"name": each.variant, "cost": amount, "exact": f"on {each.exact}"}
             spot |= {"circuit": multiplier.circuit, "before": each.before}
-            spots.append(spot | rates(row.value, row.ci_low, row.ci_high))
+            spots.append(spot | rates(row.value, row.interval))
     spots.sort(key=lambda spot: spot["cost"])
     front = pareto_front([(spot["cost"], spot["value"]) for spot in spots])
     named = _apart([spots[i]["value"] for i in front])
@@ -88,7 +88,6 @@ def _cost_chart(
     spots: Sequence[Spec], *, reference: tuple[str, float] | None, cost_title: str
 ) -> Spec:
     """Return accuracies against costs: the front is filled and joined by a staircase."""
-    ends = [spot[name] / 100 for spot in spots for name in ("value", "low", "high") if spot[name]]
     used = {spot["circuit"] for spot in spots}
     circuits = {words: shape for words, shape in CIRCUIT_SHAPES.items() if words in used}
     exact = list(dict.fromkeys(spot["exact"] for spot in spots))
@@ -123,7 +122,7 @@ def _cost_chart(
         **frame(spots),
         "encoding": {
             "x": number("cost", title=cost_title, scale={"zero": True}),
-            "y": accuracy_axis([*ends, reference and reference[1]]),
+            "y": accuracy_axis(spots, *([100 * reference[1]] if reference else [])),
             "color": category(
                 "exact",
                 scale=scale(exact, (fig.INK, fig.BLUE, *fig.PALETTE)),

@@ -6,13 +6,13 @@ Source: Newcombe, "Interval estimation for the difference between independent pr
         Statistics in Medicine 17, 1998 (hybrid score interval, here for any pair of intervals).
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bitproof.report.html import Tile
 from bitproof.report.run import CLEAN, Condition, Run
 from bitproof.report.wording import NBSP, percent, points
+from bitproof.stats.intervals import difference
 from bitproof.stats.results import Row
 from bitproof.stats.threats import Family
 
@@ -57,14 +57,11 @@ def change(before: Row | None, after: Row | None) -> Change | None:
     """Return how much `after` lies above `before`; None where one is missing."""
     if before is None or after is None:
         return None
-    value = after.value - before.value
-    bounds = (before.ci_low, before.ci_high, after.ci_low, after.ci_high)
-    if any(bound is None for bound in bounds):
-        return Change(before, after, value, None, None)
-    before_low, before_high, after_low, after_high = (float(bound or 0.0) for bound in bounds)
-    down = math.hypot(after.value - after_low, before_high - before.value)
-    up = math.hypot(after_high - after.value, before.value - before_low)
-    return Change(before, after, value, value - down, value + up)
+    ends = [row.interval for row in (after, before) if row.interval is not None]
+    if len(ends) < 2:
+        return Change(before, after, after.value - before.value, None, None)
+    low, value, high = difference(*ends)
+    return Change(before, after, value, low, high)
 
 
 def gain(run: Run, variant: str, threat: str) -> Gain | None:

@@ -73,9 +73,8 @@ def accuracy_text(row: Row | None) -> str:
         return DASH
     if row.unit != "fraction":
         return f"{row.value:.3g}\n{row.unit}"
-    if row.ci_low is None or row.ci_high is None:
-        return percent(row.value)
-    return f"{percent(row.value)}\n{percent(row.ci_low)}–{percent(row.ci_high)}"
+    ends = f"\n{percent(row.interval.low)}–{percent(row.interval.high)}" if row.interval else ""
+    return percent(row.value) + ends
 
 
 def rate_text(rate: Interval | None) -> str:

@@ -18,7 +18,7 @@ from statistics import fmean
 from typing import NamedTuple
 
 from bitproof.metrics import Tally
-from bitproof.stats import Interval, mean_difference, newcombe, student_half_width
+from bitproof.stats import Interval, mean_interval, newcombe, student_half_width
 
 
 class Measurement(NamedTuple):
@@ -51,7 +51,7 @@ def gain(mine: Sequence[Tally], other: Sequence[Tally], *, by_trial: bool) -> Me
         counts = ((tally.correct, tally.total) for tally in (ours, theirs))
         return Measurement(newcombe(*counts), ours.total)
     differences = [a.acc - b.acc for a, b in zip(mine, other, strict=True)]
-    low, mean, high = mean_difference(differences)
+    low, mean, high = mean_interval(differences, lowest=-1.0)
     # The last block of images may be smaller; the value stays that of all images.
     value = ours.acc - theirs.acc
     return Measurement(around(value, (value - mean) + low, (value - mean) + high), len(mine))

@@ -1,11 +1,11 @@
 """Intervals, sample sizes, stop rules, costs and fronts, tidy result rows. No torch here."""
 
-from bitproof.stats.clusters import Estimate, cluster_rate, mean_rate, stratified, stratified_rate
+from bitproof.stats.clusters import cluster_rate, mean_rate, stratified_rate
 from bitproof.stats.costs import Cost, pareto_front
 from bitproof.stats.intervals import (
     Interval,
     clopper_pearson,
-    mean_difference,
+    difference,
     mean_interval,
     newcombe,
     student_half_width,
@@ -19,7 +19,6 @@ __all__ = [
     "STOP_RULES",
     "ConfidenceSequence",
     "Cost",
-    "Estimate",
     "FixedLooks",
     "Interval",
     "Row",
@@ -27,14 +26,13 @@ __all__ = [
     "allocate",
     "clopper_pearson",
     "cluster_rate",
-    "mean_difference",
+    "difference",
     "mean_interval",
     "mean_rate",
     "newcombe",
     "pareto_front",
     "read_results",
     "sample_size",
-    "stratified",
     "stratified_rate",
     "student_half_width",
     "wilson",
