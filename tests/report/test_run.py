@@ -147,7 +147,7 @@ def test_what_a_circuit_multiplies_is_told_apart_from_what_stands_around_it(
 
 def test_figures_of_multipliers_may_be_missing_or_no_number(run_dir: Path) -> None:
     path = run_dir / "run.json"
-    told = {"a": {"power_mw": None, "area_um2": float("nan"), "wce": 255, "weather": "fine"}}
+    told = {"a": {"power_mw": None, "area_um2": float("nan"), "med": 255, "weather": "fine"}}
     path.write_text(json.dumps(json.loads(path.read_text()) | {"multipliers": told}))
     found = read_run(run_dir).facts.multipliers["a"]
-    assert (found.power_mw, found.area_um2, found.wce, found.ep) == (None, None, 255.0, None)
+    assert (found.power_mw, found.area_um2, found.med, found.ep) == (None, None, 255.0, None)

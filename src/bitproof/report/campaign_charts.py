@@ -8,7 +8,7 @@ from bitproof.report import wording
 from bitproof.report.campaign_summary import (
     CampaignSummary,
     Convergence,
-    FaultGroup,
+    GroupFacts,
     Slice,
     TrialRates,
     slices,
@@ -147,7 +147,7 @@ def _cell(row: TrialRates | None) -> Spec:
 
 def _rates(summary: CampaignSummary) -> list[Figure]:
     """Return accuracy against the fault rate, a line for each kind of fault; none without rates."""
-    kinds: dict[str, list[tuple[FaultGroup, TrialRates]]] = {}
+    kinds: dict[str, list[tuple[GroupFacts, TrialRates]]] = {}
     for group in summary.groups:
         total = summary.total(group.group)
         if group.rate and total is not None and total.trials and total.acc:

@@ -9,7 +9,7 @@ from bitproof.report import html, wording
 from bitproof.report.campaign_summary import (
     SUMMARY,
     CampaignSummary,
-    FaultGroup,
+    GroupFacts,
     TrialRates,
     read_summary,
     slices,
@@ -55,7 +55,7 @@ def _context(summary: CampaignSummary) -> dict[str, Any]:
     campaign = summary.campaign
     golden = campaign.golden_acc
     images = wording.count(campaign.images, "image")
-    aside = "" if golden is None else f"Without faults, accuracy is {_rate_text(golden)}."
+    aside = "" if golden is None else f"Without faults, accuracy is {_rate_line(golden)}."
     return {
         "brand": "fault-injection report",
         "heading": campaign.title or "Fault-injection campaign",
@@ -110,17 +110,17 @@ def planned_table(summary: CampaignSummary) -> PageTable:
     margin = _margin_text(summary)
     confidence = wording.confidence_text(summary.campaign.confidence)
 
-    def done(group: FaultGroup) -> PageCell:
+    def done(group: GroupFacts) -> PageCell:
         asked = leveugle(summary, group)
         short = asked is not None and group.trials < asked
         return PageCell(wording.grouped(group.trials), "warn" if short else "")
 
-    def share(group: FaultGroup) -> str:
+    def share(group: GroupFacts) -> str:
         if not group.population or group.extent not in SINGLE:
             return DASH
         return f"{100 * group.trials / group.population:.3g} %"
 
-    def known(group: FaultGroup) -> str:
+    def known(group: GroupFacts) -> str:
         total = summary.total(group.group)
         rate = total.rate() if total else None
         return DASH if rate is None else f"±{50 * (rate.high - rate.low):.2g}"
@@ -145,7 +145,7 @@ def planned_table(summary: CampaignSummary) -> PageTable:
     )
 
 
-def leveugle(summary: CampaignSummary, group: FaultGroup) -> int | None:
+def leveugle(summary: CampaignSummary, group: GroupFacts) -> int | None:
     """Return the sample that the formula asks for; sets of several places are without number."""
     margin, confidence = summary.campaign.margin, summary.campaign.confidence
     size = group.population if group.extent in SINGLE else ENDLESS
@@ -184,7 +184,7 @@ def place_tables(summary: CampaignSummary) -> list[PageTable]:
             ("bit", bits, lambda row: str(row.bit)),
         )
         for what, rows, name in names:
-            columns = {what: name, "SDC-1, %": lambda row: rate_text(row.rate())}
+            columns = {what: name, "SDC-1": lambda row: _rate_line(row.rate())}
             columns |= _fit_and_trials(rows)
             title = f"{part.title}, by {what}"
             found.append(table_of(rows, columns, title=title, look="wide dense names"))
@@ -241,8 +241,8 @@ def _margin_text(summary: CampaignSummary) -> str:
     return "" if margin is None else f"{100 * margin:.4g}"
 
 
-def _rate_text(rate: Interval) -> str:
-    return f"{wording.value(rate)} % ({wording.span(rate)} %)"
+def _rate_line(rate: Interval | None) -> str:
+    return DASH if rate is None else f"{wording.value(rate)} % ({wording.span(rate)} %)"
 
 
 def _number(number: int | None) -> str:

@@ -87,7 +87,7 @@ class Campaign(_Part):
     seconds: Annotated[float, Field(ge=0.0)] | None = None
 
 
-class FaultGroup(_Part):
+class GroupFacts(_Part):
     """One kind of fault."""
 
     group: GroupNumber
@@ -157,7 +157,7 @@ class CampaignSummary(_Part):
 
     layout: Literal[1] = Field(alias="schema")
     campaign: Campaign
-    groups: tuple[FaultGroup, ...]
+    groups: tuple[GroupFacts, ...]
     outcomes: tuple[Name, ...]
     totals: tuple[TrialRates, ...]
     layers: tuple[TrialRates, ...]

@@ -21,7 +21,7 @@ ATTACKS: tuple[Family, ...] = ("input_attack",)
 
 
 @dataclass(frozen=True)
-class Change:
+class AccuracyChange:
     """The difference of two measured rates, as a fraction, with a 95 % interval if known."""
 
     before: Row
@@ -42,9 +42,9 @@ class Change:
 class Gain:
     """What one variant gains over the baseline under one threat."""
 
-    middle: Change
+    middle: AccuracyChange
     """At the middle level."""
-    changes: tuple[Change, ...]
+    changes: tuple[AccuracyChange, ...]
     """At all levels above zero where both are known."""
 
     @property
@@ -53,15 +53,15 @@ class Gain:
         return sum(each.sign > 0 for each in self.changes)
 
 
-def change(before: Row | None, after: Row | None) -> Change | None:
+def change(before: Row | None, after: Row | None) -> AccuracyChange | None:
     """Return how much `after` lies above `before`; None where one is missing."""
     if before is None or after is None:
         return None
     ends = [row.interval for row in (after, before) if row.interval is not None]
     if len(ends) < 2:
-        return Change(before, after, after.value - before.value, None, None)
+        return AccuracyChange(before, after, after.value - before.value, None, None)
     low, value, high = difference(*ends)
-    return Change(before, after, value, low, high)
+    return AccuracyChange(before, after, value, low, high)
 
 
 def gain(run: Run, variant: str, threat: str) -> Gain | None:
@@ -135,7 +135,7 @@ def headline(run: Run) -> tuple[str, list[Tile]]:
     )
 
 
-def effect(change: Change) -> str:
+def effect(change: AccuracyChange) -> str:
     """Return a change as a verb phrase that claims no more than its interval does."""
     size = points(abs(change.value)).lstrip("+")
     verb = "falls by" if change.value < 0 else "rises by"
@@ -157,7 +157,7 @@ def lowered(text: str) -> str:
     return text if text[1:2].isupper() or not text[1:2].isalpha() else text[:1].lower() + text[1:]
 
 
-def interval_text(change: Change) -> str:
+def interval_text(change: AccuracyChange) -> str:
     """Return the interval of a change in points; nothing where there is none."""
     if change.low is None or change.high is None:
         return ""

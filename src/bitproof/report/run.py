@@ -55,10 +55,8 @@ class MultiplierFacts(BaseModel):
     med: Finite = None
     nmed: Finite = None
     mred: Finite = None
-    wce: Finite = None
     ep: Finite = None
     bias: Finite = None
-    mse: Finite = None
 
     @property
     def circuit(self) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from bitproof.report.findings import Change, Gain, focus, focus_level, gain, interval_text
+from bitproof.report.findings import AccuracyChange, Gain, focus, focus_level, gain, interval_text
 from bitproof.report.page_table import (
     DASH,
     PageCell,
@@ -108,7 +108,7 @@ def condition_head(run: Run, condition: Condition) -> str:
     )
 
 
-def change_text(change: Change) -> str:
+def change_text(change: AccuracyChange) -> str:
     """Return a change in points, with its interval below."""
     return f"{points(change.value)}\n{interval_text(change)}"
 

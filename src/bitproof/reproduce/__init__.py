@@ -3,7 +3,7 @@
 - `tables`: what papers state; `jobs`: the recipes and plans behind a table; `cells`: its numbers.
 - `job_runner`: run what is missing; `collect`, `estimates`: from runs to cells; `keep`: networks.
 - `result`: the file of a cell; `digest`: what it came from; `state`: what is stale.
-- `behaviour`: jobs at toy size; `stamps`: how they behaved; `check`: whether they still do.
+- `behaviour`: jobs at toy size; `checking`: how they behaved, and whether they still do.
 - `sheets`, `asymmetry`: tables of cells; `status`, `page`: on the console, and in Markdown.
 """
 

@@ -44,9 +44,9 @@ class JobPlan(Spec):
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)]
     """Seeds of training: the recipe runs once with each."""
     gain_ber: Positive
-    """Bit error rate at which gains are told; one of the recipe's."""
+    """Bit error rate of the gains; one of the recipe's."""
     gain_epsilon: Positive
-    """Radius at which gains are told, input units; one of the recipe's."""
+    """Radius of the gains, input units; one of the recipe's."""
     keep: tuple[str, ...] = ()
     """Variants whose integer network, of the first seed, is kept beside the results."""
     note: str = ""
@@ -92,7 +92,7 @@ class Job:
         return self.recipe.evaluation.labels()
 
     def gain_level(self, threat: Threat) -> float:
-        """Return the level at which gains under a threat are told."""
+        """Return the level at which gains under a threat are taken."""
         attack = threat.label().family == "input_attack"
         return self.plan.gain_epsilon if attack else self.plan.gain_ber
 
