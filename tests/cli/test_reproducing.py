@@ -41,7 +41,7 @@ def test_cells_are_made_and_told(call: Call, tiny: Path, tmp_path: Path) -> None
         damaged = call("reproduce", *words)
         assert damaged.code == 2
         assert len(damaged.problems) == 1
-        assert "tiny-digits.baseline.clean.acc.json: wanted the keys" in damaged.err
+        assert "tiny-digits.baseline.clean.acc.json: wanted a finished cell" in damaged.err
 
 
 def test_the_list_names_jobs_and_counts_cells(call: Call, tiny: Path) -> None:

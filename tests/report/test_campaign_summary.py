@@ -9,11 +9,10 @@ import pytest
 import vl_convert
 
 from bitproof.core.errors import DataError
-from bitproof.report.campaign_console import console_table
+from bitproof.report import console_table
+from bitproof.report.campaign_export import results_csv, results_latex
 from bitproof.report.campaign_page import render_campaign
-from bitproof.report.campaign_slices import slices
-from bitproof.report.campaign_summary import read_summary
-from bitproof.report.campaign_tables import results_csv, results_latex
+from bitproof.report.campaign_summary import read_summary, slices
 
 MakeCampaign = Callable[..., Path]
 MakeSummary = Callable[..., dict[str, Any]]

@@ -1,6 +1,5 @@
 import json
 import math
-import re
 from collections.abc import Callable, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
@@ -12,8 +11,18 @@ from hypothesis import strategies as st
 
 from bitproof.report import result_table, write_report
 from bitproof.report.drawing import run_figures
-from bitproof.report.multipliers import Section, multiplier_section, spearman
-from bitproof.report.run import read_run
+from bitproof.report.multipliers import (
+    Approximation,
+    approximations,
+    commonest_exact,
+    conditions,
+    cost_table,
+    front,
+    ranks,
+    shown,
+    spearman,
+)
+from bitproof.report.run import Run, read_run
 from bitproof.stats.results import Row
 
 MakeRun = Callable[..., Path]
@@ -97,10 +106,8 @@ def run_on(make_run: MakeRun) -> Callable[..., Path]:
     return write
 
 
-def section_of(folder: Path) -> Section:
-    found = multiplier_section(read_run(folder))
-    assert found is not None
-    return found
+def networks_of(folder: Path) -> list[Approximation]:
+    return approximations(read_run(folder))
 
 
 def drawings(folder: Path) -> dict[str, list[dict[str, Any]]]:
@@ -129,43 +136,38 @@ class Text(HTMLParser):
 
 def table_of(folder: Path) -> list[list[str]]:
     """Return the text of each cell of the table, head left out."""
-    page = write_report(folder).read_text(encoding="utf-8")
-    table = page.split('class="wide multipliers"')[1].split("</table>")[0]
-    return [
-        [
-            " ".join(re.sub("<wbr>", "", re.sub("<(?!wbr)[^>]*>", " ", cell)).split())
-            for cell in re.findall("<t[hd].*?</t[hd]>", row, re.DOTALL)
-        ]
-        for row in table.split("<tr")[2:]
-    ]
+    run = read_run(folder)
+    return [[cell.text for cell in row] for row in cost_table(run, approximations(run)).rows]
 
 
 def test_every_network_on_a_multiplier_has_a_row_by_rising_power(run_on: MakeRun) -> None:
     folder = run_on()
-    powers = [each.multiplier.power_mw for each in section_of(folder).networks]
+    powers = [each.multiplier.power_mw for each in networks_of(folder)]
     assert powers[-2:] == [None, None]
     costs = [each for each in powers if each is not None]
     assert costs == sorted(costs)
     first, *rows = table_of(folder)
-    assert first[0] == "baseline exact baseline"
+    assert first[0] == "baseline\nexact baseline"
     assert len(rows) == 20 + 2
-    assert rows[-1][1:3] == ["–", "– –"]
+    assert rows[-1][1:3] == ["–", "–\n–"]
 
 
 def test_a_row_tells_cost_errors_and_accuracies(run_on: MakeRun) -> None:
     folder = run_on()
-    faults = [("random_flips", ber) for ber in BERS]
-    assert section_of(folder).columns == (("linf_pgd", pytest.approx(2 / 255)), *faults)
-    (row,) = [each for each in table_of(folder) if "1K02 " in each[0]]
+    assert conditions(read_run(folder)) == [
+        ("random_flips", 1e-3),
+        ("linf_pgd", pytest.approx(EPSILONS[0])),
+    ]
+    (row,) = [each for each in table_of(folder) if "1K02\n" in each[0]]
     assert row[:8] == [
-        "◆ mul8s_1K02 evo:mul8s_1K02, unsigned circuit",
+        "mul8s_1K02\nevo:mul8s_1K02, unsigned circuit",
         "0.415",
-        "747 1.4",
-        "3.76 0.33 %",
-        "2.7 % 74.0 %",
+        "747\n1.4",
+        "3.76\n0.33 %",
+        "2.7 %\n74.0 %",
         "−12.3",
-        "96.4 96.0–96.8",
-        "−0.1 −0.6 to +0.5",
+        "96.4\n96.0–96.8",
+        "−0.1\n−0.6 to +0.5",
     ]
     assert len(row) == 8 + 4
 
@@ -186,19 +188,22 @@ def test_an_unsigned_circuit_between_sign_bits_says_so_everywhere(run_on: MakeRu
 
 def test_rows_on_the_front_are_marked(run_on: MakeRun) -> None:
     folder = run_on()
-    run, section = read_run(folder), section_of(folder)
-    clean = {each.variant: run.clean(each.variant) for each in section.networks}
+    run = read_run(folder)
+    networks = approximations(run)
+    best = front(run, networks)
+    clean = {each.variant: run.clean(each.variant) for each in networks}
     known = [
-        (power, row.value, each in section.front)
-        for each in section.networks
+        (power, row.value, each in best)
+        for each in networks
         if (power := each.multiplier.power_mw) is not None and (row := clean[each.variant])
     ]
     assert {on_front for *_, on_front in known} == {True, False}
     for power, value, on_front in known:
         beaten = any(p < power and v > value for p, v, _ in known)
         assert not (on_front and beaten)
-    marked = [row[0].split()[1] for row in table_of(folder) if row[0].startswith("◆")]
-    assert sorted(marked) == sorted(each.variant for each in section.front)
+    rows = cost_table(run, networks).rows
+    marked = [row[0].text.split("\n")[0] for row in rows if row[0].look == "front"]
+    assert sorted(marked) == sorted(each.variant for each in best)
 
 
 def test_four_drawings_have_a_marker_for_each_network_with_a_cost(run_on: MakeRun) -> None:
@@ -207,8 +212,8 @@ def test_four_drawings_have_a_marker_for_each_network_with_a_cost(run_on: MakeRu
     assert list(found) == [
         "Clean accuracy against power",
         "Clean accuracy against area",
-        "Accuracy under L∞ PGD at ε = 2/255 against power",
         "Accuracy under random bit flips at BER = 10⁻³ against power",
+        "Accuracy under L∞ PGD at ε = 2/255 against power",
     ]
     for spots in found.values():
         assert len(spots) == 18 + 2
@@ -216,8 +221,8 @@ def test_four_drawings_have_a_marker_for_each_network_with_a_cost(run_on: MakeRu
         assert sum(spot["cost2"] is not None for spot in spots) == 2
         assert 3 <= sum(bool(spot["label"]) for spot in spots) <= 12
         assert all(spot["front"] for spot in spots if spot["label"])
-    section = section_of(folder)
-    assert (section.sources, section.uncosted) == ((SOURCE,), 2)
+    assert f"as published ({SOURCE})" in Text(folder).text
+    assert "Multipliers without published power, 2 in all" in Text(folder).text
 
 
 def test_networks_without_rows_have_dashes_and_no_marker(run_on: MakeRun) -> None:
@@ -237,7 +242,7 @@ def test_a_run_without_any_cost_has_a_table_and_no_drawing(run_on: MakeRun) -> N
     assert len(table_of(folder)) == 23
     text = Text(folder).text
     assert "No drawing of accuracy against cost" in text
-    assert "20 multipliers have no published power" in text
+    assert "Multipliers without published power, 20 in all" in text
 
 
 def test_a_run_without_any_row_has_a_page(run_on: MakeRun) -> None:
@@ -247,15 +252,17 @@ def test_a_run_without_any_row_has_a_page(run_on: MakeRun) -> None:
 
 
 def test_runs_without_multipliers_have_no_section(run_dir: Path) -> None:
-    assert multiplier_section(read_run(run_dir)) is None
+    assert networks_of(run_dir) == []
     assert "Approximate multipliers" not in Text(run_dir).text
 
 
 def test_the_page_shows_few_and_tells_who_is_left_out(run_on: MakeRun) -> None:
     text = Text(run_on(n=35)).text
-    assert "This run holds no hardened network, so there is nothing to compare" in text
+    assert (
+        "This run holds no hardened network with exact products, so there is nothing to compare"
+        in text
+    )
     assert "Of 37 networks on approximate multipliers, 6 are shown here" in text
-    assert "31 networks on approximate multipliers are left out here" in text
     assert text.count("products of evo:mul8s") in range(1, 7)
     assert "Does one protection bring the other?" not in text
 
@@ -304,17 +311,19 @@ def test_ranks_leave_out_exact_circuits_and_networks_near_chance(run_on: MakeRun
         for line in lines
     ]
     path.write_text("\n".join(weak) + "\n")
-    section = section_of(folder)
-    assert section.exact == "baseline"
-    assert [each.condition[0] for each in section.ranks] == ["linf_pgd", "random_flips"]
-    assert [each.networks for each in section.ranks] == [20 - 2 - 1] * 2
-    for each in section.ranks:
+    run = read_run(folder)
+    exact = commonest_exact(run, approximations(run))
+    found = ranks(run, approximations(run), exact)
+    assert exact == "baseline"
+    assert [each.condition[0] for each in found] == ["random_flips", "linf_pgd"]
+    assert [each.networks for each in found] == [20 - 2 - 1] * 2
+    for each in found:
         assert each.loss.value == pytest.approx(1.0)
 
 
 def test_too_few_networks_have_no_ranks(run_on: MakeRun) -> None:
     folder = run_on(unfinished=[f"mul8s_1K{i:02d}" for i in range(1, 16)])
-    assert section_of(folder).ranks == ()
+    assert ranks(read_run(folder), networks_of(folder), "baseline") == []
 
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), max_size=12))
@@ -322,3 +331,58 @@ def test_rank_correlation_lies_in_its_interval(pairs: list[tuple[float, float]])
     found = spearman([a for a, _ in pairs], [b for _, b in pairs])
     if found is not None:
         assert -1 - 1e-9 <= found.low <= found.value <= found.high <= 1 + 1e-9
+
+
+def run_of(make_run: MakeRun, accuracies: dict[str, float], powers: dict[str, float | None]) -> Run:
+    """Return a run of multipliers with these powers, and of variants with these accuracies."""
+    rows = [Row(name, "clean", 0.0, "acc", value) for name, value in accuracies.items()]
+    told: dict[str, Any] = {name: {"power_mw": each} for name, each in powers.items()}
+    facts = {"variants": list(accuracies), "multipliers": told, "stages": {}}
+    return read_run(make_run(rows=rows, variants=[], facts=facts))
+
+
+def test_variants_are_taken_apart_around_their_last_multiplier(make_run: MakeRun) -> None:
+    names = ["baseline", "a", "s1+a+retrain+s2", "s1+b+a", "s1"]
+    run = run_of(make_run, dict.fromkeys(names, 0.5), {"a": 0.2, "b": 0.3})
+    found = {each.variant: each for each in approximations(run)}
+    assert list(found) == ["a", "s1+a+retrain+s2", "s1+b+a"]
+    assert (found["a"].exact, found["a"].before) == ("baseline", None)
+    long = found["s1+a+retrain+s2"]
+    assert (long.exact, long.before) == ("s1", "s1+a")
+    assert (found["s1+b+a"].exact, found["s1+b+a"].name) == ("s1", "a")
+
+
+def test_rows_go_by_power_and_those_without_come_last(make_run: MakeRun) -> None:
+    run = run_of(make_run, dict.fromkeys("abcd", 0.5), {"a": None, "b": 0.3, "c": 0.0, "d": 0.1})
+    assert [each.variant for each in approximations(run)] == ["c", "d", "b", "a"]
+
+
+def test_who_lacks_a_figure_is_not_on_the_front(make_run: MakeRun) -> None:
+    run = run_of(
+        make_run, {"a": 0.9, "b": 0.8, "c": 0.7}, {"a": None, "b": 0.3, "c": 0.1, "d": 0.0}
+    )
+    best = front(run, approximations(run))
+    assert [each.variant for each in best] == ["c", "b"]
+
+
+@pytest.mark.parametrize("n", [6, 7, 35])
+def test_few_are_shown_the_front_first(n: int, make_run: MakeRun) -> None:
+    names = [f"m{i}" for i in range(n)]
+    accuracies = {
+        "float": 0.9,
+        "baseline": 0.9,
+        **{name: 0.5 + i / 100 for i, name in enumerate(names)},
+    }
+    powers: dict[str, float | None] = {name: 0.1 + i % 5 / 10 for i, name in enumerate(names)}
+    run = run_of(make_run, accuracies, powers)
+    found = shown(run)
+    assert found[:2] == ("float", "baseline")
+    assert len(found) == 2 + 6
+    assert list(found) == [name for name in run.variants if name in found]
+    best = front(run, approximations(run))
+    assert {each.variant for each in best} <= set(found) or len(best) > 6
+
+
+def test_runs_without_multipliers_show_all(run_dir: Path) -> None:
+    run = read_run(run_dir)
+    assert shown(run) == run.variants

@@ -17,8 +17,8 @@ def test_a_stage_that_variants_share_is_told_once(run_dir: Path) -> None:
         ("s3", ("s1+s2+s3",)),
     ]
     assert [each.critical is not None for each in found] == [False, True, False]
-    assert [each.adjustment is not None for each in found] == [False, False, True]
-    assert [each.training is not None for each in found] == [True, True, False]
+    assert [each.alpha is not None for each in found] == [False, False, True]
+    assert [each.loss is not None for each in found] == [True, True, False]
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_a_stage_that_variants_share_is_told_once(run_dir: Path) -> None:
 )
 def test_what_looks_like_no_record_is_passed_over(record: Any) -> None:
     for found in stage_records({"s1": record}, ()):
-        assert (found.critical, found.adjustment, found.training) == (None, None, None)
+        assert (found.critical, found.alpha, found.loss) == (None, None, None)
 
 
 def test_bars_fall_and_mark_the_last_choice() -> None:
@@ -47,7 +47,7 @@ def test_bars_fall_and_mark_the_last_choice() -> None:
         top=(("a", "b"), ("b", "d")),
     )
     bars = layer_bars(critical)
-    assert [(bar.name, bar.score, bar.chosen, bar.times_chosen) for bar in bars] == [
+    assert bars == [
         ("b", 4.0, True, 2),
         ("d", 2.0, True, 1),
         ("a", 1.0, False, 1),

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bitproof.core.errors import DataError
-from bitproof.report.run import Multiplier, read_run
+from bitproof.report.run import MultiplierFacts, read_run
 
 MakeRun = Callable[..., Path]
 
@@ -105,7 +105,6 @@ def test_neither_multipliers_nor_their_stages_are_hardening(make_run: MakeRun) -
     assert run.is_approximate("s1+mix")
     assert not run.is_approximate("odd")
     assert not run.is_hardened("mix+tune")
-    assert run.hardened_on_multipliers == ("s1+a+tune", "s1+mix")
 
 
 @pytest.mark.parametrize(
@@ -127,30 +126,28 @@ def test_training_for_multipliers_hardens_by_its_other_terms_alone(
     run = read_run(make_run(variants=[], rows=[], facts=facts))
     assert [run.is_hardened(v) for v in variants] == [False, False, False, hardens, hardens]
     assert run.full == ("tune" if hardens else None)
-    assert run.hardened_on_multipliers == (("a+tune",) if hardens else ())
 
 
 @pytest.mark.parametrize(
-    ("told", "operands", "circuit"),
+    ("told", "circuit"),
     [
-        ({"signed": True, "circuit_signed": True}, True, "signed"),
-        ({"signed": True, "circuit_signed": False}, False, "sign_bits"),
-        ({"signed": False, "circuit_signed": False}, False, "unsigned"),
-        ({"signed": True}, True, "signed"),
-        ({"signed": False}, False, "unsigned"),
-        ({}, None, "unknown"),
+        ({"signed": True, "circuit_signed": True}, "signed circuit"),
+        ({"signed": True, "circuit_signed": False}, "unsigned circuit between sign bits"),
+        ({"signed": False, "circuit_signed": False}, "unsigned circuit"),
+        ({"signed": True}, "signed circuit"),
+        ({"signed": False}, "unsigned circuit"),
+        ({}, "circuit of unknown kind"),
     ],
 )
 def test_what_a_circuit_multiplies_is_told_apart_from_what_stands_around_it(
-    told: dict[str, bool], operands: bool | None, circuit: str
+    told: dict[str, bool], circuit: str
 ) -> None:
-    found = Multiplier.model_validate(told)
-    assert (found.operands_signed, found.circuit) == (operands, circuit)
+    assert MultiplierFacts.model_validate(told).circuit == circuit
 
 
 def test_figures_of_multipliers_may_be_missing_or_no_number(run_dir: Path) -> None:
     path = run_dir / "run.json"
-    told = {"a": {"power_mw": None, "area_um2": float("nan"), "wce": 255, "weather": "fine"}}
+    told = {"a": {"power_mw": None, "area_um2": float("nan"), "med": 255, "weather": "fine"}}
     path.write_text(json.dumps(json.loads(path.read_text()) | {"multipliers": told}))
     found = read_run(run_dir).facts.multipliers["a"]
-    assert (found.power_mw, found.area_um2, found.wce, found.ep) == (None, None, 255.0, None)
+    assert (found.power_mw, found.area_um2, found.med, found.ep) == (None, None, 255.0, None)

@@ -7,20 +7,21 @@ import pytest
 
 from bitproof.report.drawing import run_figures
 from bitproof.report.run import read_run
-from bitproof.report.run_charts import Point, Style, level_chart, value_range
+from bitproof.report.run_charts import Style, level_chart, rates, value_range
+from bitproof.stats.intervals import Interval
 from bitproof.stats.results import Row
 
 MakeRun = Callable[..., Path]
 LOOKS = {"a": Style("#000"), "b": Style("#111", on_top=1)}
 
 
-def points(*levels: float, half: float | None = 0.05) -> list[Point]:
+def points(*levels: float, half: float | None = 0.05) -> list[dict[str, Any]]:
     """Return accuracies of one half, with intervals or without."""
-    low, high = (None, None) if half is None else (0.5 - half, 0.5 + half)
-    return [Point(level, f"<{level:g}>", 0.5, low, high) for level in levels]
+    interval = None if half is None else Interval(0.5 - half, 0.5, 0.5 + half)
+    return [{"level": each, "at": f"<{each:g}>", **rates(0.5, interval)} for each in levels]
 
 
-def chart(lines: dict[str, list[Point]], *, logarithmic: bool = True) -> Any:
+def chart(lines: dict[str, list[dict[str, Any]]], *, logarithmic: bool = True) -> Any:
     return level_chart(lines, LOOKS, level_title="BER & more", logarithmic=logarithmic)
 
 
@@ -75,10 +76,10 @@ def test_few_levels_give_a_chart(levels: tuple[float, ...]) -> None:
 
 
 def test_limits_hold_all_ends_and_spread_by_twenty_points() -> None:
-    for ends in ([], [0.0], [1.0], [0.5, None], [0.31, 0.99], [0.3, 0.6]):
+    for ends in ([], [0.0], [100.0], [50.0], [31.0, 99.0], [30.0, 60.0]):
         low, high = value_range(ends)
         assert 0 <= low <= high - 20 <= 80
-        assert all(low <= 100 * end <= high for end in ends if end is not None)
+        assert all(low <= end <= high for end in ends)
 
 
 def test_losses_that_are_not_finite_leave_a_gap(make_run: MakeRun) -> None:

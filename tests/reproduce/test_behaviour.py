@@ -9,8 +9,7 @@ import pytest
 from bitproof.core.errors import DataError, RecipeError
 from bitproof.reproduce import Job, Place, all_jobs, check, check_against, job_key, write_down
 from bitproof.reproduce.behaviour import behaviour_of, behaviours_at, machine
-from bitproof.reproduce.checking import verdict
-from bitproof.reproduce.stamps import Stamp, read_stamps
+from bitproof.reproduce.checking import Stamp, read_stamps, verdict
 from bitproof.reproduce.toy import TOY_LIMITS, toy
 
 

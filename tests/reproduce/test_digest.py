@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from bitproof.reproduce import Job
-from bitproof.reproduce.digest import _decisive, cell_digest, recipe_digest, run_digest
+from bitproof.reproduce.digest import _decisive, recipe_digest, whole_digest
 
 HOW = "0" * 16
 """A behaviour."""
@@ -35,13 +35,15 @@ def test_the_recipe_s_digest_follows_what_decides_a_variant(
 
 def test_more_seeds_leave_the_runs_there_are_alone(job: Job, change: Callable[..., Job]) -> None:
     later = change("seeds = [0]", "seeds = [0, 1]")
-    assert run_digest(later, "s1", 0, HOW) == run_digest(job, "s1", 0, HOW)
-    assert run_digest(later, "s1", 1, HOW) != run_digest(job, "s1", 0, HOW)
-    assert cell_digest(later, "s1", HOW) != cell_digest(job, "s1", HOW)
+    assert whole_digest(later, "s1", [0], HOW) == whole_digest(job, "s1", [0], HOW)
+    assert whole_digest(later, "s1", [1], HOW) != whole_digest(job, "s1", [0], HOW)
+    assert whole_digest(later, "s1", later.plan.seeds, HOW) != whole_digest(
+        job, "s1", job.plan.seeds, HOW
+    )
 
 
 def test_another_behaviour_is_another_digest(job: Job) -> None:
-    assert run_digest(job, "s1", 0, HOW) != run_digest(job, "s1", 0, "1" * 16)
+    assert whole_digest(job, "s1", [0], HOW) != whole_digest(job, "s1", [0], "1" * 16)
 
 
 def test_a_field_with_a_default_that_says_nothing_new_is_left_out(job: Job) -> None:

@@ -8,20 +8,19 @@ from bitproof.reproduce import (
     TABLES,
     CellResult,
     Job,
+    JobPlan,
     Place,
-    Plan,
     document,
     find_table,
     listing,
     read_cell,
     status_sheets,
 )
-from bitproof.reproduce.against import against_theirs
 from bitproof.reproduce.asymmetry import claims, tally_of_claims, verdict
-from bitproof.reproduce.grid import cell_table, value_text
+from bitproof.reproduce.sheets import against_theirs, cell_table, value_text
 
 TABLE = find_table("resq-matrix")
-PLAN = Plan(seeds=[0], gain_ber=0.01, gain_epsilon=0.05)
+PLAN = JobPlan(seeds=[0], gain_ber=0.01, gain_epsilon=0.05)
 
 
 def result(
@@ -110,7 +109,7 @@ def test_a_grid_has_a_line_for_each_variant_and_gains_last(job: Job) -> None:
         result("float", "clean", 0.0, (0.89, 0.9, 0.91), "acc"),
     ]
     texts = {one.key: value_text(one) for one in results}
-    grid = cell_table(texts, lambda cell: texts[cell], job.labels())
+    grid = cell_table(texts, job.labels())
     assert grid.header == ("variant", "clean", "L∞ PGD 0.05", "gain: L∞ PGD 0.05")
     assert grid.rows == (
         ("float", "90.0 ± 1.0", "", ""),

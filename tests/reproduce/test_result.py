@@ -99,12 +99,12 @@ def without(key: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("", "in JSON"),
-        ("{", "in JSON"),
-        ("[]", "got list"),
-        (json.dumps(without("unit")), "'unit' is missing"),
-        (json.dumps({**without("unit"), "units": "%"}), "got 'units'. Did you mean 'unit'?"),
-        (json.dumps({"trust": "", **without("trust")}), "in this order"),
+        ("", "wanted a finished cell"),
+        ("{", "wanted a finished cell"),
+        ("[]", "wanted a finished cell"),
+        (json.dumps(without("unit")), "unit: wanted a value, none came"),
+        (json.dumps({**without("unit"), "units": "%"}), "units: "),
+        (json.dumps({"trust": "", **without("trust")}), "changed by hand"),
         (json.dumps(GOOD), "changed by hand"),
         (json.dumps(GOOD, indent=1), "changed by hand"),
     ],

@@ -8,7 +8,6 @@ from bitproof.stats import (
     clopper_pearson,
     cluster_rate,
     mean_rate,
-    stratified,
     stratified_rate,
     wilson,
 )
@@ -116,24 +115,6 @@ def test_a_fully_drawn_stratum_adds_no_error() -> None:
     assert stratified_rate(values, where, [2, 3, 0]).value == pytest.approx(0.5)
 
 
-def test_the_standard_error_is_the_spread_of_the_estimate() -> None:
-    # A finite population in three strata, drawn again and again without return.
-    random = np.random.default_rng(4)
-    population = [random.beta(1, 9, 50), random.beta(1, 1, 200), random.beta(5, 1, 30)]
-    sizes, draws = [50, 200, 30], [20, 20, 20]
-    truth = float(np.concatenate(population).mean())
-    estimates = []
-    for _ in range(600):
-        samples = [random.permutation(s)[:n] for s, n in zip(population, draws, strict=True)]
-        means = [float(sample.mean()) for sample in samples]
-        variances = [float(sample.var(ddof=1)) for sample in samples]
-        estimates.append(stratified(means, variances, draws=draws, sizes=sizes))
-    values, errors = np.array(estimates).T
-    assert abs(values.mean() - truth) < 5 * values.std() / np.sqrt(600)
-    # The standard deviation of 600 estimates is itself uncertain by 2.9 %: five times that.
-    assert np.sqrt((errors**2).mean()) == pytest.approx(values.std(), rel=0.15)
-
-
 @pytest.mark.parametrize(
     ("hits", "totals", "message"),
     [
@@ -176,10 +157,3 @@ def test_strata_that_cannot_be_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         stratified_rate(np.array(values, np.float64), np.array(strata, np.int64), sizes)
-
-
-def test_sums_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(ValueError, match="strata: wanted"):
-        stratified([0.5], [0.1, 0.1], draws=[2], sizes=[5])
-    with pytest.raises(ValueError, match="sizes: wanted"):
-        stratified([0.5], [0.1], draws=[6], sizes=[5])

@@ -9,7 +9,6 @@ from scipy import stats
 from bitproof.stats import (
     Interval,
     clopper_pearson,
-    mean_difference,
     mean_interval,
     newcombe,
     student_half_width,
@@ -146,12 +145,12 @@ def test_a_mean_difference_is_not_cut_off_at_zero() -> None:
     wanted = stats.t.interval(
         0.95, 3, loc=np.mean(differences), scale=stats.sem(differences, ddof=1)
     )
-    low, _, high = mean_difference(differences)
+    low, _, high = mean_interval(differences, lowest=-1.0)
     assert (low, high) == pytest.approx(wanted)
     assert low < 0
 
 
 def test_one_difference_alone_says_nothing() -> None:
-    assert mean_difference([0.25]) == Interval(-1.0, 0.25, 1.0)
+    assert mean_interval([0.25], lowest=-1.0) == Interval(-1.0, 0.25, 1.0)
     with pytest.raises(ValueError, match="two draws"):
         student_half_width([0.25])

@@ -2,7 +2,7 @@
 
 from bitproof.approx.arithmetic import Arithmetic
 from bitproof.approx.ariths_gen import ArithsGen
-from bitproof.approx.base import MULTIPLIERS, AnyMultiplier, Cost, Formula, Multiplier
+from bitproof.approx.base import MULTIPLIERS, AnyMultiplier, Formula, Multiplier
 from bitproof.approx.catalogue import catalogue, same_products, short_name
 from bitproof.approx.control_variate import correct_means
 from bitproof.approx.deploy import applicable, with_multipliers
@@ -28,6 +28,7 @@ from bitproof.approx.sign_magnitude import SignMagnitude
 from bitproof.approx.stored import Stored
 from bitproof.approx.swapped import Swapped
 from bitproof.kernels.rank import exact_rank
+from bitproof.stats import Cost
 
 __all__ = [
     "MULTIPLIERS",

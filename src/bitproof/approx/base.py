@@ -14,29 +14,11 @@ from torch import Tensor
 from bitproof.approx.product_table import ProductTable, operand_values
 from bitproof.core.registry import Registry
 from bitproof.core.spec import Spec
-from bitproof.core.types import NonNegative
+from bitproof.stats import Cost
 
 Numbers = Int64[Tensor, "*shape"]
 Multiply = Callable[[Tensor, Tensor], Tensor]
 """Takes two tensors of numbers and returns their products, element by element."""
-
-
-class Cost(Spec):
-    """What a circuit takes, as somebody published it.
-
-    Example:
-        >>> Cost(area_um2=729.8, power_mw=0.425, delay_ns=1.48, source="EvoApproxLib").power_mw
-        0.425
-    """
-
-    area_um2: NonNegative
-    """Cell area, in square micrometres."""
-    power_mw: NonNegative
-    """Power, in milliwatts, at the activity of the source."""
-    delay_ns: NonNegative
-    """Critical path, in nanoseconds."""
-    source: str
-    """Who measured it, in which technology."""
 
 
 class Multiplier(Spec):

@@ -24,11 +24,12 @@ import numpy as np
 import torch
 from pydantic import Field, model_validator
 
-from bitproof.approx.base import MULTIPLIERS, Cost, Multiplier
+from bitproof.approx.base import MULTIPLIERS, Multiplier
 from bitproof.approx.product_table import ProductTable, read_products
 from bitproof.core.errors import DataError, UnknownKindError, near
 from bitproof.data.layout import VARIABLE, data_root
 from bitproof.data.packed import read_arrays
+from bitproof.stats import Cost
 
 FILE = "evoapprox8.npz"
 ROWS = "_table_json"

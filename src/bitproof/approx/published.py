@@ -157,7 +157,7 @@ def title(circuit: Circuit) -> str:
     """Return the name of a circuit with its release.
 
     Example:
-        >>> from bitproof.approx.base import Cost
+        >>> from bitproof.stats import Cost
         >>> cost = Cost(area_um2=1.0, power_mw=1.0, delay_ns=1.0, source="")
         >>> title(Circuit("mul8s_x", "v1.1", "mul8s_x", "A", True, cost, {}))
         'mul8s_x@v1.1'

@@ -12,9 +12,10 @@ from typing import Literal
 import torch
 from pydantic import model_validator
 
-from bitproof.approx.base import MULTIPLIERS, AnyMultiplier, Cost, Multiplier, sign_magnitude
+from bitproof.approx.base import MULTIPLIERS, AnyMultiplier, Multiplier, sign_magnitude
 from bitproof.approx.product_table import ProductTable, operand_values
 from bitproof.core.errors import SpecError
+from bitproof.stats import Cost
 
 
 @MULTIPLIERS.register

@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Literal
 
-from bitproof.approx.base import MULTIPLIERS, AnyMultiplier, Cost, Multiplier
+from bitproof.approx.base import MULTIPLIERS, AnyMultiplier, Multiplier
 from bitproof.approx.product_table import ProductTable
+from bitproof.stats import Cost
 
 
 @MULTIPLIERS.register

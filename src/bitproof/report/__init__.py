@@ -1,11 +1,10 @@
 """Reads run and campaign directories; makes pages, figures, tables for console and paper."""
 
-from bitproof.report.campaign_console import ConsoleTable, console_table
+from bitproof.report.campaign_export import write_campaign_tables
 from bitproof.report.campaign_page import write_campaign_report
 from bitproof.report.campaign_summary import CampaignSummary, read_summary
-from bitproof.report.campaign_tables import write_campaign_tables
+from bitproof.report.console import ConsoleTable, console_table, result_table
 from bitproof.report.run_page import write_report
-from bitproof.report.table import result_table
 
 __all__ = [
     "CampaignSummary",

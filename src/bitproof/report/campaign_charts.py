@@ -5,10 +5,16 @@ from collections.abc import Mapping
 
 from bitproof.report import figures as fig
 from bitproof.report import wording
-from bitproof.report.campaign_slices import Slice, slices
-from bitproof.report.campaign_summary import MAIN, CampaignSummary, Convergence, Group, Row
+from bitproof.report.campaign_summary import (
+    CampaignSummary,
+    Convergence,
+    GroupFacts,
+    Slice,
+    TrialRates,
+    slices,
+)
 from bitproof.report.figures import Figure, Spec, category, layer, make_figure, number, scale
-from bitproof.report.run_charts import Point, frame, level_chart, rates, styles, tooltip
+from bitproof.report.run_charts import frame, level_chart, point, rates, styles, tooltip
 from bitproof.stats.intervals import Interval
 from bitproof.stats.threats import ThreatLabel
 
@@ -42,9 +48,9 @@ def campaign_figures(summary: CampaignSummary) -> list[Figure]:
         bits = {f"bit {bit}": part.row(None, bit) for bit in part.bit_numbers}
         for what, each in (("layer", layers), ("bit", bits)):
             bars = {
-                name: row.rates[MAIN]
+                name: rate
                 for name, row in each.items()
-                if row is not None and row.trials and MAIN in row.rates
+                if row is not None and (rate := row.rate()) is not None
             }
             if bars:
                 title = f"{part.title}, by {what}"
@@ -64,7 +70,7 @@ def range_of(rate: float) -> str:
     return RANGES[0 if rate <= 0 else 1 + bisect_left(LIMITS, rate)]
 
 
-def _outcomes(summary: CampaignSummary, row: Row) -> Figure:
+def _outcomes(summary: CampaignSummary, row: TrialRates) -> Figure:
     """Return the outcomes that do harm: where most trials are masked, that bar would hide them."""
     harmful = [name for name in summary.outcomes if name in row.rates and name != "masked"]
     bars = {wording.outcome_name(name): row.rates[name] for name in harmful}
@@ -80,7 +86,7 @@ def _bars(
     end = max((rate.high for rate in bars.values()), default=1.0)
     end = 100 * (min(end, BAR_END * highest) if highest > 0 else end)
     rows = [
-        {"name": text, **rates(rate.value, rate.low, min(rate.high, end / 100))}
+        {"name": text, **rates(rate.value, rate._replace(high=min(rate.high, end / 100)))}
         for text, rate in bars.items()
     ]
     limits = {"domain": [0, end or 1], "nice": True}
@@ -100,14 +106,13 @@ def _bars(
 
 def _heat_map(part: Slice) -> Figure:
     """Return layers down and bits across: the rate in colour and words, its interval below."""
-    columns: list[int | None] = [*part.bit_numbers, None]
-    lines: list[str | None] = [*part.layer_names, None]
+    columns = [*map(str, part.bit_numbers), "all"]
+    layers = part.lines(part.bit_numbers)
     rows = [
-        _cell(part.row(layer, bit))
-        | {"layer": layer or "all layers", "bit": "all" if bit is None else str(bit)}
-        for layer in lines
-        for bit in columns
-        if part.row(layer, bit) is not None or None not in (layer, bit)
+        _cell(row) | {"layer": "all layers" if cells is layers[-1][1] else layer, "bit": bit}
+        for layer, cells in layers
+        for bit, row in zip(columns, cells, strict=True)
+        if row is not None or (bit != "all" and cells is not layers[-1][1])
     ]
     light = {"test": {"field": "range", "oneOf": DARK}, "value": "#fff"}
     ink = {"condition": light, "value": fig.INK}
@@ -131,8 +136,8 @@ def _heat_map(part: Slice) -> Figure:
     return make_figure("maps", f"map {part.title}", part.title, spec)
 
 
-def _cell(row: Row | None) -> Spec:
-    rate = row.rates.get(MAIN) if row is not None and row.trials else None
+def _cell(row: TrialRates | None) -> Spec:
+    rate = row.rate() if row is not None else None
     counts = {"trials": row.trials if row else 0, "places": row.population if row else None}
     if rate is None:
         return {"range": UNTRIED, "main": "", "sub": UNTRIED, **counts}
@@ -142,7 +147,7 @@ def _cell(row: Row | None) -> Spec:
 
 def _rates(summary: CampaignSummary) -> list[Figure]:
     """Return accuracy against the fault rate, a line for each kind of fault; none without rates."""
-    kinds: dict[str, list[tuple[Group, Row]]] = {}
+    kinds: dict[str, list[tuple[GroupFacts, TrialRates]]] = {}
     for group in summary.groups:
         total = summary.total(group.group)
         if group.rate and total is not None and total.trials and total.acc:
@@ -151,12 +156,12 @@ def _rates(summary: CampaignSummary) -> list[Figure]:
     if not kinds:
         return []
     golden = summary.campaign.golden_acc
-    start = [] if golden is None else [Point(0.0, "0", golden.value, golden.low, golden.high)]
+    start = [] if golden is None else [point(RATES, 0.0, golden.value, golden)]
     lines = {}
     for name, members in kinds.items():
         points = {group.rate or 0.0: total.acc for group, total in members}
         lines[name] = start + [
-            Point(rate, RATES.pretty_level(rate), acc.value, acc.low, acc.high)
+            point(RATES, rate, acc.value, acc)
             for rate, acc in sorted(points.items())
             if acc is not None
         ]
@@ -171,7 +176,7 @@ def _convergence(summary: CampaignSummary, series: Convergence) -> Figure:
     points = [(n, Interval(*each)) for n, *each in ends if n > 0]
     step = -(-len(points) // MOST_POINTS) or 1
     points = points[::-1][::step][::-1]
-    rows = [{"trials": n, **rates(rate.value, rate.low, rate.high)} for n, rate in points]
+    rows = [{"trials": n, **rates(rate.value, rate)} for n, rate in points]
     last = points[-1][1]
     margin, half = summary.campaign.margin, (last.high - last.low) / 2
     # A margin that dwarfs the band would hide it.

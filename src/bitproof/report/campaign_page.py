@@ -1,39 +1,30 @@
 """The report of a fault-injection campaign as one page."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from bitproof.core.files import write_text
 from bitproof.report import html, wording
-from bitproof.report.campaign_slices import slices
 from bitproof.report.campaign_summary import (
-    MAIN,
     SUMMARY,
     CampaignSummary,
-    Group,
-    Row,
+    GroupFacts,
+    TrialRates,
     read_summary,
+    slices,
 )
-from bitproof.report.html import REPORT, facts_text
+from bitproof.report.html import REPORT, Alert, Tile
+from bitproof.report.page_table import DASH, PageCell, PageTable, facts_table, rate_text, table_of
+from bitproof.stats.intervals import Interval
 from bitproof.stats.sample_size import sample_size
 
 CHANNELS_SHOWN = 20
+TILES_SHOWN = 6
+Writer = Callable[[TrialRates], str]
+"""What to write of some trials in one column."""
 SINGLE = frozenset({"one place", "exhaustive"})
 ENDLESS = 1 << 62
-
-
-@dataclass(frozen=True)
-class Planned:
-    """One kind of fault: what was planned, and what came of it."""
-
-    group: Group
-    asked: int | None
-    """Trials by Leveugle's formula, for the margin of the campaign."""
-    share: str
-    """Trials as a share of all possible faults."""
-    reached: str
-    """Half the width of the interval of SDC-1, in points."""
 
 
 def write_campaign_report(folder: Path, *, interactive: bool = False) -> Path:
@@ -62,33 +53,49 @@ def render_campaign(summary: CampaignSummary, *, interactive: bool = False) -> s
 
 def _context(summary: CampaignSummary) -> dict[str, Any]:
     campaign = summary.campaign
-    totals = [(summary.label(row.group), row) for row in summary.totals]
+    golden = campaign.golden_acc
+    images = wording.count(campaign.images, "image")
+    aside = "" if golden is None else f"Without faults, accuracy is {_rate_line(golden)}."
     return {
-        "campaign": campaign,
+        "brand": "fault-injection report",
         "heading": campaign.title or "Fault-injection campaign",
-        "confidence": wording.confidence_text(campaign.confidence),
-        "margin": None if campaign.margin is None else f"{100 * campaign.margin:.4g}",
-        "images": wording.count(campaign.images, "image"),
-        "trials": wording.count(campaign.trials, "trial"),
-        "outcomes": [(name, wording.outcome_name(name)) for name in summary.outcomes],
+        "subtitle": [
+            campaign.model or f"model {wording.ABSENT}",
+            f"data: {campaign.data or wording.ABSENT}, {images}",
+            wording.count(campaign.trials, "trial"),
+        ],
+        "alerts": alerts(summary),
         "headline": headline(summary),
-        "tiles": totals[:6],
-        "main": MAIN,
-        "totals": totals,
-        "planned": planned(summary),
-        "protections": [wording.settings(each) for each in campaign.protections],
-        "tables": tables(summary),
-        "channels": summary.channels[:CHANNELS_SHOWN],
+        "aside": aside,
+        "tiles": [_tile(summary, row) for row in summary.totals[:TILES_SHOWN]],
+        "campaign": campaign,
+        "confidence": wording.confidence_text(campaign.confidence),
+        "margin": _margin_text(summary),
+        "images": images,
+        "protections": ", ".join(wording.settings(each) for each in campaign.protections),
+        "planned": planned_table(summary),
+        "outcomes": outcome_table(summary),
+        "places": place_tables(summary),
+        "channels": channel_table(summary),
         "channels_left": len(summary.channels) - CHANNELS_SHOWN,
-        "label": summary.label,
-        "environment": environment_facts(summary),
-        "has_fit": any(row.fit for row in [*summary.totals, *summary.layers, *summary.bits]),
+        "environment": environment(summary),
     }
+
+
+def alerts(summary: CampaignSummary) -> list[Alert]:
+    """Return what is missing in a campaign."""
+    campaign = summary.campaign
+    if campaign.trials >= campaign.planned:
+        return []
+    done = f"{wording.grouped(campaign.trials)} of {wording.grouped(campaign.planned)}"
+    reason = "" if campaign.stopped else ": it is still going, or was interrupted"
+    title = "Stopped early by its rule" if campaign.stopped else "Partial campaign"
+    return [Alert(title, [f"{done} planned trials are done{reason}."])]
 
 
 def headline(summary: CampaignSummary) -> str:
     """Return what the campaign found, in one sentence: the kind of fault that does most harm."""
-    rated = [(row, row.rates[MAIN]) for row in summary.totals if row.trials and MAIN in row.rates]
+    rated = [(row, rate) for row in summary.totals if (rate := row.rate()) is not None]
     if not rated:
         return "This campaign has no results yet."
     row, rate = max(rated, key=lambda pair: pair[1].value)
@@ -98,32 +105,47 @@ def headline(summary: CampaignSummary) -> str:
     return f"{summary.label(row.group)}: {numbers} change{among}."
 
 
-def tables(summary: CampaignSummary) -> list[tuple[str, str, list[tuple[str, Row]]]]:
-    """Return title, what its rows are, and rows by layer and by bit of every slice."""
-    found = []
-    for part in slices(summary):
-        layers: list[tuple[str, Row]] = [(row.layer, row) for row in part.layers]
-        numbers = ((str(bit), part.row(None, bit)) for bit in part.bit_numbers)
-        bits = [(name, row) for name, row in numbers if row is not None]
-        found += [(part.title, "layer", layers), (part.title, "bit", bits)]
-    return [each for each in found if each[2]]
+def planned_table(summary: CampaignSummary) -> PageTable:
+    """Return what was planned for each kind of fault, and what came of it."""
+    margin = _margin_text(summary)
+    confidence = wording.confidence_text(summary.campaign.confidence)
 
+    def done(group: GroupFacts) -> PageCell:
+        asked = leveugle(summary, group)
+        short = asked is not None and group.trials < asked
+        return PageCell(wording.grouped(group.trials), "warn" if short else "")
 
-def planned(summary: CampaignSummary) -> list[Planned]:
-    """Return plan and outcome of each group."""
-    found = []
-    for group in summary.groups:
+    def share(group: GroupFacts) -> str:
+        if not group.population or group.extent not in SINGLE:
+            return DASH
+        return f"{100 * group.trials / group.population:.3g} %"
+
+    def known(group: GroupFacts) -> str:
         total = summary.total(group.group)
-        rate = total.rates.get(MAIN) if total is not None and total.trials else None
-        share = ""
-        if group.population and group.extent in SINGLE:
-            share = f"{100 * group.trials / group.population:.3g} %"
-        reached = "" if rate is None else f"±{50 * (rate.high - rate.low):.2g}"
-        found.append(Planned(group, _leveugle(summary, group), share, reached))
-    return found
+        rate = total.rate() if total else None
+        return DASH if rate is None else f"±{50 * (rate.high - rate.low):.2g}"
+
+    return table_of(
+        summary.groups,
+        {
+            "faults": lambda group: summary.label(group.group),
+            "extent": lambda group: PageCell(
+                " of ".join(filter(None, [group.extent, ", ".join(group.sites)])), "text"
+            ),
+            "possible faults": lambda group: _number(group.population),
+            f"asked for\nLeveugle{f', ±{margin} %' if margin else ''}": lambda group: _number(
+                leveugle(summary, group)
+            ),
+            "planned": lambda group: _number(group.needed),
+            "trials done": done,
+            "share": share,
+            f"SDC-1 known\nto points, {confidence}": known,
+        },
+        look="wide dense keep",
+    )
 
 
-def _leveugle(summary: CampaignSummary, group: Group) -> int | None:
+def leveugle(summary: CampaignSummary, group: GroupFacts) -> int | None:
     """Return the sample that the formula asks for; sets of several places are without number."""
     margin, confidence = summary.campaign.margin, summary.campaign.confidence
     size = group.population if group.extent in SINGLE else ENDLESS
@@ -132,8 +154,61 @@ def _leveugle(summary: CampaignSummary, group: Group) -> int | None:
     return sample_size(size, margin=margin, confidence=confidence)
 
 
-def environment_facts(summary: CampaignSummary) -> list[tuple[str, str]]:
-    """Return what the campaign was made of and on, name by name; missing facts say so."""
+def outcome_table(summary: CampaignSummary) -> PageTable:
+    """Return outcomes, accuracy and failures in time of each kind of fault."""
+
+    def rate_of(outcome: str) -> Writer:
+        return lambda row: rate_text(row.rate(outcome))
+
+    def worst(row: TrialRates) -> str:
+        if row.acc_min is None or not row.trials:
+            return DASH
+        sigma = "" if row.acc_std is None else f"\nσ {wording.percent(row.acc_std)}"
+        return wording.percent(row.acc_min) + sigma
+
+    columns: dict[str, Writer] = {"faults": lambda row: summary.label(row.group)}
+    columns |= {wording.outcome_name(name): rate_of(name) for name in summary.outcomes}
+    columns["accuracy"] = lambda row: rate_text(row.acc if row.trials else None)
+    columns["worst trial"] = worst
+    columns |= _fit_and_trials(summary.totals)
+    return table_of(summary.totals, columns, look="wide dense")
+
+
+def place_tables(summary: CampaignSummary) -> list[PageTable]:
+    """Return the rates by layer, and by bit, of every kind of fault at every kind of site."""
+    found = []
+    for part in slices(summary):
+        bits = [row for bit in part.bit_numbers if (row := part.row(None, bit))]
+        names: tuple[tuple[str, Sequence[TrialRates], Writer], ...] = (
+            ("layer", part.layers, lambda row: row.layer),
+            ("bit", bits, lambda row: str(row.bit)),
+        )
+        for what, rows, name in names:
+            columns = {what: name, "SDC-1": lambda row: _rate_line(row.rate())}
+            columns |= _fit_and_trials(rows)
+            title = f"{part.title}, by {what}"
+            found.append(table_of(rows, columns, title=title, look="wide dense names"))
+    return [table for table in found if table.rows]
+
+
+def channel_table(summary: CampaignSummary) -> PageTable:
+    """Return the channels where faults do most."""
+    return table_of(
+        summary.channels[:CHANNELS_SHOWN],
+        {
+            "layer": lambda row: row.layer,
+            "channel": lambda row: str(row.channel),
+            "faults": lambda row: PageCell(summary.label(row.group), "text"),
+            "site": lambda row: PageCell(row.site, "text"),
+            "SDC-1, %": lambda row: rate_text(row.rate()),
+            "trials": lambda row: wording.grouped(row.trials),
+        },
+        look="names",
+    )
+
+
+def environment(summary: CampaignSummary) -> PageTable:
+    """Return what the campaign was made of and on; missing facts say so."""
     campaign = summary.campaign
     named = {
         "model": campaign.model,
@@ -148,4 +223,40 @@ def environment_facts(summary: CampaignSummary) -> list[tuple[str, str]]:
         "engine": campaign.engine,
         "time": None if campaign.seconds is None else wording.seconds(campaign.seconds),
     }
-    return facts_text(named | dict(campaign.versions))
+    return facts_table(named | dict(campaign.versions))
+
+
+def _tile(summary: CampaignSummary, row: TrialRates) -> Tile:
+    label, rate = summary.label(row.group), row.rate()
+    if rate is None:
+        return Tile(label, DASH, "not tried", [])
+    confidence = wording.confidence_text(summary.campaign.confidence)
+    interval = f"{confidence} interval {wording.span(rate)} %"
+    trials = wording.count(row.trials, "trial")
+    return Tile(label, wording.value(rate), "% SDC-1", [interval, trials])
+
+
+def _margin_text(summary: CampaignSummary) -> str:
+    margin = summary.campaign.margin
+    return "" if margin is None else f"{100 * margin:.4g}"
+
+
+def _rate_line(rate: Interval | None) -> str:
+    return DASH if rate is None else f"{wording.value(rate)} % ({wording.span(rate)} %)"
+
+
+def _number(number: int | None) -> str:
+    return DASH if number is None else wording.grouped(number)
+
+
+def _fit_and_trials(rows: Sequence[TrialRates]) -> dict[str, Writer]:
+    """Return the last columns: FIT where some row has it, and the trials."""
+
+    def fit(row: TrialRates) -> str:
+        if row.fit is None:
+            return DASH
+        low, value, high = (wording.figure(end) for end in row.fit)
+        return f"{value}\n{low}–{high}"
+
+    last: dict[str, Writer] = {"trials": lambda row: wording.grouped(row.trials)}
+    return {"FIT": fit, **last} if any(row.fit for row in rows) else last

@@ -1,6 +1,9 @@
 """The summary of a fault-injection campaign as one checked value: what every page is made of."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -84,7 +87,7 @@ class Campaign(_Part):
     seconds: Annotated[float, Field(ge=0.0)] | None = None
 
 
-class Group(_Part):
+class GroupFacts(_Part):
     """One kind of fault."""
 
     group: GroupNumber
@@ -101,7 +104,7 @@ class Group(_Part):
     bits_of_memory: Number | None = None
 
 
-class Row(_Part):
+class TrialRates(_Part):
     """Counts and rates of one slice of the trials; the sum of a group has no place."""
 
     group: GroupNumber
@@ -121,6 +124,10 @@ class Row(_Part):
     acc_std: Annotated[float, Field(ge=0.0)] | None = None
     acc_min: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
     rerr: Rate | None = None
+
+    def rate(self, outcome: str = MAIN) -> Interval | None:
+        """Return the rate of an outcome, None where nothing was tried."""
+        return self.rates.get(outcome) if self.trials else None
 
 
 class Convergence(_Part):
@@ -150,26 +157,26 @@ class CampaignSummary(_Part):
 
     layout: Literal[1] = Field(alias="schema")
     campaign: Campaign
-    groups: tuple[Group, ...]
+    groups: tuple[GroupFacts, ...]
     outcomes: tuple[Name, ...]
-    totals: tuple[Row, ...]
-    layers: tuple[Row, ...]
+    totals: tuple[TrialRates, ...]
+    layers: tuple[TrialRates, ...]
     """In order of execution."""
-    bits: tuple[Row, ...]
-    cells: tuple[Row, ...]
+    bits: tuple[TrialRates, ...]
+    cells: tuple[TrialRates, ...]
     """One bit of one layer each."""
-    channels: tuple[Row, ...] = ()
+    channels: tuple[TrialRates, ...] = ()
     """The most vulnerable ones."""
     convergence: tuple[Convergence, ...] = ()
 
     @model_validator(mode="after")
     def _consistent(self) -> "CampaignSummary":
-        _unique("outcomes", self.outcomes)
-        _unique("groups", [each.group for each in self.groups])
+        _unique("outcomes", [(name,) for name in self.outcomes])
+        _unique("groups", [(each.group,) for each in self.groups])
         _unique("convergence", [(each.group, each.outcome) for each in self.convergence])
         known = {each.group for each in self.groups}
         for name in ("totals", "layers", "bits", "cells", "channels"):
-            rows: tuple[Row, ...] = getattr(self, name)
+            rows: tuple[TrialRates, ...] = getattr(self, name)
             _unique(name, [(row.group, row.site, row.layer, row.bit, row.channel) for row in rows])
             for row in rows:
                 if row.group not in known and TOGETHER not in known | {row.group}:
@@ -186,9 +193,71 @@ class CampaignSummary(_Part):
         alone = sum(each.label == one.label for each in self.groups) == 1
         return one.label if alone or not one.extent else f"{one.label}, {one.extent}"
 
-    def total(self, group: int) -> Row | None:
+    def total(self, group: int) -> TrialRates | None:
         """Return the row of all trials of a group, None where there is none."""
         return next((row for row in self.totals if row.group == group), None)
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Everything about one kind of fault at one kind of site."""
+
+    title: str
+    site: str
+    layers: tuple[TrialRates, ...]
+    bits: tuple[TrialRates, ...]
+    cells: tuple[TrialRates, ...]
+    total: TrialRates | None
+    """All trials of the group, where its faults lie at this kind of site only."""
+
+    @cached_property
+    def layer_names(self) -> tuple[str, ...]:
+        """Layers in order of execution."""
+        return tuple(dict.fromkeys(row.layer for row in [*self.layers, *self.cells]))
+
+    @cached_property
+    def bit_numbers(self) -> tuple[int, ...]:
+        """Bits, the most significant first."""
+        found = {row.bit for row in [*self.bits, *self.cells] if row.bit is not None}
+        return tuple(sorted(found, reverse=True))
+
+    @cached_property
+    def _rows(self) -> dict[tuple[str | None, int | None], TrialRates]:
+        found = {(row.layer or None, row.bit): row for row in self.layers + self.bits + self.cells}
+        return found | ({(None, None): self.total} if self.total is not None else {})
+
+    def row(self, layer: str | None, bit: int | None) -> TrialRates | None:
+        """Return the row of a layer and a bit; None stands for all of them."""
+        return self._rows.get((layer, bit))
+
+    def lines(self, bits: Sequence[int]) -> list[tuple[str, list[TrialRates | None]]]:
+        """Return what a table shows: of each layer, and of all, each of these bits, and all."""
+        return [
+            (layer or "all", [self.row(layer, bit) for bit in (*bits, None)])
+            for layer in (*self.layer_names, None)
+        ]
+
+
+def slices(summary: CampaignSummary) -> list[Slice]:
+    """Return what was tried layer by layer or bit by bit, in the order of the groups."""
+    rows = summary.layers + summary.bits + summary.cells
+    pairs = list(dict.fromkeys((row.group, row.site) for row in rows if row.trials))
+    order = [group.group for group in summary.groups]
+    pairs.sort(key=lambda pair: order.index(pair[0]) if pair[0] in order else len(order))
+    shared = {group for group, _ in pairs if sum(pair[0] == group for pair in pairs) > 1}
+    return [
+        Slice(
+            title=f"{summary.label(group)} ({site} alone)"
+            if group in shared
+            else summary.label(group),
+            site=site,
+            layers=_at(summary.layers, group, site),
+            bits=_at(summary.bits, group, site),
+            cells=_at(summary.cells, group, site),
+            total=None if group in shared else summary.total(group),
+        )
+        for group, site in pairs
+    ]
 
 
 def read_summary(path: Path) -> CampaignSummary:
@@ -203,29 +272,27 @@ def read_summary(path: Path) -> CampaignSummary:
     if path.is_dir():
         path = path / SUMMARY
     try:
-        text = path.read_text(encoding="utf-8")
-        summary = CampaignSummary.model_validate_json(text)
+        return CampaignSummary.model_validate_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise DataError(
-            f"{path}: wanted the summary of a campaign, there is no such file"
-        ) from None
+        problem = "wanted the summary of a campaign, there is no such file"
     except ValidationError as error:
-        raise DataError(f"{path}: damaged, {_problem_line(error)}") from None
+        problem = f"damaged, {_problem_line(error)}"
     except OSError as error:
-        raise DataError(f"{path}: cannot read ({error.strerror or error})") from None
+        problem = f"cannot read ({error.strerror or error})"
     except ValueError as error:  # not UTF-8, or a path that cannot be one
-        raise DataError(f"{path}: damaged ({error})") from None
-    return summary
+        problem = f"damaged ({error})"
+    raise DataError(f"{path}: {problem}")
 
 
-def _unique(name: str, keys: Sequence[object]) -> None:
-    seen = set()
-    for key in keys:
-        if key in seen:
-            parts = key if isinstance(key, tuple) else (key,)
-            shown = " ".join(str(part) for part in parts if part is not None)
-            raise ValueError(f"{name}: wanted each once, got '{shown}' again")
-        seen.add(key)
+def _at(rows: Iterable[TrialRates], group: int, site: str) -> tuple[TrialRates, ...]:
+    return tuple(row for row in rows if row.group == group and row.site == site)
+
+
+def _unique(name: str, keys: Sequence[tuple[object, ...]]) -> None:
+    again = [key for key, number in Counter(keys).items() if number > 1]
+    if again:
+        shown = " ".join(str(part) for part in again[0] if part is not None)
+        raise ValueError(f"{name}: wanted each once, got '{shown}' again")
 
 
 def _problem_line(error: ValidationError) -> str:

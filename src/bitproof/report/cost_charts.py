@@ -4,13 +4,18 @@ from collections.abc import Sequence
 
 from bitproof.report import figures as fig
 from bitproof.report.figures import Figure, Spec, category, layer, make_figure, number, scale
-from bitproof.report.findings import Condition, lowered
-from bitproof.report.multipliers import CIRCUITS, accuracy_under, conditions
-from bitproof.report.pareto import Approximation, approximations, pareto_front
-from bitproof.report.run import CLEAN, Run
+from bitproof.report.findings import lowered
+from bitproof.report.multipliers import Approximation, approximations, conditions
+from bitproof.report.run import CLEAN, Condition, Run
 from bitproof.report.run_charts import RANGE, accuracy_axis, frame, rates, tooltip
+from bitproof.stats.costs import pareto_front
 
-CIRCUIT_SHAPES = ("circle", "triangle-up", "square", "diamond")
+CIRCUIT_SHAPES = {
+    "signed circuit": "circle",
+    "unsigned circuit": "triangle-up",
+    "unsigned circuit between sign bits": "square",
+    "circuit of unknown kind": "diamond",
+}
 LABEL_GAP = 0.07
 """Least distance of two labels, as a share of the range of values."""
 FEWEST_SPOTS = 2
@@ -24,7 +29,7 @@ def cost_figures(run: Run) -> list[Figure]:
     found = approximations(run)
     clean: Condition = (CLEAN, 0.0)
     plans = [(clean, "power"), (clean, "area")]
-    plans += [(each, "power") for each in conditions(run) if each is not None]
+    plans += [(each, "power") for each in conditions(run)]
     drawn = []
     for wanted, cost in plans:
         spots = _spots(run, found, wanted, cost)
@@ -33,7 +38,7 @@ def cost_figures(run: Run) -> list[Figure]:
         what = "Clean accuracy"
         if wanted != clean:
             what = f"Accuracy under {lowered(run.condition(*wanted))}"
-        base = accuracy_under(run, run.facts.baseline, wanted)
+        base = run.find(run.facts.baseline, *wanted)
         chart = _cost_chart(
             spots,
             reference=None if base is None else (run.facts.baseline, base.value),
@@ -48,12 +53,12 @@ def _spots(run: Run, found: Sequence[Approximation], wanted: Condition, cost: st
     """Return a row for each network with cost and accuracy, by rising cost."""
     spots: list[Spec] = []
     for each in found:
-        multiplier, row = each.multiplier, accuracy_under(run, each.variant, wanted)
+        multiplier, row = each.multiplier, run.find(each.variant, *wanted)
         amount = multiplier.power_mw if cost == "power" else multiplier.area_um2
         if amount is not None and row is not None and row.unit == "fraction":
             spot: Spec = {"name": each.variant, "cost": amount, "exact": f"on {each.exact}"}
-            spot |= {"circuit": CIRCUITS[multiplier.circuit], "before": each.before}
-            spots.append(spot | rates(row.value, row.ci_low, row.ci_high))
+            spot |= {"circuit": multiplier.circuit, "before": each.before}
+            spots.append(spot | rates(row.value, row.interval))
     spots.sort(key=lambda spot: spot["cost"])
     front = pareto_front([(spot["cost"], spot["value"]) for spot in spots])
     named = _apart([spots[i]["value"] for i in front])
@@ -83,13 +88,8 @@ def _cost_chart(
     spots: Sequence[Spec], *, reference: tuple[str, float] | None, cost_title: str
 ) -> Spec:
     """Return accuracies against costs: the front is filled and joined by a staircase."""
-    ends = [spot[name] / 100 for spot in spots for name in ("value", "low", "high") if spot[name]]
     used = {spot["circuit"] for spot in spots}
-    circuits = {
-        words: shape
-        for words, shape in zip(CIRCUITS.values(), CIRCUIT_SHAPES, strict=True)
-        if words in used
-    }
+    circuits = {words: shape for words, shape in CIRCUIT_SHAPES.items() if words in used}
     exact = list(dict.fromkeys(spot["exact"] for spot in spots))
     legend = {"orient": "bottom", "direction": "vertical"}
     kinds = scale(circuits, list(circuits.values()))
@@ -122,7 +122,7 @@ def _cost_chart(
         **frame(spots),
         "encoding": {
             "x": number("cost", title=cost_title, scale={"zero": True}),
-            "y": accuracy_axis([*ends, reference and reference[1]]),
+            "y": accuracy_axis(spots, *([100 * reference[1]] if reference else [])),
             "color": category(
                 "exact",
                 scale=scale(exact, (fig.INK, fig.BLUE, *fig.PALETTE)),

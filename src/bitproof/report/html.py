@@ -6,11 +6,12 @@ page forbids requests once more, and scripts other than the page's own.
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from bitproof.report import wording
+from bitproof.report.wording import ABSENT
 
 if TYPE_CHECKING:
     from bitproof.report.figures import Figure
@@ -18,7 +19,27 @@ if TYPE_CHECKING:
 REPORT = "report.html"
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 LIVE_POLICY = f"{POLICY}; script-src 'unsafe-inline'"
-FILTERS = ("percent", "points", "seconds", "grouped", "plain", "span", "value", "figure", "share")
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One large number below the headline."""
+
+    title: str
+    number: str
+    unit: str
+    lines: Sequence[str]
+    """Smaller text, the first line bold."""
+    look: str = ""
+    """CSS class."""
+
+
+@dataclass(frozen=True)
+class Alert:
+    """What a reader must see first."""
+
+    title: str
+    lines: Sequence[str]
 
 
 def render(
@@ -44,29 +65,12 @@ def render(
     sections: defaultdict[str, list[Figure]] = defaultdict(list)
     for figure in figures:
         sections[figure.section].append(figure)
-    filters = (
-        "percent",
-        "points",
-        "seconds",
-        "grouped",
-        "plain",
-        "span",
-        "value",
-        "figure",
-        "share",
-    )
-    environment.filters.update({name: getattr(wording, name) for name in filters})
     page = environment.get_template(template).render(
         **context,
         figures=sections,
         draw=live if interactive else static,
         policy=LIVE_POLICY if interactive else POLICY,
         script=live_script(figures) if interactive else "",
-        absent=wording.ABSENT,
+        absent=ABSENT,
     )
     return page.encode("utf-8", errors="replace").decode("utf-8")  # lone surrogates of JSON
-
-
-def facts_text(facts: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return facts as text, name by name; missing ones say so."""
-    return [(k, wording.ABSENT if v is None or v == "" else str(v)) for k, v in facts.items()]

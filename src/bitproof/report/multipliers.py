@@ -1,4 +1,4 @@
-"""The section on approximate multipliers: costs, accuracies, and whether losses go together.
+"""Networks on approximate multipliers: costs, the front, and whether losses go together.
 
 Model:  rank correlation with average ranks for ties; interval by Fisher's transformation.
 Source: Bonett and Wright, "Sample size requirements for estimating Pearson, Kendall and Spearman
@@ -10,28 +10,45 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bitproof.report.findings import (
-    Condition,
-    focus_level,
-    main_attack,
-    main_fault,
+from bitproof.report.findings import FAULTS, change, focus_level, main_threats
+from bitproof.report.page_table import (
+    DASH,
+    PageCell,
+    PageTable,
+    accuracy_text,
+    make_table,
+    table_of,
 )
-from bitproof.report.pareto import Approximation, approximations, front
-from bitproof.report.run import CLEAN, Circuit, Run
+from bitproof.report.run import Condition, MultiplierFacts, Run, parts
+from bitproof.report.run_tables import change_text, condition_head
+from bitproof.report.wording import figure, share
+from bitproof.stats.costs import pareto_front
 from bitproof.stats.intervals import Interval, normal_quantile
-from bitproof.stats.results import Row
 
 FEWEST = 5
 """Networks that a correlation needs."""
 LEAST_LEFT = 0.25
 """Share of the baseline's clean accuracy below which a network has nothing to lose."""
-CIRCUITS: dict[Circuit, str] = {
-    "signed": "signed circuit",
-    "unsigned": "unsigned circuit",
-    "sign_bits": "unsigned circuit between sign bits",
-    "unknown": "circuit of unknown kind",
-}
-"""What rows and the legend call each kind of circuit."""
+MOST_SHOWN = 6
+"""Networks on multipliers in the charts and tables that are made for few networks."""
+HEAD = (
+    *("network\nmultiplier", "power, mW", "area, µm²\ndelay, ns", "MED\nNMED", "MRED\nEP"),
+    *("bias", "clean, %", "change\npoints"),
+)
+
+
+@dataclass(frozen=True)
+class Approximation:
+    """One network on a multiplier."""
+
+    variant: str
+    name: str
+    """Of the multiplier."""
+    multiplier: MultiplierFacts
+    exact: str
+    """The same network with exact products: without the multiplier and the stages after it."""
+    before: str | None
+    """The same network without the stages after the multiplier; None where there are none."""
 
 
 @dataclass(frozen=True)
@@ -46,60 +63,144 @@ class Ranks:
     """The same for the share of its clean accuracy that the condition takes."""
 
 
-@dataclass(frozen=True)
-class Section:
-    """All that the page shows."""
-
-    networks: tuple[Approximation, ...]
-    """By rising power."""
-    front: tuple[Approximation, ...]
-    columns: tuple[Condition, ...]
-    """Conditions of the last columns."""
-    ranks: tuple[Ranks, ...]
-    exact: str
-    """The exact network of those that are ranked."""
-    sources: tuple[str, ...]
-    uncosted: int
-    """Multipliers without published power."""
+def approximations(run: Run) -> list[Approximation]:
+    """Return all networks on multipliers by rising power, those without a figure last."""
+    found = [
+        _approximation(run, variant, name)
+        for variant in run.approximate
+        if (name := run.multiplier_of(variant)) is not None
+    ]
+    powers = {each.variant: each.multiplier.power_mw for each in found}
+    return sorted(found, key=lambda each: (powers[each.variant] is None, powers[each.variant] or 0))
 
 
-def multiplier_section(run: Run) -> Section | None:
-    """Return the section; None where no network is on a multiplier of `run.json`."""
+def front(run: Run, found: Sequence[Approximation]) -> list[Approximation]:
+    """Return those with least power and highest clean accuracy, by rising power.
+
+    Who lacks one of the two is left out.
+    """
+    known = [
+        (watts, clean.value, each)
+        for each in found
+        if (watts := each.multiplier.power_mw) is not None
+        and (clean := run.clean(each.variant)) is not None
+    ]
+    chosen = [known[i] for i in pareto_front([point[:2] for point in known])]
+    return [each for *_, each in sorted(chosen, key=lambda one: one[:2])]
+
+
+def shown(run: Run) -> tuple[str, ...]:
+    """Return the variants for charts and tables of few networks, in order.
+
+    All without a multiplier, and six at most with one: the front of clean accuracy and power,
+    evenly thinned out if it is longer, then the most accurate of the others.
+    """
     found = approximations(run)
-    if not found:
-        return None
-    attack, fault = conditions(run)
-    faults = [(fault[0], level) for level in run.levels(fault[0]) if level > 0] if fault else []
-    columns = (*([attack] if attack else []), *faults)
-    used = {each.name: each.multiplier for each in found}
-    groups = Counter(each.exact for each in found if not each.later)
-    exact = max(groups, key=lambda name: (groups[name], name == run.facts.baseline), default="")
-    ranks = (_ranks(run, found, exact, each) for each in (attack, fault) if each is not None)
-    return Section(
-        networks=tuple(found),
-        front=tuple(front(run, found)),
-        columns=columns,
-        ranks=tuple(each for each in ranks if each is not None),
-        exact=exact,
-        sources=tuple(dict.fromkeys(each.source for each in used.values() if each.source)),
-        uncosted=sum(each.power_mw is None for each in used.values()),
+    chosen = front(run, found)
+    if len(chosen) > MOST_SHOWN:
+        step = (len(chosen) - 1) / (MOST_SHOWN - 1)
+        chosen = [chosen[round(i * step)] for i in range(MOST_SHOWN)]
+    clean = {each.variant: run.clean(each.variant) for each in found}
+    others = [each for each in found if each not in chosen]
+    others.sort(key=lambda each: -(row.value if (row := clean[each.variant]) else 0.0))
+    names = {each.variant for each in [*chosen, *others][:MOST_SHOWN]}
+    return tuple(v for v in run.variants if v in names or v not in run.approximate)
+
+
+def conditions(run: Run) -> list[Condition]:
+    """Return the main fault at its middle level, and the main attack at its smallest radius."""
+    found = []
+    for threat in main_threats(run):
+        levels = [level for level in run.levels(threat) if level > 0]
+        faulty = run.label(threat).family in FAULTS
+        level = focus_level(levels) if faulty else min(levels, default=None)
+        found += [] if level is None else [(threat, level)]
+    return found
+
+
+def ranks(run: Run, found: Sequence[Approximation], exact: str) -> list[Ranks]:
+    """Compare networks that differ from `exact` in the multiplier alone, under each condition.
+
+    Exact circuits are left out, and networks near chance, from which a threat can take nothing.
+    """
+    base = run.clean(run.facts.baseline)
+    least = max(LEAST_LEFT * base.value if base is not None else 0.0, 1e-9)
+    compared = []
+    for condition in conditions(run):
+        pairs = [
+            (clean.value, under.value)
+            for each in found
+            if each.exact == exact and not each.before and each.multiplier.ep != 0
+            if (clean := run.clean(each.variant)) is not None and clean.value >= least
+            if (under := run.find(each.variant, *condition)) is not None
+        ]
+        # Losses have the ranks of accuracies: all are taken from the same exact network.
+        losses = [-clean for clean, _ in pairs]
+        loss = spearman(losses, [-under for _, under in pairs])
+        share = spearman(losses, [1 - under / clean for clean, under in pairs])
+        if loss is not None:
+            compared.append(Ranks(condition, len(pairs), loss, share))
+    return compared
+
+
+def commonest_exact(run: Run, found: Sequence[Approximation]) -> str:
+    """Return the exact network that most others differ from in the multiplier alone."""
+    groups = Counter(each.exact for each in found if not each.before)
+    return max(groups, key=lambda name: (groups[name], name == run.facts.baseline), default="")
+
+
+def cost_table(run: Run, found: Sequence[Approximation]) -> PageTable:
+    """Return all networks on multipliers by rising power, below the exact baseline.
+
+    Attacks are shown at the smallest radius, faults at every level.
+    """
+    base, best = run.facts.baseline, front(run, found)
+    columns = [
+        (threat, level)
+        for threat, main in conditions(run)
+        for level in (run.levels(threat) if run.label(threat).family in FAULTS else [main])
+        if level > 0
+    ]
+
+    def accuracies(variant: str) -> list[str]:
+        return [accuracy_text(run.find(variant, *column)) for column in columns]
+
+    clean = run.clean(base)
+    rows: list[list[PageCell | str]] = [
+        [f"{base}\nexact baseline", *[DASH] * 5, accuracy_text(clean), DASH, *accuracies(base)]
+    ]
+    for each in found:
+        it, after = each.multiplier, run.clean(each.variant)
+        other = f"{it.label}, " if it.label and it.label != each.name else ""
+        moved = change(clean, after)
+        rows.append(
+            [
+                PageCell(f"{each.variant}\n{other}{it.circuit}", "front" if each in best else ""),
+                figure(it.power_mw),
+                f"{figure(it.area_um2)}\n{figure(it.delay_ns)}",
+                f"{figure(it.med)}\n{share(it.nmed)}",
+                f"{share(it.mred)}\n{share(it.ep)}",
+                figure(it.bias),
+                accuracy_text(after),
+                PageCell(change_text(moved), "clear" if moved.sign else "") if moved else DASH,
+                *accuracies(each.variant),
+            ]
+        )
+    head = [*HEAD, *(condition_head(run, column) for column in columns)]
+    return make_table(head, rows, look="wide dense names")
+
+
+def rank_table(run: Run, found: Sequence[Approximation], exact: str) -> PageTable:
+    """Return whether losses on clean inputs go with losses under a threat."""
+    return table_of(
+        ranks(run, found, exact),
+        {
+            "condition": lambda one: run.condition(*one.condition),
+            "networks": lambda one: str(one.networks),
+            "ρ of losses\n95 % interval": lambda one: _rho(one.loss),
+            "ρ with the share lost\n95 % interval": lambda one: _rho(one.share),
+        },
     )
-
-
-def conditions(run: Run) -> tuple[Condition | None, Condition | None]:
-    """Return the main attack at its smallest radius, and the main fault at its middle level."""
-    attack, fault = main_attack(run), main_fault(run)
-    radii = [level for level in run.levels(attack) if level > 0] if attack else []
-    level = focus_level(run.levels(fault)) if fault else None
-    return (
-        (attack, radii[0]) if attack and radii else None,
-        (fault, level) if fault and level is not None else None,
-    )
-
-
-def accuracy_under(run: Run, variant: str, wanted: Condition) -> Row | None:
-    """Return the accuracy of a network under a condition, which may be that of no threat."""
-    return run.clean(variant) if wanted[0] == CLEAN else run.find(variant, *wanted)
 
 
 def spearman(first: Sequence[float], second: Sequence[float]) -> Interval | None:
@@ -124,22 +225,18 @@ def spearman(first: Sequence[float], second: Sequence[float]) -> Interval | None
     return Interval(math.tanh(middle - half), rho, math.tanh(middle + half))
 
 
-def _ranks(run: Run, found: Sequence[Approximation], exact: str, threat: Condition) -> Ranks | None:
-    """Compare networks that differ in the multiplier alone.
+def _approximation(run: Run, variant: str, name: str) -> Approximation:
+    stages = parts(variant)
+    end = len(stages) - stages[::-1].index(name)
+    exact = [part for part in stages[: end - 1] if part not in run.facts.multipliers]
+    return Approximation(
+        variant,
+        name,
+        run.facts.multipliers[name],
+        "+".join(exact) or run.facts.baseline,
+        "+".join(stages[:end]) if stages[end:] else None,
+    )
 
-    Exact circuits are left out, and networks near chance, from which a threat can take nothing.
-    """
-    base = run.clean(run.facts.baseline)
-    least = LEAST_LEFT * base.value if base is not None else 0.0
-    pairs = [
-        (clean.value, under.value)
-        for each in found
-        if each.exact == exact and not each.later and each.multiplier.ep != 0
-        if (clean := run.clean(each.variant)) is not None and clean.value >= max(least, 1e-9)
-        if (under := run.find(each.variant, *threat)) is not None
-    ]
-    # Losses have the ranks of accuracies: all are taken from the same exact network.
-    losses = [-clean for clean, _ in pairs]
-    loss = spearman(losses, [-under for _, under in pairs])
-    share = spearman(losses, [1 - under / clean for clean, under in pairs])
-    return None if loss is None else Ranks(threat, len(pairs), loss, share)
+
+def _rho(rho: Interval | None) -> str:
+    return DASH if rho is None else f"{rho.value:.2f}\n{rho.low:.2f} to {rho.high:.2f}"

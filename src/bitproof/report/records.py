@@ -5,29 +5,38 @@ Variants share their first stages, so equal records of several variants are list
 
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
-M = TypeVar("M", bound=BaseModel)
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, WrapValidator
 
 
-class Critical(BaseModel):
-    """The scores by which a fault-aware stage chose its layers, epoch by epoch."""
+def _or_none(value: Any, check: Callable[[Any], Any]) -> Any:
+    try:
+        return check(value)
+    except ValidationError:
+        return None
 
+
+T = TypeVar("T")
+Maybe = Annotated[T | None, WrapValidator(_or_none)]
+"""What is something else is passed over: stages may write down what they like."""
+
+
+class _Part(BaseModel):
     model_config = ConfigDict(frozen=True)
+
+
+class Critical(_Part):
+    """The scores by which a fault-aware stage chose its layers, epoch by epoch."""
 
     layers: tuple[str, ...]
     scores: tuple[tuple[float, ...], ...]
     top: tuple[tuple[str, ...], ...]
 
 
-class Adjusted(BaseModel):
+class Adjusted(_Part):
     """What the adjustment tried for one layer: clip range as a share of the largest weight."""
-
-    model_config = ConfigDict(frozen=True)
 
     chosen: float | None = None
     accepted: bool | None = None
@@ -35,39 +44,22 @@ class Adjusted(BaseModel):
     acc_after: float | None = None
 
 
-class Adjustment(BaseModel):
+class StageRecord(_Part):
+    """What one stage wrote down."""
+
+    critical: Maybe[Critical] = None
+    alpha: Maybe[dict[str, Adjusted]] = None
     """The adjustment of all layers."""
-
-    model_config = ConfigDict(frozen=True)
-
-    alpha: dict[str, Adjusted]
-
-
-class Training(BaseModel):
-    """Loss and accuracy of each epoch."""
-
-    model_config = ConfigDict(frozen=True)
-
-    loss: tuple[float, ...]
-    acc: tuple[float, ...] = ()
-
-
-@dataclass(frozen=True)
-class StageRecord:
-    """One stage, with the variants that hold exactly this record."""
-
-    stage: str
-    variants: tuple[str, ...]
-    critical: Critical | None
-    adjustment: Adjustment | None
-    training: Training | None
+    loss: Maybe[Annotated[tuple[float, ...], Field(min_length=1)]] = None
+    """By epoch."""
+    acc: Maybe[tuple[float, ...]] = None
+    stage: str = ""
+    variants: tuple[str, ...] = ()
+    """Those that hold exactly this record."""
 
 
 def stage_records(records: Mapping[str, Any], order: tuple[str, ...]) -> list[StageRecord]:
-    """Return the stage records of all variants, listed once each, variants in `order`.
-
-    Whatever does not look like a record is passed over: stages may write down what they like.
-    """
+    """Return the stage records of all variants, listed once each, variants in `order`."""
     found: dict[str, StageRecord] = {}
     known = [name for name in order if name in records]
     for variant in [*known, *(name for name in records if name not in known)]:
@@ -76,35 +68,22 @@ def stage_records(records: Mapping[str, Any], order: tuple[str, ...]) -> list[St
             before = found[identity].variants if identity in found else ()
             record = entry.get("record")
             details = record if isinstance(record, dict) else {}
-            found[identity] = StageRecord(
-                str(entry.get("stage", "")),
-                (*before, variant),
-                _parsed(Critical, details.get("critical")),
-                _parsed(Adjustment, details),
-                _parsed(Training, details),
-            )
+            own = {"stage": str(entry.get("stage", "")), "variants": (*before, variant)}
+            found[identity] = StageRecord.model_validate({**details, **own})
     return list(found.values())
 
 
-@dataclass(frozen=True)
-class LayerBar:
-    """One layer of the critical-layer chart."""
+def layer_bars(critical: Critical) -> list[tuple[str, float, bool, int]]:
+    """Return layers by falling score of the last epoch; scores that are not finite go.
 
-    name: str
-    score: float
-    """Of the last epoch."""
-    chosen: bool
-    """Among the layers that the last epoch worked on."""
-    times_chosen: int
-
-
-def layer_bars(critical: Critical) -> list[LayerBar]:
-    """Return the layers by falling score of the last epoch; scores that are not finite go."""
+    Returns:
+        Name, score, whether the last epoch worked on it, and how many epochs did.
+    """
     last = critical.scores[-1] if critical.scores else ()
     pairs = [pair for pair in zip(critical.layers, last, strict=False) if math.isfinite(pair[1])]
     chosen = critical.top[-1] if critical.top else ()
     return [
-        LayerBar(name, score, name in chosen, sum(name in names for names in critical.top))
+        (name, score, name in chosen, sum(name in names for names in critical.top))
         for name, score in sorted(pairs, key=lambda pair: -pair[1])
     ]
 
@@ -114,11 +93,3 @@ def _entries(record: Any) -> list[dict[str, Any]]:
     stages = record.get("stages") if isinstance(record, dict) else None
     listed = stages if isinstance(stages, list) else []
     return [entry for entry in listed if isinstance(entry, dict)]
-
-
-def _parsed(model: type[M], value: Any) -> M | None:
-    """Return `value` as a model, None where it is something else."""
-    try:
-        return model.model_validate(value)
-    except ValidationError:
-        return None

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -26,18 +26,18 @@ TRAINED_FOR = "approximation_aware"
 """Kind of the stages that train for the multipliers chosen before, or for exact products."""
 AGAINST = ("ber", "lam_adv")
 """Parameters by which such training is also training against faults or attacks."""
-Circuit = Literal["signed", "unsigned", "sign_bits", "unknown"]
-"""Kinds of circuits; `sign_bits` is an unsigned one that multiplies magnitudes between signs."""
+Condition = tuple[str, float]
+"""A threat at a level."""
 
 
 def _finite(number: float | None) -> float | None:
     return number if number is not None and math.isfinite(number) else None
 
 
-Figure = Annotated[float | None, AfterValidator(_finite)]
+Finite = Annotated[float | None, AfterValidator(_finite)]
 
 
-class Multiplier(BaseModel):
+class MultiplierFacts(BaseModel):
     """What `run.json` tells of one multiplier; every figure may be missing."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -47,39 +47,33 @@ class Multiplier(BaseModel):
     """Whether it takes signed operands, with all that stands around its circuit."""
     circuit_signed: bool | None = None
     """Whether the circuit itself does, to which the costs belong; absent in old files."""
-    power_mw: Figure = None
-    area_um2: Figure = None
-    delay_ns: Figure = None
+    power_mw: Finite = None
+    area_um2: Finite = None
+    delay_ns: Finite = None
     source: str | None = None
     """Where the three costs come from."""
-    med: Figure = None
-    nmed: Figure = None
-    mred: Figure = None
-    wce: Figure = None
-    ep: Figure = None
-    bias: Figure = None
-    mse: Figure = None
+    med: Finite = None
+    nmed: Finite = None
+    mred: Finite = None
+    ep: Finite = None
+    bias: Finite = None
 
     @property
-    def operands_signed(self) -> bool | None:
-        """Whether the circuit's own operands are signed; where that is absent, `signed`."""
-        return self.signed if self.circuit_signed is None else self.circuit_signed
-
-    @property
-    def circuit(self) -> Circuit:
-        """What kind of circuit multiplies.
+    def circuit(self) -> str:
+        """What kind of circuit multiplies, in words.
 
         Example:
-            >>> Multiplier(signed=True, circuit_signed=False).circuit
-            'sign_bits'
-            >>> Multiplier(signed=True).circuit
-            'signed'
+            >>> MultiplierFacts(signed=True, circuit_signed=False).circuit
+            'unsigned circuit between sign bits'
+            >>> MultiplierFacts(signed=True).circuit
+            'signed circuit'
         """
-        if self.operands_signed is None:
-            return "unknown"
-        if self.operands_signed:
-            return "signed"
-        return "sign_bits" if self.signed else "unsigned"
+        signed = self.signed if self.circuit_signed is None else self.circuit_signed
+        if signed is None:
+            return "circuit of unknown kind"
+        if signed:
+            return "signed circuit"
+        return f"unsigned circuit{' between sign bits' if self.signed else ''}"
 
 
 class Facts(BaseModel):
@@ -106,7 +100,7 @@ class Facts(BaseModel):
     warnings: tuple[str, ...] | None = None
     variants: tuple[str, ...] = ()
     stages: dict[str, dict[str, Any]] = {}
-    multipliers: dict[str, Multiplier] = {}
+    multipliers: dict[str, MultiplierFacts] = {}
     """Approximate multipliers, by the name that variants use."""
     baseline: str = "baseline"
     threats: dict[str, ThreatLabel] = {}
@@ -146,11 +140,6 @@ class Run:
         """
         exact = [v for v in self.variants if self.is_hardened(v) and not self.is_approximate(v)]
         return max(reversed(exact), key=lambda v: len(parts(v)), default=None)
-
-    @cached_property
-    def hardened_on_multipliers(self) -> tuple[str, ...]:
-        """Hardened variants whose products are approximate."""
-        return tuple(v for v in self.variants if self.is_hardened(v) and self.is_approximate(v))
 
     @cached_property
     def approximate(self) -> tuple[str, ...]:
@@ -216,7 +205,7 @@ class Run:
 
     def clean(self, variant: str) -> Row | None:
         """Return the accuracy without any threat."""
-        return self.find(variant, CLEAN, 0.0) or self.find(variant, CLEAN, None)
+        return self.find(variant, CLEAN, 0.0)
 
     def gaps(self) -> int:
         """Count cells that other quantized variants have and a measured one lacks."""

@@ -8,9 +8,11 @@ from typing import Any
 
 from bitproof.report import figures as fig
 from bitproof.report.figures import Figure, Spec, category, layer, make_figure, number, scale
-from bitproof.report.pareto import shown
+from bitproof.report.multipliers import shown
 from bitproof.report.records import StageRecord, layer_bars, stage_records
 from bitproof.report.run import FLOAT, Run
+from bitproof.stats.intervals import Interval
+from bitproof.stats.threats import ThreatLabel
 
 SOLID = (1, 0)
 DASHES = ((7, 3), (2, 3), (9, 3, 2, 3), (4, 2))
@@ -19,18 +21,6 @@ WIDTH, HEIGHT = 400, 270
 RANGE = {"y": number("low"), "y2": {"field": "high"}}
 """Channels of intervals."""
 BARS_SHOWN = 20
-
-
-@dataclass(frozen=True)
-class Point:
-    """One measured accuracy (a fraction) at one level, with its interval if known."""
-
-    level: float
-    text: str
-    """The level, as the axis writes it."""
-    value: float
-    low: float | None = None
-    high: float | None = None
 
 
 @dataclass(frozen=True)
@@ -51,7 +41,7 @@ def accuracy_figures(run: Run) -> list[Figure]:
 def stage_figures(run: Run) -> list[Figure]:
     """Return what stages wrote down: critical layers, and losses by epoch."""
     records = stage_records(run.records, run.variants)
-    trained = [each for each in records if each.training and each.training.loss]
+    trained = [each for each in records if each.loss]
     found = [_critical_figure(each) for each in records if each.critical]
     return found + ([_training_figure(trained)] if trained else [])
 
@@ -65,7 +55,7 @@ def styles(names: Sequence[str], fixed: Mapping[str, Style]) -> dict[str, Style]
 
 
 def level_chart(
-    lines: Mapping[str, Sequence[Point]],
+    lines: Mapping[str, Sequence[Spec]],
     looks: Mapping[str, Style],
     *,
     level_title: str,
@@ -76,23 +66,21 @@ def level_chart(
     On a logarithmic axis, level 0 has its own place on the left, apart from the lines.
 
     Args:
-        lines: the points of each network by rising level, in the order of the legend.
+        lines: the `point`s of each network by rising level, in the order of the legend.
         looks: the style of each.
         level_title: what the levels are, with the unit.
         logarithmic: whether levels are spread over decades.
     """
-    positive = sorted({p.level for points in lines.values() for p in points if p.level > 0})
+    positive = sorted({p["level"] for points in lines.values() for p in points} - {0.0})
     logarithmic = logarithmic and bool(positive)
     zero = positive[0] / max(3.0, (positive[-1] / positive[0]) ** 0.15) if logarithmic else 0.0
     rows, ticks = [], {}
     for name in sorted(lines, key=lambda name: looks[name].on_top):
         for p in lines[name]:
-            alone = logarithmic and p.level <= 0
-            level = zero if alone else p.level
-            ticks[level] = p.text
-            row = {"name": name, "level": level, "at": p.text, "part": str(alone)}
-            rows.append(row | rates(p.value, p.low, p.high))
-    ends = [end for points in lines.values() for p in points for end in (p.value, p.low, p.high)]
+            alone = logarithmic and not p["level"]
+            row = {**p, "name": name, "level": p["level"] or zero, "part": str(alone)}
+            ticks[row["level"]] = p["at"]
+            rows.append(row)
 
     def look(values: Sequence[Any]) -> Spec:
         return category("name", scale=scale(lines, values), legend={"symbolStrokeWidth": 0})
@@ -110,7 +98,7 @@ def level_chart(
                 scale={"type": "log" if logarithmic else "linear", "nice": False, "padding": 12},
                 axis=_level_axis(ticks, logarithmic=logarithmic),
             ),
-            "y": accuracy_axis(ends),
+            "y": accuracy_axis(rows),
             "color": look([each.colour for each in seen]),
             "detail": {"field": "part"},
             "opacity": picked,
@@ -136,11 +124,7 @@ def _accuracy_figure(run: Run, threat: str) -> list[Figure]:
         if rows and clean is not None and rows[0].level != 0:
             rows.insert(0, clean)
         if rows:
-            lines[name] = [
-                Point(level, label.pretty_level(level), row.value, row.ci_low, row.ci_high)
-                for row in rows
-                for level in [row.level or 0.0]
-            ]
+            lines[name] = [point(label, row.level or 0.0, row.value, row.interval) for row in rows]
     if not lines:
         return []
     fixed = {
@@ -163,9 +147,8 @@ def _critical_figure(record: StageRecord) -> Figure:
     bars = layer_bars(record.critical)[:BARS_SHOWN] if record.critical else []
     kinds = ("chosen at the last ranking", "not chosen")
     rows = [
-        {"layer": each.name, "score": each.score, "times": each.times_chosen}
-        | {"kind": kinds[not each.chosen]}
-        for each in bars
+        {"layer": name, "score": score, "times": times, "kind": kinds[not chosen]}
+        for name, score, chosen, times in bars
     ]
     colours = scale(kinds, (fig.BLUE, "#dbe9f4"))
     spec = {
@@ -188,7 +171,7 @@ def _training_figure(records: Sequence[StageRecord]) -> Figure:
     rows = [
         {"stage": name, "epoch": epoch, "loss": loss if math.isfinite(loss) else None}
         for name, each in zip(names, records, strict=True)
-        for epoch, loss in enumerate(each.training.loss if each.training else (), 1)
+        for epoch, loss in enumerate(each.loss or (), 1)
     ]
     looks = styles(names, {}).values()
     legend = {"symbolType": "stroke", "symbolSize": 300}
@@ -223,8 +206,14 @@ def frame(rows: Sequence[Spec], height: int | Spec = HEIGHT) -> Spec:
     return {"width": WIDTH, "height": height, "data": {"values": list(rows)}}
 
 
-def rates(value: float, low: float | None, high: float | None) -> Spec:
+def point(label: ThreatLabel, level: float, value: float, interval: Interval | None) -> Spec:
+    """Return one measured accuracy (a fraction) at one level."""
+    return {"level": level, "at": label.pretty_level(level), **rates(value, interval)}
+
+
+def rates(value: float, interval: Interval | None) -> Spec:
     """Return a rate and its interval in per cent."""
+    low, high = (interval.low, interval.high) if interval else (None, None)
     ends = {"value": value, "low": low, "high": high}
     return {name: None if end is None else round(100 * end, 9) for name, end in ends.items()}
 
@@ -235,20 +224,20 @@ def tooltip(*names: str) -> list[Spec]:
     return [*({"field": name} for name in names), *numbers]
 
 
-def accuracy_axis(ends: Sequence[float | None]) -> Spec:
-    """Return the axis of accuracies, with all ends on it."""
-    limits = {"domain": value_range(ends), "nice": False}
+def accuracy_axis(rows: Sequence[Spec], *others: float) -> Spec:
+    """Return the axis of accuracies, with all values and intervals on it."""
+    ends = [row[name] for row in rows for name in ("value", "low", "high") if row[name] is not None]
+    limits = {"domain": value_range([*ends, *others]), "nice": False}
     return number("value", title="accuracy, %", scale=limits)
 
 
-def value_range(ends: Sequence[float | None]) -> list[int]:
-    """Return round limits in per cent around fractions, at least 20 points apart.
+def value_range(ends: Sequence[float]) -> list[int]:
+    """Return round limits around values in per cent, at least 20 points apart.
 
     Example:
-        >>> value_range([0.93, 0.91, None, 0.95])
+        >>> value_range([93.0, 91.0, 95.0])
         [80, 100]
     """
-    seen = [each for each in ends if each is not None]
-    bottom = max(math.floor(min(seen, default=0.0) * 10 + 1e-9) * 10, 0)
-    top = min(math.ceil(max(seen, default=1.0) * 10 - 1e-9) * 10, 100)
+    bottom = max(math.floor(min(ends, default=0.0) / 10 + 1e-9) * 10, 0)
+    top = min(math.ceil(max(ends, default=100.0) / 10 - 1e-9) * 10, 100)
     return [bottom, top] if top - bottom >= 20 else [max(top - 20, 0), max(top, 20)]

@@ -4,26 +4,20 @@ from pathlib import Path
 from typing import Any
 
 from bitproof.core.files import write_text
-from bitproof.report import html, wording
-from bitproof.report.findings import (
-    change,
-    focus,
-    from_to,
-    headline,
-    main_attack,
-    main_fault,
-    matrix,
+from bitproof.report import html, run_tables
+from bitproof.report.findings import focus, headline, main_threats
+from bitproof.report.html import REPORT, Alert
+from bitproof.report.multipliers import (
+    approximations,
+    commonest_exact,
+    cost_table,
+    rank_table,
+    shown,
 )
-from bitproof.report.grid import accuracy_cell, accuracy_groups, chip_groups
-from bitproof.report.html import REPORT, facts_text
-from bitproof.report.multipliers import CIRCUITS, multiplier_section
-from bitproof.report.pareto import shown
+from bitproof.report.page_table import PageTable, facts_table, few
 from bitproof.report.records import layer_bars, stage_records
-from bitproof.report.run import FLOAT, Run, parts, read_run
-
-DURATIONS_SHOWN = 8
-NAMES_SHOWN = 8
-"""Variants named in a row of text; the others are counted."""
+from bitproof.report.run import Run, read_run
+from bitproof.report.wording import ABSENT, count
 
 
 def write_report(run_dir: Path, *, interactive: bool = False) -> Path:
@@ -50,64 +44,81 @@ def render(run: Run, *, interactive: bool = False) -> str:
 
 
 def _context(run: Run) -> dict[str, Any]:
-    names = shown(run)
-    size = run.facts.model.get("parameters")
-    durations = sorted(run.facts.durations.items(), key=lambda item: -item[1])
-    mains = (focus(run, main_fault(run)), focus(run, main_attack(run)))
+    facts, names = run.facts, shown(run)
+    sentence, tiles = headline(run)
+    records = stage_records(run.records, run.variants)
+    size = facts.model.get("parameters")
+    model = str(facts.model.get("kind") or f"model {ABSENT}")
     return {
-        "run": run,
-        "facts": run.facts,
-        "heading": run.facts.title or run.facts.recipe_name or "Robustness report",
-        "headline": headline(run),
-        "from_to": from_to,
-        "shown": names,
-        "left_out": [name for name in run.variants if name not in names],
-        "multipliers": multiplier_section(run),
-        "circuits": CIRCUITS,
-        "accuracy_cell": accuracy_cell,
-        "change_of": change,
-        "names_shown": NAMES_SHOWN,
-        "networks": [(name, describe(run, name)) for name in names],
-        "stages": [
-            (name, str(fields.get("kind", "")), {k: v for k, v in fields.items() if k != "kind"})
-            for name, fields in run.facts.stages.items()
-            if name not in run.facts.multipliers
+        "brand": "robustness report",
+        "heading": facts.title or facts.recipe_name or "Robustness report",
+        "subtitle": [
+            f"{model}, {count(size, 'parameter')}" if isinstance(size, int) else model,
+            f"data: {facts.data.get('name') or ABSENT}",
+            f"finished: {facts.finished[:10] if facts.finished else ABSENT}",
         ],
-        "groups": accuracy_groups(run, names),
+        "alerts": alerts(run),
+        "headline": sentence,
+        "aside": "In brackets: 95 % intervals." if tiles else "",
+        "tiles": tiles,
+        "run": run,
+        "facts": facts,
+        "left_out": [name for name in run.variants if name not in names],
+        "networks": run_tables.network_table(run, names),
+        "stages": run_tables.stage_table(run),
+        "accuracies": run_tables.accuracy_table(run, names),
         "has_auc": any(row.metric == "auc_fr" for row in run.rows),
-        "has_focus": any(mains),
-        "matrix": matrix(run, names),
-        "chips": chip_groups(run, names),
-        "records": stage_records(run.records, run.variants),
-        "layer_bars": layer_bars,
-        "durations": durations[:DURATIONS_SHOWN],
-        "durations_left": len(durations) - DURATIONS_SHOWN,
-        "duration": sum(run.facts.durations.values()),
-        "environment": environment_facts(run),
-        "parameters": wording.count(size, "parameter") if isinstance(size, int) else "",
-        "gaps": run.gaps(),
+        "has_focus": any(focus(run, threat) for threat in main_threats(run)),
+        **_multipliers(run),
+        "matrix": run_tables.matrix_table(run, names),
+        "chips": run_tables.chip_table(run, names),
+        "rankings": [
+            (record, layer_bars(record.critical), few(record.variants))
+            for record in records
+            if record.critical
+        ],
+        "adjusted": [run_tables.adjustment_table(each) for each in records if each.alpha],
+        "training": run_tables.training_table(records),
+        "durations": run_tables.duration_table(run),
+        "environment": environment(run),
     }
 
 
-def describe(run: Run, variant: str) -> str:
-    """Return what a variant is: the kinds of its stages, and whose products it has."""
-    if variant == FLOAT:
-        return "floating point, before quantization"
-    if variant == run.facts.baseline:
-        return "quantized without hardening: the baseline"
-    return ", ".join(_kind(run, part) for part in parts(variant))
+def _multipliers(run: Run) -> dict[str, Any]:
+    found = approximations(run)
+    used = {each.name: each.multiplier for each in found}.values()
+    exact = commonest_exact(run, found)
+    return {
+        "costs": cost_table(run, found) if found else None,
+        "ranks": rank_table(run, found, exact),
+        "exact": exact,
+        "sources": list(dict.fromkeys(each.source for each in used if each.source)),
+        "uncosted": sum(each.power_mw is None for each in used),
+    }
 
 
-def _kind(run: Run, part: str) -> str:
-    if part not in run.facts.multipliers:
-        return str(run.facts.stages.get(part, {}).get("kind", part))
-    multiplier = run.facts.multipliers[part]
-    cost = "" if multiplier.power_mw is None else f" ({multiplier.power_mw:.3g} mW)"
-    return f"products of {multiplier.label or part}{cost}"
+def alerts(run: Run) -> list[Alert]:
+    """Return what is missing in a run, and the warnings of its checks."""
+    gaps, warnings = run.gaps(), run.facts.warnings or ()
+    partial = []
+    if not run.facts.finished:
+        partial.append(
+            "No finishing time is recorded: the run was still going, or was interrupted."
+        )
+    if run.missing:
+        partial.append(f"No results yet for {few(run.missing)}.")
+    if gaps:
+        partial.append(
+            f"{count(gaps, 'measurement')} missing in networks that have results; "
+            "the table shows “–” there."
+        )
+    title = f"{count(len(warnings), 'warning')} from the checks of this run"
+    found = (Alert("Partial run", partial), Alert(title, warnings))
+    return [alert for alert in found if alert.lines]
 
 
-def environment_facts(run: Run) -> list[tuple[str, str]]:
-    """Return what the run was made of and on, name by name; missing facts say so."""
+def environment(run: Run) -> PageTable:
+    """Return what the run was made of and on; missing facts say so."""
     facts = run.facts
     named = {
         "recipe": facts.recipe_name,
@@ -121,4 +132,4 @@ def environment_facts(run: Run) -> list[tuple[str, str]]:
     }
     names = ("device", "threads", "started", "finished")
     versions = ("bitproof", "torch", "numpy", "python", "platform")
-    return facts_text(named | {name: getattr(facts, name) for name in (*names, *versions)})
+    return facts_table(named | {name: getattr(facts, name) for name in (*names, *versions)})

@@ -78,29 +78,18 @@ def count(number: int, noun: str) -> str:
     return f"{grouped(number)} {noun}{'' if number == 1 else 's'}"
 
 
-def plain(number: float) -> str:
-    """Return a number of any unit with three digits.
-
-    Example:
-        >>> plain(0.012345), plain(1234567.0).replace(NBSP, " ")
-        ('0.0123', '1 230 000')
-    """
-    if number >= 1000:
-        step = 10 ** (math.floor(math.log10(number)) - 2)
-        return grouped(round(number / step) * step) if number < 1e15 else f"{number:.2e}"
-    return f"{number:.3g}"
-
-
 def figure(number: float | None) -> str:
-    """Return three digits that matter, never in powers of ten that a reader must count.
+    """Return three digits that matter, or more, never in powers of ten that a reader must count.
 
     Example:
-        >>> figure(-12.345), figure(12345.6), figure(None)
-        ('−12.3', '12346', '–')
+        >>> figure(-12.345), figure(12345.6).replace(NBSP, " "), figure(None)
+        ('−12.3', '12 346', '–')
     """
     if number is None:
         return "–"
-    text = f"{number:.0f}" if abs(number) >= 100 else f"{number:.3g}"
+    if abs(number) >= 1e15:
+        return f"{number:.2e}"
+    text = grouped(round(number)) if abs(number) >= 100 else f"{number:.3g}"
     return text.replace("-", MINUS)
 
 

@@ -3,15 +3,15 @@
 - `tables`: what papers state; `jobs`: the recipes and plans behind a table; `cells`: its numbers.
 - `job_runner`: run what is missing; `collect`, `estimates`: from runs to cells; `keep`: networks.
 - `result`: the file of a cell; `digest`: what it came from; `state`: what is stale.
-- `behaviour`: jobs at toy size; `stamps`: how they behaved; `check`: whether they still do.
-- `status`, `page`: the grid, on the console and in Markdown; `grid`, `asymmetry`, `against`.
+- `behaviour`: jobs at toy size; `checking`: how they behaved, and whether they still do.
+- `sheets`, `asymmetry`: tables of cells; `status`, `page`: on the console, and in Markdown.
 """
 
 from bitproof.reproduce.behaviour import job_key
 from bitproof.reproduce.cells import Cell, cells_of
 from bitproof.reproduce.checking import Checked, check, check_against, write_down
 from bitproof.reproduce.job_runner import Place, work
-from bitproof.reproduce.jobs import SIZES, Job, Plan, Size, all_jobs, read_jobs
+from bitproof.reproduce.jobs import SIZES, Job, JobPlan, Size, all_jobs, read_jobs
 from bitproof.reproduce.page import document
 from bitproof.reproduce.result import CellResult, read_cell
 from bitproof.reproduce.state import JobState, fits, job_state, totals
@@ -25,9 +25,9 @@ __all__ = [
     "CellResult",
     "Checked",
     "Job",
+    "JobPlan",
     "JobState",
     "Place",
-    "Plan",
     "Size",
     "Table",
     "all_jobs",

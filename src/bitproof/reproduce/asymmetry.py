@@ -9,28 +9,32 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
-from bitproof.reproduce.grid import EMPTY, TextTable, value_text
 from bitproof.reproduce.jobs import Job
 from bitproof.reproduce.result import CellResult
+from bitproof.reproduce.sheets import EMPTY, Sheet, TextTable, gain_text, value_text
 
 Verdict = Literal["yes", "no", "undecided", "not measured"]
 CLAIMS = (("s2", "AR", "s2 alone raises AR"), ("s1", "FR", "s1 alone raises FR"))
 """Variant, column and words; the paper says yes to the first, and no to the second."""
+COLUMNS = ("CA", "AR", "FR")
+"""Clean accuracy, attack and fault resilience."""
 
 
-def matrix(variants: Sequence[str], results: Iterable[CellResult], job: Job) -> TextTable:
-    """Return clean accuracy, attack and fault resilience of each variant, in per cent."""
-    results = list(results)
+def asymmetry_sheet(title: str, job: Job, results: Sequence[CellResult]) -> list[Sheet]:
+    """Return the matrix of a job in per cent, with a line for each claim; nothing without one."""
     rows = []
-    for variant in variants:
-        found = [_find(results, variant, column, job, "acc") for column in ("CA", "AR", "FR")]
-        rows.append((variant, *(value_text(one) if one else EMPTY for one in found)))
-    return TextTable(("variant", "CA", "AR", "FR"), tuple(rows))
+    for variant in job.table.matrix:
+        if variant in job.recipe.variants:
+            found = (_find(results, variant, column, job, "acc") for column in COLUMNS)
+            rows.append((variant, *(value_text(one) if one else EMPTY for one in found)))
+    if not rows or not results:
+        return []
+    lines = tuple(claims(results, job))
+    return [Sheet(title, TextTable(("variant", *COLUMNS), tuple(rows)), lines)]
 
 
-def claims(results: Iterable[CellResult], job: Job) -> list[str]:
+def claims(results: Sequence[CellResult], job: Job) -> list[str]:
     """Return one line for each claim: yes, no or undecided, with the gain."""
-    results = list(results)
     lines = []
     for variant, column, words in CLAIMS:
         found = _find(results, variant, column, job, "gain")
@@ -47,25 +51,19 @@ def verdict(gain: CellResult | None) -> Verdict:
     return "no" if gain.ci_high < 0 else "undecided"
 
 
-def tally_of_claims(jobs: Iterable[tuple[Iterable[CellResult], Job]]) -> list[str]:
+def tally_of_claims(jobs: Iterable[tuple[Sequence[CellResult], Job]]) -> list[str]:
     """Return for each claim in how many jobs it holds, fails, or is open."""
-    measured = [(list(results), job) for results, job in jobs]
+    measured = list(jobs)
     lines = []
     for variant, column, words in CLAIMS:
         found = [verdict(_find(results, variant, column, job, "gain")) for results, job in measured]
-        told = ", ".join(f"{found.count(v)} {v}" for v in ("yes", "no", "undecided"))
-        lines.append(f"{words}, over {len(found) - found.count('not measured')} measured: {told}")
+        counts = ", ".join(f"{found.count(v)} {v}" for v in ("yes", "no", "undecided"))
+        lines.append(f"{words}, over {len(found) - found.count('not measured')} measured: {counts}")
     return lines
 
 
-def gain_text(gain: CellResult) -> str:
-    """Return a gain with its interval, in percentage points."""
-    value, low, high = (100 * number for number in (gain.value, gain.ci_low, gain.ci_high))
-    return f"{value:+.2f} points, {low:+.2f} to {high:+.2f}"
-
-
 def _find(
-    results: list[CellResult], variant: str, column: str, job: Job, metric: str
+    results: Sequence[CellResult], variant: str, column: str, job: Job, metric: str
 ) -> CellResult | None:
     """Return the cell that stands in the matrix."""
     family, level = {

@@ -1,21 +1,30 @@
 """Does the code still do what it did when the cells were measured? Jobs at toy size, and a verdict.
 
 A change that keeps every digest is number-neutral: files may move and names may change, and no
-cell becomes stale by it.
+cell becomes stale by it. `results/SIZE/TABLE/behaviour.json` holds the digests of each job, one for
+each machine on which the same behaviour was seen: processors round floats differently. A cell is
+stale when its own digest is not among them.
 """
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from bitproof.core.errors import BitproofError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from bitproof.core.errors import BitproofError, DataError
+from bitproof.core.files import write_text
 from bitproof.reproduce.behaviour import behaviours, behaviours_at, job_key, machine
-from bitproof.reproduce.jobs import Job
-from bitproof.reproduce.stamps import Stamp, read_stamps, write_stamp
+from bitproof.reproduce.jobs import Job, Size
 
 Verdict = Literal["equal", "changed", "other machine", "new", "failed"]
 """`other machine`: digests are there, none of them from here. `new`: there is none to compare."""
+
+
+FILE = "behaviour.json"
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 
 
 @dataclass(frozen=True)
@@ -27,6 +36,47 @@ class Checked:
     digest: str = ""
     problem: str = ""
     """What stood in the way, if it failed."""
+
+
+class Stamp(BaseModel):
+    """The behaviour of one job."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    digests: dict[str, Digest]
+    """At toy size, by machine."""
+    equal_to: str = ""
+    """Revision that the latest digest was compared with, if any."""
+
+
+_STAMPS = TypeAdapter(dict[str, Stamp])
+
+
+def read_stamps(results: Path, size: Size, table: str) -> dict[str, Stamp]:
+    """Return the behaviour of each job of a table, as far as it was written down.
+
+    Raises:
+        DataError: the file is damaged.
+    """
+    path = results / size / table / FILE
+    if not path.exists():
+        return {}
+    try:
+        return _STAMPS.validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise DataError(f"{path}: wanted the behaviour of jobs in JSON ({error})") from None
+
+
+def write_stamp(results: Path, job: Job, stamp: Stamp) -> None:
+    """Write down how a job behaves, beside what is known of the others.
+
+    Raises:
+        StorageError: the place cannot be written.
+    """
+    stamps = {**read_stamps(results, job.size, job.table.name), job.name: stamp}
+    plain = {name: one.model_dump(mode="json") for name, one in sorted(stamps.items())}
+    path = results / job.size / job.table.name / FILE
+    write_text(path, json.dumps(plain, indent=1) + "\n")
 
 
 def check(jobs: Sequence[Job], results: Path, data_dir: Path | None = None) -> Iterator[Checked]:

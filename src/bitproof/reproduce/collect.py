@@ -7,7 +7,7 @@ the run itself refuses to go on with other versions, devices, data or weights.
 
 import json
 from collections.abc import Container, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,10 @@ from bitproof.evaluation import TallyStore
 from bitproof.recipe import Recipe, RunDirectory
 from bitproof.recipe.recipe import BASELINE, FLOAT, stages_of
 from bitproof.reproduce.cells import Cell, Key, cells_of
-from bitproof.reproduce.digest import cell_digest, run_digest
-from bitproof.reproduce.estimates import Estimate, combine, gain
+from bitproof.reproduce.digest import whole_digest
+from bitproof.reproduce.estimates import Measurement, combine, gain
 from bitproof.reproduce.jobs import Job
 from bitproof.reproduce.result import CellResult
-from bitproof.stats import Interval
 
 DIGESTS = "reproduce.json"
 """What a run was started on: the digest of each variant."""
@@ -81,7 +80,7 @@ class SeedRun:
 
     def _digests_of_today(self, behaviour: str) -> dict[str, str]:
         return {
-            variant: run_digest(self.job, variant, self.seed, behaviour)
+            variant: whole_digest(self.job, variant, [self.seed], behaviour)
             for variant in self.job.recipe.variants
         }
 
@@ -124,7 +123,7 @@ def collect(
     ]
 
 
-def estimates_of(run: SeedRun, test: Dataset) -> Mapping[Key, Estimate]:
+def estimates_of(run: SeedRun, test: Dataset) -> Mapping[Key, Measurement]:
     """Return what one run has finished."""
     evaluation, store = run.recipe.evaluation, TallyStore(run.folder.tallies)
     counts = {
@@ -132,12 +131,12 @@ def estimates_of(run: SeedRun, test: Dataset) -> Mapping[Key, Estimate]:
         for variant, digest in run.folder.facts().get("networks", {}).items()
         if (own := evaluation.counts(digest, test, store)) is not None
     }
-    found: dict[Key, Estimate] = {}
+    found: dict[Key, Measurement] = {}
     for variant, own in counts.items():
         for row in evaluation.rows(variant, own):
-            if row.ci_low is not None and row.ci_high is not None and row.n is not None:
-                interval = Interval(row.ci_low, row.value, row.ci_high)
-                found[row.variant, row.threat, row.level, row.metric] = Estimate(interval, row.n)
+            if row.interval is not None and row.n is not None:
+                key = (row.variant, row.threat, row.level, row.metric)
+                found[key] = Measurement(row.interval, row.n)
     for cell in cells_of(run.job):
         if cell.metric == "gain" and {cell.variant, BASELINE} <= counts.keys():
             assert cell.level is not None
@@ -148,7 +147,7 @@ def estimates_of(run: SeedRun, test: Dataset) -> Mapping[Key, Estimate]:
 
 
 def _result(
-    job: Job, cell: Cell, facts: list[Facts], estimates: list[Estimate], behaviour: str
+    job: Job, cell: Cell, facts: list[Facts], estimates: list[Measurement], behaviour: str
 ) -> CellResult:
     lowest = -1.0 if cell.metric == "gain" else 0.0
     low, value, high = combine([one.interval for one in estimates], lowest=lowest)
@@ -156,21 +155,15 @@ def _result(
         cell.variant, cell.threat, cell.metric, network=cell.network, dataset=cell.dataset
     )
     return CellResult(
-        table=cell.table,
+        **asdict(cell),
         cell=cell.name,
-        network=cell.network,
-        dataset=cell.dataset,
-        variant=cell.variant,
-        threat=cell.threat,
-        level=cell.level,
-        metric=cell.metric,
         value=_digits(value),
         ci_low=_digits(low),
         ci_high=_digits(high),
         n=estimates[0].n,
         unit="fraction",
         seeds=job.plan.seeds,
-        digest=cell_digest(job, cell.variant, behaviour),
+        digest=whole_digest(job, cell.variant, job.plan.seeds, behaviour),
         versions={name: _joined(facts, name) for name in VERSIONS},
         device=_joined(facts, "device"),
         seconds=round(sum(_seconds(run, cell.variant) for run in facts), 1),

@@ -20,17 +20,8 @@ LIMITED = {name.rpartition(".")[2] for name in TOY_LIMITS}
 """Fields that count even where they have their defaults."""
 
 
-def cell_digest(job: Job, variant: str, behaviour: str) -> str:
-    """Return the digest that the cells of one variant carry, given how its job behaves today."""
-    return _digest(job, variant, job.plan.seeds, behaviour)
-
-
-def run_digest(job: Job, variant: str, seed: int, behaviour: str) -> str:
-    """Return the digest of what one run does for a variant; other seeds do not matter to it."""
-    return _digest(job, variant, [seed], behaviour)
-
-
-def _digest(job: Job, variant: str, seeds: Sequence[int], behaviour: str) -> str:
+def whole_digest(job: Job, variant: str, seeds: Sequence[int], behaviour: str) -> str:
+    """Return the digest of one variant: of its cells with all seeds, of a run with its own."""
     return f"recipe:{recipe_digest(job, variant, seeds)} behaviour:{behaviour}"
 
 

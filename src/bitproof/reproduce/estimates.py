@@ -18,17 +18,17 @@ from statistics import fmean
 from typing import NamedTuple
 
 from bitproof.metrics import Tally
-from bitproof.stats import Interval, mean_difference, newcombe, student_half_width
+from bitproof.stats import Interval, mean_interval, newcombe, student_half_width
 
 
-class Estimate(NamedTuple):
+class Measurement(NamedTuple):
     """A value with its interval, and how many units of one run that stands on."""
 
     interval: Interval
     n: int
 
 
-def gain(mine: Sequence[Tally], other: Sequence[Tally], *, by_trial: bool) -> Estimate:
+def gain(mine: Sequence[Tally], other: Sequence[Tally], *, by_trial: bool) -> Measurement:
     """Return how much more accurate one network is than another at a level of a threat.
 
     Args:
@@ -49,12 +49,12 @@ def gain(mine: Sequence[Tally], other: Sequence[Tally], *, by_trial: bool) -> Es
     ours, theirs = sum(mine, Tally(0, 0)), sum(other, Tally(0, 0))
     if len(mine) < 2 and not by_trial:
         counts = ((tally.correct, tally.total) for tally in (ours, theirs))
-        return Estimate(newcombe(*counts), ours.total)
+        return Measurement(newcombe(*counts), ours.total)
     differences = [a.acc - b.acc for a, b in zip(mine, other, strict=True)]
-    low, mean, high = mean_difference(differences)
+    low, mean, high = mean_interval(differences, lowest=-1.0)
     # The last block of images may be smaller; the value stays that of all images.
     value = ours.acc - theirs.acc
-    return Estimate(around(value, (value - mean) + low, (value - mean) + high), len(mine))
+    return Measurement(around(value, (value - mean) + low, (value - mean) + high), len(mine))
 
 
 def combine(runs: Sequence[Interval], *, lowest: float) -> Interval:

@@ -2,7 +2,7 @@
 
 recipes/reproduce/SIZE/TABLE/
     NETWORK-DATASET.toml    a recipe like any other, that `bitproof run` takes as well
-    table.toml              seeds, levels of the gains, remarks: the `Plan` of each job
+    table.toml              seeds, levels of the gains, remarks: the `JobPlan` of each job
 
 `SIZE` is `full`, the paper's, or `small`, what two CPU cores can do; the two are never mixed.
 """
@@ -33,20 +33,20 @@ PLANS = "table.toml"
 JobName = Annotated[str, Field(pattern=r"^[a-z0-9_]+-[a-z0-9_]+$")]
 
 
-class Plan(Spec):
+class JobPlan(Spec):
     """What a job says beside its recipe.
 
     Example:
-        >>> Plan(seeds=[0, 1], gain_ber=1e-3, gain_epsilon=0.01).seeds
+        >>> JobPlan(seeds=[0, 1], gain_ber=1e-3, gain_epsilon=0.01).seeds
         (0, 1)
     """
 
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)]
     """Seeds of training: the recipe runs once with each."""
     gain_ber: Positive
-    """Bit error rate at which gains are told; one of the recipe's."""
+    """Bit error rate of the gains; one of the recipe's."""
     gain_epsilon: Positive
-    """Radius at which gains are told, input units; one of the recipe's."""
+    """Radius of the gains, input units; one of the recipe's."""
     keep: tuple[str, ...] = ()
     """Variants whose integer network, of the first seed, is kept beside the results."""
     note: str = ""
@@ -63,7 +63,7 @@ class Plan(Spec):
 class TablePlan(Spec):
     """The jobs of one table at one size, by name."""
 
-    jobs: dict[JobName, Plan]
+    jobs: dict[JobName, JobPlan]
     """`NETWORK-DATASET`, which is the name of the recipe beside this file."""
 
 
@@ -77,7 +77,7 @@ class Job:
     path: Path
     """The recipe's file."""
     recipe: Recipe
-    plan: Plan
+    plan: JobPlan
 
     def measured(self) -> dict[str, Threat]:
         """Return the threats that give cells, by name; checks are none."""
@@ -92,7 +92,7 @@ class Job:
         return self.recipe.evaluation.labels()
 
     def gain_level(self, threat: Threat) -> float:
-        """Return the level at which gains under a threat are told."""
+        """Return the level at which gains under a threat are taken."""
         attack = threat.label.family == "input_attack"
         return self.plan.gain_epsilon if attack else self.plan.gain_ber
 
@@ -119,7 +119,7 @@ def recipes_folder() -> Path:
     return installed if installed.exists() else checkout
 
 
-def read_plans(table: Table, size: Size, *, folder: Path | None = None) -> dict[str, Plan]:
+def read_plans(table: Table, size: Size, *, folder: Path | None = None) -> dict[str, JobPlan]:
     """Return the plans of a table's jobs by name, none where the table has no such size.
 
     Raises:
@@ -154,7 +154,7 @@ def all_jobs(tables: Sequence[Table] | None = None, sizes: Sequence[Size] = SIZE
     return [job for size in sizes for table in wanted for job in read_jobs(table, size)]
 
 
-def _checked(recipe: Recipe, plan: Plan, path: Path) -> Recipe:
+def _checked(recipe: Recipe, plan: JobPlan, path: Path) -> Recipe:
     """Return the recipe, if it holds what the plan names."""
     where = f"{path.parent / PLANS}: {path.stem}"
     for field, level, kind in (

@@ -29,22 +29,20 @@ def keep_networks(run: SeedRun, results: Path, *, progress: Progress = SILENT) -
     for variant in job.plan.keep:
         source = run.folder.network(variant)
         goal = results / job.size / job.table.name / "weights" / f"{job.name}.{variant}"
-        pairs = [(beside(source, suffix), beside(goal, suffix)) for suffix in SUFFIXES]
-        contents = [path.read_bytes() for path, _ in pairs]
-        replaced = {path for _, path in pairs}
-        whole = sum(path.stat().st_size for path in kept(results) if path not in replaced)
-        if max(map(len, contents)) > FILE_LIMIT:
-            largest = max(map(len, contents)) / 1e6
-            progress.say(
-                f"{goal.name}: not kept, {largest:.1f} MB is over the {FILE_LIMIT / 1e6:g} MB limit"
-            )
-        elif whole + sum(map(len, contents)) > WHOLE_LIMIT:
-            progress.say(
-                f"{goal.name}: not kept, {WHOLE_LIMIT / 1e6:g} MB for all networks are used up"
-            )
-        else:
-            for (_, path), content in zip(pairs, contents, strict=True):
-                write_bytes(path, content)
+        goals = {beside(goal, suffix): suffix for suffix in SUFFIXES}
+        contents = {path: beside(source, suffix).read_bytes() for path, suffix in goals.items()}
+        others = sum(path.stat().st_size for path in kept(results) if path not in goals)
+        largest, whole = max(map(len, contents.values())), sum(map(len, contents.values()))
+        reason = ""
+        if largest > FILE_LIMIT:
+            reason = f"{largest / 1e6:.1f} MB is over the {FILE_LIMIT / 1e6:g} MB limit"
+        elif others + whole > WHOLE_LIMIT:
+            reason = f"{WHOLE_LIMIT / 1e6:g} MB for all networks are used up"
+        if reason:
+            progress.say(f"{goal.name}: not kept, {reason}")
+            continue
+        for path, content in contents.items():
+            write_bytes(path, content)
 
 
 def kept(results: Path) -> list[Path]:

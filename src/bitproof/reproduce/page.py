@@ -9,12 +9,10 @@ from itertools import groupby
 from pathlib import Path
 
 from bitproof.report.wording import seconds
-from bitproof.reproduce.against import against_theirs
-from bitproof.reproduce.asymmetry import claims, matrix, tally_of_claims
-from bitproof.reproduce.cells import Cell
-from bitproof.reproduce.grid import TextTable, cell_table, value_text
+from bitproof.reproduce.asymmetry import asymmetry_sheet, tally_of_claims
 from bitproof.reproduce.jobs import SIZES, Job, Size, read_jobs
 from bitproof.reproduce.result import CellResult, check_places, read_cells
+from bitproof.reproduce.sheets import TextTable, against_theirs, cell_table, labels_of, value_text
 from bitproof.reproduce.tables import TABLES, Table
 
 HEAD = """\
@@ -62,33 +60,27 @@ def _table_blocks(table: Table, found: Iterable[CellResult], jobs: dict[str, Job
     blocks = [f"### {table.name}", f"{table.title}. Source: {table.source}."]
     if not by_job:
         return [*blocks, "No cell is finished yet."]
-    labels = {name: label for job in jobs.values() for name, label in job.labels().items()}
-    lines = against_theirs(table, results, labels)
+    lines = against_theirs(table, results, labels_of(jobs.values()))
+    begun = [name for name in jobs if name in by_job]
     if table.matrix:
-        lines += tally_of_claims((by_job[name], jobs[name]) for name in jobs if name in by_job)
+        lines += tally_of_claims((by_job[name], jobs[name]) for name in begun)
     blocks.append(_bullets(lines))
-    order = [*(name for name in jobs if name in by_job), *sorted(by_job.keys() - jobs.keys())]
-    for name in order:
-        blocks += _job_blocks(name, by_job[name], table, jobs.get(name))
+    for name in [*begun, *sorted(by_job.keys() - jobs.keys())]:
+        blocks += _job_blocks(name, by_job[name], jobs.get(name))
     missing = [name for name in jobs if name not in by_job]
     return blocks + ([f"Not begun: {', '.join(missing)}."] if missing else [])
 
 
-def _job_blocks(name: str, results: list[CellResult], table: Table, job: Job | None) -> list[str]:
-    texts = {result.key: value_text(result) for result in results}
-
-    def look(cell: Cell) -> str:
-        return texts[cell]
-
+def _job_blocks(name: str, results: list[CellResult], job: Job | None) -> list[str]:
     blocks = [f"#### {name}"]
     if job and job.plan.note:
         blocks.append(f"Scaled down: {job.plan.note}")
-    blocks.append(_markdown(cell_table(texts, look, job.labels() if job else {})))
-    rows = [variant for variant in table.matrix if any(r.variant == variant for r in results)]
-    if rows and job:
-        blocks.append("Asymmetry, at the levels of the gains:")
-        blocks.append(_markdown(matrix(rows, results, job)))
-        blocks.append(_bullets(claims(results, job)))
+    texts = {result.key: value_text(result) for result in results}
+    blocks.append(_markdown(cell_table(texts, job.labels() if job else {})))
+    title = "Asymmetry, at the levels of the gains:"
+    for sheet in asymmetry_sheet(title, job, results) if job else []:
+        assert sheet.grid is not None
+        blocks += [sheet.title, _markdown(sheet.grid), _bullets(sheet.lines)]
     return [*blocks, _origin(results)]
 
 
@@ -100,17 +92,11 @@ def _origin(results: Sequence[CellResult]) -> str:
         for result in results
     )
     devices = _each(result.device for result in results)
-    told = f"Seeds {seeds}; device {devices}; {versions}."
-    made = {result.variant: result for result in results}
-    rows = tuple(
-        (
-            variant,
-            f"`{_each(r.digest for r in results if r.variant == variant)}`",
-            seconds(one.seconds),
-        )
-        for variant, one in made.items()
-    )
-    return f"{told}\n\n{_markdown(TextTable(('variant', 'digest', 'time'), rows))}"
+    spent = {result.variant: seconds(result.seconds) for result in results}
+    digests = {v: _each(r.digest for r in results if r.variant == v) for v in spent}
+    rows = tuple((variant, f"`{digests[variant]}`", spent[variant]) for variant in spent)
+    table = _markdown(TextTable(("variant", "digest", "time"), rows))
+    return f"Seeds {seeds}; device {devices}; {versions}.\n\n{table}"
 
 
 def _each(texts: Iterable[str]) -> str:

@@ -5,13 +5,12 @@ strictly: what reads is exactly what would be written again.
 """
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from bitproof.core.errors import DataError, near
+from bitproof.core.errors import DataError
 from bitproof.core.files import write_text
 from bitproof.core.spec import describe_problems
 from bitproof.core.types import Count, NonNegative, Seed
@@ -121,16 +120,12 @@ def read_cell(path: Path) -> CellResult:
     """
     try:
         text = path.read_text(encoding="utf-8")
-        content = json.loads(text)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: wanted a finished cell in JSON ({error})") from None
-    if not isinstance(content, dict) or tuple(content) != FIELDS:
-        raise DataError(f"{path}: wanted the keys {', '.join(FIELDS)}, {_difference(content)}")
-    try:
-        result = CellResult.model_validate(content)
+        result = CellResult.model_validate_json(text)
     except ValidationError as error:
         problems = "; ".join(describe_problems(error, CellResult))
-        raise DataError(f"{path}: {problems}") from None
+        raise DataError(f"{path}: wanted a finished cell, {problems}") from None
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: wanted a finished cell ({error})") from None
     if path.name != f"{result.cell}.json" or path.parent.name != result.table:
         raise DataError(f"{path}: wanted it at {result.table}/{result.cell}.json")
     if result.text() != text:
@@ -162,15 +157,3 @@ def check_places(results: Path) -> None:
                 f"{path}: wanted SIZE/TABLE/CELL.json, SIZE one of {', '.join(SIZES)}, TABLE one "
                 f"of {', '.join(TABLES)}"
             )
-
-
-def _difference(content: object) -> str:
-    """Return in what the keys of a file are not those of the contract."""
-    if not isinstance(content, dict):
-        return f"got {type(content).__name__}"
-    keys: Sequence[str] = list(content)
-    if strange := [key for key in keys if key not in FIELDS]:
-        return f"got '{strange[0]}'. {near(strange[0], FIELDS)}"
-    if lacking := [field for field in FIELDS if field not in keys]:
-        return f"'{lacking[0]}' is missing"
-    return "in this order"

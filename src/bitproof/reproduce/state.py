@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Literal
 
 from bitproof.reproduce.cells import Cell, cells_of
+from bitproof.reproduce.checking import Stamp, read_stamps
 from bitproof.reproduce.collect import seed_runs
 from bitproof.reproduce.digest import parts_of, recipe_digest
 from bitproof.reproduce.jobs import Job
 from bitproof.reproduce.result import CellResult, read_cells
-from bitproof.reproduce.stamps import Stamp, read_stamps
 
 Status = Literal["done", "stale", "partial", "missing"]
 STATUSES: tuple[Status, ...] = ("done", "stale", "partial", "missing")

@@ -2,15 +2,22 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from bitproof.reproduce.against import against_theirs
-from bitproof.reproduce.asymmetry import claims, matrix, tally_of_claims
-from bitproof.reproduce.cells import Cell, cells_of
-from bitproof.reproduce.grid import EMPTY, TextTable, cell_table, column_title, value_text
+from bitproof.reproduce.asymmetry import asymmetry_sheet, tally_of_claims
+from bitproof.reproduce.cells import cells_of
 from bitproof.reproduce.jobs import Job, Size, read_jobs
 from bitproof.reproduce.result import CellResult, check_places, read_cells
+from bitproof.reproduce.sheets import (
+    EMPTY,
+    Sheet,
+    TextTable,
+    against_theirs,
+    cell_table,
+    column_title,
+    labels_of,
+    value_text,
+)
 from bitproof.reproduce.state import JobState, job_state, totals
 from bitproof.reproduce.tables import Table
 
@@ -19,15 +26,6 @@ LEGEND = (
     "accuracy and gains over 'baseline', % (± half of the 95 % interval); "
     f"{STALE.strip()} stale, {PARTIAL} under way, {EMPTY} missing"
 )
-
-
-@dataclass(frozen=True)
-class Sheet:
-    """A table to print, and the lines below it."""
-
-    title: str
-    grid: TextTable | None
-    lines: tuple[str, ...] = ()
 
 
 def status_sheets(
@@ -95,32 +93,20 @@ def _job_sheets(state: JobState) -> Iterator[Sheet]:
         yield Sheet(f"{where}: {totals(state.cells)}", None)
         return
     texts = {one.cell: _text(one.result, one.status) for one in state.cells}
-
-    def look(cell: Cell) -> str:
-        return texts[cell]
-
     changes = Counter(one.changed for one in state.cells if one.status == "stale")
-    lines = [totals(state.cells)]
+    lines = [f"scaled down: {job.plan.note}"] if job.plan.note else []
+    lines += [totals(state.cells)]
     lines += [f"{number} stale: {what} changed" for what, number in changes.items()]
-    note = (f"scaled down: {job.plan.note}",) if job.plan.note else ()
-    yield Sheet(f"{where}: {LEGEND}", cell_table(texts, look, job.labels()), (*note, *lines))
-    results = _fresh(state)
-    rows = [variant for variant in job.table.matrix if variant in job.recipe.variants]
-    if rows and results:
-        yield Sheet(
-            f"{where}: clean accuracy, attack and fault resilience at the levels of the gains, %",
-            matrix(rows, results, job),
-            tuple(claims(results, job)),
-        )
+    yield Sheet(f"{where}: {LEGEND}", cell_table(texts, job.labels()), tuple(lines))
+    title = f"{where}: clean accuracy, attack and fault resilience at the levels of the gains, %"
+    yield from asymmetry_sheet(title, job, _fresh(state))
 
 
 def _table_sheet(table: Table, size: Size, states: Sequence[JobState], unknown: list[str]) -> Sheet:
-    results = [_fresh(state) for state in states]
+    jobs, results = [state.job for state in states], [_fresh(state) for state in states]
     lines = [totals(one for state in states for one in state.cells)]
-    labels = {name: label for state in states for name, label in state.job.labels().items()}
-    lines += against_theirs(table, (result for part in results for result in part), labels)
+    lines += against_theirs(table, [one for part in results for one in part], labels_of(jobs))
     if table.matrix:
-        jobs = [state.job for state in states]
         lines += tally_of_claims(zip(results, jobs, strict=True))
     if unknown:
         lines.append(f"{len(unknown)} results belong to no cell of today, such as {unknown[0]}")

@@ -10,7 +10,7 @@ from bitproof.core.errors import UnknownKindError, near
 
 
 @dataclass(frozen=True)
-class Published:
+class StatedNumber:
     """One number that a paper states, and the cells that it can be compared with."""
 
     about: str
@@ -43,13 +43,13 @@ class Table:
     name: str
     title: str
     source: str
-    published: tuple[Published, ...] = ()
+    published: tuple[StatedNumber, ...] = ()
     matrix: tuple[str, ...] = ()
     """Variants of the asymmetry matrix, in order; none: the table has no such matrix."""
 
     def find(
         self, variant: str, threat: str, metric: str, *, network: str, dataset: str
-    ) -> Published | None:
+    ) -> StatedNumber | None:
         """Return the published number that stands against such a cell."""
         fitting = (n for n in self.published if n.fits(variant, threat, metric))
         return next((n for n in fitting if n.covers(network, dataset)), None)
@@ -68,7 +68,7 @@ RESQ_MATRIX = Table(
     title="RESQ: what each hardening stage does to accuracy, attack and fault resilience",
     source="RESQ, arXiv 2603.15413 (METHODS A)",
     published=(
-        Published(
+        StatedNumber(
             about="largest gain in attack resilience",
             variant="s1+s2+s3",
             threat="linf_pgd",
@@ -79,7 +79,7 @@ RESQ_MATRIX = Table(
             networks=_NETWORKS,
             datasets=_DATASETS,
         ),
-        Published(
+        StatedNumber(
             about="largest gain in fault resilience",
             variant="s1+s2+s3",
             threat="random_flips",

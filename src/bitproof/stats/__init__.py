@@ -1,10 +1,11 @@
-"""Intervals, sample sizes, stop rules and tidy result rows. No torch here."""
+"""Intervals, sample sizes, stop rules, costs and fronts, tidy result rows. No torch here."""
 
-from bitproof.stats.clusters import Estimate, cluster_rate, mean_rate, stratified, stratified_rate
+from bitproof.stats.clusters import cluster_rate, mean_rate, stratified_rate
+from bitproof.stats.costs import Cost, pareto_front
 from bitproof.stats.intervals import (
     Interval,
     clopper_pearson,
-    mean_difference,
+    difference,
     mean_interval,
     newcombe,
     student_half_width,
@@ -17,7 +18,7 @@ from bitproof.stats.stopping import STOP_RULES, ConfidenceSequence, FixedLooks, 
 __all__ = [
     "STOP_RULES",
     "ConfidenceSequence",
-    "Estimate",
+    "Cost",
     "FixedLooks",
     "Interval",
     "Row",
@@ -25,13 +26,13 @@ __all__ = [
     "allocate",
     "clopper_pearson",
     "cluster_rate",
-    "mean_difference",
+    "difference",
     "mean_interval",
     "mean_rate",
     "newcombe",
+    "pareto_front",
     "read_results",
     "sample_size",
-    "stratified",
     "stratified_rate",
     "student_half_width",
     "wilson",

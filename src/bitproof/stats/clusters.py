@@ -22,7 +22,7 @@ Two departures, which `tests/stats/test_coverage.py` shows to be needed. Let f b
 """
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Integer, Real
@@ -31,13 +31,6 @@ from bitproof.stats.intervals import Interval, exact_interval, normal_quantile, 
 
 Method = Literal["wilson", "clopper_pearson"]
 """Interval at the effective number of trials; Clopper-Pearson where at least 95 % is claimed."""
-
-
-class Estimate(NamedTuple):
-    """A rate and its standard error."""
-
-    value: float
-    error: float
 
 
 def cluster_rate(
@@ -161,38 +154,6 @@ def stratified_rate(
         confidence=confidence,
         method=method,
     )
-
-
-def stratified(
-    means: Sequence[float],
-    variances: Sequence[float],
-    *,
-    draws: Sequence[int],
-    sizes: Sequence[int],
-) -> Estimate:
-    """Return the population's rate and its standard error from sums kept for each stratum.
-
-    Args:
-        means: for each stratum, the mean of its draws.
-        variances: for each stratum, the variance between its draws, with divisor draws - 1.
-        draws: for each stratum, how many of its faults were tried, without return.
-        sizes: for each stratum, its possible faults.
-
-    Raises:
-        ValueError: the lengths differ, or a stratum that is not empty has no draw, or more draws
-            than faults.
-
-    Example:
-        >>> estimate = stratified([0.75, 0.0], [0.25, 0.0], draws=[4, 4], sizes=[100, 900])
-        >>> [round(number, 4) for number in estimate]
-        [0.075, 0.0245]
-    """
-    if not len(means) == len(variances) == len(draws) == len(sizes):
-        raise ValueError("strata: wanted one mean, variance, draw count and size for each")
-    counts = np.asarray(draws)
-    parts, unseen = _parts(counts, sizes)
-    variance = parts**2 * unseen * np.asarray(variances) / np.maximum(counts, 1)
-    return Estimate(float(parts @ np.asarray(means)), float(np.sqrt(variance.sum())))
 
 
 def _parts(

@@ -97,32 +97,36 @@ def normal_quantile(confidence: float) -> float:
     return NormalDist().inv_cdf((1 + confidence) / 2)
 
 
-def mean_interval(values: Sequence[float], *, confidence: float = 0.95) -> Interval:
+def mean_interval(
+    values: Sequence[float], *, confidence: float = 0.95, lowest: float = 0.0
+) -> Interval:
     """Return a mean with Student's t interval: each value is one independent draw (a chip).
 
-    One value alone has no spread, so its interval is everything between 0 and 1.
+    One value alone has no spread, so its interval is everything from `lowest` to 1. That is 0 for
+    rates, and -1 for differences of rates, each from one unit that saw both.
 
     Example:
         >>> [round(end, 4) for end in mean_interval([0.5, 0.6, 0.7])]
         [0.3516, 0.6, 0.8484]
     """
     mean = fmean(values)
-    half = 1.0 if len(values) < 2 else student_half_width(values, confidence=confidence)
-    return Interval(max(0.0, mean - half), mean, min(1.0, mean + half))
+    alone = len(values) < 2
+    half = 1 - lowest if alone else student_half_width(values, confidence=confidence)
+    return Interval(max(lowest, mean - half), mean, min(1.0, mean + half))
 
 
-def mean_difference(differences: Sequence[float], *, confidence: float = 0.95) -> Interval:
-    """Return the mean difference of two rates, each value from one unit that saw both (a chip).
-
-    One value alone has no spread, so its interval is everything between -1 and 1.
+def difference(first: Interval, second: Interval) -> Interval:
+    """Return first minus second, as if they were measured independently (hybrid score interval).
 
     Example:
-        >>> [round(end, 4) for end in mean_difference([-0.1, 0.0, 0.1])]
-        [-0.2484, 0.0, 0.2484]
+        >>> found = difference(Interval(0.4, 0.5, 0.6), Interval(0.3, 0.4, 0.5))
+        >>> [round(end, 4) for end in found]
+        [-0.0414, 0.1, 0.2414]
     """
-    mean = fmean(differences)
-    half = 2.0 if len(differences) < 2 else student_half_width(differences, confidence=confidence)
-    return Interval(max(-1.0, mean - half), mean, min(1.0, mean + half))
+    value = first.value - second.value
+    down = math.hypot(first.value - first.low, second.high - second.value)
+    up = math.hypot(first.high - first.value, second.value - second.low)
+    return Interval(value - down, value, value + up)
 
 
 def newcombe(
@@ -143,13 +147,8 @@ def newcombe(
         >>> [round(end, 4) for end in newcombe((56, 70), (48, 80))]
         [0.0524, 0.2, 0.3339]
     """
-    a, b = wilson(*first, confidence=confidence), wilson(*second, confidence=confidence)
-    value = a.value - b.value
-    return Interval(
-        value - math.hypot(a.value - a.low, b.high - b.value),
-        value,
-        value + math.hypot(a.high - a.value, b.value - b.low),
-    )
+    one, other = (wilson(*counts, confidence=confidence) for counts in (first, second))
+    return difference(one, other)
 
 
 def student_half_width(values: Sequence[float], *, confidence: float = 0.95) -> float:

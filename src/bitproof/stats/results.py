@@ -10,9 +10,17 @@ import math
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from bitproof.core.errors import DataError
 from bitproof.core.files import write_text
+from bitproof.core.spec import describe_problem
+from bitproof.stats.intervals import Interval
+
+Name = Annotated[str, Field(min_length=1)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 @dataclass(frozen=True)
@@ -24,19 +32,28 @@ class Row:
         0.001
     """
 
-    variant: str
-    threat: str
+    variant: Name
+    threat: Name
     """Kind of the attack or fault model; `none` for clean inputs on a healthy chip."""
-    level: float | None
-    metric: str
-    value: float
-    ci_low: float | None = None
-    ci_high: float | None = None
-    n: int | None = None
+    level: Annotated[Finite, Field(ge=0)] | None
+    metric: Name
+    value: Finite
+    ci_low: Finite | None = None
+    ci_high: Finite | None = None
+    n: Annotated[int, Field(ge=0)] | None = None
     unit: str = "fraction"
+
+    @property
+    def interval(self) -> Interval | None:
+        """The value between its ends, None where these are not known."""
+        if self.ci_low is None or self.ci_high is None:
+            return None
+        return Interval(self.ci_low, self.value, self.ci_high)
 
 
 COLUMNS = tuple(field.name for field in fields(Row))
+TEXTS = {"variant", "threat", "metric", "unit"}
+_ROW = TypeAdapter(Row)
 
 
 def write_results(rows: Iterable[Row], path: Path) -> None:
@@ -77,66 +94,39 @@ def read_results(path: Path) -> list[Row]:
         header = next(reader, [])
         if header != list(COLUMNS):
             wanted, came = ",".join(COLUMNS), ",".join(header) or "nothing"
-            raise DataError(f"line 1: wanted the columns {wanted}, got {came}")
+            raise DataError(f"wanted the columns {wanted}, got {came}")
         for cells in reader:
-            row = _row(cells, f"line {reader.line_num}")
+            row = _row(cells)
             key = (row.variant, row.threat, row.level, row.metric)
             first = seen.setdefault(key, reader.line_num)
             if first != reader.line_num:
-                raise DataError(f"line {reader.line_num}: wanted a new row, got line {first} again")
+                raise DataError(f"wanted a new row, got line {first} again")
             rows.append(row)
+    except ValidationError as error:
+        problem = describe_problem(dict(error.errors()[0]), BaseModel)
     except (DataError, csv.Error) as error:
-        where = "" if isinstance(error, DataError) else f"line {reader.line_num}: "
-        raise DataError(f"{path}, {where}{error}") from None
-    return rows
+        problem = str(error)
+    else:
+        return rows
+    raise DataError(f"{path}, line {max(reader.line_num, 1)}: {problem}")
 
 
-def _row(cells: list[str], where: str) -> Row:
+def _row(cells: list[str]) -> Row:
     """Return one checked row."""
     if len(cells) != len(COLUMNS):
-        raise DataError(f"{where}: wanted {len(COLUMNS)} cells, got {len(cells)}")
-    raw = dict(zip(COLUMNS, cells, strict=True))
-    for name in ("variant", "threat", "metric"):
-        if not raw[name]:
-            raise DataError(f"{where}: wanted a name in '{name}', got nothing")
-    value = _number(raw, "value", where)
-    if value is None:
-        raise DataError(f"{where}: wanted a number in 'value', got nothing")
-    low, high = _number(raw, "ci_low", where), _number(raw, "ci_high", where)
-    if (low is None) != (high is None) or (low is not None and high is not None and low > high):
-        came = f"'{raw['ci_low']}' and '{raw['ci_high']}'"
-        raise DataError(f"{where}: wanted ci_low <= ci_high, or both empty, got {came}")
-    if raw["metric"] == "acc" and raw["unit"] == "fraction" and not 0 <= value <= 1:
-        raise DataError(f"{where}: wanted an accuracy from 0 to 1, got {raw['value']}")
-    level = _number(raw, "level", where)
-    if level is not None and level < 0:
-        raise DataError(f"{where}: wanted a level of 0 or more, got '{raw['level']}'")
-    if raw["n"] and not (raw["n"].isascii() and raw["n"].isdigit()):
-        raise DataError(f"{where}: wanted a count in 'n', got '{raw['n']}'")
-    return Row(
-        raw["variant"],
-        raw["threat"],
-        level,
-        raw["metric"],
-        value,
-        low,
-        high,
-        int(raw["n"]) if raw["n"] else None,
-        raw["unit"],
+        raise DataError(f"wanted {len(COLUMNS)} cells, got {len(cells)}")
+    row = _ROW.validate_python(
+        {
+            name: cell if cell or name in TEXTS else None
+            for name, cell in zip(COLUMNS, cells, strict=True)
+        }
     )
-
-
-def _number(raw: dict[str, str], name: str, where: str) -> float | None:
-    """Return the finite number in a cell, None where the cell is empty."""
-    if not raw[name]:
-        return None
-    try:
-        number = float(raw[name])
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
-        raise DataError(f"{where}: wanted a finite number in '{name}', got '{raw[name]}'")
-    return number
+    ends = (row.ci_low, row.ci_high)
+    if ends.count(None) == 1 or (row.interval and row.interval.low > row.interval.high):
+        raise DataError(f"wanted ci_low <= ci_high, or both empty, got {cells[5:7]}")
+    if row.metric == "acc" and row.unit == "fraction" and not 0 <= row.value <= 1:
+        raise DataError(f"wanted an accuracy from 0 to 1, got {row.value:g}")
+    return row
 
 
 def _cell(value: str | float | int | None, row: Row) -> str:

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from bitproof.report import write_campaign_tables
+from bitproof.report.campaign_export import COLUMNS, latex, results_latex
 from bitproof.report.campaign_summary import read_summary
-from bitproof.report.campaign_tables import COLUMNS, latex, results_latex
 
 MakeCampaign = Callable[..., Path]
 MakeSummary = Callable[..., dict[str, Any]]

@@ -1,4 +1,4 @@
-"""The results of a campaign as tables: tidy CSV for programs, LaTeX for papers.
+"""The results of a campaign as files: tidy CSV for programs, LaTeX for papers.
 
 In `results.csv`, a row without layer or bit sums over them. Beside the outcomes of the campaign,
 totals have the rows `acc`, `acc_std`, `acc_min` and `rerr`, and `fit` stands wherever it is known
@@ -13,8 +13,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bitproof.core.files import write_text
-from bitproof.report.campaign_slices import Slice, slices
-from bitproof.report.campaign_summary import MAIN, SUMMARY, CampaignSummary, Row, read_summary
+from bitproof.report.campaign_summary import (
+    SUMMARY,
+    CampaignSummary,
+    Slice,
+    TrialRates,
+    read_summary,
+    slices,
+)
 from bitproof.report.wording import confidence_text
 from bitproof.stats.intervals import Interval
 
@@ -100,17 +106,15 @@ def latex(text: str) -> str:
     )
 
 
-def _rows(row: Row, summary: CampaignSummary) -> Iterator[tuple[str, ...]]:
-    tried = row.trials > 0
+def _rows(row: TrialRates, summary: CampaignSummary) -> Iterator[tuple[str, ...]]:
     for outcome in summary.outcomes:
-        rate = row.rates.get(outcome) if tried else None
-        if rate is not None or not tried:
-            yield _cells(row, outcome, rate)
-    if tried and row.fit is not None:
+        if row.rate(outcome) is not None or not row.trials:
+            yield _cells(row, outcome, row.rate(outcome))
+    if row.trials and row.fit is not None:
         yield _cells(row, "fit", row.fit)
 
 
-def _cells(row: Row, outcome: str, number: Interval | float | None) -> tuple[str, ...]:
+def _cells(row: TrialRates, outcome: str, number: Interval | float | None) -> tuple[str, ...]:
     """Return one line: a rate with its interval, a number without one, or nothing yet."""
     if isinstance(number, Interval):
         low, value, high = (_text(each) for each in number)
@@ -126,27 +130,23 @@ def _text(number: float) -> str:
 
 
 def _tabular(part: Slice) -> Iterator[str]:
-    columns: list[int | None] = [*part.bit_numbers, None]
-    names = [latex(name) for name in part.layer_names]
-    lines: list[str | None] = [*part.layer_names, None]
     yield f"% {latex(part.title)}"
-    yield rf"\begin{{tabular}}{{l{'r' * len(columns)}}}"
+    yield rf"\begin{{tabular}}{{l{'r' * (len(part.bit_numbers) + 1)}}}"
     yield r"\toprule"
-    header = [*(str(bit) for bit in part.bit_numbers), "all"]
-    yield " & ".join(["layer", *header]) + r" \\"
+    yield " & ".join(["layer", *map(str, part.bit_numbers), "all"]) + r" \\"
     yield r"\midrule"
-    for name, layer in zip([*names, "all"], lines, strict=True):
-        if layer is None:
-            yield r"\midrule"
-        cells = [_latex_cell(part.row(layer, bit)) for bit in columns]
-        yield " & ".join([name, *cells]) + r" \\"
+    *layers, whole = part.lines(part.bit_numbers)
+    for name, rows in layers:
+        yield " & ".join([latex(name), *map(_latex_cell, rows)]) + r" \\"
+    yield r"\midrule"
+    yield " & ".join(["all", *map(_latex_cell, whole[1])]) + r" \\"
     yield r"\bottomrule"
     yield r"\end{tabular}"
 
 
-def _latex_cell(row: Row | None) -> str:
+def _latex_cell(row: TrialRates | None) -> str:
     """Return a rate with the ways to the ends of its interval above and below."""
-    rate = row.rates.get(MAIN) if row is not None and row.trials else None
+    rate = row.rate() if row else None
     if rate is None:
         return "--"
     low, value, high = (100 * each for each in rate)
