@@ -12,7 +12,7 @@ demo: $(READY)
 	$(BIN)/bitproof demo
 
 test: $(READY)
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist worksteal
 
 lint: $(READY)
 	$(BIN)/ruff format --check src tests benchmarks hatch_build.py

@@ -4,8 +4,8 @@ rival: PyTorchFI 0.6.0 in float32 at its best: one weight fault for 64 images, o
        in the 64 images of one pass; in another row one image at a time, as its examples do.
 ours:  `Engine.run`, chunk by chunk as a campaign calls it: everything from the list of faults to
        the counted outcomes. The fault-free run, made once for a campaign, is left out.
-limit: the nodes behind the struck one on 64 images, on integers, and nothing else.
-Both strike the same places of the convolutions. Each fault counts with the images that meet it.
+limit: the nodes behind the faulty one on 64 images, on integers, and nothing else.
+Both inject into the same places of the convolutions. Each fault counts with the images that meet it.
 Weights are random, batch norms are set to the images' statistics. Then, with rivals of their own:
 chips:   a uniform for every bit and float32 inference; limit: inference without faults.
 workers: one process, once it has started; limit: twice that. One thread each.
@@ -42,7 +42,7 @@ BATCH = 64
 THREADS = 2
 ROUNDS = 5
 WEIGHT_TRIALS = 256
-"""Evenly from a plan of `PLANNED`: a small plan would not lie as weights do, but strike every bit
+"""Evenly from a plan of `PLANNED`: a small plan would not lie as weights do, but hit every bit
 of every layer."""
 PLANNED = 9_604
 NEURON_TRIALS = 160
@@ -136,8 +136,8 @@ def check(engine: Engine, plan: Plan) -> None:
         assert counts.tolist() == [*found.sum(0).tolist(), int(right.sum())], f"trial {trial}"
     exact = run_integers(network, images, native=False)
     assert torch.equal(engine.golden.logits, exact)
-    ((name, strikes),) = faults_by_node(plan.faults.of_trial(chosen[0])).items()
-    broken = broken_memory(network, engine.nodes[name], strikes)
+    ((name, faults),) = faults_by_node(plan.faults.of_trial(chosen[0])).items()
+    broken = broken_memory(network, engine.nodes[name], faults)
     if broken is not network:
         exact = run_integers(broken, images, native=False)
         assert torch.equal(engine.reference(plan.faults, chosen[0]), exact)
@@ -184,7 +184,7 @@ def run(engine: Engine, plan: Plan, trials: np.ndarray) -> None:
 
 
 def suffixes(engine: Engine, plan: Plan, trials: np.ndarray) -> Callable[[], None]:
-    """Return work: the nodes behind the struck one, for every eighth of some trials."""
+    """Return work: the nodes behind the faulty one, for every eighth of some trials."""
     golden, network = engine.golden, engine.network
     rows = np.searchsorted(plan.faults.trial, trials[PART // 2 :: PART])
     names = [plan.faults.layers[layer] for layer in plan.faults.layer[rows]]
@@ -204,14 +204,14 @@ def compare_chips(model: nn.Module, network: IntegerNetwork, images: Tensor) -> 
     ours, fault = make_generator(0, "chips"), RandomFlips(ber=BER)
     dense = DenseChip(model, make_generator(0, "dense"))
     broken = corrupt(network, fault, generator=ours, sites=("weight",))
-    struck = {name: broken.tensors[name].codes for name in network.codes("weight")}
+    faulty = {name: broken.tensors[name].codes for name in network.codes("weight")}
     times = interleave(
         {
-            "dense chip": lambda: dense.strike(BER),
+            "dense chip": lambda: dense.inject(BER),
             "our chip": lambda: corrupt(network, fault, generator=ours, sites=("weight",))(
                 images[:1]
             ),
-            "known chip": lambda: network.with_codes(struck)(images[:1]),
+            "known chip": lambda: network.with_codes(faulty)(images[:1]),
             "float": lambda: model(images),
             "broken": lambda: [broken(images) for _ in range(PART)],
             "sound": lambda: [network(images) for _ in range(PART)],

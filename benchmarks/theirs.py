@@ -54,11 +54,11 @@ class PyTorchFI:
         return work
 
     def neuron_faults(self, faults: FaultTable, times: int) -> Callable[[], None]:
-        """Return work: `times` passes of all images, with another struck neuron in each image."""
+        """Return work: `times` passes of all images, with another faulty neuron in each image."""
         return self._neurons(self.batched, self.images, faults, times)
 
     def neuron_faults_of_one(self, faults: FaultTable, times: int) -> Callable[[], None]:
-        """Return work: `times` passes of one image, with one struck neuron."""
+        """Return work: `times` passes of one image, with one faulty neuron."""
         return self._neurons(self.single, self.images[:1], faults, times)
 
     def _neurons(
@@ -103,7 +103,7 @@ class DenseChip:
             for one, scale in zip(layers, scales, strict=True)
         ]
 
-    def strike(self, ber: float) -> None:
+    def inject(self, ber: float) -> None:
         """Write another chip's weights into the model."""
         for layer, codes, scale in self.layers:
             flips = torch.zeros_like(codes)
