@@ -5,7 +5,7 @@ rival: PyTorchFI 0.6.0 in float32 at its best: one weight fault for 64 images, o
 ours:  `Engine.run`, chunk by chunk as a campaign calls it: everything from the list of faults to
        the counted outcomes. The fault-free run, made once for a campaign, is left out.
 limit: the nodes behind the faulty one on 64 images, on integers, and nothing else.
-Both inject into the same places of the convolutions. Each fault counts with the images that meet it.
+Both inject into the same places of the convolutions. A fault counts with the images that meet it.
 Weights are random, batch norms are set to the images' statistics. Then, with rivals of their own:
 chips:   a uniform for every bit and float32 inference; limit: inference without faults.
 workers: one process, once it has started; limit: twice that. One thread each.

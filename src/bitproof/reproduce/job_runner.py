@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-from bitproof.core.errors import BitproofError, ResumeError, StoppedError
+from bitproof.core.errors import BitproofError, InUseError, ResumeError, StoppedError
 from bitproof.core.files import write_text
 from bitproof.core.lock import claim
 from bitproof.core.progress import SILENT, Progress
@@ -161,7 +161,7 @@ class _JobRunner:
         try:
             self._run_once(run, behaviour)
         except ResumeError as error:
-            if not run.begun():
+            if not run.begun() or isinstance(error, InUseError):
                 raise
             self._move_aside(run, str(error))
             self._run_once(run, behaviour)
