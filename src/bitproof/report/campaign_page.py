@@ -15,7 +15,15 @@ from bitproof.report.campaign_summary import (
     slices,
 )
 from bitproof.report.html import REPORT, Alert, Tile
-from bitproof.report.page_table import DASH, PageCell, PageTable, facts_table, rate_text, table_of
+from bitproof.report.page_table import (
+    DASH,
+    Columns,
+    PageCell,
+    PageTable,
+    facts_table,
+    rate_text,
+    table_of,
+)
 from bitproof.stats.intervals import Interval
 from bitproof.stats.sample_size import sample_size
 
@@ -125,24 +133,22 @@ def planned_table(summary: CampaignSummary) -> PageTable:
         rate = total.rate() if total else None
         return DASH if rate is None else f"±{50 * (rate.high - rate.low):.2g}"
 
-    return table_of(
-        summary.groups,
-        {
-            "faults": lambda group: summary.label(group.group),
-            "extent": lambda group: PageCell(
-                " of ".join(filter(None, [group.extent, ", ".join(group.sites)])), "text"
-            ),
-            "possible faults": lambda group: _number(group.population),
-            f"asked for\nLeveugle{f', ±{margin} %' if margin else ''}": lambda group: _number(
-                leveugle(summary, group)
-            ),
-            "planned": lambda group: _number(group.needed),
-            "trials done": done,
-            "share": share,
-            f"SDC-1 known\nto points, {confidence}": known,
-        },
-        look="wide dense keep",
-    )
+    def extent(group: GroupFacts) -> PageCell:
+        sites = f" of {', '.join(group.sites)}" if group.sites else ""
+        return PageCell(group.extent + sites, "text")
+
+    asked_for = f"asked for\nLeveugle{f', ±{margin} %' if margin else ''}"
+    columns: Columns[GroupFacts] = [
+        ("faults", lambda group: summary.label(group.group)),
+        ("extent", extent),
+        ("possible faults", lambda group: _number(group.population)),
+        (asked_for, lambda group: _number(leveugle(summary, group))),
+        ("planned", lambda group: _number(group.needed)),
+        ("trials done", done),
+        ("share", share),
+        (f"SDC-1 known\nto points, {confidence}", known),
+    ]
+    return table_of(summary.groups, columns, look="wide dense keep")
 
 
 def leveugle(summary: CampaignSummary, group: GroupFacts) -> int | None:
@@ -166,11 +172,13 @@ def outcome_table(summary: CampaignSummary) -> PageTable:
         sigma = "" if row.acc_std is None else f"\nσ {wording.percent(row.acc_std)}"
         return wording.percent(row.acc_min) + sigma
 
-    columns: dict[str, Writer] = {"faults": lambda row: summary.label(row.group)}
-    columns |= {wording.outcome_name(name): rate_of(name) for name in summary.outcomes}
-    columns["accuracy"] = lambda row: rate_text(row.acc if row.trials else None)
-    columns["worst trial"] = worst
-    columns |= _fit_and_trials(summary.totals)
+    columns: Columns[TrialRates] = [
+        ("faults", lambda row: summary.label(row.group)),
+        *((wording.outcome_name(name), rate_of(name)) for name in summary.outcomes),
+        ("accuracy", lambda row: rate_text(row.acc if row.trials else None)),
+        ("worst trial", worst),
+        *_fit_and_trials(summary.totals),
+    ]
     return table_of(summary.totals, columns, look="wide dense")
 
 
@@ -184,8 +192,8 @@ def place_tables(summary: CampaignSummary) -> list[PageTable]:
             ("bit", bits, lambda row: str(row.bit)),
         )
         for what, rows, name in names:
-            columns = {what: name, "SDC-1": lambda row: _rate_line(row.rate())}
-            columns |= _fit_and_trials(rows)
+            rate: Columns[TrialRates] = [("SDC-1", lambda row: _rate_line(row.rate()))]
+            columns = [(what, name), *rate, *_fit_and_trials(rows)]
             title = f"{part.title}, by {what}"
             found.append(table_of(rows, columns, title=title, look="wide dense names"))
     return [table for table in found if table.rows]
@@ -195,14 +203,14 @@ def channel_table(summary: CampaignSummary) -> PageTable:
     """Return the channels where faults do most."""
     return table_of(
         summary.channels[:CHANNELS_SHOWN],
-        {
-            "layer": lambda row: row.layer,
-            "channel": lambda row: str(row.channel),
-            "faults": lambda row: PageCell(summary.label(row.group), "text"),
-            "site": lambda row: PageCell(row.site, "text"),
-            "SDC-1, %": lambda row: rate_text(row.rate()),
-            "trials": lambda row: wording.grouped(row.trials),
-        },
+        [
+            ("layer", lambda row: row.layer),
+            ("channel", lambda row: str(row.channel)),
+            ("faults", lambda row: PageCell(summary.label(row.group), "text")),
+            ("site", lambda row: PageCell(row.site, "text")),
+            ("SDC-1, %", lambda row: rate_text(row.rate())),
+            ("trials", lambda row: wording.grouped(row.trials)),
+        ],
         look="names",
     )
 
@@ -249,7 +257,7 @@ def _number(number: int | None) -> str:
     return DASH if number is None else wording.grouped(number)
 
 
-def _fit_and_trials(rows: Sequence[TrialRates]) -> dict[str, Writer]:
+def _fit_and_trials(rows: Sequence[TrialRates]) -> Columns[TrialRates]:
     """Return the last columns: FIT where some row has it, and the trials."""
 
     def fit(row: TrialRates) -> str:
@@ -258,5 +266,5 @@ def _fit_and_trials(rows: Sequence[TrialRates]) -> dict[str, Writer]:
         low, value, high = (wording.figure(end) for end in row.fit)
         return f"{value}\n{low}–{high}"
 
-    last: dict[str, Writer] = {"trials": lambda row: wording.grouped(row.trials)}
-    return {"FIT": fit, **last} if any(row.fit for row in rows) else last
+    last: Columns[TrialRates] = [("trials", lambda row: wording.grouped(row.trials))]
+    return [("FIT", fit), *last] if any(row.fit for row in rows) else last

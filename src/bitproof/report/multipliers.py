@@ -194,12 +194,12 @@ def rank_table(run: Run, found: Sequence[Approximation], exact: str) -> PageTabl
     """Return whether losses on clean inputs go with losses under a threat."""
     return table_of(
         ranks(run, found, exact),
-        {
-            "condition": lambda one: run.condition(*one.condition),
-            "networks": lambda one: str(one.networks),
-            "ρ of losses\n95 % interval": lambda one: _rho(one.loss),
-            "ρ with the share lost\n95 % interval": lambda one: _rho(one.share),
-        },
+        [
+            ("condition", lambda one: run.condition(*one.condition)),
+            ("networks", lambda one: str(one.networks)),
+            ("ρ of losses\n95 % interval", lambda one: _rho(one.loss)),
+            ("ρ with the share lost\n95 % interval", lambda one: _rho(one.share)),
+        ],
     )
 
 

@@ -38,6 +38,10 @@ class PageTable:
     """CSS classes: `wide`, `dense`, `names` (rows or columns have names that somebody typed)."""
 
 
+Columns = Sequence[tuple[str, Callable[[T], PageCell | str]]]
+"""The head of each column, and what to write there of one thing."""
+
+
 def make_table(
     head: Iterable[PageCell | str],
     rows: Iterable[Iterable[PageCell | str]],
@@ -51,14 +55,14 @@ def make_table(
 
 def table_of(
     things: Iterable[T],
-    columns: Mapping[str, Callable[[T], PageCell | str]],
+    columns: Columns[T],
     *,
     title: str = "",
     look: str = "",
 ) -> PageTable:
     """Return a table with a row for each thing, and what to write in each column."""
-    rows = ([write(each) for write in columns.values()] for each in things)
-    return make_table(columns, rows, title=title, look=look)
+    rows = ([write(each) for _, write in columns] for each in things)
+    return make_table((head for head, _ in columns), rows, title=title, look=look)
 
 
 def facts_table(facts: Mapping[str, Any], look: str = "") -> PageTable:

@@ -117,13 +117,13 @@ def adjustment_table(record: StageRecord) -> PageTable:
     """Return what the adjustment tried, layer by layer."""
     return table_of(
         (record.alpha or {}).items(),
-        {
-            "layer": lambda pair: pair[0],
-            "chosen": lambda pair: DASH if pair[1].chosen is None else f"{pair[1].chosen:.2f}",
-            "before": lambda pair: percent_text(pair[1].acc_before),
-            "after": lambda pair: percent_text(pair[1].acc_after),
-            "taken": lambda pair: TAKEN[pair[1].accepted],
-        },
+        [
+            ("layer", lambda pair: pair[0]),
+            ("chosen", lambda pair: DASH if pair[1].chosen is None else f"{pair[1].chosen:.2f}"),
+            ("before", lambda pair: percent_text(pair[1].acc_before)),
+            ("after", lambda pair: percent_text(pair[1].acc_after)),
+            ("taken", lambda pair: TAKEN[pair[1].accepted]),
+        ],
         title=f"{record.stage} in {few(record.variants)}",
         look="wide names",
     )
@@ -133,14 +133,14 @@ def training_table(records: Sequence[StageRecord]) -> PageTable:
     """Return how the training of each stage went."""
     return table_of(
         [(each, each.loss) for each in records if each.loss],
-        {
-            "stage": lambda pair: pair[0].stage,
-            "networks": lambda pair: PageCell(few(pair[0].variants), "text"),
-            "epochs": lambda pair: str(len(pair[1])),
-            "first loss": lambda pair: f"{pair[1][0]:.3f}",
-            "last loss": lambda pair: f"{pair[1][-1]:.3f}",
-            "last accuracy": lambda pair: percent_text(pair[0].acc[-1] if pair[0].acc else None),
-        },
+        [
+            ("stage", lambda pair: pair[0].stage),
+            ("networks", lambda pair: PageCell(few(pair[0].variants), "text")),
+            ("epochs", lambda pair: str(len(pair[1]))),
+            ("first loss", lambda pair: f"{pair[1][0]:.3f}"),
+            ("last loss", lambda pair: f"{pair[1][-1]:.3f}"),
+            ("last accuracy", lambda pair: percent_text(pair[0].acc[-1] if pair[0].acc else None)),
+        ],
         look="names",
     )
 

@@ -120,7 +120,7 @@ def read_cell(path: Path) -> CellResult:
     """
     try:
         text = path.read_text(encoding="utf-8")
-        result = CellResult.model_validate_json(text)
+        result = CellResult.model_validate(json.loads(text))
     except ValidationError as error:
         problems = "; ".join(describe_problems(error, CellResult))
         raise DataError(f"{path}: wanted a finished cell, {problems}") from None

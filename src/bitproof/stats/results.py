@@ -34,7 +34,7 @@ class Row:
 
     variant: Name
     threat: Name
-    """Kind of the attack or fault model; `none` for clean inputs on a healthy chip."""
+    """Kind of the attack or fault model; `clean` for clean inputs on a healthy chip."""
     level: Annotated[Finite, Field(ge=0)] | None
     metric: Name
     value: Finite
