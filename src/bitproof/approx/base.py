@@ -68,24 +68,20 @@ class Formula(Multiplier):
 
     @abstractmethod
     def product(self, first: Numbers, second: Numbers) -> Numbers:
-        """Return the products of operands, element by element.
-
-        Args:
-            first: numbers from -128 to 127, or from 0 to 255 if unsigned.
-            second: likewise, of the same shape.
-        """
-
-    @property
-    def commutes(self) -> bool:
-        """Whether the operands may change places, by construction."""
-        return True
+        """Return products of numbers from -128 to 127, or 0 to 255 if unsigned, by element."""
 
     @final
     def table(self, data_dir: Path | None = None) -> ProductTable:  # noqa: ARG002
         """Return the products of all pairs."""
-        operands = operand_values(signed=self.signed).long()
-        first, second = torch.meshgrid(operands, operands, indexing="ij")
-        return ProductTable(self.product(first, second).int(), self.signed)
+        products = self.product(*operand_pairs(signed=self.signed))
+        return ProductTable(products.int(), self.signed)
+
+
+def operand_pairs(*, signed: bool) -> tuple[Numbers, Numbers]:
+    """Return the first and the second operands of all pairs, in the order of a table."""
+    operands = operand_values(signed=signed).long()
+    first, second = torch.meshgrid(operands, operands, indexing="ij")
+    return first, second
 
 
 F = TypeVar("F", bound=Formula)

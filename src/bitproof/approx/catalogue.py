@@ -1,24 +1,25 @@
-"""The settings of the built-in multipliers that are worth a line in a list, and short names."""
+"""Multipliers in lists and reports: built-in settings worth a line, short names, what is told."""
+
+from pathlib import Path
+from typing import Any
 
 import torch
 
 from bitproof.approx.base import Multiplier
 from bitproof.approx.evoapprox import EvoApprox
-from bitproof.approx.kulkarni import Kulkarni
-from bitproof.approx.logarithmic import Mitchell, TruncatedMitchell
-from bitproof.approx.lower_or import LowerOr
+from bitproof.approx.figures import error_figures
+from bitproof.approx.leading_one import Drum, Loba, Mitchell, Roba, TruncatedMitchell
 from bitproof.approx.partial_products import (
     BrokenArray,
     Exact,
+    Kulkarni,
+    LowerOr,
     Perforated,
     Truncated,
     TruncatedOperands,
 )
 from bitproof.approx.product_table import ProductTable
-from bitproof.approx.roba import Roba
-from bitproof.approx.segments import Drum, Loba
-from bitproof.approx.sign_magnitude import SignMagnitude
-from bitproof.approx.swapped import Swapped
+from bitproof.approx.wrapped import Swapped, Wrapped, has_sign_bits
 
 BREAKS = ((1, 3), (1, 4), (2, 5), (2, 6), (3, 6), (3, 7))
 """Rows and columns of the broken arrays in the list."""
@@ -58,7 +59,7 @@ def short_name(multiplier: Multiplier) -> str:
     """
     if isinstance(multiplier, EvoApprox):
         return "@".join(filter(None, (multiplier.name, multiplier.release)))
-    if isinstance(multiplier, Swapped | SignMagnitude):
+    if isinstance(multiplier, Wrapped):
         return f"{multiplier.kind}:{short_name(multiplier.of)}"
     shown = {
         name: getattr(multiplier, name)
@@ -87,6 +88,32 @@ def same_products(table: ProductTable) -> list[Multiplier]:
         elif torch.equal(known.products.T, table.products):
             found.append(Swapped(of=multiplier))
     return found
+
+
+def describe(multiplier: Multiplier, data_dir: Path | None = None) -> dict[str, Any]:
+    """Return JSON values: `label`, `signed`, cost (None where unpublished), and error figures.
+
+    `signed` is that of the operands, `circuit_signed` that of the circuit that is paid for: an
+    unsigned one may stand between sign bits.
+
+    Raises:
+        DataError: the kind reads a file, and that is missing or malformed.
+
+    Example:
+        >>> from bitproof.approx import Truncated
+        >>> metadata = describe(Truncated(columns=2, signed=True))
+        >>> metadata["label"], metadata["signed"], metadata["power_mw"], metadata["wce"]
+        ('truncated:columns=2,signed=true', True, None, 5)
+    """
+    table, cost = multiplier.table(data_dir), multiplier.cost(data_dir)
+    costs = dict.fromkeys(("power_mw", "area_um2", "delay_ns", "source"))
+    costs |= cost.model_dump() if cost else {}
+    figures = error_figures(table)
+    signs = {
+        "signed": table.signed,
+        "circuit_signed": table.signed and not has_sign_bits(multiplier),
+    }
+    return {"label": short_name(multiplier), **signs, **costs, **vars(figures)}
 
 
 def _tells(value: object, default: object) -> bool:

@@ -59,24 +59,6 @@ class ProductTable:
         """Whether the operands may change places."""
         return torch.equal(self.products, self.products.T)
 
-    def look_up(
-        self, first: Integer[Tensor, "*shape"], second: Integer[Tensor, "*shape"]
-    ) -> Int32[Tensor, "*shape"]:
-        """Return the products of stored words, element by element.
-
-        Args:
-            first: words of the first operand (activation), in uint8, or int8 if signed.
-            second: words of the second operand (weight), likewise.
-
-        Example:
-            >>> from bitproof.approx import Exact
-            >>> minus_two, three = torch.tensor([-2, 3], dtype=torch.int8)
-            >>> int(Exact(signed=True).table().look_up(minus_two, three))
-            -6
-        """
-        rows, columns = first.long() % WORDS, second.long() % WORDS
-        return self.products.to(first.device)[rows, columns]
-
     def swapped(self) -> "ProductTable":
         """Return the table of the same circuit with its operands exchanged.
 
