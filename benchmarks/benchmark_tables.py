@@ -73,7 +73,7 @@ def read_tables() -> Tables:
         planes = planes_of(entries[form], signed=True)
         assert planes is not None, form
         assert (terms and terms.multiplications) == wanted.multiplications, form
-        assert wanted.bytes in {None, 1 if planes.high is None else 2}, form
+        assert wanted.bytes in {None, planes.stacked.shape[1]}, form
     return Tables(entries, names)
 
 

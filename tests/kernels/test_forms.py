@@ -61,12 +61,13 @@ def check_terms(terms: Terms | None, table: ProductTable) -> None:
 def check_planes(planes: Planes | None, table: ProductTable) -> None:
     """Assert that planes give the table, the weight being their row."""
     assert planes is not None
-    words = planes.low.long() + (0 if planes.high is None else 256 * planes.high.long())
+    weights = torch.tensor([1, 256])[: planes.stacked.shape[1], None]
+    words = (planes.stacked.long() * weights).sum(1)
     operands = table.operands.long()
     exact = operands.outer(operands) if planes.plus_exact else torch.zeros_like(words)
     assert torch.equal(exact + planes.start + words.T, table.products.long())
     assert torch.equal(planes.table(signed=table.signed), table.products)
-    assert planes.low.is_contiguous()
+    assert planes.stacked.is_contiguous()
 
 
 def check(table: ProductTable) -> Terms | None:
@@ -84,7 +85,7 @@ def test_all_circuits_of_the_library_have_their_forms(data_dir: Path) -> None:
     counts = [each.multiplications for each in terms if each is not None]
     assert {number: counts.count(number) for number in LIBRARY} == LIBRARY
     planes = [planes_of(table.products, signed=table.signed) for table in tables.values()]
-    assert sum(each is not None and each.high is None for each in planes) == 27
+    assert sum(each is not None and each.stacked.shape[1] == 1 for each in planes) == 27
 
 
 def test_every_signed_circuit_of_the_library_takes_at_most_five(data_dir: Path) -> None:
@@ -184,8 +185,8 @@ def test_a_plane_of_errors_is_preferred_to_two_of_products() -> None:
     planes = planes_of(table.products, signed=False)
     check_planes(planes, table)
     assert planes is not None
-    assert (planes.high, planes.plus_exact, int(planes.start[3])) == (None, True, -400)
-    assert planes.low[3].tolist() == list(range(256))
+    assert (planes.stacked.shape[1], planes.plus_exact, int(planes.start[3])) == (1, True, -400)
+    assert planes.stacked[3, 0].tolist() == list(range(256))
 
 
 def test_one_plane_of_products_is_enough_for_bytes() -> None:
@@ -194,7 +195,7 @@ def test_one_plane_of_products_is_enough_for_bytes() -> None:
     planes = planes_of(table.products, signed=True)
     check_planes(planes, table)
     assert planes is not None
-    assert (planes.high, planes.plus_exact) == (None, False)
+    assert (planes.stacked.shape[1], planes.plus_exact) == (1, False)
 
 
 def test_columns_that_span_more_than_two_bytes_have_no_planes() -> None:

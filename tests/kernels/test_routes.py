@@ -18,7 +18,7 @@ def terms(number: int, *, plus_exact: bool = False) -> Terms:
 
 def planes(*, two: bool, plus_exact: bool = False) -> Planes:
     side, start = torch.zeros(256, 256, dtype=torch.uint8), torch.zeros(256, dtype=torch.int32)
-    return Planes(side, side if two else None, start, plus_exact)
+    return Planes(torch.stack([side] * (1 + two), 1), start, plus_exact)
 
 
 def test_rates_are_known_at_every_level() -> None:

@@ -25,8 +25,8 @@ from bitproof.kernels.jobs import (
     RemapTerms,
     Requantization,
     RequantizeSums,
+    address_of,
     layout,
-    table_address,
 )
 from bitproof.kernels.threads import share
 
@@ -84,7 +84,7 @@ class Library:
                 last.
             how: how sums become words; None: they are returned.
         """
-        job = Convolution.describe(
+        job, out = Convolution.describe(
             words.contiguous(),
             weight,
             planes,
@@ -92,28 +92,38 @@ class Library:
             geometry=geometry,
             start=start,
             weight_zero=weight_zero,
+            signed_words=signed_words,
+            addend=addend,
+            how=how,
         )
-        job.signed_words = signed_words
-        if addend is not None:
-            job.add(addend)
-        if how is not None:
-            job.requantize(how)
-        out = torch.empty(job.out_shape(), dtype=torch.int32 if how is None else how.dtype)
-        self._convolve(job, out)
+        if not out.numel():
+            return out
+        filters, threads = len(weight), torch.get_num_threads()
+        tiles = -(-out.numel() // filters // TILE)
+        # Threads share tiles; where these are few, filters: then each reads all words.
+        by_filter = tiles < min(threads, filters) or (
+            tiles % threads != 0 and tiles < 4 * threads and filters >= 16 * threads
+        )
+
+        def part(first: int, last: int) -> int:
+            ranges = (0, tiles, first, last) if by_filter else (first, last, 0, filters)
+            code: int = self.functions.bitproof_convolve(self._number, ctypes.byref(job), *ranges)
+            return code
+
+        share(part, filters if by_filter else tiles, out.numel() * weight[0].numel())
         return out
 
     def remap(
         self, words: UInt8[Tensor, "*shape"], table: UInt8[Tensor, "256"]
     ) -> UInt8[Tensor, "*shape"]:
         """Return `table[words]`; words are contiguous."""
-        assert words.is_contiguous(), words.stride()
-        assert words.device.type == "cpu", words.device
+        assert table.shape == (256,), table.shape
         out = torch.empty_like(words)
 
         def run(first: int, last: int) -> object:
             """Keep the tensors: an interrupted caller may be gone before the last thread."""
-            remap, places = self.functions.bitproof_remap_bytes, (words.data_ptr(), out.data_ptr())
-            return remap(self._number, *places, table_address(table), first, last)
+            places = (address_of(tensor, torch.uint8) for tensor in (words, out, table))
+            return self.functions.bitproof_remap_bytes(self._number, *places, first, last)
 
         share(run, words.numel(), words.numel())
         return out
@@ -141,35 +151,13 @@ class Library:
         """Return `scale * sums + start` as words, in the memory layout of the sums."""
         out = torch.empty_like(sums, dtype=how.dtype)
         job, rows = RequantizeSums.describe(sums, how, out, scale=scale, start=start)
-        share(
-            partial(self.functions.bitproof_requantize, self._number, ctypes.byref(job)),
-            rows,
-            sums.numel() * 4,
-        )
+        requantize = partial(self.functions.bitproof_requantize, self._number, ctypes.byref(job))
+        share(requantize, rows, sums.numel() * 4)
         return out
 
     @property
     def _number(self) -> int:
         return LEVELS.index(self.level)
-
-    def _convolve(self, job: Convolution, out: Tensor) -> None:
-        """Share tiles among threads; where they are few, filters: then each reads all words."""
-        if not out.numel():
-            return
-        job.out = out.data_ptr()
-        job.kept.append(out)
-        tiles = -(-job.images * job.out_height * job.out_width // TILE)
-        threads = torch.get_num_threads()
-        by_filter = tiles < min(threads, job.filters) or (
-            tiles % threads != 0 and tiles < 4 * threads and job.filters >= 16 * threads
-        )
-
-        def part(first: int, last: int) -> int:
-            ranges = (0, tiles, first, last) if by_filter else (first, last, 0, job.filters)
-            code: int = self.functions.bitproof_convolve(self._number, ctypes.byref(job), *ranges)
-            return code
-
-        share(part, job.filters if by_filter else tiles, job.products())
 
 
 @lru_cache(maxsize=1)

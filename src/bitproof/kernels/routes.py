@@ -45,8 +45,7 @@ def choose_route(
     dot = DOT[dots] if depth > 1 else THIN
     seconds: dict[Route, float] = {"gather": 1 / GATHER}
     if planes is not None and level is not None:
-        one, two = PLANES[level]
-        rate = two if planes.high is not None else one
+        rate = PLANES[level][planes.stacked.shape[1] - 1]
         seconds["planes"] = 1 / rate + planes.plus_exact / dot
     if terms is not None:
         seconds["terms"] = max(len(terms.first) + terms.plus_exact, 1) / dot
