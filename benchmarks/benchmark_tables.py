@@ -22,9 +22,8 @@ from bitproof.approx import (
 )
 from bitproof.approx.base import sign_magnitude
 from bitproof.approx.catalogue import short_name
-from bitproof.approx.product_table import operand_values
 from bitproof.core.errors import DataError
-from bitproof.kernels.forms import planes_of, terms_of
+from bitproof.kernels.forms import operand_values, planes_of, terms_of
 
 
 @dataclass(frozen=True)

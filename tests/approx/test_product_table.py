@@ -1,7 +1,7 @@
 import torch
 
 from bitproof.approx import Exact, Perforated, ProductTable
-from bitproof.approx.product_table import operand_values
+from bitproof.kernels.forms import operand_values
 
 
 def test_signed_rows_count_patterns_of_twos_complement() -> None:

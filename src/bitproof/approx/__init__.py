@@ -4,10 +4,10 @@ from bitproof.approx.ariths_gen import ArithsGen
 from bitproof.approx.base import MULTIPLIERS, AnyMultiplier, Formula, Multiplier
 from bitproof.approx.catalogue import catalogue, describe, same_products, short_name
 from bitproof.approx.control_variate import correct_means
-from bitproof.approx.deploy import Arithmetic, applicable, with_multipliers
+from bitproof.approx.deploy import Arithmetic, with_multipliers
 from bitproof.approx.error_map import character_map, picture, png
-from bitproof.approx.evoapprox import Circuit, EvoApprox, library_path, read_circuits, read_tables
-from bitproof.approx.figures import ErrorFigures, error_figures, exact_rank, zero_operand_errors
+from bitproof.approx.evoapprox import EvoApprox, library_path, read_circuits, read_tables
+from bitproof.approx.figures import error_figures, exact_rank, zero_operand_errors
 from bitproof.approx.leading_one import Drum, Loba, Mitchell, Roba, TruncatedMitchell
 from bitproof.approx.partial_products import (
     BrokenArray,
@@ -19,7 +19,7 @@ from bitproof.approx.partial_products import (
     TruncatedOperands,
 )
 from bitproof.approx.product_table import ProductTable
-from bitproof.approx.published import Check, Comparison, check_library
+from bitproof.approx.published import check_library
 from bitproof.approx.stored import Stored
 from bitproof.approx.wrapped import SignMagnitude, Swapped
 from bitproof.stats import Cost
@@ -30,12 +30,8 @@ __all__ = [
     "Arithmetic",
     "ArithsGen",
     "BrokenArray",
-    "Check",
-    "Circuit",
-    "Comparison",
     "Cost",
     "Drum",
-    "ErrorFigures",
     "EvoApprox",
     "Exact",
     "Formula",
@@ -53,7 +49,6 @@ __all__ = [
     "Truncated",
     "TruncatedMitchell",
     "TruncatedOperands",
-    "applicable",
     "catalogue",
     "character_map",
     "check_library",

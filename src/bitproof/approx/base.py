@@ -11,9 +11,10 @@ from jaxtyping import Int64
 from pydantic import BeforeValidator, SerializeAsAny
 from torch import Tensor
 
-from bitproof.approx.product_table import ProductTable, operand_values
+from bitproof.approx.product_table import ProductTable
 from bitproof.core.registry import Registry
 from bitproof.core.spec import Spec
+from bitproof.kernels.forms import operand_values
 from bitproof.stats import Cost
 
 Numbers = Int64[Tensor, "*shape"]
@@ -32,10 +33,7 @@ class Multiplier(Spec):
 
     @abstractmethod
     def table(self, data_dir: Path | None = None) -> ProductTable:
-        """Return all products.
-
-        Args:
-            data_dir: folder that holds the data of kinds that read some; see `data_root`.
+        """Return all products; kinds that read data do so from `data_dir` (see `data_root`).
 
         Raises:
             DataError: the kind reads a file, and that is missing or malformed.
@@ -101,9 +99,6 @@ def on_magnitudes(
 
 def sign_magnitude(multiply: Multiply, first: Numbers, second: Numbers) -> Numbers:
     """Return signed products made by an unsigned multiplier.
-
-    The circuit takes magnitudes (that of -128 is 128, which 8 bits hold), and negates the product
-    where the signs differ. Operands that are not negative go through unchanged.
 
     Example:
         >>> import operator

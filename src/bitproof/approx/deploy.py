@@ -63,12 +63,9 @@ class Arithmetic(Spec):
         *,
         data_dir: Path | None = None,
     ) -> IntegerNetwork:
-        """Return `network` with these multipliers.
+        """Return `network`, whose products are exact, with these multipliers.
 
-        Args:
-            network: with exact products.
-            images: calibration images in [0, 1], for `correct_means`.
-            data_dir: folder that tables are read from; see `data_root`.
+        Calibration images in [0, 1] are for `correct_means`; tables are read from `data_dir`.
 
         Raises:
             QuantizationError: there is no such layer, or it has other filters.

@@ -16,9 +16,7 @@ from torch import Tensor
 
 from bitproof.core.errors import DataError
 from bitproof.data.packed import read_arrays
-
-WORDS = 256
-"""Patterns of an 8-bit operand."""
+from bitproof.kernels.forms import WORDS, exact_products, operand_values
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +45,7 @@ class ProductTable:
     @property
     def exact(self) -> Int32[Tensor, "256 256"]:
         """The products of an exact multiplier, at the same places."""
-        return self.operands.outer(self.operands)
+        return exact_products(signed=self.signed)
 
     @property
     def errors(self) -> Int32[Tensor, "256 256"]:
@@ -80,17 +78,6 @@ class ProductTable:
             [16384, 16256]
         """
         return entries.roll((WORDS // 2, WORDS // 2), (0, 1)) if self.signed else entries
-
-
-def operand_values(*, signed: bool) -> Int32[Tensor, "256"]:
-    """Return the numbers that the patterns 0 to 255 stand for.
-
-    Example:
-        >>> operand_values(signed=True)[[0, 127, 128, 255]].tolist()
-        [0, 127, -128, -1]
-    """
-    codes = torch.arange(WORDS, dtype=torch.int32)
-    return codes.to(torch.int8).int() if signed else codes
 
 
 def read_products(path: Path, names: Sequence[str]) -> list[np.ndarray]:

@@ -112,6 +112,7 @@ def check_library(data_dir: Path | None = None) -> Check:
     path = library_path(data_dir)
     circuits = read_circuits(path)
     tables = read_tables(path, circuits)
+    read = list(zip(circuits, tables, strict=True))
     figures = [error_figures(table) for table in tables]
     return Check(
         comparisons=[
@@ -121,15 +122,11 @@ def check_library(data_dir: Path | None = None) -> Check:
         ],
         other_conventions=_other_conventions(circuits, tables, figures),
         transposed=[
-            title(circuit)
-            for circuit, table in zip(circuits, tables, strict=True)
+            circuit.title
+            for circuit, table in read
             if circuit.first_argument == "B" and not table.commutes
         ],
-        nonzero_for_zero=[
-            title(circuit)
-            for circuit, table in zip(circuits, tables, strict=True)
-            if zero_operand_errors(table)
-        ],
+        nonzero_for_zero=[circuit.title for circuit, table in read if zero_operand_errors(table)],
         second_names=_second_names(circuits),
     )
 
@@ -138,12 +135,8 @@ def printed_unit(value: float, *, in_per_cent: bool) -> float:
     """Return the worth of the last digit that the library prints of a figure.
 
     Example:
-        >>> printed_unit(12.26377, in_per_cent=True), printed_unit(0.0046, in_per_cent=True)
-        (0.01, 0.0001)
-        >>> printed_unit(5461.75, in_per_cent=False), printed_unit(1.25, in_per_cent=False)
-        (1.0, 0.1)
-        >>> printed_unit(471649806.25, in_per_cent=False)
-        10.0
+        >>> printed_unit(0.0046, in_per_cent=True), printed_unit(471649806.25, in_per_cent=False)
+        (0.0001, 10.0)
     """
     if value == 0:
         return 0.0
@@ -151,18 +144,6 @@ def printed_unit(value: float, *, in_per_cent: bool) -> float:
     if not in_per_cent and abs(value) >= MILLION:
         return float(f"1e{first - 7}")
     return float(f"1e{min(-2 if in_per_cent else 0, first - 1)}")
-
-
-def title(circuit: Circuit) -> str:
-    """Return the name of a circuit with its release.
-
-    Example:
-        >>> from bitproof.stats import Cost
-        >>> cost = Cost(area_um2=1.0, power_mw=1.0, delay_ns=1.0, source="")
-        >>> title(Circuit("mul8s_x", "v1.1", "mul8s_x", "A", True, cost, {}))
-        'mul8s_x@v1.1'
-    """
-    return f"{circuit.name}@{circuit.release}"
 
 
 def _other_conventions(
@@ -186,11 +167,5 @@ def _other_conventions(
 
 
 def _second_names(circuits: list[Circuit]) -> dict[str, str]:
-    first: dict[str, str] = {}
-    second = {}
-    for circuit in circuits:
-        if circuit.key in first:
-            second[title(circuit)] = first[circuit.key]
-        else:
-            first[circuit.key] = title(circuit)
-    return second
+    first = {circuit.key: circuit for circuit in reversed(circuits)}
+    return {each.title: first[each.key].title for each in circuits if first[each.key] is not each}

@@ -14,9 +14,10 @@ import torch
 from pydantic import Field
 
 from bitproof.approx.base import MULTIPLIERS, Multiplier
-from bitproof.approx.product_table import WORDS, ProductTable, read_products
+from bitproof.approx.product_table import ProductTable, read_products
 from bitproof.core.errors import ChecksumError, DataError
 from bitproof.data.layout import data_root
+from bitproof.kernels.forms import WORDS
 
 LARGEST = 2**31 - 1
 

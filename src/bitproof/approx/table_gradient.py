@@ -25,8 +25,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from bitproof.approx.product_table import WORDS, ProductTable
+from bitproof.approx.product_table import ProductTable
 from bitproof.core.errors import SpecError
+from bitproof.kernels.forms import WORDS
 from bitproof.kernels.geometry import Geometry
 from bitproof.quant.graph import Node
 from bitproof.quant.grid import CodedTensor, Grid
@@ -68,13 +69,9 @@ def gradients_of(products: Products, *, half_width: int, rank: int) -> list[Tabl
         >>> gradients_of(products, half_width=4, rank=1)[0].by_first.share
         1.0
     """
-    return [
-        TableGradient(*(low_rank(slopes, rank=rank) for slopes in both))
-        for both in (
-            gradient_tables(ProductTable(table.cpu(), products.signed), half_width=half_width)
-            for table in products.tables
-        )
-    ]
+    tables = [ProductTable(table.cpu(), products.signed) for table in products.tables]
+    slopes = [gradient_tables(table, half_width=half_width) for table in tables]
+    return [TableGradient(*(low_rank(each, rank=rank) for each in both)) for both in slopes]
 
 
 def gradient_tables(
@@ -82,9 +79,7 @@ def gradient_tables(
 ) -> tuple[Float32[Tensor, "256 256"], Float32[Tensor, "256 256"]]:
     """Return the change of products with the first and with the second operand, by patterns.
 
-    Args:
-        table: the products.
-        half_width: neighbours on either side that a product is averaged with; 0 for none.
+    A product is averaged with `half_width` neighbours on either side, 0 for none.
 
     Raises:
         SpecError: `half_width` is negative, or half of all words or more.
@@ -157,15 +152,7 @@ class Multiplied:
         products: Products,
         gradients: Sequence[TableGradient],
     ) -> "Multiplied":
-        """Return what a layer with `products` makes of stored words.
-
-        Args:
-            codes: the input, on `grid`.
-            weight: stored words of the weight.
-            grid: of the input.
-            products: of this layer.
-            gradients: of its tables; see `gradients_of`.
-        """
+        """Return what a layer with `products` sees; `grid` is that of the input."""
         first, second = (
             OperandEncoding.of(own, signed=products.signed) for own in (grid, weight.grid)
         )
@@ -189,13 +176,8 @@ def through_table(
 ) -> Float32[Tensor, "n *out"]:
     """Return `sums`; input and weight get the gradient of their tables.
 
-    A bias is not among the operands: add what has its gradient, `bias - bias.detach()`.
-
-    Args:
-        node: a convolution over one or two axes, or a linear layer.
-        operands: centered words of input and weight, for the graph; `seen` has the numbers.
-        sums: the accumulators, however they came about.
-        seen: what was multiplied.
+    The operands are the centered words of both, for the graph; `seen` has the numbers. A bias is
+    not among them: add what has its gradient, `bias - bias.detach()`.
     """
     (x, weight), maps = operands, as_maps(sums.detach(), node)
     kernel, geometry = as_kernel(weight, node)

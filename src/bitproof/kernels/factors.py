@@ -12,7 +12,7 @@ Source: the LLL algorithm: Lenstra, Lenstra and Lovasz, "Factoring Polynomials w
 All arithmetic is on Python integers (arrays of dtype object): nothing rounds, nothing overflows.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import permutations
@@ -245,15 +245,8 @@ def _split_second(left: Rows, right: Rows, content: int, most: int) -> list[Term
     if not _fits_first(left):
         return None
     base = SPAN // max(_span(left), 1)
-    rest = content * right
-    terms: list[Term] = []
-    while len(terms) < most:
-        if _fits_second(rest):
-            return [*terms, (left, rest)]
-        digits = np.clip((rest + base // 2) // base, LOWEST, HIGHEST)
-        terms.append((base * left, digits))
-        rest = rest - base * digits
-    return None
+    digits = _digits(content * right, base, most, fits=_fits_second, low=lambda _: LOWEST)
+    return None if digits is None else [(weight * left, digit) for weight, digit in digits]
 
 
 def _split_first(left: Rows, right: Rows, content: int, most: int) -> list[Term] | None:
@@ -261,15 +254,22 @@ def _split_first(left: Rows, right: Rows, content: int, most: int) -> list[Term]
     if not _fits_second(right):
         return None
     base = HIGHEST // max(map(abs, right)) or 1
-    rest = content * left
-    terms: list[Term] = []
-    while len(terms) < most:
-        if _fits_first(rest):
-            return [*terms, (rest, right)]
-        digits = (rest + base // 2) // base
-        digits = np.clip(digits, min(digits), min(digits) + SPAN)
-        terms.append((digits, base * right))
-        rest = rest - base * digits
+    digits = _digits(content * left, base, most, fits=_fits_first, low=min)
+    return None if digits is None else [(digit, weight * right) for weight, digit in digits]
+
+
+def _digits(
+    rest: Rows, base: int, most: int, *, fits: Callable[[Rows], bool], low: Callable[[Rows], int]
+) -> list[tuple[int, Rows]] | None:
+    """Return up to `most` rows of 8 bits, with their weights, that give a row; None if more."""
+    digits: list[tuple[int, Rows]] = []
+    while len(digits) < most:
+        if fits(rest):
+            return [*digits, (1, rest)]
+        digit = (rest + base // 2) // base
+        digit = np.clip(digit, low(digit), low(digit) + SPAN)
+        digits.append((base, digit))
+        rest = rest - base * digit
     return None
 
 

@@ -78,11 +78,7 @@ def terms_of(table: Int32[Tensor, "256 256"], *, signed: bool, most: int = 6) ->
 
     An exact table has no terms beside the exact product. Of forms with equally many
     multiplications, the one without an exact product is taken.
-
-    Args:
-        table: products; rows are the activation, columns the weight.
-        signed: patterns are two's complement.
-        most: largest number of multiplications wanted.
+    `most` is the largest number of multiplications wanted.
 
     Example:
         >>> operand = torch.arange(256, dtype=torch.int32)
@@ -98,10 +94,7 @@ def planes_of(
 ) -> Planes | None:
     """Return the form with the fewest planes, or None if two bytes do not span a column.
 
-    Args:
-        table: products; rows are the activation, columns the weight.
-        signed: patterns are two's complement.
-        fewest: 2 for planes of products, of which those of several tables can be stacked.
+    At least two are planes of products, which can be stacked with those of other tables.
 
     Example:
         >>> table = torch.arange(65536, dtype=torch.int32).view(256, 256)
@@ -113,16 +106,20 @@ def planes_of(
     return _planes(_content(table), signed, fewest)
 
 
-def exact_products(*, signed: bool) -> Int32[Tensor, "256 256"]:
-    """Return the products of an exact multiplier.
+def operand_values(*, signed: bool) -> Int32[Tensor, "256"]:
+    """Return the numbers that the patterns 0 to 255 stand for.
 
     Example:
-        >>> int(exact_products(signed=True)[255, 2])
-        -2
+        >>> operand_values(signed=True)[[0, 127, 128, 255]].tolist()
+        [0, 127, -128, -1]
     """
     patterns = torch.arange(WORDS, dtype=torch.int32)
-    operands = patterns.to(torch.int8).int() if signed else patterns
-    return operands.outer(operands)
+    return patterns.to(torch.int8).int() if signed else patterns
+
+
+def exact_products(*, signed: bool) -> Int32[Tensor, "256 256"]:
+    """Return the products of an exact multiplier."""
+    return operand_values(signed=signed).outer(operand_values(signed=signed))
 
 
 @lru_cache(maxsize=REMEMBERED)

@@ -58,7 +58,7 @@ class Packed:
             grouped = words.reshape(len(words), move.groups, -1, *words.shape[2:])
             words = grouped[:, :, self.part].flatten(1, 2)
         read = (words, 1.0, self.zero_point, self.weight, self.ones, self.zeros, bias)
-        written = (1.0, 0, torch.float32, "none", [], "")
+        written: tuple[Any, ...] = (1.0, 0, torch.float32, "none", [], "")
         sums: Tensor = torch.ops.onednn.qconv2d_pointwise.default(*read, *_moves(move), *written)
         return sums
 

@@ -19,15 +19,16 @@ LARGEST_ZERO_POINT = 1 << 20
 """Words need far smaller ones; the library clamps before it rounds, which needs a bound."""
 
 
+def _fields(kind: type, names: str) -> list[tuple[str, type]]:
+    """Return neighbours of one type, as C declares them."""
+    return [(name, kind) for name in names.split()]
+
+
 class _Requantization(ctypes.Structure):
     _fields_ = (
         ("multiplier", POINTER),
-        ("multipliers", NUMBER),
-        ("truncate", NUMBER),
-        ("zero_point", REAL),
-        ("low", REAL),
-        ("high", REAL),
-        ("unused", REAL),
+        *_fields(NUMBER, "multipliers truncate"),
+        *_fields(REAL, "zero_point low high unused"),
     )
 
 
@@ -79,13 +80,11 @@ class Convolution(ctypes.Structure):
 
     kept: tuple[object, ...]
     _fields_ = (
-        *((name, POINTER) for name in ("words", "weight", "tables", "choice", "start")),
-        *((name, POINTER) for name in ("weight_zero", "addend", "out")),
-        *((name, NUMBER) for name in ("images", "channels", "height", "width")),
-        *((name, NUMBER) for name in ("filters", "kernel_height", "kernel_width", "groups")),
-        *((name, NUMBER) for name in ("out_height", "out_width", "stride_y", "stride_x")),
-        *((name, NUMBER) for name in ("dilation_y", "dilation_x")),
-        *((name, NUMBER) for name in ("planes", "signed_words", "requantizes", "addend_last")),
+        *_fields(POINTER, "words weight tables choice start weight_zero addend out"),
+        *_fields(NUMBER, "images channels height width"),
+        *_fields(NUMBER, "filters kernel_height kernel_width groups out_height out_width"),
+        *_fields(NUMBER, "stride_y stride_x dilation_y dilation_x"),
+        *_fields(NUMBER, "planes signed_words requantizes addend_last"),
         ("how", _Requantization),
     )
 
@@ -140,13 +139,7 @@ class RemapTerms(ctypes.Structure):
     """Words to be remapped by each of some tables, `inner` of them in a row."""
 
     kept: tuple[object, ...]
-    _fields_ = (
-        ("source", POINTER),
-        ("target", POINTER),
-        ("tables", POINTER),
-        ("terms", NUMBER),
-        ("inner", NUMBER),
-    )
+    _fields_ = (*_fields(POINTER, "source target tables"), *_fields(NUMBER, "terms inner"))
 
     @classmethod
     def describe(
@@ -176,13 +169,9 @@ class RequantizeSums(ctypes.Structure):
 
     kept: tuple[object, ...]
     _fields_ = (
-        ("sums", POINTER),
-        ("out", POINTER),
-        ("start", POINTER),
-        ("channels", NUMBER),
-        ("inner", NUMBER),
-        ("scale", REAL),
-        ("unused", REAL),
+        *_fields(POINTER, "sums out start"),
+        *_fields(NUMBER, "channels inner"),
+        *_fields(REAL, "scale unused"),
         ("how", _Requantization),
     )
 

@@ -70,16 +70,11 @@ class Library:
     ) -> Tensor:
         """Return a convolution's sums of products that are looked up, as int32 or as words.
 
-        Args:
-            words: stored input, padded already, as patterns.
-            weight: stored weights, as patterns.
-            planes: tables: low bytes, then high ones if there are two, of the product of weight
-                (second index) and word (last index).
-            choice: table of each filter.
-            geometry: how filters move; its padding is not looked at.
-            start: what each filter's sums begin with.
+        Arguments are as in `LookUp`, but for:
+
+            planes: low bytes, then high ones if there are two, of the product of weight (second
+                index) and word (last index).
             weight_zero: what is subtracted from a filter's sum for each word, times the word.
-            signed_words: whether words count as int8 there.
             addend: whole numbers below 2**24 that the sums begin with, dense, channels first or
                 last.
             how: how sums become words; None: they are returned.
@@ -131,10 +126,7 @@ class Library:
     def remap_terms(
         self, words: UInt8[Tensor, "n c h w"], tables: UInt8[Tensor, "r 256"]
     ) -> UInt8[Tensor, "n rc h w"]:
-        """Return the words through each table, one set of channels after another.
-
-        Words are dense, channels first or last, and so is what is returned.
-        """
+        """Return dense words through each table, one set of channels after another."""
         job, out, rows = RemapTerms.describe(words, tables)
         remap = partial(self.functions.bitproof_remap_terms, self._number, ctypes.byref(job))
         share(remap, rows, out.numel())

@@ -90,7 +90,7 @@ class LookUp:
     def sums(self, words: UInt8[Tensor, "n c h w"]) -> Int32[Tensor, "n m y x"]:
         """Return the sums for maps of bit patterns, padded already; they wrap."""
         if self.is_compiled:
-            return self._compiled(words, None, None)
+            return self.words(words, None)
         if self.rows is not None:
             sums = self.rows.sums(words, self.start)
         else:
@@ -110,23 +110,20 @@ class LookUp:
 
     @property
     def is_compiled(self) -> bool:
-        """Whether `words` finds words."""
+        """Whether the C library is there and can hold the tables; `words` needs it."""
         return self.planes is not None and library() is not None
 
     def words(
         self,
         words: UInt8[Tensor, "n c h w"],
-        how: Requantization,
+        how: Requantization | None,
         *,
         addend: Float32[Tensor, "n m y x"] | None = None,
-    ) -> Tensor | None:
-        """Return the sums as output words, or None where that is not compiled.
+    ) -> Tensor:
+        """Return the sums as output words, or as they are where `how` is None.
 
         `words` are padded already; `addend` holds whole numbers that the sums begin with.
         """
-        return self._compiled(words, how, addend) if self.is_compiled else None
-
-    def _compiled(self, words: Tensor, how: Requantization | None, addend: Tensor | None) -> Tensor:
         compiled = library()
         assert compiled is not None
         assert self.planes is not None

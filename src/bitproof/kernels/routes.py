@@ -29,14 +29,10 @@ def choose_route(
     level: str | None,
     dots: bool,
 ) -> Route:
-    """Return how to sum the products of one table in one layer.
+    """Return how to sum the products of one table, with these forms, in one layer.
 
-    Args:
-        terms: the table as a sum of terms, if it has such a form.
-        planes: the table as planes of bytes, if it has such a form.
-        depth: input channels of each group.
-        level: instruction set of the compiled look-ups; None where there are none.
-        dots: whether the CPU has 8-bit dot products.
+    `depth` is the input channels of each group, `level` the instruction set of the compiled
+    look-ups, if there are any; `dots` says whether the CPU has 8-bit dot products.
 
     Example:
         >>> choose_route(None, None, depth=16, level=None, dots=True)
@@ -48,5 +44,5 @@ def choose_route(
         rate = PLANES[level][planes.stacked.shape[1] - 1]
         seconds["planes"] = 1 / rate + planes.plus_exact / dot
     if terms is not None:
-        seconds["terms"] = max(len(terms.first) + terms.plus_exact, 1) / dot
+        seconds["terms"] = max(terms.multiplications, 1) / dot
     return min(seconds, key=lambda route: seconds[route])

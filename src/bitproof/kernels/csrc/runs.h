@@ -26,6 +26,12 @@ static inline void copy_steps(uint8_t *to, const uint8_t *from, int64_t count, i
         for (int64_t i = 0; i < count; i++) to[i] = from[i * step];
 }
 
+static inline void remap_each(uint8_t *to, const uint8_t *from, int64_t count,
+                              const uint8_t *tables, int64_t terms) {
+    for (int64_t t = 0; t < terms; t++, to += count, tables += 256)
+        for (int64_t i = 0; i < count; i++) to[i] = tables[from[i]];
+}
+
 /* Add whole numbers, of which those of a pixel's filters are neighbours, to rows of TILE pixels. */
 static inline void turn_numbers(uint32_t *to, const float *from, int64_t pixels, int64_t filters,
                                 int64_t step) {
