@@ -14,7 +14,7 @@ from torch import Tensor
 from bitproof.kernels import threads
 from bitproof.kernels.geometry import Geometry
 from bitproof.kernels.jobs import Requantization
-from bitproof.kernels.library import LEVELS, Library, levels, library, library_at, why_absent
+from bitproof.kernels.library import LEVELS, Library, find_library, levels, library, why_absent
 
 pytestmark = pytest.mark.skipif(not levels(), reason=why_absent() or "no library")
 EXTREMES = torch.tensor([0, 1, 15, 16, 127, 128, 129, 143, 144, 254, 255], dtype=torch.uint8)
@@ -22,7 +22,7 @@ EXTREMES = torch.tensor([0, 1, 15, 16, 127, 128, 129, 143, 144, 254, 255], dtype
 
 @pytest.fixture(params=LEVELS)
 def level(request: pytest.FixtureRequest) -> Library:
-    found = library_at(request.param)
+    found = find_library(request.param)[0]
     if found is None:
         pytest.skip(f"this processor has no {request.param}")
     return found

@@ -11,7 +11,7 @@ from bitproof.kernels import look_up as module
 from bitproof.kernels.forms import planes_of
 from bitproof.kernels.geometry import Geometry
 from bitproof.kernels.jobs import Requantization
-from bitproof.kernels.library import LEVELS, library, library_at
+from bitproof.kernels.library import LEVELS, find_library, library
 from bitproof.kernels.look_up import LookUp
 
 KINDS = ("products", "bytes", "errors", "far")
@@ -149,7 +149,7 @@ def test_sums_of_several_tables_equal_those_of_loops(
 def test_every_level_of_instructions_gives_the_same(
     level: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    chosen = library_at(level)
+    chosen = find_library(level)[0]
     if chosen is None:
         pytest.skip(f"this processor has no {level}")
     monkeypatch.setattr(module, "library", lambda: chosen)

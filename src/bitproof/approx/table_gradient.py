@@ -43,8 +43,6 @@ class LowRank:
     """By the pattern of the first operand."""
     second: Float32[Tensor, "r 256"]
     """By the pattern of the second operand."""
-    share: float
-    """What the sum has of the table's squared norm."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,8 +64,8 @@ def gradients_of(products: Products, *, half_width: int, rank: int) -> list[Tabl
     Example:
         >>> words = torch.arange(256).int()
         >>> products = Products.of(words.outer(words), signed=False, filters=4)
-        >>> gradients_of(products, half_width=4, rank=1)[0].by_first.share
-        1.0
+        >>> gradients_of(products, half_width=4, rank=1)[0].by_first.first.shape
+        torch.Size([1, 256])
     """
     tables = [ProductTable(table.cpu(), products.signed) for table in products.tables]
     slopes = [gradient_tables(table, half_width=half_width) for table in tables]
@@ -109,19 +107,17 @@ def low_rank(gradient: Float32[Tensor, "256 256"], *, rank: int) -> LowRank:
         SpecError: `rank` is not between 1 and 256.
 
     Example:
-        >>> low_rank(torch.ones(256, 256), rank=1).share
+        >>> ones = low_rank(torch.ones(256, 256), rank=1)
+        >>> float((ones.first.T @ ones.second).mean())
         1.0
     """
     if not 1 <= rank <= WORDS:
         raise SpecError(f"rank: wanted 1 to {WORDS}, got {rank}")
     left, sizes, right = torch.linalg.svd(gradient.double())
-    energy = sizes.square()
-    total = float(energy.sum())
     spread = sizes[:rank].sqrt()
     return LowRank(
         first=(left[:, :rank] * spread).T.float().contiguous(),
         second=(right[:rank] * spread[:, None]).float(),
-        share=float(energy[:rank].sum()) / total if total else 1.0,
     )
 
 

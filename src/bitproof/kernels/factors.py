@@ -15,7 +15,7 @@ All arithmetic is on Python integers (arrays of dtype object): nothing rounds, n
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import permutations
+from itertools import chain, permutations
 from math import gcd
 from typing import Any
 
@@ -107,15 +107,9 @@ def _factorisations(matrix: Rows, most: int) -> Iterator[Term]:
         saturated, divisors = columns
         for pair in ((first, second), (divisors @ first, saturated)):
             reduced = _reduced(*pair)
-            yield _turned(reduced) if turned else reduced
-            for relative in (False, True):
-                balanced = _balanced(*reduced, relative=relative)
-                yield _turned(balanced) if turned else balanced
-
-
-def _turned(pair: Term) -> Term:
-    """Return the factors of the transposed matrix."""
-    return pair[1], pair[0]
+            balanced = (_balanced(*reduced, relative=relative) for relative in (False, True))
+            for left, right in chain([reduced], balanced):
+                yield (right, left) if turned else (left, right)
 
 
 def _row_lattice(matrix: Rows, most: int) -> Term | None:

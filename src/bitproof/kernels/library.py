@@ -160,12 +160,12 @@ def library() -> Library | None:
         >>> (library() is None) == bool(why_absent())
         True
     """
-    return _find()[0]
+    return find_library(_wanted())[0]
 
 
 def why_absent() -> str:
     """Say in one line why `library()` is None; empty if it is not."""
-    return _find()[1]
+    return find_library(_wanted())[1]
 
 
 def levels() -> tuple[str, ...]:
@@ -181,30 +181,25 @@ def levels() -> tuple[str, ...]:
     return LEVELS[: int(functions.bitproof_best_level()) + 1]
 
 
-def library_at(level: str) -> Library | None:
-    """Return the C library at `level`, or None where that cannot be computed.
+def find_library(level: str) -> tuple[Library | None, str]:
+    """Return the C library at `level` (empty for the fastest), or None and why.
 
     Example:
-        >>> library_at("sse9") is None
-        True
+        >>> find_library("none")
+        (None, 'the C library is switched off: BITPROOF_KERNELS is none')
     """
-    functions = _load()
-    if isinstance(functions, str) or level not in levels():
-        return None
-    return Library(level, functions)
-
-
-def _find() -> tuple[Library | None, str]:
-    wanted = os.environ.get(VARIABLE, "").strip().lower()
-    if wanted == "none":
+    if level == "none":
         return None, f"the C library is switched off: {VARIABLE} is none"
-    functions = _load()
+    functions, able = _load(), levels()
     if isinstance(functions, str):
         return None, functions
-    able = levels()
-    if wanted and wanted not in able:
-        return None, f"{VARIABLE}: wanted none or one of {', '.join(able)}, got {wanted!r}"
-    return Library(wanted or able[-1], functions), ""
+    if level and level not in able:
+        return None, f"{VARIABLE}: wanted none or one of {', '.join(able)}, got {level!r}"
+    return Library(level or able[-1], functions), ""
+
+
+def _wanted() -> str:
+    return os.environ.get(VARIABLE, "").strip().lower()
 
 
 @lru_cache(maxsize=1)
