@@ -61,16 +61,13 @@ def short_name(multiplier: Multiplier) -> str:
         return "@".join(filter(None, (multiplier.name, multiplier.release)))
     if isinstance(multiplier, Wrapped):
         return f"{multiplier.kind}:{short_name(multiplier.of)}"
-    shown = {
-        name: getattr(multiplier, name)
-        for name, field in sorted(type(multiplier).model_fields.items())
-        if name != "kind" and _tells(getattr(multiplier, name), field.default)
-    }
-    settings = ",".join(
-        f"{name}={str(value).lower() if isinstance(value, bool) else value}"
-        for name, value in shown.items()
-    )
-    return f"{multiplier.kind}:{settings}" if settings else multiplier.kind
+    settings = []
+    for name, field in sorted(type(multiplier).model_fields.items()):
+        value = getattr(multiplier, name)
+        # All numbers belong in a name, unless nothing is left out.
+        if name != "kind" and (value != field.default or (isinstance(value, int) and value)):
+            settings.append(f"{name}={str(value).lower() if isinstance(value, bool) else value}")
+    return ":".join(filter(None, (multiplier.kind, ",".join(settings))))
 
 
 def same_products(table: ProductTable) -> list[Multiplier]:
@@ -114,8 +111,3 @@ def describe(multiplier: Multiplier, data_dir: Path | None = None) -> dict[str, 
         "circuit_signed": table.signed and not has_sign_bits(multiplier),
     }
     return {"label": short_name(multiplier), **signs, **costs, **vars(figures)}
-
-
-def _tells(value: object, default: object) -> bool:
-    """Return whether a setting belongs in a name: all numbers do, unless nothing is left out."""
-    return value != default or (isinstance(value, int) and bool(value))

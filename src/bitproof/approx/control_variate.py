@@ -37,9 +37,7 @@ def correct_means(network: IntegerNetwork, images: Float[Tensor, "n *features"])
 
     Products of two activations stay as they are, and so do nodes that multiply exactly.
 
-    Args:
-        network: its offsets are replaced.
-        images: calibration images in [0, 1], of which the first 256 are used.
+    Of the images, which lie in [0, 1], the first 256 are used.
 
     Raises:
         InputRangeError: images lie outside [0, 1].

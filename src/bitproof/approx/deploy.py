@@ -102,13 +102,10 @@ def with_multipliers(
     *,
     data_dir: Path | None = None,
 ) -> IntegerNetwork:
-    """Return the same network with other multipliers in it.
+    """Return the same network with other multipliers in it: those it had go, corrections included.
 
-    Args:
-        network: what it had for `products` is dropped, corrections included.
-        multipliers: one for all nodes that multiply and accumulate, or what each node has, by its
-            name; nodes that are not named multiply exactly.
-        data_dir: folder of the files that some kinds read; see `data_root`.
+    A single multiplier is for all nodes that multiply and accumulate; of several, by the name of
+    their node, nodes that are not named multiply exactly.
 
     Raises:
         QuantizationError: there is no such node, it has another number of filters, its filters

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Int32, Integer
+from jaxtyping import Int32, Num
 from torch import Tensor
 
 from bitproof.core.errors import DataError
@@ -68,8 +68,8 @@ class ProductTable:
         """
         return ProductTable(self.products.T.contiguous(), self.signed)
 
-    def by_value(self, entries: Integer[Tensor, "256 256"]) -> Integer[Tensor, "256 256"]:
-        """Return a table in the order of its operands' values, smallest first, for looking at it.
+    def by_value(self, entries: Num[Tensor, "256 256"]) -> Num[Tensor, "256 256"]:
+        """Return entries in the order of the operands' values, smallest first; twice undoes it.
 
         Example:
             >>> from bitproof.approx import Exact

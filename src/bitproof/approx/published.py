@@ -112,6 +112,7 @@ def check_library(data_dir: Path | None = None) -> Check:
     path = library_path(data_dir)
     circuits = read_circuits(path)
     tables = read_tables(path, circuits)
+    first = {circuit.key: circuit for circuit in reversed(circuits)}
     read = list(zip(circuits, tables, strict=True))
     figures = [error_figures(table) for table in tables]
     return Check(
@@ -127,7 +128,9 @@ def check_library(data_dir: Path | None = None) -> Check:
             if circuit.first_argument == "B" and not table.commutes
         ],
         nonzero_for_zero=[circuit.title for circuit, table in read if zero_operand_errors(table)],
-        second_names=_second_names(circuits),
+        second_names={
+            each.title: first[each.key].title for each in circuits if first[each.key] is not each
+        },
     )
 
 
@@ -164,8 +167,3 @@ def _other_conventions(
         agreed[clamped] += Comparison(circuit, mre, float(relative.mean())).agrees
         agreed[worst] += Comparison(circuit, wcre, float(relative.max())).agrees
     return agreed
-
-
-def _second_names(circuits: list[Circuit]) -> dict[str, str]:
-    first = {circuit.key: circuit for circuit in reversed(circuits)}
-    return {each.title: first[each.key].title for each in circuits if first[each.key] is not each}

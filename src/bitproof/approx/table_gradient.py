@@ -91,12 +91,8 @@ def gradient_tables(
     if not 0 <= half_width < WORDS // 2:
         raise SpecError(f"half_width: wanted 0 to {WORDS // 2 - 1}, got {half_width}")
     by_value = table.by_value(table.products).double()
-    # The order of values is that of patterns, rolled by half: rolling once more undoes it.
-    back = WORDS // 2 if table.signed else 0
-    first, second = (
-        slopes.roll((back, back), (0, 1)).float().contiguous()
-        for slopes in (_slopes(by_value, half_width), _slopes(by_value.T, half_width).T)
-    )
+    slopes = _slopes(by_value, half_width), _slopes(by_value.T, half_width).T
+    first, second = (table.by_value(each).float().contiguous() for each in slopes)
     return first, second
 
 

@@ -63,9 +63,7 @@ class Factors:
 def factorise(matrix: Int32[Tensor, "m n"], *, most: int) -> Factors | None:
     """Return exact factors with few terms, or None where none are found.
 
-    Args:
-        matrix: what the factors give; compared on every entry before they are returned.
-        most: largest number of terms wanted; a matrix of higher rank is rejected early.
+    The product is compared on every entry. A matrix of higher rank than `most` is rejected early.
 
     Example:
         >>> factors = factorise(torch.tensor([[0, 6], [6, 0], [12, 6]], dtype=torch.int32), most=2)

@@ -11,7 +11,6 @@
 #endif
 #include <immintrin.h>
 
-#include "runs.h"
 #include "tables.h"
 
 enum { WIDTH = 128 }; /* pixels in four registers */

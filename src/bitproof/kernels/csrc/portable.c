@@ -1,5 +1,4 @@
 /* Plain C: the two planes of a weight's row become 256 products, which the words index. */
-#include "runs.h"
 #include "tables.h"
 
 /* 16-bit products of one weight. */
@@ -29,7 +28,7 @@ static void look_up_block(const uint8_t *x, const uint8_t *weight, int64_t count
 }
 
 static void remap_row(uint8_t *to, const uint8_t *from, int64_t count, const uint8_t *table) {
-    remap_each(to, from, count, table, 1);
+    for (int64_t i = 0; i < count; i++) to[i] = table[from[i]];
 }
 
 #define turn turn_numbers
