@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bitproof.kernels import threads
 from bitproof.kernels.geometry import Geometry
-from bitproof.kernels.jobs import Requantization
+from bitproof.kernels.jobs import Convolution, Requantization
 from bitproof.kernels.library import LEVELS, Library, find_library, levels, library, why_absent
 
 pytestmark = pytest.mark.skipif(not levels(), reason=why_absent() or "no library")
@@ -123,7 +123,7 @@ def sums_of(
     how: Requantization | None = None,
     addend: Tensor | None = None,
 ) -> Tensor:
-    return library.table_sums(
+    job, out = Convolution.describe(
         operands.words,
         operands.weight,
         operands.planes,
@@ -135,6 +135,7 @@ def sums_of(
         addend=addend,
         how=how,
     )
+    return library.convolve(job, out)
 
 
 def sums_by_loops(case: Case, operands: Operands) -> Tensor:

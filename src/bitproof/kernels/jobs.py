@@ -9,7 +9,7 @@ import ctypes
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32, Int32, UInt8
 from torch import Tensor
 
 from bitproof.kernels.geometry import Geometry
@@ -79,6 +79,7 @@ class Convolution(ctypes.Structure):
     """One convolution by looked-up products."""
 
     kept: tuple[object, ...]
+    products: int
     _fields_ = (
         *_fields(POINTER, "words weight tables choice start weight_zero addend out"),
         *_fields(NUMBER, "images channels height width"),
@@ -91,19 +92,30 @@ class Convolution(ctypes.Structure):
     @classmethod
     def describe(
         cls,
-        words: Tensor,
-        weight: Tensor,
-        planes: Tensor,
-        choice: Tensor,
+        words: UInt8[Tensor, "n c h w"],
+        weight: UInt8[Tensor, "m d i j"],
+        planes: UInt8[Tensor, "t 256 p 256"],
+        choice: Int32[Tensor, " m"],
         *,
         geometry: Geometry,
-        start: Tensor,
-        weight_zero: Tensor | None,
+        start: Int32[Tensor, " m"],
+        weight_zero: Int32[Tensor, " m"] | None,
         signed_words: bool,
-        addend: Tensor | None,
+        addend: Float32[Tensor, "n m y x"] | None,
         how: Requantization | None,
     ) -> tuple["Convolution", Tensor]:
-        """Check that all sizes fit together and return the job and its output."""
+        """Check that all sizes fit together and return the job and its output: int32, or words.
+
+        Arguments are as in `LookUp`, but for:
+
+            planes: low bytes, then high ones if there are two, of the product of weight (second
+                index) and word (last index).
+            weight_zero: what is subtracted from a filter's sum for each word, times the word.
+            addend: whole numbers below 2**24 that the sums begin with, dense, channels first or
+                last.
+            how: how sums become words; None: they are returned.
+        """
+        words = words.contiguous()
         (n, channels, *sizes), (filters, depth, *kernel) = words.shape, weight.shape
         groups = geometry.groups
         assert groups > 0, groups
@@ -132,6 +144,7 @@ class Convolution(ctypes.Structure):
             *(() if how is None else (how.described(filters),)),
         )
         job.kept = words, weight, planes, choice, start, weight_zero, addend, how, out
+        job.products = out.numel() * weight[0].numel()
         return job, out
 
 

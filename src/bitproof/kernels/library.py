@@ -16,10 +16,9 @@ from functools import lru_cache, partial
 from pathlib import Path
 
 import torch
-from jaxtyping import Float32, Int32, UInt8
+from jaxtyping import Float32, UInt8
 from torch import Tensor
 
-from bitproof.kernels.geometry import Geometry
 from bitproof.kernels.jobs import (
     Convolution,
     RemapTerms,
@@ -54,46 +53,11 @@ class Library:
     """One of `LEVELS`."""
     functions: ctypes.CDLL
 
-    def table_sums(
-        self,
-        words: UInt8[Tensor, "n c h w"],
-        weight: UInt8[Tensor, "m d i j"],
-        planes: UInt8[Tensor, "t 256 p 256"],
-        choice: Int32[Tensor, " m"],
-        *,
-        geometry: Geometry,
-        start: Int32[Tensor, " m"],
-        weight_zero: Int32[Tensor, " m"] | None = None,
-        signed_words: bool = False,
-        addend: Float32[Tensor, "n m y x"] | None = None,
-        how: Requantization | None = None,
-    ) -> Tensor:
-        """Return a convolution's sums of products that are looked up, as int32 or as words.
-
-        Arguments are as in `LookUp`, but for:
-
-            planes: low bytes, then high ones if there are two, of the product of weight (second
-                index) and word (last index).
-            weight_zero: what is subtracted from a filter's sum for each word, times the word.
-            addend: whole numbers below 2**24 that the sums begin with, dense, channels first or
-                last.
-            how: how sums become words; None: they are returned.
-        """
-        job, out = Convolution.describe(
-            words.contiguous(),
-            weight,
-            planes,
-            choice,
-            geometry=geometry,
-            start=start,
-            weight_zero=weight_zero,
-            signed_words=signed_words,
-            addend=addend,
-            how=how,
-        )
+    def convolve(self, job: Convolution, out: Tensor) -> Tensor:
+        """Return `out`, the output of a described convolution, once it is computed."""
         if not out.numel():
             return out
-        filters, threads = len(weight), torch.get_num_threads()
+        filters, threads = out.shape[1], torch.get_num_threads()
         tiles = -(-out.numel() // filters // TILE)
         # Threads share tiles; where these are few, filters: then each reads all words.
         by_filter = tiles < min(threads, filters) or (
@@ -105,7 +69,7 @@ class Library:
             code: int = self.functions.bitproof_convolve(self._number, ctypes.byref(job), *ranges)
             return code
 
-        share(part, filters if by_filter else tiles, out.numel() * weight[0].numel())
+        share(part, filters if by_filter else tiles, job.products)
         return out
 
     def remap(

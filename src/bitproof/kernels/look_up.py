@@ -11,7 +11,7 @@ from bitproof.kernels import gpu_tables
 from bitproof.kernels.forms import exact_products, planes_of
 from bitproof.kernels.gather import gathered_sums, windows
 from bitproof.kernels.geometry import Geometry
-from bitproof.kernels.jobs import Requantization
+from bitproof.kernels.jobs import Convolution, Requantization
 from bitproof.kernels.library import library
 
 
@@ -127,7 +127,7 @@ class LookUp:
         compiled = library()
         assert compiled is not None
         assert self.planes is not None
-        return compiled.table_sums(
+        job, out = Convolution.describe(
             words,
             self.weight,
             self.planes,
@@ -139,3 +139,4 @@ class LookUp:
             addend=addend,
             how=how,
         )
+        return compiled.convolve(job, out)
