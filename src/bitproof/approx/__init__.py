@@ -1,7 +1,7 @@
 """Multiply approximately: tables of products, how far they are off, and what they cost."""
 
 from bitproof.approx.ariths_gen import ArithsGen
-from bitproof.approx.base import MULTIPLIERS, AnyMultiplier, Formula, Multiplier
+from bitproof.approx.base import MULTIPLIERS, AnyMultiplier, Formula, Multiplier, ProductTable
 from bitproof.approx.catalogue import catalogue, describe, same_products, short_name
 from bitproof.approx.control_variate import correct_means
 from bitproof.approx.deploy import Arithmetic, with_multipliers
@@ -18,7 +18,6 @@ from bitproof.approx.partial_products import (
     Truncated,
     TruncatedOperands,
 )
-from bitproof.approx.product_table import ProductTable
 from bitproof.approx.published import check_library
 from bitproof.approx.stored import Stored
 from bitproof.approx.wrapped import SignMagnitude, Swapped

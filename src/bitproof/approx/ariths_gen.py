@@ -17,8 +17,7 @@ import numpy as np
 import torch
 from pydantic import model_validator
 
-from bitproof.approx.base import MULTIPLIERS, Multiplier
-from bitproof.approx.product_table import ProductTable
+from bitproof.approx.base import MULTIPLIERS, Multiplier, ProductTable
 from bitproof.core.errors import AdapterError
 from bitproof.core.types import Index
 from bitproof.kernels.forms import WORDS

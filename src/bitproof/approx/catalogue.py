@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from bitproof.approx.base import Multiplier
+from bitproof.approx.base import Multiplier, ProductTable
 from bitproof.approx.evoapprox import EvoApprox
 from bitproof.approx.figures import error_figures
 from bitproof.approx.leading_one import Drum, Loba, Mitchell, Roba, TruncatedMitchell
@@ -18,8 +18,7 @@ from bitproof.approx.partial_products import (
     Truncated,
     TruncatedOperands,
 )
-from bitproof.approx.product_table import ProductTable
-from bitproof.approx.wrapped import Swapped, Wrapped, has_sign_bits
+from bitproof.approx.wrapped import SignMagnitude, Swapped, Wrapped, inside
 
 BREAKS = ((1, 3), (1, 4), (2, 5), (2, 6), (3, 6), (3, 7))
 """Rows and columns of the broken arrays in the list."""
@@ -105,9 +104,6 @@ def describe(multiplier: Multiplier, data_dir: Path | None = None) -> dict[str, 
     table, cost = multiplier.table(data_dir), multiplier.cost(data_dir)
     costs = dict.fromkeys(("power_mw", "area_um2", "delay_ns", "source"))
     costs |= cost.model_dump() if cost else {}
-    figures = error_figures(table)
-    signs = {
-        "signed": table.signed,
-        "circuit_signed": table.signed and not has_sign_bits(multiplier),
-    }
-    return {"label": short_name(multiplier), **signs, **costs, **vars(figures)}
+    own = table.signed and not isinstance(inside(multiplier), SignMagnitude)
+    signs = {"signed": table.signed, "circuit_signed": own}
+    return {"label": short_name(multiplier), **signs, **costs, **vars(error_figures(table))}

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from bitproof.approx.product_table import ProductTable
+from bitproof.approx.base import ProductTable
 from bitproof.kernels.forms import WORDS
 
 SHADES = " .:-=+*#%@"
@@ -36,9 +36,7 @@ def character_map(table: ProductTable, *, rows: int = 32, columns: int = 64) -> 
     """
     distances = table.by_value(table.errors).abs().double()
     blocks = distances.reshape(rows, WORDS // rows, columns, WORDS // columns).mean((1, 3))
-    largest = float(blocks.max())
-    if largest == 0:
-        return [SHADES[0] * columns] * rows
+    largest = float(blocks.max()) or 1.0
     # Any error at all shows.
     levels = (blocks / largest * (len(SHADES) - 1)).ceil().long().tolist()
     return ["".join(SHADES[level] for level in line) for line in levels]

@@ -24,8 +24,8 @@ import numpy as np
 import torch
 from pydantic import Field, model_validator
 
-from bitproof.approx.base import MULTIPLIERS, Multiplier
-from bitproof.approx.product_table import ProductTable, read_products
+from bitproof.approx.base import MULTIPLIERS, Multiplier, ProductTable
+from bitproof.approx.stored import read_products
 from bitproof.core.errors import DataError, UnknownKindError, near
 from bitproof.data.layout import VARIABLE, data_root
 from bitproof.data.packed import read_arrays

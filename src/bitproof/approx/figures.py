@@ -27,7 +27,7 @@ import torch
 from jaxtyping import Float64, Integer
 from torch import Tensor
 
-from bitproof.approx.product_table import ProductTable
+from bitproof.approx.base import ProductTable
 
 RANGE = 1 << 16
 """Values of a 16-bit product."""

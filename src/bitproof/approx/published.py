@@ -12,9 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from bitproof.approx.base import ProductTable
 from bitproof.approx.evoapprox import Circuit, library_path, read_circuits, read_tables
 from bitproof.approx.figures import RANGE, ErrorFigures, error_figures, zero_operand_errors
-from bitproof.approx.product_table import ProductTable
 
 PER_CENT = 100
 MILLION = 10**6

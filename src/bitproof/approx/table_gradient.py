@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from bitproof.approx.product_table import ProductTable
+from bitproof.approx.base import ProductTable
 from bitproof.core.errors import SpecError
 from bitproof.kernels.forms import WORDS
 from bitproof.kernels.geometry import Geometry

@@ -16,10 +16,10 @@ from bitproof.approx.base import (
     MULTIPLIERS,
     AnyMultiplier,
     Multiplier,
+    ProductTable,
     operand_pairs,
     sign_magnitude,
 )
-from bitproof.approx.product_table import ProductTable
 from bitproof.core.errors import SpecError
 from bitproof.stats import Cost
 
@@ -68,7 +68,7 @@ class SignMagnitude(Wrapped):
 
     @model_validator(mode="after")
     def _check_signs(self) -> "SignMagnitude":
-        inner = _inside(self.of)
+        inner = inside(self.of)
         if isinstance(inner, SignMagnitude) or getattr(inner, "signed", False):
             raise ValueError(f"of: wanted an unsigned multiplier, got {self.of!r}, a signed one")
         return self
@@ -88,19 +88,14 @@ class SignMagnitude(Wrapped):
         return ProductTable(products.int(), signed=True)
 
 
-def has_sign_bits(multiplier: Multiplier) -> bool:
-    """Return whether signs go around the circuit, in gates of their own.
+def inside(multiplier: Multiplier) -> Multiplier:
+    """Return what is left when operands are no longer exchanged.
 
     Example:
         >>> from bitproof.approx import Exact
-        >>> has_sign_bits(Swapped(of=SignMagnitude(of=Exact())))
-        True
+        >>> inside(Swapped(of=Exact())).kind
+        'exact'
     """
-    return isinstance(_inside(multiplier), SignMagnitude)
-
-
-def _inside(multiplier: Multiplier) -> Multiplier:
-    """Return what is left when operands are no longer exchanged."""
     while isinstance(multiplier, Swapped):
         multiplier = multiplier.of
     return multiplier
