@@ -22,9 +22,8 @@ from bitproof.approx import (
 )
 from bitproof.approx.base import sign_magnitude
 from bitproof.approx.catalogue import short_name
-from bitproof.approx.product_table import operand_values
 from bitproof.core.errors import DataError
-from bitproof.kernels.forms import planes_of, terms_of
+from bitproof.kernels.forms import operand_values, planes_of, terms_of
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ def read_tables() -> Tables:
         planes = planes_of(entries[form], signed=True)
         assert planes is not None, form
         assert (terms and terms.multiplications) == wanted.multiplications, form
-        assert wanted.bytes in {None, 1 if planes.high is None else 2}, form
+        assert wanted.bytes in {None, planes.stacked.shape[1]}, form
     return Tables(entries, names)
 
 

@@ -6,9 +6,12 @@ from bitproof.approx import (
     Perforated,
     ProductTable,
     Truncated,
+    TruncatedOperands,
     error_figures,
+    exact_rank,
     zero_operand_errors,
 )
+from bitproof.core.rng import make_generator
 
 
 def by_hand(table: ProductTable) -> dict[str, float]:
@@ -67,3 +70,26 @@ def test_products_with_zero_are_counted() -> None:
     products = Exact().table().products.clone()
     products[0, 3] = products[4, 0] = products[0, 0] = 1
     assert zero_operand_errors(ProductTable(products, signed=False)) == 3
+
+
+@pytest.mark.parametrize("rank", [0, 1, 3, 17])
+def test_a_sum_of_products_has_its_rank(rank: int) -> None:
+    generator = make_generator(0, "rank", rank)
+    left = torch.randint(-100, 100, (256, rank), generator=generator)
+    right = torch.randint(-100, 100, (rank, 256), generator=generator)
+    assert exact_rank(left @ right) == rank
+
+
+def test_a_matrix_may_be_narrow() -> None:
+    assert exact_rank(torch.tensor([[0, 2], [0, 4], [3, 0]])) == 2
+    assert exact_rank(torch.tensor([[1, 2, 3], [2, 4, 6]])) == 1
+
+
+def test_floats_say_the_same() -> None:
+    errors = Truncated(columns=6).table().errors
+    assert exact_rank(errors) == int(torch.linalg.matrix_rank(errors.double()))
+
+
+def test_multipliers_that_change_operands_alone_have_rank_one() -> None:
+    for multiplier in (Exact(), Perforated(rows=3), TruncatedOperands(bits=2, signed=True)):
+        assert exact_rank(multiplier.table().products) == 1

@@ -13,7 +13,7 @@ from bitproof.approx import (
     read_circuits,
     read_tables,
 )
-from bitproof.approx.published import FIGURES, Check, printed_unit, title
+from bitproof.approx.published import FIGURES, Check, printed_unit
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def check(data_dir: Path) -> Check:
 
 def test_786_of_792_figures_come_out(check: Check) -> None:
     assert len(check.comparisons) == 99 * len(FIGURES) == 792
-    assert {(title(each.circuit), each.figure.column) for each in check.disagreements} == {
+    assert {(each.circuit.title, each.figure.column) for each in check.disagreements} == {
         ("mul8s_1KVA@v1.1", "mae_pct"),
         ("mul8s_1KV8@v2022", "mae_pct"),
         ("mul8s_1KVB@v1.1", "mae_pct"),

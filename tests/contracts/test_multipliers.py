@@ -143,13 +143,6 @@ def test_formula_leaves_its_operands_alone(kind: str, signed: bool) -> None:
 
 @every_formula
 @both_signs
-def test_operands_change_places_where_that_is_claimed(kind: str, signed: bool) -> None:
-    multiplier = formula_of(kind, signed=signed)
-    assert multiplier.commutes == multiplier.table().commutes
-
-
-@every_formula
-@both_signs
 def test_zero_times_anything_is_zero(kind: str, signed: bool) -> None:
     table = formula_of(kind, signed=signed).table()
     assert not table.products[0].any()

@@ -5,9 +5,9 @@ import torch
 from jaxtyping import Int32
 from torch import Tensor
 
+from bitproof.approx import exact_rank
 from bitproof.core.rng import make_generator
 from bitproof.kernels.factors import Factors, factorise
-from bitproof.kernels.rank import exact_rank
 
 Matrix = Int32[Tensor, "m n"]
 

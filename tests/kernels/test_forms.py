@@ -7,10 +7,12 @@ import torch
 from bitproof.approx import (
     Exact,
     Kulkarni,
+    LowerOr,
     Mitchell,
     Perforated,
     ProductTable,
     Roba,
+    Truncated,
     TruncatedOperands,
     catalogue,
     library_path,
@@ -19,8 +21,10 @@ from bitproof.approx import (
 )
 from bitproof.approx.base import sign_magnitude
 from bitproof.core.rng import make_generator
-from bitproof.kernels.forms import Planes, Terms, planes_of, terms_of
+from bitproof.kernels.forms import DOT, PLANES, Planes, Terms, choose_route, planes_of, terms_of
+from bitproof.kernels.library import LEVELS
 
+EXACT = Exact().table().products
 LIBRARY = {0: 1, 1: 8, 2: 2, 3: 4, 4: 8, 5: 5, 6: 0}
 """How many of the 64 tables of EvoApproxLib take so many multiplications; E9R is all zeros."""
 
@@ -61,12 +65,13 @@ def check_terms(terms: Terms | None, table: ProductTable) -> None:
 def check_planes(planes: Planes | None, table: ProductTable) -> None:
     """Assert that planes give the table, the weight being their row."""
     assert planes is not None
-    words = planes.low.long() + (0 if planes.high is None else 256 * planes.high.long())
+    weights = torch.tensor([1, 256])[: planes.stacked.shape[1], None]
+    words = (planes.stacked.long() * weights).sum(1)
     operands = table.operands.long()
     exact = operands.outer(operands) if planes.plus_exact else torch.zeros_like(words)
     assert torch.equal(exact + planes.start + words.T, table.products.long())
     assert torch.equal(planes.table(signed=table.signed), table.products)
-    assert planes.low.is_contiguous()
+    assert planes.stacked.is_contiguous()
 
 
 def check(table: ProductTable) -> Terms | None:
@@ -84,7 +89,7 @@ def test_all_circuits_of_the_library_have_their_forms(data_dir: Path) -> None:
     counts = [each.multiplications for each in terms if each is not None]
     assert {number: counts.count(number) for number in LIBRARY} == LIBRARY
     planes = [planes_of(table.products, signed=table.signed) for table in tables.values()]
-    assert sum(each is not None and each.high is None for each in planes) == 27
+    assert sum(each is not None and each.stacked.shape[1] == 1 for each in planes) == 27
 
 
 def test_every_signed_circuit_of_the_library_takes_at_most_five(data_dir: Path) -> None:
@@ -184,8 +189,8 @@ def test_a_plane_of_errors_is_preferred_to_two_of_products() -> None:
     planes = planes_of(table.products, signed=False)
     check_planes(planes, table)
     assert planes is not None
-    assert (planes.high, planes.plus_exact, int(planes.start[3])) == (None, True, -400)
-    assert planes.low[3].tolist() == list(range(256))
+    assert (planes.stacked.shape[1], planes.plus_exact, int(planes.start[3])) == (1, True, -400)
+    assert planes.stacked[3, 0].tolist() == list(range(256))
 
 
 def test_one_plane_of_products_is_enough_for_bytes() -> None:
@@ -194,7 +199,7 @@ def test_one_plane_of_products_is_enough_for_bytes() -> None:
     planes = planes_of(table.products, signed=True)
     check_planes(planes, table)
     assert planes is not None
-    assert (planes.high, planes.plus_exact) == (None, False)
+    assert (planes.stacked.shape[1], planes.plus_exact) == (1, False)
 
 
 def test_columns_that_span_more_than_two_bytes_have_no_planes() -> None:
@@ -204,3 +209,74 @@ def test_columns_that_span_more_than_two_bytes_have_no_planes() -> None:
     check_planes(planes_of(products, signed=True), ProductTable(products, signed=True))
     products[9, 0] += 1
     assert planes_of(products, signed=True) is None
+
+
+def some_terms(number: int, *, plus_exact: bool = False) -> Terms:
+    factors = torch.ones(number, 256, dtype=torch.int32)
+    return Terms(factors, factors, 1, plus_exact)
+
+
+def some_planes(*, two: bool, plus_exact: bool = False) -> Planes:
+    side, start = torch.zeros(256, 256, dtype=torch.uint8), torch.zeros(256, dtype=torch.int32)
+    return Planes(torch.stack([side] * (1 + two), 1), start, plus_exact)
+
+
+def test_rates_are_known_at_every_level() -> None:
+    assert set(PLANES) == set(LEVELS)
+    assert all(one >= two > 0 for one, two in PLANES.values())
+    assert DOT[True] > DOT[False]
+
+
+@pytest.mark.parametrize("level", [None, *LEVELS])
+@pytest.mark.parametrize("dots", [False, True])
+def test_an_exact_table_is_multiplied(dots: bool, level: str | None) -> None:
+    form = terms_of(EXACT, signed=False), planes_of(EXACT, signed=False)
+    assert choose_route(*form, depth=16, level=level, dots=dots) == "terms"
+
+
+def test_without_a_form_products_are_looked_up_by_torch() -> None:
+    for level in (None, *LEVELS):
+        assert choose_route(None, None, depth=16, level=level, dots=True) == "gather"
+
+
+def test_planes_need_a_compiled_library() -> None:
+    assert choose_route(None, some_planes(two=True), depth=16, level=None, dots=True) == "gather"
+    assert choose_route(None, some_planes(two=True), depth=16, level="vbmi", dots=True) == "planes"
+
+
+@pytest.mark.parametrize("dots", [False, True])
+@pytest.mark.parametrize("level", LEVELS)
+def test_more_terms_are_never_preferred_where_fewer_are_not(level: str, dots: bool) -> None:
+    chosen = [
+        choose_route(some_terms(n), some_planes(two=True), depth=16, level=level, dots=dots)
+        for n in range(1, 200)
+    ]
+    assert chosen == sorted(chosen, key=lambda route: route != "terms")
+    assert chosen[0] == "terms"
+    assert chosen[-1] != "terms"
+
+
+def test_an_exact_product_beside_terms_counts_as_a_term() -> None:
+    for number in range(1, 12):
+        pair = [
+            choose_route(one, some_planes(two=True), depth=16, level="vbmi", dots=True)
+            for one in (some_terms(number, plus_exact=True), some_terms(number + 1))
+        ]
+        assert pair[0] == pair[1]
+
+
+def test_no_terms_at_all_cost_no_less_than_one() -> None:
+    nothing = terms_of(torch.zeros(256, 256, dtype=torch.int32), signed=False)
+    assert nothing is not None
+    assert nothing.multiplications == 0
+    assert choose_route(nothing, None, depth=1, level=None, dots=False) == "terms"
+
+
+def test_tables_of_the_catalogue_take_the_ways_they_were_made_for() -> None:
+    ways = {}
+    for multiplier in (TruncatedOperands(bits=2), Truncated(columns=3), Mitchell(), LowerOr()):
+        table = multiplier.table().products
+        form = terms_of(table, signed=False), planes_of(table, signed=False)
+        ways[multiplier.kind] = choose_route(*form, depth=64, level="vbmi", dots=True)
+    assert ways["truncated_operands"] == ways["truncated"] == "terms"
+    assert ways["mitchell"] == "planes"

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from bitproof.kernels import threads
 from bitproof.kernels.geometry import Geometry
-from bitproof.kernels.jobs import Requantization
-from bitproof.kernels.library import LEVELS, Library, levels, library, library_at, why_absent
+from bitproof.kernels.jobs import Convolution, Requantization
+from bitproof.kernels.library import LEVELS, Library, find_library, levels, library, why_absent
 
 pytestmark = pytest.mark.skipif(not levels(), reason=why_absent() or "no library")
 EXTREMES = torch.tensor([0, 1, 15, 16, 127, 128, 129, 143, 144, 254, 255], dtype=torch.uint8)
@@ -22,7 +22,7 @@ EXTREMES = torch.tensor([0, 1, 15, 16, 127, 128, 129, 143, 144, 254, 255], dtype
 
 @pytest.fixture(params=LEVELS)
 def level(request: pytest.FixtureRequest) -> Library:
-    found = library_at(request.param)
+    found = find_library(request.param)[0]
     if found is None:
         pytest.skip(f"this processor has no {request.param}")
     return found
@@ -123,7 +123,7 @@ def sums_of(
     how: Requantization | None = None,
     addend: Tensor | None = None,
 ) -> Tensor:
-    return library.table_sums(
+    job, out = Convolution.describe(
         operands.words,
         operands.weight,
         operands.planes,
@@ -135,6 +135,7 @@ def sums_of(
         addend=addend,
         how=how,
     )
+    return library.convolve(job, out)
 
 
 def sums_by_loops(case: Case, operands: Operands) -> Tensor:

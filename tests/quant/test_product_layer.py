@@ -30,7 +30,7 @@ from bitproof.approx import (
 )
 from bitproof.core.errors import DataError, QuantizationError
 from bitproof.kernels import look_up
-from bitproof.kernels.library import LEVELS, library, library_at
+from bitproof.kernels.library import LEVELS, find_library, library
 from bitproof.quant import (
     AffineQuantizer,
     CodedTensor,
@@ -418,7 +418,7 @@ def switch_off(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def at_level(level: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Look up with other instructions."""
-    found = library_at(level)
+    found = find_library(level)[0]
     if found is None:
         pytest.skip(f"this processor has no {level}")
     for module in (product_layer, product_parts, look_up):

@@ -1,33 +1,26 @@
 """Multiply approximately: tables of products, how far they are off, and what they cost."""
 
-from bitproof.approx.arithmetic import Arithmetic
 from bitproof.approx.ariths_gen import ArithsGen
-from bitproof.approx.base import MULTIPLIERS, AnyMultiplier, Formula, Multiplier
-from bitproof.approx.catalogue import catalogue, same_products, short_name
+from bitproof.approx.base import MULTIPLIERS, AnyMultiplier, Formula, Multiplier, ProductTable
+from bitproof.approx.catalogue import catalogue, describe, same_products, short_name
 from bitproof.approx.control_variate import correct_means
-from bitproof.approx.deploy import applicable, with_multipliers
-from bitproof.approx.description import describe
+from bitproof.approx.deploy import Arithmetic, with_multipliers
 from bitproof.approx.error_map import character_map, picture, png
-from bitproof.approx.evoapprox import Circuit, EvoApprox, library_path, read_circuits, read_tables
-from bitproof.approx.figures import ErrorFigures, error_figures, zero_operand_errors
-from bitproof.approx.kulkarni import Kulkarni
-from bitproof.approx.logarithmic import Mitchell, TruncatedMitchell
-from bitproof.approx.lower_or import LowerOr
+from bitproof.approx.evoapprox import EvoApprox, library_path, read_circuits, read_tables
+from bitproof.approx.figures import error_figures, exact_rank, zero_operand_errors
+from bitproof.approx.leading_one import Drum, Loba, Mitchell, Roba, TruncatedMitchell
 from bitproof.approx.partial_products import (
     BrokenArray,
     Exact,
+    Kulkarni,
+    LowerOr,
     Perforated,
     Truncated,
     TruncatedOperands,
 )
-from bitproof.approx.product_table import ProductTable
-from bitproof.approx.published import Check, Comparison, check_library
-from bitproof.approx.roba import Roba
-from bitproof.approx.segments import Drum, Loba
-from bitproof.approx.sign_magnitude import SignMagnitude
+from bitproof.approx.published import check_library
 from bitproof.approx.stored import Stored
-from bitproof.approx.swapped import Swapped
-from bitproof.kernels.rank import exact_rank
+from bitproof.approx.wrapped import SignMagnitude, Swapped
 from bitproof.stats import Cost
 
 __all__ = [
@@ -36,12 +29,8 @@ __all__ = [
     "Arithmetic",
     "ArithsGen",
     "BrokenArray",
-    "Check",
-    "Circuit",
-    "Comparison",
     "Cost",
     "Drum",
-    "ErrorFigures",
     "EvoApprox",
     "Exact",
     "Formula",
@@ -59,7 +48,6 @@ __all__ = [
     "Truncated",
     "TruncatedMitchell",
     "TruncatedOperands",
-    "applicable",
     "catalogue",
     "character_map",
     "check_library",

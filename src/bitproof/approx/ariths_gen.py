@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from pydantic import model_validator
 
-from bitproof.approx.base import MULTIPLIERS, Multiplier
-from bitproof.approx.product_table import WORDS, ProductTable
+from bitproof.approx.base import MULTIPLIERS, Multiplier, ProductTable
 from bitproof.core.errors import AdapterError
 from bitproof.core.types import Index
+from bitproof.kernels.forms import WORDS
 
 PACKAGE = "ariths_gen"
 ACCURATE = "multi_bit_circuits.multipliers"
@@ -66,9 +66,8 @@ class ArithsGen(Multiplier):
 
     @model_validator(mode="after")
     def _check_cuts(self) -> "ArithsGen":
-        cuts = {"horizontal_cut", "vertical_cut", "truncation_cut"}
-        for name in sorted(cuts - set(CUTS.get(self.circuit, ()))):
-            if getattr(self, name):
+        for name in ("horizontal_cut", "truncation_cut", "vertical_cut"):
+            if getattr(self, name) and name not in CUTS.get(self.circuit, ()):
                 raise ValueError(f"wanted no {name} for {self.circuit}")
         if not (self.horizontal_cut <= self.vertical_cut < 16 and self.horizontal_cut < 8):
             raise ValueError(

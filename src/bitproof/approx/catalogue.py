@@ -1,24 +1,24 @@
-"""The settings of the built-in multipliers that are worth a line in a list, and short names."""
+"""Multipliers in lists and reports: built-in settings worth a line, short names, what is told."""
+
+from pathlib import Path
+from typing import Any
 
 import torch
 
-from bitproof.approx.base import Multiplier
+from bitproof.approx.base import Multiplier, ProductTable
 from bitproof.approx.evoapprox import EvoApprox
-from bitproof.approx.kulkarni import Kulkarni
-from bitproof.approx.logarithmic import Mitchell, TruncatedMitchell
-from bitproof.approx.lower_or import LowerOr
+from bitproof.approx.figures import error_figures
+from bitproof.approx.leading_one import Drum, Loba, Mitchell, Roba, TruncatedMitchell
 from bitproof.approx.partial_products import (
     BrokenArray,
     Exact,
+    Kulkarni,
+    LowerOr,
     Perforated,
     Truncated,
     TruncatedOperands,
 )
-from bitproof.approx.product_table import ProductTable
-from bitproof.approx.roba import Roba
-from bitproof.approx.segments import Drum, Loba
-from bitproof.approx.sign_magnitude import SignMagnitude
-from bitproof.approx.swapped import Swapped
+from bitproof.approx.wrapped import SignMagnitude, Swapped, Wrapped, inside
 
 BREAKS = ((1, 3), (1, 4), (2, 5), (2, 6), (3, 6), (3, 7))
 """Rows and columns of the broken arrays in the list."""
@@ -58,18 +58,15 @@ def short_name(multiplier: Multiplier) -> str:
     """
     if isinstance(multiplier, EvoApprox):
         return "@".join(filter(None, (multiplier.name, multiplier.release)))
-    if isinstance(multiplier, Swapped | SignMagnitude):
+    if isinstance(multiplier, Wrapped):
         return f"{multiplier.kind}:{short_name(multiplier.of)}"
-    shown = {
-        name: getattr(multiplier, name)
-        for name, field in sorted(type(multiplier).model_fields.items())
-        if name != "kind" and _tells(getattr(multiplier, name), field.default)
-    }
-    settings = ",".join(
-        f"{name}={str(value).lower() if isinstance(value, bool) else value}"
-        for name, value in shown.items()
-    )
-    return f"{multiplier.kind}:{settings}" if settings else multiplier.kind
+    settings = []
+    for name, field in sorted(type(multiplier).model_fields.items()):
+        value = getattr(multiplier, name)
+        # All numbers belong in a name, unless nothing is left out.
+        if name != "kind" and (value != field.default or (isinstance(value, int) and value)):
+            settings.append(f"{name}={str(value).lower() if isinstance(value, bool) else value}")
+    return ":".join(filter(None, (multiplier.kind, ",".join(settings))))
 
 
 def same_products(table: ProductTable) -> list[Multiplier]:
@@ -89,6 +86,24 @@ def same_products(table: ProductTable) -> list[Multiplier]:
     return found
 
 
-def _tells(value: object, default: object) -> bool:
-    """Return whether a setting belongs in a name: all numbers do, unless nothing is left out."""
-    return value != default or (isinstance(value, int) and bool(value))
+def describe(multiplier: Multiplier, data_dir: Path | None = None) -> dict[str, Any]:
+    """Return JSON values: `label`, `signed`, cost (None where unpublished), and error figures.
+
+    `signed` is that of the operands, `circuit_signed` that of the circuit that is paid for: an
+    unsigned one may stand between sign bits.
+
+    Raises:
+        DataError: the kind reads a file, and that is missing or malformed.
+
+    Example:
+        >>> from bitproof.approx import Truncated
+        >>> metadata = describe(Truncated(columns=2, signed=True))
+        >>> metadata["label"], metadata["signed"], metadata["power_mw"], metadata["wce"]
+        ('truncated:columns=2,signed=true', True, None, 5)
+    """
+    table, cost = multiplier.table(data_dir), multiplier.cost(data_dir)
+    costs = dict.fromkeys(("power_mw", "area_um2", "delay_ns", "source"))
+    costs |= cost.model_dump() if cost else {}
+    own = table.signed and not isinstance(inside(multiplier), SignMagnitude)
+    signs = {"signed": table.signed, "circuit_signed": own}
+    return {"label": short_name(multiplier), **signs, **costs, **vars(error_figures(table))}

@@ -16,14 +16,14 @@ from jaxtyping import Float, Float64, Int64, Integer, UInt8
 from torch import Tensor
 from torch.nn import functional
 
-from bitproof.approx.product_table import operand_values
+from bitproof.kernels.forms import WORDS, exact_products
 from bitproof.kernels.geometry import Geometry
 from bitproof.quant.execution import execute
 from bitproof.quant.graph import Node
 from bitproof.quant.integers import integer_op
 from bitproof.quant.network import IntegerNetwork, check_inputs
 from bitproof.quant.onednn import as_kernel, as_maps
-from bitproof.quant.products import WORDS, OperandEncoding, Products
+from bitproof.quant.products import OperandEncoding, Products
 
 IMAGES = 256
 """Calibration images used, all in one batch."""
@@ -37,9 +37,7 @@ def correct_means(network: IntegerNetwork, images: Float[Tensor, "n *features"])
 
     Products of two activations stay as they are, and so do nodes that multiply exactly.
 
-    Args:
-        network: with multipliers on it; its offsets are replaced.
-        images: calibration images in [0, 1], of which the first 256 are used.
+    Of the images, which lie in [0, 1], the first 256 are used.
 
     Raises:
         InputRangeError: images lie outside [0, 1].
@@ -75,10 +73,7 @@ def mean_errors(
 ) -> Float64[Tensor, " m"]:
     """Return how much too large the sums of each filter are on average, offsets aside.
 
-    Args:
-        network: holds products and a weight for the node.
-        node: a convolution, a linear layer or a scaling of channels.
-        codes: its input.
+    The node has products and a weight: a convolution, a linear layer or a scaling of channels.
     """
     products, weight = network.products[node.name], network.tensors[f"{node.name}.weight"]
     signed = products.signed
@@ -93,14 +88,7 @@ def mean_errors(
 def _shares(
     maps: UInt8[Tensor, "n c h w"], size: tuple[int, ...], geometry: Geometry, *, point: int
 ) -> Float64[Tensor, "c kh kw 256"]:
-    """Return how often each tap sees each pattern, as a fraction of all windows.
-
-    Args:
-        maps: patterns of the input.
-        size: rows and columns of the kernel.
-        geometry: how it moves.
-        point: the pattern of padding.
-    """
+    """Return how often each tap sees each pattern (`point` is that of padding), as a fraction."""
     (up, left), channels = geometry.padding, maps.shape[1]
     padded = functional.pad(maps, (left, left, up, up), value=point)
     first = torch.arange(channels, device=maps.device)[:, None, None] * WORDS
@@ -122,8 +110,7 @@ def _expected(
     shares: Float64[Tensor, "g d kh kw 256"], kernel: UInt8[Tensor, "m d kh kw"], products: Products
 ) -> Float64[Tensor, " m"]:
     """Return the mean error of each filter's sums, given what its taps see."""
-    values = operand_values(signed=products.signed).to(kernel.device)
-    exact = values.outer(values)
+    exact = exact_products(signed=products.signed).to(kernel.device)
     groups = len(shares)
     taps = shares.flatten(1, 3)
     result = torch.zeros(len(kernel), dtype=torch.float64, device=kernel.device)

@@ -5,16 +5,21 @@ Model:  a node multiplies in units of one kind, or each of its filters in a unit
         `Exact` multiplier goes through tables like any other, and gives the same words.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import torch
+from jaxtyping import Float, Int32
+from pydantic import Field
+from torch import Tensor
 
-from bitproof.approx.base import Multiplier
+from bitproof.approx.base import AnyMultiplier, Multiplier, ProductTable
 from bitproof.approx.catalogue import short_name
-from bitproof.approx.product_table import ProductTable
+from bitproof.approx.control_variate import correct_means
 from bitproof.core.errors import QuantizationError, near
+from bitproof.core.spec import Spec
 from bitproof.quant.graph import Node
 from bitproof.quant.network import IntegerNetwork
 from bitproof.quant.operations import MAC_OPS
@@ -27,19 +32,79 @@ Choice = Multiplier | Sequence[Multiplier]
 """What a node multiplies with: one multiplier, or one for each filter."""
 
 
+class Arithmetic(Spec):
+    """What multiplies in a network; exact products where nothing is named.
+
+    Example:
+        >>> from bitproof.approx import Truncated
+        >>> mild, coarse = Truncated(columns=2, signed=True), Truncated(columns=6, signed=True)
+        >>> Arithmetic(multiplier=mild, layers={"fc": coarse}).is_exact
+        False
+    """
+
+    multiplier: AnyMultiplier | None = None
+    """Of every layer that is not named below; None: exact products."""
+    layers: dict[str, AnyMultiplier | tuple[AnyMultiplier, ...]] = Field(default_factory=dict)
+    """Of single layers, by name: one multiplier, or one for each filter."""
+    correct_means: bool = False
+    """Take the mean error of each filter's sums off again (control variate), as it is on the
+    calibration images."""
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether all products are exact."""
+        return self.multiplier is None and not self.layers
+
+    def apply(
+        self,
+        network: IntegerNetwork,
+        images: Float[Tensor, "n *features"],
+        *,
+        data_dir: Path | None = None,
+    ) -> IntegerNetwork:
+        """Return `network`, whose products are exact, with these multipliers.
+
+        Calibration images in [0, 1] are for `correct_means`; tables are read from `data_dir`.
+
+        Raises:
+            QuantizationError: there is no such layer, or it has other filters.
+            DataError: a table is missing.
+        """
+        if self.is_exact:
+            return network
+        chosen: dict[str, Multiplier | Sequence[Multiplier]] = dict(self.layers)
+        if self.multiplier is not None:
+            for name in applicable(network):
+                chosen.setdefault(name, self.multiplier)
+        done = with_multipliers(network, chosen, data_dir=data_dir)
+        return correct_means(done, images) if self.correct_means else done
+
+    def changed(
+        self, multiplier: Multiplier | None, layers: Mapping[str, object], *, correct_means: bool
+    ) -> "Arithmetic":
+        """Return this with other multipliers where some are named; means stay corrected.
+
+        A multiplier for all layers takes the place of whatever single layers had.
+        """
+        return Arithmetic.model_validate(
+            {
+                "multiplier": multiplier or self.multiplier,
+                "layers": dict(layers) if multiplier else {**self.layers, **layers},
+                "correct_means": correct_means or self.correct_means,
+            }
+        )
+
+
 def with_multipliers(
     network: IntegerNetwork,
     multipliers: Mapping[str, Choice] | Multiplier,
     *,
     data_dir: Path | None = None,
 ) -> IntegerNetwork:
-    """Return the same network with other multipliers in it.
+    """Return the same network with other multipliers in it: those it had go, corrections included.
 
-    Args:
-        network: what it had for `products` is dropped, corrections included.
-        multipliers: one for all nodes that multiply and accumulate, or what each node has, by its
-            name; nodes that are not named multiply exactly.
-        data_dir: folder of the files that some kinds read; see `data_root`.
+    A single multiplier is for all nodes that multiply and accumulate; of several, by the name of
+    their node, nodes that are not named multiply exactly.
 
     Raises:
         QuantizationError: there is no such node, it has another number of filters, its filters
@@ -64,9 +129,19 @@ def with_multipliers(
             raise QuantizationError(
                 f"multipliers: no node '{name}' that multiplies. {near(name, nodes)}"
             )
-    cache = _TableCache(data_dir, network.device)
+
+    @cache
+    def table(multiplier: Multiplier) -> ProductTable:
+        """Make each table once: nodes share them."""
+        return multiplier.table(data_dir)
+
+    @cache
+    def stack(kept: tuple[Multiplier, ...]) -> Int32[Tensor, "t 256 256"]:
+        """Nodes with the same multipliers share their memory."""
+        return torch.stack([table(each).products for each in kept]).to(network.device)
+
     products = {
-        node.name: _products_of(network, node, multipliers[node.name], cache)
+        node.name: _products_of(network, node, multipliers[node.name], table=table, stack=stack)
         for node in nodes.values()  # in order of execution, as the digest has them
         if node.name in multipliers
     }
@@ -90,58 +165,35 @@ def applicable(network: IntegerNetwork) -> list[str]:
     ]
 
 
-class _TableCache:
-    """Tables that were made before, so that nodes with the same multipliers share them."""
-
-    def __init__(self, data_dir: Path | None, device: torch.device) -> None:
-        self.data_dir, self.device = data_dir, device
-        self._tables: dict[Multiplier, ProductTable] = {}
-        self._stacks: dict[tuple[Multiplier, ...], torch.Tensor] = {}
-
-    def table(self, multiplier: Multiplier) -> ProductTable:
-        """Return the products of one multiplier."""
-        if multiplier not in self._tables:
-            self._tables[multiplier] = multiplier.table(self.data_dir)
-        return self._tables[multiplier]
-
-    def distinct(self, multipliers: Iterable[Multiplier]) -> dict[Multiplier, Multiplier]:
-        """Return, for each multiplier, the first one that has the same products."""
-        known: dict[bytes, Multiplier] = {}
-        return {
-            multiplier: known.setdefault(
-                self.table(multiplier).products.numpy().tobytes(), multiplier
-            )
-            for multiplier in dict.fromkeys(multipliers)
-        }
-
-    def stack(self, multipliers: tuple[Multiplier, ...]) -> torch.Tensor:
-        """Return the tables of several multipliers."""
-        if multipliers not in self._stacks:
-            tables = torch.stack([self.table(multiplier).products for multiplier in multipliers])
-            self._stacks[multipliers] = tables.to(self.device)
-        return self._stacks[multipliers]
-
-
 def _products_of(
-    network: IntegerNetwork, node: Node, choice: Choice, cache: _TableCache
+    network: IntegerNetwork,
+    node: Node,
+    choice: Choice,
+    *,
+    table: Callable[[Multiplier], ProductTable],
+    stack: Callable[[tuple[Multiplier, ...]], Tensor],
 ) -> Products:
     weight = network.tensors.get(f"{node.name}.weight")
     filters = 1 if weight is None else len(weight.codes)
     chosen = [choice] * filters if isinstance(choice, Multiplier) else list(choice)
     if not chosen:
         raise QuantizationError(f"{node.name}: wanted {filters} multipliers, got none")
-    signs = {multiplier: cache.table(multiplier).signed for multiplier in dict.fromkeys(chosen)}
+    signs = {multiplier: table(multiplier).signed for multiplier in dict.fromkeys(chosen)}
     if len(set(signs.values())) > 1:
         names = ", ".join(short_name(multiplier) for multiplier in signs)
         raise QuantizationError(
             f"{node.name}: wanted multipliers that are all signed or all unsigned, got {names}"
         )
-    first = cache.distinct(chosen)
-    kept = tuple(dict.fromkeys(first.values()))
-    places = [kept.index(first[multiplier]) for multiplier in chosen]
-    index = torch.tensor(places, dtype=torch.int64, device=cache.device)
+    # Of multipliers with the same products, the first stands for all.
+    known: dict[bytes, Multiplier] = {}
+    stands_in = {
+        each: known.setdefault(table(each).products.numpy().tobytes(), each) for each in signs
+    }
+    kept = tuple(known.values())
+    places = [kept.index(stands_in[each]) for each in chosen]
+    index = torch.tensor(places, dtype=torch.int64, device=network.device)
     products = Products(
-        tables=cache.stack(kept),
+        tables=stack(kept),
         signed=signs[chosen[0]],
         choice=index,
         offset=torch.zeros_like(index).int(),

@@ -14,7 +14,8 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from bitproof.approx.product_table import WORDS, ProductTable
+from bitproof.approx.base import ProductTable
+from bitproof.kernels.forms import WORDS
 
 SHADES = " .:-=+*#%@"
 """From no error to the largest."""
@@ -26,12 +27,7 @@ MARGIN = 28
 
 
 def character_map(table: ProductTable, *, rows: int = 32, columns: int = 64) -> list[str]:
-    """Return the map as lines of characters.
-
-    Args:
-        table: the multiplier.
-        rows: lines, a divisor of 256.
-        columns: characters in a line, a divisor of 256.
+    """Return the map as lines of characters; `rows` and `columns` divide 256.
 
     Example:
         >>> from bitproof.approx import TruncatedOperands
@@ -40,9 +36,7 @@ def character_map(table: ProductTable, *, rows: int = 32, columns: int = 64) -> 
     """
     distances = table.by_value(table.errors).abs().double()
     blocks = distances.reshape(rows, WORDS // rows, columns, WORDS // columns).mean((1, 3))
-    largest = float(blocks.max())
-    if largest == 0:
-        return [SHADES[0] * columns] * rows
+    largest = float(blocks.max()) or 1.0
     # Any error at all shows.
     levels = (blocks / largest * (len(SHADES) - 1)).ceil().long().tolist()
     return ["".join(SHADES[level] for level in line) for line in levels]
@@ -78,19 +72,13 @@ def png(table: ProductTable, title: str) -> bytes:
     canvas = np.full((side + 2 * MARGIN, side, 3), WHITE, dtype=np.uint8)
     canvas[MARGIN : MARGIN + side] = dots
     image = Image.fromarray(canvas)
-    draw = ImageDraw.Draw(image)
-    low, high = (int(end) for end in table.operands.aminmax())
-    errors = table.errors
-    draw.text(
-        (4, 8),
-        f"{title}: product - exact, {int(errors.min())} (blue) to {int(errors.max())} (red)",
-        fill="black",
+    (low, high), (least, most) = (
+        [int(end) for end in numbers.aminmax()] for numbers in (table.operands, table.errors)
     )
-    draw.text(
-        (4, MARGIN + side + 8),
-        f"first operand (activation) down, second (weight) right, both from {low} to {high}",
-        fill="black",
-    )
+    above = f"{title}: product - exact, {least} (blue) to {most} (red)"
+    below = f"first operand (activation) down, second (weight) right, both from {low} to {high}"
+    for top, caption in ((8, above), (MARGIN + side + 8, below)):
+        ImageDraw.Draw(image).text((4, top), caption, fill="black")
     buffer = io.BytesIO()
     image.save(buffer, format="PNG", optimize=True)
     return buffer.getvalue()

@@ -24,8 +24,8 @@ import numpy as np
 import torch
 from pydantic import Field, model_validator
 
-from bitproof.approx.base import MULTIPLIERS, Multiplier
-from bitproof.approx.product_table import ProductTable, read_products
+from bitproof.approx.base import MULTIPLIERS, Multiplier, ProductTable
+from bitproof.approx.stored import read_products
 from bitproof.core.errors import DataError, UnknownKindError, near
 from bitproof.data.layout import VARIABLE, data_root
 from bitproof.data.packed import read_arrays
@@ -74,12 +74,7 @@ class EvoApprox(Multiplier):
         return read_tables(path, [self._circuit(path)])[0]
 
     def cost(self, data_dir: Path | None = None) -> Cost:
-        """Return the published area, power and delay.
-
-        Raises:
-            UnknownKindError: there is no circuit of that name in that release.
-            DataError: the file is missing or malformed.
-        """
+        """Return the published area, power and delay; raises as `table` does."""
         return self._circuit(library_path(data_dir)).cost
 
     def _circuit(self, path: Path) -> "Circuit":
@@ -116,6 +111,11 @@ class Circuit:
     cost: Cost
     published: Mapping[str, float]
     """Figures by the name of their column, as printed: per cent where the name says so."""
+
+    @property
+    def title(self) -> str:
+        """The name with its release."""
+        return f"{self.name}@{self.release}"
 
     @property
     def multiplier(self) -> EvoApprox:
@@ -157,23 +157,17 @@ def read_tables(path: Path, circuits: list[Circuit]) -> list[ProductTable]:
     Raises:
         DataError: the file is truncated or malformed.
     """
+    tables = []
     arrays = read_products(path, [circuit.key for circuit in circuits])
-    return [_oriented(array, circuit) for array, circuit in zip(arrays, circuits, strict=True)]
-
-
-def _oriented(array: np.ndarray, circuit: Circuit) -> ProductTable:
-    products = array if circuit.first_argument == "A" else array.T
-    return ProductTable(torch.from_numpy(products.astype(np.int32, order="C")), circuit.signed)
+    for circuit, array in zip(circuits, arrays, strict=True):
+        products = array if circuit.first_argument == "A" else array.T
+        own = torch.from_numpy(products.astype(np.int32, order="C"))
+        tables.append(ProductTable(own, circuit.signed))
+    return tables
 
 
 def _circuit(row: Mapping[str, Any]) -> Circuit:
     (release,) = row["releases"]
-    cost = Cost(
-        area_um2=row["area_um2"],
-        power_mw=row["pwr_mw"],
-        delay_ns=row["delay_ns"],
-        source=TECHNOLOGY.format(release=release),
-    )
     columns = ("mae", "mae_pct", "wce", "wce_pct", "wcre_pct", "ep_pct", "mre_pct", "mse")
     return Circuit(
         name=row["circuit"],
@@ -181,6 +175,11 @@ def _circuit(row: Mapping[str, Any]) -> Circuit:
         key=row["lut"],
         first_argument=row["arg0"],
         signed=row["signed"],
-        cost=cost,
+        cost=Cost(
+            area_um2=row["area_um2"],
+            power_mw=row["pwr_mw"],
+            delay_ns=row["delay_ns"],
+            source=TECHNOLOGY.format(release=release),
+        ),
         published={column: float(row[column]) for column in columns},
     )

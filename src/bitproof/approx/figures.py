@@ -1,4 +1,4 @@
-"""Error figures of a multiplier over all 65,536 pairs of operands, each pair as likely as another.
+"""Error figures of a multiplier over all 65,536 pairs, each as likely as another; exact rank.
 
 Model:  with p the exact product of a pair, q what the circuit says and e = q - p:
 
@@ -22,14 +22,17 @@ Source: Liang, Han, Lombardi, "New Metrics for the Reliability of Approximate an
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
-from jaxtyping import Float64
+from jaxtyping import Float64, Integer
 from torch import Tensor
 
-from bitproof.approx.product_table import ProductTable
+from bitproof.approx.base import ProductTable
 
 RANGE = 1 << 16
 """Values of a 16-bit product."""
+PRIME = 2**31 - 1
+"""Products of two residues fit int64."""
 
 
 @dataclass(frozen=True)
@@ -114,3 +117,33 @@ def zero_operand_errors(table: ProductTable) -> int:
         0
     """
     return int(torch.count_nonzero(table.products[table.exact == 0]))
+
+
+def exact_rank(entries: Integer[Tensor, "m n"]) -> int:
+    """Return the rank of a matrix of integers: how many int8 matrix products emulate a table.
+
+    Gaussian elimination modulo a prime: never more than the rank over the rationals, and less only
+    if the prime divides every minor of that size. A table of rank r is a sum of r products
+    f(first) * g(second); so is an exact product plus a table of errors of rank r - 1.
+
+    Example:
+        >>> operand = torch.arange(256)
+        >>> exact_rank(operand.outer(operand)), exact_rank(operand.outer(operand) + 1)
+        (1, 2)
+    """
+    matrix = entries.numpy().astype(np.int64) % PRIME
+    rank = 0
+    for column in range(matrix.shape[1]):
+        rows = np.flatnonzero(matrix[rank:, column])
+        if not len(rows):
+            continue
+        pivot = rank + rows[0]
+        matrix[[rank, pivot]] = matrix[[pivot, rank]]
+        matrix[rank] = matrix[rank] * pow(int(matrix[rank, column]), -1, PRIME) % PRIME
+        below = rank + 1 + np.flatnonzero(matrix[rank + 1 :, column])
+        factors = matrix[below, column, None]
+        matrix[below] = (matrix[below] - factors * matrix[rank] % PRIME) % PRIME
+        rank += 1
+        if rank == len(matrix):
+            break
+    return rank

@@ -1,32 +1,48 @@
-"""Arrays of partial products with cells left out: truncated, broken, perforated.
+"""Arrays of partial products with cells left out, with adders that are not exact, or of blocks.
 
 Model:  an array multiplier adds the 64 partial products `first[i] * second[j] * 2**(i + j)` of the
         bits of its operands; row j holds those of bit j of the second operand, column c those with
-        i + j = c. A cell that is left out counts as 0; what is left is added exactly. In two's
-        complement, bit 7 weighs -128 (Baugh and Wooley); columns are left out only as far as no
-        cell of a sign bit lies in them, and rows as far as that of the sign bit itself.
-        All thirteen signed multipliers of EvoApproxLib are of these kinds, bit for bit.
+        i + j = c. A cell that is left out (truncated, broken, perforated) counts as 0; what is
+        left is added exactly. In two's complement, bit 7 weighs -128 (Baugh and Wooley); columns
+        are left out only as far as no cell of a sign bit lies in them, and rows as far as that of
+        the sign bit itself. All thirteen signed multipliers of EvoApproxLib are of these kinds, bit
+        for bit.
+        Lower-part OR adders add the rows two at a time. Each takes the bitwise OR of its low bits;
+        the carry into its exact upper part is the AND of the highest bits of the two lower parts.
+        The order of the additions does not matter: a low column says whether it has a 1, and the
+        highest of them carries one less than it has.
+        Kulkarni's blocks multiply digits of two bits, exactly but for 3 x 3 = 7, which spares the
+        fourth output bit. Both take signed operands as sign and magnitude.
 Source: Mahdiani et al., "Bio-Inspired Imprecise Computational Blocks for Efficient VLSI
-        Implementation of Soft-Computing Applications", IEEE TCAS-I 2010 (broken array);
+        Implementation of Soft-Computing Applications", IEEE TCAS-I 2010 (broken array; the adder,
+        LOA: that all adders of the array are of this kind is our choice of where to put them);
         Zervakis et al., "Design-Efficient Approximate Multiplication Circuits Through Partial
         Product Perforation", IEEE TVLSI 2016; Schulte and Swartzlander, "Truncated
         Multiplication with Correction Constant", VLSI Signal Processing 1993 (without the
-        constant).
+        constant); Kulkarni, Gupta, Ercegovac, "Trading Accuracy for Power with an Underdesigned
+        Multiplier Architecture", VLSI Design 2011.
 """
 
-from collections.abc import Callable
-from typing import Annotated, Literal
+import itertools
+from typing import Annotated, Any, Literal
 
 import torch
-from jaxtyping import Int64
-from pydantic import Field, model_validator
-from torch import Tensor
+from pydantic import AfterValidator, Field, model_validator
 
-from bitproof.approx.base import MULTIPLIERS, Formula, Numbers
+from bitproof.approx.base import MULTIPLIERS, Formula, Numbers, on_magnitudes
 
 BITS = 8
 Rows = Annotated[int, Field(ge=0, le=BITS - 1, strict=True)]
-Columns = Annotated[int, Field(ge=0, le=2 * BITS - 1, strict=True)]
+
+
+def _check_columns(columns: int, info: Any) -> int:
+    """Check that no cell of a sign bit is left out with its column."""
+    if info.data.get("signed") and columns >= BITS:
+        raise ValueError(f"wanted at most {BITS - 1} columns if signed, got {columns}")
+    return columns
+
+
+Columns = Annotated[int, Field(ge=0, le=2 * BITS - 1, strict=True), AfterValidator(_check_columns)]
 
 
 @MULTIPLIERS.register
@@ -58,15 +74,9 @@ class Truncated(Formula):
     columns: Columns = 4
     """Columns that are left out, from the least significant on; at most 7 if signed."""
 
-    @model_validator(mode="after")
-    def _check_columns(self) -> "Truncated":
-        check_columns(self.columns, signed=self.signed)
-        return self
-
     def product(self, first: Numbers, second: Numbers) -> Numbers:
         """Return the sums of the cells in the columns that are there."""
-        cells = cells_where(lambda i, j: i + j >= self.columns)
-        return sum_of_cells(first, second, cells=cells, signed=self.signed)
+        return _sum_of_cells(first, second, columns=self.columns, signed=self.signed)
 
 
 @MULTIPLIERS.register
@@ -85,20 +95,11 @@ class BrokenArray(Formula):
     """Vertical break: columns that are left out, from the least significant on; at most 7 if
     signed."""
 
-    @model_validator(mode="after")
-    def _check_columns(self) -> "BrokenArray":
-        check_columns(self.columns, signed=self.signed)
-        return self
-
-    @property
-    def commutes(self) -> bool:
-        """Whether the operands may change places: not where a row is missing that counts."""
-        return self.rows == 0
-
     def product(self, first: Numbers, second: Numbers) -> Numbers:
         """Return the sums of the cells that are there."""
-        cells = cells_where(lambda i, j: (j >= self.rows) & (i + j >= self.columns))
-        return sum_of_cells(first, second, cells=cells, signed=self.signed)
+        return _sum_of_cells(
+            first, second, rows=self.rows, columns=self.columns, signed=self.signed
+        )
 
 
 @MULTIPLIERS.register
@@ -126,11 +127,6 @@ class Perforated(Formula):
             )
         return self
 
-    @property
-    def commutes(self) -> bool:
-        """Whether the operands may change places: no."""
-        return False
-
     def product(self, first: Numbers, second: Numbers) -> Numbers:
         """Return the exact products with what is left of the second operand."""
         return first * (second & ~(((1 << self.rows) - 1) << self.start))
@@ -154,51 +150,70 @@ class TruncatedOperands(Formula):
         return ((first >> self.bits) * (second >> self.bits)) << (2 * self.bits)
 
 
-def cells_where(keep: Callable[[Tensor, Tensor], Tensor]) -> Int64[Tensor, "8 8"]:
-    """Return 1 for the cells (i, j) that are there, 0 for the others.
+@MULTIPLIERS.register
+class LowerOr(Formula):
+    """Add the rows of partial products with OR gates in the low columns.
 
     Example:
-        >>> int(cells_where(lambda i, j: i + j >= 2).sum())
-        61
+        >>> LowerOr(columns=2).product(torch.tensor([3]), torch.tensor([3]))
+        tensor([11])
     """
-    bits = torch.arange(BITS)
-    return keep(bits[:, None], bits).expand(BITS, BITS).long()
+
+    kind: Literal["lower_or"] = "lower_or"
+    columns: Annotated[int, Field(ge=1, le=2 * BITS - 1, strict=True)] = 4
+    """Low bits of each adder that are OR gates."""
+
+    @on_magnitudes
+    def product(self, first: Numbers, second: Numbers) -> Numbers:
+        """Return the sums of the rows."""
+        total = torch.zeros_like(first)
+        for bit in range(BITS):
+            total = lower_or_sum(total, (first << bit) * ((second >> bit) & 1), self.columns)
+        return total
 
 
-def sum_of_cells(
-    first: Numbers, second: Numbers, *, cells: Int64[Tensor, "8 8"], signed: bool
+@MULTIPLIERS.register
+class Kulkarni(Formula):
+    """Multiply digits of two bits, where 3 x 3 = 7.
+
+    Example:
+        >>> Kulkarni().product(torch.tensor([3, 2, 15]), torch.tensor([3, 3, 15]))
+        tensor([  7,   6, 175])
+    """
+
+    kind: Literal["kulkarni"] = "kulkarni"
+
+    @on_magnitudes
+    def product(self, first: Numbers, second: Numbers) -> Numbers:
+        """Return the sums of the products of digits."""
+        total = torch.zeros_like(first)
+        for place, other in itertools.product(range(0, BITS, 2), repeat=2):
+            block = (first >> place & 3) * (second >> other & 3)
+            total += torch.where(block == 9, 7, block) << (place + other)
+        return total
+
+
+def lower_or_sum(first: Numbers, second: Numbers, low: int) -> Numbers:
+    """Return the sums of an adder whose `low` lowest bits, at least one, are OR gates.
+
+    Example:
+        >>> lower_or_sum(torch.tensor([3]), torch.tensor([3]), 2)
+        tensor([7])
+    """
+    carry = (first >> (low - 1)) & (second >> (low - 1)) & 1
+    upper = (first >> low) + (second >> low) + carry
+    return (upper << low) | ((first | second) & ((1 << low) - 1))
+
+
+def _sum_of_cells(
+    first: Numbers, second: Numbers, *, rows: int = 0, columns: int, signed: bool
 ) -> Numbers:
-    """Return the sums of the partial products that are there.
-
-    Args:
-        first: numbers; their bits are the first index of `cells`.
-        second: numbers; their bits are the second index of `cells`.
-        cells: 1 where the array has a cell.
-        signed: bit 7 weighs -128.
-
-    Example:
-        >>> minus_one = torch.tensor([-1])
-        >>> cells = cells_where(lambda i, j: i + j >= 2)
-        >>> sum_of_cells(minus_one, minus_one, cells=cells, signed=True)
-        tensor([-4])
-    """
+    """Return the sums of the partial products, without the first rows and columns."""
     bits = torch.arange(BITS)
     weights = 1 << bits
     if signed:
         weights[-1] *= -1
-    values = cells * weights[:, None] * weights
+    there = (bits >= rows) & (bits[:, None] + bits >= columns)
+    values = there * weights[:, None] * weights
     first_bits, second_bits = ((operand[..., None] >> bits) & 1 for operand in (first, second))
     return ((first_bits @ values) * second_bits).sum(-1)
-
-
-def check_columns(columns: int, *, signed: bool) -> None:
-    """Check that no cell of a sign bit is left out with its column.
-
-    Raises:
-        ValueError: one is.
-
-    Example:
-        >>> check_columns(7, signed=True)
-    """
-    if signed and columns >= BITS:
-        raise ValueError(f"wanted at most {BITS - 1} columns if signed, got {columns}")

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from bitproof.approx.base import ProductTable
 from bitproof.approx.evoapprox import Circuit, library_path, read_circuits, read_tables
 from bitproof.approx.figures import RANGE, ErrorFigures, error_figures, zero_operand_errors
-from bitproof.approx.product_table import ProductTable
 
 PER_CENT = 100
 MILLION = 10**6
@@ -112,6 +112,8 @@ def check_library(data_dir: Path | None = None) -> Check:
     path = library_path(data_dir)
     circuits = read_circuits(path)
     tables = read_tables(path, circuits)
+    first = {circuit.key: circuit for circuit in reversed(circuits)}
+    read = list(zip(circuits, tables, strict=True))
     figures = [error_figures(table) for table in tables]
     return Check(
         comparisons=[
@@ -121,16 +123,14 @@ def check_library(data_dir: Path | None = None) -> Check:
         ],
         other_conventions=_other_conventions(circuits, tables, figures),
         transposed=[
-            title(circuit)
-            for circuit, table in zip(circuits, tables, strict=True)
+            circuit.title
+            for circuit, table in read
             if circuit.first_argument == "B" and not table.commutes
         ],
-        nonzero_for_zero=[
-            title(circuit)
-            for circuit, table in zip(circuits, tables, strict=True)
-            if zero_operand_errors(table)
-        ],
-        second_names=_second_names(circuits),
+        nonzero_for_zero=[circuit.title for circuit, table in read if zero_operand_errors(table)],
+        second_names={
+            each.title: first[each.key].title for each in circuits if first[each.key] is not each
+        },
     )
 
 
@@ -138,12 +138,8 @@ def printed_unit(value: float, *, in_per_cent: bool) -> float:
     """Return the worth of the last digit that the library prints of a figure.
 
     Example:
-        >>> printed_unit(12.26377, in_per_cent=True), printed_unit(0.0046, in_per_cent=True)
-        (0.01, 0.0001)
-        >>> printed_unit(5461.75, in_per_cent=False), printed_unit(1.25, in_per_cent=False)
-        (1.0, 0.1)
-        >>> printed_unit(471649806.25, in_per_cent=False)
-        10.0
+        >>> printed_unit(0.0046, in_per_cent=True), printed_unit(471649806.25, in_per_cent=False)
+        (0.0001, 10.0)
     """
     if value == 0:
         return 0.0
@@ -151,18 +147,6 @@ def printed_unit(value: float, *, in_per_cent: bool) -> float:
     if not in_per_cent and abs(value) >= MILLION:
         return float(f"1e{first - 7}")
     return float(f"1e{min(-2 if in_per_cent else 0, first - 1)}")
-
-
-def title(circuit: Circuit) -> str:
-    """Return the name of a circuit with its release.
-
-    Example:
-        >>> from bitproof.stats import Cost
-        >>> cost = Cost(area_um2=1.0, power_mw=1.0, delay_ns=1.0, source="")
-        >>> title(Circuit("mul8s_x", "v1.1", "mul8s_x", "A", True, cost, {}))
-        'mul8s_x@v1.1'
-    """
-    return f"{circuit.name}@{circuit.release}"
 
 
 def _other_conventions(
@@ -183,14 +167,3 @@ def _other_conventions(
         agreed[clamped] += Comparison(circuit, mre, float(relative.mean())).agrees
         agreed[worst] += Comparison(circuit, wcre, float(relative.max())).agrees
     return agreed
-
-
-def _second_names(circuits: list[Circuit]) -> dict[str, str]:
-    first: dict[str, str] = {}
-    second = {}
-    for circuit in circuits:
-        if circuit.key in first:
-            second[title(circuit)] = first[circuit.key]
-        else:
-            first[circuit.key] = title(circuit)
-    return second

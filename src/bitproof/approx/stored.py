@@ -6,6 +6,7 @@ Model:  the numbers are given row by row; a row is one first operand, a column o
 """
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,10 +14,11 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from bitproof.approx.base import MULTIPLIERS, Multiplier
-from bitproof.approx.product_table import WORDS, ProductTable, read_products
+from bitproof.approx.base import MULTIPLIERS, Multiplier, ProductTable
 from bitproof.core.errors import ChecksumError, DataError
 from bitproof.data.layout import data_root
+from bitproof.data.packed import read_arrays
+from bitproof.kernels.forms import WORDS
 
 LARGEST = 2**31 - 1
 
@@ -70,6 +72,22 @@ class Stored(Multiplier):
         if not path.is_file():
             raise DataError(f"{path}: wanted a file of products, there is none")
         return path
+
+
+def read_products(path: Path, names: Sequence[str]) -> list[np.ndarray]:
+    """Return 256 x 256 integers for each name, from an npz file.
+
+    Raises:
+        DataError: the file is truncated or malformed, or holds something else.
+    """
+    arrays = read_arrays(path, names)
+    for name, array in arrays.items():
+        if array.shape != (WORDS, WORDS) or array.dtype.kind not in "iu":
+            raise DataError(
+                f"{path}: wanted {WORDS} x {WORDS} integers as '{name}', "
+                f"got {array.dtype} of shape {array.shape}"
+            )
+    return [arrays[name] for name in names]
 
 
 def _read_csv(path: Path) -> np.ndarray:

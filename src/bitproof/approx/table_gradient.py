@@ -25,8 +25,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from bitproof.approx.product_table import WORDS, ProductTable
+from bitproof.approx.base import ProductTable
 from bitproof.core.errors import SpecError
+from bitproof.kernels.forms import WORDS
 from bitproof.kernels.geometry import Geometry
 from bitproof.quant.graph import Node
 from bitproof.quant.grid import CodedTensor, Grid
@@ -42,8 +43,6 @@ class LowRank:
     """By the pattern of the first operand."""
     second: Float32[Tensor, "r 256"]
     """By the pattern of the second operand."""
-    share: float
-    """What the sum has of the table's squared norm."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,16 +64,12 @@ def gradients_of(products: Products, *, half_width: int, rank: int) -> list[Tabl
     Example:
         >>> words = torch.arange(256).int()
         >>> products = Products.of(words.outer(words), signed=False, filters=4)
-        >>> gradients_of(products, half_width=4, rank=1)[0].by_first.share
-        1.0
+        >>> gradients_of(products, half_width=4, rank=1)[0].by_first.first.shape
+        torch.Size([1, 256])
     """
-    return [
-        TableGradient(*(low_rank(slopes, rank=rank) for slopes in both))
-        for both in (
-            gradient_tables(ProductTable(table.cpu(), products.signed), half_width=half_width)
-            for table in products.tables
-        )
-    ]
+    tables = [ProductTable(table.cpu(), products.signed) for table in products.tables]
+    slopes = [gradient_tables(table, half_width=half_width) for table in tables]
+    return [TableGradient(*(low_rank(each, rank=rank) for each in both)) for both in slopes]
 
 
 def gradient_tables(
@@ -82,9 +77,7 @@ def gradient_tables(
 ) -> tuple[Float32[Tensor, "256 256"], Float32[Tensor, "256 256"]]:
     """Return the change of products with the first and with the second operand, by patterns.
 
-    Args:
-        table: the products.
-        half_width: neighbours on either side that a product is averaged with; 0 for none.
+    A product is averaged with `half_width` neighbours on either side, 0 for none.
 
     Raises:
         SpecError: `half_width` is negative, or half of all words or more.
@@ -98,12 +91,8 @@ def gradient_tables(
     if not 0 <= half_width < WORDS // 2:
         raise SpecError(f"half_width: wanted 0 to {WORDS // 2 - 1}, got {half_width}")
     by_value = table.by_value(table.products).double()
-    # The order of values is that of patterns, rolled by half: rolling once more undoes it.
-    back = WORDS // 2 if table.signed else 0
-    first, second = (
-        slopes.roll((back, back), (0, 1)).float().contiguous()
-        for slopes in (_slopes(by_value, half_width), _slopes(by_value.T, half_width).T)
-    )
+    slopes = _slopes(by_value, half_width), _slopes(by_value.T, half_width).T
+    first, second = (table.by_value(each).float().contiguous() for each in slopes)
     return first, second
 
 
@@ -114,19 +103,17 @@ def low_rank(gradient: Float32[Tensor, "256 256"], *, rank: int) -> LowRank:
         SpecError: `rank` is not between 1 and 256.
 
     Example:
-        >>> low_rank(torch.ones(256, 256), rank=1).share
+        >>> ones = low_rank(torch.ones(256, 256), rank=1)
+        >>> float((ones.first.T @ ones.second).mean())
         1.0
     """
     if not 1 <= rank <= WORDS:
         raise SpecError(f"rank: wanted 1 to {WORDS}, got {rank}")
     left, sizes, right = torch.linalg.svd(gradient.double())
-    energy = sizes.square()
-    total = float(energy.sum())
     spread = sizes[:rank].sqrt()
     return LowRank(
         first=(left[:, :rank] * spread).T.float().contiguous(),
         second=(right[:rank] * spread[:, None]).float(),
-        share=float(energy[:rank].sum()) / total if total else 1.0,
     )
 
 
@@ -157,15 +144,7 @@ class Multiplied:
         products: Products,
         gradients: Sequence[TableGradient],
     ) -> "Multiplied":
-        """Return what a layer with `products` makes of stored words.
-
-        Args:
-            codes: the input, on `grid`.
-            weight: stored words of the weight.
-            grid: of the input.
-            products: of this layer.
-            gradients: of its tables; see `gradients_of`.
-        """
+        """Return what a layer with `products` sees; `grid` is that of the input."""
         first, second = (
             OperandEncoding.of(own, signed=products.signed) for own in (grid, weight.grid)
         )
@@ -189,13 +168,8 @@ def through_table(
 ) -> Float32[Tensor, "n *out"]:
     """Return `sums`; input and weight get the gradient of their tables.
 
-    A bias is not among the operands: add what has its gradient, `bias - bias.detach()`.
-
-    Args:
-        node: a convolution over one or two axes, or a linear layer.
-        operands: centered words of input and weight, for the graph; `seen` has the numbers.
-        sums: the accumulators, however they came about.
-        seen: what was multiplied.
+    The operands are the centered words of both, for the graph; `seen` has the numbers. A bias is
+    not among them: add what has its gradient, `bias - bias.detach()`.
     """
     (x, weight), maps = operands, as_maps(sums.detach(), node)
     kernel, geometry = as_kernel(weight, node)

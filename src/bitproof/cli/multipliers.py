@@ -31,7 +31,7 @@ from bitproof.approx import (
     zero_operand_errors,
 )
 from bitproof.approx.evoapprox import FILE
-from bitproof.approx.published import FIGURES, Check, title
+from bitproof.approx.published import FIGURES, Check
 from bitproof.cli.options import DataDir
 from bitproof.cli.tables import print_table
 from bitproof.core.errors import SpecError
@@ -174,7 +174,7 @@ def check_multipliers(data_dir: DataDir = None) -> None:
 def _print_disagreements(check: Check) -> None:
     rows = [
         (
-            title(each.circuit),
+            each.circuit.title,
             each.figure.column,
             f"{each.published:g}",
             f"{each.ours:.6g}",

@@ -10,7 +10,7 @@ import torch
 from pydantic import model_validator
 from torch import nn
 
-from bitproof.approx.arithmetic import Arithmetic
+from bitproof.approx.deploy import Arithmetic
 from bitproof.core.progress import SILENT, Progress
 from bitproof.core.registry import Registry
 from bitproof.core.rng import make_generator

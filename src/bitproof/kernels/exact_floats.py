@@ -11,12 +11,9 @@ EXACT_FLOAT32 = 1 << 24
 def sum_bounds(
     weight: Tensor, peak: int, bias: Tensor | None = None
 ) -> Float64[Tensor, " filters"]:
-    """Return a bound on the size of each filter's sums, the partial ones included.
+    """Return a bound on the size of each filter's sums, the partial ones and the bias included.
 
-    Args:
-        weight: whole numbers; filters on the first axis.
-        peak: largest size of what they are multiplied with.
-        bias: added to the sums.
+    `peak` is the largest size of what the weights, whole numbers, are multiplied with.
 
     Example:
         >>> sum_bounds(torch.tensor([[3, -4], [1, 0]]), 10, torch.tensor([5, -6]))

@@ -12,10 +12,10 @@ Source: the LLL algorithm: Lenstra, Lenstra and Lovasz, "Factoring Polynomials w
 All arithmetic is on Python integers (arrays of dtype object): nothing rounds, nothing overflows.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import permutations
+from itertools import chain, permutations
 from math import gcd
 from typing import Any
 
@@ -63,9 +63,7 @@ class Factors:
 def factorise(matrix: Int32[Tensor, "m n"], *, most: int) -> Factors | None:
     """Return exact factors with few terms, or None where none are found.
 
-    Args:
-        matrix: what the factors give; compared on every entry before they are returned.
-        most: largest number of terms wanted; a matrix of higher rank is rejected early.
+    The product is compared on every entry. A matrix of higher rank than `most` is rejected early.
 
     Example:
         >>> factors = factorise(torch.tensor([[0, 6], [6, 0], [12, 6]], dtype=torch.int32), most=2)
@@ -107,15 +105,9 @@ def _factorisations(matrix: Rows, most: int) -> Iterator[Term]:
         saturated, divisors = columns
         for pair in ((first, second), (divisors @ first, saturated)):
             reduced = _reduced(*pair)
-            yield _turned(reduced) if turned else reduced
-            for relative in (False, True):
-                balanced = _balanced(*reduced, relative=relative)
-                yield _turned(balanced) if turned else balanced
-
-
-def _turned(pair: Term) -> Term:
-    """Return the factors of the transposed matrix."""
-    return pair[1], pair[0]
+            balanced = (_balanced(*reduced, relative=relative) for relative in (False, True))
+            for left, right in chain([reduced], balanced):
+                yield (right, left) if turned else (left, right)
 
 
 def _row_lattice(matrix: Rows, most: int) -> Term | None:
@@ -245,15 +237,8 @@ def _split_second(left: Rows, right: Rows, content: int, most: int) -> list[Term
     if not _fits_first(left):
         return None
     base = SPAN // max(_span(left), 1)
-    rest = content * right
-    terms: list[Term] = []
-    while len(terms) < most:
-        if _fits_second(rest):
-            return [*terms, (left, rest)]
-        digits = np.clip((rest + base // 2) // base, LOWEST, HIGHEST)
-        terms.append((base * left, digits))
-        rest = rest - base * digits
-    return None
+    digits = _digits(content * right, base, most, fits=_fits_second, low=lambda _: LOWEST)
+    return None if digits is None else [(weight * left, digit) for weight, digit in digits]
 
 
 def _split_first(left: Rows, right: Rows, content: int, most: int) -> list[Term] | None:
@@ -261,15 +246,22 @@ def _split_first(left: Rows, right: Rows, content: int, most: int) -> list[Term]
     if not _fits_second(right):
         return None
     base = HIGHEST // max(map(abs, right)) or 1
-    rest = content * left
-    terms: list[Term] = []
-    while len(terms) < most:
-        if _fits_first(rest):
-            return [*terms, (rest, right)]
-        digits = (rest + base // 2) // base
-        digits = np.clip(digits, min(digits), min(digits) + SPAN)
-        terms.append((digits, base * right))
-        rest = rest - base * digits
+    digits = _digits(content * left, base, most, fits=_fits_first, low=min)
+    return None if digits is None else [(digit, weight * right) for weight, digit in digits]
+
+
+def _digits(
+    rest: Rows, base: int, most: int, *, fits: Callable[[Rows], bool], low: Callable[[Rows], int]
+) -> list[tuple[int, Rows]] | None:
+    """Return up to `most` rows of 8 bits, with their weights, that give a row; None if more."""
+    digits: list[tuple[int, Rows]] = []
+    while len(digits) < most:
+        if fits(rest):
+            return [*digits, (1, rest)]
+        digit = (rest + base // 2) // base
+        digit = np.clip(digit, low(digit), low(digit) + SPAN)
+        digits.append((base, digit))
+        rest = rest - base * digit
     return None
 
 

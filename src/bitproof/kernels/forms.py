@@ -1,12 +1,16 @@
-"""Forms in which a table of products can be computed exactly, faster than by looking each up.
+"""Forms in which a table of products can be computed exactly, and which is the fastest for a layer.
 
 Model:  rows `a` are the first operand (the activation), columns `w` the second (the weight), both
         counted by their bit patterns 0 to 255. A table is a few products of remapped operands
         (`Terms`), or its columns are runs of bytes beside a start (`Planes`), or neither.
+        A convolution on 8-bit dot products does `DOT` products per second and core, for each of
+        its terms; look-ups have a rate of their own for each processor and number of planes.
+        Rates are of `benchmarks/approx.py`; only their ratios matter.
 """
 
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
+from typing import Literal
 
 import torch
 from jaxtyping import Int32, UInt8
@@ -18,6 +22,17 @@ WORDS = 256
 """Patterns of an operand, and values of a byte."""
 REMEMBERED = 64
 """Tables whose forms are kept: layers of a network share few tables, and each layer asks."""
+
+Route = Literal["terms", "planes", "gather"]
+
+DOT = {True: 350.0, False: 80.0}
+"""G products/s of convolutions: with 8-bit dot products, and in float32 without them."""
+THIN = 8.0
+"""G products/s of convolutions with one input channel to a group."""
+PLANES = {"vbmi": (85.0, 52.0), "avx2": (6.3, 4.6), "portable": (4.2, 4.0)}
+"""G products/s of look-ups with one plane and with two, by instruction set."""
+GATHER = 1.0
+"""G products/s of torch's embedding bags."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,48 +56,35 @@ class Terms(Factors):
         return len(self.first) + self.plus_exact
 
     def table(self, *, signed: bool) -> Int32[Tensor, "256 256"]:
-        """Return the products of all pairs of patterns.
-
-        Args:
-            signed: patterns are two's complement in the exact product.
-        """
-        return self.product() + _exact(signed=signed) if self.plus_exact else self.product()
+        """Return the products of all pairs; `signed`: of two's complement in the exact product."""
+        return self.product() + exact_products(signed=signed) if self.plus_exact else self.product()
 
 
 @dataclass(frozen=True, eq=False)
 class Planes:
     """A table as one or two bytes a product, and a start for each weight.
 
-    T[a, w] = (a * w if plus_exact) + start[w] + low[w, a] (+ 256 * high[w, a]). The weight comes
-    first, because a kernel loads the 256 entries of one weight.
+    T[a, w] = (a * w if plus_exact) + start[w] + stacked[w, 0, a] (+ 256 * stacked[w, 1, a]). The
+    weight comes first, because a kernel loads the entries of one weight.
 
     Example:
         >>> operand = torch.arange(256, dtype=torch.int32)
         >>> planes = planes_of(operand.outer(operand) | 1, signed=False)
-        >>> planes.plus_exact, planes.high is None, planes.low[3, :4].tolist()
-        (True, True, [1, 0, 1, 0])
+        >>> planes.plus_exact, planes.stacked.shape[1], planes.stacked[3, 0, :4].tolist()
+        (True, 1, [1, 0, 1, 0])
     """
 
-    low: UInt8[Tensor, "256 256"]
-    high: UInt8[Tensor, "256 256"] | None
+    stacked: UInt8[Tensor, "256 p 256"]
+    """The bytes of each weight, low ones first, as the compiled kernel reads them."""
     start: Int32[Tensor, "256"]
     plus_exact: bool
 
-    @cached_property
-    def stacked(self) -> UInt8[Tensor, "256 p 256"]:
-        """The bytes of each weight side by side, as the compiled kernel reads them."""
-        both = [self.low] if self.high is None else [self.low, self.high]
-        return torch.stack(both, 1)
-
     def table(self, *, signed: bool) -> Int32[Tensor, "256 256"]:
-        """Return the products of all pairs of patterns.
-
-        Args:
-            signed: patterns are two's complement in the exact product.
-        """
-        words = self.low.int() if self.high is None else self.low.int() + WORDS * self.high.int()
+        """Return the products of all pairs; `signed`: of two's complement in the exact product."""
+        weights = WORDS ** torch.arange(self.stacked.shape[1])
+        words = (self.stacked * weights[:, None]).sum(1).int()
         entries = self.start + words.T
-        return entries + _exact(signed=signed) if self.plus_exact else entries
+        return entries + exact_products(signed=signed) if self.plus_exact else entries
 
 
 def terms_of(table: Int32[Tensor, "256 256"], *, signed: bool, most: int = 6) -> Terms | None:
@@ -90,11 +92,7 @@ def terms_of(table: Int32[Tensor, "256 256"], *, signed: bool, most: int = 6) ->
 
     An exact table has no terms beside the exact product. Of forms with equally many
     multiplications, the one without an exact product is taken.
-
-    Args:
-        table: products; rows are the activation, columns the weight.
-        signed: patterns are two's complement.
-        most: largest number of multiplications wanted.
+    `most` is the largest number of multiplications wanted.
 
     Example:
         >>> operand = torch.arange(256, dtype=torch.int32)
@@ -105,37 +103,70 @@ def terms_of(table: Int32[Tensor, "256 256"], *, signed: bool, most: int = 6) ->
     return _terms(_content(table), signed, most)
 
 
-def planes_of(table: Int32[Tensor, "256 256"], *, signed: bool) -> Planes | None:
+def planes_of(
+    table: Int32[Tensor, "256 256"], *, signed: bool, fewest: Literal[1, 2] = 1
+) -> Planes | None:
     """Return the form with the fewest planes, or None if two bytes do not span a column.
 
-    Args:
-        table: products; rows are the activation, columns the weight.
-        signed: patterns are two's complement.
+    At least two are planes of products, which can be stacked with those of other tables.
 
     Example:
-        >>> planes_of(torch.arange(65536, dtype=torch.int32).view(256, 256), signed=False).high[5]
+        >>> table = torch.arange(65536, dtype=torch.int32).view(256, 256)
+        >>> planes_of(table, signed=False).stacked[5, 1]
         tensor([  0,   1,   2,  ..., 253, 254, 255], dtype=torch.uint8)
-        >>> planes_of(torch.arange(65536).view(256, 256).int() * 2, signed=False) is None
+        >>> planes_of(table * 2, signed=False) is None
         True
     """
-    return _planes(_content(table), signed)
+    return _planes(_content(table), signed, fewest)
 
 
-def two_planes(table: Int32[Tensor, "256 256"]) -> Planes | None:
-    """Return products as two bytes and a start for each weight, or None if they span more.
+def choose_route(
+    terms: Terms | None,
+    planes: Planes | None,
+    *,
+    depth: int,
+    level: str | None,
+    dots: bool,
+) -> Route:
+    """Return how to sum the products of one table, with these forms, in one layer.
+
+    `depth` is the input channels of each group, `level` the instruction set of the compiled
+    look-ups, if there are any; `dots` says whether the CPU has 8-bit dot products.
 
     Example:
-        >>> planes = two_planes(torch.arange(256).outer(torch.arange(256)).int())
-        >>> int(planes.high[200, 100]), int(planes.low[200, 100])
-        (78, 32)
+        >>> choose_route(None, None, depth=16, level=None, dots=True)
+        'gather'
     """
-    return _two_planes(_content(table))
+    dot = DOT[dots] if depth > 1 else THIN
+    seconds: dict[Route, float] = {"gather": 1 / GATHER}
+    if planes is not None and level is not None:
+        rate = PLANES[level][planes.stacked.shape[1] - 1]
+        seconds["planes"] = 1 / rate + planes.plus_exact / dot
+    if terms is not None:
+        seconds["terms"] = max(terms.multiplications, 1) / dot
+    return min(seconds, key=lambda route: seconds[route])
+
+
+def operand_values(*, signed: bool) -> Int32[Tensor, "256"]:
+    """Return the numbers that the patterns 0 to 255 stand for.
+
+    Example:
+        >>> operand_values(signed=True)[[0, 127, 128, 255]].tolist()
+        [0, 127, -128, -1]
+    """
+    patterns = torch.arange(WORDS, dtype=torch.int32)
+    return patterns.to(torch.int8).int() if signed else patterns
+
+
+def exact_products(*, signed: bool) -> Int32[Tensor, "256 256"]:
+    """Return the products of an exact multiplier."""
+    return operand_values(signed=signed).outer(operand_values(signed=signed))
 
 
 @lru_cache(maxsize=REMEMBERED)
 def _terms(content: bytes, signed: bool, most: int) -> Terms | None:
     table = _table(content)
-    errors = table - _exact(signed=signed)
+    errors = table - exact_products(signed=signed)
     with_exact = factorise(errors, most=most - 1) if most else None
     if with_exact is not None and not len(with_exact.first):
         without = None  # Exact: no factors are better than the operands themselves.
@@ -150,39 +181,22 @@ def _terms(content: bytes, signed: bool, most: int) -> Terms | None:
 
 
 @lru_cache(maxsize=REMEMBERED)
-def _planes(content: bytes, signed: bool) -> Planes | None:
+def _planes(content: bytes, signed: bool, fewest: int) -> Planes | None:
     table = _table(content)
-    errors = table.long() - _exact(signed=signed)
-    for entries, plus_exact in ((errors, True), (table.long(), False)):
+    products, errors = table.long(), table.long() - exact_products(signed=signed)
+    for entries, count, plus_exact in (
+        (errors, 1, True),
+        (products, 1, False),
+        (products, 2, False),
+    ):
         start = entries.amin(0)
-        words = (entries - start).T.contiguous()
-        if int(words.max()) < WORDS:
-            planes = Planes(words.to(torch.uint8), None, start.int(), plus_exact)
-            break
-    else:
-        return _two_planes(content)
-    assert torch.equal(planes.table(signed=signed), table)
-    return planes
-
-
-@lru_cache(maxsize=REMEMBERED)
-def _two_planes(content: bytes) -> Planes | None:
-    table = _table(content).long()
-    start = table.amin(0)
-    words = (table - start).T.contiguous()
-    if int(words.max()) >= WORDS**2:
-        return None
-    low, high = words % WORDS, words // WORDS
-    planes = Planes(low.to(torch.uint8), high.to(torch.uint8), start.int(), plus_exact=False)
-    assert torch.equal(planes.table(signed=False), table.int())
-    return planes
-
-
-def _exact(*, signed: bool) -> Int32[Tensor, "256 256"]:
-    """Return the products of an exact multiplier."""
-    patterns = torch.arange(WORDS, dtype=torch.int32)
-    operands = patterns.to(torch.int8).int() if signed else patterns
-    return operands.outer(operands)
+        words = (entries - start).T
+        if count >= fewest and int(words.max()) < WORDS**count:
+            bytes_ = torch.stack([words // WORDS**place % WORDS for place in range(count)], 1)
+            planes = Planes(bytes_.to(torch.uint8), start.int(), plus_exact)
+            assert torch.equal(planes.table(signed=signed), table)
+            return planes
+    return None
 
 
 def _content(table: Int32[Tensor, "256 256"]) -> bytes:

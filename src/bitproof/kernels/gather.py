@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from bitproof.kernels.exact_floats import EXACT_FLOAT32
+from bitproof.kernels.forms import WORDS
 from bitproof.kernels.geometry import Geometry
 
-WORDS = 256
 ROWS = 1 << 19
 """Numbers in the rows of one slice: 2 MiB."""
 PATCHES = 1 << 26
@@ -30,14 +30,7 @@ def gathered_sums(
     *,
     geometry: Geometry,
 ) -> Int32[Tensor, "n m y x"]:
-    """Return sums of products that are looked up, modulo 2**32.
-
-    Args:
-        words: maps of bit patterns, padded already.
-        weight: bit patterns; `d` is the channels of one group.
-        tables: products by the patterns of word and weight.
-        choice: which table each filter uses.
-        geometry: stride, dilation and groups; its padding is not looked at.
+    """Return sums of products that are looked up, modulo 2**32; arguments are as in `LookUp`.
 
     Example:
         >>> tables = torch.arange(256).outer(torch.arange(256)).int()[None]

@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Int32, Int64, Integer, UInt8
 from torch import Tensor
 
-from bitproof.kernels.gather import WORDS
+from bitproof.kernels.forms import WORDS
 from bitproof.kernels.geometry import Geometry
 
 PIXELS = 128

@@ -8,6 +8,7 @@ Source: oneDNN developer guide, "Nuances of int8 Computations".
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -56,44 +57,24 @@ class Packed:
         if self.part != slice(None):
             grouped = words.reshape(len(words), move.groups, -1, *words.shape[2:])
             words = grouped[:, :, self.part].flatten(1, 2)
-        sums: Tensor = torch.ops.onednn.qconv2d_pointwise.default(
-            words,
-            1.0,
-            self.zero_point,
-            self.weight,
-            self.ones,
-            self.zeros,
-            bias,
-            move.stride,
-            move.padding,
-            move.dilation,
-            move.groups,
-            1.0,
-            0,
-            torch.float32,
-            "none",
-            [],
-            "",
-        )
+        read = (words, 1.0, self.zero_point, self.weight, self.ones, self.zeros, bias)
+        written: tuple[Any, ...] = (1.0, 0, torch.float32, "none", [], "")
+        sums: Tensor = torch.ops.onednn.qconv2d_pointwise.default(*read, *_moves(move), *written)
         return sums
 
 
 def pack(weight: Tensor, zero_point: int, geometry: Geometry, part: slice = slice(None)) -> Packed:
     """Return int8 weights, ready for words with `zero_point`."""
     ones, zeros = torch.ones(len(weight)), torch.zeros(len(weight), dtype=torch.int64)
-    move, chosen = geometry, weight[:, part].contiguous(memory_format=torch.channels_last)
+    chosen = weight[:, part].contiguous(memory_format=torch.channels_last)
     packed = torch.ops.onednn.qconv_prepack.default(
-        chosen,
-        ones,
-        1.0,
-        zero_point,
-        move.stride,
-        move.padding,
-        move.dilation,
-        move.groups,
-        None,
+        chosen, ones, 1.0, zero_point, *_moves(geometry), None
     )
     return Packed(packed, ones, zeros, zero_point, geometry, chosen.shape, part)
+
+
+def _moves(geometry: Geometry) -> tuple[Any, ...]:
+    return geometry.stride, geometry.padding, geometry.dilation, geometry.groups
 
 
 def sum_windows(maps: Tensor, size: tuple[int, ...], move: Geometry) -> Tensor:

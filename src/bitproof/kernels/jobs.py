@@ -7,10 +7,9 @@ last thread is done.
 
 import ctypes
 from dataclasses import dataclass, replace
-from math import prod
 
 import torch
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32, Int32, UInt8
 from torch import Tensor
 
 from bitproof.kernels.geometry import Geometry
@@ -20,15 +19,16 @@ LARGEST_ZERO_POINT = 1 << 20
 """Words need far smaller ones; the library clamps before it rounds, which needs a bound."""
 
 
+def _fields(kind: type, names: str) -> list[tuple[str, type]]:
+    """Return neighbours of one type, as C declares them."""
+    return [(name, kind) for name in names.split()]
+
+
 class _Requantization(ctypes.Structure):
     _fields_ = (
         ("multiplier", POINTER),
-        ("multipliers", NUMBER),
-        ("truncate", NUMBER),
-        ("zero_point", REAL),
-        ("low", REAL),
-        ("high", REAL),
-        ("unused", REAL),
+        *_fields(NUMBER, "multipliers truncate"),
+        *_fields(REAL, "zero_point low high unused"),
     )
 
 
@@ -66,7 +66,7 @@ class Requantization:
         assert abs(self.zero_point) <= LARGEST_ZERO_POINT, self.zero_point
         assert self.multiplier.shape in {(channels,), (1,)}, (self.multiplier.shape, channels)
         return _Requantization(
-            multiplier=_address(self.multiplier, torch.float32),
+            multiplier=address_of(self.multiplier, torch.float32),
             multipliers=self.multiplier.numel(),
             truncate=self.truncate,
             zero_point=self.zero_point,
@@ -78,45 +78,44 @@ class Requantization:
 class Convolution(ctypes.Structure):
     """One convolution by looked-up products."""
 
-    kept: list[Tensor | None]
-    addend: int
-    addend_last: bool
-    out: int
-    signed_words: bool
-    requantizes: bool
-    how: _Requantization
-    images: int
-    channels: int
-    filters: int
-    kernel_height: int
-    kernel_width: int
-    groups: int
-    out_height: int
-    out_width: int
+    kept: tuple[object, ...]
+    products: int
     _fields_ = (
-        *((name, POINTER) for name in ("words", "weight", "tables", "choice", "start")),
-        *((name, POINTER) for name in ("weight_zero", "addend", "out")),
-        *((name, NUMBER) for name in ("images", "channels", "height", "width")),
-        *((name, NUMBER) for name in ("filters", "kernel_height", "kernel_width", "groups")),
-        *((name, NUMBER) for name in ("out_height", "out_width", "stride_y", "stride_x")),
-        *((name, NUMBER) for name in ("dilation_y", "dilation_x")),
-        *((name, NUMBER) for name in ("planes", "signed_words", "requantizes", "addend_last")),
+        *_fields(POINTER, "words weight tables choice start weight_zero addend out"),
+        *_fields(NUMBER, "images channels height width"),
+        *_fields(NUMBER, "filters kernel_height kernel_width groups out_height out_width"),
+        *_fields(NUMBER, "stride_y stride_x dilation_y dilation_x"),
+        *_fields(NUMBER, "planes signed_words requantizes addend_last"),
         ("how", _Requantization),
     )
 
     @classmethod
     def describe(
         cls,
-        words: Tensor,
-        weight: Tensor,
-        planes: Tensor,
-        choice: Tensor,
+        words: UInt8[Tensor, "n c h w"],
+        weight: UInt8[Tensor, "m d i j"],
+        planes: UInt8[Tensor, "t 256 p 256"],
+        choice: Int32[Tensor, " m"],
         *,
         geometry: Geometry,
-        start: Tensor,
-        weight_zero: Tensor | None,
-    ) -> "Convolution":
-        """Check that all sizes fit together and return the job, still without an output."""
+        start: Int32[Tensor, " m"],
+        weight_zero: Int32[Tensor, " m"] | None,
+        signed_words: bool,
+        addend: Float32[Tensor, "n m y x"] | None,
+        how: Requantization | None,
+    ) -> tuple["Convolution", Tensor]:
+        """Check that all sizes fit together and return the job and its output: int32, or words.
+
+        Arguments are as in `LookUp`, but for:
+
+            planes: low bytes, then high ones if there are two, of the product of weight (second
+                index) and word (last index).
+            weight_zero: what is subtracted from a filter's sum for each word, times the word.
+            addend: whole numbers below 2**24 that the sums begin with, dense, channels first or
+                last.
+            how: how sums become words; None: they are returned.
+        """
+        words = words.contiguous()
         (n, channels, *sizes), (filters, depth, *kernel) = words.shape, weight.shape
         groups = geometry.groups
         assert groups > 0, groups
@@ -132,51 +131,28 @@ class Convolution(ctypes.Structure):
         assert 0 <= int(choice.min()) <= int(choice.max()) < tables, (choice, tables)
         for tensor in (choice, start, weight_zero):
             assert tensor is None or tensor.shape == (filters,), (tensor.shape, filters)
-        bytes_ = (_address(tensor, torch.uint8) for tensor in (words, weight, planes))
-        numbers = (_address(tensor, torch.int32) for tensor in (choice, start))
-        zero = None if weight_zero is None else _address(weight_zero, torch.int32)
-        addresses = (*bytes_, *numbers, zero, None, None)
-        shapes = (n, channels, *sizes, filters, *kernel, groups, *outputs)
-        job = cls(*addresses, *shapes, *geometry.stride, *geometry.dilation, sides)
-        job.kept = [words, weight, planes, choice, start, weight_zero]
-        return job
-
-    def out_shape(self) -> tuple[int, int, int, int]:
-        """Return the shape of the output."""
-        return self.images, self.filters, self.out_height, self.out_width
-
-    def requantize(self, how: Requantization) -> None:
-        """Let sums become words."""
-        self.requantizes = True
-        self.how = how.described(self.filters)
-        self.kept.append(how.multiplier)
-
-    def add(self, addend: Tensor) -> None:
-        """Let sums begin with `addend`, whole numbers that float32 holds."""
-        assert addend.shape == self.out_shape(), (addend.shape, self.out_shape())
-        assert addend.dtype == torch.float32, addend.dtype
-        assert addend.device.type == "cpu", addend.device
-        self.addend_last = is_last(addend)
-        self.addend = addend.data_ptr()
-        self.kept.append(addend)
-
-    def products(self) -> int:
-        """Return how many products are looked up."""
-        terms = self.channels // self.groups * self.kernel_height * self.kernel_width
-        return prod(self.out_shape()) * terms
+        out = torch.empty((n, filters, *outputs), dtype=torch.int32 if how is None else how.dtype)
+        assert addend is None or addend.shape == out.shape, (addend, out.shape)
+        bytes_ = (address_of(tensor, torch.uint8) for tensor in (words, weight, planes))
+        numbers = (address_of(tensor, torch.int32) for tensor in (choice, start, weight_zero))
+        added, added_last = (None, False) if addend is None else _dense(addend, torch.float32)
+        job = cls(
+            *(*bytes_, *numbers, added, out.data_ptr()),
+            *(n, channels, *sizes, filters, *kernel, groups, *outputs),
+            *(*geometry.stride, *geometry.dilation, sides, signed_words, how is not None),
+            added_last,
+            *(() if how is None else (how.described(filters),)),
+        )
+        job.kept = words, weight, planes, choice, start, weight_zero, addend, how, out
+        job.products = out.numel() * weight[0].numel()
+        return job, out
 
 
 class RemapTerms(ctypes.Structure):
     """Words to be remapped by each of some tables, `inner` of them in a row."""
 
-    kept: tuple[Tensor, ...]
-    _fields_ = (
-        ("source", POINTER),
-        ("target", POINTER),
-        ("tables", POINTER),
-        ("terms", NUMBER),
-        ("inner", NUMBER),
-    )
+    kept: tuple[object, ...]
+    _fields_ = (*_fields(POINTER, "source target tables"), *_fields(NUMBER, "terms inner"))
 
     @classmethod
     def describe(
@@ -184,18 +160,16 @@ class RemapTerms(ctypes.Structure):
     ) -> tuple["RemapTerms", Tensor, int]:
         """Check the words and return the job, its output and its number of rows."""
         (n, channels, height, width), terms = words.shape, len(tables)
-        last = is_last(words)
-        assert words.dtype == torch.uint8, words.dtype
-        assert words.device.type == "cpu", words.device
+        source, last = _dense(words, torch.uint8)
         out = torch.empty(
             (n, terms * channels, height, width),
             dtype=torch.uint8,
             memory_format=torch.channels_last if last else torch.contiguous_format,
         )
         job = cls(
-            source=words.data_ptr(),
+            source=source,
             target=out.data_ptr(),
-            tables=_address(tables, torch.uint8),
+            tables=address_of(tables, torch.uint8),
             terms=terms,
             inner=channels if last else channels * height * width,
         )
@@ -206,15 +180,11 @@ class RemapTerms(ctypes.Structure):
 class RequantizeSums(ctypes.Structure):
     """Float sums that become words, `channels` of `inner` in a row."""
 
-    kept: tuple[Tensor | None, ...]
+    kept: tuple[object, ...]
     _fields_ = (
-        ("sums", POINTER),
-        ("out", POINTER),
-        ("start", POINTER),
-        ("channels", NUMBER),
-        ("inner", NUMBER),
-        ("scale", REAL),
-        ("unused", REAL),
+        *_fields(POINTER, "sums out start"),
+        *_fields(NUMBER, "channels inner"),
+        *_fields(REAL, "scale unused"),
         ("how", _Requantization),
     )
 
@@ -224,15 +194,13 @@ class RequantizeSums(ctypes.Structure):
     ) -> tuple["RequantizeSums", int]:
         """Check the sums and return the job and its number of rows."""
         n, channels, height, width = sums.shape
-        assert sums.dtype == torch.float32, sums.dtype
-        last = is_last(sums)
+        address, last = _dense(sums, torch.float32)
         assert start is None or start.shape == (channels,), start.shape
-        assert sums.device.type == "cpu", sums.device
         assert out.stride() == sums.stride(), (out.stride(), sums.stride())
         job = cls(
-            sums=sums.data_ptr(),
+            sums=address,
             out=out.data_ptr(),
-            start=None if start is None else _address(start, torch.float32),
+            start=address_of(start, torch.float32),
             channels=channels,
             inner=1 if last else height * width,
             scale=scale,
@@ -242,26 +210,25 @@ class RequantizeSums(ctypes.Structure):
         return job, n * height * width if last else n
 
 
-def table_address(table: Tensor) -> int:
-    """Return where a table of 256 words lies."""
-    assert table.shape == (256,), table.shape
-    return _address(table, torch.uint8)
-
-
 def layout() -> int:
     """Return the number that a library of the same structures reports."""
     sizes = (ctypes.sizeof(kind) for kind in (Convolution, RemapTerms, RequantizeSums))
     return sum(size * 1000**place for size, place in zip(sizes, (2, 1, 0), strict=True))
 
 
-def is_last(maps: Tensor) -> bool:
-    """Tell whether the channels of dense maps lie last in memory, instead of after the images."""
+def _dense(maps: Tensor, dtype: torch.dtype) -> tuple[int, bool]:
+    """Return the address of maps, and whether channels lie last, instead of after the images."""
     last = not maps.is_contiguous()
     assert not last or maps.is_contiguous(memory_format=torch.channels_last), maps.stride()
-    return last
+    assert maps.dtype == dtype, (maps.dtype, dtype)
+    assert maps.device.type == "cpu", maps.device
+    return maps.data_ptr(), last
 
 
-def _address(tensor: Tensor, dtype: torch.dtype) -> int:
+def address_of(tensor: Tensor | None, dtype: torch.dtype) -> int | None:
+    """Return where the numbers of a contiguous tensor lie, or None where there is none."""
+    if tensor is None:
+        return None
     assert tensor.dtype == dtype, (tensor.dtype, dtype)
     assert tensor.device.type == "cpu", tensor.device
     assert tensor.is_contiguous(), tensor.stride()

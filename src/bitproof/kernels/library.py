@@ -16,17 +16,16 @@ from functools import lru_cache, partial
 from pathlib import Path
 
 import torch
-from jaxtyping import Float32, Int32, UInt8
+from jaxtyping import Float32, UInt8
 from torch import Tensor
 
-from bitproof.kernels.geometry import Geometry
 from bitproof.kernels.jobs import (
     Convolution,
     RemapTerms,
     Requantization,
     RequantizeSums,
+    address_of,
     layout,
-    table_address,
 )
 from bitproof.kernels.threads import share
 
@@ -54,66 +53,36 @@ class Library:
     """One of `LEVELS`."""
     functions: ctypes.CDLL
 
-    def table_sums(
-        self,
-        words: UInt8[Tensor, "n c h w"],
-        weight: UInt8[Tensor, "m d i j"],
-        planes: UInt8[Tensor, "t 256 p 256"],
-        choice: Int32[Tensor, " m"],
-        *,
-        geometry: Geometry,
-        start: Int32[Tensor, " m"],
-        weight_zero: Int32[Tensor, " m"] | None = None,
-        signed_words: bool = False,
-        addend: Float32[Tensor, "n m y x"] | None = None,
-        how: Requantization | None = None,
-    ) -> Tensor:
-        """Return a convolution's sums of products that are looked up, as int32 or as words.
-
-        Args:
-            words: stored input, padded already, as patterns.
-            weight: stored weights, as patterns.
-            planes: tables: low bytes, then high ones if there are two, of the product of weight
-                (second index) and word (last index).
-            choice: table of each filter.
-            geometry: how filters move; its padding is not looked at.
-            start: what each filter's sums begin with.
-            weight_zero: what is subtracted from a filter's sum for each word, times the word.
-            signed_words: whether words count as int8 there.
-            addend: whole numbers below 2**24 that the sums begin with, dense, channels first or
-                last.
-            how: how sums become words; None: they are returned.
-        """
-        job = Convolution.describe(
-            words.contiguous(),
-            weight,
-            planes,
-            choice,
-            geometry=geometry,
-            start=start,
-            weight_zero=weight_zero,
+    def convolve(self, job: Convolution, out: Tensor) -> Tensor:
+        """Return `out`, the output of a described convolution, once it is computed."""
+        if not out.numel():
+            return out
+        filters, threads = out.shape[1], torch.get_num_threads()
+        tiles = -(-out.numel() // filters // TILE)
+        # Threads share tiles; where these are few, filters: then each reads all words.
+        by_filter = tiles < min(threads, filters) or (
+            tiles % threads != 0 and tiles < 4 * threads and filters >= 16 * threads
         )
-        job.signed_words = signed_words
-        if addend is not None:
-            job.add(addend)
-        if how is not None:
-            job.requantize(how)
-        out = torch.empty(job.out_shape(), dtype=torch.int32 if how is None else how.dtype)
-        self._convolve(job, out)
+
+        def part(first: int, last: int) -> int:
+            ranges = (0, tiles, first, last) if by_filter else (first, last, 0, filters)
+            code: int = self.functions.bitproof_convolve(self._number, ctypes.byref(job), *ranges)
+            return code
+
+        share(part, filters if by_filter else tiles, job.products)
         return out
 
     def remap(
         self, words: UInt8[Tensor, "*shape"], table: UInt8[Tensor, "256"]
     ) -> UInt8[Tensor, "*shape"]:
         """Return `table[words]`; words are contiguous."""
-        assert words.is_contiguous(), words.stride()
-        assert words.device.type == "cpu", words.device
+        assert table.shape == (256,), table.shape
         out = torch.empty_like(words)
 
         def run(first: int, last: int) -> object:
             """Keep the tensors: an interrupted caller may be gone before the last thread."""
-            remap, places = self.functions.bitproof_remap_bytes, (words.data_ptr(), out.data_ptr())
-            return remap(self._number, *places, table_address(table), first, last)
+            places = (address_of(tensor, torch.uint8) for tensor in (words, out, table))
+            return self.functions.bitproof_remap_bytes(self._number, *places, first, last)
 
         share(run, words.numel(), words.numel())
         return out
@@ -121,10 +90,7 @@ class Library:
     def remap_terms(
         self, words: UInt8[Tensor, "n c h w"], tables: UInt8[Tensor, "r 256"]
     ) -> UInt8[Tensor, "n rc h w"]:
-        """Return the words through each table, one set of channels after another.
-
-        Words are dense, channels first or last, and so is what is returned.
-        """
+        """Return dense words through each table, one set of channels after another."""
         job, out, rows = RemapTerms.describe(words, tables)
         remap = partial(self.functions.bitproof_remap_terms, self._number, ctypes.byref(job))
         share(remap, rows, out.numel())
@@ -141,35 +107,13 @@ class Library:
         """Return `scale * sums + start` as words, in the memory layout of the sums."""
         out = torch.empty_like(sums, dtype=how.dtype)
         job, rows = RequantizeSums.describe(sums, how, out, scale=scale, start=start)
-        share(
-            partial(self.functions.bitproof_requantize, self._number, ctypes.byref(job)),
-            rows,
-            sums.numel() * 4,
-        )
+        requantize = partial(self.functions.bitproof_requantize, self._number, ctypes.byref(job))
+        share(requantize, rows, sums.numel() * 4)
         return out
 
     @property
     def _number(self) -> int:
         return LEVELS.index(self.level)
-
-    def _convolve(self, job: Convolution, out: Tensor) -> None:
-        """Share tiles among threads; where they are few, filters: then each reads all words."""
-        if not out.numel():
-            return
-        job.out = out.data_ptr()
-        job.kept.append(out)
-        tiles = -(-job.images * job.out_height * job.out_width // TILE)
-        threads = torch.get_num_threads()
-        by_filter = tiles < min(threads, job.filters) or (
-            tiles % threads != 0 and tiles < 4 * threads and job.filters >= 16 * threads
-        )
-
-        def part(first: int, last: int) -> int:
-            ranges = (0, tiles, first, last) if by_filter else (first, last, 0, job.filters)
-            code: int = self.functions.bitproof_convolve(self._number, ctypes.byref(job), *ranges)
-            return code
-
-        share(part, job.filters if by_filter else tiles, job.products())
 
 
 @lru_cache(maxsize=1)
@@ -180,12 +124,12 @@ def library() -> Library | None:
         >>> (library() is None) == bool(why_absent())
         True
     """
-    return _find()[0]
+    return find_library(_wanted())[0]
 
 
 def why_absent() -> str:
     """Say in one line why `library()` is None; empty if it is not."""
-    return _find()[1]
+    return find_library(_wanted())[1]
 
 
 def levels() -> tuple[str, ...]:
@@ -201,30 +145,25 @@ def levels() -> tuple[str, ...]:
     return LEVELS[: int(functions.bitproof_best_level()) + 1]
 
 
-def library_at(level: str) -> Library | None:
-    """Return the C library at `level`, or None where that cannot be computed.
+def find_library(level: str) -> tuple[Library | None, str]:
+    """Return the C library at `level` (empty for the fastest), or None and why.
 
     Example:
-        >>> library_at("sse9") is None
-        True
+        >>> find_library("none")
+        (None, 'the C library is switched off: BITPROOF_KERNELS is none')
     """
-    functions = _load()
-    if isinstance(functions, str) or level not in levels():
-        return None
-    return Library(level, functions)
-
-
-def _find() -> tuple[Library | None, str]:
-    wanted = os.environ.get(VARIABLE, "").strip().lower()
-    if wanted == "none":
+    if level == "none":
         return None, f"the C library is switched off: {VARIABLE} is none"
-    functions = _load()
+    functions, able = _load(), levels()
     if isinstance(functions, str):
         return None, functions
-    able = levels()
-    if wanted and wanted not in able:
-        return None, f"{VARIABLE}: wanted none or one of {', '.join(able)}, got {wanted!r}"
-    return Library(wanted or able[-1], functions), ""
+    if level and level not in able:
+        return None, f"{VARIABLE}: wanted none or one of {', '.join(able)}, got {level!r}"
+    return Library(level or able[-1], functions), ""
+
+
+def _wanted() -> str:
+    return os.environ.get(VARIABLE, "").strip().lower()
 
 
 @lru_cache(maxsize=1)

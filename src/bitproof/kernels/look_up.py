@@ -1,16 +1,17 @@
 """Sums of products that are looked up one by one: compiled where that is there, else by torch."""
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from jaxtyping import Float32, Int32, Int64, UInt8
 from torch import Tensor
 
 from bitproof.kernels import gpu_tables
-from bitproof.kernels.forms import planes_of, two_planes
+from bitproof.kernels.forms import exact_products, planes_of
 from bitproof.kernels.gather import gathered_sums, windows
 from bitproof.kernels.geometry import Geometry
-from bitproof.kernels.jobs import Requantization
+from bitproof.kernels.jobs import Convolution, Requantization
 from bitproof.kernels.library import library
 
 
@@ -34,7 +35,7 @@ class LookUp:
     weight_points: Int32[Tensor, " m"] | None
     """What the sum of words under the window is multiplied by and taken off; None for nothing."""
     planes: UInt8[Tensor, "t 256 p 256"] | None
-    """The tables for the compiled kernel; None where it is not there or cannot hold them."""
+    """For the compiled kernel; None where it is not there or cannot hold the tables."""
     compiled_start: Int32[Tensor, " m"]
     """`start` with what planes leave out."""
     rows: gpu_tables.Rows | None = None
@@ -53,19 +54,10 @@ class LookUp:
     ) -> "LookUp":
         """Return the look-up without anything that is added.
 
-        Args:
-            weight: bit patterns.
-            tables: products, by the patterns of word and weight.
-            choice: the table of each filter.
-            geometry: how filters move.
-            signed: whether patterns stand for int8.
-            errors: look up what a single table has beyond exact products, if that is one plane.
+        `errors`: look up what a single table has beyond exact products, if that is one plane.
         """
-        forms = (
-            [planes_of(tables[0], signed=signed)]
-            if errors
-            else [two_planes(table) for table in tables]
-        )
+        fewest: Literal[1, 2] = 1 if errors else 2
+        forms = [planes_of(table, signed=signed, fewest=fewest) for table in tables]
         zeros = torch.zeros(len(weight), dtype=torch.int64, device=weight.device)
         known = [form for form in forms if form is not None]
         plus_exact = bool(known) and known[0].plus_exact
@@ -75,24 +67,12 @@ class LookUp:
             starts = torch.stack([form.start for form in known]).long()
             begin = starts[choice[:, None], weight.flatten(1).long()].sum(1)
         if plus_exact:
-            values = torch.arange(256, dtype=torch.int32, device=tables.device)
-            values = values.to(torch.int8).int() if signed else values
-            tables = tables - values.outer(values)
-        return cls(
-            weight.contiguous(),
-            tables,
-            choice,
-            geometry,
-            signed,
-            plus_exact,
-            zeros,
-            None,
-            planes,
-            begin.to(torch.int32),
-            gpu_tables.Rows.of(weight.contiguous(), tables, choice, geometry=geometry)
-            if weight.is_cuda and gpu_tables.available(weight.device)
-            else None,
-        )
+            tables = tables - exact_products(signed=signed).to(tables.device)
+        weight, rows = weight.contiguous(), None
+        if weight.is_cuda and gpu_tables.available(weight.device):
+            rows = gpu_tables.Rows.of(weight, tables, choice, geometry=geometry)
+        kept = (weight, tables, choice, geometry, signed, plus_exact)
+        return cls(*kept, zeros, None, planes, begin.to(torch.int32), rows)
 
     def adding(
         self, start: Int64[Tensor, " m"], weight_points: Int32[Tensor, " m"] | None = None
@@ -110,7 +90,7 @@ class LookUp:
     def sums(self, words: UInt8[Tensor, "n c h w"]) -> Int32[Tensor, "n m y x"]:
         """Return the sums for maps of bit patterns, padded already; they wrap."""
         if self.is_compiled:
-            return self._compiled(words, None, None)
+            return self.words(words, None)
         if self.rows is not None:
             sums = self.rows.sums(words, self.start)
         else:
@@ -123,36 +103,31 @@ class LookUp:
         groups = self.geometry.groups
         under = windows(words, self.weight.shape[2:], self.geometry)
         values = under.view(torch.int8).int() if self.signed else under.int()
-        total = _grouped(values, groups).sum(2, dtype=torch.int32)
+        grouped = values.reshape(len(values), groups, -1, *values.shape[2:])
+        total = grouped.sum(2, dtype=torch.int32)
         total = total.repeat_interleave(len(self.weight) // groups, 1)
         return sums - total * self.weight_points.reshape(-1, 1, 1)
 
     @property
     def is_compiled(self) -> bool:
-        """Whether `words` finds words."""
+        """Whether the C library is there and can hold the tables; `words` needs it."""
         return self.planes is not None and library() is not None
 
     def words(
         self,
         words: UInt8[Tensor, "n c h w"],
-        how: Requantization,
+        how: Requantization | None,
         *,
         addend: Float32[Tensor, "n m y x"] | None = None,
-    ) -> Tensor | None:
-        """Return the sums as output words, or None where that is not compiled.
+    ) -> Tensor:
+        """Return the sums as output words, or as they are where `how` is None.
 
-        Args:
-            words: maps of bit patterns, padded already.
-            how: how sums become words.
-            addend: whole numbers that the sums begin with.
+        `words` are padded already; `addend` holds whole numbers that the sums begin with.
         """
-        return self._compiled(words, how, addend) if self.is_compiled else None
-
-    def _compiled(self, words: Tensor, how: Requantization | None, addend: Tensor | None) -> Tensor:
         compiled = library()
         assert compiled is not None
         assert self.planes is not None
-        return compiled.table_sums(
+        job, out = Convolution.describe(
             words,
             self.weight,
             self.planes,
@@ -164,8 +139,4 @@ class LookUp:
             addend=addend,
             how=how,
         )
-
-
-def _grouped(maps: Tensor, groups: int) -> Tensor:
-    """Return maps with an axis for the groups of channels."""
-    return maps.reshape(len(maps), groups, -1, *maps.shape[2:])
+        return compiled.convolve(job, out)

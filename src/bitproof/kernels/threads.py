@@ -26,10 +26,8 @@ TURNS = 12
 def share(part: Callable[[int, int], object], pieces: int, work: int) -> None:
     """Call `part(first, last)` until all pieces are done, by as many threads as torch takes.
 
-    Args:
-        part: computes pieces `first` to `last` and returns 0, or -1 if it had no memory.
-        pieces: how many there are, of equal work.
-        work: bytes or products of all of them.
+    A part returns 0, or -1 if it had no memory. `work` is the bytes or products of all pieces,
+    which take equally long.
 
     Raises:
         MemoryError: a part had no memory for its scratch.

@@ -15,13 +15,12 @@ from jaxtyping import Int32, Int64, Integer, UInt8
 from torch import Tensor
 
 from bitproof.core.errors import QuantizationError
-from bitproof.kernels.forms import planes_of, terms_of
+from bitproof.kernels.forms import Route, choose_route, planes_of, terms_of
 from bitproof.kernels.geometry import Geometry
 from bitproof.kernels.int8_convolution import supported
 from bitproof.kernels.jobs import Requantization
 from bitproof.kernels.library import library
 from bitproof.kernels.look_up import LookUp
-from bitproof.kernels.routes import Route, choose_route
 from bitproof.quant.accumulators import Accumulator
 from bitproof.quant.arithmetic import requantize_
 from bitproof.quant.exact_convolution import ExactConvolution

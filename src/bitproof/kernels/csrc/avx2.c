@@ -11,7 +11,6 @@
 #endif
 #include <immintrin.h>
 
-#include "runs.h"
 #include "tables.h"
 
 enum { WIDTH = 128 }; /* pixels in four registers */
@@ -138,14 +137,9 @@ static void remap_row(uint8_t *to, const uint8_t *from, int64_t count, const uin
     for (; i < count; i++) to[i] = table[from[i]];
 }
 
-static void remap_short(uint8_t *to, const uint8_t *from, int64_t count, const uint8_t *tables,
-                        int64_t terms) {
-    for (int64_t t = 0; t < terms; t++, to += count, tables += 256)
-        for (int64_t i = 0; i < count; i++) to[i] = tables[from[i]];
-}
-
 #define turn turn_numbers
 #define copy_run copy_steps
+#define remap_short remap_each
 #include "level.h"
 
 const Level bitproof_level_avx2 = {convolve, remap_row, remap_terms, requantize_rows};

@@ -143,13 +143,6 @@ static void add_words(const uint8_t *x, int64_t count, int is_signed, uint32_t *
     }
 }
 
-static void requantize_row(const uint32_t *sums, float multiplier, const Requantization *how,
-                           uint8_t *row) {
-    const Requantization own = *how;
-    for (int i = 0; i < TILE; i++)
-        row[i] = (uint8_t)to_word((float)(int32_t)sums[i] * multiplier, &own);
-}
-
 static void store_sums(const Tile *tile, const uint32_t *sums, uint32_t *out, int single) {
     if (single) /* images of one pixel */
         for (int64_t p = 0; p < tile->pixels; p++) out[tile->target[p].place] = sums[p];
@@ -181,7 +174,9 @@ static void finish(const Convolution *job, const Tile *tile, int64_t filter, uin
     }
     uint8_t row[TILE];
     const float multiplier = job->how.multiplier[job->how.multipliers == 1 ? 0 : filter];
-    requantize_row(sums, multiplier, &job->how, row);
+    const Requantization how = job->how;
+    for (int i = 0; i < TILE; i++)
+        row[i] = (uint8_t)to_word((float)(int32_t)sums[i] * multiplier, &how);
     store_words(tile, row, (uint8_t *)job->out + filter * area, area == 1);
 }
 

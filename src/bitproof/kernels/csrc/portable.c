@@ -1,5 +1,4 @@
 /* Plain C: the two planes of a weight's row become 256 products, which the words index. */
-#include "runs.h"
 #include "tables.h"
 
 /* 16-bit products of one weight. */
@@ -32,14 +31,9 @@ static void remap_row(uint8_t *to, const uint8_t *from, int64_t count, const uin
     for (int64_t i = 0; i < count; i++) to[i] = table[from[i]];
 }
 
-static void remap_short(uint8_t *to, const uint8_t *from, int64_t count, const uint8_t *tables,
-                        int64_t terms) {
-    for (int64_t t = 0; t < terms; t++, to += count, tables += 256)
-        for (int64_t i = 0; i < count; i++) to[i] = tables[from[i]];
-}
-
 #define turn turn_numbers
 #define copy_run copy_steps
+#define remap_short remap_each
 #include "level.h"
 
 const Level bitproof_level_portable = {convolve, remap_row, remap_terms, requantize_rows};

@@ -1,9 +1,4 @@
-/* How sums become words; included by each level, so that each is compiled for its instructions. */
-#ifndef BITPROOF_REQUANTIZE_H
-#define BITPROOF_REQUANTIZE_H
-
-#include "tables.h"
-
+/* How sums become words; a part of level.h. */
 static inline int32_t to_word(float value, const Requantization *how) {
     /* Beyond 2**22 every value clamps; within, adding 1.5 * 2**23 rounds half to even. */
     const float limit = 4194304.0f, shift = 12582912.0f;
@@ -65,5 +60,3 @@ static void requantize_rows(const RequantizeSums *job, int64_t first, int64_t la
                            job->inner, job->how.multiplier[job->how.multipliers == 1 ? 0 : c],
                            job->scale, job->start == NULL ? 0.0f : job->start[c], job->how);
 }
-
-#endif

@@ -20,7 +20,7 @@ from bitproof.approx import (
     Truncated,
 )
 from bitproof.approx.evoapprox import EvoApprox
-from bitproof.approx.sign_magnitude import SignMagnitude
+from bitproof.approx.wrapped import SignMagnitude
 from bitproof.core.errors import SpecError
 
 
