@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from bitproof.kernels.exact_floats import sum_bounds, sum_type
-from bitproof.quant.functions import elementwise
+from bitproof.quant.floats import elementwise
 from bitproof.quant.graph import Node
 from bitproof.quant.grid import CodedTensor, Grid
 from bitproof.quant.operations import MAC_OPS, MOVING_OPS, NORM_OPS

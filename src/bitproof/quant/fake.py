@@ -17,10 +17,9 @@ from torch.autograd.function import once_differentiable
 from bitproof.quant.arithmetic import requantize, sum_steps, uncenter
 from bitproof.quant.constants import Constants
 from bitproof.quant.execution import execute, watched
-from bitproof.quant.floats import Observe, compute, normalize
+from bitproof.quant.floats import MOVES, Observe, compute, normalize
 from bitproof.quant.graph import Node
 from bitproof.quant.integers import integer_op
-from bitproof.quant.movement import MOVES
 from bitproof.quant.network_data import NetworkData
 from bitproof.quant.operations import MAC_OPS, MOVING_OPS, SUM_OPS
 from bitproof.quant.pass_gradient import pass_gradient

@@ -15,10 +15,9 @@ from torch import Tensor
 from bitproof.quant.arithmetic import center, norm_steps, requantize_, softmax_steps, sum_steps
 from bitproof.quant.constants import Constants
 from bitproof.quant.execution import execute
-from bitproof.quant.floats import normalize
+from bitproof.quant.floats import MOVES, normalize
 from bitproof.quant.graph import Node
 from bitproof.quant.grid import Grid
-from bitproof.quant.movement import MOVES
 from bitproof.quant.network_data import NetworkData
 from bitproof.quant.operations import MAC_OPS, MOVING_OPS, NORM_OPS
 

@@ -18,8 +18,7 @@ from bitproof.quant.accumulators import Accumulator, ExactAccumulator
 from bitproof.quant.constants import Constants, prepare
 from bitproof.quant.graph import Node
 from bitproof.quant.grid import CodedTensor, Grid
-from bitproof.quant.product_layer import ProductLayer
-from bitproof.quant.product_matmul import ProductMatmul
+from bitproof.quant.product_layer import ProductLayer, ProductMatmul
 from bitproof.quant.products import Products
 
 N = TypeVar("N", bound="NetworkData")

@@ -22,9 +22,8 @@ from bitproof.kernels.jobs import Requantization
 from bitproof.kernels.library import library
 from bitproof.kernels.look_up import LookUp
 from bitproof.kernels.routes import Route, choose_route
-from bitproof.quant.accumulators import Accumulator
+from bitproof.quant.accumulators import Accumulator, ExactAccumulator, exact_convolution
 from bitproof.quant.arithmetic import requantize_
-from bitproof.quant.exact_convolution import ExactConvolution
 from bitproof.quant.graph import Node
 from bitproof.quant.grid import CodedTensor, Grid
 from bitproof.quant.onednn import as_kernel, as_maps, from_maps
@@ -74,12 +73,12 @@ class ProductLayer(Accumulator):
         return [self._part((choice == table).nonzero()[:, 0], table) for table in used]
 
     @cached_property
-    def base(self) -> ExactConvolution:
+    def base(self) -> ExactAccumulator:
         """The same layer with exact products, bias included."""
         weight = self.constants.weight
         assert weight is not None
         kernel, geometry = as_kernel(weight, self.node)
-        return ExactConvolution.of(kernel, self.constants.bias, geometry, self.grids[0])
+        return exact_convolution(kernel, self.constants.bias, geometry, self.grids[0])
 
     @cached_property
     def _encodings(self) -> list[OperandEncoding]:
@@ -207,6 +206,45 @@ class ProductLayer(Accumulator):
             truncate=known.rounding == "truncate",
             signed=out.signed,
         )
+
+
+@dataclass(frozen=True, eq=False)
+class ProductMatmul(Accumulator):
+    """A product of two activations through one table, with one offset for all.
+
+    With words a and b, zero points A and B: sum (a - A)(b - B) becomes
+    sum T[a, b] - A sum b - B sum a + k A B. Each matrix of a batch is a layer of its own, with
+    filters of one pixel.
+    """
+
+    products: Products
+
+    def sums(self, operands: list[Tensor]) -> Tensor:
+        """Return the accumulators, rounded to float32."""
+        tables, signed = self.products.tables, self.products.signed
+        encodings = [OperandEncoding.of(grid, signed=signed) for grid in self.grids]
+        points = [
+            int(own.point(grid.zero_point)) for own, grid in zip(encodings, self.grids, strict=True)
+        ]
+        batch = torch.broadcast_shapes(*(codes.shape[:-2] for codes in operands))  # type: ignore[no-untyped-call]
+        left, right = (
+            own.patterns(codes).expand(*batch, *codes.shape[-2:]).reshape(-1, *codes.shape[-2:])
+            for own, codes in zip(encodings, operands, strict=True)
+        )
+        rows, taps, columns = *left.shape[1:], right.shape[2]
+        offset = int(self.products.offset[0]) + taps * points[0] * points[1]
+        choice = torch.zeros(columns, dtype=torch.int64, device=right.device)
+        point = torch.full((columns,), points[1], dtype=torch.int32, device=right.device)
+        results = []
+        for first, second in zip(left, right, strict=True):
+            weight = second.T[:, :, None, None]
+            look_up = LookUp.of(
+                weight, tables, choice, geometry=Geometry(), signed=signed, errors=False
+            )
+            start = offset - points[0] * encodings[1].values(second.contiguous()).sum(0)
+            sums = look_up.adding(start.long(), point).sums(first.T[None, :, None])
+            results.append(sums[0, :, 0].T)
+        return torch.stack(results).reshape(*batch, rows, columns).float()
 
 
 def check_products(node: Node, products: Products, weight: CodedTensor | None) -> None:

@@ -20,7 +20,7 @@ from bitproof.kernels.int8_convolution import sum_windows
 from bitproof.kernels.jobs import Requantization
 from bitproof.kernels.library import library
 from bitproof.kernels.look_up import LookUp
-from bitproof.quant.exact_convolution import ExactConvolution
+from bitproof.quant.accumulators import ExactAccumulator, exact_convolution
 from bitproof.quant.grid import Grid
 from bitproof.quant.products import WORDS, OperandEncoding
 
@@ -82,7 +82,7 @@ class Remapped:
     operand: Operand
     maps_to: UInt8[Tensor, "r 256"]
     """What each term puts in the place of a word."""
-    convolution: ExactConvolution | None
+    convolution: ExactAccumulator | None
     """Sums all terms; None where there are none."""
     scale: int
     start: Int64[Tensor, " f"]
@@ -92,7 +92,7 @@ class Remapped:
     """Of the kernel."""
     pads: bool
     """Whether words are padded before they are remapped."""
-    base: ExactConvolution | None
+    base: ExactAccumulator | None
     """The exact products that the terms are added to."""
     largest: float
     """Bound on the size of sums of products, with everything that is added to them."""
@@ -107,7 +107,7 @@ class Remapped:
         start: Int64[Tensor, " f"],
         weight_points: Int32[Tensor, " f"],
         filters: Filters = ALL,
-        base: ExactConvolution | None = None,
+        base: ExactAccumulator | None = None,
     ) -> "Remapped":
         """Return the part that multiplies `weight`, patterns, by way of `terms`."""
         device, geometry = weight.device, operand.geometry
@@ -136,7 +136,7 @@ class Remapped:
             own = Geometry(geometry.stride, (0, 0), geometry.dilation, geometry.groups)
             point = torch.tensor(zero, dtype=torch.int32)
             grid = Grid(torch.tensor(1.0), point, 8, signed=False)
-            convolution = ExactConvolution.of(kernel, None, own if pads else geometry, grid)
+            convolution = exact_convolution(kernel, None, own if pads else geometry, grid)
         return cls(
             filters,
             operand,
@@ -220,7 +220,7 @@ class LookedUp:
     filters: Filters
     operand: Operand
     look_up: LookUp
-    base: ExactConvolution | None
+    base: ExactAccumulator | None
     """The exact products that errors are added to; None: products are looked up."""
 
     def totals(self, maps: Integer[Tensor, "n c h w"]) -> Tensor:
