@@ -31,12 +31,9 @@ def run_differentiable(
     *,
     observe: Observe | None = None,
 ) -> Float[Tensor, "n *outputs"]:
-    """Return logits with gradients to `inputs`.
+    """Return logits with gradients to `inputs`, images in [0, 1].
 
-    Args:
-        network: what to run.
-        inputs: images in [0, 1].
-        observe: shown every node's output: its words minus their zero point, in float32.
+    `observe` is shown every node's output: its words minus their zero point, in float32.
     """
 
     def compute_op(node: Node, operands: list[Tensor]) -> Tensor:
@@ -63,7 +60,9 @@ def _fake_op(network: NetworkData, node: Node, operands: list[Tensor], inputs: T
         values = sum_steps(node, constants, operands)
     else:
         return _replaced(network, node, operands, inputs)
-    return requantize_through(values, constants) if constants.requantizes else values
+    if constants.requantizes:
+        values = RequantizeThrough.apply(values, constants)  # type: ignore[no-untyped-call]
+    return values
 
 
 def _replaced(network: NetworkData, node: Node, operands: list[Tensor], inputs: Tensor) -> Tensor:
@@ -100,9 +99,3 @@ class RequantizeThrough(torch.autograd.Function):
         """Mask the gradient."""
         (inside,) = ctx.saved_tensors
         return gradient * inside, None
-
-
-def requantize_through(values: Tensor, constants: Constants) -> Tensor:
-    """Return centered words of `values`, which are in output steps."""
-    codes: Tensor = RequantizeThrough.apply(values, constants)  # type: ignore[no-untyped-call]
-    return codes

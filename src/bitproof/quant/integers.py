@@ -41,7 +41,7 @@ def run_integers(
     Args:
         network: what to run.
         inputs: images in [0, 1].
-        corrupt: called with every stored activation; returns the words that are read back.
+        corrupt: called with every stored activation.
         native: whether oneDNN multiplies 8-bit words, in place of floats that hold the same
             integers. None: where it is exact. The results are equal.
 
@@ -68,11 +68,7 @@ def integer_op(
     *,
     native: bool | None = None,
 ) -> Tensor:
-    """Return the output words of one node (or real-valued logits, for the last accumulators).
-
-    Raises:
-        QuantizationError: `native` is asked for, but not exact on this CPU.
-    """
+    """Return the output words of one node (or real-valued logits, for the last accumulators)."""
     constants, grid = network.constants[node.name], network.grids.get(node.name)
     if node.op == "constant":
         return network.tensors[f"{node.name}.weight"].codes

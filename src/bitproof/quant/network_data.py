@@ -54,17 +54,16 @@ class NetworkData:
         """Return how a multiply-accumulate node of this network computes its sums."""
         known = self._accumulators
         if node.name not in known:
-            known[node.name] = self._choose(node)
+            weight, products = self.tensors.get(f"{node.name}.weight"), self.products.get(node.name)
+            grids = tuple(self.grids[name] for name in node.inputs)
+            common = node, self.constants[node.name], grids
+            if products is None:
+                known[node.name] = ExactAccumulator(*common)
+            elif weight is None:
+                known[node.name] = ProductMatmul(*common, products)
+            else:
+                known[node.name] = ProductLayer(*common, products, weight)
         return known[node.name]
-
-    def _choose(self, node: Node) -> Accumulator:
-        products, weight = self.products.get(node.name), self.tensors.get(f"{node.name}.weight")
-        common = node, self.constants[node.name], tuple(self.grids[name] for name in node.inputs)
-        if products is None:
-            return ExactAccumulator(*common)
-        if weight is None:
-            return ProductMatmul(*common, products)
-        return ProductLayer(*common, products, weight)
 
     def logits(self, codes: Tensor) -> Tensor:
         """Return real logits for the output of the last node: words, or logits already."""
@@ -96,11 +95,7 @@ class NetworkData:
         return next(iter(self.grids.values())).scale.device
 
     def codes(self, *keys: str) -> dict[str, tuple[Tensor, int]]:
-        """Return stored words with their width in bits, by name.
-
-        Args:
-            keys: kinds of tensor, `weight` or `bias`; none for all.
-        """
+        """Return stored words and their width in bits, by name, of `weight` or `bias` or all."""
         return {
             name: (coded.codes, coded.grid.bits)
             for name, coded in self.tensors.items()

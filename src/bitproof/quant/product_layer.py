@@ -172,7 +172,7 @@ class ProductLayer(Accumulator):
         start = self._start(filters, plus_exact=look_up.plus_exact)
         points = None if look_up.plus_exact else self._weight_points[filters]
         base = self.base if look_up.plus_exact else None
-        return LookedUp(filters, self._operand, look_up.adding(start, points), base)
+        return LookedUp(filters, self._operand, base, look_up.adding(start, points))
 
     @cached_property
     def _operand(self) -> Operand:

@@ -1,7 +1,6 @@
 """Integer networks on disk: words in safetensors, everything else in JSON. Never code."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -62,7 +61,7 @@ def load_network(path: Path) -> IntegerNetwork:
         if layout["schema"] != SCHEMA:
             raise WeightsError(f"{path}.json: wanted schema {SCHEMA}, got {layout['schema']}")
         network = IntegerNetwork(
-            nodes=tuple(_node(entry) for entry in layout["nodes"]),
+            nodes=tuple(Node(**{**one, "inputs": tuple(one["inputs"])}) for one in layout["nodes"]),
             tensors={
                 name: CodedTensor(tensors[f"codes.{name}"], _grid(f"tensor.{name}", entry, tensors))
                 for name, entry in layout["tensors"].items()
@@ -120,18 +119,11 @@ def _describe(key: str, grid: Grid, tensors: dict[str, Tensor]) -> dict[str, Any
 
 
 def _grid(key: str, entry: dict[str, Any], tensors: dict[str, Tensor]) -> Grid:
-    return Grid(
-        tensors[f"scale.{key}"],
-        tensors[f"zero_point.{key}"],
-        entry["bits"],
-        entry["signed"],
-        entry["axis"],
-    )
+    words = (entry[name] for name in ("bits", "signed", "axis"))
+    return Grid(tensors[f"scale.{key}"], tensors[f"zero_point.{key}"], *words)
 
 
-def _describe_products(
-    products: Mapping[str, Products], tensors: dict[str, Tensor]
-) -> dict[str, Any]:
+def _describe_products(products: dict[str, Products], tensors: dict[str, Tensor]) -> dict[str, Any]:
     """Describe what multiplies in each node; tables that are equal are written once."""
     known: dict[bytes, int] = {}
     entries = {}
@@ -155,10 +147,6 @@ def _products(name: str, entry: dict[str, Any], tensors: dict[str, Tensor]) -> P
         tensors[f"offset.{name}"],
         tuple(entry["names"]),
     )
-
-
-def _node(entry: dict[str, Any]) -> Node:
-    return Node(entry["name"], entry["op"], tuple(entry["inputs"]), entry["attrs"], entry["path"])
 
 
 def _with(path: Path, suffix: str) -> Path:

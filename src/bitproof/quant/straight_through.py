@@ -8,7 +8,7 @@ Source: METHODS A.3 (6) and (7), E.3.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
@@ -44,12 +44,7 @@ def norm_after(model: nn.Module, example: Float[Tensor, "n *features"]) -> dict[
 
 
 def fold_factors(model: nn.Module, norms: Mapping[str, str]) -> dict[str, Tensor]:
-    """Return the factor per output channel that each folded norm puts on its layer's weight.
-
-    Args:
-        model: the model, with its present running statistics.
-        norms: from `norm_after`.
-    """
+    """Return the factors per output channel that norms, from `norm_after`, put on weights now."""
     factors = {}
     for layer, norm in norms.items():
         module: Any = model.get_submodule(norm)
@@ -74,11 +69,11 @@ def faulty_weights(
         layers: paths of the layers whose words may break.
         scheme: its weight quantizer makes the words.
         inject: the faults.
-        factors: fold factors per channel; layers without one are quantized as they are.
+        factors: from `fold_factors`; layers without one are quantized as they are.
         shrink: factors on the ranges of single layers.
     """
     factors, shrink = factors or {}, shrink or {}
-    stored = {layer: _weight(model, layer).detach() for layer in layers}
+    stored = {layer: cast(Tensor, model.get_submodule(layer).weight).detach() for layer in layers}
     spread = {
         layer: factors[layer].reshape([-1] + [1] * (weight.ndim - 1))
         for layer, weight in stored.items()
@@ -108,9 +103,9 @@ def call_with(
 
     Args:
         model: runs in the mode that it is in.
-        inputs: images in [0, 1].
+        inputs: images.
         seen: replaced values, by parameter name.
-        limit: bound on each entry of the gradient of every parameter; None: no bound.
+        limit: bound on each entry of the gradient of every parameter.
 
     Raises:
         WeightsError: the model has no parameter of a name in `seen`.
@@ -158,12 +153,6 @@ class StraightThrough(nn.Module):
                 for name, codes in zip(names, _encode(quantizer, values), strict=True):
                     seen[name] = codes.values().to(held[name].dtype)
         return call_with(self.model, inputs, seen)
-
-
-def _weight(model: nn.Module, layer: str) -> Tensor:
-    weight = model.get_submodule(layer).weight
-    assert isinstance(weight, Tensor)
-    return weight
 
 
 def _encode(
