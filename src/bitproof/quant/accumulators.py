@@ -1,7 +1,7 @@
 """How one node multiplies and accumulates: exactly, or (in `product_layer`) through tables."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import torch
@@ -44,10 +44,6 @@ class Accumulator(ABC):
         if not any(x.requires_grad for x in operands):
             return sums
         return through_exact(self.node, self.constants.in_float32, operands, sums)
-
-    def with_native(self, native: bool) -> "Accumulator":  # noqa: ARG002
-        """Return the same with oneDNN's 8-bit products wanted or not, where there is a choice."""
-        return self
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,10 +89,6 @@ class ExactAccumulator(Accumulator):
         if self.constants.dtype == torch.float64:
             sums = wrap_int32(sums.double()).float()
         return sums
-
-    def with_native(self, native: bool) -> Accumulator:
-        """Return the same with oneDNN's 8-bit products wanted or not."""
-        return replace(self, native=native)
 
     @cached_property
     def largest(self) -> float:

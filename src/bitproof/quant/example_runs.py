@@ -1,7 +1,7 @@
 """A user's module as torch.fx sees it, and two example runs of it; the module stays as it was."""
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -9,32 +9,29 @@ import torch
 from torch import Tensor, fx, nn
 
 from bitproof.core.errors import TraceError
+from bitproof.models.normalize import Normalize
+from bitproof.quant.rules import MODULE_RULES
 
 RUNS = ((2, 1.0), (5, 0.75))
 """Images in each example run, and how bright they are."""
 
 Values = dict[str, Any]
 """The value of every traced node in one run, by name."""
-HasRule = Callable[[nn.Module], bool]
 
 
 class _Tracer(fx.Tracer):
     """Goes into every module but torch's own and those that have a rule."""
 
-    def __init__(self, has_rule: HasRule) -> None:
-        super().__init__()
-        self.has_rule = has_rule
-
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         if isinstance(m, nn.Sequential | nn.ModuleList):
             return False
-        return self.has_rule(m) or super().is_leaf_module(m, module_qualified_name)
+        return has_rule(m) or super().is_leaf_module(m, module_qualified_name)
 
 
-def symbolic(model: nn.Module, has_rule: HasRule) -> fx.GraphModule:
+def symbolic(model: nn.Module) -> fx.GraphModule:
     """Return what torch.fx makes of `model`; its optional inputs keep their defaults."""
     root = nn.Sequential(model) if has_rule(model) else model
-    tracer = _Tracer(has_rule)
+    tracer = _Tracer()
     try:
         module = fx.GraphModule(root, tracer.trace(root, concrete_args=_defaults(root)))
     except Exception as error:  # fx raises whatever the user's forward raised
@@ -52,6 +49,11 @@ def symbolic(model: nn.Module, has_rule: HasRule) -> fx.GraphModule:
             f"got {', '.join(inputs) or 'none'}"
         )
     return module
+
+
+def has_rule(module: nn.Module) -> bool:
+    """Tell whether a module is lowered as a whole, not traced into."""
+    return type(module) in MODULE_RULES or isinstance(module, Normalize)
 
 
 def _defaults(model: nn.Module) -> dict[str, Any]:

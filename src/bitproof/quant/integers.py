@@ -7,11 +7,13 @@ Model:  words are multiplied and accumulated in int32 registers, exactly; accumu
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from bitproof.quant.accumulators import ExactAccumulator
 from bitproof.quant.arithmetic import center, norm_steps, requantize_, softmax_steps, sum_steps
 from bitproof.quant.constants import Constants
 from bitproof.quant.execution import execute
@@ -78,8 +80,8 @@ def integer_op(
         return _look_up(network, node, operands[0])
     if node.op in MAC_OPS:
         accumulator = network.accumulator(node)
-        if native is not None:
-            accumulator = accumulator.with_native(native)
+        if native is not None and isinstance(accumulator, ExactAccumulator):
+            accumulator = replace(accumulator, native=native)
         return accumulator.run(operands, grid)
     if node.op == "input":
         values = normalize(inputs, node.attrs) * constants.multipliers[0]

@@ -123,11 +123,10 @@ class NetworkData:
         }
         touched = {name.rpartition(".")[0] for name in codes}
         changed = self._sharing(touched, tensors=tensors)
-        changed.__dict__["constants"] = {
+        changed.__dict__["constants"] = self.constants | {
             node.name: prepare(node, tensors, self.grids, self.rounding)
-            if node.name in touched
-            else self.constants[node.name]
             for node in self.nodes
+            if node.name in touched
         }
         return changed
 

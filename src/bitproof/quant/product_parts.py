@@ -38,13 +38,9 @@ class Operand:
     """Their zero point there."""
     geometry: Geometry
 
-    def patterns(self, maps: Integer[Tensor, "n c h w"]) -> UInt8[Tensor, "n c h w"]:
-        """Return bit patterns."""
-        return self.encoding.patterns(maps)
-
     def padded(self, maps: Integer[Tensor, "n c h w"]) -> UInt8[Tensor, "n c rows columns"]:
         """Return bit patterns with the padding around them: words that stand for 0."""
-        (down, across), patterns = self.geometry.padding, self.patterns(maps)
+        (down, across), patterns = self.geometry.padding, self.encoding.patterns(maps)
         if not down and not across:
             return patterns
         return functional.pad(patterns, [across, across, down, down], value=self.point % WORDS)
@@ -52,7 +48,7 @@ class Operand:
     def window_sums(self, maps: Tensor, size: torch.Size, filters: int) -> Tensor:
         """Return the sum of centered words under each filter's window, as int32."""
         groups = self.geometry.groups
-        values = self.encoding.values(self.patterns(maps).contiguous()) - self.point
+        values = self.encoding.values(self.encoding.patterns(maps).contiguous()) - self.point
         grouped = values.reshape(len(values), groups, -1, *values.shape[2:])
         sums = sum_windows(grouped.sum(2, dtype=torch.int32), size, self.geometry)
         return sums.repeat_interleave(filters // groups, 1) if groups > 1 else sums
@@ -183,8 +179,9 @@ class Remapped(Part):
 
     def _remapped(self, maps: Integer[Tensor, "n c h w"]) -> UInt8[Tensor, "n rc rows columns"]:
         """Return the words that the convolution reads: for each group, term after term."""
-        patterns = self.operand.padded(maps) if self.pads else self.operand.patterns(maps)
-        compiled, groups = library(), self.operand.geometry.groups
+        operand, compiled = self.operand, library()
+        patterns = operand.padded(maps) if self.pads else operand.encoding.patterns(maps)
+        groups = operand.geometry.groups
         if len(self.maps_to) == 1:
             return remap(patterns, self.maps_to[0])
         if compiled is not None and patterns.device.type == "cpu" and groups == 1:

@@ -64,13 +64,8 @@ def faulty_weights(
 ) -> dict[str, Tensor]:
     """Return the weights that a faulty memory would give back, by parameter name; no gradients.
 
-    Args:
-        model: holds the float weights.
-        layers: paths of the layers whose words may break.
-        scheme: its weight quantizer makes the words.
-        inject: the faults.
-        factors: from `fold_factors`; layers without one are quantized as they are.
-        shrink: factors on the ranges of single layers.
+    Layers, given by their paths, are quantized as they are where they have none of the
+    `fold_factors`; `shrink` holds factors on the ranges of single ones.
     """
     factors, shrink = factors or {}, shrink or {}
     stored = {layer: cast(Tensor, model.get_submodule(layer).weight).detach() for layer in layers}
@@ -101,11 +96,7 @@ def call_with(
 ) -> Tensor:
     """Run `model` with other values of some weights; gradients go to the model's own weights.
 
-    Args:
-        model: runs in the mode that it is in.
-        inputs: images.
-        seen: replaced values, by parameter name.
-        limit: bound on each entry of the gradient of every parameter.
+    `limit` bounds each entry of the gradient of every parameter.
 
     Raises:
         WeightsError: the model has no parameter of a name in `seen`.

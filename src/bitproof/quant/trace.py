@@ -44,15 +44,11 @@ def trace_as_is(model: nn.Module, example: Float[Tensor, "n *features"]) -> Grap
     """Return the graph as `trace` does, with norms and activations as nodes of their own."""
     with untouched(model):
         model.eval()
-        module = symbolic(model, _has_rule)
+        module = symbolic(model)
         runs = record(module, example)
         graph = _lower(module, runs)
         _check(graph, type(model).__name__, example, runs[1])
         return graph
-
-
-def _has_rule(module: nn.Module) -> bool:
-    return type(module) in MODULE_RULES or isinstance(module, Normalize)
 
 
 def _lower(module: fx.GraphModule, runs: list[Values]) -> Graph:
