@@ -157,9 +157,10 @@ class AffineQuantizer(Quantizer):
         clipped = values if bound is None else values.clamp(-bound, bound)
         steps = clipped.detach().to(torch.float64, copy=True)
         steps /= grid.spread(grid.scale, values.ndim).double()
-        codes = round_steps_(steps, grid.spread(grid.zero_point, values.ndim), self.rounding)
+        point, nearest = grid.spread(grid.zero_point, values.ndim), self.rounding == "nearest"
+        codes = steps.round_().add_(point) if nearest else steps.add_(point).trunc_()
         # Truncation may cut the end of a range into the code that a narrow grid leaves unused.
-        lowest = grid.low + int(self.narrow and self.rounding == "truncate")
+        lowest = grid.low + int(self.narrow and not nearest)
         return CodedTensor(codes.clamp_(lowest, grid.high).to(grid.dtype), grid)
 
     def _ends(
@@ -184,15 +185,6 @@ class AffineQuantizer(Quantizer):
             Grid(scale.view(shape), point.view(shape), grid.bits, grid.signed, 0 if shape else None)
             for shape, scale, point in zip(shapes, scales, points, strict=True)
         ]
-
-
-def round_steps_(
-    steps: Float[Tensor, "*shape"], zero_point: Tensor, rounding: Rounding
-) -> Float[Tensor, "*shape"]:
-    """Make codes of steps, not yet clipped: `round(steps) + zero_point`, or `trunc` of the sum."""
-    if rounding == "nearest":
-        return steps.round_().add_(zero_point)
-    return steps.add_(zero_point).trunc_()
 
 
 RQUANT = AffineQuantizer()

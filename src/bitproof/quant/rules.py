@@ -232,7 +232,7 @@ MODULE_RULES: dict[type[nn.Module], Rule] = {
     **dict.fromkeys((nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d), adaptive(largest=False)),
     nn.AdaptiveMaxPool2d: adaptive(largest=True),
     **dict.fromkeys((nn.Flatten, nn.Unflatten), lambda call, _: reshaping.reshape(call)),
-    nn.ZeroPad2d: reshaping.zero_pad,
+    nn.ZeroPad2d: lambda call, layer: call.emit("pad", call.x, padding=list(layer.padding)),
     **dict.fromkeys((nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Identity), lambda call, _: call.x),
     nn.MultiheadAttention: multihead_attention,
     nn.TransformerEncoderLayer: encoder_layer,

@@ -105,22 +105,12 @@ def _lower_node(
     if not _holds_tensor(first):
         return _merge(first, second, path)
     if node.op == "placeholder":
-        return Ref(
-            builder.emit("input", path="input", attrs={"rank": first.ndim}), tuple(first.shape)
-        )
+        name = builder.emit("input", path="input", attrs={"rank": first.ndim})
+        return Ref(name, tuple(first.shape))
     if fixed:
         return _constants(first, builder, str(node.target) if node.op == "get_attr" else path)
-    rule = _rule_of(node, module, path)
-    return rule(
-        Call(
-            args=resolve(node.args),
-            kwargs=resolve(node.kwargs),
-            value=first,
-            shape=_shape(first, second, path),
-            path=path,
-            builder=builder,
-        )
-    )
+    rule, shape = _rule_of(node, module, path), _shape(first, second, path)
+    return rule(Call(resolve(node.args), resolve(node.kwargs), first, shape, path, builder))
 
 
 def _constants(value: Any, builder: Builder, path: str) -> Any:
