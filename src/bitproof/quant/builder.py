@@ -64,8 +64,9 @@ class Builder:
                 needed.update(node.inputs)
         self.nodes = [node for node in self.nodes if node.name in needed or node.op == "input"]
         self.nodes.sort(key=lambda node: node.name == result.name)
-        kept = {k: one for k, one in self.tensors.items() if k.rpartition(".")[0] in needed}
-        self.tensors = kept
+        self.tensors = {
+            key: tensor for key, tensor in self.tensors.items() if key.rpartition(".")[0] in needed
+        }
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,7 @@ def _fake_op(network: NetworkData, node: Node, operands: list[Tensor], inputs: T
         values = sum_steps(node, constants, operands)
     else:
         return _replaced(network, node, operands, inputs)
-    if constants.requantizes:
+    if node.name in network.grids:
         values = RequantizeThrough.apply(values, constants)  # type: ignore[no-untyped-call]
     return values
 

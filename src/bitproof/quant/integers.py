@@ -38,14 +38,11 @@ def run_integers(
     corrupt: Corrupt | None = None,
     native: bool | None = None,
 ) -> Float[Tensor, "n *outputs"]:
-    """Return logits.
+    """Return logits for images in [0, 1].
 
-    Args:
-        network: what to run.
-        inputs: images in [0, 1].
-        corrupt: called with every stored activation.
-        native: whether oneDNN multiplies 8-bit words, in place of floats that hold the same
-            integers. None: where it is exact. The results are equal.
+    `corrupt` is called with every stored activation. `native` says whether oneDNN multiplies 8-bit
+    words, in place of floats that hold the same integers; None: where it is exact. The results
+    are equal.
 
     Raises:
         QuantizationError: `native` is asked for, but not exact on this CPU.

@@ -108,19 +108,17 @@ class NetworkData:
         Raises:
             WeightsError: there are no such words, or they have another shape or dtype.
         """
+        tensors = dict(self.tensors)
         for name, new in codes.items():
-            if name not in self.tensors:
-                raise WeightsError(f"codes: no words '{name}'. {near(name, self.tensors)}")
-            wanted, came = self.tensors[name].codes, (tuple(new.shape), new.dtype)
+            if name not in tensors:
+                raise WeightsError(f"codes: no words '{name}'. {near(name, tensors)}")
+            wanted, came = tensors[name].codes, (tuple(new.shape), new.dtype)
             if came != (tuple(wanted.shape), wanted.dtype):
                 raise WeightsError(
                     f"{name}: wanted words {tuple(wanted.shape)} of {wanted.dtype}, "
                     f"got {came[0]} of {came[1]}"
                 )
-        tensors = {
-            name: CodedTensor(codes[name], coded.grid) if name in codes else coded
-            for name, coded in self.tensors.items()
-        }
+            tensors[name] = CodedTensor(new, tensors[name].grid)
         touched = {name.rpartition(".")[0] for name in codes}
         changed = self._sharing(touched, tensors=tensors)
         changed.__dict__["constants"] = self.constants | {

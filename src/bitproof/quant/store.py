@@ -31,14 +31,12 @@ def save_network(network: IntegerNetwork, path: Path) -> None:
     """
     tensors: dict[str, Tensor] = {}
     layout: dict[str, Any] = {"schema": SCHEMA, "rounding": network.rounding}
-    layout["nodes"] = [asdict(node) for node in network.nodes]
-    layout["tensors"] = {}
+    layout |= {"nodes": [asdict(node) for node in network.nodes], "tensors": {}, "grids": {}}
     for name, coded in network.tensors.items():
         tensors[f"codes.{name}"] = coded.codes
         layout["tensors"][name] = _describe(f"tensor.{name}", coded.grid, tensors)
-    layout["grids"] = {
-        name: _describe(f"grid.{name}", grid, tensors) for name, grid in network.grids.items()
-    }
+    for name, grid in network.grids.items():
+        layout["grids"][name] = _describe(f"grid.{name}", grid, tensors)
     if network.products:
         layout["products"] = _describe_products(network.products, tensors)
     own = {key: value.cpu().contiguous().clone() for key, value in tensors.items()}
@@ -60,22 +58,15 @@ def load_network(path: Path) -> IntegerNetwork:
         tensors = load_file(_with(path, ".safetensors"))
         if layout["schema"] != SCHEMA:
             raise WeightsError(f"{path}.json: wanted schema {SCHEMA}, got {layout['schema']}")
-        network = IntegerNetwork(
-            nodes=tuple(Node(**{**one, "inputs": tuple(one["inputs"])}) for one in layout["nodes"]),
-            tensors={
-                name: CodedTensor(tensors[f"codes.{name}"], _grid(f"tensor.{name}", entry, tensors))
-                for name, entry in layout["tensors"].items()
-            },
-            grids={
-                name: _grid(f"grid.{name}", entry, tensors)
-                for name, entry in layout["grids"].items()
-            },
-            rounding=layout["rounding"],
-            products={
-                name: _products(name, entry, tensors)
-                for name, entry in layout.get("products", {}).items()
-            },
-        )
+        nodes = tuple(Node(**{**one, "inputs": tuple(one["inputs"])}) for one in layout["nodes"])
+        words = {
+            name: CodedTensor(tensors[f"codes.{name}"], _grid(f"tensor.{name}", entry, tensors))
+            for name, entry in layout["tensors"].items()
+        }
+        grids = {name: _grid(f"grid.{name}", one, tensors) for name, one in layout["grids"].items()}
+        entries = layout.get("products", {})
+        products = {name: _products(name, entry, tensors) for name, entry in entries.items()}
+        network = IntegerNetwork(nodes, words, grids, layout["rounding"], products)
         _check(network, path)
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
@@ -140,13 +131,9 @@ def _describe_products(products: dict[str, Products], tensors: dict[str, Tensor]
 def _products(name: str, entry: dict[str, Any], tensors: dict[str, Tensor]) -> Products:
     if not entry["tables"]:
         raise WeightsError(f"products of {name}: wanted at least one table, got none")
-    return Products(
-        torch.stack([tensors[f"table.{place}"] for place in entry["tables"]]),
-        entry["signed"],
-        tensors[f"choice.{name}"],
-        tensors[f"offset.{name}"],
-        tuple(entry["names"]),
-    )
+    tables = torch.stack([tensors[f"table.{place}"] for place in entry["tables"]])
+    choice, offset = tensors[f"choice.{name}"], tensors[f"offset.{name}"]
+    return Products(tables, entry["signed"], choice, offset, tuple(entry["names"]))
 
 
 def _with(path: Path, suffix: str) -> Path:
