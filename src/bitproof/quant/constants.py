@@ -107,11 +107,10 @@ def _multiply_accumulate(
     out: Grid | None,
 ) -> Constants:
     weight = stored["weight"]
-    if node.op == "matmul":
+    if weight is None:
         device = inputs[0].scale.device
         step = torch.tensor(ready.scales[0] * ready.scales[1], dtype=torch.float64, device=device)
     else:
-        assert weight is not None
         step = weight.grid.scale.double().flatten() * ready.scales[0]
     multiplier = step.float() if out is None else (step / out.scale.double()).float()
     if weight is None:

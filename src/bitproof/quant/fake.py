@@ -16,7 +16,7 @@ from torch.autograd.function import once_differentiable
 
 from bitproof.quant.arithmetic import requantize, sum_steps, uncenter
 from bitproof.quant.constants import Constants
-from bitproof.quant.execution import execute, watched
+from bitproof.quant.execution import execute
 from bitproof.quant.floats import MOVES, Observe, compute, normalize
 from bitproof.quant.graph import Node
 from bitproof.quant.integers import integer_op
@@ -37,12 +37,14 @@ def run_differentiable(
     """
 
     def compute_op(node: Node, operands: list[Tensor]) -> Tensor:
-        return _fake_op(network, node, operands, inputs)
+        value = _fake_op(network, node, operands, inputs)
+        if observe is not None:
+            observe(node, value)
+        return value
 
-    values = execute(network.nodes, compute_op, written=watched(observe))
     output = network.nodes[-1].name
-    grid = network.grids.get(output)
-    return values[output] if grid is None else values[output] * grid.scale
+    value, grid = execute(network.nodes, compute_op)[output], network.grids.get(output)
+    return value if grid is None else value * grid.scale
 
 
 def _fake_op(network: NetworkData, node: Node, operands: list[Tensor], inputs: Tensor) -> Tensor:

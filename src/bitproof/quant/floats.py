@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from bitproof.kernels.geometry import Geometry
-from bitproof.quant.execution import execute, watched
+from bitproof.quant.execution import execute
 from bitproof.quant.graph import Graph, Node
 from bitproof.quant.operations import MAC_OPS, NORM_OPS
 
@@ -78,10 +78,12 @@ def run_floats(
     """Return the output of `graph`, showing every node's value to `observe`."""
 
     def compute_op(node: Node, operands: list[Tensor]) -> Tensor:
-        return float_op(node, graph.tensors, operands, inputs)
+        value = float_op(node, graph.tensors, operands, inputs)
+        if observe is not None:
+            observe(node, value)
+        return value
 
-    values = execute(graph.nodes, compute_op, written=watched(observe))
-    return values[graph.nodes[-1].name]
+    return execute(graph.nodes, compute_op)[graph.nodes[-1].name]
 
 
 def float_op(

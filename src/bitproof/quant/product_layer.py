@@ -15,7 +15,7 @@ from jaxtyping import Int32, Int64, Integer, UInt8
 from torch import Tensor
 
 from bitproof.core.errors import QuantizationError
-from bitproof.kernels.forms import planes_of, terms_of
+from bitproof.kernels.forms import Terms, planes_of, terms_of
 from bitproof.kernels.geometry import Geometry
 from bitproof.kernels.int8_convolution import supported
 from bitproof.kernels.jobs import Requantization
@@ -62,15 +62,12 @@ class ProductLayer(Accumulator):
     def parts(self) -> list[Part]:
         """Filters that share a way of being computed, with that way."""
         used = sorted(set(self.products.choice.tolist()))
-        groups = self._kernel[1].groups
-        if len(used) == 1:
-            return [self._part(ALL, used[0])]
+        together = len(used) == 1 or len(used) > MOST_PARTS or self._kernel[1].groups > 1
         # One look-up serves all tables at once; apart, each must have a short form to pay off.
-        apart = groups == 1 and all(self._route(table) == "terms" for table in used)
-        if not apart or len(used) > MOST_PARTS:
-            return [self._looked_up(ALL, used)]
+        if together or not all(self._route(table) == "terms" for table in used):
+            return [self._part(ALL, used)]
         choice = self.products.choice
-        return [self._part((choice == table).nonzero()[:, 0], table) for table in used]
+        return [self._part((choice == table).nonzero()[:, 0], [table]) for table in used]
 
     @cached_property
     def base(self) -> ExactAccumulator:
@@ -83,10 +80,8 @@ class ProductLayer(Accumulator):
     @cached_property
     def _encodings(self) -> list[OperandEncoding]:
         """How activation and weight reach the multiplier."""
-        signed = self.products.signed
-        return [
-            OperandEncoding.of(grid, signed=signed) for grid in (self.grids[0], self.weight.grid)
-        ]
+        grids = self.grids[0], self.weight.grid
+        return [OperandEncoding.of(grid, signed=self.products.signed) for grid in grids]
 
     @cached_property
     def _kernel(self) -> tuple[UInt8[Tensor, "m d kh kw"], Geometry]:
@@ -129,50 +124,47 @@ class ProductLayer(Accumulator):
             return compiled.requantize(dense(raw), how, scale=scale, start=start)
         return compiled.requantize(dense(self._totals(maps).float()), how)
 
-    def _part(self, filters: Filters, table: int) -> Part:
-        """Return the fastest way for filters that share a table."""
-        if self._route(table) != "terms":
-            return self._looked_up(filters, [table])
-        terms = terms_of(self.products.tables[table], signed=self.products.signed)
-        assert terms is not None
+    def _part(self, filters: Filters, tables: list[int]) -> Part:
+        """Return the fastest way for filters that share tables."""
+        (weight, geometry), signed = self._kernel, self.products.signed
+        index = torch.tensor(tables, device=weight.device)
+        entries, single = self.products.tables[index], len(tables) == 1
+        way: LookUp | Terms | None = None
+        if single and self._route(tables[0]) == "terms":
+            way = terms_of(entries[0], signed=signed)
+        if way is None:
+            choice = torch.searchsorted(index, self.products.choice[filters])
+            way = LookUp.of(
+                weight[filters], entries, choice, geometry=geometry, signed=signed, errors=single
+            )
+        base = self.base if way.plus_exact else None
+        points = self._weight_points[filters]
+        start = self._start(filters, plus_exact=way.plus_exact)
+        if isinstance(way, LookUp):
+            added = way.adding(start, points if base is None else None)
+            return LookedUp(filters, self._operand, base, added)
         return Remapped.of(
-            terms,
-            self._kernel[0][filters],
+            way,
+            weight[filters],
             self._operand,
-            start=self._start(filters, plus_exact=terms.plus_exact),
-            weight_points=self._weight_points[filters],
+            start=start,
+            weight_points=points,
             filters=filters,
-            base=self.base if terms.plus_exact else None,
+            base=base,
         )
 
     def _route(self, table: int) -> Route:
         """Return the fastest way to sum the products of a table."""
         entries, signed = self.products.tables[table], self.products.signed
-        device, depth = entries.device.type, self._kernel[0].shape[1]
-        compiled = library() if device == "cpu" else None
+        on_cpu = entries.device.type == "cpu"
+        compiled = library() if on_cpu else None
         return choose_route(
             terms_of(entries, signed=signed),
             planes_of(entries, signed=signed),
-            depth=depth,
+            depth=self._kernel[0].shape[1],
             level=compiled.level if compiled else None,
-            dots=device == "cpu" and supported(),
+            dots=on_cpu and supported(),
         )
-
-    def _looked_up(self, filters: Filters, tables: list[int]) -> Part:
-        weight, geometry = self._kernel
-        index = torch.tensor(tables, device=weight.device)
-        look_up = LookUp.of(
-            weight[filters],
-            self.products.tables[index],
-            torch.searchsorted(index, self.products.choice[filters]),
-            geometry=geometry,
-            signed=self.products.signed,
-            errors=len(tables) == 1,
-        )
-        start = self._start(filters, plus_exact=look_up.plus_exact)
-        points = None if look_up.plus_exact else self._weight_points[filters]
-        base = self.base if look_up.plus_exact else None
-        return LookedUp(filters, self._operand, base, look_up.adding(start, points))
 
     @cached_property
     def _operand(self) -> Operand:

@@ -59,11 +59,10 @@ def _stored(call: Call, **given: Ref | Tensor | None) -> dict[str, Tensor | None
     """Return the tensors of a layer, or those that a function reads from the model."""
     tensors: dict[str, Tensor | None] = {}
     for key, one in given.items():
-        tensors[key] = (
-            call.builder.tensors.get(f"{one.name}.weight") if isinstance(one, Ref) else one
-        )
-        if isinstance(one, Ref) and tensors[key] is None:
+        stored = call.builder.tensors.get(f"{one.name}.weight") if isinstance(one, Ref) else one
+        if isinstance(one, Ref) and stored is None:
             raise TraceError(f"{call.path}: wanted a stored {key}, got one that is computed")
+        tensors[key] = stored
     return tensors
 
 

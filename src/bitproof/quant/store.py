@@ -76,7 +76,7 @@ def load_network(path: Path) -> IntegerNetwork:
 
 def _check(network: IntegerNetwork, path: Path) -> None:
     """Check that the parts of a network fit each other."""
-    known: set[str] = set()
+    known: dict[str, Node] = {}
     for node in network.nodes:
         if node.op not in OPERATIONS:
             raise WeightsError(f"{path}: {node.name}: {near(node.op, OPERATIONS)}")
@@ -86,18 +86,18 @@ def _check(network: IntegerNetwork, path: Path) -> None:
         problem = problem or next((f"no {key}" for key in stored if key not in network.tensors), "")
         if problem:
             raise WeightsError(f"{path}: {node.name} ({node.op}): {problem}")
-        missing = [name for name in node.inputs if name not in known & network.grids.keys()]
+        readable = known.keys() & network.grids.keys()
+        missing = [name for name in node.inputs if name not in readable]
         if missing:
             raise WeightsError(f"{path}: {node.name} reads {missing[0]}, which is not there")
-        known.add(node.name)
+        known[node.name] = node
     for name, coded in network.tensors.items():
         if name.rpartition(".")[0] not in known or coded.codes.dtype != coded.grid.dtype:
             raise WeightsError(f"{path}: {name}: words of {coded.codes.dtype} that fit no node")
-    nodes = {node.name: node for node in network.nodes}
     for name, products in network.products.items():
         if name not in known:
             raise WeightsError(f"{path}: products of {name}, which is not there")
-        check_products(nodes[name], products, network.tensors.get(f"{name}.weight"))
+        check_products(known[name], products, network.tensors.get(f"{name}.weight"))
     if not known or network.nodes[0].op != "input":
         raise WeightsError(f"{path}: wanted a network that starts with its input")
     len(network.constants)  # prepared now, so that what is missing shows here

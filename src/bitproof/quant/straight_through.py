@@ -33,13 +33,11 @@ def norm_after(model: nn.Module, example: Float[Tensor, "n *features"]) -> dict[
     graph = trace_as_is(model, example)
     users = graph.users()
     norms = {path for path, module in model.named_modules() if isinstance(module, _BatchNorm)}
+    lone = [(node, *users[node.name]) for node in graph.nodes if len(users[node.name]) == 1]
     return {
-        node.path: users[node.name][0].path
-        for node in graph.nodes
-        if node.op in {"conv", "linear"}
-        and len(users[node.name]) == 1
-        and folds(users[node.name][0], node)
-        and users[node.name][0].path in norms
+        node.path: after.path
+        for node, after in lone
+        if node.op in {"conv", "linear"} and folds(after, node) and after.path in norms
     }
 
 
