@@ -2,7 +2,7 @@
 
 import pytest
 
-from bitproof.quant.execution import affected, execute, watched
+from bitproof.quant.execution import affected, execute
 from bitproof.quant.graph import Node
 
 NODES = (
@@ -33,16 +33,16 @@ def test_what_is_written_is_what_is_read() -> None:
     assert execute(NODES, compute, written=one_more)["d"] == 4 * 9 + 1 + 9 + 9 + 1 + 1
 
 
-def test_observers_see_every_output_and_change_none() -> None:
+def test_every_output_is_written_once_and_in_order() -> None:
     seen: list[tuple[str, int]] = []
 
-    def observe(node: Node, value: int) -> None:
+    def observe(node: Node, value: int) -> int:
         seen.append((node.name, value))
+        return value
 
-    values = execute(NODES, compute, written=watched(observe))
+    values = execute(NODES, compute, written=observe)
     assert values == {"d": 30}
     assert seen == [("x", 3), ("a", 6), ("b", 18), ("c", 12), ("d", 30)]
-    assert watched(None) is None
 
 
 def test_execution_starts_at_any_node() -> None:

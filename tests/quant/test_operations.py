@@ -8,8 +8,7 @@ import torch
 from torch import nn
 
 from bitproof.quant import quantize, trace
-from bitproof.quant.floats import PLAIN
-from bitproof.quant.movement import MOVES
+from bitproof.quant.floats import MOVES, PLAIN
 from bitproof.quant.operations import (
     CLAMPING_OPS,
     MAC_OPS,

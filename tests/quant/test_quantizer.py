@@ -13,7 +13,6 @@ from bitproof.core.errors import QuantizationError, SpecError
 from bitproof.core.rng import make_generator
 from bitproof.faults import RandomFlips
 from bitproof.quant import LADDER, QUANTIZERS, RQUANT, AffineQuantizer
-from bitproof.quant.quantizer import NORMAL
 
 few = settings(max_examples=60, deadline=None)
 numbers = st.floats(-1e4, 1e4, width=32)
@@ -91,7 +90,7 @@ def test_first_rung_is_the_normal_quantizer_of_the_source() -> None:
     weights = weights_like(7)
     largest = float(weights.abs().max()) + 0.001
     step = largest / 127
-    coded = NORMAL.encode(weights)
+    coded = LADDER["normal"].encode(weights)
     assert float(coded.grid.scale) == pytest.approx(step, rel=1e-6)
     assert int(coded.grid.zero_point) == 0
     wanted = torch.trunc(weights.double() / coded.grid.scale.double()).to(torch.int8)

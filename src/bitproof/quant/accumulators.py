@@ -1,19 +1,23 @@
 """How one node multiplies and accumulates: exactly, or (in `product_layer`) through tables."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cached_property
 
 import torch
+from jaxtyping import Float, Integer
 from torch import Tensor
 
 from bitproof.core.errors import QuantizationError
+from bitproof.kernels.exact_floats import sum_bounds, sum_type
+from bitproof.kernels.geometry import Geometry
 from bitproof.kernels.int8_convolution import supported
 from bitproof.quant.arithmetic import accumulate, center, requantize_, uncenter, wrap_int32
 from bitproof.quant.constants import Constants
-from bitproof.quant.exact_gradient import through_exact
 from bitproof.quant.graph import Node
 from bitproof.quant.grid import Grid
 from bitproof.quant.onednn import native_totals
+from bitproof.quant.pass_gradient import through_exact
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,10 +45,6 @@ class Accumulator(ABC):
             return sums
         return through_exact(self.node, self.constants.in_float32, operands, sums)
 
-    def with_native(self, native: bool) -> "Accumulator":  # noqa: ARG002
-        """Return the same with oneDNN's 8-bit products wanted or not, where there is a choice."""
-        return self
-
 
 @dataclass(frozen=True, eq=False)
 class ExactAccumulator(Accumulator):
@@ -59,6 +59,15 @@ class ExactAccumulator(Accumulator):
         Raises:
             QuantizationError: `native` is true, but oneDNN is not exact on this CPU.
         """
+        return self._exact(operands).float()
+
+    def totals(self, codes: Integer[Tensor, "n c h w"]) -> Tensor:
+        """Return the accumulators: in float32 where that holds them all, else in int32."""
+        found = self._exact([codes])
+        return found if found.dtype == torch.float32 else found.to(torch.int32)
+
+    def _exact(self, operands: list[Tensor]) -> Tensor:
+        """Return the accumulators, which wrap, in float32, float64 or int32."""
         constants = self.constants
         if self.native and not supported():
             raise QuantizationError(
@@ -68,11 +77,11 @@ class ExactAccumulator(Accumulator):
         if self.native is not False and supported():
             totals = native_totals(self.node, constants, operands[0], self.grids[0])
             if totals is not None:
-                return totals.float()
+                return totals
         points = constants.zero_points
         centered = [center(x, point) for x, point in zip(operands, points, strict=True)]
         sums = accumulate(self.node, constants, centered)
-        return (wrap_int32(sums) if constants.dtype == torch.float64 else sums).float()
+        return wrap_int32(sums) if constants.dtype == torch.float64 else sums
 
     def differentiable(self, operands: list[Tensor]) -> Tensor:
         """Return the accumulators for centered codes, by way of the float operation."""
@@ -81,6 +90,32 @@ class ExactAccumulator(Accumulator):
             sums = wrap_int32(sums.double()).float()
         return sums
 
-    def with_native(self, native: bool) -> Accumulator:
-        """Return the same with oneDNN's 8-bit products wanted or not."""
-        return replace(self, native=native)
+    @cached_property
+    def largest(self) -> float:
+        """Bound on the size of the sums, of a node with a weight."""
+        weight, bias = self.constants.weight, self.constants.bias
+        assert weight is not None
+        return float(sum_bounds(weight, self.grids[0].peak, bias).max())
+
+
+def exact_convolution(
+    weight: Float[Tensor, "m d kh kw"],
+    bias: Float[Tensor, " m"] | None,
+    geometry: Geometry,
+    grid: Grid,
+) -> ExactAccumulator:
+    """Return the layer that multiplies words on `grid` by the whole numbers in `weight`.
+
+    Example:
+        >>> grid = Grid(torch.tensor(1.0), torch.tensor(5, dtype=torch.int32), 8, signed=False)
+        >>> layer = exact_convolution(torch.full((1, 1, 1, 1), 3.0), None, Geometry(), grid)
+        >>> layer.totals(torch.full((1, 1, 1, 1), 7, dtype=torch.uint8)).item()
+        6.0
+    """
+    moves = {name: list(getattr(geometry, name)) for name in ("stride", "padding", "dilation")}
+    node = Node("products", "conv", ("words",), {**moves, "groups": geometry.groups})
+    dtype = sum_type(sum_bounds(weight, grid.peak, bias))
+    kernel = weight.to(dtype).contiguous(memory_format=torch.channels_last)
+    bias = None if bias is None else bias.to(dtype)
+    constants = Constants((int(grid.zero_point),), (1.0,), kernel, bias, dtype)
+    return ExactAccumulator(node, constants, (grid,))

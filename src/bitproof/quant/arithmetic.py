@@ -33,14 +33,12 @@ def wrap_int32(sums: Tensor) -> Tensor:
 def sum_steps(node: Node, constants: Constants, operands: list[Tensor]) -> Tensor:
     """Return the output of a node that only adds, multiplies or averages, in output steps."""
     m = constants.multipliers
-    if node.op == "add":
-        return operands[0] * m[0] + operands[1] * m[1]
-    if node.op == "sub":
-        return operands[0] * m[0] - operands[1] * m[1]
+    if node.op in {"add", "sub"}:
+        left, right = operands[0] * m[0], operands[1] * m[1]
+        return left + right if node.op == "add" else left - right
     if node.op == "concat":
-        return torch.cat(
-            [x * factor for x, factor in zip(operands, m, strict=True)], node.attrs["dim"]
-        )
+        scaled = [x * factor for x, factor in zip(operands, m, strict=True)]
+        return torch.cat(scaled, node.attrs["dim"])
     if node.op == "mul":
         return operands[0] * operands[1] * m[0]
     if node.op == "avg_pool":

@@ -5,14 +5,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from bitproof.core.errors import TraceError
 from bitproof.quant.builder import Call, Ref
 from bitproof.quant.graph import BATCH
 
 
-def softmax_of(call: Call, dim: int | None) -> Ref:
+def softmax(call: Call, layer: Any = None) -> Ref:
     """Lower a softmax over an axis that does not hold the images."""
+    (dim,) = call.given(layer, "dim")
     if dim is None or isinstance(call.shape[dim], list):
         raise TraceError(f"{call.path}: wanted a softmax within one image, got dim={dim}")
     return call.step("softmax", call.x, shape=call.x.shape, dim=dim % len(call.x.shape))
@@ -95,9 +97,8 @@ def encoder(call: Call, stack: nn.TransformerEncoder) -> Ref:
             raise TraceError(f"{call.path}: no rule to quantize a {type(layer).__name__}")
         inner = replace(call, args=(x,), kwargs={}, path=f"{call.path}.layers.{index}")
         x = encoder_layer(inner, layer)
-    return (
-        x if stack.norm is None else _norm(replace(call, path=f"{call.path}.norm"), x, stack.norm)
-    )
+    outer = replace(call, path=f"{call.path}.norm")
+    return x if stack.norm is None else _norm(outer, x, stack.norm)
 
 
 def encoder_layer(call: Call, layer: nn.TransformerEncoderLayer) -> Ref:
@@ -135,14 +136,13 @@ def _norm(call: Call, x: Ref, layer: Any) -> Ref:
 
 def _feed(call: Call, x: Ref, layer: nn.TransformerEncoderLayer) -> Ref:
     inner = _linear(call, x, layer.linear1.weight, layer.linear1.bias)
-    if layer.activation in (torch.nn.functional.relu, torch.relu) or isinstance(
-        layer.activation, nn.ReLU
-    ):
+    given = layer.activation
+    if given in (functional.relu, torch.relu) or isinstance(given, nn.ReLU):
         attrs: dict[str, Any] = {"function": "clamp", "parameters": {"min": 0.0}}
-    elif layer.activation is torch.nn.functional.gelu or isinstance(layer.activation, nn.GELU):
-        approximate = getattr(layer.activation, "approximate", "none")
+    elif given is functional.gelu or isinstance(given, nn.GELU):
+        approximate = getattr(given, "approximate", "none")
         attrs = {"function": "gelu", "parameters": {"approximate": approximate}}
     else:
-        raise TraceError(f"{call.path}: wanted ReLU or GELU inside, got {layer.activation}")
+        raise TraceError(f"{call.path}: wanted ReLU or GELU inside, got {given}")
     inner = call.step("table", inner, shape=inner.shape, **attrs)
     return _linear(call, inner, layer.linear2.weight, layer.linear2.bias)

@@ -24,12 +24,12 @@ def quantize(
     *,
     shrink: Mapping[str, float] | None = None,
 ) -> IntegerNetwork:
-    """Return the integer network of `model`.
+    """Return the integer network of `model`, which holds its own normalisation.
 
     Args:
-        model: any module that torch.fx can trace; normalisation belongs inside it.
+        model: any module that torch.fx can trace.
         images: calibration images in [0, 1], from the training set.
-        scheme: how to quantize; None for robust quantization at 8 bits.
+        scheme: None for robust quantization at 8 bits.
         shrink: factors on the weight ranges of single layers, by node name (RESQ's alpha).
 
     Raises:
@@ -50,12 +50,7 @@ def quantize_graph(
 ) -> IntegerNetwork:
     """Return the integer network of a traced graph; see `quantize`.
 
-    Args:
-        graph: from `trace`.
-        images: calibration images in [0, 1].
-        scheme: how to quantize.
-        shrink: factors on the weight ranges of single layers.
-        ranges: activation ranges known from an earlier call; None measures them.
+    `ranges` are those of activations from an earlier call; None measures them.
 
     Raises:
         QuantizationError: weights or activations are not finite, or `shrink` names no layer.
@@ -68,46 +63,32 @@ def quantize_graph(
     tensors: dict[str, CodedTensor] = {}
     grids: dict[str, Grid] = {}
     for node in graph.nodes:
-        _store_weights(node, graph, scheme, shrink.get(node.name, 1.0), tensors)
-        grid = _output_grid(node, graph, scheme, ranges=ranges, grids=grids, tensors=tensors)
-        if grid is not None:
-            grids[node.name] = grid
-        _store_bias(node, graph, scheme, grids, tensors)
+        weight, bias = (graph.tensors.get(f"{node.name}.{key}") for key in ("weight", "bias"))
+        if weight is not None:
+            # A constant takes part as an activation does: one grid, also where weights have many.
+            ranged = weight.flatten() if node.op == "constant" else weight
+            grid = scheme.weight.fit(ranged, shrink=shrink.get(node.name, 1.0))
+            tensors[f"{node.name}.weight"] = scheme.weight.encode(weight, grid)
+        out = _output_grid(node, graph, scheme, ranges=ranges, grids=grids, tensors=tensors)
+        if out is not None:
+            grids[node.name] = out
+        if bias is None:
+            continue
+        if scheme.bias is None and node.op in MAC_OPS:
+            step = tensors[f"{node.name}.weight"].grid.scale.double()
+            stored = _on_accumulator_grid(bias, step * grids[node.inputs[0]].scale.double())
+        else:
+            stored = (scheme.bias or scheme.weight).encode(bias)
+        tensors[f"{node.name}.bias"] = stored
     return IntegerNetwork(graph.nodes, tensors, grids, scheme.activation_rounding)
 
 
-def _store_weights(
-    node: Node, graph: Graph, scheme: Scheme, shrink: float, tensors: dict[str, CodedTensor]
-) -> None:
-    weight = graph.tensors.get(f"{node.name}.weight")
-    if weight is not None:
-        # A constant takes part as an activation does: one grid, also where weights have many.
-        ranged = weight.flatten() if node.op == "constant" else weight
-        grid = scheme.weight.fit(ranged, shrink=shrink)
-        tensors[f"{node.name}.weight"] = scheme.weight.encode(weight, grid)
-
-
-def _store_bias(
-    node: Node,
-    graph: Graph,
-    scheme: Scheme,
-    grids: Mapping[str, Grid],
-    tensors: dict[str, CodedTensor],
-) -> None:
-    bias = graph.tensors.get(f"{node.name}.bias")
-    if bias is None:
-        return
-    if scheme.bias is not None or node.op not in MAC_OPS:
-        quantizer = scheme.bias or scheme.weight
-        tensors[f"{node.name}.bias"] = quantizer.encode(bias)
-        return
-    scale = (
-        tensors[f"{node.name}.weight"].grid.scale.double() * grids[node.inputs[0]].scale.double()
-    )
+def _on_accumulator_grid(bias: Tensor, scale: Tensor) -> CodedTensor:
+    """Return a bias as int32 words in steps of `scale`."""
     codes = (bias.double() / scale).round().clamp(-(2**31), 2**31 - 1).to(torch.int32)
     zero = torch.zeros_like(scale, dtype=torch.int32)
     axis = 0 if scale.ndim else None
-    tensors[f"{node.name}.bias"] = CodedTensor(codes, Grid(scale.float(), zero, 32, True, axis))
+    return CodedTensor(codes, Grid(scale.float(), zero, 32, True, axis))
 
 
 def _output_grid(
@@ -121,8 +102,7 @@ def _output_grid(
 ) -> Grid | None:
     if node.op in MOVING_OPS:
         grid = grids[node.inputs[0]]
-        factor = node.attrs.get("factor", 1.0)
-        return replace(grid, scale=grid.scale * factor)
+        return replace(grid, scale=grid.scale * node.attrs.get("factor", 1.0))
     if node.op == "constant":
         return tensors[f"{node.name}.weight"].grid
     if node is graph.nodes[-1] and node.op in MAC_OPS and "clamp" not in node.attrs:
@@ -131,9 +111,8 @@ def _output_grid(
     device = next(iter(graph.tensors.values())).device if graph.tensors else "cpu"
     ends = (torch.tensor([end], dtype=torch.float64, device=device) for end in (low, high))
     grid = scheme.activation().grid_for(*ends)
-    return Grid(
-        grid.scale[0], grid.zero_point[0].clamp(grid.low, grid.high), grid.bits, grid.signed
-    )
+    zero_point = grid.zero_point[0].clamp(grid.low, grid.high)
+    return Grid(grid.scale[0], zero_point, grid.bits, grid.signed)
 
 
 def input_range(node: Node) -> Range:

@@ -91,20 +91,14 @@ class Call:
     def given(self, layer: Any, *names: str) -> tuple[Any, ...]:
         """Return what a layer, or the function that it stands for, was given; None for nothing.
 
-        Args:
-            layer: has attributes of these names; None for the call of a function.
-            names: in the order of the function's arguments behind the first.
+        `names` are attributes of the layer, in the order of the function's further arguments.
         """
         if layer is not None:
             return tuple(getattr(layer, name, None) for name in names)
         return tuple(self.get(place, name) for place, name in enumerate(names, 1))
 
     def number(self, value: Any) -> float:
-        """Return an argument that has to be a number known now.
-
-        Raises:
-            TraceError: it is a tensor, or depends on the batch.
-        """
+        """Return an argument that has to be a number known now, whatever the batch."""
         if isinstance(value, bool | int | float):
             return float(value)
         came = "a tensor" if isinstance(value, Ref) else repr(value)
@@ -112,11 +106,7 @@ class Call:
 
     @property
     def x(self) -> Ref:
-        """The first tensor argument.
-
-        Raises:
-            TraceError: there is none.
-        """
+        """The first argument, which has to be a tensor."""
         first = self.get(0, "input", self.kwargs.get("self"))
         if not isinstance(first, Ref):
             raise TraceError(f"{self.path}: wanted a tensor as first argument, got {first!r}")

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from bitproof.kernels.exact_floats import sum_bounds, sum_type
-from bitproof.quant.functions import elementwise
+from bitproof.quant.floats import elementwise
 from bitproof.quant.graph import Node
 from bitproof.quant.grid import CodedTensor, Grid
 from bitproof.quant.operations import MAC_OPS, MOVING_OPS, NORM_OPS
@@ -50,17 +50,13 @@ class Constants:
     """Step of the output; of the accumulator, if the logits stay at that width."""
     rounding: str = "nearest"
     """How sums become words."""
-    requantizes: bool = True
-    """Whether the output becomes words."""
 
     @property
     def in_float32(self) -> "Constants":
         """The same with sums that are taken in float32: fast, and exact below 2**24."""
         if self.dtype == torch.float32:
             return self
-        weight, bias = (
-            None if stored is None else stored.float() for stored in (self.weight, self.bias)
-        )
+        weight, bias = (one if one is None else one.float() for one in (self.weight, self.bias))
         return replace(self, dtype=torch.float32, weight=weight, bias=bias)
 
 
@@ -69,11 +65,9 @@ def prepare(
 ) -> Constants:
     """Return the constants of `node`."""
     inputs = [grids[name] for name in node.inputs]
-    bare = Constants(
-        zero_points=tuple(int(grid.zero_point) for grid in inputs),
-        scales=tuple(float(grid.scale) for grid in inputs),
-        rounding=rounding,
-    )
+    zero_points = tuple(int(grid.zero_point) for grid in inputs)
+    scales = tuple(float(grid.scale) for grid in inputs)
+    bare = Constants(zero_points, scales, rounding=rounding)
     if node.op == "constant" or node.op in MOVING_OPS:
         return replace(bare, zero_point=int(grids[node.name].zero_point))
     out = grids.get(node.name)
@@ -87,14 +81,14 @@ def prepare(
     assert out is not None
     if node.op == "softmax":
         return replace(ready, table=_exponentials(inputs[0]))
-    ready = replace(ready, multipliers=_multipliers(node, bare.scales, out))
+    ready = replace(ready, multipliers=_multipliers(node, scales, out))
     return replace(ready, table=_lookup(node, inputs[0], ready)) if node.op == "table" else ready
 
 
 def _with_output(bare: Constants, node: Node, out: Grid | None) -> Constants:
     """Add the output grid and the bounds of a fused clamp."""
     if out is None:
-        return replace(bare, requantizes=False)
+        return bare
     zero_point, scale = int(out.zero_point), float(out.scale)
     low, high = out.low, out.high
     bounds = node.attrs.get("clamp", (None, None))
@@ -113,11 +107,10 @@ def _multiply_accumulate(
     out: Grid | None,
 ) -> Constants:
     weight = stored["weight"]
-    if node.op == "matmul":
+    if weight is None:
         device = inputs[0].scale.device
         step = torch.tensor(ready.scales[0] * ready.scales[1], dtype=torch.float64, device=device)
     else:
-        assert weight is not None
         step = weight.grid.scale.double().flatten() * ready.scales[0]
     multiplier = step.float() if out is None else (step / out.scale.double()).float()
     if weight is None:

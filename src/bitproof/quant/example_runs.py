@@ -1,7 +1,7 @@
 """A user's module as torch.fx sees it, and two example runs of it; the module stays as it was."""
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -9,67 +9,35 @@ import torch
 from torch import Tensor, fx, nn
 
 from bitproof.core.errors import TraceError
+from bitproof.models.normalize import Normalize
+from bitproof.quant.rules import MODULE_RULES
 
 RUNS = ((2, 1.0), (5, 0.75))
 """Images in each example run, and how bright they are."""
 
 Values = dict[str, Any]
 """The value of every traced node in one run, by name."""
-HasRule = Callable[[nn.Module], bool]
 
 
 class _Tracer(fx.Tracer):
     """Goes into every module but torch's own and those that have a rule."""
 
-    def __init__(self, has_rule: HasRule) -> None:
-        super().__init__()
-        self.has_rule = has_rule
-        self.inside = [""]
-        """Paths of the modules that are being traced, the innermost last."""
-
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         if isinstance(m, nn.Sequential | nn.ModuleList):
             return False
-        return self.has_rule(m) or super().is_leaf_module(m, module_qualified_name)
-
-    def call_module(
-        self,
-        m: nn.Module,
-        forward: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> Any:
-        self.inside.append(self.path_of_module(m))
-        result = super().call_module(m, forward, args, kwargs)
-        self.inside.pop()
-        return result
+        return has_rule(m) or super().is_leaf_module(m, module_qualified_name)
 
 
-class _Recorder(fx.Interpreter):
-    """Keeps the value of every node of one example run."""
-
-    def __init__(self, module: fx.GraphModule) -> None:
-        super().__init__(module, garbage_collect_values=False)
-        self.seen: Values = {}
-
-    def run_node(self, n: fx.Node) -> Any:
-        self.seen[n.name] = super().run_node(n)
-        return self.seen[n.name]
-
-
-def symbolic(model: nn.Module, has_rule: HasRule) -> fx.GraphModule:
-    """Return what torch.fx makes of `model`; its optional inputs keep their defaults.
-
-    Raises:
-        TraceError: fx cannot trace it, or it has not exactly one required input.
-    """
+def symbolic(model: nn.Module) -> fx.GraphModule:
+    """Return what torch.fx makes of `model`; its optional inputs keep their defaults."""
     root = nn.Sequential(model) if has_rule(model) else model
-    tracer = _Tracer(has_rule)
+    tracer = _Tracer()
     try:
         module = fx.GraphModule(root, tracer.trace(root, concrete_args=_defaults(root)))
     except Exception as error:  # fx raises whatever the user's forward raised
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        where = tracer.inside[-1] or type(model).__name__
+        inside = [path for path, _ in tracer.module_stack.values()]
+        where = inside[-1] if inside else type(model).__name__
         raise TraceError(
             f"{where}: torch.fx cannot trace its forward ({reason}). Wanted a "
             "forward without branches or loops that depend on tensor values."
@@ -81,6 +49,11 @@ def symbolic(model: nn.Module, has_rule: HasRule) -> fx.GraphModule:
             f"got {', '.join(inputs) or 'none'}"
         )
     return module
+
+
+def has_rule(module: nn.Module) -> bool:
+    """Tell whether a module is lowered as a whole, not traced into."""
+    return type(module) in MODULE_RULES or isinstance(module, Normalize)
 
 
 def _defaults(model: nn.Module) -> dict[str, Any]:
@@ -95,22 +68,20 @@ def _is_required(node: fx.Node) -> bool:
 
 
 def record(module: fx.GraphModule, example: Tensor) -> list[Values]:
-    """Return the value of every node in each of the `RUNS`.
-
-    Raises:
-        TraceError: the model does not run on inputs of this shape.
-    """
-    recorders = [_Recorder(module) for _ in RUNS]
-    for recorder, images in zip(recorders, example_batches(example), strict=True):
+    """Return the value of every node in each of the `RUNS`."""
+    runs = []
+    for images in example_batches(example):
+        interpreter = fx.Interpreter(module, garbage_collect_values=False)
         try:
             with torch.no_grad():
-                recorder.run(images)
+                interpreter.run(images)
         except Exception as error:  # whatever the user's forward raises
             raise TraceError(
                 f"example: the model does not run on inputs of shape {tuple(images.shape)} "
                 f"({str(error).splitlines()[0]})"
             ) from error
-    return [recorder.seen for recorder in recorders]
+        runs.append({node.name: value for node, value in interpreter.env.items()})
+    return runs
 
 
 def example_batches(example: Tensor) -> list[Tensor]:

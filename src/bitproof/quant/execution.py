@@ -63,18 +63,6 @@ def execute(
     return values
 
 
-def watched(observe: Callable[[Node, V], None] | None) -> Callable[[Node, V], V] | None:
-    """Return a hook for `written` that shows every output and changes none."""
-    if observe is None:
-        return None
-
-    def show(node: Node, value: V) -> V:
-        observe(node, value)
-        return value
-
-    return show
-
-
 def affected(nodes: Iterable[Node], names: Collection[str]) -> tuple[Node, ...]:
     """Return the nodes of some names and all that depend on them, in order of execution.
 

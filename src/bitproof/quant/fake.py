@@ -16,11 +16,10 @@ from torch.autograd.function import once_differentiable
 
 from bitproof.quant.arithmetic import requantize, sum_steps, uncenter
 from bitproof.quant.constants import Constants
-from bitproof.quant.execution import execute, watched
-from bitproof.quant.floats import Observe, compute, normalize
+from bitproof.quant.execution import execute
+from bitproof.quant.floats import MOVES, Observe, compute, normalize
 from bitproof.quant.graph import Node
 from bitproof.quant.integers import integer_op
-from bitproof.quant.movement import MOVES
 from bitproof.quant.network_data import NetworkData
 from bitproof.quant.operations import MAC_OPS, MOVING_OPS, SUM_OPS
 from bitproof.quant.pass_gradient import pass_gradient
@@ -32,21 +31,20 @@ def run_differentiable(
     *,
     observe: Observe | None = None,
 ) -> Float[Tensor, "n *outputs"]:
-    """Return logits with gradients to `inputs`.
+    """Return logits with gradients to `inputs`, images in [0, 1].
 
-    Args:
-        network: what to run.
-        inputs: images in [0, 1].
-        observe: shown every node's output: its words minus their zero point, in float32.
+    `observe` is shown every node's output: its words minus their zero point, in float32.
     """
 
     def compute_op(node: Node, operands: list[Tensor]) -> Tensor:
-        return _fake_op(network, node, operands, inputs)
+        value = _fake_op(network, node, operands, inputs)
+        if observe is not None:
+            observe(node, value)
+        return value
 
-    values = execute(network.nodes, compute_op, written=watched(observe))
     output = network.nodes[-1].name
-    grid = network.grids.get(output)
-    return values[output] if grid is None else values[output] * grid.scale
+    value, grid = execute(network.nodes, compute_op)[output], network.grids.get(output)
+    return value if grid is None else value * grid.scale
 
 
 def _fake_op(network: NetworkData, node: Node, operands: list[Tensor], inputs: Tensor) -> Tensor:
@@ -64,7 +62,9 @@ def _fake_op(network: NetworkData, node: Node, operands: list[Tensor], inputs: T
         values = sum_steps(node, constants, operands)
     else:
         return _replaced(network, node, operands, inputs)
-    return requantize_through(values, constants) if constants.requantizes else values
+    if node.name in network.grids:
+        values = RequantizeThrough.apply(values, constants)  # type: ignore[no-untyped-call]
+    return values
 
 
 def _replaced(network: NetworkData, node: Node, operands: list[Tensor], inputs: Tensor) -> Tensor:
@@ -101,9 +101,3 @@ class RequantizeThrough(torch.autograd.Function):
         """Mask the gradient."""
         (inside,) = ctx.saved_tensors
         return gradient * inside, None
-
-
-def requantize_through(values: Tensor, constants: Constants) -> Tensor:
-    """Return centered words of `values`, which are in output steps."""
-    codes: Tensor = RequantizeThrough.apply(values, constants)  # type: ignore[no-untyped-call]
-    return codes

@@ -1,7 +1,11 @@
-"""Execution of a traced graph in floating point: for calibration and as a check of tracing."""
+"""Execution of a traced graph in floating point: for calibration and as a check of tracing.
+
+The tables say what operations and functions are called; movements serve words as well as floats.
+"""
 
 import warnings
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,13 +14,62 @@ from torch import Tensor
 from torch.nn import functional
 
 from bitproof.kernels.geometry import Geometry
-from bitproof.quant.execution import execute, watched
-from bitproof.quant.functions import elementwise
+from bitproof.quant.execution import execute
 from bitproof.quant.graph import Graph, Node
-from bitproof.quant.movement import MOVES
 from bitproof.quant.operations import MAC_OPS, NORM_OPS
 
 Observe = Callable[[Node, Tensor], None]
+
+FUNCTIONS: dict[str, Callable[..., Tensor]] = {
+    "clamp": torch.clamp,
+    "gelu": functional.gelu,
+    "silu": functional.silu,
+    "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
+    "hardswish": functional.hardswish,
+    "hardsigmoid": functional.hardsigmoid,
+    "leaky_relu": functional.leaky_relu,
+    "elu": functional.elu,
+    "selu": functional.selu,
+    "softplus": functional.softplus,
+    "mish": functional.mish,
+    "exp": torch.exp,
+    "abs": torch.abs,
+    "square": torch.square,
+    "pow": lambda x, other: x**other,
+    "sqrt": torch.sqrt,
+    "multiply": torch.mul,
+    "shift": torch.add,
+}
+"""Elementwise functions, which a lookup table can hold; parameters are stored beside the name."""
+
+MOVES: dict[str, Callable[[Tensor, dict[str, Any], int], Tensor]] = {
+    "reshape": lambda x, attrs, n: x.reshape(concrete(attrs["shape"], n)),
+    "expand": lambda x, attrs, n: x.expand(concrete(attrs["shape"], n)),
+    "permute": lambda x, attrs, _: x.permute(attrs["dims"]),
+    "slice": lambda x, attrs, _: x[
+        tuple(slice(*i) if isinstance(i, list) else i for i in attrs["index"])
+    ],
+    "pad": lambda x, attrs, _: functional.pad(x, attrs["padding"]),
+    "max_pool": lambda x, attrs, _: max_pool(x, attrs),
+    "rescale": lambda x, *_: x,  # a positive factor changes the grid, not the words
+}
+"""What moves or selects words, given the batch size: the same on floats, codes and centered codes.
+
+On centered codes zero is zero, so that padding needs no zero point.
+"""
+
+PLAIN: dict[str, Callable[[list[Tensor], dict[str, Any]], Tensor]] = {
+    "add": lambda xs, _: xs[0] + xs[1],
+    "sub": lambda xs, _: xs[0] - xs[1],
+    "mul": lambda xs, _: xs[0] * xs[1],
+    "concat": lambda xs, attrs: torch.cat(xs, attrs["dim"]),
+    "avg_pool": lambda xs, attrs: average_pool(xs[0], attrs),
+    "mean": lambda xs, attrs: xs[0].mean(attrs["dims"], keepdim=attrs["keepdim"]),
+    "softmax": lambda xs, attrs: torch.softmax(xs[0], attrs["dim"]),
+    "table": lambda xs, attrs: elementwise(attrs)(xs[0]),
+}
+"""Other operations without stored tensors."""
 
 
 def run_floats(
@@ -25,10 +78,12 @@ def run_floats(
     """Return the output of `graph`, showing every node's value to `observe`."""
 
     def compute_op(node: Node, operands: list[Tensor]) -> Tensor:
-        return float_op(node, graph.tensors, operands, inputs)
+        value = float_op(node, graph.tensors, operands, inputs)
+        if observe is not None:
+            observe(node, value)
+        return value
 
-    values = execute(graph.nodes, compute_op, written=watched(observe))
-    return values[graph.nodes[-1].name]
+    return execute(graph.nodes, compute_op)[graph.nodes[-1].name]
 
 
 def float_op(
@@ -59,19 +114,6 @@ def compute(
     if node.op in NORM_OPS:
         return standardize(node, operands[0], weight, bias)
     return PLAIN[node.op](operands, node.attrs)
-
-
-PLAIN: dict[str, Callable[[list[Tensor], dict[str, Any]], Tensor]] = {
-    "add": lambda xs, _: xs[0] + xs[1],
-    "sub": lambda xs, _: xs[0] - xs[1],
-    "mul": lambda xs, _: xs[0] * xs[1],
-    "concat": lambda xs, attrs: torch.cat(xs, attrs["dim"]),
-    "avg_pool": lambda xs, attrs: average_pool(xs[0], attrs),
-    "mean": lambda xs, attrs: xs[0].mean(attrs["dims"], keepdim=attrs["keepdim"]),
-    "softmax": lambda xs, attrs: torch.softmax(xs[0], attrs["dim"]),
-    "table": lambda xs, attrs: elementwise(attrs)(xs[0]),
-}
-"""Operations without stored tensors, by name."""
 
 
 def standardize(node: Node, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
@@ -113,6 +155,28 @@ def has_faulty_kernel(x: Tensor, weight: Tensor, move: Geometry) -> bool:
     wrong = weight.shape[1] == 1 and move.stride[last] > 1 and columns == 1
     around = zip(move.dilation, move.padding, move.reaches(kernel), strict=True)
     return wrong or any(gap > 1 and edge >= reach for gap, edge, reach in around)
+
+
+def elementwise(attrs: dict[str, Any]) -> Callable[[Tensor], Tensor]:
+    """Return the function that a `table` node stands for.
+
+    Example:
+        >>> elementwise({"function": "clamp", "parameters": {"min": 0.0}})(torch.tensor(-1.0))
+        tensor(0.)
+    """
+    return partial(FUNCTIONS[attrs["function"]], **attrs.get("parameters", {}))
+
+
+def concrete(shape: list[Any], n: int) -> list[int]:
+    """Return `shape` for a batch of `n`: `[BATCH, k]` stands for `k * n`."""
+    return [size[1] * n if isinstance(size, list) else size for size in shape]
+
+
+def max_pool(x: Tensor, attrs: dict[str, Any]) -> Tensor:
+    """Return the largest word of each window."""
+    pool: Callable[..., Tensor] = getattr(functional, f"max_pool{len(attrs['kernel'])}d")
+    names = ("kernel", "stride", "padding", "dilation")
+    return pool(x, *(attrs[name] for name in names), ceil_mode=attrs["ceil_mode"])
 
 
 def average_pool(x: Tensor, attrs: dict[str, Any]) -> Tensor:

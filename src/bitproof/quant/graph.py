@@ -33,17 +33,10 @@ class Node:
 
     @property
     def geometry(self) -> Geometry:
-        """How a convolution moves.
-
-        Example:
-            >>> moves = {"stride": [2], "padding": [1], "dilation": [1], "groups": 1}
-            >>> Node("1", "conv", ("0",), moves).geometry.outputs([8], [3])
-            [4]
-        """
-        stride, padding, dilation = (
-            tuple(self.attrs[name]) for name in ("stride", "padding", "dilation")
-        )
-        return Geometry(stride, padding, dilation, self.attrs["groups"])
+        """How a convolution moves."""
+        attrs = self.attrs
+        moves = {key: tuple(attrs[key]) for key in ("stride", "padding", "dilation")}
+        return Geometry(**moves, groups=attrs["groups"])
 
 
 @dataclass(frozen=True)

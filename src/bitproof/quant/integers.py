@@ -7,18 +7,19 @@ Model:  words are multiplied and accumulated in int32 registers, exactly; accumu
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from bitproof.quant.accumulators import ExactAccumulator
 from bitproof.quant.arithmetic import center, norm_steps, requantize_, softmax_steps, sum_steps
 from bitproof.quant.constants import Constants
 from bitproof.quant.execution import execute
-from bitproof.quant.floats import normalize
+from bitproof.quant.floats import MOVES, normalize
 from bitproof.quant.graph import Node
 from bitproof.quant.grid import Grid
-from bitproof.quant.movement import MOVES
 from bitproof.quant.network_data import NetworkData
 from bitproof.quant.operations import MAC_OPS, MOVING_OPS, NORM_OPS
 
@@ -37,14 +38,11 @@ def run_integers(
     corrupt: Corrupt | None = None,
     native: bool | None = None,
 ) -> Float[Tensor, "n *outputs"]:
-    """Return logits.
+    """Return logits for images in [0, 1].
 
-    Args:
-        network: what to run.
-        inputs: images in [0, 1].
-        corrupt: called with every stored activation; returns the words that are read back.
-        native: whether oneDNN multiplies 8-bit words, in place of floats that hold the same
-            integers. None: where it is exact. The results are equal.
+    `corrupt` is called with every stored activation. `native` says whether oneDNN multiplies 8-bit
+    words, in place of floats that hold the same integers; None: where it is exact. The results
+    are equal.
 
     Raises:
         QuantizationError: `native` is asked for, but not exact on this CPU.
@@ -69,11 +67,7 @@ def integer_op(
     *,
     native: bool | None = None,
 ) -> Tensor:
-    """Return the output words of one node (or real-valued logits, for the last accumulators).
-
-    Raises:
-        QuantizationError: `native` is asked for, but not exact on this CPU.
-    """
+    """Return the output words of one node (or real-valued logits, for the last accumulators)."""
     constants, grid = network.constants[node.name], network.grids.get(node.name)
     if node.op == "constant":
         return network.tensors[f"{node.name}.weight"].codes
@@ -83,8 +77,8 @@ def integer_op(
         return _look_up(network, node, operands[0])
     if node.op in MAC_OPS:
         accumulator = network.accumulator(node)
-        if native is not None:
-            accumulator = accumulator.with_native(native)
+        if native is not None and isinstance(accumulator, ExactAccumulator):
+            accumulator = replace(accumulator, native=native)
         return accumulator.run(operands, grid)
     if node.op == "input":
         values = normalize(inputs, node.attrs) * constants.multipliers[0]

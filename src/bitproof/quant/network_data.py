@@ -18,8 +18,7 @@ from bitproof.quant.accumulators import Accumulator, ExactAccumulator
 from bitproof.quant.constants import Constants, prepare
 from bitproof.quant.graph import Node
 from bitproof.quant.grid import CodedTensor, Grid
-from bitproof.quant.product_layer import ProductLayer
-from bitproof.quant.product_matmul import ProductMatmul
+from bitproof.quant.product_layer import ProductLayer, ProductMatmul
 from bitproof.quant.products import Products
 
 N = TypeVar("N", bound="NetworkData")
@@ -55,17 +54,16 @@ class NetworkData:
         """Return how a multiply-accumulate node of this network computes its sums."""
         known = self._accumulators
         if node.name not in known:
-            known[node.name] = self._choose(node)
+            weight, products = self.tensors.get(f"{node.name}.weight"), self.products.get(node.name)
+            grids = tuple(self.grids[name] for name in node.inputs)
+            common = node, self.constants[node.name], grids
+            if products is None:
+                known[node.name] = ExactAccumulator(*common)
+            elif weight is None:
+                known[node.name] = ProductMatmul(*common, products)
+            else:
+                known[node.name] = ProductLayer(*common, products, weight)
         return known[node.name]
-
-    def _choose(self, node: Node) -> Accumulator:
-        products, weight = self.products.get(node.name), self.tensors.get(f"{node.name}.weight")
-        common = node, self.constants[node.name], tuple(self.grids[name] for name in node.inputs)
-        if products is None:
-            return ExactAccumulator(*common)
-        if weight is None:
-            return ProductMatmul(*common, products)
-        return ProductLayer(*common, products, weight)
 
     def logits(self, codes: Tensor) -> Tensor:
         """Return real logits for the output of the last node: words, or logits already."""
@@ -97,11 +95,7 @@ class NetworkData:
         return next(iter(self.grids.values())).scale.device
 
     def codes(self, *keys: str) -> dict[str, tuple[Tensor, int]]:
-        """Return stored words with their width in bits, by name.
-
-        Args:
-            keys: kinds of tensor, `weight` or `bias`; none for all.
-        """
+        """Return stored words and their width in bits, by name, of `weight` or `bias` or all."""
         return {
             name: (coded.codes, coded.grid.bits)
             for name, coded in self.tensors.items()
@@ -114,26 +108,23 @@ class NetworkData:
         Raises:
             WeightsError: there are no such words, or they have another shape or dtype.
         """
+        tensors = dict(self.tensors)
         for name, new in codes.items():
-            if name not in self.tensors:
-                raise WeightsError(f"codes: no words '{name}'. {near(name, self.tensors)}")
-            wanted, came = self.tensors[name].codes, (tuple(new.shape), new.dtype)
+            if name not in tensors:
+                raise WeightsError(f"codes: no words '{name}'. {near(name, tensors)}")
+            wanted, came = tensors[name].codes, (tuple(new.shape), new.dtype)
             if came != (tuple(wanted.shape), wanted.dtype):
                 raise WeightsError(
                     f"{name}: wanted words {tuple(wanted.shape)} of {wanted.dtype}, "
                     f"got {came[0]} of {came[1]}"
                 )
-        tensors = {
-            name: CodedTensor(codes[name], coded.grid) if name in codes else coded
-            for name, coded in self.tensors.items()
-        }
+            tensors[name] = CodedTensor(new, tensors[name].grid)
         touched = {name.rpartition(".")[0] for name in codes}
         changed = self._sharing(touched, tensors=tensors)
-        changed.__dict__["constants"] = {
+        changed.__dict__["constants"] = self.constants | {
             node.name: prepare(node, tensors, self.grids, self.rounding)
-            if node.name in touched
-            else self.constants[node.name]
             for node in self.nodes
+            if node.name in touched
         }
         return changed
 

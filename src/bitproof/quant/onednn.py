@@ -40,13 +40,8 @@ CHECKED = 2
 def native_totals(node: Node, constants: Constants, codes: Tensor, grid: Grid) -> Tensor | None:
     """Return the exact accumulators of `node`, or None where oneDNN cannot help.
 
-    They are in float32 where that holds every one of them, else in int32.
-
-    Args:
-        node: a convolution or a linear layer; others give None.
-        constants: of this node; its kernel is prepared once and lives as long as they do.
-        codes: its stored input, on `grid`.
-        grid: gives the range of the words.
+    They are in float32 where that holds every one of them, else in int32. `grid` is that of the
+    stored input, `codes`. The kernel is prepared once and lives as long as `constants` do.
     """
     if codes.device.type != "cpu" or not codes.numel() or not torch.backends.mkldnn.enabled:
         return None
@@ -101,7 +96,7 @@ class Kernel:
         raw = codes.view(torch.uint8) ^ 128 if codes.dtype == torch.int8 else codes
         maps = as_maps(raw, self.node)
         x = self._at_least_a_window(maps)
-        total = self._wide(x) if self.wide else self._narrow(x)
+        total = self._sums(x)
         if x is not maps:
             rows, columns = self._places(maps)
             total = total[:, :, :rows, :columns]
@@ -143,20 +138,16 @@ class Kernel:
         parts = tuple((part.shape, part.geometry) for part in self.parts)
         return parts, self.shift is None, not self.excess, codes.shape, torch.get_num_threads()
 
-    def _narrow(self, x: Tensor) -> Tensor:
-        total = self.parts[0].convolve(x, self.bias)
+    def _sums(self, x: Tensor) -> Tensor:
+        total = self.parts[0].convolve(x, None if self.wide else self.bias)
+        if self.wide:
+            total = total.to(torch.int32)
+            for part in self.parts[1:]:
+                total += part.convolve(x).to(torch.int32)
+            if self.bias is not None:
+                total += self.bias.reshape(-1, 1, 1)
         if self.shift is not None:
-            total.addcmul_(self._under_window(x), self.shift)
-        return self._add_excess_(total, x)
-
-    def _wide(self, x: Tensor) -> Tensor:
-        total = self.parts[0].convolve(x).to(torch.int32)
-        for part in self.parts[1:]:
-            total += part.convolve(x).to(torch.int32)
-        if self.shift is not None:
-            total.addcmul_(self._under_window(x).to(torch.int32), self.shift)
-        if self.bias is not None:
-            total += self.bias.reshape(-1, 1, 1)
+            total.addcmul_(self._under_window(x).to(total.dtype), self.shift)
         return self._add_excess_(total, x)
 
     def _add_excess_(self, total: Tensor, x: Tensor) -> Tensor:

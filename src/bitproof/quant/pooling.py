@@ -24,15 +24,9 @@ def max_pool(call: Call, layer: Any = None) -> Ref:
     kernel, stride, padding, dilation, ceil, with_indices = call.given(layer, *names)
     if with_indices:
         raise TraceError(f"{call.path}: max pooling that returns indices has no rule")
-    return _max_pool(call, kernel, stride, padding or 0, dilation=dilation or 1, ceil=bool(ceil))
-
-
-def _max_pool(
-    call: Call, kernel: Any, stride: Any, padding: Any, *, dilation: Any = 1, ceil: bool = False
-) -> Ref:
-    sizes = pool_sizes(call, kernel, stride, padding)
-    dilation = each_axis(dilation, len(sizes["kernel"]))
-    return call.emit("max_pool", call.x, **sizes, dilation=dilation, ceil_mode=ceil)
+    sizes = pool_sizes(call, kernel, stride, padding or 0)
+    dilation = each_axis(dilation or 1, len(sizes["kernel"]))
+    return call.emit("max_pool", call.x, **sizes, dilation=dilation, ceil_mode=bool(ceil))
 
 
 def avg_pool(call: Call, layer: Any = None) -> Ref:
@@ -46,29 +40,25 @@ def avg_pool(call: Call, layer: Any = None) -> Ref:
     return call.emit("avg_pool", call.x, **pool_sizes(call, kernel, stride, padding or 0))
 
 
-def adaptive_pool_to(call: Call, size: Any, *, largest: bool) -> Ref:
-    """Lower adaptive pooling whose windows are all of one size."""
-    spatial = call.x.shape[2:]
-    wanted = each_axis(size, len(spatial)) if size is not None else list(spatial)
-    wanted = [w if w is not None else s for w, s in zip(wanted, spatial, strict=True)]
-    if any(s % w for s, w in zip(spatial, wanted, strict=True)):
-        raise TraceError(
-            f"{call.path}: adaptive pooling of {tuple(spatial)} to {tuple(wanted)} is uneven"
-        )
-    kernel = [s // w for s, w in zip(spatial, wanted, strict=True)]
-    if largest:
-        return _max_pool(call, kernel, kernel, 0)
-    if all(w == 1 for w in wanted):
-        return call.emit("mean", call.x, dims=list(range(2, 2 + len(spatial))), keepdim=True)
-    return call.emit("avg_pool", call.x, **pool_sizes(call, kernel, kernel, 0))
-
-
 def adaptive(*, largest: bool) -> Callable[..., Ref]:
-    """Return the rule of an adaptive pooling function or layer."""
+    """Return the rule of adaptive pooling whose windows are all of one size."""
 
     def rule(call: Call, layer: Any = None) -> Ref:
-        (size,) = call.given(layer, "output_size")
-        return adaptive_pool_to(call, size, largest=largest)
+        (size,), spatial = call.given(layer, "output_size"), call.x.shape[2:]
+        wanted = each_axis(size, len(spatial)) if size is not None else list(spatial)
+        wanted = [w if w is not None else s for w, s in zip(wanted, spatial, strict=True)]
+        if any(s % w for s, w in zip(spatial, wanted, strict=True)):
+            raise TraceError(
+                f"{call.path}: adaptive pooling of {tuple(spatial)} to {tuple(wanted)} is uneven"
+            )
+        kernel = [s // w for s, w in zip(spatial, wanted, strict=True)]
+        sizes = pool_sizes(call, kernel, kernel, 0)
+        if largest:
+            still = {"dilation": [1] * len(spatial), "ceil_mode": False}
+            return call.emit("max_pool", call.x, **sizes, **still)
+        if all(w == 1 for w in wanted):
+            return call.emit("mean", call.x, dims=list(range(2, 2 + len(spatial))), keepdim=True)
+        return call.emit("avg_pool", call.x, **sizes)
 
     return rule
 

@@ -15,15 +15,14 @@ from jaxtyping import Int32, Int64, Integer, UInt8
 from torch import Tensor
 
 from bitproof.core.errors import QuantizationError
-from bitproof.kernels.forms import Route, choose_route, planes_of, terms_of
+from bitproof.kernels.forms import Route, Terms, choose_route, planes_of, terms_of
 from bitproof.kernels.geometry import Geometry
 from bitproof.kernels.int8_convolution import supported
 from bitproof.kernels.jobs import Requantization
 from bitproof.kernels.library import library
 from bitproof.kernels.look_up import LookUp
-from bitproof.quant.accumulators import Accumulator
+from bitproof.quant.accumulators import Accumulator, ExactAccumulator, exact_convolution
 from bitproof.quant.arithmetic import requantize_
-from bitproof.quant.exact_convolution import ExactConvolution
 from bitproof.quant.graph import Node
 from bitproof.quant.grid import CodedTensor, Grid
 from bitproof.quant.onednn import as_kernel, as_maps, from_maps
@@ -62,31 +61,26 @@ class ProductLayer(Accumulator):
     def parts(self) -> list[Part]:
         """Filters that share a way of being computed, with that way."""
         used = sorted(set(self.products.choice.tolist()))
-        groups = self._kernel[1].groups
-        if len(used) == 1:
-            return [self._part(ALL, used[0])]
+        together = len(used) == 1 or len(used) > MOST_PARTS or self._kernel[1].groups > 1
         # One look-up serves all tables at once; apart, each must have a short form to pay off.
-        apart = groups == 1 and all(self._route(table) == "terms" for table in used)
-        if not apart or len(used) > MOST_PARTS:
-            return [self._looked_up(ALL, used)]
+        if together or not all(self._route(table) == "terms" for table in used):
+            return [self._part(ALL, used)]
         choice = self.products.choice
-        return [self._part((choice == table).nonzero()[:, 0], table) for table in used]
+        return [self._part((choice == table).nonzero()[:, 0], [table]) for table in used]
 
     @cached_property
-    def base(self) -> ExactConvolution:
+    def base(self) -> ExactAccumulator:
         """The same layer with exact products, bias included."""
         weight = self.constants.weight
         assert weight is not None
         kernel, geometry = as_kernel(weight, self.node)
-        return ExactConvolution.of(kernel, self.constants.bias, geometry, self.grids[0])
+        return exact_convolution(kernel, self.constants.bias, geometry, self.grids[0])
 
     @cached_property
     def _encodings(self) -> list[OperandEncoding]:
         """How activation and weight reach the multiplier."""
-        signed = self.products.signed
-        return [
-            OperandEncoding.of(grid, signed=signed) for grid in (self.grids[0], self.weight.grid)
-        ]
+        grids = self.grids[0], self.weight.grid
+        return [OperandEncoding.of(grid, signed=self.products.signed) for grid in grids]
 
     @cached_property
     def _kernel(self) -> tuple[UInt8[Tensor, "m d kh kw"], Geometry]:
@@ -129,50 +123,47 @@ class ProductLayer(Accumulator):
             return compiled.requantize(dense(raw), how, scale=scale, start=start)
         return compiled.requantize(dense(self._totals(maps).float()), how)
 
-    def _part(self, filters: Filters, table: int) -> Part:
-        """Return the fastest way for filters that share a table."""
-        if self._route(table) != "terms":
-            return self._looked_up(filters, [table])
-        terms = terms_of(self.products.tables[table], signed=self.products.signed)
-        assert terms is not None
+    def _part(self, filters: Filters, tables: list[int]) -> Part:
+        """Return the fastest way for filters that share tables."""
+        (weight, geometry), signed = self._kernel, self.products.signed
+        index = torch.tensor(tables, device=weight.device)
+        entries, single = self.products.tables[index], len(tables) == 1
+        way: LookUp | Terms | None = None
+        if single and self._route(tables[0]) == "terms":
+            way = terms_of(entries[0], signed=signed)
+        if way is None:
+            choice = torch.searchsorted(index, self.products.choice[filters])
+            way = LookUp.of(
+                weight[filters], entries, choice, geometry=geometry, signed=signed, errors=single
+            )
+        base = self.base if way.plus_exact else None
+        points = self._weight_points[filters]
+        start = self._start(filters, plus_exact=way.plus_exact)
+        if isinstance(way, LookUp):
+            added = way.adding(start, points if base is None else None)
+            return LookedUp(filters, self._operand, base, added)
         return Remapped.of(
-            terms,
-            self._kernel[0][filters],
+            way,
+            weight[filters],
             self._operand,
-            start=self._start(filters, plus_exact=terms.plus_exact),
-            weight_points=self._weight_points[filters],
+            start=start,
+            weight_points=points,
             filters=filters,
-            base=self.base if terms.plus_exact else None,
+            base=base,
         )
 
     def _route(self, table: int) -> Route:
         """Return the fastest way to sum the products of a table."""
         entries, signed = self.products.tables[table], self.products.signed
-        device, depth = entries.device.type, self._kernel[0].shape[1]
-        compiled = library() if device == "cpu" else None
+        on_cpu = entries.device.type == "cpu"
+        compiled = library() if on_cpu else None
         return choose_route(
             terms_of(entries, signed=signed),
             planes_of(entries, signed=signed),
-            depth=depth,
+            depth=self._kernel[0].shape[1],
             level=compiled.level if compiled else None,
-            dots=device == "cpu" and supported(),
+            dots=on_cpu and supported(),
         )
-
-    def _looked_up(self, filters: Filters, tables: list[int]) -> Part:
-        weight, geometry = self._kernel
-        index = torch.tensor(tables, device=weight.device)
-        look_up = LookUp.of(
-            weight[filters],
-            self.products.tables[index],
-            torch.searchsorted(index, self.products.choice[filters]),
-            geometry=geometry,
-            signed=self.products.signed,
-            errors=len(tables) == 1,
-        )
-        start = self._start(filters, plus_exact=look_up.plus_exact)
-        points = None if look_up.plus_exact else self._weight_points[filters]
-        base = self.base if look_up.plus_exact else None
-        return LookedUp(filters, self._operand, look_up.adding(start, points), base)
 
     @cached_property
     def _operand(self) -> Operand:
@@ -206,6 +197,45 @@ class ProductLayer(Accumulator):
             truncate=known.rounding == "truncate",
             signed=out.signed,
         )
+
+
+@dataclass(frozen=True, eq=False)
+class ProductMatmul(Accumulator):
+    """A product of two activations through one table, with one offset for all.
+
+    With words a and b, zero points A and B: sum (a - A)(b - B) becomes
+    sum T[a, b] - A sum b - B sum a + k A B. Each matrix of a batch is a layer of its own, with
+    filters of one pixel.
+    """
+
+    products: Products
+
+    def sums(self, operands: list[Tensor]) -> Tensor:
+        """Return the accumulators, rounded to float32."""
+        tables, signed = self.products.tables, self.products.signed
+        encodings = [OperandEncoding.of(grid, signed=signed) for grid in self.grids]
+        points = [
+            int(own.point(grid.zero_point)) for own, grid in zip(encodings, self.grids, strict=True)
+        ]
+        batch = torch.broadcast_shapes(*(codes.shape[:-2] for codes in operands))  # type: ignore[no-untyped-call]
+        left, right = (
+            own.patterns(codes).expand(*batch, *codes.shape[-2:]).reshape(-1, *codes.shape[-2:])
+            for own, codes in zip(encodings, operands, strict=True)
+        )
+        rows, taps, columns = *left.shape[1:], right.shape[2]
+        offset = int(self.products.offset[0]) + taps * points[0] * points[1]
+        choice = torch.zeros(columns, dtype=torch.int64, device=right.device)
+        point = torch.full((columns,), points[1], dtype=torch.int32, device=right.device)
+        results = []
+        for first, second in zip(left, right, strict=True):
+            weight = second.T[:, :, None, None]
+            look_up = LookUp.of(
+                weight, tables, choice, geometry=Geometry(), signed=signed, errors=False
+            )
+            start = offset - points[0] * encodings[1].values(second.contiguous()).sum(0)
+            sums = look_up.adding(start.long(), point).sums(first.T[None, :, None])
+            results.append(sums[0, :, 0].T)
+        return torch.stack(results).reshape(*batch, rows, columns).float()
 
 
 def check_products(node: Node, products: Products, weight: CodedTensor | None) -> None:

@@ -4,9 +4,9 @@ Every `totals` takes stored words as maps and returns accumulators exactly, with
 added to the products: in float32 where that holds them all, else in int32, which wraps.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float32, Int32, Int64, Integer, UInt8
@@ -20,25 +20,13 @@ from bitproof.kernels.int8_convolution import sum_windows
 from bitproof.kernels.jobs import Requantization
 from bitproof.kernels.library import library
 from bitproof.kernels.look_up import LookUp
-from bitproof.quant.exact_convolution import ExactConvolution
+from bitproof.quant.accumulators import ExactAccumulator, exact_convolution
 from bitproof.quant.grid import Grid
 from bitproof.quant.products import WORDS, OperandEncoding
 
 Filters = Int64[Tensor, " f"] | slice
 """Some filters of a layer, as an index."""
 ALL = slice(None)
-
-
-@runtime_checkable
-class Part(Protocol):
-    """Filters of a layer that are computed in one way."""
-
-    @property
-    def filters(self) -> Filters:
-        """Which they are."""
-
-    def totals(self, maps: Integer[Tensor, "n c h w"]) -> Tensor:
-        """Return the accumulators of these filters."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,39 +38,48 @@ class Operand:
     """Their zero point there."""
     geometry: Geometry
 
-    def patterns(self, maps: Integer[Tensor, "n c h w"]) -> UInt8[Tensor, "n c h w"]:
-        """Return bit patterns."""
-        return self.encoding.patterns(maps)
-
     def padded(self, maps: Integer[Tensor, "n c h w"]) -> UInt8[Tensor, "n c rows columns"]:
         """Return bit patterns with the padding around them: words that stand for 0."""
-        (down, across), patterns = self.geometry.padding, self.patterns(maps)
+        (down, across), patterns = self.geometry.padding, self.encoding.patterns(maps)
         if not down and not across:
             return patterns
         return functional.pad(patterns, [across, across, down, down], value=self.point % WORDS)
 
-    def window_sums(
-        self, maps: Integer[Tensor, "n c h w"], size: torch.Size, filters: int
-    ) -> Tensor:
+    def window_sums(self, maps: Tensor, size: torch.Size, filters: int) -> Tensor:
         """Return the sum of centered words under each filter's window, as int32."""
         groups = self.geometry.groups
-        values = self.encoding.values(self.patterns(maps).contiguous()) - self.point
-        grouped = values.reshape(len(values), groups, -1, *values.shape[2:]).sum(
-            2, dtype=torch.int32
-        )
-        sums = sum_windows(grouped, size, self.geometry)
+        values = self.encoding.values(self.encoding.patterns(maps).contiguous()) - self.point
+        grouped = values.reshape(len(values), groups, -1, *values.shape[2:])
+        sums = sum_windows(grouped.sum(2, dtype=torch.int32), size, self.geometry)
         return sums.repeat_interleave(filters // groups, 1) if groups > 1 else sums
 
 
 @dataclass(frozen=True, eq=False)
-class Remapped:
-    """Products as a sum of terms, each a function of the word times one of the weight."""
+class Part(ABC):
+    """Filters of a layer that are computed in one way."""
 
     filters: Filters
     operand: Operand
+    base: ExactAccumulator | None
+    """The exact products that the rest is added to; None: the rest is all."""
+
+    @abstractmethod
+    def totals(self, maps: Integer[Tensor, "n c h w"]) -> Tensor:
+        """Return the accumulators of these filters."""
+
+    def _plus_base(self, sums: Tensor, maps: Integer[Tensor, "n c h w"]) -> Tensor:
+        if self.base is None:
+            return sums
+        return sums + self.base.totals(maps).to(torch.int32)[:, self.filters]
+
+
+@dataclass(frozen=True, eq=False)
+class Remapped(Part):
+    """Products as a sum of terms, each a function of the word times one of the weight."""
+
     maps_to: UInt8[Tensor, "r 256"]
     """What each term puts in the place of a word."""
-    convolution: ExactConvolution | None
+    convolution: ExactAccumulator | None
     """Sums all terms; None where there are none."""
     scale: int
     start: Int64[Tensor, " f"]
@@ -92,8 +89,6 @@ class Remapped:
     """Of the kernel."""
     pads: bool
     """Whether words are padded before they are remapped."""
-    base: ExactConvolution | None
-    """The exact products that the terms are added to."""
     largest: float
     """Bound on the size of sums of products, with everything that is added to them."""
 
@@ -106,8 +101,8 @@ class Remapped:
         *,
         start: Int64[Tensor, " f"],
         weight_points: Int32[Tensor, " f"],
-        filters: Filters = ALL,
-        base: ExactConvolution | None = None,
+        filters: Filters,
+        base: ExactAccumulator | None,
     ) -> "Remapped":
         """Return the part that multiplies `weight`, patterns, by way of `terms`."""
         device, geometry = weight.device, operand.geometry
@@ -136,10 +131,11 @@ class Remapped:
             own = Geometry(geometry.stride, (0, 0), geometry.dilation, geometry.groups)
             point = torch.tensor(zero, dtype=torch.int32)
             grid = Grid(torch.tensor(1.0), point, 8, signed=False)
-            convolution = ExactConvolution.of(kernel, None, own if pads else geometry, grid)
+            convolution = exact_convolution(kernel, None, own if pads else geometry, grid)
         return cls(
             filters,
             operand,
+            base,
             remap,
             convolution,
             terms.scale,
@@ -147,25 +143,23 @@ class Remapped:
             under_window,
             weight.shape[2:],
             pads,
-            base,
             float(largest.max()),
         )
 
     def totals(self, maps: Integer[Tensor, "n c h w"]) -> Tensor:
         """Return the accumulators of these filters."""
-        terms = None if self.convolution is None else self.convolution.totals(self._remapped(maps))
-        if self.base is None and self.under_window is None and self._fits_float32:
-            assert terms is not None
-            return self._scaled_(terms)
+        if (terms := self.raw_sums(maps)) is not None:
+            if self.scale != 1:
+                terms.mul_(self.scale)
+            return terms.add_(self.start.float().reshape(-1, 1, 1)) if self.start.any() else terms
         total = self.start.to(torch.int32).reshape(-1, 1, 1)
-        if terms is not None:
+        if self.convolution is not None:
+            terms = self.convolution.totals(self._remapped(maps))
             total = total + terms.to(torch.int32) * self.scale
         if self.under_window is not None:
             sums = self.operand.window_sums(maps, self.size, len(self.start))
             total = total - sums * self.under_window.reshape(-1, 1, 1)
-        if self.base is not None:
-            total = total + self.base.totals(maps).to(torch.int32)[:, self.filters]
-        return total
+        return self._plus_base(total, maps)
 
     def raw_sums(self, maps: Integer[Tensor, "n c h w"]) -> Float32[Tensor, "n f y x"] | None:
         """Return `(accumulators - start) / scale`, or None where float32 does not hold these."""
@@ -183,15 +177,11 @@ class Remapped:
         fits = fits_float32(max(self.largest, float(self.start.abs().max())))
         return fits and (power_of_two or fits_float32(self.convolution.largest * abs(self.scale)))
 
-    def _scaled_(self, terms: Tensor) -> Tensor:
-        if self.scale != 1:
-            terms.mul_(self.scale)
-        return terms.add_(self.start.float().reshape(-1, 1, 1)) if self.start.any() else terms
-
     def _remapped(self, maps: Integer[Tensor, "n c h w"]) -> UInt8[Tensor, "n rc rows columns"]:
         """Return the words that the convolution reads: for each group, term after term."""
-        patterns = self.operand.padded(maps) if self.pads else self.operand.patterns(maps)
-        compiled, groups = library(), self.operand.geometry.groups
+        operand, compiled = self.operand, library()
+        patterns = operand.padded(maps) if self.pads else operand.encoding.patterns(maps)
+        groups = operand.geometry.groups
         if len(self.maps_to) == 1:
             return remap(patterns, self.maps_to[0])
         if compiled is not None and patterns.device.type == "cpu" and groups == 1:
@@ -214,21 +204,14 @@ def remap(codes: UInt8[Tensor, "*shape"], table: UInt8[Tensor, "256"]) -> UInt8[
 
 
 @dataclass(frozen=True, eq=False)
-class LookedUp:
+class LookedUp(Part):
     """Products that are looked up one by one, or their errors, beside exact products."""
 
-    filters: Filters
-    operand: Operand
     look_up: LookUp
-    base: ExactConvolution | None
-    """The exact products that errors are added to; None: products are looked up."""
 
     def totals(self, maps: Integer[Tensor, "n c h w"]) -> Tensor:
         """Return the accumulators of these filters."""
-        sums = self.look_up.sums(self.operand.padded(maps))
-        if self.base is None:
-            return sums
-        return sums + self.base.totals(maps).to(torch.int32)[:, self.filters]
+        return self._plus_base(self.look_up.sums(self.operand.padded(maps)), maps)
 
     def codes(self, maps: Integer[Tensor, "n c h w"], how: Requantization) -> Tensor | None:
         """Return output words of all filters, or None where no compiled kernel does that."""

@@ -59,12 +59,7 @@ class Products:
 
     @classmethod
     def of(
-        cls,
-        table: Int32[Tensor, "256 256"],
-        *,
-        signed: bool,
-        filters: int,
-        name: str = "",
+        cls, table: Int32[Tensor, "256 256"], *, signed: bool, filters: int, name: str = ""
     ) -> "Products":
         """Return one table for all filters."""
         zeros = torch.zeros(filters, dtype=torch.int64, device=table.device)
@@ -78,14 +73,7 @@ class Products:
         *,
         grids: tuple[Grid, Grid],
     ) -> Int64[Tensor, "n taps"]:
-        """Return the products of one filter, word by word.
-
-        Args:
-            left: stored words of the activation.
-            right: stored words of the weight.
-            channel: which filter.
-            grids: of both.
-        """
+        """Return the products of one filter, word by word; `grids` are those of both words."""
         first, second = self._moved(left, right, grids)
         table = self.tables[int(self.choice[channel])]
         return table[first % WORDS, second % WORDS].long()

@@ -11,7 +11,6 @@ Source: Stutz et al., "Bit Error Robustness for Energy-Efficient DNN Accelerator
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -50,10 +49,6 @@ class Quantizer(Spec):
 
         Training calls this at every step; a kind that can answer for all tensors at once, or
         without waiting for the device, does so here, and may take finite numbers for granted.
-
-        Example:
-            >>> RQUANT.fit_all([torch.ones(2), torch.zeros(3)], shrinks=[1.0, 0.5])[0].bits
-            8
         """
         return [
             self.fit(values, shrink=shrink) for values, shrink in zip(tensors, shrinks, strict=True)
@@ -127,10 +122,8 @@ class AffineQuantizer(Quantizer):
     def grid_for(self, low: Float[Tensor, " c"], high: Float[Tensor, " c"]) -> Grid:
         """Return per-channel grids for the ranges from `low` to `high`."""
         if self.fixed_range is not None:
-            low, high = (
-                torch.full_like(low, -self.fixed_range),
-                torch.full_like(high, self.fixed_range),
-            )
+            low = torch.full_like(low, -self.fixed_range)
+            high = torch.full_like(high, self.fixed_range)
         if self.w_max is not None:
             low, high = (end.clamp(-self.w_max, self.w_max) for end in (low, high))
         if self.symmetric:
@@ -164,15 +157,16 @@ class AffineQuantizer(Quantizer):
         clipped = values if bound is None else values.clamp(-bound, bound)
         steps = clipped.detach().to(torch.float64, copy=True)
         steps /= grid.spread(grid.scale, values.ndim).double()
-        codes = round_steps_(steps, grid.spread(grid.zero_point, values.ndim), self.rounding)
+        point, nearest = grid.spread(grid.zero_point, values.ndim), self.rounding == "nearest"
+        codes = steps.round_().add_(point) if nearest else steps.add_(point).trunc_()
         # Truncation may cut the end of a range into the code that a narrow grid leaves unused.
-        lowest = grid.low + int(self.narrow and self.rounding == "truncate")
+        lowest = grid.low + int(self.narrow and not nearest)
         return CodedTensor(codes.clamp_(lowest, grid.high).to(grid.dtype), grid)
 
     def _ends(
         self, values: Float[Tensor, "*shape"], shrink: float
     ) -> tuple[Float[Tensor, "*channels"], Float[Tensor, "*channels"]]:
-        """Return the smallest and the largest value, of each channel if asked, times `shrink`."""
+        """Return the least and the largest value, of each channel if asked, times `shrink`."""
         if not values.numel():
             raise QuantizationError("values: wanted finite numbers, got none")
         if not 0 < shrink <= 1:
@@ -183,42 +177,22 @@ class AffineQuantizer(Quantizer):
 
     def _grids(self, ends: Sequence[tuple[Tensor, Tensor]]) -> list[Grid]:
         """Return a grid for each pair of ends, from one call of `grid_for`."""
-        low, high = (
-            torch.cat([end.reshape(-1) for end in side]) for side in zip(*ends, strict=True)
-        )
-        grid = self.grid_for(low, high)
-        shapes = [low.shape for low, _ in ends]
+        low, high = (torch.cat([end.reshape(-1) for end in s]) for s in zip(*ends, strict=True))
+        grid, shapes = self.grid_for(low, high), [low.shape for low, _ in ends]
         sizes = [shape.numel() for shape in shapes]
-        parts = zip(
-            shapes, torch.split(grid.scale, sizes), torch.split(grid.zero_point, sizes), strict=True
-        )
+        scales, points = torch.split(grid.scale, sizes), torch.split(grid.zero_point, sizes)
         return [
-            replace(
-                grid,
-                scale=scale.view(shape),
-                zero_point=zero_point.view(shape),
-                axis=0 if shape else None,
-            )
-            for shape, scale, zero_point in parts
+            Grid(scale.view(shape), point.view(shape), grid.bits, grid.signed, 0 if shape else None)
+            for shape, scale, point in zip(shapes, scales, points, strict=True)
         ]
 
 
-def round_steps_(
-    steps: Float[Tensor, "*shape"], zero_point: Tensor, rounding: Rounding
-) -> Float[Tensor, "*shape"]:
-    """Make codes of steps, not yet clipped: `round(steps) + zero_point`, or `trunc` of the sum."""
-    if rounding == "nearest":
-        return steps.round_().add_(zero_point)
-    return steps.add_(zero_point).trunc_()
-
-
-NORMAL = AffineQuantizer(symmetric=True, signed=True, rounding="truncate")
-"""First rung of the ladder: per tensor, symmetric, signed, truncated."""
-ASYMMETRIC = AffineQuantizer(signed=True, rounding="truncate")
-"""Second rung: asymmetric range, still signed."""
-UNSIGNED = AffineQuantizer(rounding="truncate")
-"""Third rung: asymmetric and unsigned."""
 RQUANT = AffineQuantizer()
 """Robust quantization: asymmetric, unsigned, rounded; the default for weights and biases."""
-LADDER = {"normal": NORMAL, "asymmetric": ASYMMETRIC, "unsigned": UNSIGNED, "rquant": RQUANT}
+LADDER = {
+    "normal": AffineQuantizer(symmetric=True, signed=True, rounding="truncate"),
+    "asymmetric": AffineQuantizer(signed=True, rounding="truncate"),
+    "unsigned": AffineQuantizer(rounding="truncate"),
+    "rquant": RQUANT,
+}
 """The four rungs, in the order of the source's table."""

@@ -102,11 +102,6 @@ def pad(call: Call) -> Ref:
     return call.emit("pad", call.x, padding=list(call.get(1, "pad")))
 
 
-def zero_pad(call: Call, layer: Any) -> Ref:
-    """Lower ZeroPad2d and its kin."""
-    return call.emit("pad", call.x, padding=list(layer.padding))
-
-
 def concat(call: Call) -> Ref:
     """Lower concatenation."""
     parts = call.get(0, "tensors")

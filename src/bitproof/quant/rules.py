@@ -13,33 +13,19 @@ from torch import Tensor, nn
 from bitproof.core.errors import TraceError
 from bitproof.models.normalize import Normalize
 from bitproof.models.scaled_norm import ScaledBatchNorm2d, ScaledGroupNorm
+from bitproof.quant import reshaping
 from bitproof.quant.attention import (
     encoder,
     encoder_layer,
     multihead_attention,
     scaled_dot_product_attention,
-    softmax_of,
+    softmax,
 )
 from bitproof.quant.builder import Call, Ref
 from bitproof.quant.pooling import adaptive, avg_pool, each_axis, max_pool
-from bitproof.quant.reshaping import (
-    concat,
-    expand,
-    getitem,
-    pad,
-    permute,
-    repeat,
-    reshape,
-    roll,
-    split,
-    stack,
-    transpose,
-    unbind,
-    zero_pad,
-)
 
-ModuleRule = Callable[[Call, Any], Any]
-FunctionRule = Callable[[Call], Any]
+Rule = Callable[..., Any]
+"""Lowers a call of a function, or of a layer, which it then takes too."""
 
 
 def convolution(call: Call, layer: Any = None) -> Ref:
@@ -73,11 +59,10 @@ def _stored(call: Call, **given: Ref | Tensor | None) -> dict[str, Tensor | None
     """Return the tensors of a layer, or those that a function reads from the model."""
     tensors: dict[str, Tensor | None] = {}
     for key, one in given.items():
-        tensors[key] = (
-            call.builder.tensors.get(f"{one.name}.weight") if isinstance(one, Ref) else one
-        )
-        if isinstance(one, Ref) and tensors[key] is None:
+        stored = call.builder.tensors.get(f"{one.name}.weight") if isinstance(one, Ref) else one
+        if isinstance(one, Ref) and stored is None:
             raise TraceError(f"{call.path}: wanted a stored {key}, got one that is computed")
+        tensors[key] = stored
     return tensors
 
 
@@ -114,16 +99,12 @@ def layer_norm(call: Call, layer: Any = None) -> Ref:
 
 def group_norm(call: Call, layer: nn.GroupNorm) -> Ref:
     """Lower a group norm."""
-    return call.emit(
-        "group_norm",
-        call.x,
-        groups=layer.num_groups,
-        eps=layer.eps,
-        tensors={"weight": layer.weight, "bias": layer.bias},
-    )
+    tensors = {"weight": layer.weight, "bias": layer.bias}
+    groups, eps = layer.num_groups, layer.eps
+    return call.emit("group_norm", call.x, groups=groups, eps=eps, tensors=tensors)
 
 
-def table(function: str, *names: str) -> Callable[..., Ref]:
+def table(function: str, *names: str) -> Rule:
     """Return the rule of an elementwise layer or function with further arguments `names`."""
 
     def rule(call: Call, layer: Any = None) -> Ref:
@@ -138,26 +119,17 @@ def table(function: str, *names: str) -> Callable[..., Ref]:
     return rule
 
 
-def clamp(low: float | None, high: float | None) -> FunctionRule:
+def clamp(**bounds: float) -> Rule:
     """Return the rule of a clamp with fixed bounds (ReLU, ReLU6)."""
-    bounds = {"min": low, "max": high}
-
-    def rule(call: Call) -> Ref:
-        given = {name: value for name, value in bounds.items() if value is not None}
-        return call.emit("table", call.x, function="clamp", parameters=given)
-
-    return rule
+    return lambda call, _=None: call.emit("table", call.x, function="clamp", parameters=bounds)
 
 
-def hardtanh(call: Call, layer: nn.Hardtanh) -> Any:
-    """Lower a clamp layer."""
-    return clamp(layer.min_val, layer.max_val)(call)
-
-
-def functional_hardtanh(call: Call) -> Any:
-    """Lower the clamp function whose bounds have defaults."""
+def hardtanh(call: Call, layer: Any = None) -> Any:
+    """Lower a clamp whose bounds have defaults."""
+    if layer is not None:
+        return clamp(min=layer.min_val, max=layer.max_val)(call)
     low, high = call.get(1, "min_val", -1.0), call.get(2, "max_val", 1.0)
-    return clamp(call.number(low), call.number(high))(call)
+    return clamp(min=call.number(low), max=call.number(high))(call)
 
 
 def functional_dropout(call: Call) -> Ref:
@@ -167,7 +139,7 @@ def functional_dropout(call: Call) -> Ref:
     return call.x
 
 
-def binary(op: str) -> FunctionRule:
+def binary(op: str) -> Rule:
     """Return the rule of a sum, difference or product of two tensors, or of one and a number."""
 
     def rule(call: Call) -> Ref:
@@ -207,11 +179,6 @@ def divide(call: Call) -> Ref:
     return call.emit("mul", x, call.builder.constant(1 / stored, path=f"{call.path}.inverse"))
 
 
-def negate(call: Call) -> Ref:
-    """Lower a change of sign."""
-    return with_number(call, call.x, "mul", -1.0)
-
-
 def power(call: Call) -> Ref:
     """Lower a power with a constant exponent."""
     exponent = call.number(call.get(1, "exponent"))
@@ -220,8 +187,7 @@ def power(call: Call) -> Ref:
 
 def matmul(call: Call) -> Ref:
     """Lower a product of two activations."""
-    b = call.get(1, "other", call.kwargs.get("mat2"))
-    return call.emit("matmul", call.x, b)
+    return call.emit("matmul", call.x, call.get(1, "other", call.kwargs.get("mat2")))
 
 
 def mean(call: Call) -> Ref:
@@ -229,11 +195,6 @@ def mean(call: Call) -> Ref:
     rank, dims = len(call.x.shape), call.get(1, "dim")
     dims = sorted(d % rank for d in (dims if isinstance(dims, tuple | list) else [dims]))
     return call.emit("mean", call.x, dims=dims, keepdim=bool(call.get(2, "keepdim", False)))
-
-
-def softmax(call: Call) -> Ref:
-    """Lower a softmax."""
-    return softmax_of(call, call.get(1, "dim"))
 
 
 LOOKUPS: dict[type[nn.Module], tuple[str, ...]] = {
@@ -251,32 +212,26 @@ LOOKUPS: dict[type[nn.Module], tuple[str, ...]] = {
 }
 """Elementwise layers: the function's name, and what it takes besides the input."""
 
-MODULE_RULES: dict[type[nn.Module], ModuleRule] = {
+MODULE_RULES: dict[type[nn.Module], Rule] = {
     **dict.fromkeys((nn.Conv1d, nn.Conv2d, nn.Conv3d), convolution),
     nn.Linear: linear,
     nn.modules.linear.NonDynamicallyQuantizableLinear: linear,
-    **dict.fromkeys(
-        (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, ScaledBatchNorm2d), batch_norm
-    ),
+    **dict.fromkeys((nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d), batch_norm),
+    ScaledBatchNorm2d: batch_norm,
     Normalize: normalize,
     nn.LayerNorm: layer_norm,
-    nn.GroupNorm: group_norm,
-    ScaledGroupNorm: group_norm,
-    nn.ReLU: lambda call, _: clamp(0.0, None)(call),
-    nn.ReLU6: lambda call, _: clamp(0.0, 6.0)(call),
+    **dict.fromkeys((nn.GroupNorm, ScaledGroupNorm), group_norm),
+    nn.ReLU: clamp(min=0.0),
+    nn.ReLU6: clamp(min=0.0, max=6.0),
     nn.Hardtanh: hardtanh,
     **{layer: table(*lookup) for layer, lookup in LOOKUPS.items()},
-    nn.Softmax: lambda call, layer: softmax_of(call, layer.dim),
-    nn.MaxPool1d: max_pool,
-    nn.MaxPool2d: max_pool,
-    nn.AvgPool1d: avg_pool,
-    nn.AvgPool2d: avg_pool,
-    nn.AdaptiveAvgPool1d: adaptive(largest=False),
-    nn.AdaptiveAvgPool2d: adaptive(largest=False),
+    nn.Softmax: softmax,
+    **dict.fromkeys((nn.MaxPool1d, nn.MaxPool2d), max_pool),
+    **dict.fromkeys((nn.AvgPool1d, nn.AvgPool2d), avg_pool),
+    **dict.fromkeys((nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d), adaptive(largest=False)),
     nn.AdaptiveMaxPool2d: adaptive(largest=True),
-    nn.Flatten: lambda call, _: reshape(call),
-    nn.Unflatten: lambda call, _: reshape(call),
-    nn.ZeroPad2d: zero_pad,
+    **dict.fromkeys((nn.Flatten, nn.Unflatten), lambda call, _: reshaping.reshape(call)),
+    nn.ZeroPad2d: lambda call, layer: call.emit("pad", call.x, padding=list(layer.padding)),
     **dict.fromkeys((nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Identity), lambda call, _: call.x),
     nn.MultiheadAttention: multihead_attention,
     nn.TransformerEncoderLayer: encoder_layer,
@@ -284,45 +239,36 @@ MODULE_RULES: dict[type[nn.Module], ModuleRule] = {
 }
 """Rule of each layer class; subclasses are traced into."""
 
-FUNCTION_RULES: dict[str, FunctionRule] = {
-    "relu": clamp(0.0, None),
-    "relu6": clamp(0.0, 6.0),
-    "hardtanh": functional_hardtanh,
-    "clamp": table("clamp", "min", "max"),
-    "clip": table("clamp", "min", "max"),
+FUNCTION_RULES: dict[str, Rule] = {
+    "relu": clamp(min=0.0),
+    "relu6": clamp(min=0.0, max=6.0),
+    "hardtanh": hardtanh,
+    **dict.fromkeys(("clamp", "clip"), table("clamp", "min", "max")),
     **{name: table(name, *names) for name, *names in LOOKUPS.values()},
     **{name: table(name) for name in ("exp", "abs", "square", "sqrt")},
     "pow": power,
-    "neg": negate,
-    "add": binary("add"),
-    "sub": binary("sub"),
-    "mul": binary("mul"),
-    "div": divide,
-    "truediv": divide,
-    "cat": concat,
-    "concat": concat,
-    "stack": stack,
-    "matmul": matmul,
-    "bmm": matmul,
+    "neg": lambda call: with_number(call, call.x, "mul", -1.0),
+    **{op: binary(op) for op in ("add", "sub", "mul")},
+    **dict.fromkeys(("div", "truediv"), divide),
+    **dict.fromkeys(("cat", "concat"), reshaping.concat),
+    **dict.fromkeys(("matmul", "bmm"), matmul),
     "mean": mean,
     "softmax": softmax,
-    **dict.fromkeys(("flatten", "reshape", "view", "squeeze", "unsqueeze", "unflatten"), reshape),
-    "expand": expand,
-    "expand_as": expand,
-    "repeat": repeat,
-    "permute": permute,
-    "transpose": transpose,
-    "swapaxes": transpose,
-    "getitem": getitem,
-    "roll": roll,
-    "chunk": split,
-    "split": split,
-    "unbind": unbind,
-    "pad": pad,
-    "max_pool1d": max_pool,
-    "max_pool2d": max_pool,
-    "avg_pool1d": avg_pool,
-    "avg_pool2d": avg_pool,
+    **dict.fromkeys(
+        ("flatten", "reshape", "view", "squeeze", "unsqueeze", "unflatten"), reshaping.reshape
+    ),
+    **dict.fromkeys(("expand", "expand_as"), reshaping.expand),
+    **dict.fromkeys(("transpose", "swapaxes"), reshaping.transpose),
+    **dict.fromkeys(("chunk", "split"), reshaping.split),
+    "getitem": reshaping.getitem,
+    "pad": reshaping.pad,
+    "permute": reshaping.permute,
+    "repeat": reshaping.repeat,
+    "roll": reshaping.roll,
+    "stack": reshaping.stack,
+    "unbind": reshaping.unbind,
+    **dict.fromkeys(("max_pool1d", "max_pool2d"), max_pool),
+    **dict.fromkeys(("avg_pool1d", "avg_pool2d"), avg_pool),
     "adaptive_avg_pool2d": adaptive(largest=False),
     "adaptive_max_pool2d": adaptive(largest=True),
     "dropout": functional_dropout,

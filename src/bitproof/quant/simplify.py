@@ -1,6 +1,6 @@
 """Rewrites that keep a traced graph's function: fold norms, fuse clamps, absorb normalisation."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Any
 
@@ -34,7 +34,9 @@ def absorb_normalization(graph: Graph) -> Graph:
         # ((x - mean) / std) * scale + shift, written as (x - mean) / std again.
         mean, std = mean - shift * std / scale, std / scale
         attrs = {"mean": mean.float().tolist(), "std": std.float().tolist()}
-        graph = _drop_unread_constants(_merge(graph, users[0], first, _with_attrs(attrs)))
+        graph = _merge(graph, users[0], first, attrs)
+        unread = {name for name, readers in graph.users().items() if not readers}
+        graph = _without(graph, {n.name for n in graph.nodes if n.op == "constant"} & unread)
 
 
 def _scale_and_shift(node: Node, graph: Graph) -> tuple[Tensor, Tensor] | None:
@@ -70,37 +72,21 @@ def _per_channel(stored: Tensor | None, rank: int) -> Tensor | None:
     return None if varies else stored.double().flatten()
 
 
-def _drop_unread_constants(graph: Graph) -> Graph:
-    users = graph.users()
-    unread = {node.name for node in graph.nodes if node.op == "constant" and not users[node.name]}
-    nodes = tuple(node for node in graph.nodes if node.name not in unread)
-    kept = {key: one for key, one in graph.tensors.items() if key.rpartition(".")[0] not in unread}
-    return Graph(nodes, kept)
-
-
-def _with_attrs(attrs: dict[str, Any]) -> Callable[[Node], Node]:
-    return lambda first: replace(first, attrs={**first.attrs, **attrs})
-
-
 def fold_affine(graph: Graph) -> Graph:
     """Fold a per-channel scale and shift into the convolution or linear layer before it."""
     while True:
-        found = _find_pair(graph, {"affine"}, {"conv", "linear"}, where=folds)
+        found = _find_pair(graph, {"conv", "linear"}, where=folds)
         if not found:
             return graph
         node, before = found
         scale, shift = (graph.tensors[f"{node.name}.{key}"].double() for key in ("weight", "bias"))
         weight = graph.tensors[f"{before.name}.weight"].double()
         bias = graph.tensors.get(f"{before.name}.bias", torch.zeros_like(shift)).double()
-        tensors = dict(graph.tensors)
-        tensors[f"{before.name}.weight"] = fold_weight(weight, scale).float()
-        tensors[f"{before.name}.bias"] = (bias * scale + shift).float()
-        graph = _merge(Graph(graph.nodes, tensors), node, before, lambda first: first)
-
-
-def fold_weight(weight: Tensor, scale: Tensor) -> Tensor:
-    """Return `weight` with each output channel multiplied by its entry of `scale`."""
-    return weight * scale.reshape([-1] + [1] * (weight.ndim - 1))
+        factors = scale.reshape([-1] + [1] * (weight.ndim - 1))
+        folded = {"weight": weight * factors, "bias": bias * scale + shift}
+        tensors = {f"{before.name}.{key}": value.float() for key, value in folded.items()}
+        tensors = {**graph.tensors, **tensors}
+        graph = _merge(Graph(graph.nodes, tensors), node, before, {})
 
 
 def folds(node: Node, before: Node) -> bool:
@@ -115,47 +101,43 @@ def folds(node: Node, before: Node) -> bool:
 def fuse_clamps(graph: Graph) -> Graph:
     """Let the operation before a clamp do the clamping."""
     while True:
-        found = _find_pair(graph, {"table"}, CLAMPING_OPS, where=_clamps)
+        found = _find_pair(graph, CLAMPING_OPS, where=_clamps)
         if not found:
             return graph
         node, before = found
         bounds = node.attrs["parameters"]
         clamp = [bounds.get("min"), bounds.get("max")]
-        graph = _merge(graph, node, before, _with_attrs({"clamp": clamp}))
+        graph = _merge(graph, node, before, {"clamp": clamp})
 
 
 def _clamps(node: Node, before: Node) -> bool:
-    return node.attrs["function"] == "clamp" and "clamp" not in before.attrs
+    return node.attrs.get("function") == "clamp" and "clamp" not in before.attrs
 
 
 def _find_pair(
-    graph: Graph,
-    ops: set[str],
-    before_ops: set[str] | frozenset[str],
-    *,
-    where: Callable[[Node, Node], bool],
+    graph: Graph, ops: Collection[str], *, where: Callable[[Node, Node], bool]
 ) -> tuple[Node, Node] | None:
-    """Return a node and the one before it, if that one has no other user."""
+    """Return a node and the one before it, of some operation, if that one has no other user."""
     users = graph.users()
     by_name = {node.name: node for node in graph.nodes}
     for node in graph.nodes:
-        if node.op in ops:
-            before = by_name[node.inputs[0]]
-            if before.op in before_ops and len(users[before.name]) == 1 and where(node, before):
-                return node, before
+        before = by_name[node.inputs[0]] if node.inputs else node
+        if before.op in ops and len(users[before.name]) == 1 and where(node, before):
+            return node, before
     return None
 
 
-def _merge(graph: Graph, node: Node, before: Node, change: Callable[[Node], Node]) -> Graph:
-    """Drop `node`, changing the one before it, which takes its place as an input."""
+def _merge(graph: Graph, node: Node, before: Node, attrs: dict[str, Any]) -> Graph:
+    """Drop `node`; the one before it takes its place as an input, and further attributes."""
     nodes = []
     for other in graph.nodes:
-        if other.name == node.name:
-            continue
-        kept = change(other) if other.name == before.name else other
-        names = tuple(before.name if name == node.name else name for name in kept.inputs)
-        nodes.append(replace(kept, inputs=names))
-    tensors = {
-        key: tensor for key, tensor in graph.tensors.items() if key.rpartition(".")[0] != node.name
-    }
-    return Graph(tuple(nodes), tensors)
+        inputs = tuple(before.name if name == node.name else name for name in other.inputs)
+        added = attrs if other.name == before.name else {}
+        nodes.append(replace(other, inputs=inputs, attrs={**other.attrs, **added}))
+    return _without(Graph(tuple(nodes), graph.tensors), {node.name})
+
+
+def _without(graph: Graph, names: Collection[str]) -> Graph:
+    nodes = tuple(node for node in graph.nodes if node.name not in names)
+    kept = {key: one for key, one in graph.tensors.items() if key.rpartition(".")[0] not in names}
+    return Graph(nodes, kept)

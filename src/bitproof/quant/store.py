@@ -1,7 +1,6 @@
 """Integer networks on disk: words in safetensors, everything else in JSON. Never code."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -32,14 +31,12 @@ def save_network(network: IntegerNetwork, path: Path) -> None:
     """
     tensors: dict[str, Tensor] = {}
     layout: dict[str, Any] = {"schema": SCHEMA, "rounding": network.rounding}
-    layout["nodes"] = [asdict(node) for node in network.nodes]
-    layout["tensors"] = {}
+    layout |= {"nodes": [asdict(node) for node in network.nodes], "tensors": {}, "grids": {}}
     for name, coded in network.tensors.items():
         tensors[f"codes.{name}"] = coded.codes
         layout["tensors"][name] = _describe(f"tensor.{name}", coded.grid, tensors)
-    layout["grids"] = {
-        name: _describe(f"grid.{name}", grid, tensors) for name, grid in network.grids.items()
-    }
+    for name, grid in network.grids.items():
+        layout["grids"][name] = _describe(f"grid.{name}", grid, tensors)
     if network.products:
         layout["products"] = _describe_products(network.products, tensors)
     own = {key: value.cpu().contiguous().clone() for key, value in tensors.items()}
@@ -61,22 +58,15 @@ def load_network(path: Path) -> IntegerNetwork:
         tensors = load_file(_with(path, ".safetensors"))
         if layout["schema"] != SCHEMA:
             raise WeightsError(f"{path}.json: wanted schema {SCHEMA}, got {layout['schema']}")
-        network = IntegerNetwork(
-            nodes=tuple(_node(entry) for entry in layout["nodes"]),
-            tensors={
-                name: CodedTensor(tensors[f"codes.{name}"], _grid(f"tensor.{name}", entry, tensors))
-                for name, entry in layout["tensors"].items()
-            },
-            grids={
-                name: _grid(f"grid.{name}", entry, tensors)
-                for name, entry in layout["grids"].items()
-            },
-            rounding=layout["rounding"],
-            products={
-                name: _products(name, entry, tensors)
-                for name, entry in layout.get("products", {}).items()
-            },
-        )
+        nodes = tuple(Node(**{**one, "inputs": tuple(one["inputs"])}) for one in layout["nodes"])
+        words = {
+            name: CodedTensor(tensors[f"codes.{name}"], _grid(f"tensor.{name}", entry, tensors))
+            for name, entry in layout["tensors"].items()
+        }
+        grids = {name: _grid(f"grid.{name}", one, tensors) for name, one in layout["grids"].items()}
+        entries = layout.get("products", {})
+        products = {name: _products(name, entry, tensors) for name, entry in entries.items()}
+        network = IntegerNetwork(nodes, words, grids, layout["rounding"], products)
         _check(network, path)
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
@@ -86,7 +76,7 @@ def load_network(path: Path) -> IntegerNetwork:
 
 def _check(network: IntegerNetwork, path: Path) -> None:
     """Check that the parts of a network fit each other."""
-    known: set[str] = set()
+    known: dict[str, Node] = {}
     for node in network.nodes:
         if node.op not in OPERATIONS:
             raise WeightsError(f"{path}: {node.name}: {near(node.op, OPERATIONS)}")
@@ -96,18 +86,18 @@ def _check(network: IntegerNetwork, path: Path) -> None:
         problem = problem or next((f"no {key}" for key in stored if key not in network.tensors), "")
         if problem:
             raise WeightsError(f"{path}: {node.name} ({node.op}): {problem}")
-        missing = [name for name in node.inputs if name not in known & network.grids.keys()]
+        readable = known.keys() & network.grids.keys()
+        missing = [name for name in node.inputs if name not in readable]
         if missing:
             raise WeightsError(f"{path}: {node.name} reads {missing[0]}, which is not there")
-        known.add(node.name)
+        known[node.name] = node
     for name, coded in network.tensors.items():
         if name.rpartition(".")[0] not in known or coded.codes.dtype != coded.grid.dtype:
             raise WeightsError(f"{path}: {name}: words of {coded.codes.dtype} that fit no node")
-    nodes = {node.name: node for node in network.nodes}
     for name, products in network.products.items():
         if name not in known:
             raise WeightsError(f"{path}: products of {name}, which is not there")
-        check_products(nodes[name], products, network.tensors.get(f"{name}.weight"))
+        check_products(known[name], products, network.tensors.get(f"{name}.weight"))
     if not known or network.nodes[0].op != "input":
         raise WeightsError(f"{path}: wanted a network that starts with its input")
     len(network.constants)  # prepared now, so that what is missing shows here
@@ -120,18 +110,11 @@ def _describe(key: str, grid: Grid, tensors: dict[str, Tensor]) -> dict[str, Any
 
 
 def _grid(key: str, entry: dict[str, Any], tensors: dict[str, Tensor]) -> Grid:
-    return Grid(
-        tensors[f"scale.{key}"],
-        tensors[f"zero_point.{key}"],
-        entry["bits"],
-        entry["signed"],
-        entry["axis"],
-    )
+    words = (entry[name] for name in ("bits", "signed", "axis"))
+    return Grid(tensors[f"scale.{key}"], tensors[f"zero_point.{key}"], *words)
 
 
-def _describe_products(
-    products: Mapping[str, Products], tensors: dict[str, Tensor]
-) -> dict[str, Any]:
+def _describe_products(products: dict[str, Products], tensors: dict[str, Tensor]) -> dict[str, Any]:
     """Describe what multiplies in each node; tables that are equal are written once."""
     known: dict[bytes, int] = {}
     entries = {}
@@ -148,17 +131,9 @@ def _describe_products(
 def _products(name: str, entry: dict[str, Any], tensors: dict[str, Tensor]) -> Products:
     if not entry["tables"]:
         raise WeightsError(f"products of {name}: wanted at least one table, got none")
-    return Products(
-        torch.stack([tensors[f"table.{place}"] for place in entry["tables"]]),
-        entry["signed"],
-        tensors[f"choice.{name}"],
-        tensors[f"offset.{name}"],
-        tuple(entry["names"]),
-    )
-
-
-def _node(entry: dict[str, Any]) -> Node:
-    return Node(entry["name"], entry["op"], tuple(entry["inputs"]), entry["attrs"], entry["path"])
+    tables = torch.stack([tensors[f"table.{place}"] for place in entry["tables"]])
+    choice, offset = tensors[f"choice.{name}"], tensors[f"offset.{name}"]
+    return Products(tables, entry["signed"], choice, offset, tuple(entry["names"]))
 
 
 def _with(path: Path, suffix: str) -> Path:

@@ -8,7 +8,7 @@ Source: METHODS A.3 (6) and (7), E.3.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
@@ -33,23 +33,16 @@ def norm_after(model: nn.Module, example: Float[Tensor, "n *features"]) -> dict[
     graph = trace_as_is(model, example)
     users = graph.users()
     norms = {path for path, module in model.named_modules() if isinstance(module, _BatchNorm)}
+    lone = [(node, *users[node.name]) for node in graph.nodes if len(users[node.name]) == 1]
     return {
-        node.path: users[node.name][0].path
-        for node in graph.nodes
-        if node.op in {"conv", "linear"}
-        and len(users[node.name]) == 1
-        and folds(users[node.name][0], node)
-        and users[node.name][0].path in norms
+        node.path: after.path
+        for node, after in lone
+        if node.op in {"conv", "linear"} and folds(after, node) and after.path in norms
     }
 
 
 def fold_factors(model: nn.Module, norms: Mapping[str, str]) -> dict[str, Tensor]:
-    """Return the factor per output channel that each folded norm puts on its layer's weight.
-
-    Args:
-        model: the model, with its present running statistics.
-        norms: from `norm_after`.
-    """
+    """Return the factors per output channel that norms, from `norm_after`, put on weights now."""
     factors = {}
     for layer, norm in norms.items():
         module: Any = model.get_submodule(norm)
@@ -69,16 +62,11 @@ def faulty_weights(
 ) -> dict[str, Tensor]:
     """Return the weights that a faulty memory would give back, by parameter name; no gradients.
 
-    Args:
-        model: holds the float weights.
-        layers: paths of the layers whose words may break.
-        scheme: its weight quantizer makes the words.
-        inject: the faults.
-        factors: fold factors per channel; layers without one are quantized as they are.
-        shrink: factors on the ranges of single layers.
+    Layers, given by their paths, are quantized as they are where they have none of the
+    `fold_factors`; `shrink` holds factors on the ranges of single ones.
     """
     factors, shrink = factors or {}, shrink or {}
-    stored = {layer: _weight(model, layer).detach() for layer in layers}
+    stored = {layer: cast(Tensor, model.get_submodule(layer).weight).detach() for layer in layers}
     spread = {
         layer: factors[layer].reshape([-1] + [1] * (weight.ndim - 1))
         for layer, weight in stored.items()
@@ -106,11 +94,7 @@ def call_with(
 ) -> Tensor:
     """Run `model` with other values of some weights; gradients go to the model's own weights.
 
-    Args:
-        model: runs in the mode that it is in.
-        inputs: images in [0, 1].
-        seen: replaced values, by parameter name.
-        limit: bound on each entry of the gradient of every parameter; None: no bound.
+    `limit` bounds each entry of the gradient of every parameter.
 
     Raises:
         WeightsError: the model has no parameter of a name in `seen`.
@@ -158,12 +142,6 @@ class StraightThrough(nn.Module):
                 for name, codes in zip(names, _encode(quantizer, values), strict=True):
                     seen[name] = codes.values().to(held[name].dtype)
         return call_with(self.model, inputs, seen)
-
-
-def _weight(model: nn.Module, layer: str) -> Tensor:
-    weight = model.get_submodule(layer).weight
-    assert isinstance(weight, Tensor)
-    return weight
 
 
 def _encode(

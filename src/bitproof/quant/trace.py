@@ -8,6 +8,7 @@ the graph has to give what the model gave.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -40,22 +41,14 @@ def trace(model: nn.Module, example: Float[Tensor, "n *features"]) -> Graph:
 
 
 def trace_as_is(model: nn.Module, example: Float[Tensor, "n *features"]) -> Graph:
-    """Return the graph of `model` with norms and activations as nodes of their own.
-
-    Raises:
-        TraceError: as for `trace`.
-    """
+    """Return the graph as `trace` does, with norms and activations as nodes of their own."""
     with untouched(model):
         model.eval()
-        module = symbolic(model, _has_rule)
+        module = symbolic(model)
         runs = record(module, example)
         graph = _lower(module, runs)
         _check(graph, type(model).__name__, example, runs[1])
         return graph
-
-
-def _has_rule(module: nn.Module) -> bool:
-    return type(module) in MODULE_RULES or isinstance(module, Normalize)
 
 
 def _lower(module: fx.GraphModule, runs: list[Values]) -> Graph:
@@ -106,27 +99,18 @@ def _lower_node(
 ) -> Any:
     """Return what a traced node is in the graph, given its value in each example run."""
     path, (first, second) = _path(node), values
+    resolve = partial(fx.node.map_arg, fn=lambda other: refs[other.name])
     if node.op == "output":
-        return _output(_resolve(node.args[0], refs), values, builder)
+        return _output(resolve(node.args[0]), values, builder)
     if not _holds_tensor(first):
         return _merge(first, second, path)
     if node.op == "placeholder":
-        return Ref(
-            builder.emit("input", path="input", attrs={"rank": first.ndim}), tuple(first.shape)
-        )
+        name = builder.emit("input", path="input", attrs={"rank": first.ndim})
+        return Ref(name, tuple(first.shape))
     if fixed:
         return _constants(first, builder, str(node.target) if node.op == "get_attr" else path)
-    rule = _rule_of(node, module, path)
-    return rule(
-        Call(
-            args=tuple(_resolve(arg, refs) for arg in node.args),
-            kwargs={key: _resolve(arg, refs) for key, arg in node.kwargs.items()},
-            value=first,
-            shape=_shape(first, second, path),
-            path=path,
-            builder=builder,
-        )
-    )
+    rule, shape = _rule_of(node, module, path), _shape(first, second, path)
+    return rule(Call(resolve(node.args), resolve(node.kwargs), first, shape, path, builder))
 
 
 def _constants(value: Any, builder: Builder, path: str) -> Any:
@@ -164,11 +148,7 @@ def _output(result: Any, values: tuple[Any, Any], builder: Builder) -> Ref:
 
 
 def _check(graph: Graph, name: str, example: Tensor, run: Values) -> None:
-    """Compare the graph with the second example run, whose last value is the model's output.
-
-    Raises:
-        TraceError: they differ.
-    """
+    """Compare the graph with the second example run, whose last value is the model's output."""
     wanted = list(run.values())[-1]
     with torch.no_grad():
         got = run_floats(graph, example_batches(example)[1])
@@ -210,11 +190,7 @@ def _merge(first: Any, second: Any, path: str) -> Any:
 
 
 def _shape(first: Any, second: Any, path: str) -> list[Any]:
-    """Return the shape of a tensor result, the batch marked; empty for several results.
-
-    Raises:
-        TraceError: a result does not have exactly one axis for the images.
-    """
+    """Return the shape of a tensor result, the batch marked; empty for several results."""
     if isinstance(first, tuple | list):
         for pair in zip(first, second, strict=True):
             _shape(*pair, path)
@@ -227,13 +203,3 @@ def _shape(first: Any, second: Any, path: str) -> list[Any]:
             f"for {RUNS[0][0]} images"
         )
     return shape
-
-
-def _resolve(arg: Any, refs: dict[str, Any]) -> Any:
-    if isinstance(arg, fx.Node):
-        return refs[arg.name]
-    if isinstance(arg, slice):
-        return slice(_resolve(arg.start, refs), _resolve(arg.stop, refs), _resolve(arg.step, refs))
-    if isinstance(arg, tuple):
-        return tuple(_resolve(item, refs) for item in arg)
-    return [_resolve(item, refs) for item in arg] if isinstance(arg, list) else arg

@@ -12,8 +12,8 @@ from bitproof.approx import Drum, Exact, Mitchell, Multiplier, Truncated
 from bitproof.quant import AffineQuantizer, IntegerNetwork, Node, Scheme, quantize
 from bitproof.quant.arithmetic import accumulate
 from bitproof.quant.constants import Constants
-from bitproof.quant.exact_gradient import through_exact
 from bitproof.quant.operations import MAC_OPS
+from bitproof.quant.pass_gradient import through_exact
 from bitproof.quant.products import Products
 
 SHAPES: dict[str, tuple[dict[str, Any], tuple[int, ...], tuple[int, ...]]] = {
