@@ -20,8 +20,10 @@ from torch import Tensor
 
 from bitproof.core.errors import DataError
 from bitproof.data.augment import AUGMENT, Augmentation, Fill, fill_of
-from bitproof.data.color_changes import (
+from bitproof.data.dataset import Images
+from bitproof.data.pillow_changes import (
     Amounts,
+    Matrix,
     Pixels,
     autocontrast,
     brightness,
@@ -30,11 +32,11 @@ from bitproof.data.color_changes import (
     equalize,
     invert,
     posterize,
+    rotate,
     sharpness,
     solarize,
+    warp,
 )
-from bitproof.data.dataset import Images
-from bitproof.data.geometric_changes import Matrix, rotate, warp
 
 LEVELS = 9
 """The highest level."""
@@ -142,12 +144,7 @@ class AutoAugment(Augmentation):
     channel."""
 
     def apply(self, images: Images, *, generator: torch.Generator) -> Images:
-        """Return the images, most of them changed; advances `generator` by five draws per image.
-
-        Raises:
-            DataError: the images are neither grey nor of three colours, or `fill` is not for as
-                many channels.
-        """
+        """Return the images, most of them changed; advances `generator` by five draws per image."""
         n, channels, height, width = images.shape
         if channels not in {1, 3}:
             raise DataError(f"auto_augment: wanted images of 1 or 3 channels, got {channels}")

@@ -61,11 +61,8 @@ class Dataset:
     ) -> "Dataset":
         """Build from tensors, numpy arrays or nested lists, whatever their float or int width.
 
-        Args:
-            images: `(n, c, h, w)`; uint8 pixels, or floats in [0, 1].
-            labels: `n` integers.
-            name: what results will call the set.
-            n_classes: number of classes; if None, the largest label plus one.
+        Images are `(n, c, h, w)`: uint8 pixels, or floats in [0, 1]. Without `n_classes`, it is
+        the largest label plus one.
 
         Raises:
             DataError: wrong dtype or shape, or a label out of range.
@@ -85,12 +82,9 @@ class Dataset:
     def from_loader(
         cls, loader: Iterable[Any], *, name: str = "user", n_classes: int | None = None
     ) -> "Dataset":
-        """Take in every batch of a loader, such as a torch `DataLoader`, and hold it in memory.
+        """Join the batches of a loader, such as a torch `DataLoader`, as `from_arrays` would.
 
-        Args:
-            loader: yields pairs of images `(n, c, h, w)` and `n` labels.
-            name: what results will call the set.
-            n_classes: number of classes; if None, the largest label plus one.
+        A batch is a pair of images `(n, c, h, w)` and `n` labels.
 
         Raises:
             DataError: no batch came, a batch is no pair, or batches do not fit each other.

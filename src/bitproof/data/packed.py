@@ -24,8 +24,6 @@ from bitproof.data.layout import Layout
 SIDE = 32
 """Width and height of every packed image, in pixels."""
 
-Arrays = dict[str, np.ndarray]
-
 
 def mini_layout(kind: str, n_classes: int, *, groups: str = "") -> Layout:
     """Return the layout of a packed sample; `groups` names the array that tells tracks apart."""
@@ -50,13 +48,9 @@ def mini_layout(kind: str, n_classes: int, *, groups: str = "") -> Layout:
 
 
 def read_part(paths: Sequence[Path], *, part: str = "", name: str, n_classes: int) -> Dataset:
-    """Decode one part (`train`, `test`, or the only one) out of one or several packed files.
+    """Decode one part, out of one or several packed files, in order.
 
-    Args:
-        paths: npz files, in order.
-        part: `train` or `test` in a mini file; empty where a file holds one part.
-        name: what the set is called.
-        n_classes: number of classes.
+    In a mini file, `part` is `train` or `test`; it is empty where a file holds one part.
 
     Raises:
         DataError: a file is missing, truncated or malformed.
@@ -97,7 +91,7 @@ def count_labels(paths: Sequence[Path], part: str = "") -> int:
     return len(read_column(paths, f"y_{part}" if part else "y"))
 
 
-def read_arrays(path: Path, keys: Sequence[str]) -> Arrays:
+def read_arrays(path: Path, keys: Sequence[str]) -> dict[str, np.ndarray]:
     """Read named arrays of an npz file; object arrays, which are pickles, are refused.
 
     Raises:
@@ -120,12 +114,9 @@ def read_arrays(path: Path, keys: Sequence[str]) -> Arrays:
 
 
 def decode_strips(blob: np.ndarray, offsets: np.ndarray, path: Path) -> UInt8[Tensor, "n 3 32 32"]:
-    """Decode strips of images that stand one above the other.
+    """Decode strips of images that stand one above the other; errors name `path`.
 
-    Args:
-        blob: bytes of the WebP files, one after the other.
-        offsets: where each begins, and where the last ends.
-        path: file that errors name.
+    `offsets` says where each WebP file begins in `blob`, and where the last one ends.
 
     Raises:
         DataError: the offsets do not cut the bytes, or a strip is no WebP of the right width.
