@@ -33,26 +33,18 @@ class ModelSpec(Spec):
     ) -> nn.Module:
         """Return a freshly initialised network, on the CPU, in training mode.
 
-        Args:
-            in_channels: colours of an image.
-            image_size: height and width of an image, in pixels.
-            n_classes: logits.
-            generator: CPU generator, advanced by one draw.
+        `image_size` is the height and width of an image, in pixels. `generator` is advanced by one
+        draw.
 
         Raises:
             ModelError: the architecture does not fit images of this shape.
         """
-        for name, size in [
-            ("in_channels", in_channels),
-            ("image_size", image_size),
-            ("n_classes", n_classes),
-        ]:
+        sizes = {"in_channels": in_channels, "image_size": image_size, "n_classes": n_classes}
+        for name, size in sizes.items():
             if size < 1:
                 raise ModelError(f"{self.kind}: wanted {name} of at least 1, got {size}")
         with global_draws(draw_seed(generator)):
-            return self.assemble(
-                in_channels=in_channels, image_size=image_size, n_classes=n_classes
-            )
+            return self.assemble(**sizes)
 
     @abstractmethod
     def assemble(self, *, in_channels: int, image_size: int, n_classes: int) -> nn.Module:

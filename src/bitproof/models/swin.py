@@ -21,9 +21,9 @@ from torch.nn import functional
 from bitproof.core.errors import ModelError
 from bitproof.core.types import Index, Probability
 from bitproof.models.base import LARGE, MODELS, ImageModelSpec
+from bitproof.models.blocks import StochasticDepth
 from bitproof.models.normalize import Normalize
 from bitproof.models.shapes import Images, Logits, Maps
-from bitproof.models.stochastic_depth import StochasticDepth
 from bitproof.models.window_attention import WindowAttention
 
 STAGES = ((2, 3), (2, 6), (6, 12), (2, 24))
@@ -107,21 +107,25 @@ class SwinModule(nn.Module):
                 nn.LayerNorm(width),
             )
         ]
-        index, total = 0, sum(n_blocks for n_blocks, _ in STAGES)
+        total = sum(n_blocks for n_blocks, _ in STAGES)
+        drops = iter([stochastic_depth * index / (total - 1) for index in range(total)])
         for stage, (n_blocks, heads) in enumerate(STAGES):
             if stage:
                 layers.append(PatchMerging(width, side))
                 width, side = 2 * width, -(-side // 2)
             fitting = min(window, side)
             shifts = (0, 0 if fitting == side else fitting // 2)
-            blocks = []
-            for place in range(n_blocks):
-                drop = stochastic_depth * index / (total - 1)
-                shift = shifts[place % 2]
-                blocks.append(
-                    SwinBlock(width, heads, side=side, window=fitting, shift=shift, drop=drop)
+            blocks = [
+                SwinBlock(
+                    width,
+                    heads,
+                    side=side,
+                    window=fitting,
+                    shift=shifts[place % 2],
+                    drop=next(drops),
                 )
-                index += 1
+                for place in range(n_blocks)
+            ]
             layers.append(nn.Sequential(*blocks))
         self.features = nn.Sequential(*layers)
         self.norm = nn.LayerNorm(width)

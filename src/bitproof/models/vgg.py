@@ -16,8 +16,7 @@ from torch import nn
 
 from bitproof.models.base import LARGE, MODELS, ImageModelSpec
 from bitproof.models.blocks import initialise_he_
-from bitproof.models.stacked import StackedModule
-from bitproof.models.uneven_pool import average_to
+from bitproof.models.stacked import StackedModule, average_to
 
 Stage = tuple[int, int]
 """Convolutions between two halvings, and the channels of each."""
@@ -39,8 +38,8 @@ class VGG(ImageModelSpec):
         network = StackedModule(
             self.normalize(in_channels),
             make_features(in_channels, self.stages),
+            average_to(7, side=image_size // 32) if large else nn.Identity(),
             make_large_classifier(n_classes) if large else nn.Linear(512, n_classes),
-            avgpool=average_to(7, side=image_size // 32) if large else nn.Identity(),
         )
         initialise_(network)
         return network
