@@ -11,9 +11,8 @@ from torch import nn
 from torch.nn import functional
 
 from bitproof.core.types import Count
-from bitproof.models.base import MODELS, ImageModelSpec
+from bitproof.models.base import MODELS, ImageModelSpec, Normalize
 from bitproof.models.blocks import BasicBlock, initialise_he_
-from bitproof.models.normalize import Normalize
 from bitproof.models.shapes import Images, Logits
 
 

@@ -12,7 +12,6 @@ Source: Tan, Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neura
 """
 
 import math
-from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,9 +19,8 @@ from torch import nn
 from torch.nn import functional
 
 from bitproof.core.types import Probability
-from bitproof.models.base import LARGE, MODELS, ImageModelSpec
+from bitproof.models.base import LARGE, MODELS, ImageModelSpec, Normalize
 from bitproof.models.blocks import StochasticDepth
-from bitproof.models.normalize import Normalize
 from bitproof.models.shapes import Images, Logits, Maps
 from bitproof.models.stacked import StackedModule
 
@@ -86,23 +84,10 @@ class MobileSpec(ImageModelSpec):
     dropout: Probability = 0.2
     """Drop rate of the features before the last layer, in training."""
 
-    def assemble(self, *, in_channels: int, image_size: int, n_classes: int) -> nn.Module:
-        """Return the network."""
-        stride = 2 if image_size >= LARGE else 1
-        network = self.connect(
-            self.normalize(in_channels),
-            convolution(in_channels, STEM_WIDTH, 3, stride=stride),
-            plan_stages(self.stochastic_depth),
-            n_classes,
-        )
-        initialise_mobile_(network)
-        return network
 
-    @abstractmethod
-    def connect(
-        self, normalize: Normalize, stem: nn.Conv2d, stages: Stages, n_classes: int
-    ) -> nn.Module:
-        """Return the network with the initial weights of torch."""
+def make_stem(in_channels: int, image_size: int) -> nn.Conv2d:
+    """Return the first convolution, of stride 2 for large images."""
+    return convolution(in_channels, STEM_WIDTH, 3, stride=2 if image_size >= LARGE else 1)
 
 
 def plan_stages(stochastic_depth: float) -> Stages:
@@ -215,17 +200,19 @@ class EfficientNetB0(MobileSpec):
 
     kind: Literal["efficientnet_b0"] = "efficientnet_b0"
 
-    def connect(
-        self, normalize: Normalize, stem: nn.Conv2d, stages: Stages, n_classes: int
-    ) -> nn.Module:
+    def assemble(self, *, in_channels: int, image_size: int, n_classes: int) -> nn.Module:
         """Return the network: stem, seven stages and head, all in `features`."""
+        stages = plan_stages(self.stochastic_depth)
+        normalize = self.normalize(in_channels)
         features = nn.Sequential(
-            _unit(stem),
-            *(nn.Sequential(*(MobileBlock(block) for block in stage)) for stage in stages),
+            _unit(make_stem(in_channels, image_size)),
+            *(nn.Sequential(*map(MobileBlock, stage)) for stage in stages),
             _unit(convolution(stages[-1][-1].out_width, HEAD_WIDTH)),
         )
         classifier = nn.Sequential(nn.Dropout(self.dropout), nn.Linear(HEAD_WIDTH, n_classes))
-        return StackedModule(normalize, features, nn.AdaptiveAvgPool2d(1), classifier)
+        network = StackedModule(normalize, features, nn.AdaptiveAvgPool2d(1), classifier)
+        initialise_mobile_(network)
+        return network
 
 
 class SeparableBlock(nn.Module):
@@ -293,6 +280,7 @@ class EfficientNetLiteModule(nn.Module):
         self.global_pool = nn.AdaptiveAvgPool2d(1)
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(HEAD_WIDTH, n_classes)
+        initialise_mobile_(self)
 
     def forward(self, images: Images) -> Logits:
         """Return one logit per class."""
@@ -317,10 +305,12 @@ class EfficientNetLite0(MobileSpec):
 
     kind: Literal["efficientnet_lite0"] = "efficientnet_lite0"
 
-    def connect(
-        self, normalize: Normalize, stem: nn.Conv2d, stages: Stages, n_classes: int
-    ) -> nn.Module:
+    def assemble(self, *, in_channels: int, image_size: int, n_classes: int) -> nn.Module:
         """Return the network."""
         return EfficientNetLiteModule(
-            normalize, stem, stages, dropout=self.dropout, n_classes=n_classes
+            self.normalize(in_channels),
+            make_stem(in_channels, image_size),
+            plan_stages(self.stochastic_depth),
+            dropout=self.dropout,
+            n_classes=n_classes,
         )

@@ -12,8 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 from bitproof.core.types import Index
-from bitproof.models.base import MODELS, ImageModelSpec
-from bitproof.models.normalize import Normalize
+from bitproof.models.base import MODELS, ImageModelSpec, Normalize
 from bitproof.models.shapes import Images, Logits
 
 

@@ -16,9 +16,15 @@ from typing import ClassVar, Literal
 from torch import nn
 from torch.nn import functional
 
-from bitproof.models.base import LARGE, MODELS, ImageModelSpec
+from bitproof.models.base import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    LARGE,
+    MODELS,
+    ImageModelSpec,
+    Normalize,
+)
 from bitproof.models.blocks import PadShortcut, initialise_he_, make_stage, project_shortcut
-from bitproof.models.normalize import IMAGENET_MEAN, IMAGENET_STD, Normalize
 from bitproof.models.shapes import Images, Logits
 
 

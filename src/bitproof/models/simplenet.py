@@ -16,9 +16,8 @@ from torch import nn
 
 from bitproof.core.errors import ModelError
 from bitproof.core.types import Count
-from bitproof.models.base import MODELS, ImageModelSpec
-from bitproof.models.normalize import Normalize
-from bitproof.models.scaled_norm import ScaledBatchNorm2d, ScaledGroupNorm
+from bitproof.models.base import MODELS, ImageModelSpec, Normalize
+from bitproof.models.norms import ScaledBatchNorm2d, ScaledGroupNorm
 from bitproof.models.shapes import Images, Logits
 
 Stage = tuple[tuple[int, int], ...]
@@ -88,23 +87,16 @@ class SimpleNet(ImageModelSpec):
             for kernel, factor in stage:
                 out_width = factor * self.width
                 convolution = nn.Conv2d(width, out_width, kernel, padding=kernel // 2)
-                norm = make_norm(self.norm, out_width, pixels=(image_size >> index) ** 2)
-                layers += [convolution, norm, nn.ReLU()]
+                layers += [convolution, self._norm_of(out_width, image_size >> index), nn.ReLU()]
                 width = out_width
         return SimpleNetModule(
             self.normalize(in_channels), nn.Sequential(*layers), nn.Linear(width, n_classes)
         )
 
-
-def make_norm(norm: Norm, channels: int, *, pixels: int) -> nn.Module:
-    """Return the norm of that name, for maps of `pixels`.
-
-    Raises:
-        ModelError: no number of groups divides the channels.
-    """
-    if norm == "batch":
-        return ScaledBatchNorm2d(channels)
-    return ScaledGroupNorm(count_groups(channels, pixels), channels)
+    def _norm_of(self, channels: int, side: int) -> nn.Module:
+        if self.norm == "batch":
+            return ScaledBatchNorm2d(channels)
+        return ScaledGroupNorm(count_groups(channels, side**2), channels)
 
 
 def count_groups(channels: int, pixels: int) -> int:

@@ -8,7 +8,7 @@ Model:  where maps are averaged to a size that does not divide theirs, window i 
 import torch
 from torch import nn
 
-from bitproof.models.normalize import Normalize
+from bitproof.models.base import Normalize
 from bitproof.models.shapes import Images, Logits, Maps
 
 

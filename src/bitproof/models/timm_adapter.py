@@ -14,8 +14,7 @@ from pydantic import Field
 from torch import nn
 
 from bitproof.core.errors import AdapterError, ModelError
-from bitproof.models.base import MODELS, ImageModelSpec
-from bitproof.models.normalize import Normalize
+from bitproof.models.base import MODELS, ImageModelSpec, Normalize
 
 
 @MODELS.register

@@ -27,10 +27,7 @@ Strip = tuple[int, int, int]
 def cut_strips(side: int, window: int, shift: int) -> list[Strip]:
     """Return the strips of a map in which windows have one height.
 
-    Args:
-        side: rows of the map, a multiple of `window`; if shifted, at least two of them.
-        window: rows of a whole window.
-        shift: rows of the first window, or 0.
+    The first of them is `shift` rows high, or none if 0. `side` is a multiple of `window`.
 
     Example:
         >>> cut_strips(14, 7, 3)
