@@ -41,20 +41,13 @@ from bitproof.data.pillow_changes import (
 LEVELS = 9
 """The highest level."""
 RANGES = {
-    "shear_x": (0.0, 0.3),
-    "shear_y": (0.0, 0.3),
-    "translate_x": (0.0, 150 / 331),
-    "translate_y": (0.0, 150 / 331),
+    **dict.fromkeys(("shear_x", "shear_y"), (0.0, 0.3)),
+    **dict.fromkeys(("translate_x", "translate_y"), (0.0, 150 / 331)),
     "rotate": (0.0, 30.0),
-    "autocontrast": (0.0, 0.0),
-    "invert": (0.0, 0.0),
-    "equalize": (0.0, 0.0),
+    **dict.fromkeys(("autocontrast", "invert", "equalize"), (0.0, 0.0)),
     "solarize": (256.0, 0.0),
     "posterize": (8.0, 4.0),
-    "contrast": (0.1, 1.9),
-    "color": (0.1, 1.9),
-    "brightness": (0.1, 1.9),
-    "sharpness": (0.1, 1.9),
+    **dict.fromkeys(("contrast", "color", "brightness", "sharpness"), (0.1, 1.9)),
 }
 """What the lowest and the highest level of a change mean: slopes, shares of a side, degrees,
 thresholds, bits, factors."""
@@ -155,13 +148,13 @@ class AutoAugment(Augmentation):
         jobs, rows = _draw_jobs(n, _amounts(height, width), generator)
         rows = rows.to(images.device, non_blocking=True)
         indices = rows[:, 0].to(torch.int64)
-        for job in jobs:
-            index, amounts = indices[job.start : job.stop], rows[job.start : job.stop, 1:]
+        for group, part in jobs:
+            index, amounts = indices[part], rows[part, 1:]
             chosen = pixels.index_select(0, index)
-            if job.group == "warp":
+            if group == "warp":
                 changed = warp(chosen, amounts, fill=fill)
             else:
-                changed = TONES[job.group](chosen, amounts[:, 0])
+                changed = TONES[group](chosen, amounts[:, 0])
             pixels.index_copy_(0, index, changed)
         return pixels.to(images.dtype) / 255 if images.is_floating_point() else pixels
 
@@ -177,22 +170,14 @@ def magnitude(name: str, level: int) -> float:
     return low + (high - low) * level / LEVELS
 
 
-class _Job(NamedTuple):
-    """One change of many images: rows `start` to `stop` say which, and how much."""
-
-    group: str
-    start: int
-    stop: int
-
-
 def _draw_jobs(
     n: int, amounts: Float64[Tensor, "pairs 2 2 6"], generator: torch.Generator
-) -> tuple[list[_Job], Float64[Tensor, "rows 7"]]:
-    """Return what to do, in order, and rows of an image's index and its six amounts."""
+) -> tuple[list[tuple[str, slice]], Float64[Tensor, "rows 7"]]:
+    """Return what to do with which rows, in order; a row is an image's index and six amounts."""
     pair = torch.randint(0, len(CIFAR10), (n,), generator=generator)
     chance = torch.rand(2, n, generator=generator)
     sign = torch.randint(0, 2, (2, n), generator=generator)
-    jobs: list[_Job] = []
+    jobs: list[tuple[str, slice]] = []
     rows = [torch.empty(0, 7, dtype=torch.float64)]
     start = 0
     for half in range(2):
@@ -203,7 +188,7 @@ def _draw_jobs(
         rows.append(torch.cat([index.to(torch.float64)[:, None], settings], dim=1))
         for name, count in zip(GROUPS, group.bincount(minlength=len(GROUPS)).tolist(), strict=True):
             if count:
-                jobs.append(_Job(name, start, start + count))
+                jobs.append((name, slice(start, start + count)))
                 start += count
     return jobs, torch.cat(rows)
 

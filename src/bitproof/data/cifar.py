@@ -4,6 +4,7 @@ Model:  the official files are pickled batches, or binary records. A pickle is a
         is opened only if its MD5 is the one that was published, so only the authors' own pickles
         are: collisions of MD5 are pairs of files made together, while a file that fits a given
         MD5 cannot be made. And the unpickler admits no more than the three names that those use.
+        A file that is missing or malformed is a `DataError` that names it.
 Source: Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009;
         https://www.cs.toronto.edu/~kriz/cifar.html (rows of 3072 bytes: 1024 red, green, blue);
         MD5 as torchvision's tables have them.
@@ -75,11 +76,7 @@ def load_batch(path: Path) -> dict[str, Any]:
 
 
 def read_python(paths: Sequence[Path], *, label_key: str, name: str, n_classes: int) -> Dataset:
-    """Read pickled batches; their labels are `labels` (CIFAR-10) or `fine_labels` (CIFAR-100).
-
-    Raises:
-        DataError: a file is missing, or not the published one.
-    """
+    """Read pickled batches; their labels are `labels` (CIFAR-10) or `fine_labels` (CIFAR-100)."""
     batches = [load_batch(path) for path in paths]
     rows = np.concatenate([batch["data"] for batch in batches])
     labels = np.concatenate([np.array(batch[label_key], np.int64) for batch in batches])
@@ -87,11 +84,7 @@ def read_python(paths: Sequence[Path], *, label_key: str, name: str, n_classes: 
 
 
 def read_binary(paths: Sequence[Path], *, label_bytes: int, name: str, n_classes: int) -> Dataset:
-    """Read binary batches; the last of the `label_bytes` before the pixels is the class.
-
-    Raises:
-        DataError: a file is missing, or does not hold whole records.
-    """
+    """Read binary batches; the last of the `label_bytes` before the pixels is the class."""
     records = np.concatenate([_records(path, label_bytes + PIXELS) for path in paths])
     labels = records[:, label_bytes - 1].astype(np.int64)
     return _dataset(records[:, label_bytes:], labels, name, n_classes)

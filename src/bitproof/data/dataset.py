@@ -63,10 +63,6 @@ class Dataset:
 
         Images are `(n, c, h, w)`: uint8 pixels, or floats in [0, 1]. Without `n_classes`, it is
         the largest label plus one.
-
-        Raises:
-            DataError: wrong dtype or shape, or a label out of range.
-            InputRangeError: float images outside [0, 1].
         """
         pixels, classes = _tensor(images, name), _tensor(labels, name)
         if pixels.is_floating_point():
@@ -88,7 +84,6 @@ class Dataset:
 
         Raises:
             DataError: no batch came, a batch is no pair, or batches do not fit each other.
-            InputRangeError: float images outside [0, 1].
         """
         images, labels = [], []
         for number, batch in enumerate(loader):
@@ -172,11 +167,8 @@ class Splits:
 
     def to(self, device: torch.device | str) -> "Splits":
         """Return all three parts on `device`."""
-        return Splits(
-            train=self.train.to(device),
-            validation=self.validation.to(device),
-            test=self.test.to(device),
-        )
+        parts = (self.train, self.validation, self.test)
+        return Splits(*(part.to(device) for part in parts))
 
 
 @dataclass(frozen=True, eq=False)

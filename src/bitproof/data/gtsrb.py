@@ -3,6 +3,7 @@
 Model:  a track is 30 nearly equal frames of one physical sign, so validation takes whole tracks.
         As published, each frame is a PPM file (`TTTTT_FFFFF.ppm` is frame F of track T), and each
         folder has a table with the box of the sign, whose right and lower edge are exclusive.
+        A file that is missing or malformed is a `DataError` that names it.
 Source: Stallkamp et al., "Man vs. computer: Benchmarking machine learning algorithms for
         traffic sign recognition", Neural Networks 2012;
         https://benchmark.ini.rub.de/gtsrb_dataset.html.
@@ -80,11 +81,7 @@ class Gtsrb(DataSource):
         return of_variant(self.variant, (official, *packed))
 
     def read(self, data_dir: Path | None) -> Published:
-        """Return all images and tracks, the training images shuffled.
-
-        Raises:
-            DataError: files are missing or malformed.
-        """
+        """Return all images and tracks, the training images shuffled."""
         stored = super().read(data_dir)
         generator = make_generator(self.split_seed, "gtsrb order")
         order = torch.randperm(len(stored.train), generator=generator)
@@ -96,9 +93,6 @@ def read_folders(folder: Path, *, frame: Frame, size: int) -> Published:
     """Read all frames, and resize them to `size` pixels: bilinear, with antialiasing.
 
     `full` keeps the border around the sign (about 10 %), `roi` cuts it off.
-
-    Raises:
-        DataError: a file is missing or malformed.
     """
     images, labels, tracks = [], [], []
     for name in TRAIN_TABLES:
@@ -119,22 +113,14 @@ def read_folders(folder: Path, *, frame: Frame, size: int) -> Published:
 
 
 def count_rows(folder: Path) -> tuple[int, int]:
-    """Return the numbers of training and test images that the tables give.
-
-    Raises:
-        DataError: a table is missing or malformed.
-    """
+    """Return the numbers of training and test images that the tables give."""
     tables = [_table(folder, name) for name in (*TRAIN_TABLES, TEST_TABLE)]
     counts = [len(read_table(table)) for table in tables]
     return sum(counts[:-1]), counts[-1]
 
 
 def read_table(path: Path) -> list[dict[str, str]]:
-    """Return the rows of a table of signs.
-
-    Raises:
-        DataError: the table is missing, or lacks a column.
-    """
+    """Return the rows of a table of signs."""
     try:
         with path.open(encoding="utf-8", newline="") as file:
             reader = csv.DictReader(file, delimiter=";")

@@ -1,6 +1,7 @@
 """MNIST and Fashion-MNIST: 28 x 28 grey images, ten classes, 60,000 + 10,000.
 
-Model:  IDX files, plain or gzipped: a big-endian magic, sizes, then bytes.
+Model:  IDX files, plain or gzipped: a big-endian magic, sizes, then bytes. A
+        file that is missing, truncated, too long or malformed is a `DataError` that names it.
 Source: LeCun et al., "Gradient-based learning applied to document recognition", 1998, and
         http://yann.lecun.com/exdb/mnist/; Xiao et al., "Fashion-MNIST", arXiv 1708.07747.
 """
@@ -84,11 +85,7 @@ def _idx_layout(kind: str, folders: tuple[str, ...], *, official: bool) -> Layou
 
 
 def read_pair(paths: Sequence[Path], *, name: str, n_classes: int) -> Dataset:
-    """Read one part of a set: the images, then the labels.
-
-    Raises:
-        DataError: a file is missing, truncated or malformed, or the two do not fit.
-    """
+    """Read one part of a set: the images, then the labels."""
     images, labels = (read_idx(path, axes) for path, axes in zip(paths, (3, 1), strict=True))
     if len(images) != len(labels):
         raise DataError(f"{paths[1]}: wanted {len(images)} labels, got {len(labels)}")
@@ -101,11 +98,7 @@ def read_pair(paths: Sequence[Path], *, name: str, n_classes: int) -> Dataset:
 
 
 def read_idx(path: Path, axes: int) -> np.ndarray:
-    """Return the bytes of an IDX file as an array with `axes` axes.
-
-    Raises:
-        DataError: the file is missing, truncated or too long, or its header says something else.
-    """
+    """Return the bytes of an IDX file as an array with `axes` axes."""
     with _opened(path) as file:
         shape = _read_shape(file, path, axes)
         content = file.read()
@@ -116,11 +109,7 @@ def read_idx(path: Path, axes: int) -> np.ndarray:
 
 
 def count_images(paths: Sequence[Path]) -> int:
-    """Return the number of images that the header of the first file gives.
-
-    Raises:
-        DataError: the file is missing, or its header is malformed.
-    """
+    """Return the number of images that the header of the first file gives."""
     with _opened(paths[0]) as file:
         return _read_shape(file, paths[0], 3)[0]
 

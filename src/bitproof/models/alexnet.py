@@ -30,11 +30,7 @@ class AlexNet(ImageModelSpec):
     kind: Literal["alexnet"] = "alexnet"
 
     def assemble(self, *, in_channels: int, image_size: int, n_classes: int) -> nn.Module:
-        """Return the network.
-
-        Raises:
-            ModelError: nothing of the image would be left before the linear layer.
-        """
+        """Return the network; of smaller images than 29x29, nothing would be left at its end."""
         normalize = self.normalize(in_channels)
         if image_size >= LARGE:
             return StackedModule(

@@ -42,7 +42,9 @@ class ModelSpec(Spec):
         draw.
 
         Raises:
-            ModelError: the architecture does not fit images of this shape.
+            ModelError: the architecture does not fit images of this shape, or the user's own code
+                failed.
+            AdapterError: the architecture is from a package that is not installed.
         """
         sizes = {"in_channels": in_channels, "image_size": image_size, "n_classes": n_classes}
         for name, size in sizes.items():
@@ -120,11 +122,7 @@ class ImageModelSpec(ModelSpec):
         return Normalize(self.mean, self.std)
 
     def check_side(self, image_size: int, least: int) -> None:
-        """Raise unless images are large enough to leave something before the linear layers.
-
-        Raises:
-            ModelError: they are smaller than `least`, in pixels.
-        """
+        """Raise a `ModelError` where images are smaller than `least`, in pixels."""
         if image_size < least:
             raise ModelError(
                 f"{self.kind}: wanted images of at least {least} pixels, got {image_size}"

@@ -104,10 +104,6 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
         ) from error
 
 
-def _read_safetensors(content: bytes, path: Path) -> dict[str, Tensor]:  # noqa: ARG001
-    return safetensors.torch.load(content)
-
-
 def _read_npz(content: bytes, path: Path) -> dict[str, Tensor]:
     arrays = np.load(io.BytesIO(content), allow_pickle=False)
     if isinstance(arrays, np.ndarray):
@@ -152,7 +148,7 @@ def _read_pickle(content: bytes, path: Path) -> dict[str, Tensor]:
 
 
 READERS: dict[str, Callable[[bytes, Path], dict[str, Tensor]]] = {
-    ".safetensors": _read_safetensors,
+    ".safetensors": lambda content, _path: safetensors.torch.load(content),
     ".npz": _read_npz,
     ".pt": _read_pickle,
     ".pth": _read_pickle,

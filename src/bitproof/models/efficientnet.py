@@ -76,7 +76,7 @@ STAGES = (
 Stages = list[list[Block]]
 
 
-class MobileSpec(ImageModelSpec):
+class EfficientNet(ImageModelSpec):
     """The parameters of an EfficientNet."""
 
     stochastic_depth: Probability = 0.2
@@ -85,9 +85,9 @@ class MobileSpec(ImageModelSpec):
     """Drop rate of the features before the last layer, in training."""
 
 
-def make_stem(in_channels: int, image_size: int) -> nn.Conv2d:
+def _make_stem(in_channels: int, image_size: int) -> nn.Conv2d:
     """Return the first convolution, of stride 2 for large images."""
-    return convolution(in_channels, STEM_WIDTH, 3, stride=2 if image_size >= LARGE else 1)
+    return _convolution(in_channels, STEM_WIDTH, 3, stride=2 if image_size >= LARGE else 1)
 
 
 def plan_stages(stochastic_depth: float) -> Stages:
@@ -111,26 +111,17 @@ def plan_stages(stochastic_depth: float) -> Stages:
     return plan
 
 
-def convolution(
+def _convolution(
     in_width: int, out_width: int, kernel: int = 1, *, stride: int = 1, groups: int = 1
 ) -> nn.Conv2d:
-    """Return a convolution without bias, padded alike on all sides.
-
-    Example:
-        >>> convolution(3, 8, 5, stride=2).padding
-        (2, 2)
-    """
+    """Return a convolution without bias, padded alike on all sides."""
     return nn.Conv2d(
         in_width, out_width, kernel, stride=stride, padding=kernel // 2, groups=groups, bias=False
     )
 
 
-def initialise_mobile_(network: nn.Module) -> None:
-    """Draw initial weights as the authors do; norms stay as torch makes them.
-
-    Convolutions are normal, of variance 2 / fan-out, where fan-out counts the kernel's pixels
-    times the output channels of one group; linear layers are uniform within 1 / sqrt(fan-out).
-    """
+def _initialise_(network: nn.Module) -> None:
+    """Draw convolutions of variance 2 / fan-out, linear layers within 1 / sqrt(fan-out)."""
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d):
             fan_out = math.prod(layer.kernel_size) * layer.out_channels // layer.groups
@@ -167,13 +158,13 @@ class MobileBlock(nn.Module):
     def __init__(self, block: Block) -> None:
         super().__init__()
         inner, kernel = block.inner_width, block.kernel
-        widen = [] if block.expansion == 1 else [_unit(convolution(block.in_width, inner))]
-        depthwise = convolution(inner, inner, kernel, stride=block.stride, groups=inner)
+        widen = [] if block.expansion == 1 else [_unit(_convolution(block.in_width, inner))]
+        depthwise = _convolution(inner, inner, kernel, stride=block.stride, groups=inner)
         self.block = nn.Sequential(
             *widen,
             _unit(depthwise),
             SqueezeExcitation(inner, block.in_width // SQUEEZE),
-            nn.Sequential(convolution(inner, block.out_width), nn.BatchNorm2d(block.out_width)),
+            nn.Sequential(_convolution(inner, block.out_width), nn.BatchNorm2d(block.out_width)),
         )
         self.stochastic_depth = StochasticDepth(block.drop)
         self.is_residual = block.is_residual
@@ -190,7 +181,7 @@ def _unit(layer: nn.Conv2d) -> nn.Sequential:
 
 
 @MODELS.register
-class EfficientNetB0(MobileSpec):
+class EfficientNetB0(EfficientNet):
     """5,288,548 parameters for colour images and 1000 classes.
 
     Example:
@@ -205,13 +196,13 @@ class EfficientNetB0(MobileSpec):
         stages = plan_stages(self.stochastic_depth)
         normalize = self.normalize(in_channels)
         features = nn.Sequential(
-            _unit(make_stem(in_channels, image_size)),
+            _unit(_make_stem(in_channels, image_size)),
             *(nn.Sequential(*map(MobileBlock, stage)) for stage in stages),
-            _unit(convolution(stages[-1][-1].out_width, HEAD_WIDTH)),
+            _unit(_convolution(stages[-1][-1].out_width, HEAD_WIDTH)),
         )
         classifier = nn.Sequential(nn.Dropout(self.dropout), nn.Linear(HEAD_WIDTH, n_classes))
         network = StackedModule(normalize, features, nn.AdaptiveAvgPool2d(1), classifier)
-        initialise_mobile_(network)
+        _initialise_(network)
         return network
 
 
@@ -221,9 +212,9 @@ class SeparableBlock(nn.Module):
     def __init__(self, block: Block) -> None:
         super().__init__()
         inner = block.inner_width
-        self.conv_dw = convolution(inner, inner, block.kernel, stride=block.stride, groups=inner)
+        self.conv_dw = _convolution(inner, inner, block.kernel, stride=block.stride, groups=inner)
         self.bn1 = nn.BatchNorm2d(inner)
-        self.conv_pw = convolution(inner, block.out_width)
+        self.conv_pw = _convolution(inner, block.out_width)
         self.bn2 = nn.BatchNorm2d(block.out_width)
         self.drop_path = StochasticDepth(block.drop)
         self.is_residual = block.is_residual
@@ -241,11 +232,11 @@ class InvertedBlock(nn.Module):
     def __init__(self, block: Block) -> None:
         super().__init__()
         inner = block.inner_width
-        self.conv_pw = convolution(block.in_width, inner)
+        self.conv_pw = _convolution(block.in_width, inner)
         self.bn1 = nn.BatchNorm2d(inner)
-        self.conv_dw = convolution(inner, inner, block.kernel, stride=block.stride, groups=inner)
+        self.conv_dw = _convolution(inner, inner, block.kernel, stride=block.stride, groups=inner)
         self.bn2 = nn.BatchNorm2d(inner)
-        self.conv_pwl = convolution(inner, block.out_width)
+        self.conv_pwl = _convolution(inner, block.out_width)
         self.bn3 = nn.BatchNorm2d(block.out_width)
         self.drop_path = StochasticDepth(block.drop)
         self.is_residual = block.is_residual
@@ -275,12 +266,12 @@ class EfficientNetLiteModule(nn.Module):
         self.conv_stem = stem
         self.bn1 = nn.BatchNorm2d(STEM_WIDTH)
         self.blocks = nn.Sequential(*(nn.Sequential(*map(_lite_block, stage)) for stage in stages))
-        self.conv_head = convolution(stages[-1][-1].out_width, HEAD_WIDTH)
+        self.conv_head = _convolution(stages[-1][-1].out_width, HEAD_WIDTH)
         self.bn2 = nn.BatchNorm2d(HEAD_WIDTH)
         self.global_pool = nn.AdaptiveAvgPool2d(1)
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(HEAD_WIDTH, n_classes)
-        initialise_mobile_(self)
+        _initialise_(self)
 
     def forward(self, images: Images) -> Logits:
         """Return one logit per class."""
@@ -295,7 +286,7 @@ def _lite_block(block: Block) -> nn.Module:
 
 
 @MODELS.register
-class EfficientNetLite0(MobileSpec):
+class EfficientNetLite0(EfficientNet):
     """4,652,008 parameters for colour images and 1000 classes.
 
     Example:
@@ -309,7 +300,7 @@ class EfficientNetLite0(MobileSpec):
         """Return the network."""
         return EfficientNetLiteModule(
             self.normalize(in_channels),
-            make_stem(in_channels, image_size),
+            _make_stem(in_channels, image_size),
             plan_stages(self.stochastic_depth),
             dropout=self.dropout,
             n_classes=n_classes,

@@ -59,11 +59,7 @@ class LeNet5(ImageModelSpec):
     """Zeros around the image, in pixels: 2 makes LeCun's 32x32 of 28x28; 0 if it is 32x32."""
 
     def assemble(self, *, in_channels: int, image_size: int, n_classes: int) -> nn.Module:
-        """Return the network.
-
-        Raises:
-            ModelError: nothing of the image would be left before the linear layers.
-        """
+        """Return the network; something of the image must be left before the linear layers."""
         self.check_side(image_size, least=16 - 2 * self.padding)
         side = ((image_size + 2 * self.padding - 4) // 2 - 4) // 2
         return LeNet5Module(

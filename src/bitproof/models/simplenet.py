@@ -24,13 +24,14 @@ Stage = tuple[tuple[int, int], ...]
 """Convolutions between two halvings: kernel, and channels in units of the width."""
 Norm = Literal["group", "batch"]
 
-BEFORE: tuple[Stage, ...] = (
+STAGES: tuple[Stage, ...] = (
     ((3, 1), (3, 2), (3, 2), (3, 2)),
     ((3, 2), (3, 2), (3, 4)),
+    ((3, 4), (3, 4)),  # images below 32 pixels are too small for this one
+    ((3, 8),),
+    ((1, 32), (1, 4)),
+    ((3, 4),),
 )
-MIDDLE: tuple[Stage, ...] = (((3, 4), (3, 4)),)
-"""What images below 32 pixels are too small for."""
-AFTER: tuple[Stage, ...] = (((3, 8),), ((1, 32), (1, 4)), ((3, 4),))
 
 
 class SimpleNetModule(nn.Module):
@@ -71,14 +72,9 @@ class SimpleNet(ImageModelSpec):
     """Norm after each convolution: over groups of channels, or over the batch."""
 
     def assemble(self, *, in_channels: int, image_size: int, n_classes: int) -> nn.Module:
-        """Return the network.
-
-        Raises:
-            ModelError: nothing of the image would be left after four halvings, or no number of
-                groups divides the channels.
-        """
+        """Return the network; something of the image must be left after four halvings."""
         self.check_side(image_size, least=16)
-        stages = (*BEFORE, *(MIDDLE if image_size >= 32 else ()), *AFTER)
+        stages = STAGES if image_size >= 32 else (*STAGES[:2], *STAGES[3:])
         layers: list[nn.Module] = []
         width = in_channels
         for index, stage in enumerate(stages):

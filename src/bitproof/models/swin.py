@@ -126,11 +126,7 @@ class SwinTiny(ImageModelSpec):
     """Drop rate of residual branches in training: 0 for the first block, this for the last."""
 
     def assemble(self, *, in_channels: int, image_size: int, n_classes: int) -> nn.Module:
-        """Return the network.
-
-        Raises:
-            ModelError: patches do not tile the image.
-        """
+        """Return the network; patches must tile the image."""
         large = image_size >= LARGE
         patch = self.patch or (4 if large else 2)
         if image_size % patch:

@@ -28,11 +28,7 @@ class VGG(ImageModelSpec):
     stages: ClassVar[tuple[Stage, ...]]
 
     def assemble(self, *, in_channels: int, image_size: int, n_classes: int) -> nn.Module:
-        """Return the network.
-
-        Raises:
-            ModelError: nothing of the image would be left after five halvings.
-        """
+        """Return the network; something of the image must be left after five halvings."""
         self.check_side(image_size, least=32)
         normalize = self.normalize(in_channels)
         features = make_features(in_channels, self.stages)
