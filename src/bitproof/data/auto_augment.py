@@ -205,16 +205,11 @@ def _amounts(height: int, width: int) -> Float64[Tensor, "pairs 2 2 6"]:
 
 def _numbers(change: Change, sign: int, height: int, width: int) -> Matrix:
     amount = magnitude(change.name, change.level)
-    match change.name:
-        case "shear_x":
-            return (1.0, sign * amount, 0.0, 0.0, 1.0, 0.0)
-        case "shear_y":
-            return (1.0, 0.0, 0.0, sign * amount, 1.0, 0.0)
-        case "translate_x":
-            return (1.0, 0.0, float(sign * round(amount * width)), 0.0, 1.0, 0.0)
-        case "translate_y":
-            return (1.0, 0.0, 0.0, 0.0, 1.0, float(sign * round(amount * height)))
-        case "rotate":
-            return rotate(sign * amount, height=height, width=width)
-        case _:
-            return (amount, 0.0, 0.0, 0.0, 0.0, 0.0)
+    maps: dict[str, Matrix] = {
+        "shear_x": (1.0, sign * amount, 0.0, 0.0, 1.0, 0.0),
+        "shear_y": (1.0, 0.0, 0.0, sign * amount, 1.0, 0.0),
+        "translate_x": (1.0, 0.0, float(sign * round(amount * width)), 0.0, 1.0, 0.0),
+        "translate_y": (1.0, 0.0, 0.0, 0.0, 1.0, float(sign * round(amount * height))),
+        "rotate": rotate(sign * amount, height=height, width=width),
+    }
+    return maps.get(change.name, (amount, 0.0, 0.0, 0.0, 0.0, 0.0))

@@ -26,13 +26,11 @@ MALFORMED = (
 def fetch(
     kind: str, data_dir: Path, *, progress: Progress = SILENT, mirror: str | None = None
 ) -> list[Path]:
-    """Download and unpack what is not there yet.
+    """Download and unpack what is not there yet; return the files and folders now in place.
 
     A file appears under its final name only when it is whole and its checksum is right; a
-    download that broke off continues where it stopped, also in a later run.
-
-    With a `mirror`, the http(s) address of a folder with the same files, it asks only there.
-    Returns the files and folders that are in place now.
+    download that broke off continues where it stopped, also in a later run. With a `mirror`, the
+    http(s) address of a folder with the same files, it asks only there.
 
     Raises:
         UnknownKindError: there is no such source.

@@ -22,7 +22,7 @@ from bitproof.core.errors import DataError
 from bitproof.core.rng import make_generator
 from bitproof.data.base import DATA, DataSource
 from bitproof.data.dataset import Dataset, Published
-from bitproof.data.layout import Layout, Variant, find_file, of_variant, two_part_layout
+from bitproof.data.layout import Layout, Variant, locate, of_variant, two_part_layout
 from bitproof.data.packed import count_labels, mini_layout, read_column, read_part
 
 N_CLASSES = 43
@@ -96,13 +96,13 @@ def read_folders(folder: Path, *, frame: Frame, size: int) -> Published:
     """
     images, labels, tracks = [], [], []
     for name in TRAIN_TABLES:
-        table = _table(folder, name)
+        table = locate(folder, name)
         for row in read_table(table):
             images.append(_image(table.parent, row, frame, size))
             labels.append(_number(row, "ClassId", table))
             tracks.append(labels[-1] * 100_000 + _track(row["Filename"], table))
     train = _dataset(images, labels, size)
-    table = _table(folder, TEST_TABLE)
+    table = locate(folder, TEST_TABLE)
     rows = read_table(table)
     test = _dataset(
         [_image(folder / TEST_IMAGES, row, frame, size) for row in rows],
@@ -114,7 +114,7 @@ def read_folders(folder: Path, *, frame: Frame, size: int) -> Published:
 
 def count_rows(folder: Path) -> tuple[int, int]:
     """Return the numbers of training and test images that the tables give."""
-    tables = [_table(folder, name) for name in (*TRAIN_TABLES, TEST_TABLE)]
+    tables = [locate(folder, name) for name in (*TRAIN_TABLES, TEST_TABLE)]
     counts = [len(read_table(table)) for table in tables]
     return sum(counts[:-1]), counts[-1]
 
@@ -134,10 +134,6 @@ def read_table(path: Path) -> list[dict[str, str]]:
     if short is not None:
         raise DataError(f"{path}: row {short + 1}: wanted {len(COLUMNS)} entries, got fewer")
     return rows
-
-
-def _table(folder: Path, name: str) -> Path:
-    return find_file(folder, name) or folder / name.partition("|")[0]
 
 
 def _image(folder: Path, row: dict[str, str], frame: Frame, size: int) -> np.ndarray:

@@ -71,7 +71,7 @@ def two_part_layout(
     """Return a layout whose training and test files are read by the same functions."""
 
     def paths(folder: Path, names: Sequence[str]) -> list[Path]:
-        return [find_file(folder, file) or folder / file for file in names]
+        return [locate(folder, name) for name in names]
 
     return Layout(
         name=name,
@@ -111,6 +111,11 @@ def find_file(folder: Path, name: str) -> Path | None:
     """Return the first of the alternatives `a|b|...` that exists in `folder`."""
     paths = (folder / alternative for alternative in name.split("|"))
     return next((path for path in paths if path.exists()), None)
+
+
+def locate(folder: Path, name: str) -> Path:
+    """Return `find_file`, or where the first alternative would be."""
+    return find_file(folder, name) or folder / name.partition("|")[0]
 
 
 def find_layout(kind: str, layouts: Sequence[Layout], data_dir: Path | None) -> tuple[Layout, Path]:

@@ -34,12 +34,7 @@ SQUEEZE = 4
 
 @dataclass(frozen=True)
 class Block:
-    """One inverted residual block.
-
-    Example:
-        >>> Block(in_width=16, out_width=24, expansion=6, kernel=3, stride=2, drop=0.1).inner_width
-        96
-    """
+    """One inverted residual block."""
 
     in_width: int
     out_width: int
