@@ -1,4 +1,4 @@
-"""A pickle that is not the published one is never opened, and no pickle can call anything."""
+"""Official forms and packed sets; a pickle that is not the published one is never opened."""
 
 import hashlib
 import lzma

@@ -1,4 +1,4 @@
-"""Every change of tone and colour equals Pillow's, to the bit, on photographs and on noise."""
+"""Every change equals that of Pillow, to the bit, on photographs and on noise."""
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
