@@ -12,7 +12,7 @@ from threading import Thread
 import numpy as np
 import pytest
 
-from bitproof.data.cifar_batches import PUBLISHED
+from bitproof.data.cifar import PUBLISHED
 
 
 @dataclass

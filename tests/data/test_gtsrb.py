@@ -7,8 +7,7 @@ import torch
 from PIL import Image
 
 from bitproof.core.errors import DataError
-from bitproof.data.gtsrb import Gtsrb
-from bitproof.data.gtsrb_folders import N_CLASSES, read_table
+from bitproof.data.gtsrb import N_CLASSES, Gtsrb, read_table
 from bitproof.data.packed import read_column
 
 HEADER = "Filename;Width;Height;Roi.X1;Roi.Y1;Roi.X2;Roi.Y2;ClassId"

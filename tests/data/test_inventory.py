@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bitproof.core.errors import DataError, UnknownKindError
-from bitproof.data.cifar_batches import PUBLISHED
+from bitproof.data.cifar import PUBLISHED
 from bitproof.data.inventory import available, verify
 from bitproof.data.layout import VARIABLE, data_root
 

@@ -1,10 +1,13 @@
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 from bitproof.core.errors import ModelError, SpecError
 from bitproof.core.rng import make_generator
 from bitproof.models import MODELS, DigitsCNN, Normalize, ResNet18, ResNet20
+from bitproof.models.base import IMAGENET_MEAN, IMAGENET_STD
 
 
 def build(spec: DigitsCNN, **sizes: int) -> nn.Module:
@@ -74,3 +77,20 @@ def test_bad_fields_are_named(table: dict[str, object], message: str) -> None:
 def test_resnet18_takes_its_own_mean() -> None:
     layer = ResNet18(mean=(0.1, 0.2, 0.3), std=(1.0, 2.0, 3.0)).normalize(3)
     assert torch.equal(layer.std.flatten(), torch.tensor([1.0, 2.0, 3.0]))
+
+
+@settings(max_examples=20, deadline=None)
+@given(n=st.integers(1, 3), c=st.integers(1, 4), seed=st.integers(0, 9))
+def test_every_channel_is_shifted_and_scaled_by_its_own_numbers(n: int, c: int, seed: int) -> None:
+    images = torch.rand(n, c, 3, 2, generator=make_generator(seed))
+    mean, std = [0.1 * i for i in range(c)], [0.5 + i for i in range(c)]
+    out = Normalize(mean, std)(images)
+    for i in range(c):
+        assert torch.equal(out[:, i], (images[:, i] - mean[i]) / std[i])
+
+
+def test_buffers_are_no_parameters_and_travel_with_the_state() -> None:
+    layer = Normalize(IMAGENET_MEAN, IMAGENET_STD)
+    assert list(layer.parameters()) == []
+    assert list(layer.state_dict()) == ["mean", "std"]
+    assert layer.to(torch.float64).mean.dtype == torch.float64

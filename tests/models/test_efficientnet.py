@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from bitproof.core.rng import global_draws, make_generator
 from bitproof.models import EfficientNetB0, EfficientNetLite0, ModelSpec
-from bitproof.models.mobile_blocks import plan_stages
-from bitproof.models.stochastic_depth import StochasticDepth
+from bitproof.models.blocks import StochasticDepth
+from bitproof.models.efficientnet import plan_stages
 from bitproof.quant import Grid, IntegerNetwork, Node, quantize, run_differentiable, run_integers
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "torchvision_state_dicts.json"

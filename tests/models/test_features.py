@@ -5,7 +5,7 @@ from torch.func import functional_call
 
 from bitproof.core.errors import TraceError
 from bitproof.core.rng import make_generator
-from bitproof.models import catch_features, last_features, penultimate, with_features
+from bitproof.models import penultimate, with_features
 
 X = torch.rand(3, 4, generator=make_generator(0))
 
@@ -59,21 +59,6 @@ def test_features_are_flattened_to_one_row_per_input() -> None:
     model = nn.Sequential(nn.Unflatten(1, (2, 2)), nn.Linear(2, 3), nn.Flatten())
     _, features = with_features(model, X, "1")
     assert torch.equal(features, X)
-
-
-def test_functional_calls_are_seen() -> None:
-    model = TwoHeads().eval()
-    weights = {name: torch.ones_like(value) for name, value in model.named_parameters()}
-    with catch_features(model, "last") as caught:
-        logits = functional_call(model, weights, X)
-    features = last_features(caught, "last")
-    expected = functional_call(
-        model.norm,
-        {"weight": torch.ones(5), "bias": torch.ones(5)},
-        X.sum(1, keepdim=True).expand(3, 5) + 1,
-    )
-    torch.testing.assert_close(features, expected)
-    torch.testing.assert_close(logits, features.sum(1, keepdim=True).expand(3, 2) + 1)
 
 
 def test_a_wrapper_may_ask_for_features_inside_a_functional_call() -> None:

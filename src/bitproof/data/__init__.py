@@ -1,13 +1,13 @@
 """Data sets in memory: sources, splits, augmentation, and getting the files.
 
 - `dataset`: `Dataset`, `Splits`; what everything else works on.
-- `base`: `DataSource` and the registry `DATA`; sources are `cifar`, `digits`, `gtsrb`, `mnist`.
-- `layout`, `split`: finding files on disk; holding images out.
-- `packed`, `cifar_batches`, `idx`, `gtsrb_folders`: one file format each.
+- `base`: `DataSource` and the registry `DATA`; sources are `cifar`, `digits`, `gtsrb`, `mnist`,
+  each with its official file formats; `packed` is a format that several have.
+- `layout`: finding files on disk.
 - `augment`: random changes of training images, registry `AUGMENT`; `auto_augment` is made of
-  `color_changes` and `geometric_changes`.
-- `fetch`, `inventory`: `bitproof data fetch`, `list` and `verify`; below them `archives`,
-  `download` and `unpack`.
+  `pillow_changes`.
+- `fetch`, `inventory`: `bitproof data fetch`, `list` and `verify`; below them `archives` and
+  `download`.
 """
 
 from bitproof.data import augment, auto_augment, cifar, digits, fetch, gtsrb, inventory, mnist

@@ -16,6 +16,14 @@ IDX = (
     "t10k-images-idx3-ubyte.gz",
     "t10k-labels-idx1-ubyte.gz",
 )
+MD5 = {
+    "cifar-10-python.tar.gz": "c58f30108f718f92721af3b95e74349a",
+    "cifar-100-python.tar.gz": "eb9058c3a382ffc7106e4002c42a8d85",
+    "GTSRB_Final_Training_Images.zip": "f33fd80ac59bff73c82d25ab499e03a3",
+    "GTSRB_Final_Test_Images.zip": "c7e4e6327067d32654124b0fe9e82185",
+    "GTSRB_Final_Test_GT.zip": "fe31e9c9270bbcd7b84b7f21a9d9d9e5",
+}
+"""Of the packed files."""
 
 
 @dataclass(frozen=True)
@@ -42,52 +50,22 @@ class Archive:
         return tuple(f"{base.rstrip('/')}/{self.file}" for base in bases)
 
 
+def _packed(file: str, bases: tuple[str, ...], target: str, member: str = "") -> Archive:
+    return Archive(file, bases, target, MD5[file], member or target)
+
+
 def _idx(folder: str, bases: tuple[str, ...], *md5s: str) -> tuple[Archive, ...]:
     files = zip(IDX, md5s, strict=True)
     return tuple(Archive(file, bases, f"{folder}/{file}", md5) for file, md5 in files)
 
 
 ARCHIVES: dict[str, tuple[Archive, ...]] = {
-    "cifar10": (
-        Archive(
-            "cifar-10-python.tar.gz",
-            KRIZ,
-            "cifar-10-batches-py",
-            "c58f30108f718f92721af3b95e74349a",
-            "cifar-10-batches-py",
-        ),
-    ),
-    "cifar100": (
-        Archive(
-            "cifar-100-python.tar.gz",
-            KRIZ,
-            "cifar-100-python",
-            "eb9058c3a382ffc7106e4002c42a8d85",
-            "cifar-100-python",
-        ),
-    ),
+    "cifar10": (_packed("cifar-10-python.tar.gz", KRIZ, "cifar-10-batches-py"),),
+    "cifar100": (_packed("cifar-100-python.tar.gz", KRIZ, "cifar-100-python"),),
     "gtsrb": (
-        Archive(
-            "GTSRB_Final_Training_Images.zip",
-            ERDA,
-            "GTSRB/Final_Training",
-            "f33fd80ac59bff73c82d25ab499e03a3",
-            "GTSRB/Final_Training",
-        ),
-        Archive(
-            "GTSRB_Final_Test_Images.zip",
-            ERDA,
-            "GTSRB/Final_Test",
-            "c7e4e6327067d32654124b0fe9e82185",
-            "GTSRB/Final_Test",
-        ),
-        Archive(
-            "GTSRB_Final_Test_GT.zip",
-            ERDA,
-            "GTSRB/GT-final_test.csv",
-            "fe31e9c9270bbcd7b84b7f21a9d9d9e5",
-            "GT-final_test.csv",
-        ),
+        _packed("GTSRB_Final_Training_Images.zip", ERDA, "GTSRB/Final_Training"),
+        _packed("GTSRB_Final_Test_Images.zip", ERDA, "GTSRB/Final_Test"),
+        _packed("GTSRB_Final_Test_GT.zip", ERDA, "GTSRB/GT-final_test.csv", "GT-final_test.csv"),
     ),
     "mnist": _idx(
         "mnist",

@@ -20,7 +20,7 @@ from bitproof.core.registry import Registry
 from bitproof.core.spec import Spec
 from bitproof.core.types import Count, Probability
 from bitproof.data.dataset import Images
-from bitproof.data.select import select
+from bitproof.data.pillow_changes import select
 
 
 def _form(value: object) -> str:
@@ -42,7 +42,11 @@ class Augmentation(Spec, ABC):
 
     @abstractmethod
     def apply(self, images: Images, *, generator: torch.Generator) -> Images:
-        """Return changed images, a new tensor; `generator` is on the CPU."""
+        """Return changed images, a new tensor; `generator` is on the CPU.
+
+        Raises:
+            DataError: the parameters are not for images of so many channels.
+        """
 
 
 AUGMENT: Registry[Augmentation] = Registry("augment")
@@ -98,11 +102,7 @@ class PadCrop(Augmentation):
     """Value of the added pixels, in input units (1 is white): one, or one per channel."""
 
     def apply(self, images: Images, *, generator: torch.Generator) -> Images:
-        """Return the windows; advances `generator` by two draws per image.
-
-        Raises:
-            DataError: `fill` is not for as many channels as the images have.
-        """
+        """Return the windows; advances `generator` by two draws per image."""
         n, channels, height, width = images.shape
         shifts = torch.randint(0, 2 * self.padding + 1, (2, n), generator=generator)
         top, left = shifts.to(images.device, non_blocking=True)
@@ -150,11 +150,7 @@ class Cutout(Augmentation):
     """Value of the pixels in the square, in input units (1 is white): one, or one per channel."""
 
     def apply(self, images: Images, *, generator: torch.Generator) -> Images:
-        """Return the images with a hole; advances `generator` by two draws per image.
-
-        Raises:
-            DataError: `fill` is not for as many channels as the images have.
-        """
+        """Return the images with a hole; advances `generator` by two draws per image."""
         n, _, height, width = images.shape
         rows = self._covers(torch.randint(0, height, (n,), generator=generator), height)
         columns = self._covers(torch.randint(0, width, (n,), generator=generator), width)

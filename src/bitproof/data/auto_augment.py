@@ -20,8 +20,10 @@ from torch import Tensor
 
 from bitproof.core.errors import DataError
 from bitproof.data.augment import AUGMENT, Augmentation, Fill, fill_of
-from bitproof.data.color_changes import (
+from bitproof.data.dataset import Images
+from bitproof.data.pillow_changes import (
     Amounts,
+    Matrix,
     Pixels,
     autocontrast,
     brightness,
@@ -30,29 +32,22 @@ from bitproof.data.color_changes import (
     equalize,
     invert,
     posterize,
+    rotate,
     sharpness,
     solarize,
+    warp,
 )
-from bitproof.data.dataset import Images
-from bitproof.data.geometric_changes import Matrix, rotate, warp
 
 LEVELS = 9
 """The highest level."""
 RANGES = {
-    "shear_x": (0.0, 0.3),
-    "shear_y": (0.0, 0.3),
-    "translate_x": (0.0, 150 / 331),
-    "translate_y": (0.0, 150 / 331),
+    **dict.fromkeys(("shear_x", "shear_y"), (0.0, 0.3)),
+    **dict.fromkeys(("translate_x", "translate_y"), (0.0, 150 / 331)),
     "rotate": (0.0, 30.0),
-    "autocontrast": (0.0, 0.0),
-    "invert": (0.0, 0.0),
-    "equalize": (0.0, 0.0),
+    **dict.fromkeys(("autocontrast", "invert", "equalize"), (0.0, 0.0)),
     "solarize": (256.0, 0.0),
     "posterize": (8.0, 4.0),
-    "contrast": (0.1, 1.9),
-    "color": (0.1, 1.9),
-    "brightness": (0.1, 1.9),
-    "sharpness": (0.1, 1.9),
+    **dict.fromkeys(("contrast", "color", "brightness", "sharpness"), (0.1, 1.9)),
 }
 """What the lowest and the highest level of a change mean: slopes, shares of a side, degrees,
 thresholds, bits, factors."""
@@ -142,12 +137,7 @@ class AutoAugment(Augmentation):
     channel."""
 
     def apply(self, images: Images, *, generator: torch.Generator) -> Images:
-        """Return the images, most of them changed; advances `generator` by five draws per image.
-
-        Raises:
-            DataError: the images are neither grey nor of three colours, or `fill` is not for as
-                many channels.
-        """
+        """Return the images, most of them changed; advances `generator` by five draws per image."""
         n, channels, height, width = images.shape
         if channels not in {1, 3}:
             raise DataError(f"auto_augment: wanted images of 1 or 3 channels, got {channels}")
@@ -158,13 +148,13 @@ class AutoAugment(Augmentation):
         jobs, rows = _draw_jobs(n, _amounts(height, width), generator)
         rows = rows.to(images.device, non_blocking=True)
         indices = rows[:, 0].to(torch.int64)
-        for job in jobs:
-            index, amounts = indices[job.start : job.stop], rows[job.start : job.stop, 1:]
+        for group, part in jobs:
+            index, amounts = indices[part], rows[part, 1:]
             chosen = pixels.index_select(0, index)
-            if job.group == "warp":
+            if group == "warp":
                 changed = warp(chosen, amounts, fill=fill)
             else:
-                changed = TONES[job.group](chosen, amounts[:, 0])
+                changed = TONES[group](chosen, amounts[:, 0])
             pixels.index_copy_(0, index, changed)
         return pixels.to(images.dtype) / 255 if images.is_floating_point() else pixels
 
@@ -180,22 +170,14 @@ def magnitude(name: str, level: int) -> float:
     return low + (high - low) * level / LEVELS
 
 
-class _Job(NamedTuple):
-    """One change of many images: rows `start` to `stop` say which, and how much."""
-
-    group: str
-    start: int
-    stop: int
-
-
 def _draw_jobs(
     n: int, amounts: Float64[Tensor, "pairs 2 2 6"], generator: torch.Generator
-) -> tuple[list[_Job], Float64[Tensor, "rows 7"]]:
-    """Return what to do, in order, and rows of an image's index and its six amounts."""
+) -> tuple[list[tuple[str, slice]], Float64[Tensor, "rows 7"]]:
+    """Return what to do with which rows, in order; a row is an image's index and six amounts."""
     pair = torch.randint(0, len(CIFAR10), (n,), generator=generator)
     chance = torch.rand(2, n, generator=generator)
     sign = torch.randint(0, 2, (2, n), generator=generator)
-    jobs: list[_Job] = []
+    jobs: list[tuple[str, slice]] = []
     rows = [torch.empty(0, 7, dtype=torch.float64)]
     start = 0
     for half in range(2):
@@ -206,7 +188,7 @@ def _draw_jobs(
         rows.append(torch.cat([index.to(torch.float64)[:, None], settings], dim=1))
         for name, count in zip(GROUPS, group.bincount(minlength=len(GROUPS)).tolist(), strict=True):
             if count:
-                jobs.append(_Job(name, start, start + count))
+                jobs.append((name, slice(start, start + count)))
                 start += count
     return jobs, torch.cat(rows)
 
@@ -223,16 +205,11 @@ def _amounts(height: int, width: int) -> Float64[Tensor, "pairs 2 2 6"]:
 
 def _numbers(change: Change, sign: int, height: int, width: int) -> Matrix:
     amount = magnitude(change.name, change.level)
-    match change.name:
-        case "shear_x":
-            return (1.0, sign * amount, 0.0, 0.0, 1.0, 0.0)
-        case "shear_y":
-            return (1.0, 0.0, 0.0, sign * amount, 1.0, 0.0)
-        case "translate_x":
-            return (1.0, 0.0, float(sign * round(amount * width)), 0.0, 1.0, 0.0)
-        case "translate_y":
-            return (1.0, 0.0, 0.0, 0.0, 1.0, float(sign * round(amount * height)))
-        case "rotate":
-            return rotate(sign * amount, height=height, width=width)
-        case _:
-            return (amount, 0.0, 0.0, 0.0, 0.0, 0.0)
+    maps: dict[str, Matrix] = {
+        "shear_x": (1.0, sign * amount, 0.0, 0.0, 1.0, 0.0),
+        "shear_y": (1.0, 0.0, 0.0, sign * amount, 1.0, 0.0),
+        "translate_x": (1.0, 0.0, float(sign * round(amount * width)), 0.0, 1.0, 0.0),
+        "translate_y": (1.0, 0.0, 0.0, 0.0, 1.0, float(sign * round(amount * height))),
+        "rotate": rotate(sign * amount, height=height, width=width),
+    }
+    return maps.get(change.name, (amount, 0.0, 0.0, 0.0, 0.0, 0.0))

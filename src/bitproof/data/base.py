@@ -4,7 +4,10 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Annotated, final
 
+import torch
+from jaxtyping import Bool, Int64
 from pydantic import Field
+from torch import Tensor
 
 from bitproof.core.errors import DataError
 from bitproof.core.registry import Registry
@@ -13,7 +16,6 @@ from bitproof.core.spec import Spec
 from bitproof.core.types import Count, Seed
 from bitproof.data.dataset import Dataset, Published, Splits
 from bitproof.data.layout import Layout, find_layout
-from bitproof.data.split import hold_out
 
 
 class DataSource(Spec, ABC):
@@ -35,10 +37,7 @@ class DataSource(Spec, ABC):
 
     @final
     def load(self, data_dir: Path | None = None) -> Splits:
-        """Return training, validation and test images.
-
-        Args:
-            data_dir: folder that holds the files; if None, the variable `BITPROOF_DATA`.
+        """Return training, validation and test images, from `data_dir` or `BITPROOF_DATA`.
 
         Raises:
             DataError: files are missing or malformed, or hold fewer images than asked for.
@@ -73,6 +72,45 @@ class DataSource(Spec, ABC):
 
 
 DATA: Registry[DataSource] = Registry("data")
+
+
+def hold_out(
+    labels: Int64[Tensor, " n"],
+    fraction: float,
+    *,
+    generator: torch.Generator,
+    groups: Int64[Tensor, " n"] | None = None,
+) -> Bool[Tensor, " n"]:
+    """Mark about `fraction` of the images, spread evenly over the classes.
+
+    Each class gives its share of units (groups, or single images) to within one, and at least
+    one where its share rounds to one; it always keeps a unit. A group is held out whole.
+
+    Images with equal numbers in `groups` belong together; if None, each stands alone. The
+    generator is advanced once per class.
+
+    Example:
+        >>> from bitproof.core.rng import make_generator
+        >>> labels = torch.tensor([0, 0, 0, 0, 1, 1, 1, 1])
+        >>> chosen = hold_out(labels, 0.5, generator=make_generator(0))
+        >>> labels[chosen].tolist()
+        [0, 0, 1, 1]
+    """
+    labels = labels.cpu()
+    groups = torch.arange(len(labels)) if groups is None else groups.cpu()
+    chosen = []
+    due, given = 0.0, 0  # units that the classes so far should give, and gave: the rest is carried
+    for label in labels.unique():  # type: ignore[no-untyped-call]
+        units = groups[labels == label].unique()  # type: ignore[no-untyped-call]
+        share = fraction * len(units)
+        due += share
+        count = min(max(round(due - given), int(share)), int(share) + 1)
+        if share >= 0.5:
+            count = max(count, 1)
+        count = min(count, len(units) - 1)
+        given += count
+        chosen.append(units[torch.randperm(len(units), generator=generator)[:count]])
+    return torch.isin(groups, torch.cat(chosen)) if chosen else torch.zeros(0, dtype=torch.bool)
 
 
 def _first(data: Dataset, size: int | None, where: str) -> Dataset:

@@ -61,15 +61,8 @@ class Dataset:
     ) -> "Dataset":
         """Build from tensors, numpy arrays or nested lists, whatever their float or int width.
 
-        Args:
-            images: `(n, c, h, w)`; uint8 pixels, or floats in [0, 1].
-            labels: `n` integers.
-            name: what results will call the set.
-            n_classes: number of classes; if None, the largest label plus one.
-
-        Raises:
-            DataError: wrong dtype or shape, or a label out of range.
-            InputRangeError: float images outside [0, 1].
+        Images are `(n, c, h, w)`: uint8 pixels, or floats in [0, 1]. Without `n_classes`, it is
+        the largest label plus one.
         """
         pixels, classes = _tensor(images, name), _tensor(labels, name)
         if pixels.is_floating_point():
@@ -85,16 +78,12 @@ class Dataset:
     def from_loader(
         cls, loader: Iterable[Any], *, name: str = "user", n_classes: int | None = None
     ) -> "Dataset":
-        """Take in every batch of a loader, such as a torch `DataLoader`, and hold it in memory.
+        """Join the batches of a loader, such as a torch `DataLoader`, as `from_arrays` would.
 
-        Args:
-            loader: yields pairs of images `(n, c, h, w)` and `n` labels.
-            name: what results will call the set.
-            n_classes: number of classes; if None, the largest label plus one.
+        A batch is a pair of images `(n, c, h, w)` and `n` labels.
 
         Raises:
             DataError: no batch came, a batch is no pair, or batches do not fit each other.
-            InputRangeError: float images outside [0, 1].
         """
         images, labels = [], []
         for number, batch in enumerate(loader):
@@ -178,11 +167,8 @@ class Splits:
 
     def to(self, device: torch.device | str) -> "Splits":
         """Return all three parts on `device`."""
-        return Splits(
-            train=self.train.to(device),
-            validation=self.validation.to(device),
-            test=self.test.to(device),
-        )
+        parts = (self.train, self.validation, self.test)
+        return Splits(*(part.to(device) for part in parts))
 
 
 @dataclass(frozen=True, eq=False)

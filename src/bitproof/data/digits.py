@@ -10,10 +10,9 @@ from typing import Literal
 import torch
 
 from bitproof.core.rng import make_generator
-from bitproof.data.base import DATA, DataSource
+from bitproof.data.base import DATA, DataSource, hold_out
 from bitproof.data.dataset import Dataset, Published
 from bitproof.data.layout import Layout
-from bitproof.data.split import hold_out
 
 TEST_FRACTION = 0.3
 LEVELS = 16

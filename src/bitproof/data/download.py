@@ -39,16 +39,9 @@ def download(
 ) -> None:
     """Download `url` to `path`, which appears only once it is whole and right.
 
-    What came is kept in `NAME.part`, and asked on from there, in this run or a later one.
-
-    Args:
-        url: an http or https address.
-        path: the file to write.
-        md5: wanted checksum.
-        progress: somebody who watches.
-        tries: connections that may break off, before giving up.
-        pause_s: pause before the second try, in seconds; it doubles each time.
-        timeout_s: longest silence of the server, in seconds.
+    What came is kept in `NAME.part`, and asked on from there, in this run or a later one. After
+    `tries` connections that broke off, it gives up; the pause between them doubles each time.
+    `timeout_s` is the longest silence of the server.
 
     Raises:
         ChecksumError: another file came; it has been removed, so the next run starts clean.
@@ -79,12 +72,7 @@ def download(
 
 
 def _continue(url: str, part: Path, *, progress: Progress, timeout_s: float) -> None:
-    """Ask for what is missing, and append it.
-
-    Raises:
-        _BrokenOffError: not all of it came; asking again may help.
-        DataError: asking again would not help.
-    """
+    """Ask for what is missing, and append it; `_BrokenOffError` if asking again may help."""
     start = part.stat().st_size if part.exists() else 0
     headers = {"User-Agent": "bitproof"} | ({"Range": f"bytes={start}-"} if start else {})
     try:
@@ -115,11 +103,7 @@ def _continue(url: str, part: Path, *, progress: Progress, timeout_s: float) -> 
 
 @contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
-    """Say it as a `StorageError` where the disk is full or a place cannot be written.
-
-    Raises:
-        StorageError: so it was.
-    """
+    """Raise a `StorageError` where the disk is full or a place cannot be written."""
     try:
         yield
     except OSError as error:

@@ -97,17 +97,14 @@ def _check_files(layout: Layout, folder: Path) -> Iterator[Check]:
         if path is None or path.is_dir():
             continue
         if path in sums:
-            yield _compare(path, "sha256", sums[path], sha256_of_file(path))
+            what, wanted, came = "sha256", sums[path], sha256_of_file(path)
         elif path.name in layout.md5:
-            yield _compare(path, "md5", layout.md5[path.name], md5_of_file(path))
+            what, wanted, came = "md5", layout.md5[path.name], md5_of_file(path)
         else:
             yield Check(str(path), "no checksum known", True)
-
-
-def _compare(path: Path, what: str, wanted: str, came: str) -> Check:
-    if wanted == came:
-        return Check(str(path), f"{what} is right", True)
-    return Check(str(path), f"wanted {what} {wanted}, got {came}", False)
+            continue
+        wrong = f"wanted {what} {wanted}, got {came}"
+        yield Check(str(path), f"{what} is right" if came == wanted else wrong, came == wanted)
 
 
 def _read_sums(folder: Path) -> dict[Path, str]:

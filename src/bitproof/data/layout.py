@@ -6,9 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from torch import Tensor
+
 from bitproof.core.errors import DataError
 from bitproof.data.dataset import Dataset, Published
 
+Variant = Literal["auto", "full", "mini"]
 VARIABLE = "BITPROOF_DATA"
 """Environment variable that names the data folder where no argument does."""
 USUAL = (Path("data"), Path("../shared/data"))
@@ -62,27 +65,35 @@ def two_part_layout(
     test: Sequence[str],
     read: Callable[[list[Path]], Dataset],
     count: Callable[[list[Path]], int],
+    groups: Callable[[list[Path]], Tensor] | None = None,
     md5: dict[str, str] | None = None,
 ) -> Layout:
-    """Return a layout whose training and test files are read by the same function."""
+    """Return a layout whose training and test files are read by the same functions."""
 
     def paths(folder: Path, names: Sequence[str]) -> list[Path]:
-        return [find_file(folder, file) or folder / file for file in names]
+        return [locate(folder, name) for name in names]
 
     return Layout(
         name=name,
         folders=folders,
         files=(*train, *test),
-        read=lambda at: Published(train=read(paths(at, train)), test=read(paths(at, test))),
+        read=lambda at: Published(
+            train=read(paths(at, train)),
+            test=read(paths(at, test)),
+            groups=groups(paths(at, train)) if groups else None,
+        ),
         count=lambda at: (count(paths(at, train)), count(paths(at, test))),
         md5=md5 or {},
     )
 
 
-def data_root(data_dir: Path | None) -> Path | None:
-    """Return the data folder: the argument, else `BITPROOF_DATA`, else the first of `USUAL`.
+def of_variant(wanted: Variant, layouts: Sequence[Layout]) -> tuple[Layout, ...]:
+    """Return the layouts of one variant; `auto` takes all."""
+    return tuple(layout for layout in layouts if wanted in {"auto", layout.variant})
 
-    None, if there is none of these.
+
+def data_root(data_dir: Path | None) -> Path | None:
+    """Return the argument, else the folder of `BITPROOF_DATA`, else the first of `USUAL`, or None.
 
     Raises:
         DataError: there is no such folder.
@@ -100,6 +111,11 @@ def find_file(folder: Path, name: str) -> Path | None:
     """Return the first of the alternatives `a|b|...` that exists in `folder`."""
     paths = (folder / alternative for alternative in name.split("|"))
     return next((path for path in paths if path.exists()), None)
+
+
+def locate(folder: Path, name: str) -> Path:
+    """Return `find_file`, or where the first alternative would be."""
+    return find_file(folder, name) or folder / name.partition("|")[0]
 
 
 def find_layout(kind: str, layouts: Sequence[Layout], data_dir: Path | None) -> tuple[Layout, Path]:
@@ -121,14 +137,9 @@ def find_layout(kind: str, layouts: Sequence[Layout], data_dir: Path | None) -> 
                 return layout, folder
             if len(missing) < len(layout.files) and not partial:
                 partial = f"{kind}: incomplete in {folder}, wanted also {_listing(missing)}"
-    raise DataError(f"{partial or _nothing_found(kind, layouts, root)}. {advice(kind)}")
-
-
-def advice(kind: str) -> str:
-    """Return how to get the files of `kind`."""
-    return (
-        f"Get them with `bitproof data fetch {kind}`, or name the folder that holds them "
-        f"with --data-dir or {VARIABLE}."
+    raise DataError(
+        f"{partial or _nothing_found(kind, layouts, root)}. Get them with `bitproof data fetch "
+        f"{kind}`, or name the folder that holds them with --data-dir or {VARIABLE}."
     )
 
 

@@ -3,6 +3,7 @@
 Model:  `x_webp` is the bytes of several WebP files, cut at `x_off`; each is one strip, 32 pixels
         wide and 32 times the number of its images high. Labels are `y`. A mini file holds
         both parts, as `x_train_webp`, `y_train`, `x_test_webp` ...
+        A file that is missing, truncated or malformed is a `DataError` that names it.
 """
 
 import io
@@ -23,8 +24,6 @@ from bitproof.data.layout import Layout
 
 SIDE = 32
 """Width and height of every packed image, in pixels."""
-
-Arrays = dict[str, np.ndarray]
 
 
 def mini_layout(kind: str, n_classes: int, *, groups: str = "") -> Layout:
@@ -50,16 +49,9 @@ def mini_layout(kind: str, n_classes: int, *, groups: str = "") -> Layout:
 
 
 def read_part(paths: Sequence[Path], *, part: str = "", name: str, n_classes: int) -> Dataset:
-    """Decode one part (`train`, `test`, or the only one) out of one or several packed files.
+    """Decode one part, out of one or several packed files, in order.
 
-    Args:
-        paths: npz files, in order.
-        part: `train` or `test` in a mini file; empty where a file holds one part.
-        name: what the set is called.
-        n_classes: number of classes.
-
-    Raises:
-        DataError: a file is missing, truncated or malformed.
+    In a mini file, `part` is `train` or `test`; it is empty where a file holds one part.
     """
     suffix = f"_{part}" if part else ""
     blob, offsets = f"x{suffix}_webp", f"x{suffix}_off"
@@ -72,11 +64,7 @@ def read_part(paths: Sequence[Path], *, part: str = "", name: str, n_classes: in
 
 
 def read_column(paths: Sequence[Path], key: str) -> Int64[Tensor, " n"]:
-    """Return one integer per image, from the array `key` of each file.
-
-    Raises:
-        DataError: a file is missing, truncated or malformed.
-    """
+    """Return one integer per image, from the array `key` of each file."""
     columns = []
     for path in paths:
         values = read_arrays(path, [key])[key]
@@ -89,20 +77,12 @@ def read_column(paths: Sequence[Path], key: str) -> Int64[Tensor, " n"]:
 
 
 def count_labels(paths: Sequence[Path], part: str = "") -> int:
-    """Return the number of labels, without decoding an image.
-
-    Raises:
-        DataError: a file is missing, truncated or malformed.
-    """
+    """Return the number of labels, without decoding an image."""
     return len(read_column(paths, f"y_{part}" if part else "y"))
 
 
-def read_arrays(path: Path, keys: Sequence[str]) -> Arrays:
-    """Read named arrays of an npz file; object arrays, which are pickles, are refused.
-
-    Raises:
-        DataError: the file is missing, truncated, no npz, or lacks a key.
-    """
+def read_arrays(path: Path, keys: Sequence[str]) -> dict[str, np.ndarray]:
+    """Read named arrays of an npz file; object arrays, which are pickles, are refused."""
     try:
         # Opened here: numpy leaves the file open where it turns out to be no zip.
         with path.open("rb") as file:
@@ -120,15 +100,9 @@ def read_arrays(path: Path, keys: Sequence[str]) -> Arrays:
 
 
 def decode_strips(blob: np.ndarray, offsets: np.ndarray, path: Path) -> UInt8[Tensor, "n 3 32 32"]:
-    """Decode strips of images that stand one above the other.
+    """Decode strips of images that stand one above the other; errors name `path`.
 
-    Args:
-        blob: bytes of the WebP files, one after the other.
-        offsets: where each begins, and where the last ends.
-        path: file that errors name.
-
-    Raises:
-        DataError: the offsets do not cut the bytes, or a strip is no WebP of the right width.
+    `offsets` says where each WebP file begins in `blob`, and where the last one ends.
     """
     if blob.dtype != np.uint8 or blob.ndim != 1 or offsets.dtype.kind not in "iu":
         raise DataError(

@@ -1,18 +1,15 @@
 """Architectures and checkpoints."""
 
 from bitproof.models.alexnet import AlexNet
-from bitproof.models.base import MODELS, ImageModelSpec, ModelSpec
+from bitproof.models.base import MODELS, ImageModelSpec, ModelSpec, Normalize
 from bitproof.models.checkpoint import load_weights, save_weights
-from bitproof.models.cifar_resnet import ResNet20, ResNet32, ResNet44, ResNet56
 from bitproof.models.digits_cnn import DigitsCNN
-from bitproof.models.efficientnet import EfficientNetB0
-from bitproof.models.efficientnet_lite import EfficientNetLite0
+from bitproof.models.efficientnet import EfficientNetB0, EfficientNetLite0
 from bitproof.models.factory import Factory
-from bitproof.models.features import catch_features, last_features, penultimate, with_features
+from bitproof.models.features import penultimate, with_features
 from bitproof.models.lenet5 import LeNet5
-from bitproof.models.normalize import Normalize
-from bitproof.models.resnet18 import ResNet18
-from bitproof.models.scaled_norm import ScaledBatchNorm2d, ScaledGroupNorm
+from bitproof.models.norms import ScaledBatchNorm2d, ScaledGroupNorm
+from bitproof.models.resnet import ResNet18, ResNet20, ResNet32, ResNet44, ResNet56
 from bitproof.models.simplenet import SimpleNet
 from bitproof.models.swin import SwinTiny
 from bitproof.models.timm_adapter import Timm
@@ -41,8 +38,6 @@ __all__ = [
     "SimpleNet",
     "SwinTiny",
     "Timm",
-    "catch_features",
-    "last_features",
     "load_weights",
     "penultimate",
     "save_weights",

@@ -15,8 +15,7 @@ from typing import Literal
 from torch import nn
 
 from bitproof.models.base import LARGE, MODELS, ImageModelSpec
-from bitproof.models.stacked import StackedModule
-from bitproof.models.uneven_pool import average_to
+from bitproof.models.stacked import StackedModule, average_to
 
 
 @MODELS.register
@@ -31,26 +30,26 @@ class AlexNet(ImageModelSpec):
     kind: Literal["alexnet"] = "alexnet"
 
     def assemble(self, *, in_channels: int, image_size: int, n_classes: int) -> nn.Module:
-        """Return the network.
-
-        Raises:
-            ModelError: nothing of the image would be left before the linear layer.
-        """
+        """Return the network; of smaller images than 29x29, nothing would be left at its end."""
         normalize = self.normalize(in_channels)
         if image_size >= LARGE:
             return StackedModule(
                 normalize,
                 make_features(in_channels, padding=2, window=3),
-                make_large_classifier(n_classes),
-                avgpool=average_to(6, side=large_side(image_size)),
+                average_to(6, side=large_side(image_size)),
+                nn.Sequential(
+                    *[nn.Dropout(), nn.Linear(256 * 6 * 6, 4096), nn.ReLU()],
+                    *[nn.Dropout(), nn.Linear(4096, 4096), nn.ReLU()],
+                    nn.Linear(4096, n_classes),
+                ),
             )
         self.check_side(image_size, least=29)
         side = ((image_size - 1) // 4 + 1) // 8
         return StackedModule(
             normalize,
             make_features(in_channels, padding=5, window=2),
+            nn.Identity(),
             nn.Linear(256 * side * side, n_classes),
-            avgpool=nn.Identity(),
         )
 
 
@@ -79,12 +78,3 @@ def large_side(image_size: int) -> int:
     for _ in range(3):
         side = (side - 3) // 2 + 1
     return side
-
-
-def make_large_classifier(n_classes: int) -> nn.Sequential:
-    """Return the three linear layers of the network for ImageNet."""
-    return nn.Sequential(
-        *[nn.Dropout(), nn.Linear(256 * 6 * 6, 4096), nn.ReLU()],
-        *[nn.Dropout(), nn.Linear(4096, 4096), nn.ReLU()],
-        nn.Linear(4096, n_classes),
-    )

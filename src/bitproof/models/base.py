@@ -1,21 +1,26 @@
 """What every architecture is: parameters that build a network, the same from the same generator."""
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Annotated, final
 
 import torch
 from pydantic import Field, model_validator
-from torch import nn
+from torch import Tensor, nn
 
 from bitproof.core.errors import ModelError
 from bitproof.core.registry import Registry
 from bitproof.core.rng import draw_seed, global_draws
 from bitproof.core.spec import Spec
 from bitproof.core.types import Positive
-from bitproof.models.normalize import Normalize
+from bitproof.models.shapes import Images
 
 LARGE = 64
 """Height and width from which a network takes the form made for ImageNet, in pixels."""
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+"""Mean of each colour over ImageNet, in input units; the pretrained CIFAR ResNets use it too."""
+IMAGENET_STD = (0.229, 0.224, 0.225)
+"""Standard deviation of each colour over ImageNet, in input units."""
 
 
 class ModelSpec(Spec):
@@ -33,30 +38,53 @@ class ModelSpec(Spec):
     ) -> nn.Module:
         """Return a freshly initialised network, on the CPU, in training mode.
 
-        Args:
-            in_channels: colours of an image.
-            image_size: height and width of an image, in pixels.
-            n_classes: logits.
-            generator: CPU generator, advanced by one draw.
+        `image_size` is the height and width of an image, in pixels. `generator` is advanced by one
+        draw.
 
         Raises:
-            ModelError: the architecture does not fit images of this shape.
+            ModelError: the architecture does not fit images of this shape, or the user's own code
+                failed.
+            AdapterError: the architecture is from a package that is not installed.
         """
-        for name, size in [
-            ("in_channels", in_channels),
-            ("image_size", image_size),
-            ("n_classes", n_classes),
-        ]:
+        sizes = {"in_channels": in_channels, "image_size": image_size, "n_classes": n_classes}
+        for name, size in sizes.items():
             if size < 1:
                 raise ModelError(f"{self.kind}: wanted {name} of at least 1, got {size}")
         with global_draws(draw_seed(generator)):
-            return self.assemble(
-                in_channels=in_channels, image_size=image_size, n_classes=n_classes
-            )
+            return self.assemble(**sizes)
 
     @abstractmethod
     def assemble(self, *, in_channels: int, image_size: int, n_classes: int) -> nn.Module:
         """Return the network, drawing its weights from the global CPU generator."""
+
+
+class Normalize(nn.Module):
+    """Subtract a mean and divide by a standard deviation, per channel.
+
+    The buffers are held as `c 1 1`, ready to broadcast: a view made in `forward` would be frozen
+    by `torch.fx` as an anonymous constant, and hung on the traced model.
+
+    Example:
+        >>> layer = Normalize(mean=(0.5,), std=(0.25,))
+        >>> layer(torch.tensor([[[[0.0, 1.0]]]]))
+        tensor([[[[-2.,  2.]]]])
+        >>> layer.mean.shape
+        torch.Size([1, 1, 1])
+    """
+
+    mean: Tensor
+    """Mean per channel, input units."""
+    std: Tensor
+    """Standard deviation per channel, input units."""
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean).reshape(-1, 1, 1))
+        self.register_buffer("std", torch.tensor(std).reshape(-1, 1, 1))
+
+    def forward(self, images: Images) -> Images:
+        """Return the normalised images."""
+        return (images - self.mean) / self.std
 
 
 class ImageModelSpec(ModelSpec):
@@ -94,11 +122,7 @@ class ImageModelSpec(ModelSpec):
         return Normalize(self.mean, self.std)
 
     def check_side(self, image_size: int, least: int) -> None:
-        """Raise unless images are large enough to leave something before the linear layers.
-
-        Raises:
-            ModelError: they are smaller than `least`, in pixels.
-        """
+        """Raise a `ModelError` where images are smaller than `least`, in pixels."""
         if image_size < least:
             raise ModelError(
                 f"{self.kind}: wanted images of at least {least} pixels, got {image_size}"

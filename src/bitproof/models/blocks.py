@@ -1,11 +1,17 @@
-"""The residual block and its two shortcuts, shared by the residual networks.
+"""What residual networks share: the basic block, its two shortcuts, and stochastic depth.
 
+Model:  in training, stochastic depth drops a branch with probability `drop`, for each image on its
+        own; where it stays, it is divided by `1 - drop`, so that its mean is what evaluation
+        uses. Draws come from the global generator, as those of dropout do.
 Source: He, Zhang, Ren, Sun, "Deep Residual Learning for Image Recognition", CVPR 2016,
-        sections 3.3 (shortcut options A and B) and 3.4 (initialisation).
+        sections 3.3 (shortcut options A and B) and 3.4 (initialisation); Huang, Sun, Liu, Sedra,
+        Weinberger, "Deep Networks with Stochastic Depth", ECCV 2016; per image: Tan, Le,
+        "EfficientNet", ICML 2019, and Liu et al., "Swin Transformer", ICCV 2021, as their code.
 """
 
 from collections.abc import Callable
 
+import torch
 from torch import nn
 from torch.nn import functional
 
@@ -19,7 +25,6 @@ class PadShortcut(nn.Module):
     """Option A: every second pixel, zeros for the new channels, half of them on each side.
 
     Example:
-        >>> import torch
         >>> PadShortcut(16, 32)(torch.ones(1, 16, 8, 8)).sum(dim=(2, 3)).count_nonzero()
         tensor(16)
     """
@@ -75,3 +80,28 @@ def initialise_he_(network: nn.Module) -> None:
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+
+
+class StochasticDepth(nn.Module):
+    """Drop the maps of some images, in training; pass everything in evaluation.
+
+    Example:
+        >>> layer = StochasticDepth(0.5).eval()
+        >>> layer(torch.ones(1, 1, 1, 2))
+        tensor([[[[1., 1.]]]])
+    """
+
+    def __init__(self, drop: float) -> None:
+        super().__init__()
+        self.drop = drop
+
+    def extra_repr(self) -> str:
+        """Return the drop rate."""
+        return f"drop={self.drop:g}"
+
+    def forward(self, images: Maps) -> Maps:
+        """Return the branch, zero for some images."""
+        if not self.training or self.drop == 0:
+            return images
+        kept = functional.dropout(torch.ones_like(images[:, :1, :1, :1]), self.drop, training=True)
+        return images * kept

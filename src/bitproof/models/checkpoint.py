@@ -25,7 +25,7 @@ from torch.serialization import get_unsafe_globals_in_checkpoint
 
 from bitproof.core.errors import UnsafeFileError, WeightsError
 from bitproof.core.files import write_bytes
-from bitproof.models.normalize import Normalize
+from bitproof.models.base import Normalize
 
 DAMAGE = (
     *(ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError, OSError),
@@ -38,11 +38,8 @@ DAMAGE = (
 def load_weights(model: nn.Module, path: Path) -> nn.Module:
     """Return a copy of `model` with the weights of a file; `model` stays as it is.
 
-    Args:
-        model: decides names, shapes and dtypes. `module.` before every name in the file, left by
-            `DataParallel`, is dropped.
-        path: `.safetensors`, `.npz`, or a state dict as `.pt`, `.pth`, `.th`, plain or under
-            `state_dict`.
+    The file is `.safetensors`, `.npz`, or a state dict as `.pt`, `.pth`, `.th`, plain or under
+    `state_dict`. `module.` before every name in it, left by `DataParallel`, is dropped.
 
     Raises:
         WeightsError: the file cannot be read, or does not fit; every key that is missing,
@@ -59,7 +56,7 @@ def load_weights(model: nn.Module, path: Path) -> nn.Module:
         True
     """
     wanted = model.state_dict()
-    found = read_tensors(path)
+    found = _read_tensors(path)
     if all(name.startswith("module.") for name in found) and not any(
         name.startswith("module.") for name in wanted
     ):
@@ -92,13 +89,8 @@ def save_weights(model: nn.Module, path: Path) -> None:
     write_bytes(path, safetensors.torch.save(tensors, metadata={"format": "pt"}))
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Return the named tensors of a file, on the CPU, as they are stored.
-
-    Raises:
-        WeightsError: there is no such file, it has an unknown suffix, or it is damaged.
-        UnsafeFileError: the file holds Python objects instead of arrays.
-    """
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    """Return the named tensors of a file, on the CPU, as they are stored."""
     if path.suffix not in READERS:
         raise WeightsError(f"{path}: wanted one of {', '.join(READERS)}, got '{path.suffix}'")
     try:
@@ -110,10 +102,6 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise WeightsError(
             f"{path}: cannot be read as {path.suffix}, truncated or damaged? ({reason})"
         ) from error
-
-
-def _read_safetensors(content: bytes, path: Path) -> dict[str, Tensor]:  # noqa: ARG001
-    return safetensors.torch.load(content)
 
 
 def _read_npz(content: bytes, path: Path) -> dict[str, Tensor]:
@@ -160,7 +148,7 @@ def _read_pickle(content: bytes, path: Path) -> dict[str, Tensor]:
 
 
 READERS: dict[str, Callable[[bytes, Path], dict[str, Tensor]]] = {
-    ".safetensors": _read_safetensors,
+    ".safetensors": lambda content, _path: safetensors.torch.load(content),
     ".npz": _read_npz,
     ".pt": _read_pickle,
     ".pth": _read_pickle,

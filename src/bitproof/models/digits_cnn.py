@@ -11,9 +11,8 @@ from torch import nn
 from torch.nn import functional
 
 from bitproof.core.types import Count
-from bitproof.models.base import MODELS, ImageModelSpec
+from bitproof.models.base import MODELS, ImageModelSpec, Normalize
 from bitproof.models.blocks import BasicBlock, initialise_he_
-from bitproof.models.normalize import Normalize
 from bitproof.models.shapes import Images, Logits
 
 
@@ -47,12 +46,8 @@ class DigitsCNN(ImageModelSpec):
     """23,738 parameters at the default width, for one channel and 10 classes.
 
     Example:
-        >>> from bitproof.core.rng import make_generator
-        >>> model = DigitsCNN(width=8).build(
-        ...     in_channels=1, image_size=8, n_classes=10, generator=make_generator(0)
-        ... )
-        >>> model.linear
-        Linear(in_features=16, out_features=10, bias=True)
+        >>> DigitsCNN(width=8, mean=(0.5,), std=(0.25,)).normalize(1).std.item()
+        0.25
     """
 
     kind: Literal["digits_cnn"] = "digits_cnn"

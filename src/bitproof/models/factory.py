@@ -39,12 +39,7 @@ class Factory(ModelSpec):
     """`package.module:callable`, importable from here or from the working directory."""
 
     def assemble(self, *, in_channels: int, image_size: int, n_classes: int) -> nn.Module:
-        """Return what the callable makes.
-
-        Raises:
-            ModelError: there is no such module or callable, its signature asks for something
-                else, it made no `nn.Module`, or the user's own code raised an error.
-        """
+        """Return what the callable makes; the user's own errors come as a `ModelError`."""
         sizes = {"in_channels": in_channels, "image_size": image_size, "n_classes": n_classes}
         with _working_directory_on_path():
             make = _find_callable(self.factory)
@@ -91,13 +86,12 @@ def _find_callable(factory: str) -> Callable[..., Any]:
     if not hasattr(module, name):
         known = [key for key, value in vars(module).items() if callable(value)]
         raise ModelError(f"factory '{factory}': no '{name}' in '{place}'. {near(name, known)}")
-    make = getattr(module, name)
+    make: Callable[..., Any] = getattr(module, name)
     if not callable(make):
         raise ModelError(
             f"factory '{factory}': wanted a callable, got {type(make).__name__} {name!r}"
         )
-    found: Callable[..., Any] = make
-    return found
+    return make
 
 
 def _last_place(error: Exception) -> str:

@@ -1,7 +1,6 @@
 """The features that the last linear layer sees, taken while the model runs as it is."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -57,12 +56,9 @@ def penultimate(model: nn.Module, example: Float[Tensor, "n *features"]) -> str:
 def with_features(
     model: nn.Module, inputs: Float[Tensor, "n *features"], head: str
 ) -> tuple[Float[Tensor, "n k"], Float[Tensor, "n f"]]:
-    """Return the logits and the features, with their gradients.
+    """Return the logits and what enters the layer `head`, with their gradients.
 
-    Args:
-        model: any network, in the mode that it should run in.
-        inputs: images in [0, 1].
-        head: path of the layer whose input is wanted, from `penultimate`.
+    The model runs in the mode that it is in.
 
     Raises:
         TraceError: there is no layer `head`, or it does not run.
@@ -72,29 +68,6 @@ def with_features(
         >>> logits, features = with_features(model, torch.zeros(5, 4), "2")
         >>> logits.shape, features.shape
         (torch.Size([5, 2]), torch.Size([5, 3]))
-    """
-    with catch_features(model, head) as caught:
-        logits = model(inputs)
-    return logits, last_features(caught, head)
-
-
-@contextmanager
-def catch_features(model: nn.Module, head: str) -> Iterator[list[Tensor]]:
-    """Collect what enters the layer `head` while the block runs, however the model is called.
-
-    The hook sits on the layer itself, so `torch.func.functional_call` is seen as well.
-
-    Raises:
-        TraceError: there is no layer `head`.
-
-    Example:
-        >>> from torch.func import functional_call
-        >>> model = nn.Linear(2, 2)
-        >>> zeros = {name: torch.zeros_like(weight) for name, weight in model.named_parameters()}
-        >>> with catch_features(model, "") as caught:
-        ...     logits = functional_call(model, zeros, torch.ones(1, 2))
-        >>> last_features(caught, "")
-        tensor([[1., 1.]])
     """
     layers = dict(model.named_modules())
     if head not in layers:
@@ -106,17 +79,9 @@ def catch_features(model: nn.Module, head: str) -> Iterator[list[Tensor]]:
         with_kwargs=True,
     )
     try:
-        yield caught
+        logits = model(inputs)
     finally:
         hook.remove()
-
-
-def last_features(caught: list[Tensor], head: str) -> Float[Tensor, "n f"]:
-    """Return what entered the layer last, one row per input.
-
-    Raises:
-        TraceError: the layer did not run.
-    """
     if not caught:
         raise TraceError(f"features: the layer '{head}' did not run")
-    return caught[-1].flatten(1)
+    return logits, caught[-1].flatten(1)

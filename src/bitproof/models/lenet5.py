@@ -12,8 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 from bitproof.core.types import Index
-from bitproof.models.base import MODELS, ImageModelSpec
-from bitproof.models.normalize import Normalize
+from bitproof.models.base import MODELS, ImageModelSpec, Normalize
 from bitproof.models.shapes import Images, Logits
 
 
@@ -47,12 +46,8 @@ class LeNet5(ImageModelSpec):
     """61,706 parameters for one channel of 28x28 pixels and 10 classes.
 
     Example:
-        >>> from bitproof.core.rng import make_generator
-        >>> model = LeNet5().build(
-        ...     in_channels=1, image_size=28, n_classes=10, generator=make_generator(0)
-        ... )
-        >>> sum(weight.numel() for weight in model.parameters())
-        61706
+        >>> LeNet5(mean=(0.5,), std=(0.25,)).normalize(1).std.item()
+        0.25
     """
 
     kind: Literal["lenet5"] = "lenet5"
@@ -60,11 +55,7 @@ class LeNet5(ImageModelSpec):
     """Zeros around the image, in pixels: 2 makes LeCun's 32x32 of 28x28; 0 if it is 32x32."""
 
     def assemble(self, *, in_channels: int, image_size: int, n_classes: int) -> nn.Module:
-        """Return the network.
-
-        Raises:
-            ModelError: nothing of the image would be left before the linear layers.
-        """
+        """Return the network; something of the image must be left before the linear layers."""
         self.check_side(image_size, least=16 - 2 * self.padding)
         side = ((image_size + 2 * self.padding - 4) // 2 - 4) // 2
         return LeNet5Module(

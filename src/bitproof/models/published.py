@@ -7,11 +7,9 @@ from dataclasses import dataclass
 
 from bitproof.models.alexnet import AlexNet
 from bitproof.models.base import ModelSpec
-from bitproof.models.cifar_resnet import ResNet20, ResNet32, ResNet44, ResNet56
-from bitproof.models.efficientnet import EfficientNetB0
-from bitproof.models.efficientnet_lite import EfficientNetLite0
+from bitproof.models.efficientnet import EfficientNetB0, EfficientNetLite0
 from bitproof.models.lenet5 import LeNet5
-from bitproof.models.resnet18 import ResNet18
+from bitproof.models.resnet import ResNet18, ResNet20, ResNet32, ResNet44, ResNet56
 from bitproof.models.simplenet import SimpleNet
 from bitproof.models.swin import SwinTiny
 from bitproof.models.vgg import VGG11, VGG16

@@ -16,22 +16,22 @@ from torch import nn
 
 from bitproof.core.errors import ModelError
 from bitproof.core.types import Count
-from bitproof.models.base import MODELS, ImageModelSpec
-from bitproof.models.normalize import Normalize
-from bitproof.models.scaled_norm import ScaledBatchNorm2d, ScaledGroupNorm
+from bitproof.models.base import MODELS, ImageModelSpec, Normalize
+from bitproof.models.norms import ScaledBatchNorm2d, ScaledGroupNorm
 from bitproof.models.shapes import Images, Logits
 
 Stage = tuple[tuple[int, int], ...]
 """Convolutions between two halvings: kernel, and channels in units of the width."""
 Norm = Literal["group", "batch"]
 
-BEFORE: tuple[Stage, ...] = (
+STAGES: tuple[Stage, ...] = (
     ((3, 1), (3, 2), (3, 2), (3, 2)),
     ((3, 2), (3, 2), (3, 4)),
+    ((3, 4), (3, 4)),  # images below 32 pixels are too small for this one
+    ((3, 8),),
+    ((1, 32), (1, 4)),
+    ((3, 4),),
 )
-MIDDLE: tuple[Stage, ...] = (((3, 4), (3, 4)),)
-"""What images below 32 pixels are too small for."""
-AFTER: tuple[Stage, ...] = (((3, 8),), ((1, 32), (1, 4)), ((3, 4),))
 
 
 class SimpleNetModule(nn.Module):
@@ -72,14 +72,9 @@ class SimpleNet(ImageModelSpec):
     """Norm after each convolution: over groups of channels, or over the batch."""
 
     def assemble(self, *, in_channels: int, image_size: int, n_classes: int) -> nn.Module:
-        """Return the network.
-
-        Raises:
-            ModelError: nothing of the image would be left after four halvings, or no number of
-                groups divides the channels.
-        """
+        """Return the network; something of the image must be left after four halvings."""
         self.check_side(image_size, least=16)
-        stages = (*BEFORE, *(MIDDLE if image_size >= 32 else ()), *AFTER)
+        stages = STAGES if image_size >= 32 else (*STAGES[:2], *STAGES[3:])
         layers: list[nn.Module] = []
         width = in_channels
         for index, stage in enumerate(stages):
@@ -88,23 +83,16 @@ class SimpleNet(ImageModelSpec):
             for kernel, factor in stage:
                 out_width = factor * self.width
                 convolution = nn.Conv2d(width, out_width, kernel, padding=kernel // 2)
-                norm = make_norm(self.norm, out_width, pixels=(image_size >> index) ** 2)
-                layers += [convolution, norm, nn.ReLU()]
+                layers += [convolution, self._norm_of(out_width, image_size >> index), nn.ReLU()]
                 width = out_width
         return SimpleNetModule(
             self.normalize(in_channels), nn.Sequential(*layers), nn.Linear(width, n_classes)
         )
 
-
-def make_norm(norm: Norm, channels: int, *, pixels: int) -> nn.Module:
-    """Return the norm of that name, for maps of `pixels`.
-
-    Raises:
-        ModelError: no number of groups divides the channels.
-    """
-    if norm == "batch":
-        return ScaledBatchNorm2d(channels)
-    return ScaledGroupNorm(count_groups(channels, pixels), channels)
+    def _norm_of(self, channels: int, side: int) -> nn.Module:
+        if self.norm == "batch":
+            return ScaledBatchNorm2d(channels)
+        return ScaledGroupNorm(count_groups(channels, side**2), channels)
 
 
 def count_groups(channels: int, pixels: int) -> int:

@@ -20,14 +20,13 @@ from torch.nn import functional
 
 from bitproof.core.errors import ModelError
 from bitproof.core.types import Index, Probability
-from bitproof.models.base import LARGE, MODELS, ImageModelSpec
-from bitproof.models.normalize import Normalize
+from bitproof.models.base import LARGE, MODELS, ImageModelSpec, Normalize
+from bitproof.models.blocks import StochasticDepth
 from bitproof.models.shapes import Images, Logits, Maps
-from bitproof.models.stochastic_depth import StochasticDepth
 from bitproof.models.window_attention import WindowAttention
 
 STAGES = ((2, 3), (2, 6), (6, 12), (2, 24))
-"""Blocks and heads of each stage."""
+"""Blocks, an even number, and heads of each stage."""
 
 
 class Permute(nn.Module):
@@ -87,61 +86,24 @@ class SwinModule(nn.Module):
     """The network: patches and four stages in `features`, then norm, mean and a linear layer."""
 
     def __init__(
-        self,
-        normalize: Normalize,
-        *,
-        in_channels: int,
-        n_classes: int,
-        side: int,
-        patch: int,
-        window: int,
-        width: int,
-        stochastic_depth: float,
+        self, normalize: Normalize, features: nn.Sequential, *, width: int, n_classes: int
     ) -> None:
         super().__init__()
         self.normalize = normalize
-        layers: list[nn.Module] = [
-            nn.Sequential(
-                nn.Conv2d(in_channels, width, patch, stride=patch),
-                Permute(0, 2, 3, 1),
-                nn.LayerNorm(width),
-            )
-        ]
-        index, total = 0, sum(n_blocks for n_blocks, _ in STAGES)
-        for stage, (n_blocks, heads) in enumerate(STAGES):
-            if stage:
-                layers.append(PatchMerging(width, side))
-                width, side = 2 * width, -(-side // 2)
-            fitting = min(window, side)
-            shifts = (0, 0 if fitting == side else fitting // 2)
-            blocks = []
-            for place in range(n_blocks):
-                drop = stochastic_depth * index / (total - 1)
-                shift = shifts[place % 2]
-                blocks.append(
-                    SwinBlock(width, heads, side=side, window=fitting, shift=shift, drop=drop)
-                )
-                index += 1
-            layers.append(nn.Sequential(*blocks))
-        self.features = nn.Sequential(*layers)
+        self.features = features
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, n_classes)
-        _initialise_(self)
+        for layer in self.modules():
+            if isinstance(layer, nn.Linear):
+                nn.init.trunc_normal_(layer.weight, std=0.02)
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
 
     def forward(self, images: Images) -> Logits:
         """Return one logit per class."""
         maps = self.norm(self.features(self.normalize(images)))
         logits: Logits = self.head(maps.mean((1, 2)))
         return logits
-
-
-def _initialise_(network: nn.Module) -> None:
-    """Draw linear layers from a normal distribution of deviation 0.02, cut off at 2."""
-    for layer in network.modules():
-        if isinstance(layer, nn.Linear):
-            nn.init.trunc_normal_(layer.weight, std=0.02)
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)
 
 
 @MODELS.register
@@ -164,11 +126,7 @@ class SwinTiny(ImageModelSpec):
     """Drop rate of residual branches in training: 0 for the first block, this for the last."""
 
     def assemble(self, *, in_channels: int, image_size: int, n_classes: int) -> nn.Module:
-        """Return the network.
-
-        Raises:
-            ModelError: patches do not tile the image.
-        """
+        """Return the network; patches must tile the image."""
         large = image_size >= LARGE
         patch = self.patch or (4 if large else 2)
         if image_size % patch:
@@ -176,13 +134,23 @@ class SwinTiny(ImageModelSpec):
                 f"swin_tiny: wanted images whose side is a multiple of the patch ({patch} pixels), "
                 f"got {image_size}"
             )
+        width, side = self.width, image_size // patch
+        window = self.window or (7 if large else 4)
+        tokens = nn.Conv2d(in_channels, width, patch, stride=patch)
+        layers: list[nn.Module] = [nn.Sequential(tokens, Permute(0, 2, 3, 1), nn.LayerNorm(width))]
+        total = sum(n_blocks for n_blocks, _ in STAGES)
+        drops = iter([self.stochastic_depth * index / (total - 1) for index in range(total)])
+        for stage, (n_blocks, heads) in enumerate(STAGES):
+            if stage:
+                layers.append(PatchMerging(width, side))
+                width, side = 2 * width, -(-side // 2)
+            fitting = min(window, side)
+            shifts = (0, 0 if fitting == side else fitting // 2)
+            blocks = [
+                SwinBlock(width, heads, side=side, window=fitting, shift=shift, drop=next(drops))
+                for shift in shifts * (n_blocks // 2)
+            ]
+            layers.append(nn.Sequential(*blocks))
         return SwinModule(
-            self.normalize(in_channels),
-            in_channels=in_channels,
-            n_classes=n_classes,
-            side=image_size // patch,
-            patch=patch,
-            window=self.window or (7 if large else 4),
-            width=self.width,
-            stochastic_depth=self.stochastic_depth,
+            self.normalize(in_channels), nn.Sequential(*layers), width=width, n_classes=n_classes
         )

@@ -14,8 +14,7 @@ from pydantic import Field
 from torch import nn
 
 from bitproof.core.errors import AdapterError, ModelError
-from bitproof.models.base import MODELS, ImageModelSpec
-from bitproof.models.normalize import Normalize
+from bitproof.models.base import MODELS, ImageModelSpec, Normalize
 
 
 @MODELS.register
@@ -35,12 +34,7 @@ class Timm(ImageModelSpec):
     """As `timm.list_models()` has it."""
 
     def assemble(self, *, in_channels: int, image_size: int, n_classes: int) -> nn.Module:
-        """Return the network behind its normalisation.
-
-        Raises:
-            AdapterError: timm is not installed.
-            ModelError: timm knows no such network, or cannot build it for these images.
-        """
+        """Return the network behind its normalisation."""
         timm = _import_timm()
         known = timm.list_models()
         if self.name.partition(".")[0] not in known:

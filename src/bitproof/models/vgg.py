@@ -16,8 +16,7 @@ from torch import nn
 
 from bitproof.models.base import LARGE, MODELS, ImageModelSpec
 from bitproof.models.blocks import initialise_he_
-from bitproof.models.stacked import StackedModule
-from bitproof.models.uneven_pool import average_to
+from bitproof.models.stacked import StackedModule, average_to
 
 Stage = tuple[int, int]
 """Convolutions between two halvings, and the channels of each."""
@@ -29,19 +28,20 @@ class VGG(ImageModelSpec):
     stages: ClassVar[tuple[Stage, ...]]
 
     def assemble(self, *, in_channels: int, image_size: int, n_classes: int) -> nn.Module:
-        """Return the network.
-
-        Raises:
-            ModelError: nothing of the image would be left after five halvings.
-        """
+        """Return the network; something of the image must be left after five halvings."""
         self.check_side(image_size, least=32)
-        large = image_size >= LARGE
-        network = StackedModule(
-            self.normalize(in_channels),
-            make_features(in_channels, self.stages),
-            make_large_classifier(n_classes) if large else nn.Linear(512, n_classes),
-            avgpool=average_to(7, side=image_size // 32) if large else nn.Identity(),
-        )
+        normalize = self.normalize(in_channels)
+        features = make_features(in_channels, self.stages)
+        if image_size < LARGE:
+            network = StackedModule(normalize, features, nn.Identity(), nn.Linear(512, n_classes))
+        else:
+            classifier = nn.Sequential(
+                *[nn.Linear(512 * 7 * 7, 4096), nn.ReLU(), nn.Dropout()],
+                *[nn.Linear(4096, 4096), nn.ReLU(), nn.Dropout()],
+                nn.Linear(4096, n_classes),
+            )
+            pool = average_to(7, side=image_size // 32)
+            network = StackedModule(normalize, features, pool, classifier)
         initialise_(network)
         return network
 
@@ -57,15 +57,6 @@ def make_features(in_channels: int, stages: tuple[Stage, ...]) -> nn.Sequential:
             width = out_width
         layers.append(nn.MaxPool2d(2))
     return nn.Sequential(*layers)
-
-
-def make_large_classifier(n_classes: int) -> nn.Sequential:
-    """Return the three linear layers of the network for ImageNet."""
-    return nn.Sequential(
-        *[nn.Linear(512 * 7 * 7, 4096), nn.ReLU(), nn.Dropout()],
-        *[nn.Linear(4096, 4096), nn.ReLU(), nn.Dropout()],
-        nn.Linear(4096, n_classes),
-    )
 
 
 def initialise_(network: nn.Module) -> None:

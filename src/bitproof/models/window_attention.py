@@ -27,10 +27,7 @@ Strip = tuple[int, int, int]
 def cut_strips(side: int, window: int, shift: int) -> list[Strip]:
     """Return the strips of a map in which windows have one height.
 
-    Args:
-        side: rows of the map, a multiple of `window`; if shifted, at least two of them.
-        window: rows of a whole window.
-        shift: rows of the first window, or 0.
+    The first of them is `shift` rows high, or none if 0. `side` is a multiple of `window`.
 
     Example:
         >>> cut_strips(14, 7, 3)
@@ -88,7 +85,8 @@ class WindowAttention(nn.Module):
     def __init__(self, width: int, heads: int, *, side: int, window: int, shift: int) -> None:
         super().__init__()
         self.heads, self.side, self.window, self.shift = heads, side, window, shift
-        self.scale = (width // heads) ** -0.5
+        self.head_width = width // heads
+        self.scale = self.head_width**-0.5
         self.padding = -side % window
         padded = side + self.padding
         self.strips = cut_strips(padded, window, shift)
@@ -145,22 +143,18 @@ class WindowAttention(nn.Module):
     def _split(self, maps: Maps, rows: Strip, columns: Strip) -> Maps:
         """Return the tokens of each window and head, `n windows heads t d`."""
         (down, height), (across, width) = _count(rows), _count(columns)
-        apart = maps.reshape(-1, down, height, across, width, self.heads, self._head_width)
+        apart = maps.reshape(-1, down, height, across, width, self.heads, self.head_width)
         return apart.permute(0, 1, 3, 5, 2, 4, 6).reshape(
-            -1, down * across, self.heads, height * width, self._head_width
+            -1, down * across, self.heads, height * width, self.head_width
         )
 
     def _join(self, tokens: Maps, rows: Strip, columns: Strip) -> Maps:
         """Undo `_split`."""
         (down, height), (across, width) = _count(rows), _count(columns)
-        apart = tokens.reshape(-1, down, across, self.heads, height, width, self._head_width)
+        apart = tokens.reshape(-1, down, across, self.heads, height, width, self.head_width)
         return apart.permute(0, 1, 4, 2, 5, 3, 6).reshape(
             -1, down * height, across * width, self.proj.in_features
         )
-
-    @property
-    def _head_width(self) -> int:
-        return self.proj.in_features // self.heads
 
 
 def _count(strip: Strip) -> tuple[int, int]:

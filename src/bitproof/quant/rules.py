@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from bitproof.core.errors import TraceError
-from bitproof.models.normalize import Normalize
-from bitproof.models.scaled_norm import ScaledBatchNorm2d, ScaledGroupNorm
+from bitproof.models.base import Normalize
+from bitproof.models.norms import ScaledBatchNorm2d, ScaledGroupNorm
 from bitproof.quant import reshaping
 from bitproof.quant.attention import (
     encoder,

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, fx, nn
 
 from bitproof.core.errors import TraceError
-from bitproof.models.normalize import Normalize
+from bitproof.models.base import Normalize
 from bitproof.quant.builder import Builder, Call, Ref
 from bitproof.quant.example_runs import RUNS, Values, example_batches, record, symbolic, untouched
 from bitproof.quant.floats import run_floats

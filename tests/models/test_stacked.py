@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional
 
 from bitproof.core.rng import make_generator
-from bitproof.models.uneven_pool import UnevenAvgPool2d, average_to
+from bitproof.models.stacked import UnevenAvgPool2d, average_to
 from bitproof.quant import quantize
 
 
