@@ -13,7 +13,6 @@ from pathlib import Path
 from socket import gethostname
 
 from bitproof.core.errors import InUseError, StorageError
-from bitproof.core.processes import is_alive
 
 LOCK = ".lock"
 """The file that a whole run holds alone."""
@@ -75,6 +74,22 @@ def hold(path: Path) -> Iterator[None]:
         except OSError as error:
             raise StorageError(f"{path}: cannot lock ({error.strerror or error})") from error
         yield
+
+
+def is_alive(pid: int) -> bool:
+    """Find out whether a process of this host lives.
+
+    Example:
+        >>> is_alive(os.getpid())
+        True
+    """
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # it is another user's
+    return True
 
 
 @contextmanager

@@ -10,24 +10,16 @@ T = TypeVar("T")
 class Progress(Protocol):
     """Somebody who watches: a bar, log lines, or nobody."""
 
-    def track(self, items: Iterable[T], *, label: str, total: int) -> Iterator[T]:
-        """Yield `items`, showing how many of `total` are done."""
-        ...
-
-    def say(self, text: str) -> None:
-        """Show one line."""
-        ...
-
-
-class Silent:
-    """Nobody watches."""
-
     def track(self, items: Iterable[T], *, label: str, total: int) -> Iterator[T]:  # noqa: ARG002
-        """Yield `items`."""
+        """Yield `items`, showing how many of `total` are done."""
         yield from items
 
     def say(self, text: str) -> None:
-        """Show nothing."""
+        """Show one line."""
+
+
+class Silent(Progress):
+    """Nobody watches."""
 
 
 SILENT = Silent()

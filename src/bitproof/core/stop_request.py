@@ -30,7 +30,7 @@ class StopRequest:
 
     @property
     def requested(self) -> bool:
-        """Whether work has to stop."""
+        """Whether time is over, or somebody asked."""
         return self._requested or time.monotonic() >= self._end
 
     def request(self) -> None:
@@ -38,10 +38,6 @@ class StopRequest:
         self._requested = True
 
     def check(self) -> None:
-        """Do nothing, unless work has to stop.
-
-        Raises:
-            StoppedError: time is over, or somebody asked.
-        """
+        """Raise a StoppedError if work has to stop."""
         if self.requested:
             raise StoppedError("stopped as asked; what is finished is kept")
