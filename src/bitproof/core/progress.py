@@ -16,10 +16,14 @@ class Progress(Protocol):
 
     def say(self, text: str) -> None:
         """Show one line."""
+        ...
 
 
 class Silent(Progress):
     """Nobody watches."""
+
+    def say(self, text: str) -> None:
+        """Show nothing."""
 
 
 SILENT = Silent()

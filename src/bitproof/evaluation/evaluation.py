@@ -5,9 +5,10 @@ Source: METHODS A.3 (metrics), E.4 and G.
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
+import torch
 from pydantic import field_validator
 
 from bitproof.core.progress import SILENT, Progress
@@ -15,18 +16,18 @@ from bitproof.core.spec import Spec, canonical_json
 from bitproof.core.stop_request import StopRequest
 from bitproof.core.types import Seed
 from bitproof.data.dataset import Dataset
-from bitproof.evaluation.adversarial_examples import AdversarialExamples
-from bitproof.evaluation.black_box import BlackBoxCheck
-from bitproof.evaluation.clean import Clean
+from bitproof.evaluation.adversarial_examples import AdversarialExamples, BlackBoxCheck
 from bitproof.evaluation.executors import Executor, InProcess, Pool
 from bitproof.evaluation.memory_faults import MemoryFaults
+from bitproof.evaluation.models import EvaluatedModel
 from bitproof.evaluation.store import TallyStore
-from bitproof.evaluation.threat import AnyThreat, Counts, Task, Threat
-from bitproof.evaluation.work import Measuring, Models
+from bitproof.evaluation.threat import AnyThreat, Clean, Counts, Task, Threat
 from bitproof.metrics import Tally
 from bitproof.stats import Row
 from bitproof.stats.threats import ThreatLabel
 
+Models = Callable[[str], EvaluatedModel]
+"""Returns the network of a name; it can be sent to another process."""
 DEFAULT: tuple[Threat, ...] = (Clean(), MemoryFaults(), AdversarialExamples(), BlackBoxCheck())
 
 
@@ -54,10 +55,6 @@ class Evaluation(Spec):
                 raise ValueError(f"wanted a 'name' for each of several threats called '{title}'")
         return tuple(_fitted(threat, threats) for threat in threats)
 
-    def threat(self, title: str) -> Threat | None:
-        """Return the threat that results call by that name."""
-        return next((threat for threat in self.threats if threat.title == title), None)
-
     def labels(self) -> dict[str, ThreatLabel]:
         """Return how each threat is written, by the name in results."""
         return {threat.title: threat.label for threat in self.threats}
@@ -73,9 +70,7 @@ class Evaluation(Spec):
     def keys(self, model: str, data: Dataset) -> dict[Task, str]:
         """Return the digest of what each measurement measures, which its count is stored under.
 
-        Args:
-            model: digest of the network.
-            data: test images.
+        `model` is the digest of the network.
         """
         images = data.digest()
         fixed = [canonical_json(threat.identity(data)) for threat in self.threats]
@@ -91,15 +86,12 @@ class Evaluation(Spec):
     ) -> Pool[tuple[str, Task], Tally]:
         """Return a pool that measures networks; it starts with the first measurement.
 
-        Args:
-            models: gives the network of a name, in whatever process it is called.
-            data: test images, on the device of the networks.
-            executor: who computes; None: this process.
+        `data` lies on the device of the networks; without an `executor`, this process computes.
         """
         executor = executor or InProcess()
         sent = data if isinstance(executor, InProcess) else data.to("cpu")
         device = data.labels.device
-        return executor.open(Measuring(self.threats, self.seed, models, sent, device))
+        return executor.open(_Measuring(self.threats, self.seed, models, sent, device))
 
     def measure(
         self,
@@ -112,16 +104,9 @@ class Evaluation(Spec):
         progress: Progress = SILENT,
         stop: StopRequest | None = None,
     ) -> None:
-        """Fill `store` with whatever it lacks on one network.
+        """Fill `store` with whatever it lacks on one network; `stop` is asked before each task.
 
-        Args:
-            variant: the name of the network, for `pool` and for people.
-            model: its digest.
-            data: test images.
-            pool: measures; see `open`.
-            store: holds what is finished already.
-            progress: who watches.
-            stop: asked before each measurement.
+        `variant` is the network's name, for `pool` and for people; `model` is its digest.
 
         Raises:
             StoppedError: asked to stop; what is finished is in the store.
@@ -147,10 +132,7 @@ class Evaluation(Spec):
     def counts(self, model: str, data: Dataset, store: TallyStore) -> dict[str, Counts] | None:
         """Return the counts of one network by threat, level and trial; None while one is missing.
 
-        Args:
-            model: digest of the network.
-            data: test images.
-            store: holds what is finished.
+        `model` is the digest of the network.
         """
         titles = [threat.title for threat in self.threats]
         found: dict[str, dict[float, list[Tally]]] = {title: defaultdict(list) for title in titles}
@@ -176,6 +158,34 @@ class Evaluation(Spec):
             for threat in self.threats
             for text in threat.warnings(counts[threat.title], counts, data)
         ]
+
+
+@dataclass(frozen=True)
+class _Measuring:
+    """Measurements of an evaluation on networks that are named."""
+
+    threats: tuple[Threat, ...]
+    seed: int
+    models: Models
+    data: Dataset
+    device: torch.device
+    """Where the networks of `models` lie."""
+
+    def start(self) -> Callable[[tuple[str, Task]], Tally]:
+        """Return a function that measures; it keeps the network that it measured last."""
+        data = self.data.to(self.device)
+        last: dict[str, EvaluatedModel] = {}
+
+        def measure(order: tuple[str, Task]) -> Tally:
+            variant, task = order
+            if variant not in last:
+                last.clear()
+                last[variant] = self.models(variant)
+            return self.threats[task.threat].measure(
+                last[variant], data, level=task.level, trial=task.trial, seed=self.seed
+            )
+
+        return measure
 
 
 def _fitted(threat: Threat, threats: tuple[Threat, ...]) -> Threat:

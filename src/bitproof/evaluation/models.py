@@ -87,8 +87,7 @@ class FloatModel:
     def predict(self, inputs: Float[Tensor, "n *features"]) -> Float[Tensor, "n k"]:
         """Return logits, without gradients."""
         with torch.no_grad():
-            logits: Tensor = self.model(inputs)
-        return logits
+            return self.differentiable(inputs)
 
     def differentiable(self, inputs: Float[Tensor, "n *features"]) -> Float[Tensor, "n k"]:
         """Return logits with gradients to the inputs."""

@@ -1,5 +1,6 @@
 """Computing on a Ray cluster."""
 
+import importlib
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -138,10 +139,9 @@ class _Actor:
 
 def _import_ray() -> Any:
     try:
-        import ray  # noqa: PLC0415
+        return importlib.import_module("ray")
     except ModuleNotFoundError as error:
         raise AdapterError(
             "ray: wanted the optional package 'ray', which is not installed; run: "
             "pip install 'bitproof[ray]'"
         ) from error
-    return ray

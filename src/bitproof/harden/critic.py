@@ -60,11 +60,7 @@ class Critic(nn.Module):
     ) -> Float[Tensor, ""]:
         """Take one step of the critic, then return the encoder's loss.
 
-        Args:
-            clean: features of clean images.
-            moved: features of perturbed ones.
-            labels: their classes.
-            share: how much of the whole batch these are, as a fraction.
+        `share` is how much of the whole batch these features are, as a fraction.
         """
         self.optimizer.zero_grad(set_to_none=True)
         own = softplus(self(moved.detach(), labels)) + softplus(-self(clean.detach(), labels))

@@ -19,13 +19,7 @@ PRETRAINED = "pretrained"
 def build(
     spec: ModelSpec, images: Dataset, *, seed: int = 0, weights: Path | None = None
 ) -> nn.Module:
-    """Return a model for images such as these, on the CPU.
-
-    Args:
-        spec: the architecture.
-        images: decide channels, size and classes.
-        seed: root of its initial weights.
-        weights: a file to load them from instead.
+    """Return a model for images such as these, on the CPU; initial weights are drawn from `seed`.
 
     Raises:
         ModelError: it does not fit the images.
@@ -70,15 +64,12 @@ def weights_of(
 
 
 def find_weights(name: str, *folders: Path | None, kind: str = "") -> Path:
-    """Return the weights file that a recipe names.
+    """Return the weights file of that name in one of the folders, or in the working directory.
 
-    Args:
-        name: a file, or `pretrained` for that of the architecture in the data folder's `weights/`.
-        folders: where to look, before the working directory.
-        kind: the architecture.
+    `pretrained` names that of the architecture `kind` in `weights/` of a folder.
 
     Raises:
-        RecipeError: it lies in none of the folders.
+        RecipeError: it lies in none of them.
     """
     if name == PRETRAINED:
         found = [path for at in folders if at for path in sorted(at.glob(f"weights/{kind}-*.npz"))]

@@ -28,11 +28,6 @@ def read_recipe(path: Path, changes: Sequence[Change] = ()) -> Recipe:
     return read_spec(path, Recipe, changes)
 
 
-def parse_recipe(text: str, *, name: str = "recipe") -> Recipe:
-    """Return the recipe that `text` holds; see `read_spec`."""
-    return parse_spec(text, Recipe, name=name)
-
-
 def read_spec(path: Path, spec: type[R], changes: Sequence[Change] = ()) -> R:
     """Return the spec in a TOML file, with changes.
 

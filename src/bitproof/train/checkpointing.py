@@ -59,12 +59,9 @@ class Snapshot:
 
 
 class Checkpointer:
-    """Saves snapshots of one training in one file, and knows when work has to stop.
+    """Saves snapshots of one training in a `.safetensors` file, every `every_s` seconds.
 
-    Args:
-        path: the file, `.safetensors`.
-        stop: asked after every step.
-        every_s: seconds between snapshots.
+    `stop`, which is asked after every step, knows when work has to stop.
     """
 
     def __init__(
