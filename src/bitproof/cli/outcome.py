@@ -67,8 +67,7 @@ def terminable(stop: StopRequest) -> Iterator[list[int]]:
 def report_problems(interrupted: str = "") -> Iterator[None]:
     """Turn what a user can cause into one line on standard error, or one for each problem.
 
-    Args:
-        interrupted: what to say after Ctrl-C.
+    `interrupted` is what to say after Ctrl-C.
     """
     try:
         yield

@@ -78,11 +78,7 @@ def run_recipe(
 
 
 def executor_of(engine: str, workers: int | None) -> Executor:
-    """Return who computes.
-
-    Raises:
-        UnknownKindError: there is no such engine.
-    """
+    """Return who computes: here unless there are several workers, or as the engine says."""
     if engine == "auto":
         engine = "in_process" if workers in (None, 1) else "processes"
     table: dict[str, Any] = {"kind": engine}

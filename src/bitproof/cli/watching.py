@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import TypeVar
 
 from rich.console import Console
@@ -30,11 +31,11 @@ class RateColumn(ProgressColumn):
         return Text("" if speed is None else f"{speed:.1f}/s")
 
 
+@dataclass(frozen=True)
 class Bars:
     """One bar at a time on a terminal."""
 
-    def __init__(self, console: Console) -> None:
-        self.console = console
+    console: Console
 
     def track(self, items: Iterable[T], *, label: str, total: int) -> Iterator[T]:
         """Yield `items` under a bar, which leaves one line behind."""
@@ -58,11 +59,11 @@ class Bars:
         self.console.print(text, highlight=False, markup=False)
 
 
+@dataclass(frozen=True)
 class Lines:
     """Log lines, every few seconds and at the end."""
 
-    def __init__(self, console: Console) -> None:
-        self.console = console
+    console: Console
 
     def track(self, items: Iterable[T], *, label: str, total: int) -> Iterator[T]:
         """Yield `items`, telling from time to time how far they are."""

@@ -93,11 +93,7 @@ class ResumableDirectory:
         return known
 
     def facts(self) -> dict[str, Any]:
-        """Return what was noted, empty if nothing was.
-
-        Raises:
-            ResumeError: it is damaged.
-        """
+        """Return what was noted, empty if nothing was."""
         path = self.path / FACTS
         return read_json(path) if path.exists() else {}
 
@@ -137,11 +133,7 @@ def differences(old: dict[Any, Any], new: dict[Any, Any], prefix: str = "") -> l
 
 
 def write_sealed(path: Path, content: dict[str, Any]) -> None:
-    """Write a JSON object with its digest, so that damage and edits are noticed.
-
-    Raises:
-        StorageError: the place cannot be written.
-    """
+    """Write a JSON object with its digest, so that damage and edits are noticed."""
     sealed = {"layout": LAYOUT, **content, "sha256": _digest(content)}
     write_bytes(path, (json.dumps(sealed, indent=1) + "\n").encode())
 

@@ -52,11 +52,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Append one line to a log and push it to the disk.
-
-    Raises:
-        StorageError: the disk is full, or the place cannot be written.
-    """
+    """Append one line to a log and push it to the disk."""
     try:
         with path.open("a", encoding="utf-8") as file:
             file.write(line + "\n")

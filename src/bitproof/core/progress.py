@@ -16,7 +16,6 @@ class Progress(Protocol):
 
     def say(self, text: str) -> None:
         """Show one line."""
-        ...
 
 
 class Silent(Progress):

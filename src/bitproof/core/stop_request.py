@@ -10,10 +10,7 @@ from bitproof.core.errors import StoppedError
 
 
 class StopRequest:
-    """A point in time after which work stops, unless somebody asks for it earlier.
-
-    Args:
-        seconds: how long work may go on from now; None: until somebody asks.
+    """A point in time, `seconds` from now (None: never), after which work stops, or when asked.
 
     Example:
         >>> stop = StopRequest(seconds=3600.0)

@@ -72,11 +72,7 @@ class Executor(Spec):
 
     @abstractmethod
     def open(self, work: Work[T, R]) -> Pool[T, R]:
-        """Return a pool for one piece of work.
-
-        Raises:
-            AdapterError: what it needs is not installed.
-        """
+        """Return a pool for one piece of work."""
 
 
 EXECUTORS: Registry[Executor] = Registry("executors")

@@ -22,21 +22,17 @@ class EvaluatedModel(Protocol):
 
     def digest(self) -> str:
         """Return the SHA-256 of whatever its answers depend on."""
-        ...
 
     def predict(self, inputs: Float[Tensor, "n *features"]) -> Float[Tensor, "n k"]:
         """Return logits."""
-        ...
 
     def differentiable(self, inputs: Float[Tensor, "n *features"]) -> Float[Tensor, "n k"]:
         """Return logits with gradients to the inputs."""
-        ...
 
     def broken(
         self, fault: FaultModel, *, sites: Sequence[Site], generator: torch.Generator
     ) -> Classifier:
         """Return the classifier that a faulty memory makes of this one."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -44,11 +44,7 @@ class Ray(Executor):
     """GPUs of each actor; a fraction lets several share one."""
 
     def open(self, work: Work[T, R]) -> Pool[T, R]:
-        """Return a pool of actors.
-
-        Raises:
-            AdapterError: Ray is not installed.
-        """
+        """Return a pool of actors."""
         return _RayPool(work, self, _import_ray())
 
 

@@ -151,11 +151,7 @@ def pooled_rows(title: str, counts: Counts) -> list[Row]:
 def spread_rows(title: str, counts: Counts, *, area: str = "") -> list[Row]:
     """Return the mean accuracy over trials at each level, their spread, and the worst.
 
-    Args:
-        title: name of the threat.
-        counts: at least one trial a level, as many at each.
-        area: name of the metric for the mean over the decades of levels, trial by trial; empty:
-            no such row.
+    `area` is the metric's name for the mean over the decades of levels, by trial; empty: none.
     """
     rows = []
     accs = {level: [one.acc for one in trials] for level, trials in counts.items()}

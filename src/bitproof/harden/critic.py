@@ -67,11 +67,9 @@ class Critic(nn.Module):
         (own.mean() * share).backward()  # type: ignore[no-untyped-call]
         self.group.add_([weight.grad for weight in self.parameters() if weight.grad is not None])
         self.optimizer.step()
-        for weight in self.parameters():
-            weight.requires_grad_(False)
+        self.requires_grad_(False)
         loss = softplus(-self(moved, labels)).mean()
-        for weight in self.parameters():
-            weight.requires_grad_(True)
+        self.requires_grad_(True)
         return loss
 
     def state(self) -> tuple[dict[str, Tensor], Any]:

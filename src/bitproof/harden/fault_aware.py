@@ -108,7 +108,11 @@ class FaultAware(HardeningStage):
             state.epoch = batch.epoch
             logits, features = with_features(model, batch.inputs, head)
             clean = batch.error(logits)
-            keeps, injects = self.lam_keep or self.lam_adv, self._injects(state.clean)
+            keeps = self.lam_keep or self.lam_adv
+            # Waits for the loss of the step before only if it must.
+            injects = self.faulty_share > 0 and (
+                self.inject_below is None or state.clean.value < self.inject_below
+            )
             total = (1 - self.faulty_share) * clean if injects else clean
             state.clean.send(context.group.mean(clean.detach(), weight=batch.share))
             if not keeps:
@@ -147,12 +151,6 @@ class FaultAware(HardeningStage):
         """Return the level of the fault when the fraction `done` of the steps lies behind."""
         risen = 1.0 if done >= self.ramp else done / self.ramp
         return self.ber_start + (self.ber_end - self.ber_start) * risen
-
-    def _injects(self, clean: "DeferredScalar") -> bool:
-        """Tell whether to inject now; waits for the loss of the step before only if it must."""
-        return self.faulty_share > 0 and (
-            self.inject_below is None or clean.value < self.inject_below
-        )
 
     def _read_back(
         self,

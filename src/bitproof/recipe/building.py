@@ -35,11 +35,7 @@ def build(
 
 
 def choose_device(wanted: str) -> torch.device:
-    """Return the device that `wanted` names; `auto` takes a GPU where there is one.
-
-    Raises:
-        RecipeError: no such device, or CUDA is not there.
-    """
+    """Return the device that `wanted` names; `auto` takes a GPU where there is one."""
     if wanted not in {"auto", "cpu", "cuda"}:
         raise RecipeError(f"device: wanted auto, cpu or cuda, got '{wanted}'")
     if wanted == "cuda" and not torch.cuda.is_available():
@@ -52,12 +48,7 @@ def choose_device(wanted: str) -> torch.device:
 def weights_of(
     name: str, spec: ModelSpec, *, recipe_dir: Path | None, data_dir: Path | None
 ) -> Path | None:
-    """Return the file of the weights that a recipe names, None where it names none.
-
-    Raises:
-        RecipeError: it lies neither beside the recipe, nor in the data folder or here.
-        DataError: `data_dir` does not exist.
-    """
+    """Return the file of the weights that a recipe names, None where it names none."""
     if not name:
         return None
     return find_weights(name, recipe_dir, data_root(data_dir), kind=spec.kind)

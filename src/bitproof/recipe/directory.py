@@ -66,13 +66,7 @@ class RunDirectory(ResumableDirectory):
         return self.path / "records" / f"{variant}.json"
 
     def check(self, recipe: Recipe, *, resume: bool) -> None:
-        """Find out whether a run may start here, or go on; writes nothing.
-
-        Raises:
-            ResumeError: a run lies here and `resume` was not asked for, or its recipe differs;
-                each differing field is named.
-            StorageError: this is a file.
-        """
+        """Raise an error unless a run may start here, or go on; each differing field is named."""
         self.check_place()
         if self.recipe.exists():
             self.check_resume(resume=resume)
@@ -80,11 +74,7 @@ class RunDirectory(ResumableDirectory):
             self.check_same(before, recipe.to_dict(), "belongs to another recipe")
 
     def begin(self, recipe: Recipe, **facts: Any) -> None:
-        """Write down what is going to be done; `facts` go to run.json.
-
-        Raises:
-            StorageError: the place cannot be written.
-        """
+        """Write down what is going to be done; `facts` go to run.json."""
         if not self.recipe.exists():
             write_recipe(recipe, self.recipe)
         names = [*recipe.stages, *recipe.multipliers]
@@ -102,11 +92,7 @@ class RunDirectory(ResumableDirectory):
         )
 
     def check_fingerprint(self, fingerprint: dict[str, str]) -> None:
-        """Compare what the run was started on with what is there now.
-
-        Raises:
-            ResumeError: versions, device, data or weights are others; each is named.
-        """
+        """Raise a ResumeError that names what differs from what the run was started on."""
         self.check_same(self.facts().get("fingerprint", fingerprint), fingerprint, "cannot go on")
 
 

@@ -99,11 +99,7 @@ def inject_recipe(
 
 
 def report_campaign(folder: Path) -> Path:
-    """Write tables and report of a finished campaign anew; return the path of the report.
-
-    Raises:
-        DataError: its summary is missing or damaged.
-    """
+    """Write tables and report of a finished campaign anew; return the path of the report."""
     write_campaign_tables(folder)
     return write_campaign_report(folder)
 

@@ -74,12 +74,7 @@ def train_model(
     """
     generator = make_generator(seed, "train")
     train_(
-        model,
-        data,
-        optimization,
-        generator=generator,
-        augmentation=augmentation,
-        progress=progress,
+        model, data, optimization, generator=generator, augmentation=augmentation, progress=progress
     )
     return model
 
@@ -113,11 +108,7 @@ def harden_model(
 
 
 def attack(
-    network: IntegerNetwork | nn.Module,
-    method: InputAttack,
-    data: Dataset,
-    *,
-    seed: int = 0,
+    network: IntegerNetwork | nn.Module, method: InputAttack, data: Dataset, *, seed: int = 0
 ) -> Float[Tensor, "n c h w"]:
     """Return the images of `data`, perturbed by a white-box attack on `network`.
 

@@ -30,11 +30,9 @@ class Checkpointable(Protocol):
 
     def state(self) -> tuple[dict[str, Tensor], Any]:
         """Return tensors, and JSON values."""
-        ...
 
     def restore(self, tensors: Mapping[str, Tensor], notes: Any) -> None:
         """Take both back."""
-        ...
 
 
 @dataclass
@@ -76,11 +74,7 @@ class Checkpointer:
         return time.monotonic() - self._last >= self.every_s
 
     def save(self, snapshot: Snapshot, identity: str) -> None:
-        """Write a snapshot; `identity` names the training that it belongs to.
-
-        Raises:
-            StorageError: the disk is full, or the place cannot be written.
-        """
+        """Write a snapshot; `identity` names the training that it belongs to."""
         header = {"identity": identity, "step": snapshot.step, "notes": snapshot.notes}
         # Clones, because safetensors refuses tensors that share memory.
         tensors = {

@@ -94,7 +94,8 @@ def fit_(
             if ends or step % LOOK_EVERY == 0:
                 _check_finite(torch.stack(task.losses), label, batch.epoch)
             if ends:
-                task.end_epoch()
+                task.history.append(float(torch.stack(task.losses).mean()))
+                task.losses.clear()
             looks = group.size == 1 or (step + 1) % LOOK_TOGETHER == 0
             if checkpointer and looks and step + 1 < len(batches):
                 stopping = group.agree(checkpointer.stop.requested)
@@ -218,11 +219,6 @@ class _Training:
         self.optimizer.step()
         if self.mean is not None:
             self.mean.follow(self.model, step)
-
-    def end_epoch(self) -> None:
-        """Write down the mean loss of an epoch."""
-        self.history.append(float(torch.stack(self.losses).mean()))
-        self.losses.clear()
 
     def finish(self) -> None:
         """Leave the weights that training is for."""
