@@ -91,10 +91,6 @@ class RunDirectory(ResumableDirectory):
             **facts,
         )
 
-    def check_fingerprint(self, fingerprint: dict[str, str]) -> None:
-        """Raise a ResumeError that names what differs from what the run was started on."""
-        self.check_same(self.facts().get("fingerprint", fingerprint), fingerprint, "cannot go on")
-
 
 def environment(device: torch.device) -> dict[str, Any]:
     """Return versions and machine, as run.json records them."""

@@ -27,18 +27,13 @@ def find_line(text: str, location: Location) -> int:
         >>> find_line("a = [\n  { b = 1 },\n  { b = 2 },\n]\n", ("a", 1, "b"))
         3
     """
-    known = lines_of(text)
+    known = _Scanner(text).lines
     shorter = (location[:end] for end in range(len(location), 0, -1))
     return next((known[part] for part in shorter if part in known), 1)
 
 
-def lines_of(text: str) -> dict[Location, int]:
-    """Return the line of every key and array element, where it is first mentioned."""
-    return _Scanner(text).lines
-
-
 class _Scanner:
-    """Walks over the tokens of a document once."""
+    """The line of every key and array element, where it is first mentioned."""
 
     def __init__(self, text: str) -> None:
         self.lines: dict[Location, int] = {}

@@ -78,7 +78,8 @@ def run(
         task = _Run(recipe, folder, splits, weights, place, watch, stop, group, executor, data_dir)
         fingerprint = _fingerprint(splits, weights, place) | {"processes": str(group.size)}
         if group.is_main:
-            folder.check_fingerprint(fingerprint)
+            before = folder.facts().get("fingerprint", fingerprint)
+            folder.check_same(before, fingerprint, "cannot go on")
         facts = task.check_network()
         if group.is_main:
             folder.begin(recipe, fingerprint=fingerprint, **environment(place), **facts)

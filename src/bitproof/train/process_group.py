@@ -54,7 +54,8 @@ class ProcessGroup:
         """Return the leader's answer, in every process."""
         if self.size == 1:
             return answer
-        shared = torch.tensor([float(answer)], device=_device())
+        device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+        shared = torch.tensor([float(answer)], device=device)
         dist.broadcast(shared, src=0)
         return bool(shared.item())
 
@@ -165,9 +166,3 @@ def _learn(norm: _BatchNorm, mean: Tensor, variance: Tensor) -> None:
     share = norm.momentum if norm.momentum is not None else 1 / float(norm.num_batches_tracked)
     norm.running_mean.lerp_(mean, share)
     norm.running_var.lerp_(variance, share)
-
-
-def _device() -> torch.device:
-    """Return where the backend of the process group wants its tensors."""
-    on_gpu = dist.get_backend() == "nccl"
-    return torch.device("cuda", torch.cuda.current_device()) if on_gpu else torch.device("cpu")
