@@ -27,13 +27,18 @@ def find_line(text: str, location: Location) -> int:
         >>> find_line("a = [\n  { b = 1 },\n  { b = 2 },\n]\n", ("a", 1, "b"))
         3
     """
-    known = _Scanner(text).lines
+    known = lines_of(text)
     shorter = (location[:end] for end in range(len(location), 0, -1))
     return next((known[part] for part in shorter if part in known), 1)
 
 
+def lines_of(text: str) -> dict[Location, int]:
+    """Return the line of every key and array element, where it is first mentioned."""
+    return _Scanner(text).lines
+
+
 class _Scanner:
-    """The line of every key and array element, where it is first mentioned."""
+    """Walks over the tokens of a document once."""
 
     def __init__(self, text: str) -> None:
         self.lines: dict[Location, int] = {}
