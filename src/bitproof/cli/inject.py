@@ -8,9 +8,8 @@ from typing import Any
 import torch
 import typer
 
+from bitproof.cli.console import print_table, watcher
 from bitproof.cli.outcome import report_problems
-from bitproof.cli.tables import print_table
-from bitproof.cli.watching import watcher
 from bitproof.core.errors import RecipeError, SpecError
 from bitproof.core.spec import NONE
 from bitproof.evaluation import Executor

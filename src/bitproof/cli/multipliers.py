@@ -32,8 +32,8 @@ from bitproof.approx import (
 )
 from bitproof.approx.evoapprox import FILE
 from bitproof.approx.published import FIGURES, Check, title
+from bitproof.cli.console import print_table
 from bitproof.cli.options import DataDir
-from bitproof.cli.tables import print_table
 from bitproof.core.errors import SpecError
 from bitproof.core.files import write_bytes
 from bitproof.data.layout import data_root

@@ -8,9 +8,8 @@ from pathlib import Path
 import torch
 import typer
 
+from bitproof.cli.console import print_table, watcher
 from bitproof.cli.outcome import TERMINATED, leave, report_problems, terminable
-from bitproof.cli.tables import print_table
-from bitproof.cli.watching import watcher
 from bitproof.core.errors import RecipeError, near
 from bitproof.core.files import write_text
 from bitproof.core.stop_request import StopRequest

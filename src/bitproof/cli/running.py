@@ -9,9 +9,8 @@ from typing import Any
 
 import typer
 
+from bitproof.cli.console import print_table, watcher
 from bitproof.cli.outcome import report_problems, terminable
-from bitproof.cli.tables import print_table
-from bitproof.cli.watching import watcher
 from bitproof.core.stop_request import StopRequest
 from bitproof.evaluation import EXECUTORS, Executor
 from bitproof.kernels.library import why_absent

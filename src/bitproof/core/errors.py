@@ -76,10 +76,6 @@ class ResumeError(BitproofError):
     """A run directory belongs to another recipe, holds none, or is in use."""
 
 
-class InUseError(ResumeError):
-    """Another process works in a run directory."""
-
-
 class StoppedError(BitproofError):
     """Work was asked to stop before it was done; it can go on where it stopped."""
 

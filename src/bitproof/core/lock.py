@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from socket import gethostname
 
-from bitproof.core.errors import InUseError, StorageError
+from bitproof.core.errors import ResumeError, StorageError
 
 LOCK = ".lock"
 """The file that a whole run holds alone."""
@@ -29,7 +29,7 @@ def claim(folder: Path, *, shard: tuple[int, int] | None) -> Iterator[None]:
     workers are spawned.
 
     Raises:
-        InUseError: another run is in the way; the message tells its pid and host.
+        ResumeError: another run is in the way; the message tells its pid and host.
         StorageError: the folder cannot be made, written or locked.
 
     Example:
@@ -50,7 +50,7 @@ def claim(folder: Path, *, shard: tuple[int, int] | None) -> Iterator[None]:
             os.pwrite(file, f"{os.getpid()} {gethostname()}\n".encode(), 0)
             stack.callback(os.ftruncate, file, 0)
         except BlockingIOError:
-            raise InUseError(
+            raise ResumeError(
                 f"{folder}: in use by {_holders(folder)}; wait for its end, stop it, "
                 "or choose another --out"
             ) from None

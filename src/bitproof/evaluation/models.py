@@ -1,7 +1,7 @@
 """What is measured: an integer network, or a float model to compare it with."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -10,10 +10,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from bitproof.attacks import Classifier
 from bitproof.faults import FaultModel, Site, corrupt, corrupt_float32, faulty_activations
 from bitproof.quant.network import IntegerNetwork
-
-Classifier = Callable[[Tensor], Tensor]
 
 
 @runtime_checkable

@@ -117,15 +117,9 @@ def inject(
 ) -> Mapping[str, Any]:
     """Inject faults into a network, and return the summary of what they did.
 
-    Args:
-        network: what faults are injected into; it stays as it is.
-        data: images that meet the faults.
-        injection: which faults, and how many; None for the defaults.
-        out: campaign directory to keep, with a report; None: nothing is kept.
-        train: images that bounds of activations are taken from; `Ranger` and the like need them.
-        executor: who computes; None: this process.
-        resume: go on with the campaign that lies in `out`.
-        progress: who watches.
+    `network` stays as it is. With `out`, campaign directory and report are kept, and `resume` goes
+    on with them. `train` are images that bounds of activations are taken from, which `Ranger` and
+    the like need. Without an `executor`, this process computes.
 
     Returns:
         The table of `summary.json`: `totals`, `layers`, `bits`, `cells` ..., rates as

@@ -46,21 +46,12 @@ def fit_(
 ) -> list[float]:
     """Train `model` in place and return the mean loss of each epoch.
 
-    Args:
-        model: its parameters with `requires_grad` move; the loss sets training or evaluation mode.
-        data: images on the device of the model.
-        optimization: how weights move.
-        loss: called twice a step where `optimization.sam` is on.
-        generator: CPU generator, advanced by one draw, which decides order, augmentation and
-            whatever losses and layers draw: step by step, so that training can go on anywhere.
-        augmentation: applied to each batch, in order.
-        after_backward: sees each batch when gradients are there, before the step.
-        checkpointed: what learns beside the model, by name; saved and restored with it.
-        checkpointer: saves snapshots, from which the same call goes on exactly.
-        group: the processes that share each batch.
-        progress: who watches.
-        label: what the work is called there.
-        identity: what decides the loss, so that a snapshot of another training is refused.
+    `loss` sets training or evaluation mode; it is called twice a step where `optimization.sam` is
+    on. `generator`, of the CPU, is advanced by one draw, which decides order, augmentation and what
+    losses and layers draw: step by step, so that training can go on anywhere. `after_backward` sees
+    each batch when gradients are there, before the step. `checkpointed` is what learns beside the
+    model, saved and restored with it. From the snapshots of `checkpointer` the same call goes on
+    exactly; those of another `identity` (what decides the loss) are refused.
 
     Raises:
         DivergenceError: the loss is NaN or infinite.
