@@ -98,6 +98,16 @@ class ResumableDirectory:
         return read_json(path) if path.exists() else {}
 
 
+class Entry:
+    """What lies in a directory under a fixed name: a path, as an attribute of the class."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, directory: ResumableDirectory, owner: type) -> Path:
+        return directory.path / self.name
+
+
 def read_json(path: Path, problem: type[BitproofError] = ResumeError) -> dict[str, Any]:
     """Return a JSON object that a run or a campaign wrote.
 

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from bitproof import __version__
-from bitproof.core.directory import ResumableDirectory
+from bitproof.core.directory import Entry, ResumableDirectory
 from bitproof.recipe.recipe import BASELINE, Recipe
 from bitproof.recipe.toml import read_recipe, write_recipe
 
@@ -33,20 +33,9 @@ SCHEMA = 1
 class RunDirectory(ResumableDirectory):
     """One run on disk."""
 
-    @property
-    def recipe(self) -> Path:
-        """The complete recipe."""
-        return self.path / "recipe.toml"
-
-    @property
-    def results(self) -> Path:
-        """The tidy table."""
-        return self.path / "results.csv"
-
-    @property
-    def tallies(self) -> Path:
-        """Counts of finished measurements."""
-        return self.path / "tallies.jsonl"
+    recipe = Entry("recipe.toml")
+    results = Entry("results.csv")
+    tallies = Entry("tallies.jsonl")
 
     def network(self, variant: str) -> Path:
         """Return the path of an integer network, without suffix."""
