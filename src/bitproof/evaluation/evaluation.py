@@ -67,16 +67,13 @@ class Evaluation(Spec):
             for level, trial in threat.tasks(data)
         ]
 
-    def keys(self, model: str, data: Dataset) -> dict[Task, str]:
-        """Return the digest of what each measurement measures, which its count is stored under.
-
-        `model` is the digest of the network.
-        """
+    def keys(self, digest: str, data: Dataset) -> dict[Task, str]:
+        """Return what the count of each measurement on a network of that digest is stored under."""
         images = data.digest()
         fixed = [canonical_json(threat.identity(data)) for threat in self.threats]
 
         def key(task: Task) -> str:
-            parts = (model, images, fixed[task.threat], repr(task.level), task.trial, self.seed)
+            parts = (digest, images, fixed[task.threat], repr(task.level), task.trial, self.seed)
             return hashlib.sha256("\x1f".join(map(str, parts)).encode()).hexdigest()
 
         return {task: key(task) for task in self.tasks(data)}
@@ -96,7 +93,7 @@ class Evaluation(Spec):
     def measure(
         self,
         variant: str,
-        model: str,
+        digest: str,
         data: Dataset,
         *,
         pool: Pool[tuple[str, Task], Tally],
@@ -106,12 +103,10 @@ class Evaluation(Spec):
     ) -> None:
         """Fill `store` with whatever it lacks on one network; `stop` is asked before each task.
 
-        `variant` is the network's name, for `pool` and for people; `model` is its digest.
-
         Raises:
             StoppedError: asked to stop; what is finished is in the store.
         """
-        keys = self.keys(model, data)
+        keys = self.keys(digest, data)
         wanted = {key: task for task, key in keys.items() if store.get(key) is None}
 
         def tasks() -> Iterator[tuple[str, Task]]:
@@ -129,14 +124,11 @@ class Evaluation(Spec):
                 keys[task], tally, variant=variant, threat=title, level=task.level, trial=task.trial
             )
 
-    def counts(self, model: str, data: Dataset, store: TallyStore) -> dict[str, Counts] | None:
-        """Return the counts of one network by threat, level and trial; None while one is missing.
-
-        `model` is the digest of the network.
-        """
+    def counts(self, digest: str, data: Dataset, store: TallyStore) -> dict[str, Counts] | None:
+        """Return the counts of a network by threat, level and trial; None while one is missing."""
         titles = [threat.title for threat in self.threats]
         found: dict[str, dict[float, list[Tally]]] = {title: defaultdict(list) for title in titles}
-        for task, key in self.keys(model, data).items():
+        for task, key in self.keys(digest, data).items():
             tally = store.get(key)
             if tally is None:
                 return None

@@ -58,10 +58,7 @@ class Critic(nn.Module):
         *,
         share: float = 1.0,
     ) -> Float[Tensor, ""]:
-        """Take one step of the critic, then return the encoder's loss.
-
-        `share` is how much of the whole batch these features are, as a fraction.
-        """
+        """Take one step of the critic on a `share` of the batch; return the encoder's loss."""
         self.optimizer.zero_grad(set_to_none=True)
         own = softplus(self(moved.detach(), labels)) + softplus(-self(clean.detach(), labels))
         (own.mean() * share).backward()  # type: ignore[no-untyped-call]

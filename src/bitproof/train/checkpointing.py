@@ -57,10 +57,7 @@ class Snapshot:
 
 
 class Checkpointer:
-    """Saves snapshots of one training in a `.safetensors` file, every `every_s` seconds.
-
-    `stop`, which is asked after every step, knows when work has to stop.
-    """
+    """Saves snapshots of one training in one file, and knows when work has to stop."""
 
     def __init__(
         self, path: Path, *, stop: StopRequest | None = None, every_s: float = EVERY_S
