@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom, chisquare, geom, kstest
 
+from bitproof.core.bits import count_flips
 from bitproof.core.errors import BitWidthError, SpecError
 from bitproof.core.rng import derive_seed, draw_seed, make_generator
 from bitproof.faults import sampling
@@ -151,6 +152,7 @@ def test_xor_flips_exactly_the_listed_bits_each_once(dtype: torch.dtype, ber: fl
     listed = [((difference >> bit) & 1).nonzero().flatten().tolist() for bit in range(width)]
     codes, bits = flips.pairs()
     assert listed == [codes[bits == bit].tolist() for bit in range(width)]
+    assert count_flips(clean, faulty, bits=width) == len(codes)
 
 
 @pytest.mark.parametrize("dtype", WORDS)

@@ -22,3 +22,14 @@ def check_bit_width(codes: Tensor, bits: int) -> None:
             if held
             else f"codes: wanted an integer dtype, got {codes.dtype}"
         )
+
+
+def count_flips(before: Tensor, after: Tensor, *, bits: int) -> int:
+    """Return the Hamming distance of two arrays of stored words, in their low `bits` bits.
+
+    Example:
+        >>> count_flips(torch.tensor([0, 5]), torch.tensor([7, 5]), bits=8)
+        3
+    """
+    difference = before ^ after
+    return sum(int(((difference >> bit) & 1).sum()) for bit in range(bits))
