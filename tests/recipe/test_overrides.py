@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bitproof.core.errors import RecipeError
-from bitproof.recipe import Recipe, parse_recipe
+from bitproof.recipe import Recipe
 from bitproof.recipe.overrides import override, parse_change
 from bitproof.recipe.toml import parse_spec
 
@@ -92,9 +92,8 @@ def test_whatever_is_set_a_recipe_or_one_kind_of_error_comes(key: str, value: st
 def test_the_recipe_is_the_one_that_says_the_same() -> None:
     changes = [parse_change("train.epochs=2"), parse_change("seed=5")]
     found = parse_spec(TOY, Recipe, name="toy", changes=changes)
-    same = parse_recipe(
-        TOY.replace("epochs = 1", "epochs = 2").replace("[train]", "seed = 5\n[train]")
-    )
+    text = TOY.replace("epochs = 1", "epochs = 2").replace("[train]", "seed = 5\n[train]")
+    same = parse_spec(text, Recipe, name="toy")
     assert found == same
     assert found.digest() == same.digest()
 

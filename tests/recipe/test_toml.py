@@ -3,21 +3,26 @@ from pathlib import Path
 import pytest
 
 from bitproof.core.errors import RecipeError
-from bitproof.recipe import parse_recipe, read_recipe, write_recipe
+from bitproof.recipe import Recipe, read_recipe, write_recipe
+from bitproof.recipe.toml import parse_spec
 
 TOY = Path(__file__).with_name("toy.toml")
 HEAD = 'name = "x"\nmodel = "digits_cnn"\ndata = "digits"\n[train]\n'
 """Five lines with the newline at the end, so that what is added begins at line 5."""
 
 
+def parse(text: str) -> Recipe:
+    return parse_spec(text, Recipe, name="r.toml")
+
+
 def problems(text: str) -> list[str]:
     with pytest.raises(RecipeError) as caught:
-        parse_recipe(text, name="r.toml")
+        parse(text)
     return str(caught.value).splitlines()
 
 
 def test_a_short_recipe_is_completed_with_defaults(tmp_path: Path) -> None:
-    recipe = parse_recipe(HEAD)
+    recipe = parse(HEAD)
     write_recipe(recipe, tmp_path / "recipe.toml")
     text = (tmp_path / "recipe.toml").read_text()
     assert read_recipe(tmp_path / "recipe.toml") == recipe
@@ -174,7 +179,7 @@ def test_a_syntax_error_is_told_with_its_line(text: str, line: int) -> None:
 )
 def test_a_factory_is_a_model(model: str, kind: str) -> None:
     text = f'name = "x"\ndata = "digits"\nweights = "w.npz"\nmodel = {model}\n'
-    assert parse_recipe(text).model.kind == kind
+    assert parse(text).model.kind == kind
 
 
 def test_a_factory_without_a_name_is_told_with_its_line() -> None:
@@ -184,9 +189,9 @@ def test_a_factory_without_a_name_is_told_with_its_line() -> None:
 
 def test_the_word_none_switches_a_bound_off() -> None:
     threat = '[[evaluation.threats]]\nkind = "memory_faults"\nimages = "none"\n'
-    (found,) = parse_recipe(HEAD + threat).evaluation.threats
+    (found,) = parse(HEAD + threat).evaluation.threats
     assert found.model_dump()["images"] is None
-    assert parse_recipe(HEAD).evaluation.threats[1].model_dump()["images"] == 1000
+    assert parse(HEAD).evaluation.threats[1].model_dump()["images"] == 1000
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def main(out: Path) -> None:
         setting = TrainingContext(splits.train, seed=1, group=group)
         hardened = HARDEN.build(STAGE).apply(Candidate(model), setting)
         if group.is_main:
-            losses = [*history.loss, *hardened.record[0]["record"]["loss"]]
+            losses = [*history, *hardened.record[0]["record"]["loss"]]
             save_weights(hardened.model, out / "weights.safetensors")
             (out / "losses.json").write_text(json.dumps(losses))
 

@@ -8,7 +8,7 @@ from torch.nn.functional import cross_entropy
 from bitproof.core.errors import SpecError
 from bitproof.data import Dataset
 from bitproof.data.augment import Cutout, Flip, PadCrop
-from bitproof.train import Batches, Optimization
+from bitproof.train import Batches, Optimization, ProcessGroup
 
 STEPS = Optimization(epochs=2, batch_size=8, label_smoothing=0.2)
 CHANGES = (PadCrop(padding=1), Flip(), Cutout(size=2))
@@ -29,7 +29,7 @@ def test_a_batch_depends_on_its_number_alone(patterns: Dataset) -> None:
 def test_parts_make_up_the_whole(patterns: Dataset) -> None:
     whole = Batches(patterns, STEPS, seed=1, augmentation=CHANGES)
     parts = [
-        Batches(patterns, STEPS, seed=1, augmentation=CHANGES, part=part, parts=3)
+        Batches(patterns, STEPS, seed=1, augmentation=CHANGES, group=ProcessGroup(part, 3))
         for part in range(3)
     ]
     for step in range(len(whole)):
@@ -43,7 +43,7 @@ def test_parts_make_up_the_whole(patterns: Dataset) -> None:
 
 def test_a_batch_too_small_to_share_is_refused(patterns: Dataset) -> None:
     with pytest.raises(SpecError, match="the last of 44 images by 8 has 4"):
-        Batches(patterns, STEPS, seed=0, part=0, parts=5)
+        Batches(patterns, STEPS, seed=0, group=ProcessGroup(0, 5))
 
 
 def test_the_error_is_the_smoothed_cross_entropy(

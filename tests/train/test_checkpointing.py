@@ -10,7 +10,7 @@ from bitproof.core.rng import make_generator
 from bitproof.core.stop_request import StopRequest
 from bitproof.data import Dataset
 from bitproof.data.augment import Flip
-from bitproof.train import Checkpointer, History, Optimization, train_
+from bitproof.train import Checkpointer, Optimization, train_
 from bitproof.train.checkpointing import Snapshot
 
 STEPS = Optimization(epochs=3, batch_size=8, learning_rate=0.05)
@@ -30,7 +30,7 @@ def train(
     data: Dataset,
     optimization: Optimization,
     checkpointer: Checkpointer | None = None,
-) -> History:
+) -> list[float]:
     return train_(
         model,
         data,

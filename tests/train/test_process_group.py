@@ -15,7 +15,7 @@ from torch import nn
 
 from bitproof.core.rng import make_generator
 from bitproof.train import SINGLE_PROCESS, ProcessGroup
-from bitproof.train.shared_norms import shared_statistics
+from bitproof.train.process_group import shared_statistics
 
 
 @pytest.fixture

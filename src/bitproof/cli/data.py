@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
+from bitproof.cli.console import print_table, watcher
 from bitproof.cli.options import DataDir
 from bitproof.cli.outcome import report_problems
-from bitproof.cli.tables import print_table
 from bitproof.core.errors import ChecksumError
 
 FOLDER = Path("data")
@@ -49,7 +49,6 @@ def fetch_data(
     ] = None,
 ) -> None:
     """Download the official archive, check it, unpack it."""
-    from bitproof.cli.watching import watcher
     from bitproof.data.fetch import fetch
 
     folder = (data_dir or FOLDER).expanduser()

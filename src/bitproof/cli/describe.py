@@ -5,11 +5,14 @@ import json
 import sys
 import textwrap
 from collections.abc import Iterator
-from typing import Any
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import annotated_types
+from pydantic.fields import FieldInfo
 
 from bitproof.approx import MULTIPLIERS
 from bitproof.attacks import ATTACKS
-from bitproof.cli.types import type_text
 from bitproof.core.errors import UnknownKindError, near
 from bitproof.core.registry import Registry
 from bitproof.core.spec import NONE, Spec
@@ -50,6 +53,17 @@ TABLES: dict[str, type[Spec]] = {
     "injection.faults": FaultGroup,
 }
 """Tables of a recipe that have no kind, by name."""
+PLAIN: dict[object, str] = {int: "integer", float: "number", bool: "true or false", str: "text"}
+BOUNDS = {
+    annotated_types.Gt: ("gt", "> {}"),
+    annotated_types.Ge: ("ge", ">= {}"),
+    annotated_types.Lt: ("lt", "< {}"),
+    annotated_types.Le: ("le", "<= {}"),
+    annotated_types.MinLen: ("min_length", "at least {} long"),
+    annotated_types.MaxLen: ("max_length", "at most {} long"),
+}
+LARGEST = 2**63
+"""A bound that only says that a number fits a machine word."""
 COLUMNS = 100
 
 
@@ -59,14 +73,7 @@ def describe_all() -> str:
 
 
 def describe_kind(kind: str) -> str:
-    """Return the description of a component, of a table of a recipe, or of a whole registry.
-
-    Args:
-        kind: its kind, the name of its class, or the name of the registry.
-
-    Raises:
-        UnknownKindError: there is none of that name; the message tells the nearest.
-    """
+    """Return the description of a kind, a class, a table of a recipe, or a whole registry."""
     every = list(_components())
     found = [each for each in every if kind in {*each[:2], each[2].__name__}]
     if not found:
@@ -108,12 +115,61 @@ def _parameter(spec: type[Spec], name: str) -> str:
     default = "required"
     if not field.is_required():
         default = f"default {toml_text(field.get_default(call_default_factory=True))}"
-    head = f"  {name}: {type_text(field.annotation, field.metadata, REGISTRIES)}; {default}"
+    head = f"  {name}: {type_text(field.annotation, field.metadata)}; {default}"
     lines = textwrap.wrap(head, COLUMNS, subsequent_indent=" " * 6)
     words = " ".join((field.description or "").split())
     pad = " " * 6
     lines += textwrap.wrap(words, COLUMNS, initial_indent=pad, subsequent_indent=pad)
     return "\n".join(lines)
+
+
+def type_text(annotation: object, metadata: list[Any]) -> str:
+    """Return what a field takes, with its limits.
+
+    Example:
+        >>> type_text(Annotated[int, annotated_types.Ge(1)] | None, [])
+        'integer, >= 1, or "none"'
+    """
+    limits = [limit for part in metadata for limit in _limits(part)]
+    return ", ".join([_bare(annotation), *limits])
+
+
+def _bare(annotation: Any) -> str:  # noqa: PLR0911
+    origin, parts = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return type_text(parts[0], list(parts[1:]))
+    if origin is Literal:
+        return " | ".join(f'"{part}"' if isinstance(part, str) else str(part) for part in parts)
+    inside = [type_text(part, []) for part in parts if part not in {NoneType, Ellipsis}]
+    if origin in {Union, UnionType}:
+        return ", or ".join([*inside, '"none"'] if NoneType in parts else inside)
+    if origin is tuple:
+        return f"list of ({'; '.join(inside)})"
+    if origin is dict:
+        return f"tables by name, each {inside[1]}"
+    if isinstance(annotation, type) and issubclass(annotation, Spec):
+        return _component(annotation)
+    return PLAIN.get(annotation, str(annotation))
+
+
+def _component(spec: type[Spec]) -> str:
+    """Return where the fields of a spec are found: in a registry, or in a table of its own."""
+    for name, registry in REGISTRIES.items():
+        if any(issubclass(registry.find(kind), spec) for kind in registry.kinds()):
+            return f"one of {name}"
+    return f"table ({spec.__name__})"
+
+
+def _limits(part: object) -> list[str]:
+    if isinstance(part, FieldInfo):
+        return [limit for inner in part.metadata for limit in _limits(inner)]
+    if isinstance(part, str):
+        return [part]
+    if pattern := getattr(part, "pattern", None):
+        return [f"matching {pattern}"]
+    name, words = BOUNDS.get(type(part), ("", ""))
+    bound = getattr(part, name, LARGEST) if name else LARGEST
+    return [words.format(f"{bound:g}")] if bound < LARGEST else []
 
 
 def toml_text(value: object) -> str:

@@ -8,9 +8,8 @@ from typing import Any
 import torch
 import typer
 
+from bitproof.cli.console import print_table, watcher
 from bitproof.cli.outcome import report_problems
-from bitproof.cli.tables import print_table
-from bitproof.cli.watching import watcher
 from bitproof.core.errors import RecipeError, SpecError
 from bitproof.core.spec import NONE
 from bitproof.evaluation import Executor
@@ -119,13 +118,8 @@ def recipe_of(
 ) -> InjectionRecipe:
     """Return the recipe in a file, or the default one, with what was said on the command line.
 
-    Args:
-        path: the file.
-        options: values by name; None and empty: nothing was said.
-        sets: `KEY=VALUE`, laid on top of the options.
-
-    Raises:
-        RecipeError: the file is no recipe, or a value is wrong.
+    `options` are values by name, None and empty where nothing was said; `sets`, of `KEY=VALUE`, are
+    laid on top of them.
     """
     text, name = (read_text(path), str(path)) if path else ("", "")
     table = parse_table(text, name)
@@ -140,11 +134,7 @@ def recipe_of(
 
 
 def _changes(said: Mapping[str, Any], table: Mapping[str, Any]) -> Iterator[Change]:
-    """Yield what options change in the table of a recipe.
-
-    Raises:
-        RecipeError: an option does not say which part of the table it means.
-    """
+    """Yield what options change in the table of a recipe."""
     for name, value in said.items():
         if name == "bits":
             yield from _widths(value, table)
@@ -174,11 +164,7 @@ def _widths(bits: int, table: Mapping[str, Any]) -> Iterator[Change]:
 
 
 def parse_shard(text: str) -> Shard:
-    """Return number and count of `K/N`.
-
-    Raises:
-        SpecError: it is something else.
-    """
+    """Return number and count of `K/N`."""
     first, _, last = text.partition("/")
     if not (first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last) <= 10**6):
         raise SpecError(f"shard: wanted K/N with K from 1 to N, such as 2/8, got '{text}'")

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import typer
 
-from bitproof.cli.tables import print_table
-from bitproof.cli.watching import watcher
+from bitproof.cli.console import print_table, watcher
 from bitproof.core.errors import ModelError
 from bitproof.models import MODELS
 from bitproof.recipe.model_checks import (

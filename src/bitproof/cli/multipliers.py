@@ -32,8 +32,8 @@ from bitproof.approx import (
 )
 from bitproof.approx.evoapprox import FILE
 from bitproof.approx.published import FIGURES, Check
+from bitproof.cli.console import print_table
 from bitproof.cli.options import DataDir
-from bitproof.cli.tables import print_table
 from bitproof.core.errors import SpecError
 from bitproof.core.files import write_bytes
 from bitproof.data.layout import data_root
@@ -48,10 +48,6 @@ HEADER = ("", "MED", "NMED %", "MRED %", "WCE", "EP %", "bias", "area um2", "pow
 
 def multiplier_of(text: str) -> Multiplier:
     """Return the multiplier that a word on the command line stands for.
-
-    Raises:
-        UnknownKindError: there is no such kind.
-        SpecError: a setting is unknown or out of range.
 
     Example:
         >>> multiplier_of("swapped:mul8s_1KV8@v2022").of.release
@@ -71,9 +67,6 @@ def multiplier_of(text: str) -> Multiplier:
 
 def component(text: str) -> dict[str, Any]:
     """Return the table that `KIND` or `KIND:field=value,field=value` stands for.
-
-    Raises:
-        SpecError: a field has no value, or one that TOML does not know.
 
     Example:
         >>> component("stuck_at:value=1")

@@ -65,11 +65,7 @@ def terminable(stop: StopRequest) -> Iterator[list[int]]:
 
 @contextmanager
 def report_problems(interrupted: str = "") -> Iterator[None]:
-    """Turn what a user can cause into one line on standard error, or one for each problem.
-
-    Args:
-        interrupted: what to say after Ctrl-C.
-    """
+    """Turn what a user can cause into lines on standard error; say `interrupted` after Ctrl-C."""
     try:
         yield
     except StoppedError as error:

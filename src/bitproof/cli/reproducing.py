@@ -8,9 +8,8 @@ from pathlib import Path
 import torch
 import typer
 
+from bitproof.cli.console import print_table, watcher
 from bitproof.cli.outcome import TERMINATED, leave, report_problems, terminable
-from bitproof.cli.tables import print_table
-from bitproof.cli.watching import watcher
 from bitproof.core.errors import RecipeError, near
 from bitproof.core.files import write_text
 from bitproof.core.stop_request import StopRequest
@@ -40,39 +39,29 @@ KEPT = "what is finished is kept; the same command goes on"
 
 
 def chosen_tables(name: str | None) -> list[Table]:
-    """Return the table of that name, or all.
-
-    Raises:
-        UnknownKindError: there is none of that name.
-    """
+    """Return the table of that name, or all."""
     return [find_table(name)] if name else list(TABLES.values())
 
 
-def chosen_size(name: str) -> Size:
-    """Return the size of that name.
-
-    Raises:
-        RecipeError: there is none.
-    """
-    for size in SIZES:
-        if size == name:
-            return size
-    raise RecipeError(
-        f"--size: wanted one of {', '.join(SIZES)}, got '{name}'. {near(name, SIZES)}"
-    )
+def chosen_sizes(name: str | None) -> Sequence[Size]:
+    """Return the size of that name, or all."""
+    if name and name not in SIZES:
+        raise RecipeError(
+            f"--size: wanted one of {', '.join(SIZES)}, got '{name}'. {near(name, SIZES)}"
+        )
+    return [size for size in SIZES if not name or size == name]
 
 
 def print_listing(table: str | None, size: str | None) -> None:
     """Print the jobs of the tables."""
-    grid = listing(chosen_tables(table), [chosen_size(size)] if size else SIZES)
+    grid = listing(chosen_tables(table), chosen_sizes(size))
     print_table(grid.header, grid.rows, title="what can be reproduced", numbers=False)
 
 
 def print_status(table: str | None, size: str | None, *, results: Path, work_dir: Path) -> None:
     """Print what is done, stale, under way and missing."""
-    sizes = [chosen_size(size)] if size else SIZES
-    sheets = list(status_sheets(chosen_tables(table), sizes, results=results, work=work_dir))
-    for sheet in sheets:
+    tables, sizes = chosen_tables(table), chosen_sizes(size)
+    for sheet in status_sheets(tables, sizes, results=results, work=work_dir):
         if sheet.grid:
             print_table(sheet.grid.header, sheet.grid.rows, title=sheet.title, numbers=True)
         else:
@@ -97,8 +86,7 @@ def print_check(
     json_path: Path | None,
 ) -> None:
     """Print whether each job still behaves as it did; leave with 1 if one does not."""
-    sizes = [chosen_size(size)] if size else SIZES
-    jobs = all_jobs(chosen_tables(table), sizes)
+    jobs = all_jobs(chosen_tables(table), chosen_sizes(size))
     found = (
         check_against(against, jobs, place.data_dir)
         if against
@@ -129,7 +117,7 @@ def reproduce_cells(
     place: Place,
 ) -> None:
     """Do what is missing, for as long as there is time, and print what is done and left."""
-    tables, scale = chosen_tables(table), chosen_size(size or "full")
+    tables, (scale,) = chosen_tables(table), chosen_sizes(size or "full")
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise RecipeError(
             "reproduce: not for torchrun; start it once for each GPU, with CUDA_VISIBLE_DEVICES: "

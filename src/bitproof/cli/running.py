@@ -9,9 +9,8 @@ from typing import Any
 
 import typer
 
+from bitproof.cli.console import print_table, watcher
 from bitproof.cli.outcome import report_problems, terminable
-from bitproof.cli.tables import print_table
-from bitproof.cli.watching import watcher
 from bitproof.core.stop_request import StopRequest
 from bitproof.evaluation import EXECUTORS, Executor
 from bitproof.kernels.library import why_absent
@@ -78,11 +77,7 @@ def run_recipe(
 
 
 def executor_of(engine: str, workers: int | None) -> Executor:
-    """Return who computes.
-
-    Raises:
-        UnknownKindError: there is no such engine.
-    """
+    """Return who computes: here unless there are several workers, or as the engine says."""
     if engine == "auto":
         engine = "in_process" if workers in (None, 1) else "processes"
     table: dict[str, Any] = {"kind": engine}

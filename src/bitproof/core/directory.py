@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from bitproof.core.differences import differences
 from bitproof.core.errors import BitproofError, DataError, ResumeError, StorageError
 from bitproof.core.files import sweep, write_bytes, write_text
 from bitproof.core.lock import LOCK, claim
@@ -94,13 +93,19 @@ class ResumableDirectory:
         return known
 
     def facts(self) -> dict[str, Any]:
-        """Return what was noted, empty if nothing was.
-
-        Raises:
-            ResumeError: it is damaged.
-        """
+        """Return what was noted, empty if nothing was."""
         path = self.path / FACTS
         return read_json(path) if path.exists() else {}
+
+
+class Entry:
+    """What lies in a directory under a fixed name: a path, as an attribute of the class."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, directory: ResumableDirectory, owner: type) -> Path:
+        return directory.path / self.name
 
 
 def read_json(path: Path, problem: type[BitproofError] = ResumeError) -> dict[str, Any]:
@@ -118,12 +123,27 @@ def read_json(path: Path, problem: type[BitproofError] = ResumeError) -> dict[st
     return content
 
 
-def write_sealed(path: Path, content: dict[str, Any]) -> None:
-    """Write a JSON object with its digest, so that damage and edits are noticed.
+def differences(old: dict[Any, Any], new: dict[Any, Any], prefix: str = "") -> list[str]:
+    """Return one line for each place in which two nested tables differ.
 
-    Raises:
-        StorageError: the place cannot be written.
+    Example:
+        >>> differences({"seed": 0, "data": {"n": 9}}, {"seed": 1, "data": {}})
+        ['seed: 0 before, 1 now', 'data.n: 9 before, nothing now']
+        >>> differences({"a": [{"n": 1}, {"n": 2}]}, {"a": [{"n": 1}, {"n": 3}]})
+        ['a.1.n: 2 before, 3 now']
     """
+    lines = []
+    for key in dict.fromkeys([*old, *new]):
+        a, b = (_by_number(table.get(key, "nothing")) for table in (old, new))
+        if isinstance(a, dict) and isinstance(b, dict):
+            lines += differences(a, b, f"{prefix}{key}.")
+        elif a != b:
+            lines.append(f"{prefix}{key}: {_show(a)} before, {_show(b)} now")
+    return lines
+
+
+def write_sealed(path: Path, content: dict[str, Any]) -> None:
+    """Write a JSON object with its digest, so that damage and edits are noticed."""
     sealed = {"layout": LAYOUT, **content, "sha256": _digest(content)}
     write_bytes(path, (json.dumps(sealed, indent=1) + "\n").encode())
 
@@ -149,3 +169,15 @@ def read_sealed(path: Path) -> dict[str, Any]:
 
 def _digest(content: dict[str, Any]) -> str:
     return hashlib.sha256(canonical_json(content).encode()).hexdigest()
+
+
+def _by_number(value: Any) -> Any:
+    """Return a list of tables as a table of its numbers; anything else as it is."""
+    tables = isinstance(value, list) and any(isinstance(one, dict) for one in value)
+    return dict(enumerate(value)) if tables else value
+
+
+def _show(value: Any) -> str:
+    """Return a value in one short line that any terminal can print."""
+    line = " ".join(str(value).encode(errors="backslashreplace").decode().split())
+    return line if len(line) <= 80 else line[:77] + "..."

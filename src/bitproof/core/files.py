@@ -9,7 +9,7 @@ from pathlib import Path
 from socket import gethostname
 
 from bitproof.core.errors import StorageError
-from bitproof.core.processes import is_alive
+from bitproof.core.lock import is_alive
 
 
 @contextmanager
@@ -37,11 +37,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` to `path` as UTF-8, atomically.
-
-    Raises:
-        StorageError: the disk is full, or the place cannot be written.
-    """
+    """Write `text` to `path` as UTF-8; see `write_bytes`."""
     write_bytes(path, text.encode())
 
 
@@ -56,11 +52,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Append one line to a log and push it to the disk.
-
-    Raises:
-        StorageError: the disk is full, or the place cannot be written.
-    """
+    """Append one line to a log and push it to the disk."""
     try:
         with path.open("a", encoding="utf-8") as file:
             file.write(line + "\n")

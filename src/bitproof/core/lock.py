@@ -13,7 +13,6 @@ from pathlib import Path
 from socket import gethostname
 
 from bitproof.core.errors import InUseError, StorageError
-from bitproof.core.processes import is_alive
 
 LOCK = ".lock"
 """The file that a whole run holds alone."""
@@ -21,15 +20,13 @@ LOCK = ".lock"
 
 @contextmanager
 def claim(folder: Path, *, shard: tuple[int, int] | None) -> Iterator[None]:
-    """Hold a directory for a run, or be refused at once.
+    """Hold a directory, made if there is none, for a run; or be refused at once.
+
+    With `shard=None` this is a whole run, which excludes all others; `(k, n)` is one of `n` shards,
+    which excludes whole runs and the same shard.
 
     Programs started meanwhile do not inherit the lock; processes made by a bare fork do, so
     workers are spawned.
-
-    Args:
-        folder: of a run or a campaign, made if there is none.
-        shard: None for a whole run, which excludes all others; `(k, n)` for one of `n` shards,
-            which excludes whole runs and the same shard.
 
     Raises:
         InUseError: another run is in the way; the message tells its pid and host.
@@ -64,17 +61,29 @@ def claim(folder: Path, *, shard: tuple[int, int] | None) -> Iterator[None]:
 
 @contextmanager
 def hold(path: Path) -> Iterator[None]:
-    """Hold a lock file for a moment, after whoever else holds it.
-
-    Raises:
-        StorageError: the file cannot be made or locked.
-    """
+    """Hold a lock file for a moment, after whoever else holds it."""
     with ExitStack() as stack:
         try:
             stack.enter_context(_locked(path, fcntl.LOCK_EX))
         except OSError as error:
             raise StorageError(f"{path}: cannot lock ({error.strerror or error})") from error
         yield
+
+
+def is_alive(pid: int) -> bool:
+    """Find out whether a process of this host lives.
+
+    Example:
+        >>> is_alive(os.getpid())
+        True
+    """
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # it is another user's
+    return True
 
 
 @contextmanager

@@ -10,21 +10,16 @@ T = TypeVar("T")
 class Progress(Protocol):
     """Somebody who watches: a bar, log lines, or nobody."""
 
-    def track(self, items: Iterable[T], *, label: str, total: int) -> Iterator[T]:
+    def track(self, items: Iterable[T], *, label: str, total: int) -> Iterator[T]:  # noqa: ARG002
         """Yield `items`, showing how many of `total` are done."""
-        ...
+        yield from items
 
     def say(self, text: str) -> None:
         """Show one line."""
-        ...
 
 
-class Silent:
+class Silent(Progress):
     """Nobody watches."""
-
-    def track(self, items: Iterable[T], *, label: str, total: int) -> Iterator[T]:  # noqa: ARG002
-        """Yield `items`."""
-        yield from items
 
     def say(self, text: str) -> None:
         """Show nothing."""

@@ -32,9 +32,8 @@ class Registry(Generic[S]):
     def __init__(self, subpackage: str) -> None:
         self.subpackage = subpackage
         self._kinds: dict[str, type[S]] = {}
-        self._plugins = {
-            point.name: point for point in entry_points(group=f"bitproof.{subpackage}")
-        }
+        points = entry_points(group=f"bitproof.{subpackage}")
+        self._plugins = {point.name: point for point in points}
 
     def register(self, component: C) -> C:
         """File a class under the default of its `kind` field; for use as a decorator.
@@ -44,11 +43,8 @@ class Registry(Generic[S]):
         """
         kind = component.model_fields["kind"].default
         known = self._kinds.get(kind, component)
-        same = (known.__module__, known.__qualname__) == (
-            component.__module__,
-            component.__qualname__,
-        )
-        assert same, f"{self.subpackage}: kind {kind!r} registered twice"
+        names = {(one.__module__, one.__qualname__) for one in (known, component)}
+        assert len(names) == 1, f"{self.subpackage}: kind {kind!r} registered twice"
         self._kinds[kind] = component
         return component
 
@@ -67,23 +63,19 @@ class Registry(Generic[S]):
             AdapterError: another package promises the kind, and cannot be loaded.
         """
         if kind not in self._kinds and kind in self._plugins:
-            self._kinds[kind] = self._load(kind)
+            point = self._plugins[kind]
+            try:
+                self._kinds[kind] = point.load()
+            except (ImportError, AttributeError) as error:
+                raise AdapterError(
+                    f"{self.subpackage}: kind '{kind}' is in {point.value}, "
+                    f"which cannot be loaded ({error})"
+                ) from error
         if kind not in self._kinds:
             raise UnknownKindError(
                 f"{self.subpackage}: no kind '{kind}'. {near(kind, self.kinds())}"
             )
         return self._kinds[kind]
-
-    def _load(self, kind: str) -> type[S]:
-        point = self._plugins[kind]
-        try:
-            component: type[S] = point.load()
-        except (ImportError, AttributeError) as error:
-            raise AdapterError(
-                f"{self.subpackage}: kind '{kind}' is in {point.value}, "
-                f"which cannot be loaded ({error})"
-            ) from error
-        return component
 
     def build(self, table: object) -> S:
         """Return the component that `table` describes; a component comes back as it is.

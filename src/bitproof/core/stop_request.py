@@ -10,10 +10,7 @@ from bitproof.core.errors import StoppedError
 
 
 class StopRequest:
-    """A point in time after which work stops, unless somebody asks for it earlier.
-
-    Args:
-        seconds: how long work may go on from now; None: until somebody asks.
+    """A point in time, `seconds` from now (None: never), after which work stops, or when asked.
 
     Example:
         >>> stop = StopRequest(seconds=3600.0)
@@ -30,7 +27,7 @@ class StopRequest:
 
     @property
     def requested(self) -> bool:
-        """Whether work has to stop."""
+        """Whether time is over, or somebody asked."""
         return self._requested or time.monotonic() >= self._end
 
     def request(self) -> None:
@@ -38,10 +35,6 @@ class StopRequest:
         self._requested = True
 
     def check(self) -> None:
-        """Do nothing, unless work has to stop.
-
-        Raises:
-            StoppedError: time is over, or somebody asked.
-        """
+        """Raise a StoppedError if work has to stop."""
         if self.requested:
             raise StoppedError("stopped as asked; what is finished is kept")

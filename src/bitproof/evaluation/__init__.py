@@ -1,20 +1,18 @@
 """Measure networks under every threat, on any executor; keep the counts, and sum them up.
 
-- `threat`: what a threat promises; `clean`, `memory_faults`, `adversarial_examples`, `black_box`.
-- `evaluation`: the list of threats; `models`: what is measured; `work`: measurements as tasks.
+- `threat`: what a threat promises; `memory_faults`, `adversarial_examples`.
+- `evaluation`: the list of threats, and measurements as tasks; `models`: what is measured.
 - `executors`, `ray_executor`: who computes; `store`: counts on disk.
 """
 
-from bitproof.evaluation.adversarial_examples import AdversarialExamples
-from bitproof.evaluation.black_box import BlackBoxCheck
-from bitproof.evaluation.clean import Clean
+from bitproof.evaluation.adversarial_examples import AdversarialExamples, BlackBoxCheck
 from bitproof.evaluation.evaluation import Evaluation
 from bitproof.evaluation.executors import EXECUTORS, Executor, InProcess, Pool, Processes, Work
 from bitproof.evaluation.memory_faults import MemoryFaults
 from bitproof.evaluation.models import EvaluatedModel, FloatModel, IntegerModel
 from bitproof.evaluation.ray_executor import Ray
 from bitproof.evaluation.store import TallyStore
-from bitproof.evaluation.threat import THREATS, Threat, count
+from bitproof.evaluation.threat import THREATS, Clean, Threat, count
 
 __all__ = [
     "EXECUTORS",

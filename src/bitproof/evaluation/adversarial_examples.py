@@ -1,10 +1,13 @@
-"""Accuracy on adversarial examples, white box through the network that is measured.
+"""Accuracy on adversarial examples, white box; and a check that gradients are not masked.
 
-Model:  images are worked on in blocks of fixed size, each with its own generator, so that results
-        depend neither on interruptions nor on the machine's batch size. Images are independent
-        trials (Wilson). Two signs of masked gradients are looked for: accuracy that rises with the
-        radius, and accuracy above chance at a radius that leaves nothing of the image.
-Source: METHODS G; Carlini et al., On Evaluating Adversarial Robustness, 2019.
+Model:  the attacker works through the network that is measured. Images are worked on in blocks of
+        fixed size, each with its own generator, so that results depend neither on interruptions
+        nor on the machine's batch size. Images are independent trials (Wilson). Two signs of masked
+        gradients are looked for: accuracy that rises with the radius, and accuracy above chance at
+        a radius that leaves nothing of the image. A check looks for a third: Square attack, without
+        gradients, is stronger on the first block of images than the white-box attack is.
+Source: METHODS G; Carlini et al., On Evaluating Adversarial Robustness, 2019; Andriushchenko et
+        al., Square Attack, ECCV 2020.
 """
 
 from collections.abc import Mapping
@@ -13,7 +16,7 @@ from typing import Any, Literal
 
 import torch
 
-from bitproof.attacks import AnyAttack, InputAttack, LinfPGD
+from bitproof.attacks import AnyAttack, InputAttack, LinfPGD, LinfSquare
 from bitproof.core.rng import make_generator
 from bitproof.core.types import Count
 from bitproof.data.dataset import Dataset
@@ -34,6 +37,8 @@ from bitproof.stats.threats import ThreatLabel
 
 BLOCK = 100
 """Images of one attack measurement; part of what a result means, like a seed."""
+SLACK = 0.03
+"""Difference of accuracies on one block that is called noise."""
 HUGE = 0.5
 """A change of every pixel that must bring every network to chance, input units."""
 
@@ -110,6 +115,62 @@ class AdversarialExamples(Threat):
                 f"accuracy is {huge.acc:.3f} under {self.title} at epsilon {radius:.4g}, above "
                 f"chance ({chance:.3f}); the attack is too weak or gradients are masked"
             )
+        return found
+
+
+@THREATS.register
+class BlackBoxCheck(Threat):
+    """Compare an L-infinity attack with one that uses no gradients.
+
+    Example:
+        >>> BlackBoxCheck(against="linf_pgd", queries=200).queries
+        200
+    """
+
+    kind: Literal["black_box_check"] = "black_box_check"
+    against: str = "linf_pgd"
+    """Name of the threat that is checked: adversarial examples in the L-infinity ball. Radii and
+    images are those of it, unless `levels` names others of its radii."""
+    queries: Count = 200
+    """Queries of the attack without gradients, for each image."""
+    images: Count | None = 500
+    """Test images of the attack that is checked; the first block of them is used."""
+
+    @property
+    def label(self) -> ThreatLabel:
+        """Return that it changes inputs."""
+        return ThreatLabel("input_attack", "Black-box check", "ε", "pixels")
+
+    def tasks(self, data: Dataset) -> list[tuple[float, int]]:  # noqa: ARG002
+        """Return the first block at every radius."""
+        return [(level, 0) for level in self.levels]
+
+    def identity(self, data: Dataset) -> dict[str, Any]:
+        """Return what an attack of that kind would, so that equal work is done once."""
+        attack = LinfSquare(epsilon=0.0, queries=self.queries).model_dump(mode="json")
+        return {"attack": attack, "block": BLOCK, "images": len(first(data, self.images))}
+
+    def measure(
+        self, model: EvaluatedModel, data: Dataset, *, level: float, trial: int, seed: int
+    ) -> Tally:
+        """Return how many images of the block are still classified right."""
+        attack = LinfSquare(epsilon=level, queries=self.queries)
+        return attack_block(attack, model, first(data, self.images), trial=trial, seed=seed)
+
+    def rows(self, counts: Counts) -> list[Row]:  # noqa: ARG002
+        """Return nothing: it is a check, not a result."""
+        return []
+
+    def warnings(self, counts: Counts, others: Mapping[str, Counts], data: Dataset) -> list[str]:  # noqa: ARG002
+        """Return where the attack without gradients is the stronger one."""
+        found = []
+        for level in self.levels:
+            white, black = others[self.against][level][0], counts[level][0]
+            if black.acc < white.acc - SLACK:
+                found.append(
+                    f"a black-box attack is stronger ({black.acc:.3f}) than {self.against} "
+                    f"({white.acc:.3f}) at epsilon {level:.4g}; gradients are masked"
+                )
         return found
 
 

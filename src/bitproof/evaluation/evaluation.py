@@ -5,9 +5,10 @@ Source: METHODS A.3 (metrics), E.4 and G.
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
+import torch
 from pydantic import field_validator
 
 from bitproof.core.progress import SILENT, Progress
@@ -15,18 +16,18 @@ from bitproof.core.spec import Spec, canonical_json
 from bitproof.core.stop_request import StopRequest
 from bitproof.core.types import Seed
 from bitproof.data.dataset import Dataset
-from bitproof.evaluation.adversarial_examples import AdversarialExamples
-from bitproof.evaluation.black_box import BlackBoxCheck
-from bitproof.evaluation.clean import Clean
+from bitproof.evaluation.adversarial_examples import AdversarialExamples, BlackBoxCheck
 from bitproof.evaluation.executors import Executor, InProcess, Pool
 from bitproof.evaluation.memory_faults import MemoryFaults
+from bitproof.evaluation.models import EvaluatedModel
 from bitproof.evaluation.store import TallyStore
-from bitproof.evaluation.threat import AnyThreat, Counts, Task, Threat
-from bitproof.evaluation.work import Measuring, Models
+from bitproof.evaluation.threat import AnyThreat, Clean, Counts, Task, Threat
 from bitproof.metrics import Tally
 from bitproof.stats import Row
 from bitproof.stats.threats import ThreatLabel
 
+Models = Callable[[str], EvaluatedModel]
+"""Returns the network of a name; it can be sent to another process."""
 DEFAULT: tuple[Threat, ...] = (Clean(), MemoryFaults(), AdversarialExamples(), BlackBoxCheck())
 
 
@@ -54,10 +55,6 @@ class Evaluation(Spec):
                 raise ValueError(f"wanted a 'name' for each of several threats called '{title}'")
         return tuple(_fitted(threat, threats) for threat in threats)
 
-    def threat(self, title: str) -> Threat | None:
-        """Return the threat that results call by that name."""
-        return next((threat for threat in self.threats if threat.title == title), None)
-
     def labels(self) -> dict[str, ThreatLabel]:
         """Return how each threat is written, by the name in results."""
         return {threat.title: threat.label for threat in self.threats}
@@ -70,18 +67,13 @@ class Evaluation(Spec):
             for level, trial in threat.tasks(data)
         ]
 
-    def keys(self, model: str, data: Dataset) -> dict[Task, str]:
-        """Return the digest of what each measurement measures, which its count is stored under.
-
-        Args:
-            model: digest of the network.
-            data: test images.
-        """
+    def keys(self, digest: str, data: Dataset) -> dict[Task, str]:
+        """Return what the count of each measurement on a network of that digest is stored under."""
         images = data.digest()
         fixed = [canonical_json(threat.identity(data)) for threat in self.threats]
 
         def key(task: Task) -> str:
-            parts = (model, images, fixed[task.threat], repr(task.level), task.trial, self.seed)
+            parts = (digest, images, fixed[task.threat], repr(task.level), task.trial, self.seed)
             return hashlib.sha256("\x1f".join(map(str, parts)).encode()).hexdigest()
 
         return {task: key(task) for task in self.tasks(data)}
@@ -91,20 +83,17 @@ class Evaluation(Spec):
     ) -> Pool[tuple[str, Task], Tally]:
         """Return a pool that measures networks; it starts with the first measurement.
 
-        Args:
-            models: gives the network of a name, in whatever process it is called.
-            data: test images, on the device of the networks.
-            executor: who computes; None: this process.
+        `data` lies on the device of the networks; without an `executor`, this process computes.
         """
         executor = executor or InProcess()
         sent = data if isinstance(executor, InProcess) else data.to("cpu")
         device = data.labels.device
-        return executor.open(Measuring(self.threats, self.seed, models, sent, device))
+        return executor.open(_Measuring(self.threats, self.seed, models, sent, device))
 
     def measure(
         self,
         variant: str,
-        model: str,
+        digest: str,
         data: Dataset,
         *,
         pool: Pool[tuple[str, Task], Tally],
@@ -112,21 +101,12 @@ class Evaluation(Spec):
         progress: Progress = SILENT,
         stop: StopRequest | None = None,
     ) -> None:
-        """Fill `store` with whatever it lacks on one network.
-
-        Args:
-            variant: the name of the network, for `pool` and for people.
-            model: its digest.
-            data: test images.
-            pool: measures; see `open`.
-            store: holds what is finished already.
-            progress: who watches.
-            stop: asked before each measurement.
+        """Fill `store` with whatever it lacks on one network; `stop` is asked before each task.
 
         Raises:
             StoppedError: asked to stop; what is finished is in the store.
         """
-        keys = self.keys(model, data)
+        keys = self.keys(digest, data)
         wanted = {key: task for task, key in keys.items() if store.get(key) is None}
 
         def tasks() -> Iterator[tuple[str, Task]]:
@@ -144,17 +124,11 @@ class Evaluation(Spec):
                 keys[task], tally, variant=variant, threat=title, level=task.level, trial=task.trial
             )
 
-    def counts(self, model: str, data: Dataset, store: TallyStore) -> dict[str, Counts] | None:
-        """Return the counts of one network by threat, level and trial; None while one is missing.
-
-        Args:
-            model: digest of the network.
-            data: test images.
-            store: holds what is finished.
-        """
+    def counts(self, digest: str, data: Dataset, store: TallyStore) -> dict[str, Counts] | None:
+        """Return the counts of a network by threat, level and trial; None while one is missing."""
         titles = [threat.title for threat in self.threats]
         found: dict[str, dict[float, list[Tally]]] = {title: defaultdict(list) for title in titles}
-        for task, key in self.keys(model, data).items():
+        for task, key in self.keys(digest, data).items():
             tally = store.get(key)
             if tally is None:
                 return None
@@ -176,6 +150,34 @@ class Evaluation(Spec):
             for threat in self.threats
             for text in threat.warnings(counts[threat.title], counts, data)
         ]
+
+
+@dataclass(frozen=True)
+class _Measuring:
+    """Measurements of an evaluation on networks that are named."""
+
+    threats: tuple[Threat, ...]
+    seed: int
+    models: Models
+    data: Dataset
+    device: torch.device
+    """Where the networks of `models` lie."""
+
+    def start(self) -> Callable[[tuple[str, Task]], Tally]:
+        """Return a function that measures; it keeps the network that it measured last."""
+        data = self.data.to(self.device)
+        last: dict[str, EvaluatedModel] = {}
+
+        def measure(order: tuple[str, Task]) -> Tally:
+            variant, task = order
+            if variant not in last:
+                last.clear()
+                last[variant] = self.models(variant)
+            return self.threats[task.threat].measure(
+                last[variant], data, level=task.level, trial=task.trial, seed=self.seed
+            )
+
+        return measure
 
 
 def _fitted(threat: Threat, threats: tuple[Threat, ...]) -> Threat:

@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
+from functools import partial
 from itertools import islice
 from multiprocessing import get_context
 from threading import Thread
-from types import TracebackType
 from typing import Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 import torch
@@ -50,20 +50,12 @@ class Pool(Generic[T, R]):
     def __enter__(self) -> "Pool[T, R]":
         return self
 
-    def __exit__(
-        self,
-        _kind: type[BaseException] | None,
-        _error: BaseException | None,
-        _trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.close()
 
     @abstractmethod
     def run(self, tasks: Iterable[T]) -> Iterator[tuple[T, R]]:
-        """Yield each task with its result, as they are finished.
-
-        Args:
-            tasks: taken one by one, as workers are free.
+        """Yield each task with its result, as they are finished; taken as workers are free.
 
         Raises:
             WorkerError: workers die again and again.
@@ -80,11 +72,7 @@ class Executor(Spec):
 
     @abstractmethod
     def open(self, work: Work[T, R]) -> Pool[T, R]:
-        """Return a pool for one piece of work.
-
-        Raises:
-            AdapterError: what it needs is not installed.
-        """
+        """Return a pool for one piece of work."""
 
 
 EXECUTORS: Registry[Executor] = Registry("executors")
@@ -208,16 +196,12 @@ def _begin(work: Work[Any, Any], threads: int) -> None:
     try:
         _STARTED.append(work.start())
     except BitproofError as error:
-        _STARTED.append(_failing(error))
+        _STARTED.append(partial(_fail, error))
 
 
-def _failing(error: BitproofError) -> Callable[[Any], Any]:
-    """Return a function that tells what went wrong at the start, to whoever asks for a result."""
-
-    def fail(_task: Any) -> Any:
-        raise error
-
-    return fail
+def _fail(error: BitproofError, _task: Any) -> Any:
+    """Tell what went wrong at the start, to whoever asks for a result."""
+    raise error
 
 
 def _follow(parent: int) -> None:

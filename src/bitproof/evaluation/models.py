@@ -1,7 +1,7 @@
 """What is measured: an integer network, or a float model to compare it with."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -10,10 +10,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from bitproof.attacks import Classifier
 from bitproof.faults import FaultModel, Site, corrupt, corrupt_float32, faulty_activations
 from bitproof.quant.network import IntegerNetwork
-
-Classifier = Callable[[Tensor], Tensor]
 
 
 @runtime_checkable
@@ -22,21 +21,17 @@ class EvaluatedModel(Protocol):
 
     def digest(self) -> str:
         """Return the SHA-256 of whatever its answers depend on."""
-        ...
 
     def predict(self, inputs: Float[Tensor, "n *features"]) -> Float[Tensor, "n k"]:
         """Return logits."""
-        ...
 
     def differentiable(self, inputs: Float[Tensor, "n *features"]) -> Float[Tensor, "n k"]:
         """Return logits with gradients to the inputs."""
-        ...
 
     def broken(
         self, fault: FaultModel, *, sites: Sequence[Site], generator: torch.Generator
     ) -> Classifier:
         """Return the classifier that a faulty memory makes of this one."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -87,8 +82,7 @@ class FloatModel:
     def predict(self, inputs: Float[Tensor, "n *features"]) -> Float[Tensor, "n k"]:
         """Return logits, without gradients."""
         with torch.no_grad():
-            logits: Tensor = self.model(inputs)
-        return logits
+            return self.differentiable(inputs)
 
     def differentiable(self, inputs: Float[Tensor, "n *features"]) -> Float[Tensor, "n k"]:
         """Return logits with gradients to the inputs."""

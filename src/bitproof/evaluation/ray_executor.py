@@ -1,5 +1,6 @@
 """Computing on a Ray cluster."""
 
+import importlib
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -43,11 +44,7 @@ class Ray(Executor):
     """GPUs of each actor; a fraction lets several share one."""
 
     def open(self, work: Work[T, R]) -> Pool[T, R]:
-        """Return a pool of actors.
-
-        Raises:
-            AdapterError: Ray is not installed.
-        """
+        """Return a pool of actors."""
         return _RayPool(work, self, _import_ray())
 
 
@@ -138,10 +135,9 @@ class _Actor:
 
 def _import_ray() -> Any:
     try:
-        import ray  # noqa: PLC0415
+        return importlib.import_module("ray")
     except ModuleNotFoundError as error:
         raise AdapterError(
             "ray: wanted the optional package 'ray', which is not installed; run: "
             "pip install 'bitproof[ray]'"
         ) from error
-    return ray

@@ -46,16 +46,7 @@ class TallyStore:
         return self._tallies.get(key)
 
     def add(self, key: str, tally: Tally, **names: Any) -> None:
-        """Keep a count.
-
-        Args:
-            key: digest of what was measured.
-            tally: the count.
-            names: what people call it: JSON values.
-
-        Raises:
-            StorageError: it cannot be written.
-        """
+        """Keep a count; `names` are JSON values by which people know it."""
         if self.path:
             if self._whole is not None:
                 write_text(self.path, self._whole)

@@ -1,4 +1,4 @@
-"""What every threat promises: its levels and trials, how one is measured, and how rows come of it.
+"""What every threat promises: levels and trials, a measurement, rows; and the one without any.
 
 Model:  a measurement is a network, a threat, a level and a trial; its outcome is a count of right
         answers. What is drawn depends on the evaluation's seed and the trial's number alone, so a
@@ -9,7 +9,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from bitproof.core.registry import Registry
 from bitproof.core.spec import Spec
-from bitproof.core.types import Positive
+from bitproof.core.types import Count, Positive
 from bitproof.data.dataset import Dataset
 from bitproof.evaluation.models import EvaluatedModel
 from bitproof.metrics import Tally, area_over_decades, tally
@@ -116,6 +116,29 @@ THREATS: Registry[Threat] = Registry("threats")
 AnyThreat = Annotated[SerializeAsAny[Threat], BeforeValidator(THREATS.validate)]
 
 
+@THREATS.register
+class Clean(Threat):
+    """Classify clean images.
+
+    Example:
+        >>> Clean(images=1000).title
+        'clean'
+    """
+
+    kind: Literal["clean"] = "clean"
+    images: Count | None = None
+    """Test images, the first ones; None: all."""
+
+    @property
+    def label(self) -> ThreatLabel:
+        """Return that it is none."""
+        return ThreatLabel("none", "Clean")
+
+    def measure(self, model: EvaluatedModel, data: Dataset, **_draw: object) -> Tally:
+        """Return how many clean images are classified right."""
+        return count(model.predict, first(data, self.images))
+
+
 def pooled_rows(title: str, counts: Counts) -> list[Row]:
     """Return the accuracy over the images of all trials at each level, with Wilson's interval."""
     sums = {level: total(trials) for level, trials in counts.items()}
@@ -128,11 +151,7 @@ def pooled_rows(title: str, counts: Counts) -> list[Row]:
 def spread_rows(title: str, counts: Counts, *, area: str = "") -> list[Row]:
     """Return the mean accuracy over trials at each level, their spread, and the worst.
 
-    Args:
-        title: name of the threat.
-        counts: at least one trial a level, as many at each.
-        area: name of the metric for the mean over the decades of levels, trial by trial; empty:
-            no such row.
+    `area` is the metric's name for the mean over the decades of levels, by trial; empty: none.
     """
     rows = []
     accs = {level: [one.acc for one in trials] for level, trials in counts.items()}

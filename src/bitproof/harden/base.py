@@ -46,10 +46,7 @@ class Candidate:
     """What each stage so far reports: JSON values."""
 
     def quantize(self, calibration: Dataset) -> IntegerNetwork:
-        """Return the integer network.
-
-        Args:
-            calibration: training images; the first `scheme.calibration_images` are used.
+        """Return the integer network; of `calibration`, `scheme.calibration_images` are used.
 
         Raises:
             TraceError: the model cannot be traced or quantized.
@@ -144,7 +141,7 @@ class HardeningStage(Spec):
             identity=self.digest()[:16],
         )
         model.eval()
-        return history.loss
+        return history
 
 
 HARDEN: Registry[HardeningStage] = Registry("harden")

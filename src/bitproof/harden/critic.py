@@ -58,24 +58,15 @@ class Critic(nn.Module):
         *,
         share: float = 1.0,
     ) -> Float[Tensor, ""]:
-        """Take one step of the critic, then return the encoder's loss.
-
-        Args:
-            clean: features of clean images.
-            moved: features of perturbed ones.
-            labels: their classes.
-            share: how much of the whole batch these are, as a fraction.
-        """
+        """Take one step of the critic on a `share` of the batch; return the encoder's loss."""
         self.optimizer.zero_grad(set_to_none=True)
         own = softplus(self(moved.detach(), labels)) + softplus(-self(clean.detach(), labels))
         (own.mean() * share).backward()  # type: ignore[no-untyped-call]
         self.group.add_([weight.grad for weight in self.parameters() if weight.grad is not None])
         self.optimizer.step()
-        for weight in self.parameters():
-            weight.requires_grad_(False)
+        self.requires_grad_(False)
         loss = softplus(-self(moved, labels)).mean()
-        for weight in self.parameters():
-            weight.requires_grad_(True)
+        self.requires_grad_(True)
         return loss
 
     def state(self) -> tuple[dict[str, Tensor], Any]:

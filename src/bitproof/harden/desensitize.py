@@ -23,8 +23,7 @@ from bitproof.attacks.balls import draw_linf
 from bitproof.core.types import Count, NonNegative, Positive
 from bitproof.harden.base import HARDEN, Candidate, HardeningStage, TrainingContext
 from bitproof.harden.critic import Critic
-from bitproof.harden.distance import FeatureDistance, feature_distance
-from bitproof.harden.perturbation import perturbed
+from bitproof.harden.perturbation import FeatureDistance, feature_distance, perturbed
 from bitproof.models.features import penultimate, with_features
 from bitproof.models.norms import evaluating
 from bitproof.train.batches import Batch

@@ -184,8 +184,7 @@ class Emulation:
         if self.inject is not None:
             coded = CodedTensor(self.inject({name: coded})[name], coded.grid)
         grid = self.network.grids[node.inputs[0]]
-        tensors = {name: coded}
-        constants = prepare(node, tensors, self.network.grids, self.network.rounding)
+        constants = prepare(node, {name: coded}, self.network.grids, self.network.rounding)
         stored_as = Constants(
             (),
             (),

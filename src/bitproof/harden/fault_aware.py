@@ -25,9 +25,7 @@ from bitproof.faults import AnyFault, RandomFlips, faulty_codes
 from bitproof.harden.base import HARDEN, Candidate, HardeningStage, TrainingContext
 from bitproof.harden.clip import clip_weights_, folded_ranges
 from bitproof.harden.critical_layers import CriticalLayers, Weighting
-from bitproof.harden.deferred_scalar import DeferredScalar
-from bitproof.harden.distance import FeatureDistance, feature_distance
-from bitproof.harden.perturbation import perturbed
+from bitproof.harden.perturbation import FeatureDistance, feature_distance, perturbed
 from bitproof.models.features import penultimate, with_features
 from bitproof.models.norms import batch_norms, running_statistics, unlearned_statistics
 from bitproof.quant.straight_through import call_with, faulty_weights, fold_factors, norm_after
@@ -110,7 +108,11 @@ class FaultAware(HardeningStage):
             state.epoch = batch.epoch
             logits, features = with_features(model, batch.inputs, head)
             clean = batch.error(logits)
-            keeps, injects = self.lam_keep or self.lam_adv, self._injects(state.clean)
+            keeps = self.lam_keep or self.lam_adv
+            # Waits for the loss of the step before only if it must.
+            injects = self.faulty_share > 0 and (
+                self.inject_below is None or state.clean.value < self.inject_below
+            )
             total = (1 - self.faulty_share) * clean if injects else clean
             state.clean.send(context.group.mean(clean.detach(), weight=batch.share))
             if not keeps:
@@ -149,12 +151,6 @@ class FaultAware(HardeningStage):
         """Return the level of the fault when the fraction `done` of the steps lies behind."""
         risen = 1.0 if done >= self.ramp else done / self.ramp
         return self.ber_start + (self.ber_end - self.ber_start) * risen
-
-    def _injects(self, clean: DeferredScalar) -> bool:
-        """Tell whether to inject now; waits for the loss of the step before only if it must."""
-        return self.faulty_share > 0 and (
-            self.inject_below is None or clean.value < self.inject_below
-        )
 
     def _read_back(
         self,
@@ -215,6 +211,42 @@ class _Course:
         self.critical, self.epoch = notes["critical"], notes["epoch"]
         if notes["clean"] is not None:
             self.clean.send(torch.tensor(notes["clean"], dtype=torch.float64))
+
+
+class DeferredScalar:
+    """The last scalar that the device sent; reading it waits for that scalar alone.
+
+    Example:
+        >>> echo = DeferredScalar()
+        >>> echo.value
+        inf
+        >>> echo.send(torch.tensor(0.5))
+        >>> echo.value
+        0.5
+    """
+
+    def __init__(self) -> None:
+        self._sent: Tensor | None = None
+        self._arrival: torch.cuda.Event | None = None
+
+    def send(self, value: Tensor) -> None:
+        """Take `value` on its way to the host, behind the work that makes it."""
+        if value.device.type != "cuda":
+            self._sent, self._arrival = value, None
+            return
+        self._sent = torch.empty(value.shape, dtype=value.dtype, pin_memory=True)
+        self._sent.copy_(value, non_blocking=True)
+        self._arrival = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        self._arrival.record(torch.cuda.current_stream(value.device))
+
+    @property
+    def value(self) -> float:
+        """The number; infinite before any was sent."""
+        if self._sent is None:
+            return math.inf
+        if self._arrival is not None:
+            self._arrival.synchronize()
+        return float(self._sent)
 
 
 def hold_still(model: nn.Module, layers: set[str]) -> None:

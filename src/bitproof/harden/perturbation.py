@@ -1,10 +1,19 @@
-"""The adversary inside a training step: images moved against the network as it is then."""
+"""The adversary inside a training step: images moved against the network, and features with them.
 
+Source: METHODS A.3 (2), the distance of features.
+"""
+
+from typing import Literal
+
+from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.functional import cosine_similarity
 
 from bitproof.attacks.ascent import Loss, signed_ascent
 from bitproof.models.norms import evaluating
 from bitproof.train.batches import Batch
+
+FeatureDistance = Literal["relative", "cosine"]
 
 
 def perturbed(
@@ -18,13 +27,9 @@ def perturbed(
 ) -> Tensor:
     """Return the images of a batch after signed steps, made with the model in evaluation mode.
 
-    Args:
-        model: its modes and gradients stay as they are.
-        batch: clean images; draws come from its `image_generator`.
-        epsilon: radius of the L-infinity ball, input units.
-        relative_step: length of one step, in units of `epsilon`.
-        steps: gradient evaluations per image.
-        loss: what to climb; see `signed_ascent`.
+    Modes and gradients of the model stay as they are; draws come from `batch.image_generator`.
+    `epsilon` is the radius of the L-infinity ball, input units; `relative_step` is in units of it;
+    `loss` is what to climb, see `signed_ascent`.
     """
     with evaluating(model):
         return signed_ascent(
@@ -37,3 +42,20 @@ def perturbed(
             generator=batch.image_generator,
             loss=loss,
         )
+
+
+def feature_distance(
+    clean: Float[Tensor, "n f"], moved: Float[Tensor, "n f"], kind: FeatureDistance
+) -> Float[Tensor, ""]:
+    """Return the mean over images of `|a - b|^2 / (|a|^2 + 1e-8)`, or of `1 - cos(a, b)`.
+
+    Example:
+        >>> import torch
+        >>> float(feature_distance(torch.ones(1, 4), torch.zeros(1, 4), "relative"))
+        1.0
+    """
+    clean, moved = clean.float(), moved.float()
+    if kind == "cosine":
+        return (1 - cosine_similarity(clean, moved, dim=1)).mean()
+    squared = (clean - moved).square().sum(1)
+    return (squared / (clean.square().sum(1) + 1e-8)).mean()

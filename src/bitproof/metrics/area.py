@@ -8,11 +8,7 @@ from collections.abc import Sequence
 
 
 def area_over_decades(levels: Sequence[float], heights: Sequence[float]) -> float:
-    """Return the trapezoid area over log10 of `levels`, divided by its width: a mean height.
-
-    Args:
-        levels: positive and rising, for example bit error rates.
-        heights: as many, for example accuracies.
+    """Return the trapezoid area over log10 of rising `levels`, divided by its width: a mean height.
 
     Example:
         >>> area_over_decades([1e-4, 1e-3, 1e-2], [1.0, 1.0, 0.0])

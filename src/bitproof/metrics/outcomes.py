@@ -23,9 +23,7 @@ def outcomes(
 ) -> Int[Tensor, "n outcomes"]:
     """Return 1 for every outcome that holds, in the order of `OUTCOMES`, image by image.
 
-    Args:
-        logits: with faults.
-        golden: of the same images, without; finite.
+    `golden` are the finite logits of the same images without faults.
 
     Example:
         >>> import torch

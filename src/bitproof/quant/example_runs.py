@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from bitproof.core.errors import TraceError
-from bitproof.models.normalize import Normalize
+from bitproof.models.base import Normalize
 from bitproof.quant.rules import MODULE_RULES
 
 RUNS = ((2, 1.0), (5, 0.75))

@@ -4,7 +4,7 @@ from bitproof.recipe.directory import RunDirectory
 from bitproof.recipe.injection import InjectionRecipe, inject, inject_recipe
 from bitproof.recipe.recipe import Recipe
 from bitproof.recipe.runner import run
-from bitproof.recipe.toml import parse_recipe, read_recipe, read_spec, write_recipe
+from bitproof.recipe.toml import read_recipe, read_spec, write_recipe
 
 __all__ = [
     "InjectionRecipe",
@@ -12,7 +12,6 @@ __all__ = [
     "RunDirectory",
     "inject",
     "inject_recipe",
-    "parse_recipe",
     "read_recipe",
     "read_spec",
     "run",

@@ -19,13 +19,7 @@ PRETRAINED = "pretrained"
 def build(
     spec: ModelSpec, images: Dataset, *, seed: int = 0, weights: Path | None = None
 ) -> nn.Module:
-    """Return a model for images such as these, on the CPU.
-
-    Args:
-        spec: the architecture.
-        images: decide channels, size and classes.
-        seed: root of its initial weights.
-        weights: a file to load them from instead.
+    """Return a model for images such as these, on the CPU; initial weights are drawn from `seed`.
 
     Raises:
         ModelError: it does not fit the images.
@@ -41,11 +35,7 @@ def build(
 
 
 def choose_device(wanted: str) -> torch.device:
-    """Return the device that `wanted` names; `auto` takes a GPU where there is one.
-
-    Raises:
-        RecipeError: no such device, or CUDA is not there.
-    """
+    """Return the device that `wanted` names; `auto` takes a GPU where there is one."""
     if wanted not in {"auto", "cpu", "cuda"}:
         raise RecipeError(f"device: wanted auto, cpu or cuda, got '{wanted}'")
     if wanted == "cuda" and not torch.cuda.is_available():
@@ -58,27 +48,19 @@ def choose_device(wanted: str) -> torch.device:
 def weights_of(
     name: str, spec: ModelSpec, *, recipe_dir: Path | None, data_dir: Path | None
 ) -> Path | None:
-    """Return the file of the weights that a recipe names, None where it names none.
-
-    Raises:
-        RecipeError: it lies neither beside the recipe, nor in the data folder or here.
-        DataError: `data_dir` does not exist.
-    """
+    """Return the file of the weights that a recipe names, None where it names none."""
     if not name:
         return None
     return find_weights(name, recipe_dir, data_root(data_dir), kind=spec.kind)
 
 
 def find_weights(name: str, *folders: Path | None, kind: str = "") -> Path:
-    """Return the weights file that a recipe names.
+    """Return the weights file of that name in one of the folders, or in the working directory.
 
-    Args:
-        name: a file, or `pretrained` for that of the architecture in the data folder's `weights/`.
-        folders: where to look, before the working directory.
-        kind: the architecture.
+    `pretrained` names that of the architecture `kind` in `weights/` of a folder.
 
     Raises:
-        RecipeError: it lies in none of the folders.
+        RecipeError: it lies in none of them.
     """
     if name == PRETRAINED:
         found = [path for at in folders if at for path in sorted(at.glob(f"weights/{kind}-*.npz"))]

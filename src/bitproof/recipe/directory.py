@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from bitproof import __version__
-from bitproof.core.directory import ResumableDirectory
+from bitproof.core.directory import Entry, ResumableDirectory
 from bitproof.recipe.recipe import BASELINE, Recipe
 from bitproof.recipe.toml import read_recipe, write_recipe
 
@@ -33,20 +33,9 @@ SCHEMA = 1
 class RunDirectory(ResumableDirectory):
     """One run on disk."""
 
-    @property
-    def recipe(self) -> Path:
-        """The complete recipe."""
-        return self.path / "recipe.toml"
-
-    @property
-    def results(self) -> Path:
-        """The tidy table."""
-        return self.path / "results.csv"
-
-    @property
-    def tallies(self) -> Path:
-        """Counts of finished measurements."""
-        return self.path / "tallies.jsonl"
+    recipe = Entry("recipe.toml")
+    results = Entry("results.csv")
+    tallies = Entry("tallies.jsonl")
 
     def network(self, variant: str) -> Path:
         """Return the path of an integer network, without suffix."""
@@ -66,13 +55,7 @@ class RunDirectory(ResumableDirectory):
         return self.path / "records" / f"{variant}.json"
 
     def check(self, recipe: Recipe, *, resume: bool) -> None:
-        """Find out whether a run may start here, or go on; writes nothing.
-
-        Raises:
-            ResumeError: a run lies here and `resume` was not asked for, or its recipe differs;
-                each differing field is named.
-            StorageError: this is a file.
-        """
+        """Raise an error unless a run may start here, or go on; each differing field is named."""
         self.check_place()
         if self.recipe.exists():
             self.check_resume(resume=resume)
@@ -80,11 +63,7 @@ class RunDirectory(ResumableDirectory):
             self.check_same(before, recipe.to_dict(), "belongs to another recipe")
 
     def begin(self, recipe: Recipe, **facts: Any) -> None:
-        """Write down what is going to be done; `facts` go to run.json.
-
-        Raises:
-            StorageError: the place cannot be written.
-        """
+        """Write down what is going to be done; `facts` go to run.json."""
         if not self.recipe.exists():
             write_recipe(recipe, self.recipe)
         names = [*recipe.stages, *recipe.multipliers]
@@ -100,14 +79,6 @@ class RunDirectory(ResumableDirectory):
             finished=None,
             **facts,
         )
-
-    def check_fingerprint(self, fingerprint: dict[str, str]) -> None:
-        """Compare what the run was started on with what is there now.
-
-        Raises:
-            ResumeError: versions, device, data or weights are others; each is named.
-        """
-        self.check_same(self.facts().get("fingerprint", fingerprint), fingerprint, "cannot go on")
 
 
 def environment(device: torch.device) -> dict[str, Any]:

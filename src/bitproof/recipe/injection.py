@@ -3,14 +3,13 @@
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from bitproof.core.directory import read_json
 from bitproof.core.errors import RecipeError
 from bitproof.core.progress import SILENT, Progress
-from bitproof.core.spec import Spec
 from bitproof.core.types import Seed
 from bitproof.data import Dataset, Splits
 from bitproof.evaluation import Executor
@@ -20,21 +19,15 @@ from bitproof.injection import Injection, carry_out_campaign, prepare_campaign
 from bitproof.injection.campaign import Shard
 from bitproof.quant import IntegerNetwork, Scheme, load_network
 from bitproof.recipe.building import build, weights_of
-from bitproof.recipe.recipe import AnyData, AnyModel, without_null
+from bitproof.recipe.recipe import AnyData, AnyModel, Name, NamedRecipe
 from bitproof.report import write_campaign_report, write_campaign_tables
 
 
-class InjectionRecipe(Spec):
+class InjectionRecipe(NamedRecipe):
     """Everything that decides the result of a campaign, and nothing else."""
 
-    recipe: Literal[1] = 1
-    """Version of the recipe format."""
-    name: Annotated[str, Field(pattern=r"^\w[\w.+-]*$")] = "inject"
+    name: Name = "inject"
     """Short name, for directories: letters, digits, `_`, `.`, `+`, `-`."""
-    title: str = ""
-    """One line for the report."""
-    source: str = ""
-    """Whose numbers the recipe reproduces."""
     data: AnyData
     """Images."""
     model: AnyModel | None = None
@@ -59,11 +52,6 @@ class InjectionRecipe(Spec):
             raise ValueError("wanted one of 'model' and 'network'")
         return self
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return all fields with their defaults as plain values, "none" for those that are None."""
-        table: dict[str, Any] = without_null(self.model_dump(mode="json"))
-        return table
-
 
 def inject_recipe(
     recipe: InjectionRecipe,
@@ -79,16 +67,9 @@ def inject_recipe(
 ) -> Path | None:
     """Carry out a campaign and return the path of its report; None while shards are missing.
 
-    Args:
-        recipe: what to do.
-        out: the campaign directory.
-        executor: who computes; None: this process.
-        shard: `(k, n)`: do the k-th of n shares, counted from 1; None: everything.
-        device: `cpu` or `cuda`.
-        data_dir: folder of data sets; None for `BITPROOF_DATA`.
-        recipe_dir: folder that files in the recipe are relative to.
-        resume: go on with the campaign that lies in `out`.
-        progress: who watches.
+    `shard=(k, n)` does the k-th of n shares, counted from 1. Without an `executor`, this process
+    computes; files in the recipe are relative to `recipe_dir`, data sets lie in `data_dir`
+    (None: `BITPROOF_DATA`), and `resume` goes on with the campaign in `out`.
 
     Raises:
         BitproofError: in its kinds, for whatever is wrong with recipe, data, weights or disk.
@@ -118,11 +99,7 @@ def inject_recipe(
 
 
 def report_campaign(folder: Path) -> Path:
-    """Write tables and report of a finished campaign anew; return the path of the report.
-
-    Raises:
-        DataError: its summary is missing or damaged.
-    """
+    """Write tables and report of a finished campaign anew; return the path of the report."""
     write_campaign_tables(folder)
     return write_campaign_report(folder)
 
@@ -140,15 +117,9 @@ def inject(
 ) -> Mapping[str, Any]:
     """Inject faults into a network, and return the summary of what they did.
 
-    Args:
-        network: what faults are injected into; it stays as it is.
-        data: images that meet the faults.
-        injection: which faults, and how many; None for the defaults.
-        out: campaign directory to keep, with a report; None: nothing is kept.
-        train: images that bounds of activations are taken from; `Ranger` and the like need them.
-        executor: who computes; None: this process.
-        resume: go on with the campaign that lies in `out`.
-        progress: who watches.
+    `network` stays as it is. With `out`, campaign directory and report are kept, and `resume` goes
+    on with them. `train` are images that bounds of activations are taken from, which `Ranger` and
+    the like need. Without an `executor`, this process computes.
 
     Returns:
         The table of `summary.json`: `totals`, `layers`, `bits`, `cells` ..., rates as

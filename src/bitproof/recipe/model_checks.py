@@ -1,7 +1,7 @@
 """What can be checked of the architectures: published sizes, and integers against floats."""
 
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,8 +73,13 @@ def check_pretrained(
     Raises:
         DataError: weights are there, CIFAR-10 is not.
     """
-    with_weights = list(_with_weights(kinds, data_root(data_dir)))
-    tracked = progress.track(with_weights, label="int8 against float", total=len(with_weights))
+    root = data_root(data_dir)
+    found = [
+        (kind, find_weights(PRETRAINED, root, kind=kind))
+        for kind in MODELS.kinds()
+        if root and kind in kinds and any(root.glob(f"weights/{kind}-*.npz"))
+    ]
+    tracked = progress.track(found, label="int8 against float", total=len(found))
     return [_check_pretrained(kind, weights, data_dir) for kind, weights in tracked]
 
 
@@ -95,12 +100,6 @@ def _check_size(size: Size) -> SizeCheck:
     fits = logits.shape == (2, size.n_classes)
     counted = sum(weight.numel() for weight in model.parameters())
     return SizeCheck(size, counted, seconds, fits and bool(logits.isfinite().all()))
-
-
-def _with_weights(kinds: Collection[str], root: Path | None) -> Iterator[tuple[str, Path]]:
-    for kind in MODELS.kinds():
-        if root and kind in kinds and any(root.glob(f"weights/{kind}-*.npz")):
-            yield kind, find_weights(PRETRAINED, root, kind=kind)
 
 
 def _check_pretrained(kind: str, weights: Path, data_dir: Path | None) -> PretrainedCheck:

@@ -26,6 +26,7 @@ def _model(table: object) -> ModelSpec:
     return MODELS.validate(table)
 
 
+Name = Annotated[str, Field(pattern=r"^\w[\w.+-]*$")]
 StageName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 MultiplierName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
 AnyData = Annotated[SerializeAsAny[DataSource], BeforeValidator(DATA.validate)]
@@ -39,17 +40,27 @@ FLOAT, BASELINE = "float", "baseline"
 """Variants without hardening: the float network, and the same quantized."""
 
 
-class Recipe(Spec):
-    """Everything that decides the result of a run, and nothing else."""
+class NamedRecipe(Spec):
+    """What every recipe begins with."""
 
     recipe: Literal[1] = 1
     """Version of the recipe format."""
-    name: Annotated[str, Field(pattern=r"^\w[\w.+-]*$")]
+    name: Name
     """Short name, for directories: letters, digits, `_`, `.`, `+`, `-`."""
     title: str = ""
     """One line for the report."""
     source: str = ""
     """Whose numbers the recipe reproduces."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all fields with their defaults as plain values, "none" for those that are None."""
+        table: dict[str, Any] = without_null(self.model_dump(mode="json"))
+        return table
+
+
+class Recipe(NamedRecipe):
+    """Everything that decides the result of a run, and nothing else."""
+
     seed: Seed = 0
     """Root of initial weights and of training."""
     data: AnyData
@@ -119,11 +130,6 @@ class Recipe(Spec):
         if name in self.multipliers:
             return Approximate(multiplier=self.multipliers[name])
         return self.stages[name]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return all fields with their defaults as plain values, "none" for those that are None."""
-        table: dict[str, Any] = without_null(self.model_dump(mode="json"))
-        return table
 
 
 def _each(variants: tuple[str, ...], multipliers: list[str]) -> Iterator[str]:

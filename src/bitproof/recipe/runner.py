@@ -56,17 +56,9 @@ def run(
     """Carry out `recipe` and return the path of its report.
 
     Under `torchrun`, all processes share the training; the first of them measures and writes.
-
-    Args:
-        recipe: what to do.
-        out: the run directory.
-        device: `auto`, `cpu` or `cuda`.
-        data_dir: folder of data sets; None for `BITPROOF_DATA`.
-        recipe_dir: folder that `recipe.weights` is relative to.
-        resume: go on with the run that lies in `out`.
-        executor: who measures; None: this process.
-        progress: who watches.
-        stop: asked between steps of training and between measurements.
+    Without an `executor`, this process measures. Files in the recipe are relative to `recipe_dir`,
+    data sets lie in `data_dir` (None: `BITPROOF_DATA`), `resume` goes on with the run in `out`, and
+    `stop` is asked between steps of training and between measurements.
 
     Raises:
         StoppedError: asked to stop; everything so far is kept, and `resume` goes on from there.
@@ -82,21 +74,12 @@ def run(
         weights = weights_of(recipe.weights, recipe.model, recipe_dir=recipe_dir, data_dir=data_dir)
         splits = recipe.data.load(data_dir).to(place)
         watch = progress if group.is_main else SILENT
-        task = _Run(
-            recipe,
-            folder,
-            splits,
-            weights,
-            place,
-            watch,
-            stop or StopRequest(),
-            group,
-            executor,
-            data_dir,
-        )
+        stop = stop or StopRequest()
+        task = _Run(recipe, folder, splits, weights, place, watch, stop, group, executor, data_dir)
         fingerprint = _fingerprint(splits, weights, place) | {"processes": str(group.size)}
         if group.is_main:
-            folder.check_fingerprint(fingerprint)
+            before = folder.facts().get("fingerprint", fingerprint)
+            folder.check_same(before, fingerprint, "cannot go on")
         facts = task.check_network()
         if group.is_main:
             folder.begin(recipe, fingerprint=fingerprint, **environment(place), **facts)
@@ -130,10 +113,9 @@ class _Run:
 
     def check_network(self) -> dict[str, Any]:
         """Find out before hours of training whether the network can be built and quantized."""
-        multipliers = {
-            name: describe(multiplier, self.data_dir)
-            for name, multiplier in self.recipe.multipliers.items()
-        }
+        multipliers = self.recipe.multipliers.items()
+        described = {name: describe(multiplier, self.data_dir) for name, multiplier in multipliers}
+        labels = self.recipe.evaluation.labels().items()
         model, train = self._build(self.weights), self.splits.train
         if set(self.recipe.variants) != {FLOAT}:
             trace(model, train.inputs(slice(0, 1)))
@@ -142,10 +124,8 @@ class _Run:
         return {
             "model": {"kind": self.recipe.model.kind, "parameters": counted},
             "data": {"name": train.name, "digest": train.digest(), **sizes},
-            "multipliers": multipliers,
-            "threats": {
-                title: asdict(label) for title, label in self.recipe.evaluation.labels().items()
-            },
+            "multipliers": described,
+            "threats": {title: asdict(label) for title, label in labels},
         }
 
     def carry_out(self) -> Path:
@@ -265,10 +245,8 @@ class _Run:
         if not stages:
             return Candidate(self._model(FLOAT), self.recipe.quantization, data_dir=self.data_dir)
         if self._absent(self.folder.record(variant)):
-            before, checkpointer = (
-                self._candidate("+".join(stages[:-1]) or BASELINE),
-                self._checkpointer(variant),
-            )
+            before = self._candidate("+".join(stages[:-1]) or BASELINE)
+            checkpointer = self._checkpointer(variant)
             context = TrainingContext(
                 train=self.splits.train,
                 seed=derive_seed(self.recipe.seed, *stages),

@@ -20,17 +20,8 @@ R = TypeVar("R", bound=Spec)
 
 
 def read_recipe(path: Path, changes: Sequence[Change] = ()) -> Recipe:
-    """Return the recipe in a file, with changes.
-
-    Raises:
-        RecipeError: see `read_spec`.
-    """
+    """Return the recipe in a file, with changes; see `read_spec`."""
     return read_spec(path, Recipe, changes)
-
-
-def parse_recipe(text: str, *, name: str = "recipe") -> Recipe:
-    """Return the recipe that `text` holds; see `read_spec`."""
-    return parse_spec(text, Recipe, name=name)
 
 
 def read_spec(path: Path, spec: type[R], changes: Sequence[Change] = ()) -> R:
@@ -44,11 +35,7 @@ def read_spec(path: Path, spec: type[R], changes: Sequence[Change] = ()) -> R:
 
 
 def read_text(path: Path) -> str:
-    """Return the text of a recipe.
-
-    Raises:
-        RecipeError: the file is missing, or holds no text.
-    """
+    """Return the text of a recipe."""
     try:
         return path.read_text(encoding="utf-8")
     except OSError as error:
@@ -71,11 +58,7 @@ def parse_spec(text: str, spec: type[R], *, name: str, changes: Sequence[Change]
 
 
 def parse_table(text: str, name: str) -> dict[str, Any]:
-    """Return the table that `text` holds.
-
-    Raises:
-        RecipeError: it is no TOML.
-    """
+    """Return the table that `text` holds."""
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -101,9 +84,5 @@ def _location(problem: dict[str, Any]) -> Location:
 
 
 def write_recipe(recipe: Recipe, path: Path) -> None:
-    """Write the complete recipe, defaults included.
-
-    Raises:
-        StorageError: the place cannot be written.
-    """
+    """Write the complete recipe, defaults included."""
     write_text(path, tomlkit.dumps(recipe.to_dict()))

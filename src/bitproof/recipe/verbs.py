@@ -33,10 +33,8 @@ from bitproof.train import Optimization, train_
 def load_data(kind: str, data_dir: Path | str | None = None, **parameters: Any) -> Splits:
     """Return training, validation and test images of a known data set.
 
-    Args:
-        kind: for example `digits` or `cifar10`.
-        data_dir: folder of its files; None for `BITPROOF_DATA`.
-        parameters: fields of the source, for example `train_size=1000`.
+    `parameters` are fields of the source, for example `train_size=1000`; `data_dir` is the folder
+    of its files, None for `BITPROOF_DATA`.
 
     Raises:
         UnknownKindError: there is no such data set.
@@ -76,12 +74,7 @@ def train_model(
     """
     generator = make_generator(seed, "train")
     train_(
-        model,
-        data,
-        optimization,
-        generator=generator,
-        augmentation=augmentation,
-        progress=progress,
+        model, data, optimization, generator=generator, augmentation=augmentation, progress=progress
     )
     return model
 
@@ -98,14 +91,9 @@ def harden_model(
 ) -> Candidate:
     """Return the candidate after `stages`; `.quantize(data)` gives its integer network.
 
-    Args:
-        model: a float model, or a candidate from an earlier call. It stays as it is.
-        stages: in the order in which they are applied.
-        data: training images.
-        scheme: how the network will be quantized, where `model` does not say so.
-        seed: root of all randomness.
-        augmentation: random changes of training images.
-        progress: who watches.
+    `model` stays as it is; it is a float model, which `scheme` will quantize, or a candidate from
+    an earlier call, which knows its own. Stages are applied in order, all randomness comes from
+    `seed`.
     """
     done = model if isinstance(model, Candidate) else Candidate(model, scheme or Scheme())
     for number, stage in enumerate(stages):
@@ -120,11 +108,7 @@ def harden_model(
 
 
 def attack(
-    network: IntegerNetwork | nn.Module,
-    method: InputAttack,
-    data: Dataset,
-    *,
-    seed: int = 0,
+    network: IntegerNetwork | nn.Module, method: InputAttack, data: Dataset, *, seed: int = 0
 ) -> Float[Tensor, "n c h w"]:
     """Return the images of `data`, perturbed by a white-box attack on `network`.
 
@@ -146,12 +130,8 @@ def evaluate(
 ) -> list[Row]:
     """Return accuracy without faults, under bit errors and under attack, with intervals.
 
-    Args:
-        networks: integer networks and float models (in evaluation mode), by name.
-        data: test images.
-        evaluation: what to measure; None for the defaults.
-        executor: who measures; None: this process.
-        progress: who watches.
+    Networks are integer ones and float models (in evaluation mode), by name. Without an `executor`,
+    this process measures.
     """
     evaluation, store = evaluation or Evaluation(), TallyStore()
     models: dict[str, EvaluatedModel] = {

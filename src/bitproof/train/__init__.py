@@ -2,9 +2,8 @@
 
 from bitproof.train.batches import Batch, Batches
 from bitproof.train.checkpointing import Checkpointable, Checkpointer
-from bitproof.train.loop import History, Loss, fit_
+from bitproof.train.loop import Loss, fit_, train_
 from bitproof.train.optimization import Optimization
-from bitproof.train.plain import train_
 from bitproof.train.process_group import SINGLE_PROCESS, ProcessGroup, joined_group
 
 __all__ = [
@@ -13,7 +12,6 @@ __all__ = [
     "Batches",
     "Checkpointable",
     "Checkpointer",
-    "History",
     "Loss",
     "Optimization",
     "ProcessGroup",

@@ -17,6 +17,7 @@ from bitproof.core.rng import derive_seed, make_generator
 from bitproof.data.augment import Augmentation, augment
 from bitproof.data.dataset import Dataset
 from bitproof.train.optimization import Optimization
+from bitproof.train.process_group import SINGLE_PROCESS, ProcessGroup
 
 
 @dataclass(frozen=True)
@@ -49,15 +50,9 @@ class Batch:
 
 
 class Batches:
-    """All batches of a run, by number.
+    """All batches of a run, by number; for this process, where the `group` has several.
 
-    Args:
-        data: images, on the device where training happens.
-        optimization: how many images and epochs.
-        seed: root of order, augmentation, and of what losses and layers draw.
-        augmentation: applied to each batch, in order.
-        part: number of this process among those that share each batch, from 0.
-        parts: how many there are.
+    `seed` is the root of order, augmentation, and of what losses and layers draw.
 
     Raises:
         SpecError: a batch has fewer images than processes.
@@ -76,19 +71,18 @@ class Batches:
         *,
         seed: int,
         augmentation: Sequence[Augmentation] = (),
-        part: int = 0,
-        parts: int = 1,
+        group: ProcessGroup = SINGLE_PROCESS,
     ) -> None:
         self.data, self.optimization, self.augmentation = data, optimization, augmentation
-        self.seed, self.part, self.parts = seed, part, parts
+        self.seed, self.part, self.parts = seed, group.rank, group.size
         self.images = min(len(data), optimization.images_per_epoch or len(data))
         self.per_epoch = -(-self.images // optimization.batch_size)
         """Steps of an epoch; a last, smaller batch counts."""
         least = self.images - (self.per_epoch - 1) * optimization.batch_size
-        if least < parts:
+        if least < self.parts:
             raise SpecError(
-                f"batch_size: wanted at least one image of each batch for {parts} processes, the "
-                f"last of {self.images} images by {optimization.batch_size} has {least}"
+                f"batch_size: wanted at least one image of each batch for {self.parts} processes, "
+                f"the last of {self.images} images by {optimization.batch_size} has {least}"
             )
         self._order: tuple[int, Tensor] = (-1, torch.empty(0))
 

@@ -30,11 +30,9 @@ class Checkpointable(Protocol):
 
     def state(self) -> tuple[dict[str, Tensor], Any]:
         """Return tensors, and JSON values."""
-        ...
 
     def restore(self, tensors: Mapping[str, Tensor], notes: Any) -> None:
         """Take both back."""
-        ...
 
 
 @dataclass
@@ -59,13 +57,7 @@ class Snapshot:
 
 
 class Checkpointer:
-    """Saves snapshots of one training in one file, and knows when work has to stop.
-
-    Args:
-        path: the file, `.safetensors`.
-        stop: asked after every step.
-        every_s: seconds between snapshots.
-    """
+    """Saves snapshots of one training in one file, and knows when work has to stop."""
 
     def __init__(
         self, path: Path, *, stop: StopRequest | None = None, every_s: float = EVERY_S
@@ -79,11 +71,7 @@ class Checkpointer:
         return time.monotonic() - self._last >= self.every_s
 
     def save(self, snapshot: Snapshot, identity: str) -> None:
-        """Write a snapshot; `identity` names the training that it belongs to.
-
-        Raises:
-            StorageError: the disk is full, or the place cannot be written.
-        """
+        """Write a snapshot; `identity` names the training that it belongs to."""
         header = {"identity": identity, "step": snapshot.step, "notes": snapshot.notes}
         # Clones, because safetensors refuses tensors that share memory.
         tensors = {

@@ -1,8 +1,7 @@
-"""One plain epoch loop; the loss is an argument."""
+"""One plain epoch loop; the loss is an argument, plain supervised training the simplest case."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -15,11 +14,8 @@ from bitproof.data.dataset import Dataset
 from bitproof.models.norms import unlearned_statistics
 from bitproof.train.batches import Batch, Batches
 from bitproof.train.checkpointing import Checkpointable, Checkpointer, Snapshot
-from bitproof.train.optimization import Optimization
-from bitproof.train.process_group import SINGLE_PROCESS, ProcessGroup
-from bitproof.train.running_mean import RunningMean
-from bitproof.train.sam import sam_perturbation
-from bitproof.train.shared_norms import shared_statistics
+from bitproof.train.optimization import Optimization, RunningMean, sam_perturbation
+from bitproof.train.process_group import SINGLE_PROCESS, ProcessGroup, shared_statistics
 
 LOOK_EVERY = 50
 """Steps between looks at the loss, each of which makes a GPU wait."""
@@ -30,14 +26,6 @@ LOOK_TOGETHER = 10
 Loss = Callable[[Batch], Tensor | Iterator[Tensor]]
 """Returns a scalar with gradients to the weights, a mean over the batch; or yields terms of it.
 Each term is differentiated before the next is made: what it needs is in memory no longer."""
-
-
-@dataclass(frozen=True)
-class History:
-    """What training leaves behind for the report."""
-
-    loss: list[float] = field(default_factory=list)
-    """Mean loss of each epoch."""
 
 
 def fit_(
@@ -55,24 +43,15 @@ def fit_(
     progress: Progress = SILENT,
     label: str = "training",
     identity: str = "",
-) -> History:
-    """Train `model` in place.
+) -> list[float]:
+    """Train `model` in place and return the mean loss of each epoch.
 
-    Args:
-        model: its parameters with `requires_grad` move; the loss sets training or evaluation mode.
-        data: images on the device of the model.
-        optimization: how weights move.
-        loss: gives the scalar to descend; called twice a step where `optimization.sam` is on.
-        generator: CPU generator, advanced by one draw, which decides order, augmentation and
-            whatever losses and layers draw: step by step, so that training can go on anywhere.
-        augmentation: applied to each batch, in order.
-        after_backward: sees each batch when gradients are there, before the step.
-        checkpointed: what learns beside the model, by name; saved and restored with it.
-        checkpointer: saves snapshots, from which the same call goes on exactly.
-        group: the processes that share each batch.
-        progress: who watches.
-        label: what the work is called there.
-        identity: what decides the loss, so that a snapshot of another training is refused.
+    `loss` sets training or evaluation mode; it is called twice a step where `optimization.sam` is
+    on. `generator`, of the CPU, is advanced by one draw, which decides order, augmentation and what
+    losses and layers draw: step by step, so that training can go on anywhere. `after_backward` sees
+    each batch when gradients are there, before the step. `checkpointed` is what learns beside the
+    model, saved and restored with it. From the snapshots of `checkpointer` the same call goes on
+    exactly; those of another `identity` (what decides the loss) are refused.
 
     Raises:
         DivergenceError: the loss is NaN or infinite.
@@ -80,14 +59,7 @@ def fit_(
         ResumeError: the checkpointer's file is damaged or belongs to another training.
     """
     seed = draw_seed(generator)
-    batches = Batches(
-        data,
-        optimization,
-        seed=seed,
-        augmentation=augmentation,
-        part=group.rank,
-        parts=group.size,
-    )
+    batches = Batches(data, optimization, seed=seed, augmentation=augmentation, group=group)
     if not group.is_main:
         progress = SILENT
     with (
@@ -113,7 +85,8 @@ def fit_(
             if ends or step % LOOK_EVERY == 0:
                 _check_finite(torch.stack(task.losses), label, batch.epoch)
             if ends:
-                task.end_epoch()
+                task.history.append(float(torch.stack(task.losses).mean()))
+                task.losses.clear()
             looks = group.size == 1 or (step + 1) % LOOK_TOGETHER == 0
             if checkpointer and looks and step + 1 < len(batches):
                 stopping = group.agree(checkpointer.stop.requested)
@@ -124,6 +97,40 @@ def fit_(
                     checkpointer.stop.check()
         task.finish()
     return task.history
+
+
+def train_(
+    model: nn.Module,
+    data: Dataset,
+    optimization: Optimization | None = None,
+    *,
+    generator: torch.Generator,
+    augmentation: Sequence[Augmentation] = (),
+    checkpointer: Checkpointer | None = None,
+    group: ProcessGroup = SINGLE_PROCESS,
+    progress: Progress = SILENT,
+) -> list[float]:
+    """Train `model` in place on the cross-entropy, as `fit_` does; it ends in evaluation mode."""
+    optimization = optimization or Optimization()
+    call: Callable[[Tensor], Tensor] = torch.compile(model) if optimization.compiled else model
+
+    def loss(batch: Batch) -> Tensor:
+        return batch.error(call(batch.inputs))
+
+    model.train()
+    history = fit_(
+        model,
+        data,
+        optimization,
+        loss=loss,
+        generator=generator,
+        augmentation=augmentation,
+        checkpointer=checkpointer,
+        group=group,
+        progress=progress,
+    )
+    model.eval()
+    return history
 
 
 @contextmanager
@@ -166,7 +173,7 @@ class _Training:
         self.optimizer = optimization.build(self.weights)
         decay = optimization.ema
         self.mean = None if decay is None else RunningMean(model, decay=decay)
-        self.history = History()
+        self.history: list[float] = []
         self.losses: list[Tensor] = []
 
     def gradients(self, loss: Loss, batch: Batch, group: ProcessGroup) -> Tensor:
@@ -204,11 +211,6 @@ class _Training:
         if self.mean is not None:
             self.mean.follow(self.model, step)
 
-    def end_epoch(self) -> None:
-        """Write down the mean loss of an epoch."""
-        self.history.loss.append(float(torch.stack(self.losses).mean()))
-        self.losses.clear()
-
     def finish(self) -> None:
         """Leave the weights that training is for."""
         if self.mean is not None:
@@ -216,7 +218,7 @@ class _Training:
 
     def save(self, checkpointer: Checkpointer, step: int, group: ProcessGroup) -> None:
         """Save everything."""
-        snapshot = Snapshot(step, notes={"history": self.history.loss})
+        snapshot = Snapshot(step, notes={"history": self.history})
         snapshot.add("model", self.model.state_dict())
         for index, entries in self.optimizer.state_dict()["state"].items():
             tensors = {name: value for name, value in entries.items() if value is not None}
@@ -252,7 +254,7 @@ class _Training:
                 value.copy_(saved[str(i)])
         device = next(iter(self.weights)).device
         self.losses = list(snapshot.part("losses").get("pending", torch.empty(0)).to(device))
-        self.history.loss.extend(snapshot.notes["history"])
+        self.history.extend(snapshot.notes["history"])
         for name, part in self.checkpointed.items():
             notes = snapshot.notes[f"part.{name}"]
             part.restore(snapshot.part(f"part.{name}"), notes)
@@ -268,6 +270,5 @@ def _check_finite(losses: Tensor, label: str, epoch: int) -> None:
     if not bool(losses.isfinite().all()):
         raise DivergenceError(
             f"{label}: the loss became {float(losses[~losses.isfinite()][0])} "
-            f"in epoch {epoch + 1}; "
-            "try a smaller learning rate"
+            f"in epoch {epoch + 1}; try a smaller learning rate"
         )

@@ -1,17 +1,23 @@
 """How weights move: optimizer, schedule, batches, and what is done to gradients and weights.
 
-Source: Foret et al., "Sharpness-Aware Minimization", ICLR 2021 (`sam`); Polyak and Juditsky,
-        1992 (`ema`); Szegedy et al., CVPR 2016 (`label_smoothing`).
+Model:  `sam`: the gradient that the optimizer applies at `w` is that at `w + rho g / |g|`, with the
+        norm over all weights together. `ema`: `m <- d m + (1 - d) w` after every step, with
+        `d = min(decay, (1 + t) / (10 + t))`, so that the start is forgotten soon; buffers of floats
+        (norm statistics) are averaged likewise.
+Source: Foret et al., "Sharpness-Aware Minimization", ICLR 2021, equation 2 and algorithm 1 (`sam`);
+        Polyak and Juditsky, SIAM J. Control 30(4), 1992, with TensorFlow's rising decay (`ema`);
+        Szegedy et al., CVPR 2016 (`label_smoothing`).
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import Annotated, Literal
 
 import torch
 from pydantic import Field, model_validator
-from torch import Tensor
+from torch import Tensor, nn
 
 from bitproof.core.spec import Spec
 from bitproof.core.types import Count, NonNegative, Positive, Probability
@@ -101,3 +107,67 @@ class Optimization(Spec):
         start = self.warmup if self.schedule == "one_cycle" else 0.0
         fallen = (done - start) / (1 - start)
         return self.learning_rate * (1 + math.cos(math.pi * fallen)) / 2
+
+
+@contextmanager
+def sam_perturbation(weights: Sequence[Tensor], rho: float) -> Iterator[None]:
+    """Move `weights` along their gradients by `rho` for the block, then put them back exactly.
+
+    Example:
+        >>> weight = torch.zeros(2, requires_grad=True)
+        >>> weight.grad = torch.tensor([3.0, 4.0])
+        >>> with sam_perturbation([weight], 0.5):
+        ...     print(weight.detach())
+        tensor([0.3000, 0.4000])
+        >>> weight.detach()
+        tensor([0., 0.])
+    """
+    moved = [weight for weight in weights if weight.grad is not None]
+    before = [weight.detach().clone() for weight in moved]
+    with torch.no_grad():
+        gradients = [weight.grad for weight in moved if weight.grad is not None]
+        norm = torch.stack([gradient.norm() for gradient in gradients]).norm().clamp(min=1e-12)
+        for weight, gradient in zip(moved, gradients, strict=True):
+            weight.add_(gradient * (rho / norm))
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for weight, value in zip(moved, before, strict=True):
+                weight.copy_(value)
+
+
+class RunningMean:
+    """The mean, beside the network that moves.
+
+    Example:
+        >>> model = nn.Linear(1, 1, bias=False)
+        >>> mean = RunningMean(model, decay=0.5)
+        >>> _ = model.weight.data.fill_(3.0)
+        >>> for step in range(100):
+        ...     mean.follow(model, step)
+        >>> mean.install_(model)
+        >>> round(model.weight.item(), 3)
+        3.0
+    """
+
+    def __init__(self, model: nn.Module, *, decay: float) -> None:
+        self.decay = decay
+        self.means = [value.clone() for value in _values(model)]
+
+    @torch.no_grad()
+    def follow(self, model: nn.Module, step: int) -> None:
+        """Take in the weights after step number `step`."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        torch._foreach_lerp_(self.means, _values(model), 1 - decay)
+
+    @torch.no_grad()
+    def install_(self, model: nn.Module) -> None:
+        """Give the mean to `model`, in place."""
+        for value, mean in zip(_values(model), self.means, strict=True):
+            value.copy_(mean)
+
+
+def _values(model: nn.Module) -> list[Tensor]:
+    values = [*model.parameters(), *model.buffers()]
+    return [value.detach() for value in values if value.is_floating_point()]

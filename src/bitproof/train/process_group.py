@@ -13,10 +13,14 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from bitproof.models.norms import batch_norms
 
 PATIENCE = timedelta(days=7)
 """How long a process waits for another: as long as one of them may measure or write alone."""
@@ -50,17 +54,13 @@ class ProcessGroup:
         """Return the leader's answer, in every process."""
         if self.size == 1:
             return answer
-        shared = torch.tensor([float(answer)], device=_device())
+        device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+        shared = torch.tensor([float(answer)], device=device)
         dist.broadcast(shared, src=0)
         return bool(shared.item())
 
     def mean(self, value: Tensor, *, weight: float) -> Tensor:
-        """Return the weighted sum of a scalar over all processes; weights sum to 1.
-
-        Args:
-            value: a scalar, without gradients.
-            weight: of this process.
-        """
+        """Return the weighted sum of a scalar over all processes, whose weights sum to 1."""
         if self.size == 1:
             return value
         total = value * weight
@@ -68,11 +68,7 @@ class ProcessGroup:
         return total
 
     def add_(self, tensors: Iterable[Tensor]) -> None:
-        """Replace each tensor by its sum over all processes, in place.
-
-        Args:
-            tensors: of the same shapes, in the same order, in every process.
-        """
+        """Replace tensors, as many of the same shapes in every process, by their sums, in place."""
         parts = list(tensors)
         if self.size == 1 or not parts:
             return
@@ -96,9 +92,6 @@ def joined_group(device: str = "auto") -> Iterator[ProcessGroup]:
     """Join the processes that `torchrun` started, for as long as the block runs.
 
     Without `torchrun` this process is alone. With it, GPUs are dealt out by `LOCAL_RANK`.
-
-    Args:
-        device: `auto`, `cpu` or `cuda`, as everywhere.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
@@ -114,25 +107,62 @@ def joined_group(device: str = "auto") -> Iterator[ProcessGroup]:
         dist.destroy_process_group()
 
 
-class SumOverGroup(torch.autograd.Function):
+@contextmanager
+def shared_statistics(model: nn.Module, group: ProcessGroup) -> Iterator[None]:
+    """Let the batch norms of `model` share statistics inside the block.
+
+    torch's own `SyncBatchNorm` does the same, but on GPUs only.
+    """
+    norms = batch_norms(model) if group.size > 1 else []
+    for norm in norms:
+        norm.forward = partial(_normalise, norm)  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        for norm in norms:
+            del norm.forward
+
+
+class _SumOverGroup(torch.autograd.Function):
     """The sum of a tensor over all processes, whose gradient is summed over them as well."""
 
     @staticmethod
     def forward(_context: object, values: Tensor) -> Tensor:
-        """Return the sum."""
         total = values.clone()
         dist.all_reduce(total)
         return total
 
     @staticmethod
-    def backward(_context: object, gradient: Tensor) -> Tensor:
-        """Return the sum of the gradients."""
-        total = gradient.clone()
-        dist.all_reduce(total)
-        return total
+    def backward(context: object, gradient: Tensor) -> Tensor:
+        return _SumOverGroup.forward(context, gradient)
 
 
-def _device() -> torch.device:
-    """Return where the backend of the process group wants its tensors."""
-    on_gpu = dist.get_backend() == "nccl"
-    return torch.device("cuda", torch.cuda.current_device()) if on_gpu else torch.device("cpu")
+def _normalise(norm: _BatchNorm, inputs: Tensor) -> Tensor:
+    if not norm.training:
+        return type(norm).forward(norm, inputs)
+    axes = [0, *range(2, inputs.ndim)]
+    shape = [1, -1] + [1] * (inputs.ndim - 2)
+    values = inputs.float()
+    n = torch.tensor([float(inputs.numel() // inputs.shape[1])], device=inputs.device)
+    sums: Tensor = _SumOverGroup.apply(torch.cat([values.sum(axes), n]))  # type: ignore[no-untyped-call]
+    count = sums[-1].detach()
+    mean = sums[:-1] / count
+    centered = values - mean.reshape(shape)
+    squares: Tensor = _SumOverGroup.apply(centered.square().sum(axes))  # type: ignore[no-untyped-call]
+    variance = squares / count
+    _learn(norm, mean.detach(), variance.detach() * count / (count - 1))
+    normal = centered * torch.rsqrt(variance + norm.eps).reshape(shape)
+    if norm.affine:
+        normal = normal * norm.weight.reshape(shape) + norm.bias.reshape(shape)
+    return normal.to(inputs.dtype)
+
+
+def _learn(norm: _BatchNorm, mean: Tensor, variance: Tensor) -> None:
+    """Take statistics into the running ones, as torch does."""
+    if not norm.track_running_stats or norm.running_mean is None or norm.running_var is None:
+        return
+    assert norm.num_batches_tracked is not None
+    norm.num_batches_tracked += 1
+    share = norm.momentum if norm.momentum is not None else 1 / float(norm.num_batches_tracked)
+    norm.running_mean.lerp_(mean, share)
+    norm.running_var.lerp_(variance, share)

@@ -1,7 +1,11 @@
-"""Progress on a terminal: a bar with rate and time left; elsewhere plain log lines."""
+"""What is shown: tables, all with one look, and progress.
+
+Progress is a bar with rate and time left on a terminal, elsewhere plain log lines.
+"""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 from rich.console import Console
@@ -14,11 +18,31 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.table import Table
 from rich.text import Text
 
 T = TypeVar("T")
 EVERY_S = 10.0
 """Seconds between log lines."""
+WIDE = 240
+"""Columns where the output is no terminal, so that nothing is cut or wrapped."""
+
+
+def print_table(
+    header: Sequence[str], rows: Iterable[Sequence[str]], *, title: str, numbers: bool
+) -> None:
+    """Print a table; with `numbers`, all columns but the first stand to the right."""
+    console = Console()
+    table = Table()
+    for position, name in enumerate(header):
+        right = numbers and position > 0
+        table.add_column(Text(name), justify="right" if right else "left", no_wrap=numbers)
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    if not console.is_terminal:
+        console.width = WIDE
+    console.print(Text(title, style="italic"), soft_wrap=True)
+    console.print(table)
 
 
 class RateColumn(ProgressColumn):
@@ -30,11 +54,11 @@ class RateColumn(ProgressColumn):
         return Text("" if speed is None else f"{speed:.1f}/s")
 
 
+@dataclass(frozen=True)
 class Bars:
     """One bar at a time on a terminal."""
 
-    def __init__(self, console: Console) -> None:
-        self.console = console
+    console: Console
 
     def track(self, items: Iterable[T], *, label: str, total: int) -> Iterator[T]:
         """Yield `items` under a bar, which leaves one line behind."""
@@ -58,11 +82,11 @@ class Bars:
         self.console.print(text, highlight=False, markup=False)
 
 
+@dataclass(frozen=True)
 class Lines:
     """Log lines, every few seconds and at the end."""
 
-    def __init__(self, console: Console) -> None:
-        self.console = console
+    console: Console
 
     def track(self, items: Iterable[T], *, label: str, total: int) -> Iterator[T]:
         """Yield `items`, telling from time to time how far they are."""

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from bitproof.harden.distance import FeatureDistance, feature_distance
+from bitproof.harden.perturbation import FeatureDistance, feature_distance
 
 CLEAN = torch.tensor([[3.0, 4.0], [1.0, 0.0]])
 MOVED = torch.tensor([[0.0, 0.0], [1.0, 2.0]])

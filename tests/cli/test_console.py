@@ -4,7 +4,7 @@ from collections.abc import Iterator
 import pytest
 from rich.console import Console
 
-from bitproof.cli.watching import Bars, Lines, watcher
+from bitproof.cli.console import Bars, Lines, watcher
 from bitproof.core.progress import Progress
 
 
@@ -27,7 +27,7 @@ def test_items_pass_through(watch: Bars | Lines) -> None:
 
 def test_lines_tell_rate_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter(range(0, 1000, 4))  # each look at the clock is 4 s later
-    monkeypatch.setattr("bitproof.cli.watching.time.perf_counter", lambda: float(next(clock)))
+    monkeypatch.setattr("bitproof.cli.console.time.perf_counter", lambda: float(next(clock)))
     watch = Lines(console(terminal=False))
     list(watch.track(range(6), label="work", total=6))
     assert printed(watch).splitlines() == [
