@@ -112,11 +112,7 @@ def signed_ascent(
 
 
 def input_gradient(
-    model: Classifier,
-    inputs: Images,
-    labels: Labels,
-    *,
-    loss: Loss | None = None,
+    model: Classifier, inputs: Images, labels: Labels, *, loss: Loss | None = None
 ) -> tuple[Float[Tensor, "n k"], Images]:
     """Return the logits and the gradient of the loss with respect to each input.
 

@@ -19,12 +19,7 @@ Proposal = Callable[[int, Tensor], Tensor]
 
 @torch.no_grad()
 def search_at_random(
-    model: Classifier,
-    inputs: Images,
-    labels: Labels,
-    *,
-    propose: Proposal,
-    queries: int,
+    model: Classifier, inputs: Images, labels: Labels, *, propose: Proposal, queries: int
 ) -> Images:
     """Return the proposal with the lowest margin for each image, the first that is misclassified.
 

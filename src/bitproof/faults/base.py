@@ -84,10 +84,7 @@ class FaultModel(Spec):
 
     @final
     def corrupt_all(
-        self,
-        codes: Mapping[str, tuple[Integer[Tensor, "..."], int]],
-        *,
-        generator: torch.Generator,
+        self, codes: Mapping[str, tuple[Integer[Tensor, "..."], int]], *, generator: torch.Generator
     ) -> dict[str, Integer[Tensor, "..."]]:
         """Return named tensors with the faults of one memory that holds them in the order given.
 

@@ -87,11 +87,7 @@ def break_words(
 
 
 def faulty_node(
-    network: IntegerNetwork,
-    node: Node,
-    operands: list[Tensor],
-    inputs: Tensor,
-    faults: NodeFaults,
+    network: IntegerNetwork, node: Node, operands: list[Tensor], inputs: Tensor, faults: NodeFaults
 ) -> Tensor:
     """Return the output words of `node` (real logits, for the last accumulators) with faults.
 

@@ -90,12 +90,7 @@ class FaultTable:
         return len(self.trial)
 
     @classmethod
-    def build(
-        cls,
-        layers: Sequence[str],
-        n_trials: int,
-        **columns: np.ndarray,
-    ) -> "FaultTable":
+    def build(cls, layers: Sequence[str], n_trials: int, **columns: np.ndarray) -> "FaultTable":
         """Return a table of columns of any integer type, put in the order of trials."""
         order = np.argsort(columns["trial"], kind="stable")
         types = {"trial": np.int64, "layer": np.int32, "element": np.int64, "tap": np.int32}

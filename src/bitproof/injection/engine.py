@@ -14,11 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from bitproof.faults.execute import (
-    NodeFaults,
-    faults_by_node,
-    faulty_node,
-)
+from bitproof.faults.execute import NodeFaults, faults_by_node, faulty_node
 from bitproof.faults.table import FaultTable
 from bitproof.injection.golden import Golden, Restriction
 from bitproof.injection.incremental import Incremental, Start, differs, take

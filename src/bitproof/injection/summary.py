@@ -35,10 +35,7 @@ Rows = Int[np.ndarray, " k"]
 
 
 def summarize_injection(
-    plan: Plan,
-    injection: Injection,
-    columns: Columns,
-    network: IntegerNetwork,
+    plan: Plan, injection: Injection, columns: Columns, network: IntegerNetwork
 ) -> dict[str, Any]:
     """Return totals, layers, bits, cells, channels and convergence; rates are `[low, value, high]`.
 
@@ -188,10 +185,7 @@ class _Summary:
         return _rounded(self._plain(name, keep, self.sizes[strata] / self.planned[strata]))
 
     def _plain(
-        self,
-        name: str,
-        keep: Rows,
-        weights: Float[np.ndarray, " k"] | None = None,
+        self, name: str, keep: Rows, weights: Float[np.ndarray, " k"] | None = None
     ) -> Interval:
         if not len(keep):
             return Interval(0.0, 0.0, 1.0)
