@@ -5,8 +5,7 @@ from torch import Tensor
 
 from bitproof.attacks.balls import project_l2, project_linf
 from bitproof.attacks.base import InputAttack
-from bitproof.attacks.fgsm import FGSM
-from bitproof.attacks.pgd import L2PGD, LinfPGD
+from bitproof.attacks.pgd import FGSM, L2PGD, LinfPGD
 from bitproof.core.rng import make_generator
 
 WEIGHTS = torch.randn(3, 4, 4, generator=make_generator(8)) / 4
@@ -139,3 +138,34 @@ def test_l2_projection_of_the_answer_stays_in_its_own_ball() -> None:
     found = run(L2PGD(epsilon=0.2), linear, inputs, labels)
     torch.testing.assert_close(project_l2(found, inputs, 0.2), found, rtol=0, atol=1e-6)
     assert (found - inputs).flatten(1).norm(dim=1).max() > 0.19
+
+
+FOUR_WEIGHTS = torch.tensor([1.0, -2.0, 0.5, -0.1])
+
+
+def model_of_four(x: Tensor) -> Tensor:
+    return torch.stack([-(x @ FOUR_WEIGHTS), x @ FOUR_WEIGHTS], dim=1)
+
+
+def test_one_step_of_fgsm_is_the_optimum_of_a_linear_model() -> None:
+    inputs = torch.tensor([[0.5, 0.5, 0.5, 0.5]])
+    found = FGSM(epsilon=0.25).run(
+        model_of_four, inputs, torch.tensor([0]), generator=make_generator(0)
+    )
+    assert torch.equal(found, torch.tensor([[0.75, 0.25, 0.75, 0.25]]))
+
+
+def test_fgsm_leaves_images_clean_that_are_wrong_anyway() -> None:
+    inputs = torch.tensor([[0.5, 0.5, 0.5, 0.5]])
+    found = FGSM(epsilon=0.25).run(
+        model_of_four, inputs, torch.tensor([1]), generator=make_generator(0)
+    )
+    assert torch.equal(found, inputs)
+
+
+def test_fgsm_draws_nothing() -> None:
+    generator = make_generator(0)
+    FGSM(epsilon=0.25).run(
+        model_of_four, torch.rand(3, 4), torch.tensor([0, 1, 0]), generator=generator
+    )
+    assert torch.equal(generator.get_state(), make_generator(0).get_state())

@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from bitproof.attacks.random_search import margin, search_at_random
+from bitproof.attacks.random_search import LinfNoise, margin, search_at_random
 from bitproof.core.rng import make_generator
 
 
@@ -48,3 +48,35 @@ def test_images_that_are_wrong_anyway_stay_clean() -> None:
 
     found = search_at_random(nn.Identity(), inputs, torch.tensor([0]), propose=propose, queries=5)
     assert torch.equal(found, inputs)
+
+
+def test_noise_moves_every_pixel_by_epsilon_either_way() -> None:
+    inputs = torch.full((50, 3, 4, 4), 0.5)
+
+    def always_right(x: Tensor) -> Tensor:
+        return torch.tensor([[1.0, 0.0]]).expand(len(x), 2)
+
+    labels = torch.zeros(50, dtype=torch.int64)
+    found = LinfNoise(epsilon=0.25, tries=3).run(
+        always_right, inputs, labels, generator=make_generator(0)
+    )
+    up = found == 0.75
+    assert (up | (found == 0.25)).all()
+    assert abs(float(up.double().mean()) - 0.5) < 5 * (0.25 / up.numel()) ** 0.5
+
+
+def test_more_tries_of_noise_give_lower_margins() -> None:
+    inputs = torch.rand(40, 20, generator=make_generator(1))
+
+    def model(x: Tensor) -> Tensor:
+        return torch.stack([10 + x.sum(dim=1), 0 * x.sum(dim=1)], dim=1)
+
+    labels = torch.zeros(40, dtype=torch.int64)
+    sums = [
+        LinfNoise(epsilon=0.2, tries=tries)
+        .run(model, inputs, labels, generator=make_generator(2))
+        .sum(dim=1)
+        for tries in (1, 30)
+    ]
+    assert (sums[1] <= sums[0]).all()
+    assert sums[1].mean() < sums[0].mean() - 0.5

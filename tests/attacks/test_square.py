@@ -3,9 +3,8 @@ import torch
 from torch import Tensor
 
 from bitproof.attacks.base import InputShapeError
-from bitproof.attacks.noise import LinfNoise
 from bitproof.attacks.pgd import LinfPGD
-from bitproof.attacks.random_search import margin
+from bitproof.attacks.random_search import LinfNoise, margin
 from bitproof.attacks.square import LinfSquare
 from bitproof.core.rng import make_generator
 

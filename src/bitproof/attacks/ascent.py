@@ -79,17 +79,9 @@ def signed_ascent(
     """Return inputs after signed steps up a loss from a random start, in the L-infinity ball.
 
     This is the adversary of training loops: every image takes every step. One step of length
-    `epsilon` is the fast gradient sign method with a random start.
-
-    Args:
-        model: classifier; gradients reach the inputs only, never its parameters.
-        inputs: clean images in [0, 1].
-        labels: true classes, handed to `loss`.
-        epsilon: radius, input units.
-        step: length of one step, input units.
-        steps: gradient evaluations per input.
-        generator: CPU generator, advanced by one draw per pixel.
-        loss: what to climb; the cross-entropy, summed over images, where none is given.
+    `epsilon` is the fast gradient sign method with a random start. Radius and step are in input
+    units; `generator`, on the CPU, advances by one draw per pixel. Without a `loss`, the
+    cross-entropy is climbed, summed over images.
 
     Raises:
         InputRangeError: an input lies outside [0, 1] or is not a number.
@@ -129,7 +121,8 @@ def input_gradient(
     with torch.enable_grad():
         points = inputs.detach().requires_grad_()
         logits = model(points)
-        value = (loss or _cross_entropy_sum)(logits, labels)
+        # A sum: images do not share a mean, so they stay independent.
+        value = loss(logits, labels) if loss else cross_entropy(logits, labels, reduction="sum")
         if not value.requires_grad:
             raise ModelError(_NO_GRADIENT)
         (gradient,) = torch.autograd.grad(value, points, allow_unused=True)
@@ -142,11 +135,6 @@ _NO_GRADIENT = (
     "model: wanted logits that depend on the inputs in a differentiable way, got none; "
     "let gradients pass rounding, or use an attack without gradients (linf_square)"
 )
-
-
-def _cross_entropy_sum(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the summed cross-entropy: images do not share a mean, so they stay independent."""
-    return cross_entropy(logits, labels, reduction="sum")
 
 
 @torch.no_grad()

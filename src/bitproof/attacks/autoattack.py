@@ -73,13 +73,11 @@ class AutoAttack(InputAttack):
                 seed=draw_seed(generator),
                 device=inputs.device,
             )
-            targets = min(9, classes - 1)
-            attack.apgd_targeted.n_target_classes = targets
-            attack.fab.n_target_classes = targets
-            found: Tensor = attack.run_standard_evaluation(inputs, labels, batch_size=len(inputs))[
-                0
-            ]
-        return found.to(inputs)
+            for targeted in (attack.apgd_targeted, attack.fab):
+                targeted.n_target_classes = min(9, classes - 1)
+            found, *_ = attack.run_standard_evaluation(inputs, labels, batch_size=len(inputs))
+        result: Tensor = found.to(inputs)
+        return result
 
 
 class _Isolated(nn.Module):
@@ -125,11 +123,7 @@ def _process_state_kept() -> Iterator[None]:
 
 
 def _import_package() -> ModuleType:
-    """Return the package.
-
-    Raises:
-        AdapterError: it is not installed; the message says how to.
-    """
+    """Return the package, or raise an AdapterError that says how to install it."""
     try:
         return importlib.import_module("pyautoattack")
     except ModuleNotFoundError as error:

@@ -6,7 +6,7 @@ Every function works per image (the first dimension), and takes centres that lie
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 Images = Float[Tensor, "n *features"]
@@ -85,13 +85,8 @@ def norms(shift: Images) -> Float[Tensor, "n *ones"]:
     return per_image(shift.flatten(1).norm(dim=1), shift)
 
 
-def per_image(numbers: Float[Tensor, " n"], images: Tensor) -> Float[Tensor, "n *ones"]:
-    """Return one number per image, shaped to be multiplied with `images`.
-
-    Example:
-        >>> per_image(torch.ones(2), torch.zeros(2, 3, 8, 8)).shape
-        torch.Size([2, 1, 1, 1])
-    """
+def per_image(numbers: Shaped[Tensor, " n"], images: Tensor) -> Shaped[Tensor, "n *ones"]:
+    """Return one number per image, shaped to be multiplied with `images`."""
     return numbers.view(-1, *[1] * (images.ndim - 1))
 
 

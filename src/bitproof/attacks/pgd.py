@@ -1,10 +1,10 @@
-"""Projected gradient ascent on the cross-entropy, from random starts in the ball.
+"""Gradient ascent on the cross-entropy: one step from the input, or many from random starts.
 
 Model:  white box; the attacker knows weights, labels and the quantizer, and
         gradients pass rounding as if it were the identity.
-Source: Madry et al., "Towards Deep Learning Models Resistant to Adversarial
-        Attacks", ICLR 2018. What happens to images that are already wrong is
-        in `bitproof.attacks.ascent`.
+Source: Goodfellow, Shlens and Szegedy, "Explaining and Harnessing Adversarial Examples", ICLR 2015
+        (FGSM); Madry et al., "Towards Deep Learning Models Resistant to Adversarial Attacks", ICLR
+        2018 (PGD). What happens to images that are already wrong is in `bitproof.attacks.ascent`.
 """
 
 from abc import abstractmethod
@@ -17,6 +17,35 @@ from bitproof.attacks.ascent import ascend
 from bitproof.attacks.balls import Ball, Images, Labels, draw_l2, draw_linf, norms
 from bitproof.attacks.base import ATTACKS, Classifier, InputAttack
 from bitproof.core.types import Count, Positive
+
+
+@ATTACKS.register
+class FGSM(InputAttack):
+    """Take one step of size `epsilon` in the direction of the gradient's sign, from the input.
+
+    Images that are misclassified anyway stay clean. Nothing is random.
+
+    Example:
+        >>> x, y = torch.tensor([[0.75, 0.5]]), torch.tensor([0])
+        >>> FGSM(epsilon=0.25).run(torch.nn.Identity(), x, y, generator=torch.Generator())
+        tensor([[0.5000, 0.7500]])
+    """
+
+    kind: Literal["fgsm"] = "fgsm"
+
+    def search(
+        self,
+        model: Classifier,
+        inputs: Images,
+        labels: Labels,
+        *,
+        generator: torch.Generator,  # noqa: ARG002
+    ) -> Images:
+        """Return the inputs after their step."""
+        return ascend(model, inputs, labels, starts=[inputs], steps=1, move=self._move)
+
+    def _move(self, points: Tensor, gradient: Tensor, inputs: Tensor) -> Tensor:
+        return self.project(points + self.epsilon * gradient.sign(), inputs)
 
 
 class ProjectedAscent(InputAttack):

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from bitproof.attacks.balls import Images, Labels
 from bitproof.attacks.base import ATTACKS, Classifier, InputAttack, check_images
-from bitproof.attacks.random_search import search_at_random
+from bitproof.attacks.random_search import draw_signs, search_at_random
 from bitproof.core.rng import draw_seed
 from bitproof.core.types import Count, Fraction
 
@@ -48,31 +48,22 @@ class LinfSquare(InputAttack):
     def search(
         self, model: Classifier, inputs: Images, labels: Labels, *, generator: torch.Generator
     ) -> Images:
-        """Return the inputs with the lowest margin; `generator` advances by one draw.
-
-        Raises:
-            InputShapeError: the inputs are no images.
-        """
+        """Return the inputs with the lowest margin; `generator` advances by one draw."""
         check_images(inputs)
         own = torch.Generator().manual_seed(draw_seed(generator))
         n, c, h, w = inputs.shape
 
         def propose(query: int, best: Tensor) -> Tensor:
             if query == 0:
-                stripes = _draw_signs(n, c, 1, w, generator=own).to(inputs)
+                stripes = draw_signs(n, c, 1, w, generator=own).to(inputs)
                 return self.project(inputs + self.epsilon * stripes, inputs)
             side = min(max(1, round(math.sqrt(self.area(query) * h * w))), h, w)
             square = _draw_squares(n, h, w, side=side, generator=own).to(inputs.device)
-            signs = _draw_signs(n, c, 1, 1, generator=own).to(inputs)
+            signs = draw_signs(n, c, 1, 1, generator=own).to(inputs)
             # A step of twice epsilon, cut off at the ball, ends at epsilon wherever it began.
             return torch.where(square, self.project(inputs + self.epsilon * signs, inputs), best)
 
         return search_at_random(model, inputs, labels, propose=propose, queries=self.queries)
-
-
-def _draw_signs(*shape: int, generator: torch.Generator) -> Tensor:
-    """Draw -1 and 1 with equal probability."""
-    return 2 * torch.randint(2, shape, generator=generator) - 1
 
 
 def _draw_squares(n: int, h: int, w: int, *, side: int, generator: torch.Generator) -> Tensor:
