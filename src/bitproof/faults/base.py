@@ -39,11 +39,7 @@ class FaultModel(Spec):
     def inject_(self, memory: Memory, *, generator: torch.Generator) -> None:
         """Corrupt the low `memory.bits` bits of `memory.codes` in place.
 
-        What is drawn must not depend on content: one generator state is one chip.
-
-        Args:
-            memory: the words, and where they lie.
-            generator: CPU generator.
+        What is drawn must not depend on content: one state of the CPU generator is one chip.
         """
 
     @property
@@ -67,15 +63,9 @@ class FaultModel(Spec):
     def corrupt(
         self, codes: Integer[Tensor, "*shape"], *, bits: int, generator: torch.Generator
     ) -> Integer[Tensor, "*shape"]:
-        """Return `codes` with faults.
+        """Return words of `bits` bits with faults, a new tensor on the device of `codes`.
 
-        Args:
-            codes: stored words; bit 0 is the least significant.
-            bits: word width in bits.
-            generator: CPU generator, whatever the device of `codes`.
-
-        Returns:
-            The faulty words, a new tensor on the device of `codes`.
+        Bit 0 is the least significant; `generator` is on the CPU, whatever the device.
 
         Raises:
             BitWidthError: `bits` does not fit the dtype, or signed `codes` do not fit `bits`.
@@ -88,12 +78,8 @@ class FaultModel(Spec):
     ) -> dict[str, Integer[Tensor, "..."]]:
         """Return named tensors with the faults of one memory that holds them in the order given.
 
-        Args:
-            codes: for each name, stored words and their width in bits.
-            generator: CPU generator, whatever the device of the tensors.
-
-        Returns:
-            The faulty words by name; tensors may lie in one buffer, but never in that of `codes`.
+        Each comes with the width of its words in bits. The faulty ones may lie in one buffer, but
+        never in that of `codes`.
 
         Raises:
             BitWidthError: a width does not fit its dtype, or signed words do not fit their width.

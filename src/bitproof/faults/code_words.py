@@ -68,16 +68,7 @@ def find_blocks(
     *,
     words_per_block: Callable[[CodedTensor], int],
 ) -> Blocks | None:
-    """Sort the rows at some sites into blocks, and see which bits they change.
-
-    Args:
-        table: the bits that break.
-        network: with the words as they were stored.
-        sites: where to look.
-        words_per_block: how many words of a tensor share a block.
-
-    Returns:
-        The blocks with faults; None if there are no rows at `sites`.
+    """Return the blocks with faults and the bits that these change; None if no row is at `sites`.
 
     Raises:
         FaultListError: a row at `sites` names a word or bit that `network` lacks.
@@ -104,7 +95,14 @@ def find_blocks(
     bits = np.array([coded.grid.bits for coded in tensors])
     span = np.array([words_per_block(coded) for coded in tensors])
     element, bit = table.element[rows], table.bit[rows]
-    _check_inside(table, rows, (element < 0) | (element >= size[tensor]) | (bit >= bits[tensor]))
+    outside = (element < 0) | (element >= size[tensor]) | (bit >= bits[tensor])
+    if outside.any():
+        row = int(rows[np.argmax(outside)])
+        name = f"{table.layers[table.layer[row]]}.{SITES[table.site[row]]}"
+        raise FaultListError(
+            f"faults: wanted a bit that '{name}' has, "
+            f"got bit {table.bit[row]} of word {table.element[row]}"
+        )
 
     place = element % span[tensor] * bits[tensor] + bit
     _, trial = np.unique(table.trial[rows], return_inverse=True)
@@ -147,15 +145,3 @@ def _find_tensor(table: FaultTable, network: IntegerNetwork, pair: int) -> Coded
     if name not in network.tensors:
         raise FaultListError(f"faults: no words '{name}'. {near(name, network.tensors)}")
     return network.tensors[name]
-
-
-def _check_inside(
-    table: FaultTable, rows: Int64[np.ndarray, " r"], outside: Bool[np.ndarray, " r"]
-) -> None:
-    if outside.any():
-        row = int(rows[np.argmax(outside)])
-        name = f"{table.layers[table.layer[row]]}.{SITES[table.site[row]]}"
-        raise FaultListError(
-            f"faults: wanted a bit that '{name}' has, "
-            f"got bit {table.bit[row]} of word {table.element[row]}"
-        )

@@ -41,11 +41,9 @@ class Secded(Protection):
     Example:
         >>> import torch
         >>> from bitproof.quant import quantize
-        >>> network = quantize(torch.nn.Linear(4, 2), torch.rand(8, 4))
-        >>> (layer,) = (name for name in network.tensors if name.endswith("weight"))
-        >>> layer = layer.removesuffix(".weight")
+        >>> network = quantize(torch.nn.Sequential(torch.nn.Linear(4, 2)), torch.rand(8, 4))
         >>> flips = [(0, 5, 7), (1, 0, 0), (1, 0, 1)]  # trial, word, bit
-        >>> rows = [(t, "weight", layer, word, -1, bit, "flip") for t, word, bit in flips]
+        >>> rows = [(t, "weight", "0", word, -1, bit, "flip") for t, word, bit in flips]
         >>> repaired = Secded().repair(FaultTable.from_rows(rows), network)
         >>> len(repaired.table), repaired.detected.tolist()
         (2, [False, True])

@@ -15,16 +15,14 @@ from jaxtyping import Int64, Integer
 from torch import Tensor
 
 from bitproof.core.errors import FaultListError, SpecError
-from bitproof.faults.space import ACCUMULATOR_BITS, FaultSpace, Stratum, product_bits
-from bitproof.faults.table import ACTIONS, SITES, TAP_SITES, FaultSite, FaultTable
+from bitproof.faults.space import ACCUMULATOR_BITS, FaultSpace, Shapes, Stratum, product_bits
+from bitproof.faults.table import FLIP, SITES, STUCK1, TAP_SITES, FaultSite, FaultTable
 from bitproof.quant.arithmetic import requantize
-from bitproof.quant.constants import Constants
 from bitproof.quant.graph import Node
 from bitproof.quant.grid import Grid
 from bitproof.quant.integers import integer_op
 from bitproof.quant.network import IntegerNetwork
 
-FLIP, STUCK0, STUCK1 = (ACTIONS.index(name) for name in ("flip", "stuck0", "stuck1"))
 MEMORY = ("weight", "bias")
 OUTPUTS = ("activation", "output")
 REGISTERS = (*sorted(TAP_SITES), "accumulator")
@@ -75,15 +73,15 @@ def break_bit(
 
 
 def break_words(
-    codes: Integer[Tensor, "n w"], faults: list[BrokenBit], *, bits: int, signed: bool
-) -> Integer[Tensor, "n w"]:
-    """Return a copy of flat words with faults, the same in each row."""
-    faulty = codes.clone()
+    codes: Integer[Tensor, "*shape"], faults: list[BrokenBit], grid: Grid, *, n: int = 1
+) -> Integer[Tensor, "*shape"]:
+    """Return a copy of words with faults, the same in each of `n` images."""
+    faulty = codes.reshape(n, -1).clone()
     for fault in faults:
         column = faulty[:, fault.element].long()
-        column = break_bit(column, fault, bits=bits, signed=signed)
+        column = break_bit(column, fault, bits=grid.bits, signed=grid.signed)
         faulty[:, fault.element] = column.to(codes.dtype)
-    return faulty
+    return faulty.reshape(codes.shape)
 
 
 def faulty_node(
@@ -91,27 +89,19 @@ def faulty_node(
 ) -> Tensor:
     """Return the output words of `node` (real logits, for the last accumulators) with faults.
 
-    Args:
-        network: without faults.
-        node: one of its nodes.
-        operands: words that it reads, a batch of images.
-        inputs: the images, which the input node reads. Only one, if any of the words do not have
-            the images on their first axis.
-        faults: what breaks in this node.
+    `operands` are the words that it reads, and `inputs` the images, which the input node reads:
+    only one, if any of the words do not have the images on their first axis.
     """
-    broken = broken_memory(network, node, faults)
+    broken, n = broken_memory(network, node, faults), len(inputs)
     if "input" in faults:
-        grid = network.grids[node.inputs[0]]
-        faulty = _with_faults(operands[0], faults["input"], grid, len(inputs))
+        faulty = break_words(operands[0], faults["input"], network.grids[node.inputs[0]], n=n)
         operands = [faulty, *operands[1:]]
     result = integer_op(broken, node, operands, inputs)
     registers = [(site, fault) for site in REGISTERS for fault in faults.get(site, ())]
     if registers:
-        elements = list(dict.fromkeys(fault.element for _, fault in registers))
-        n = len(inputs)
         flat = result.reshape(n, -1).clone()
         source = operands[0] if len(operands[0]) == n else operands[0][None]
-        for element in elements:
+        for element in dict.fromkeys(fault.element for _, fault in registers):
             own = {
                 site: [fault for fault in faults.get(site, ()) if fault.element == element]
                 for site in REGISTERS
@@ -120,7 +110,7 @@ def faulty_node(
         result = flat.reshape(result.shape)
     for site in OUTPUTS:
         if site in faults:
-            result = _with_faults(result, faults[site], network.grids[node.name], len(inputs))
+            result = break_words(result, faults[site], network.grids[node.name], n=n)
     return result
 
 
@@ -129,12 +119,8 @@ def broken_memory(network: IntegerNetwork, node: Node, faults: NodeFaults) -> In
     codes = {}
     for site in MEMORY:
         if site in faults:
-            name = f"{node.name}.{site}"
-            coded = network.tensors[name]
-            flat = coded.codes.reshape(1, -1)
-            grid = coded.grid
-            faulty = break_words(flat, faults[site], bits=grid.bits, signed=grid.signed)
-            codes[name] = faulty.reshape(coded.codes.shape)
+            coded = network.tensors[f"{node.name}.{site}"]
+            codes[f"{node.name}.{site}"] = break_words(coded.codes, faults[site], coded.grid)
     return network.with_codes(codes) if codes else network
 
 
@@ -143,12 +129,7 @@ def faulty_element(
 ) -> Tensor:
     """Return one element of a layer's output, for each image, with faults in its registers.
 
-    Args:
-        network: gives weight and bias.
-        node: a convolution or a linear layer.
-        codes: what it reads, images on the first axis.
-        element: number of the output element in one image.
-        faults: in the registers of this element.
+    `codes` are what the convolution or linear layer reads, images on the first axis.
     """
     constants = network.constants[node.name]
     coded, read = network.tensors[f"{node.name}.weight"], network.grids[node.inputs[0]]
@@ -183,14 +164,9 @@ def faulty_element(
     sums = (sums + 2**31) % 2**32 - 2**31
     for fault in faults.get("accumulator", ()):
         sums = break_bit(sums, fault, bits=ACCUMULATOR_BITS, signed=True)
-    return finish(constants, sums.float(), channel, network.grids.get(node.name))
-
-
-def finish(constants: Constants, sums: Tensor, channel: int, grid: object) -> Tensor:
-    """Return the words of one channel's sums; real logits, if the node keeps its accumulators."""
     multipliers = constants.multipliers[0].reshape(-1)
-    values = sums * multipliers[channel if len(multipliers) > 1 else 0]
-    return values if grid is None else requantize(values, constants)
+    values = sums.float() * multipliers[channel if len(multipliers) > 1 else 0]
+    return requantize(values, constants) if node.name in network.grids else values
 
 
 def window(
@@ -224,21 +200,8 @@ def window(
     return channel, torch.where(inside, patch, zero_point).flatten(1)
 
 
-def _with_faults(codes: Tensor, faults: list[BrokenBit], grid: Grid, n: int) -> Tensor:
-    """Return words with faults, the same in each of `n` images."""
-    flat = break_words(codes.reshape(n, -1), faults, bits=grid.bits, signed=grid.signed)
-    return flat.reshape(codes.shape)
-
-
-def check_faults(
-    network: IntegerNetwork, faults: FaultTable, shapes: Mapping[str, tuple[int, ...]]
-) -> None:
+def check_faults(network: IntegerNetwork, faults: FaultTable, shapes: Shapes) -> None:
     """Check that every fault of a list names a bit that the network has.
-
-    Args:
-        network: what shall have the faults.
-        faults: from a file, or from elsewhere.
-        shapes: shape of each node's output for one image.
 
     Raises:
         FaultListError: one does not; the first is named.
@@ -267,9 +230,7 @@ def check_faults(
         raise FaultListError(f"faults: {found[min(found)]}")
 
 
-def _stratum(
-    site: FaultSite, name: str, network: IntegerNetwork, shapes: Mapping[str, tuple[int, ...]]
-) -> Stratum | None:
+def _stratum(site: FaultSite, name: str, network: IntegerNetwork, shapes: Shapes) -> Stratum | None:
     try:
         strata = FaultSpace(sites=(site,)).strata(network, shapes)
     except SpecError:  # no layer has such a site

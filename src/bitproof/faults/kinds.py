@@ -53,11 +53,7 @@ class FaultKind(Spec):
 
     @abstractmethod
     def spread(self, places: Places, random: np.random.Generator) -> Bits:
-        """Return the bits that break with some places.
-
-        Args:
-            places: where.
-            random: for whatever the kind leaves to chance.
+        """Return the bits that break with some places; `random` is for what is left to chance.
 
         Raises:
             SpecError: the kind does not fit the words of the stratum.

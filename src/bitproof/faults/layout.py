@@ -55,10 +55,7 @@ class Memory:
 
     @classmethod
     def of(cls, tensors: Mapping[str, tuple[Integer[Tensor, "..."], int]]) -> "Memory":
-        """Return a memory that holds a copy of tensors.
-
-        Args:
-            tensors: for each name, stored words and their width in bits.
+        """Return a memory that holds a copy of tensors, each given with the width of its words.
 
         Raises:
             BitWidthError: a width does not fit its dtype, or signed words do not fit their width.

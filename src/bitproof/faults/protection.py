@@ -37,11 +37,9 @@ class Protection(Spec):
     def repair(self, table: FaultTable, network: IntegerNetwork) -> Repaired:
         """Return what is read in the place of what breaks.
 
-        Args:
-            table: the bits that break; rows on one bit of one trial happen in their order. Rows at
-                sites that the protection does not cover come back unchanged.
-            network: with the words as they were stored; a stuck bit changes a word only if it
-                differs from them.
+        Rows on one bit of one trial happen in their order; those at sites that the protection does
+        not cover come back unchanged. `network` holds the words as they were stored: a stuck bit
+        changes a word only if it differs from them.
 
         Raises:
             FaultListError: a row at a covered site names a word or bit that `network` lacks.
@@ -96,13 +94,10 @@ def replace_rows(
     sources: Int64[np.ndarray, " a"],
     **changes: Integer[np.ndarray, " a"],
 ) -> FaultTable:
-    """Return a table without some rows and with others, which come last in their trial.
+    """Return a table without the dropped rows and with others, which come last in their trial.
 
-    Args:
-        table: stays as it is.
-        dropped: marks the rows that go.
-        sources: a row of `table` for each new one, from which it takes what `changes` lacks.
-        changes: columns of the new rows.
+    `sources` names a row of `table` for each new one, from which it takes the columns that
+    `changes` lacks.
     """
     columns = {}
     for name in COLUMNS:

@@ -21,6 +21,8 @@ from bitproof.quant.graph import Node
 from bitproof.quant.network import IntegerNetwork
 from bitproof.quant.operations import MAC_OPS, MOVING_OPS
 
+PRODUCT_OPS = frozenset({"conv", "linear"})
+"""Operations whose sums are made of products of an input word and a stored weight."""
 ACCUMULATOR_BITS = 32
 """Width of the register that sums products up."""
 
@@ -95,10 +97,6 @@ class FaultSpace(Spec):
     def strata(self, network: IntegerNetwork, shapes: Shapes) -> list[Stratum]:
         """Return the strata, in the order of sites and of execution.
 
-        Args:
-            network: where the faults shall lie.
-            shapes: shape of each node's output for one image.
-
         Raises:
             SpecError: nothing is left to break, or a layer's name fits nothing.
         """
@@ -167,25 +165,18 @@ def _facts(
         if grid is None or moves or (site == "output" and node.op not in MAC_OPS):
             return None
         return shapes[node.name], grid.bits, 1
-    return _register_facts(site, node, network, shapes) if has_products(node) else None
-
-
-def _register_facts(
-    site: FaultSite, node: Node, network: IntegerNetwork, shapes: Shapes
-) -> tuple[tuple[int, ...], int, int]:
+    if node.op not in PRODUCT_OPS:
+        return None
     read, weight = network.grids[node.inputs[0]], network.tensors[f"{node.name}.weight"]
     if site == "input":
         return shapes[node.inputs[0]], read.bits, 1
-    if site == "accumulator":
-        return shapes[node.name], ACCUMULATOR_BITS, 1
-    widths = {"operand": read.bits, "weight_operand": weight.grid.bits}
+    widths = {
+        "operand": read.bits,
+        "weight_operand": weight.grid.bits,
+        "accumulator": ACCUMULATOR_BITS,
+    }
     width = widths[site] if site in widths else product_bits(network, node)
-    return shapes[node.name], width, weight.codes[0].numel()
-
-
-def has_products(node: Node) -> bool:
-    """Tell whether the node's sums are made of products of an input word and a stored weight."""
-    return node.op in {"conv", "linear"}
+    return shapes[node.name], width, weight.codes[0].numel() if site in TAP_SITES else 1
 
 
 def product_bits(network: IntegerNetwork, node: Node) -> int:
@@ -197,17 +188,13 @@ def product_bits(network: IntegerNetwork, node: Node) -> int:
     own = network.products.get(node.name)
     if own is not None:
         return int(own.tables.long().abs().max()).bit_length() + 1
-    read = network.grids[node.inputs[0]]
-    point = int(read.zero_point)
-    left = max(abs(read.low - point), abs(read.high - point))
-    coded = network.tensors[f"{node.name}.weight"]
-    points = coded.grid.zero_point.flatten()
-    right = int(max((points - coded.grid.low).abs().max(), (points - coded.grid.high).abs().max()))
-    return (left * right).bit_length() + 1
+    grid = network.tensors[f"{node.name}.weight"].grid
+    peak = max(int((grid.zero_point - end).abs().max()) for end in (grid.low, grid.high))
+    return (network.grids[node.inputs[0]].peak * peak).bit_length() + 1
 
 
 def _channel_axis(site: FaultSite, node: Node, shape: tuple[int, ...]) -> int:
     """Return which axis of a weight, or of one image's output, counts output channels."""
-    if site in {"weight", "bias"} or node.op not in {"conv", "linear"}:
+    if site in {"weight", "bias"} or node.op not in PRODUCT_OPS:
         return 0
     return len(shape) - 1 - (len(node.attrs["stride"]) if node.op == "conv" else 0)

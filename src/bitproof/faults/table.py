@@ -29,13 +29,7 @@ FaultSite = Literal[
     "product",
     "accumulator",
 ]
-"""Where a bit breaks.
-
-`weight`, `bias`: a stored word of a layer. `activation`: a stored word of any node's output, for
-all that read it. `output`: the same, of multiply-accumulate layers only. `input`: a stored word as
-one layer reads it, for all products of that layer. `operand`, `weight_operand`, `product`: a
-register of one single multiplication. `accumulator`: the 32-bit sum of one output element.
-"""
+"""Where a bit breaks; `FaultSpace.sites` says what each is."""
 SITES: tuple[FaultSite, ...] = get_args(FaultSite)
 TAP_SITES: frozenset[str] = frozenset({"operand", "weight_operand", "product"})
 """Sites that lie in one product, and so also need its number within the sum."""
@@ -108,13 +102,7 @@ class FaultTable:
         layers: Sequence[str] | None = None,
         n_trials: int | None = None,
     ) -> "FaultTable":
-        """Return a table of rows.
-
-        Args:
-            rows: faults by names.
-            layers: names in the order in which they are counted; as they come, if not given.
-            n_trials: one more than the last, if not given.
-        """
+        """Return a table of rows; layers as they come and no trial after the last, if not given."""
         names = list(dict.fromkeys(row[2] for row in rows)) if layers is None else list(layers)
         places = {name: place for place, name in enumerate(names)}
         cells = [
@@ -159,10 +147,6 @@ def write_fault_list(table: FaultTable, path: Path) -> None:
 
 def read_fault_list(path: Path, *, layers: Sequence[str]) -> FaultTable:
     """Return the faults of a CSV file; trials without a line have no fault.
-
-    Args:
-        path: the file.
-        layers: names of the network's nodes, in order.
 
     Raises:
         FaultListError: the file is missing or a line is no fault; the message names the line.
