@@ -1,10 +1,9 @@
 """Corrupt stored words: what breaks, how often, and exactly which bits."""
 
-from bitproof.faults.base import FAULTS, AnyFault, FaultModel
+from bitproof.faults.base import FAULTS, AnyFault, FaultModel, Memory, StoredTensor
 from bitproof.faults.bounding import FtClipAct, Ranger
 from bitproof.faults.ecc import Parity, Secded
 from bitproof.faults.kinds import KINDS, Burst, FaultKind, Flip, RandomValue, StuckAt, WordLine
-from bitproof.faults.layout import Memory, StoredTensor
 from bitproof.faults.memory import (
     Site,
     corrupt,

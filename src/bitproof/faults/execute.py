@@ -52,6 +52,15 @@ def faults_by_node(faults: FaultTable) -> dict[str, dict[str, list[BrokenBit]]]:
     return found
 
 
+def by_element(faults: NodeFaults) -> dict[int, NodeFaults]:
+    """Return the faults of one node by the element that they lie in."""
+    found: dict[int, dict[str, list[BrokenBit]]] = {}
+    for site, at_site in faults.items():
+        for fault in at_site:
+            found.setdefault(fault.element, {}).setdefault(site, []).append(fault)
+    return dict(found)
+
+
 def break_bit(
     codes: Int64[Tensor, "*shape"], fault: BrokenBit, *, bits: int, signed: bool
 ) -> Int64[Tensor, "*shape"]:
@@ -97,15 +106,11 @@ def faulty_node(
         faulty = break_words(operands[0], faults["input"], network.grids[node.inputs[0]], n=n)
         operands = [faulty, *operands[1:]]
     result = integer_op(broken, node, operands, inputs)
-    registers = [(site, fault) for site in REGISTERS for fault in faults.get(site, ())]
+    registers = by_element({site: faults[site] for site in REGISTERS if site in faults})
     if registers:
         flat = result.reshape(n, -1).clone()
         source = operands[0] if len(operands[0]) == n else operands[0][None]
-        for element in dict.fromkeys(fault.element for _, fault in registers):
-            own = {
-                site: [fault for fault in faults.get(site, ()) if fault.element == element]
-                for site in REGISTERS
-            }
+        for element, own in registers.items():
             flat[:, element] = faulty_element(broken, node, source, element, own)
         result = flat.reshape(result.shape)
     for site in OUTPUTS:

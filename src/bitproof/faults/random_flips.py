@@ -46,8 +46,7 @@ from bitproof.core.bits import check_bit_width
 from bitproof.core.errors import SpecError
 from bitproof.core.rng import derive_seed, draw_seed
 from bitproof.core.types import Probability
-from bitproof.faults.base import FAULTS, FaultModel
-from bitproof.faults.layout import Memory
+from bitproof.faults.base import FAULTS, FaultModel, Memory
 from bitproof.stats.threats import ThreatLabel
 
 EDGES = (*(float(f"{digit}e-{k}") for k in range(5, 0, -1) for digit in (1, 2, 5)), 1.0)

@@ -8,7 +8,7 @@ Model:  a fault is one bit of one word that flips or is stuck; a trial is all fa
 import csv
 import io
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -116,8 +116,7 @@ class FaultTable:
 
     def select(self, keep: np.ndarray) -> "FaultTable":
         """Return the rows that a mask or an index array keeps; trials keep their numbers."""
-        columns = {name: getattr(self, name)[keep] for name in COLUMNS}
-        return FaultTable(self.layers, self.n_trials, **columns)
+        return replace(self, **{name: getattr(self, name)[keep] for name in COLUMNS})
 
     def of_trial(self, trial: int) -> "FaultTable":
         """Return the faults of one trial."""

@@ -67,11 +67,7 @@ class CampaignDirectory(ResumableDirectory):
         self.check_same(before, content["fingerprint"], "belongs to another campaign")
 
     def read_plan(self) -> dict[str, Any]:
-        """Return the plan that `begin` wrote.
-
-        Raises:
-            DataError: it is missing or damaged.
-        """
+        """Return the plan that `begin` wrote, or raise a DataError if it is missing or damaged."""
         if not self.plan.exists():
             raise DataError(f"{self.path}: holds no campaign (no plan.json)")
         content = read_sealed(self.plan)

@@ -28,8 +28,6 @@ COUNTS = (*OUTCOMES, "correct")
 """What is counted of each trial, in images."""
 MOST_IMAGES = 128
 """Images of all trials that run at once; no influence on the result."""
-
-
 End = tuple[Int[Tensor, " m"], Int[Tensor, " m"], Float[Tensor, "m k"]]
 """Rows of the result, images, and their logits."""
 
@@ -37,11 +35,7 @@ End = tuple[Int[Tensor, " m"], Int[Tensor, " m"], Float[Tensor, "m k"]]
 class Engine:
     """Counts outcomes of trials on one batch of images.
 
-    Args:
-        network: without faults.
-        inputs: images in [0, 1].
-        labels: their classes.
-        bounds: restrictions of nodes' outputs, by node.
+    `bounds` restrict the outputs of nodes, by name.
 
     Example:
         >>> from bitproof.quant import quantize
@@ -68,12 +62,7 @@ class Engine:
 
     @torch.no_grad()
     def run(self, faults: FaultTable, trials: list[int]) -> np.ndarray:
-        """Return how many images met each of `COUNTS`, one row a trial.
-
-        Args:
-            faults: what breaks; trials without a row are fault-free.
-            trials: which ones to run.
-        """
+        """Return how many images met each of `COUNTS`, one row for each of `trials`."""
         counts = np.zeros((len(trials), len(COUNTS)), np.int64)
         logits = self.golden.logits
         right = int((logits.argmax(1) == self.labels).sum())

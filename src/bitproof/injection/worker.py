@@ -100,11 +100,7 @@ def chunks_of(plan: Plan, injection: Injection) -> list[Chunk]:
 
 
 def load_plan(directory: CampaignDirectory, network: IntegerNetwork, images: Dataset) -> Plan:
-    """Return the trials of the campaign in a directory.
-
-    Raises:
-        ResumeError: this machine's libraries draw other trials than those that were begun.
-    """
+    """Return the trials of the campaign in a directory; they must be those that were begun."""
     content = directory.read_plan()
     if content["listed"]:
         return plan_of_list(read_fault_table(directory.faults))
