@@ -10,7 +10,6 @@ Source: Hsiao, "A Class of Optimal Minimum Odd-weight-column SEC-DED Codes", IBM
 
 from functools import lru_cache
 from itertools import combinations
-from math import prod
 from typing import Annotated, Literal
 
 import numpy as np
@@ -190,9 +189,6 @@ def _decoder(columns: Int64[np.ndarray, " d"]) -> Int64[np.ndarray, " s"]:
 def _zero_codes(coded: CodedTensor, element: Int64[np.ndarray, " f"]) -> Int64[np.ndarray, " f"]:
     """Return the codes nearest to the value 0 for words of a tensor."""
     grid, shape = coded.grid, coded.codes.shape
-    points: np.ndarray = grid.zero_point.clamp(grid.low, grid.high).long().cpu().flatten().numpy()
-    if grid.axis is None:
-        return np.full(len(element), points[0])
-    axis = grid.axis % len(shape)
-    codes: np.ndarray = points[element // prod(shape[axis + 1 :]) % shape[axis]]
+    points = grid.zero_point.clamp(grid.low, grid.high).long().cpu()
+    codes: np.ndarray = grid.spread(points, len(shape)).expand(shape).flatten().numpy()[element]
     return codes

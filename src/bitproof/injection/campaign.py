@@ -4,6 +4,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +34,11 @@ from bitproof.injection.summary import summarize_injection
 from bitproof.injection.worker import (
     IMAGES_AT_ONCE,
     CampaignWork,
-    Chunk,
     bounds_of,
-    chunks_of,
     digest_of,
     load_plan,
     read_images,
+    waves_of,
 )
 from bitproof.quant.network import IntegerNetwork
 from bitproof.quant.store import load_network, save_network
@@ -92,7 +92,7 @@ def prepare_campaign(
         "listed": faults is not None,
         "faults_sha256": digest,
         "trials": plan.n_trials,
-        "chunks": len(chunks_of(plan, injection)),
+        "chunks": sum(len(wave) for wave in waves_of(plan, injection)),
         "facts": dict(facts or {}),
         "fingerprint": {
             "network": network.digest(),
@@ -138,31 +138,28 @@ def carry_out_campaign(
     with claim(folder, shard=shard), (executor or InProcess()).open(work) as pool:
         network = load_network(directory.network)
         plan = load_plan(directory, network, read_images(folder, "images"))
-        chunks = chunks_of(plan, injection)
+        waves = waves_of(plan, injection)
+        chunks = list(chain.from_iterable(waves))
         fingerprint = canonical_json(content["fingerprint"])
         parts = Parts(directory.parts, hashlib.sha256(fingerprint.encode()).hexdigest())
         done = parts.finished(len(chunks))
         for message in parts.messages:
             progress.say(message)
-        stopped = None
-        for wave in range(1 + max((chunk.wave for chunk in chunks), default=0)):
-            own = [n for n, chunk in enumerate(chunks) if chunk.wave == wave]
-            todo = [n for n in own if n not in done and _mine(n, shard)]
+        stopped, n_chunks = False, 0
+        for wave in waves:
+            first, n_chunks = n_chunks, n_chunks + len(wave)
+            todo = [n for n in range(first, n_chunks) if n not in done and _mine(n, shard)]
             _compute(pool, chunks, todo, parts, progress)
             done |= set(todo)
-            stopped = _stops(injection, chunks, parts, wave, plan.n_trials)
-            if stopped is not None:
+            stopped = _stops(injection, parts, n_chunks, plan.n_trials)
+            if stopped:
                 break
-        n_chunks = sum(stopped is None or chunk.wave <= wave for chunk in chunks)
         if not set(range(n_chunks)) <= (parts.finished(len(chunks)) if shard else done):
             return None
         columns = parts.read_all(n_chunks)
         found = summarize_injection(plan, injection, columns, network)
         stated = {**_NAMES, **content["facts"], **_facts(injection, plan, columns, network)}
-        stated |= {
-            "stopped": stopped is not None,
-            "golden_acc": _golden_acc(folder, network, injection),
-        }
+        stated |= {"stopped": stopped, "golden_acc": _golden_acc(folder, network, injection)}
         if injection.stop is not None:
             interval = injection.stop.look(_watched(injection, columns))
             stated["stop"] = {"outcome": injection.stop_on, "interval": list(interval)}
@@ -243,14 +240,14 @@ def _write_images(folder: Path, name: str, images: Dataset) -> None:
 
 def _compute(
     pool: Pool[int, dict[str, np.ndarray]],
-    chunks: Sequence[Chunk],
+    chunks: Sequence[np.ndarray],
     todo: Sequence[int],
     parts: Parts,
     progress: Progress,
 ) -> None:
     if not todo:
         return
-    total = sum(len(chunks[n].trials) for n in todo)
+    total = sum(len(chunks[n]) for n in todo)
 
     def trials() -> Any:
         for number, columns in pool.run(todo):
@@ -265,15 +262,12 @@ def _mine(chunk: int, shard: Shard | None) -> bool:
     return shard is None or chunk % shard[1] == shard[0] - 1
 
 
-def _stops(
-    injection: Injection, chunks: Sequence[Chunk], parts: Parts, wave: int, n_max: int
-) -> int | None:
-    """Return after how many trials the stop rule ends the campaign, if it does after this wave."""
+def _stops(injection: Injection, parts: Parts, n_chunks: int, n_max: int) -> bool:
+    """Return whether the stop rule ends the campaign early, after the first chunks."""
     if injection.stop is None:
-        return None
-    columns = parts.read_all(sum(chunk.wave <= wave for chunk in chunks))
-    found = injection.stop.stops(_watched(injection, columns), n_max=n_max)
-    return None if found is None or found == n_max else found
+        return False
+    watched = _watched(injection, parts.read_all(n_chunks))
+    return injection.stop.stops(watched, n_max=n_max) not in {None, n_max}
 
 
 def _watched(injection: Injection, columns: Mapping[str, np.ndarray]) -> Float[np.ndarray, " t"]:

@@ -7,7 +7,7 @@ Model:  behind a convolution, one changed element changes the window of outputs 
 """
 
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, reduce
 
 import torch
 from jaxtyping import Integer
@@ -113,10 +113,7 @@ class ReceptiveField:
     def _step(self, node: Node, operands: list[Change | None], images: Tensor) -> Change:
         """Return what becomes of a node's output, given what has changed of each operand."""
         golden, shape = self.golden, self.golden.codes[node.name].shape
-        reached = [change[1] for change in operands if change is not None]
-        window = reached[0]
-        for other in reached[1:]:
-            window = window.union(other)
+        window = reduce(Window.union, (change[1] for change in operands if change is not None))
         needed, network, own = window, golden.network, node
         if node.op == "conv":
             window, needed = _through(node, window, self._kernel(node), shape)

@@ -4,10 +4,11 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Int64
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -37,7 +38,7 @@ class Worker:
         network = load_network(directory.network).to(device)
         images = read_images(folder, "images").to(device)
         self.plan = load_plan(directory, network, images)
-        self.chunks = chunks_of(self.plan, self.injection)
+        self.chunks = list(chain.from_iterable(waves_of(self.plan, self.injection)))
         self.faults, self.detected = protect(self.plan.faults, self.injection, network)
         bounds = bounds_of(self.injection, network, folder, device)
         self.engines = [
@@ -49,7 +50,7 @@ class Worker:
 
     def run(self, chunk: int) -> dict[str, np.ndarray]:
         """Return the columns of one chunk, a row for each of its trials."""
-        trials = self.chunks[chunk].trials
+        trials = self.chunks[chunk]
         counts = sum(engine.run(self.faults, trials.tolist()) for engine in self.engines)
         assert isinstance(counts, np.ndarray)
         found = self.detected[trials]
@@ -77,26 +78,13 @@ class CampaignWork:
         return Worker(self.folder, self.device).run
 
 
-@dataclass(frozen=True, eq=False)
-class Chunk:
-    """Trials that are done together."""
-
-    trials: np.ndarray
-    wave: int
-    """Chunks of a wave are all done before a stop rule looks."""
-
-
-def chunks_of(plan: Plan, injection: Injection) -> list[Chunk]:
-    """Return the chunks of a campaign; a stop rule looks between waves of them."""
+def waves_of(plan: Plan, injection: Injection) -> list[list[Int64[np.ndarray, " n"]]]:
+    """Return the trials of each chunk, in waves that are all done before a stop rule looks."""
     looks = [plan.n_trials]
     if injection.stop is not None and plan.n_trials:
         looks = injection.stop.looks(plan.n_trials)
     ends = zip([0, *looks[:-1]], looks, strict=True)
-    return [
-        Chunk(trials, wave)
-        for wave, (first, last) in enumerate(ends)
-        for trials in plan.chunks(first, last)
-    ]
+    return [plan.chunks(first, last) for first, last in ends]
 
 
 def load_plan(directory: CampaignDirectory, network: IntegerNetwork, images: Dataset) -> Plan:
