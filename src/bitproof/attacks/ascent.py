@@ -53,7 +53,9 @@ def ascend(
     found = inputs.clone()
     active = torch.arange(len(inputs), device=inputs.device)
     for start in starts:
-        active = active[_is_right(model, found[active], labels[active])]
+        if len(active):
+            with torch.no_grad():
+                active = active[model(found[active]).argmax(dim=1) == labels[active]]
         found[active] = start[active]
         for _ in range(steps):
             if not len(active):
@@ -135,11 +137,3 @@ _NO_GRADIENT = (
     "model: wanted logits that depend on the inputs in a differentiable way, got none; "
     "let gradients pass rounding, or use an attack without gradients (linf_square)"
 )
-
-
-@torch.no_grad()
-def _is_right(model: Classifier, inputs: Tensor, labels: Tensor) -> Tensor:
-    """Return which images are classified as labelled."""
-    if not len(inputs):
-        return torch.ones_like(labels, dtype=torch.bool)
-    return model(inputs).argmax(dim=1) == labels

@@ -117,13 +117,6 @@ def check_inputs(inputs: Tensor, labels: Tensor) -> None:
     Raises:
         InputRangeError: an input lies outside [0, 1] or is not a number.
         InputShapeError: inputs are not of shape `n *features`, or labels not of shape `n`.
-
-    Example:
-        >>> check_inputs(torch.full((1, 2), 1.5), torch.zeros(1, dtype=torch.int64))
-        Traceback (most recent call last):
-        ...
-        bitproof.core.errors.InputRangeError: inputs: wanted values in [0, 1], got 1.5 to 1.5; \
-put normalisation into the model
     """
     if inputs.ndim < 2 or labels.shape != inputs.shape[:1]:
         raise InputShapeError(

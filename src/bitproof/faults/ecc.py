@@ -1,8 +1,9 @@
 """Codes over stored words: SECDED that corrects one bit, and parity that finds one.
 
 Model:  weights and biases lie in a memory with check bits, written with the words. Whatever reads a
-        word has it decoded first. Only data bits break, never check bits; a fault list names
-        no others. Activations are not covered: their words change with each image, so a list alone
+        word has it decoded first. The words of a tensor lie in their order in blocks of equally
+        many, each decoded as one. Only data bits break, never check bits; a fault list names no
+        others. Activations are not covered: their words change with each image, so a list alone
         does not tell which of their stuck bits matter.
 Source: Hsiao, "A Class of Optimal Minimum Odd-weight-column SEC-DED Codes", IBM J. Res. Dev. 14(4),
         1970.
@@ -17,8 +18,14 @@ from jaxtyping import Int64
 from pydantic import Field
 
 from bitproof.core.errors import SpecError
-from bitproof.faults.code_words import StoredSite, find_blocks
-from bitproof.faults.protection import PROTECTIONS, Protection, Repaired, replace_rows
+from bitproof.faults.protection import (
+    PROTECTIONS,
+    Protection,
+    Repaired,
+    StoredSite,
+    find_blocks,
+    replace_rows,
+)
 from bitproof.faults.table import FLIP, STUCK0, STUCK1, FaultTable
 from bitproof.quant.grid import CodedTensor
 from bitproof.quant.network import IntegerNetwork

@@ -143,14 +143,10 @@ def faulty_element(
     points = coded.grid.zero_point.reshape(-1).long()
     point = points[channel if len(points) > 1 else 0]
     left, right = patch.clone(), stored.repeat(len(patch), 1)
-    for fault in faults.get("operand", ()):
-        left[:, fault.tap] = break_bit(
-            left[:, fault.tap], fault, bits=read.bits, signed=read.signed
-        )
-    for fault in faults.get("weight_operand", ()):
-        right[:, fault.tap] = break_bit(
-            right[:, fault.tap], fault, bits=coded.grid.bits, signed=coded.grid.signed
-        )
+    for site, words, grid in (("operand", left, read), ("weight_operand", right, coded.grid)):
+        for fault in faults.get(site, ()):
+            broken = break_bit(words[:, fault.tap], fault, bits=grid.bits, signed=grid.signed)
+            words[:, fault.tap] = broken
     zero = constants.zero_points[0]
     own = network.products.get(node.name)
     products = (left - zero) * (right - point)

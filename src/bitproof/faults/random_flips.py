@@ -70,8 +70,6 @@ class RandomFlips(FaultModel):
         >>> words = torch.zeros(3, dtype=torch.uint8)
         >>> RandomFlips(ber=1.0).corrupt(words, bits=4, generator=make_generator(0))
         tensor([15, 15, 15], dtype=torch.uint8)
-        >>> RandomFlips(ber=1.0).corrupt(words.char(), bits=4, generator=make_generator(0))
-        tensor([-1, -1, -1], dtype=torch.int8)
     """
 
     level: ClassVar[str] = "ber"

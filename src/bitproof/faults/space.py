@@ -6,7 +6,7 @@ Source: METHODS C.3 and D.2 for the sites.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from math import prod
 
@@ -64,10 +64,6 @@ class Stratum:
         if self.site not in TAP_SITES:
             tap = np.full_like(tap, -1)
         return element, tap, np.asarray(self.bits, np.int64)[bit]
-
-    def of_bit(self, bit: int) -> "Stratum":
-        """Return the places at one bit alone."""
-        return replace(self, bits=(bit,))
 
 
 class FaultSpace(Spec):
@@ -136,15 +132,20 @@ class FaultSpace(Spec):
         self, site: FaultSite, node: Node, shape: tuple[int, ...], width: int, taps: int
     ) -> Stratum:
         bits = tuple(b for b in range(width) if self.bits is None or b in self.bits)
-        chosen = self._chosen(shape, _channel_axis(site, node, shape))
+        chosen = self._chosen(site, node, shape)
         return Stratum(site, node.name, prod(shape), width, bits, taps, chosen)
 
-    def _chosen(self, shape: tuple[int, ...], axis: int) -> Int64[np.ndarray, " e"] | None:
+    def _chosen(
+        self, site: FaultSite, node: Node, shape: tuple[int, ...]
+    ) -> Int64[np.ndarray, " e"] | None:
         """Return the flat numbers of the chosen words."""
         if self.channels is None and self.elements is None:
             return None
         keep = np.ones(shape, bool)
         if self.channels is not None and shape:
+            # Output channels come first in stored words, last but for the map in a layer's output.
+            first = site in {"weight", "bias"} or node.op not in PRODUCT_OPS
+            axis = 0 if first else -1 - len(node.attrs.get("stride", ()))
             chosen = np.isin(np.arange(shape[axis]), self.channels)
             np.moveaxis(keep, axis, 0)[~chosen] = False
         if self.elements is not None:
@@ -191,10 +192,3 @@ def product_bits(network: IntegerNetwork, node: Node) -> int:
     grid = network.tensors[f"{node.name}.weight"].grid
     peak = max(int((grid.zero_point - end).abs().max()) for end in (grid.low, grid.high))
     return (network.grids[node.inputs[0]].peak * peak).bit_length() + 1
-
-
-def _channel_axis(site: FaultSite, node: Node, shape: tuple[int, ...]) -> int:
-    """Return which axis of a weight, or of one image's output, counts output channels."""
-    if site in {"weight", "bias"} or node.op not in PRODUCT_OPS:
-        return 0
-    return len(shape) - 1 - (len(node.attrs["stride"]) if node.op == "conv" else 0)

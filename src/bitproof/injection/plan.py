@@ -1,6 +1,6 @@
 """Drawing the trials of a campaign, and cutting them into chunks of neighbours."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Int16, Int32, Int64
@@ -122,7 +122,7 @@ class _GroupDraw:
         self.strata = group.strata(network, shapes)
         self.population = sum(stratum.size for stratum in self.strata)
         self.places = {node.name: place for place, node in enumerate(network.nodes)}
-        self.parts = [stratum.of_bit(bit) for stratum in self.strata for bit in stratum.bits]
+        self.parts = [replace(one, bits=(bit,)) for one in self.strata for bit in one.bits]
         self.sampled = group.count == 1 and group.rate is None and group.model is None
 
     def cells(self) -> list[Cell]:

@@ -157,20 +157,18 @@ class _Summary:
 
     def _rate(self, name: str, keep: Rows, cells: list[int]) -> list[float]:
         """Return the rate over some trials, which sample some cells, with its interval."""
-        confidence, method = self.injection.confidence, self.injection.interval
         strata = self.columns["cell"][keep]
-        if not cells or not len(strata) or (strata < 0).any():
-            return _rounded(self._plain(name, keep))
-        place = np.full(len(self.sizes), -1)
-        place[cells] = np.arange(len(cells))
-        own = place[strata]
-        if len(np.unique(own)) == len(cells):
-            sizes = self.sizes[cells].tolist()
-            values = self.values[name][keep]
-            return _rounded(
-                stratified_rate(values, own, sizes, confidence=confidence, method=method)
+        if not cells or not np.array_equal(np.unique(strata), cells):
+            return _rounded(self._plain(name, keep, self._weights(keep)))
+        return _rounded(
+            stratified_rate(
+                self.values[name][keep],
+                np.searchsorted(cells, strata),
+                self.sizes[cells].tolist(),
+                confidence=self.injection.confidence,
+                method=self.injection.interval,
             )
-        return _rounded(self._plain(name, keep, self._weights(keep)))
+        )
 
     def _weights(self, keep: Rows) -> Float[np.ndarray, " k"] | None:
         """Return how many places each trial stands for; None where trials have several."""
