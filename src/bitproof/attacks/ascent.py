@@ -125,15 +125,12 @@ def input_gradient(
         logits = model(points)
         # A sum: images do not share a mean, so they stay independent.
         value = loss(logits, labels) if loss else cross_entropy(logits, labels, reduction="sum")
-        if not value.requires_grad:
-            raise ModelError(_NO_GRADIENT)
-        (gradient,) = torch.autograd.grad(value, points, allow_unused=True)
+        gradient = None
+        if value.requires_grad:
+            (gradient,) = torch.autograd.grad(value, points, allow_unused=True)
     if gradient is None:
-        raise ModelError(_NO_GRADIENT)
+        raise ModelError(
+            "model: wanted logits that depend on the inputs in a differentiable way, got none; "
+            "let gradients pass rounding, or use an attack without gradients (linf_square)"
+        )
     return logits.detach(), gradient.nan_to_num(nan=0.0)
-
-
-_NO_GRADIENT = (
-    "model: wanted logits that depend on the inputs in a differentiable way, got none; "
-    "let gradients pass rounding, or use an attack without gradients (linf_square)"
-)

@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bitproof.attacks.balls import Ball, Images, Labels
 from bitproof.attacks.base import ATTACKS, Classifier, InputAttack, InputShapeError, check_images
@@ -66,7 +66,7 @@ class AutoAttack(InputAttack):
             )
         with _process_state_kept():
             attack = package.AutoAttack(
-                _Isolated(model),
+                lambda points: _InputGradientOnly.apply(points, model),  # type: ignore[no-untyped-call]
                 eps=self.epsilon,
                 norm=self.norm,
                 version=self.version,
@@ -80,21 +80,11 @@ class AutoAttack(InputAttack):
         return result
 
 
-class _Isolated(nn.Module):
-    """A model whose parameters cannot receive gradients, even from a plain `backward`."""
-
-    def __init__(self, model: Classifier) -> None:
-        super().__init__()
-        self._model = (model,)  # A tuple hides the parameters from `nn.Module`.
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Return the logits."""
-        logits: Tensor = _InputGradientOnly.apply(inputs, self._model[0])  # type: ignore[no-untyped-call]
-        return logits
-
-
 class _InputGradientOnly(torch.autograd.Function):
-    """A forward pass on a graph of its own, from which only the input's gradient comes out."""
+    """A forward pass on a graph of its own, from which only the input's gradient comes out.
+
+    So parameters cannot receive gradients, even from a plain `backward`.
+    """
 
     @staticmethod
     def forward(ctx: Any, inputs: Tensor, model: Classifier) -> Tensor:

@@ -44,7 +44,6 @@ from bitproof.quant.network import IntegerNetwork
 from bitproof.quant.store import load_network, save_network
 from bitproof.stats import wilson
 
-_NAMES = {"title": "", "model": "", "data": ""}
 SCHEMA = 1
 """Version of the summary."""
 Shard = tuple[int, int]
@@ -158,7 +157,8 @@ def carry_out_campaign(
             return None
         columns = parts.read_all(n_chunks)
         found = summarize_injection(plan, injection, columns, network)
-        stated = {**_NAMES, **content["facts"], **_facts(injection, plan, columns, network)}
+        stated = {**dict.fromkeys(("title", "model", "data"), ""), **content["facts"]}
+        stated |= _facts(injection, plan, columns, network)
         stated |= {"stopped": stopped, "golden_acc": _golden_acc(folder, network, injection)}
         if injection.stop is not None:
             interval = injection.stop.look(_watched(injection, columns))
