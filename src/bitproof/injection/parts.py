@@ -75,19 +75,16 @@ class Parts:
                 "whoever computes it"
             )
 
-    def read(self, chunk: int, names: Sequence[str] | None = None) -> dict[str, np.ndarray] | None:
-        """Return the columns of a chunk, or those of `names`; None if they are not there.
+    def read(self, chunk: int) -> dict[str, np.ndarray] | None:
+        """Return the columns of a chunk; None if they are not there.
 
         A damaged file is set aside, and counts as not there.
-
-        Raises:
-            DataError: there is no column of one of the names.
         """
         file = self._open(chunk)
         if file is None:
             return None
-        columns = read_columns(file, names)
-        if names is None and digest_columns(columns) != read_facts(file)["sha256"]:
+        columns = read_columns(file)
+        if digest_columns(columns) != read_facts(file)["sha256"]:
             self._set_aside(self.path(chunk), "its columns are not those that were written")
             return None
         return columns
@@ -108,13 +105,13 @@ class Parts:
                 self._set_aside(self.path(chunk), f"the campaign has only {n_chunks} chunks")
         return {chunk for chunk in chunks if chunk < n_chunks and self._open(chunk) is not None}
 
-    def read_all(self, n_chunks: int, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
-        """Return the columns of all chunks, or those of `names`, in the order of chunks.
+    def read_all(self, n_chunks: int) -> dict[str, np.ndarray]:
+        """Return the columns of all chunks, in the order of chunks.
 
         Raises:
             DataError: chunks are missing (the message names them), or their columns differ.
         """
-        found = [self.read(chunk, names) for chunk in range(n_chunks)]
+        found = [self.read(chunk) for chunk in range(n_chunks)]
         tables = [table for table in found if table is not None]
         if len(tables) < n_chunks:
             missing = _ranges([chunk for chunk, table in enumerate(found) if table is None])

@@ -8,7 +8,7 @@ where another pyarrow wrote them.
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -139,17 +139,13 @@ def read_facts(file: pq.ParquetFile) -> dict[str, str]:
     return {key.decode(): value.decode(errors="replace") for key, value in metadata.items()}
 
 
-def read_columns(file: pq.ParquetFile, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
-    """Return the columns of a file, or those of `names`; raise a DataError if there are none."""
-    known = file.schema_arrow.names
-    wanted = known if names is None else list(names)
-    if unknown := [name for name in wanted if name not in known]:
-        raise DataError(f"no column '{unknown[0]}'. Known: {', '.join(known)}.")
+def read_columns(file: pq.ParquetFile) -> dict[str, np.ndarray]:
+    """Return the columns of a file, or raise a DataError if they cannot be decoded."""
     try:
-        table = file.read(columns=wanted, use_threads=False)
+        table = file.read(use_threads=False)
     except (OSError, ValueError) as error:
         raise DataError(f"cannot decode: {_one_line(error)}") from None
-    return {name: table[name].to_numpy() for name in wanted}
+    return {name: table[name].to_numpy() for name in file.schema_arrow.names}
 
 
 def _one_line(error: Exception) -> str:
