@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from bitproof.attacks.ascent import LinfPGD
 from bitproof.attacks.base import InputShapeError
-from bitproof.attacks.pgd import LinfPGD
 from bitproof.attacks.random_search import LinfNoise, LinfSquare, margin, search_at_random
 from bitproof.core.rng import make_generator
 

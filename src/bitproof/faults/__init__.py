@@ -4,13 +4,7 @@ from bitproof.faults.base import FAULTS, AnyFault, FaultModel, Memory, StoredTen
 from bitproof.faults.bounding import FtClipAct, Ranger
 from bitproof.faults.ecc import Parity, Secded
 from bitproof.faults.kinds import KINDS, Burst, FaultKind, Flip, RandomValue, StuckAt, WordLine
-from bitproof.faults.memory import (
-    Site,
-    corrupt,
-    corrupt_float32,
-    faulty_activations,
-    faulty_codes,
-)
+from bitproof.faults.memory import Site, corrupt, corrupt_float32, faulty_activations, faulty_codes
 from bitproof.faults.protection import PROTECTIONS, Protection
 from bitproof.faults.random_flips import Flips, RandomFlips, sparse_flips
 from bitproof.faults.space import FaultSpace
