@@ -2,10 +2,10 @@
 
 Model:  white box; the attacker knows weights, labels and the quantizer, and
         gradients pass rounding as if it were the identity.
-Source: Goodfellow, Shlens and Szegedy, "Explaining and Harnessing Adversarial Examples", ICLR 2015
-        (FGSM); Madry et al., "Towards Deep Learning Models Resistant to Adversarial Attacks", ICLR
-        2018 (PGD); Wong, Rice and Kolter, "Fast is better than free", ICLR 2020 (one step from a
-        random start, for training).
+Source: `fgsm`: Goodfellow, Shlens and Szegedy, "Explaining and Harnessing Adversarial Examples",
+        ICLR 2015. `linf_pgd`, `l2_pgd`: Madry et al., "Towards Deep Learning Models Resistant to
+        Adversarial Attacks", ICLR 2018. One step from a random start, for training: Wong, Rice and
+        Kolter, "Fast is better than free", ICLR 2020.
 """
 
 from abc import abstractmethod

@@ -2,10 +2,10 @@
 
 Model:  black box with scores; the attacker sees logits, no weights and no gradients, so a model
         that merely hides its gradients gains nothing.
-Source: Carlini et al., On Evaluating Adversarial Robustness, arXiv 1902.06705: random noise as a
-        check that gradients are not masked. Andriushchenko et al., "Square Attack: a
-        query-efficient black-box adversarial attack via random search", ECCV 2020 (algorithms 1 and
-        2, margin loss); unlike there, each image of a batch has its own squares.
+Source: `linf_square`: Andriushchenko et al., "Square Attack: a query-efficient black-box adversarial
+        attack via random search", ECCV 2020 (algorithms 1 and 2, margin loss); unlike there, each
+        image of a batch has its own squares. `linf_noise`: Carlini et al., "On Evaluating
+        Adversarial Robustness", arXiv 1902.06705 (a check that gradients are not masked).
 """
 
 import math

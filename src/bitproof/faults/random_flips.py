@@ -1,35 +1,9 @@
-"""Independent random bit flips: exact, nested in the rate, at a cost that grows with the flips.
+"""Independent random bit flips in stored words.
 
-Model:  every stored bit has a threshold u, uniform in (0, 1) and independent of the others, of its
-        place and of what it holds; it flips at rate p if and only if u < p. So the flips at a lower
-        rate are a subset.
-Source: Stutz et al., "Bit Error Robustness for Energy-Efficient DNN Accelerators", MLSys 2021
-        (persistent errors), for the model. The sparse construction is our own; the proof follows.
-
-Drawing u for every bit costs the same at any rate. Here the rates are cut at fixed edges
-e_0 < e_1 < ... < e_K = 1 (with e_-1 = 0), and band k is a Bernoulli set over all bits,
-independent of the other bands, with rate
-
-    r_k = (e_k - e_{k-1}) / (1 - e_{k-1}).
-
-Each member of band k carries a mark, uniform in (e_{k-1}, e_k). The threshold of a bit is the
-smallest mark it carries, that is its mark in the lowest band that holds it (the last band, of
-rate 1, holds every bit). Bits are independent because bands are Bernoulli sets and the draws of
-the bands are independent. That u is uniform:
-
-    P(u >= e_k) = (1 - r_0) ... (1 - r_k) = product of (1 - e_j) / (1 - e_{j-1}) = 1 - e_k,
-
-and for p inside band k, a member has mark < p with probability (p - e_{k-1}) / (e_k - e_{k-1}):
-
-    P(u >= p) = (1 - e_{k-1}) (1 - r_k (p - e_{k-1}) / (e_k - e_{k-1})) = 1 - p.
-
-So the flips at rate p are the union of the bands that end at or below p and of those members of
-the next band whose mark is below p; a bit that several bands hold flips once. No band above p
-is ever drawn.
-
-The members of a band lie a geometric number of bits apart: floor(-E / log(1 - r)) with E
-exponential is at least g with probability (1 - r)^g. Bits are numbered plane by plane,
-position = bit * n_words + word, so words of fewer bits have the same flips in the bits they have.
+Model:  each of the `bits` low bits of each word flips with probability `ber`,
+        whatever its value, its position and the other bits.
+Source: Stutz et al., "Bit Error Robustness for Energy-Efficient DNN
+        Accelerators", MLSys 2021 (persistent errors: nested in `ber`).
 """
 
 from collections.abc import Iterator
@@ -145,6 +119,35 @@ def sparse_flips(n_words: int, *, bits: int, ber: float, generator: torch.Genera
     """Draw which bits of an array of words flip.
 
     They take 8 bytes each. `generator`, on the CPU, advances by one draw whatever `ber` is.
+
+    Every stored bit has a threshold u, uniform in (0, 1) and independent of the others; it flips at
+    rate p if and only if u < p. So the flips at a lower rate are a subset. The sparse construction
+    is our own; the proof follows.
+
+    Drawing u for every bit costs the same at any rate. Here the rates are cut at fixed edges
+    e_0 < e_1 < ... < e_K = 1 (with e_-1 = 0), and band k is a Bernoulli set over all bits,
+    independent of the other bands, with rate
+
+        r_k = (e_k - e_{k-1}) / (1 - e_{k-1}).
+
+    Each member of band k carries a mark, uniform in (e_{k-1}, e_k). The threshold of a bit is the
+    smallest mark it carries, that is its mark in the lowest band that holds it (the last band, of
+    rate 1, holds every bit). Bits are independent because bands are Bernoulli sets and the draws of
+    the bands are independent. That u is uniform:
+
+        P(u >= e_k) = (1 - r_0) ... (1 - r_k) = product of (1 - e_j) / (1 - e_{j-1}) = 1 - e_k,
+
+    and for p inside band k, a member has mark < p with probability (p - e_{k-1}) / (e_k - e_{k-1}):
+
+        P(u >= p) = (1 - e_{k-1}) (1 - r_k (p - e_{k-1}) / (e_k - e_{k-1})) = 1 - p.
+
+    So the flips at rate p are the union of the bands that end at or below p and of those members of
+    the next band whose mark is below p; a bit that several bands hold flips once. No band above p
+    is ever drawn.
+
+    The members of a band lie a geometric number of bits apart: floor(-E / log(1 - r)) with E
+    exponential is at least g with probability (1 - r)^g. Bits are numbered plane by plane, position
+    = bit * n_words + word, so words of fewer bits have the same flips in the bits they have.
 
     Raises:
         SpecError: `ber` lies outside [0, 1].
