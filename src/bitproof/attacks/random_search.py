@@ -2,10 +2,10 @@
 
 Model:  black box with scores; the attacker sees logits, no weights and no gradients, so a model
         that merely hides its gradients gains nothing.
-Source: `linf_square`: Andriushchenko et al., "Square Attack: a query-efficient black-box adversarial
-        attack via random search", ECCV 2020 (algorithms 1 and 2, margin loss); unlike there, each
-        image of a batch has its own squares. `linf_noise`: Carlini et al., "On Evaluating
-        Adversarial Robustness", arXiv 1902.06705 (a check that gradients are not masked).
+Source: `linf_square`: Andriushchenko et al., "Square Attack: a query-efficient black-box
+        adversarial attack via random search", ECCV 2020 (algorithms 1 and 2, margin loss); unlike
+        there, each image of a batch has its own squares. `linf_noise`: Carlini et al., "On
+        Evaluating Adversarial Robustness", arXiv 1902.06705 (to see whether gradients are masked).
 """
 
 import math
@@ -31,7 +31,8 @@ HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 class LinfNoise(InputAttack):
     """Keep the worst of several corners of the L-infinity ball, drawn at random.
 
-    This is what an attacker reaches without looking, the floor under every other attack.
+    Every pixel moves up or down by `epsilon`, independently, with equal probability: what an
+    attacker reaches without looking, the floor under every other attack.
 
     Example:
         >>> LinfNoise(epsilon=8 / 255).tries
