@@ -33,7 +33,7 @@ def time_stores(*, rounds: int) -> tuple[dict[str, list[float]], list[float]]:
                 parts.write(chunk, {name: column[own] for name, column in columns.items()})
 
         def read_parts() -> None:
-            found = Parts(places[0], "benchmark").read_all(MOST_CHUNKS, ["cell", "sdc1"])
+            found = Parts(places[0], "benchmark").read_all(MOST_CHUNKS)
             np.bincount(found["cell"], found["sdc1"])
 
         work = {

@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from bitproof.attacks.ascent import LinfPGD
 from bitproof.attacks.autoattack import AutoAttack
 from bitproof.attacks.base import InputAttack, InputShapeError
-from bitproof.attacks.pgd import LinfPGD
 from bitproof.core.errors import AdapterError
 from bitproof.core.rng import make_generator
 

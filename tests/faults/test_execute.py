@@ -426,9 +426,10 @@ def test_a_bit_of_a_32_bit_word_breaks_as_in_twos_complement(
 
 def test_faults_on_one_word_act_in_the_order_of_the_list() -> None:
     codes = torch.zeros(2, 3, dtype=torch.uint8)
+    grid = Grid(torch.tensor(1.0), torch.tensor(0, dtype=torch.int32), 8, signed=False)
     flip, stuck = BrokenBit(1, -1, 0, 0), BrokenBit(1, -1, 0, 1)
-    assert break_words(codes, [flip, stuck], bits=8, signed=False).tolist() == [[0, 0, 0]] * 2
-    assert break_words(codes, [stuck, flip], bits=8, signed=False).tolist() == [[0, 1, 0]] * 2
+    assert break_words(codes, [flip, stuck], grid, n=2).tolist() == [[0, 0, 0]] * 2
+    assert break_words(codes, [stuck, flip], grid, n=2).tolist() == [[0, 1, 0]] * 2
     assert not codes.any()
 
 

@@ -210,15 +210,6 @@ def test_a_full_disk_leaves_no_plan(
     campaign.begin(PLAN)
 
 
-def test_the_summary_is_replaced(campaign: CampaignDirectory) -> None:
-    for rate in (0.5, 0.25):
-        campaign.write_summary({"rate": rate})
-    assert json.loads(campaign.summary.read_text()) == {"rate": 0.25}
-    with pytest.raises(ValueError, match="not JSON compliant"):
-        campaign.write_summary({"rate": float("nan")})
-    assert json.loads(campaign.summary.read_text()) == {"rate": 0.25}
-
-
 def test_files_have_their_names(campaign: CampaignDirectory) -> None:
     places = (
         campaign.plan,

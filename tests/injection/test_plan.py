@@ -68,7 +68,6 @@ def test_single_faults_are_drawn_without_return(draw: Drawing) -> None:
     plan = draw({"sites": ["weight", "product"]}, trials=2000)
     assert plan.n_trials == len(plan.faults) == len(set(places(plan))) == 2000
     assert plan.faults.trial.tolist() == list(range(2000))
-    assert plan.sampled
 
 
 def test_cells_are_where_the_fault_of_each_trial_lies(draw: Drawing) -> None:
@@ -91,7 +90,6 @@ def test_more_trials_than_places_try_each_place_once(draw: Drawing) -> None:
 def test_an_exhaustive_group_tries_each_place_once(draw: Drawing) -> None:
     plan = draw({"sites": ["weight", "accumulator"], "exhaustive": True}, trials=5)
     assert plan.n_trials == len(set(places(plan))) == plan.populations[0]
-    assert plan.sampled
     assert drawn_per_cell(plan) == [cell.size for cell in plan.cells]
 
 
@@ -158,7 +156,6 @@ def test_each_cell_can_have_its_own_margin(draw: Drawing) -> None:
 def test_several_places_of_a_trial_differ(draw: Drawing) -> None:
     plan = draw({"sites": ["weight", "bias"], "count": 7}, trials=300)
     assert plan.n_trials == 300
-    assert not plan.sampled
     assert set(plan.cell.tolist()) == {-1}
     for trial in range(300):
         assert len({row[1:6] for row in plan.faults.of_trial(trial).rows()}) == 7
@@ -180,7 +177,6 @@ def test_more_places_than_there_are_cannot_break_at_once(draw: Drawing) -> None:
 
 def test_a_rate_breaks_a_binomial_number_of_places(draw: Drawing) -> None:
     plan = draw({"rate": 0.02}, trials=1500)
-    assert not plan.sampled
     counts = np.bincount(plan.faults.trial, minlength=1500)
     mean, variance = 384 * 0.02, 384 * 0.02 * 0.98
     assert abs(counts.mean() - mean) < 5 * np.sqrt(variance / 1500)
@@ -203,7 +199,6 @@ def test_groups_have_trials_of_their_own(draw: Drawing) -> None:
     assert plan.group.tolist() == [0] * 50 + [1] * 50 + [2] * 50
     sites = {row[1] for trial in range(50, 100) for row in plan.faults.of_trial(trial).rows()}
     assert sites == {"output"}
-    assert not plan.sampled
 
 
 def test_groups_together_share_their_trials(draw: Drawing) -> None:
@@ -213,7 +208,6 @@ def test_groups_together_share_their_trials(draw: Drawing) -> None:
     for trial in range(40):
         sites = sorted(row[1] for row in plan.faults.of_trial(trial).rows())
         assert sites == ["output", "output", "weight"]
-    assert not plan.sampled
 
 
 def test_kinds_decide_what_breaks(draw: Drawing) -> None:
@@ -338,5 +332,4 @@ def test_a_list_is_replayed_as_it_is() -> None:
     plan = plan_of_list(faults)
     assert plan.faults is faults
     assert plan.n_trials == len(plan.group) == len(plan.cell) == 3
-    assert not plan.sampled
     assert sorted(np.concatenate(plan.chunks()).tolist()) == [0, 1, 2]

@@ -1,17 +1,14 @@
 """Adversaries on the input: bounded perturbations that make a network wrong.
 
-Base (`base`, `balls`), gradients (`ascent`, `fgsm`, `pgd`), scores only (`random_search`, `noise`,
-`square`), and the authors' AutoAttack (`autoattack`, an optional package).
+Base (`base`, `balls`), gradients (`ascent`), scores only (`random_search`), and the authors'
+AutoAttack (`autoattack`, an optional package).
 """
 
-from bitproof.attacks.ascent import Loss, input_gradient, signed_ascent
+from bitproof.attacks.ascent import FGSM, L2PGD, LinfPGD, Loss, input_gradient, signed_ascent
 from bitproof.attacks.autoattack import AutoAttack
 from bitproof.attacks.balls import Ball, project_l2, project_linf
 from bitproof.attacks.base import ATTACKS, AnyAttack, Classifier, InputAttack, InputShapeError
-from bitproof.attacks.fgsm import FGSM
-from bitproof.attacks.noise import LinfNoise
-from bitproof.attacks.pgd import L2PGD, LinfPGD
-from bitproof.attacks.square import LinfSquare
+from bitproof.attacks.random_search import LinfNoise, LinfSquare
 
 __all__ = [
     "ATTACKS",

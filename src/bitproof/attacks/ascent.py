@@ -1,28 +1,120 @@
-"""Gradient ascent on the loss of a classifier, within a ball around its inputs.
+"""Gradient ascent on the loss of a classifier, within a ball around its inputs: FGSM and PGD.
 
 Model:  white box; the attacker knows weights, labels and the quantizer, and
         gradients pass rounding as if it were the identity.
-Source: Madry et al., "Towards Deep Learning Models Resistant to Adversarial
-        Attacks", ICLR 2018. Wong, Rice and Kolter, "Fast is better than free",
-        ICLR 2020 (one step from a random start, for training).
+Source: `fgsm`: Goodfellow, Shlens and Szegedy, "Explaining and Harnessing Adversarial Examples",
+        ICLR 2015. `linf_pgd`, `l2_pgd`: Madry et al., "Towards Deep Learning Models Resistant to
+        Adversarial Attacks", ICLR 2018. One step from a random start, for training: Wong, Rice and
+        Kolter, "Fast is better than free", ICLR 2020.
 """
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterable
+from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from bitproof.attacks.balls import Images, Labels, draw_linf, project_linf
-from bitproof.attacks.base import Classifier, check_inputs
+from bitproof.attacks.balls import Ball, Images, Labels, draw_l2, draw_linf, norms, project_linf
+from bitproof.attacks.base import ATTACKS, Classifier, InputAttack, check_inputs
 from bitproof.core.errors import ModelError
+from bitproof.core.types import Count, Positive
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """Maps logits and labels to a scalar: a sum over images, so that each sees only its own part."""
 
 Move = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Maps points, the gradient there and the clean inputs to the next points, inside the ball."""
+
+
+@ATTACKS.register
+class FGSM(InputAttack):
+    """Take one step of size `epsilon` in the direction of the gradient's sign, from the input.
+
+    Images that are misclassified anyway stay clean. Nothing is random.
+
+    Example:
+        >>> x, y = torch.tensor([[0.75, 0.5]]), torch.tensor([0])
+        >>> FGSM(epsilon=0.25).run(torch.nn.Identity(), x, y, generator=torch.Generator())
+        tensor([[0.5000, 0.7500]])
+    """
+
+    kind: Literal["fgsm"] = "fgsm"
+
+    def search(
+        self,
+        model: Classifier,
+        inputs: Images,
+        labels: Labels,
+        *,
+        generator: torch.Generator,  # noqa: ARG002
+    ) -> Images:
+        """Return the inputs after their step."""
+        return ascend(model, inputs, labels, starts=[inputs], steps=1, move=self._move)
+
+    def _move(self, points: Tensor, gradient: Tensor, inputs: Tensor) -> Tensor:
+        return self.project(points + self.epsilon * gradient.sign(), inputs)
+
+
+class ProjectedAscent(InputAttack):
+    """What the attacks below share; a subclass draws starts and takes steps in its ball."""
+
+    steps: Count = 20
+    """Gradient evaluations per input and restart."""
+    relative_step: Positive = 0.25
+    """Length of one step, in units of `epsilon`."""
+    restarts: Count = 1
+    """Random starts, one after the other, for images that resist so far."""
+
+    def search(
+        self, model: Classifier, inputs: Images, labels: Labels, *, generator: torch.Generator
+    ) -> Images:
+        """Return the first misclassified iterates, or the last; starts are uniform in the ball."""
+        draw = draw_linf if self.ball == "Linf" else draw_l2
+        starts = (draw(inputs, self.epsilon, generator=generator) for _ in range(self.restarts))
+        return ascend(model, inputs, labels, starts=starts, steps=self.steps, move=self._move)
+
+    @abstractmethod
+    def _move(self, points: Tensor, gradient: Tensor, inputs: Tensor) -> Tensor: ...
+
+
+@ATTACKS.register
+class LinfPGD(ProjectedAscent):
+    """Climb the loss by signed steps, projecting after each.
+
+    Example:
+        >>> LinfPGD(epsilon=8 / 255, steps=10).relative_step
+        0.25
+    """
+
+    kind: Literal["linf_pgd"] = "linf_pgd"
+
+    def _move(self, points: Tensor, gradient: Tensor, inputs: Tensor) -> Tensor:
+        step = self.relative_step * self.epsilon * gradient.sign()
+        return self.project(points + step, inputs)
+
+
+@ATTACKS.register
+class L2PGD(ProjectedAscent):
+    """Climb the loss by steps of equal Euclidean length, projecting after each.
+
+    Example:
+        >>> L2PGD(epsilon=0.5).ball
+        'L2'
+    """
+
+    kind: Literal["l2_pgd"] = "l2_pgd"
+
+    @property
+    def ball(self) -> Ball:
+        """Return the Euclidean norm."""
+        return "L2"
+
+    def _move(self, points: Tensor, gradient: Tensor, inputs: Tensor) -> Tensor:
+        direction = gradient / norms(gradient).clamp(min=torch.finfo(gradient.dtype).tiny)
+        return self.project(points + self.relative_step * self.epsilon * direction, inputs)
 
 
 def ascend(
@@ -53,7 +145,9 @@ def ascend(
     found = inputs.clone()
     active = torch.arange(len(inputs), device=inputs.device)
     for start in starts:
-        active = active[_is_right(model, found[active], labels[active])]
+        if len(active):
+            with torch.no_grad():
+                active = active[model(found[active]).argmax(dim=1) == labels[active]]
         found[active] = start[active]
         for _ in range(steps):
             if not len(active):
@@ -79,17 +173,9 @@ def signed_ascent(
     """Return inputs after signed steps up a loss from a random start, in the L-infinity ball.
 
     This is the adversary of training loops: every image takes every step. One step of length
-    `epsilon` is the fast gradient sign method with a random start.
-
-    Args:
-        model: classifier; gradients reach the inputs only, never its parameters.
-        inputs: clean images in [0, 1].
-        labels: true classes, handed to `loss`.
-        epsilon: radius, input units.
-        step: length of one step, input units.
-        steps: gradient evaluations per input.
-        generator: CPU generator, advanced by one draw per pixel.
-        loss: what to climb; the cross-entropy, summed over images, where none is given.
+    `epsilon` is the fast gradient sign method with a random start. Radius and step are in input
+    units; `generator`, on the CPU, advances by one draw per pixel. Without a `loss`, the
+    cross-entropy is climbed, summed over images.
 
     Raises:
         InputRangeError: an input lies outside [0, 1] or is not a number.
@@ -112,11 +198,7 @@ def signed_ascent(
 
 
 def input_gradient(
-    model: Classifier,
-    inputs: Images,
-    labels: Labels,
-    *,
-    loss: Loss | None = None,
+    model: Classifier, inputs: Images, labels: Labels, *, loss: Loss | None = None
 ) -> tuple[Float[Tensor, "n k"], Images]:
     """Return the logits and the gradient of the loss with respect to each input.
 
@@ -133,29 +215,14 @@ def input_gradient(
     with torch.enable_grad():
         points = inputs.detach().requires_grad_()
         logits = model(points)
-        value = (loss or _cross_entropy_sum)(logits, labels)
-        if not value.requires_grad:
-            raise ModelError(_NO_GRADIENT)
-        (gradient,) = torch.autograd.grad(value, points, allow_unused=True)
+        # A sum: images do not share a mean, so they stay independent.
+        value = loss(logits, labels) if loss else cross_entropy(logits, labels, reduction="sum")
+        gradient = None
+        if value.requires_grad:
+            (gradient,) = torch.autograd.grad(value, points, allow_unused=True)
     if gradient is None:
-        raise ModelError(_NO_GRADIENT)
+        raise ModelError(
+            "model: wanted logits that depend on the inputs in a differentiable way, got none; "
+            "let gradients pass rounding, or use an attack without gradients (linf_square)"
+        )
     return logits.detach(), gradient.nan_to_num(nan=0.0)
-
-
-_NO_GRADIENT = (
-    "model: wanted logits that depend on the inputs in a differentiable way, got none; "
-    "let gradients pass rounding, or use an attack without gradients (linf_square)"
-)
-
-
-def _cross_entropy_sum(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the summed cross-entropy: images do not share a mean, so they stay independent."""
-    return cross_entropy(logits, labels, reduction="sum")
-
-
-@torch.no_grad()
-def _is_right(model: Classifier, inputs: Tensor, labels: Tensor) -> Tensor:
-    """Return which images are classified as labelled."""
-    if not len(inputs):
-        return torch.ones_like(labels, dtype=torch.bool)
-    return model(inputs).argmax(dim=1) == labels

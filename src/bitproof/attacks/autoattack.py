@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bitproof.attacks.balls import Ball, Images, Labels
 from bitproof.attacks.base import ATTACKS, Classifier, InputAttack, InputShapeError, check_images
@@ -66,37 +66,25 @@ class AutoAttack(InputAttack):
             )
         with _process_state_kept():
             attack = package.AutoAttack(
-                _Isolated(model),
+                lambda points: _InputGradientOnly.apply(points, model),  # type: ignore[no-untyped-call]
                 eps=self.epsilon,
                 norm=self.norm,
                 version=self.version,
                 seed=draw_seed(generator),
                 device=inputs.device,
             )
-            targets = min(9, classes - 1)
-            attack.apgd_targeted.n_target_classes = targets
-            attack.fab.n_target_classes = targets
-            found: Tensor = attack.run_standard_evaluation(inputs, labels, batch_size=len(inputs))[
-                0
-            ]
-        return found.to(inputs)
-
-
-class _Isolated(nn.Module):
-    """A model whose parameters cannot receive gradients, even from a plain `backward`."""
-
-    def __init__(self, model: Classifier) -> None:
-        super().__init__()
-        self._model = (model,)  # A tuple hides the parameters from `nn.Module`.
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Return the logits."""
-        logits: Tensor = _InputGradientOnly.apply(inputs, self._model[0])  # type: ignore[no-untyped-call]
-        return logits
+            for targeted in (attack.apgd_targeted, attack.fab):
+                targeted.n_target_classes = min(9, classes - 1)
+            found, *_ = attack.run_standard_evaluation(inputs, labels, batch_size=len(inputs))
+        result: Tensor = found.to(inputs)
+        return result
 
 
 class _InputGradientOnly(torch.autograd.Function):
-    """A forward pass on a graph of its own, from which only the input's gradient comes out."""
+    """A forward pass on a graph of its own, from which only the input's gradient comes out.
+
+    So parameters cannot receive gradients, even from a plain `backward`.
+    """
 
     @staticmethod
     def forward(ctx: Any, inputs: Tensor, model: Classifier) -> Tensor:
@@ -125,11 +113,7 @@ def _process_state_kept() -> Iterator[None]:
 
 
 def _import_package() -> ModuleType:
-    """Return the package.
-
-    Raises:
-        AdapterError: it is not installed; the message says how to.
-    """
+    """Return the package, or raise an AdapterError that says how to install it."""
     try:
         return importlib.import_module("pyautoattack")
     except ModuleNotFoundError as error:

@@ -6,7 +6,7 @@ Every function works per image (the first dimension), and takes centres that lie
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 Images = Float[Tensor, "n *features"]
@@ -60,13 +60,7 @@ def draw_linf(centres: Images, epsilon: float, *, generator: torch.Generator) ->
 
 
 def draw_l2(centres: Images, epsilon: float, *, generator: torch.Generator) -> Images:
-    """Draw points uniformly from the Euclidean balls, then cut them off at [0, 1].
-
-    Example:
-        >>> points = draw_l2(torch.full((2, 3), 0.5), 0.1, generator=torch.Generator())
-        >>> bool(((points - 0.5).norm(dim=1) <= 0.1).all())
-        True
-    """
+    """Draw points uniformly from the Euclidean balls, then cut them off at [0, 1]."""
     direction = torch.randn(centres.shape, generator=generator).to(centres)
     share = torch.rand(len(centres), generator=generator).to(centres)
     # The volume within radius r grows as r to the power of the dimension.
@@ -76,22 +70,12 @@ def draw_l2(centres: Images, epsilon: float, *, generator: torch.Generator) -> I
 
 
 def norms(shift: Images) -> Float[Tensor, "n *ones"]:
-    """Return the Euclidean norm of each image, shaped to be multiplied with images.
-
-    Example:
-        >>> norms(torch.tensor([[3.0, 4.0]]))
-        tensor([[5.]])
-    """
+    """Return the Euclidean norm of each image, shaped to be multiplied with images."""
     return per_image(shift.flatten(1).norm(dim=1), shift)
 
 
-def per_image(numbers: Float[Tensor, " n"], images: Tensor) -> Float[Tensor, "n *ones"]:
-    """Return one number per image, shaped to be multiplied with `images`.
-
-    Example:
-        >>> per_image(torch.ones(2), torch.zeros(2, 3, 8, 8)).shape
-        torch.Size([2, 1, 1, 1])
-    """
+def per_image(numbers: Shaped[Tensor, " n"], images: Tensor) -> Shaped[Tensor, "n *ones"]:
+    """Return one number per image, shaped to be multiplied with `images`."""
     return numbers.view(-1, *[1] * (images.ndim - 1))
 
 

@@ -13,7 +13,7 @@ import torch
 from pydantic import BeforeValidator, SerializeAsAny
 from torch import Tensor
 
-from bitproof.attacks.balls import Ball, Images, Labels, project_l2, project_linf
+from bitproof.attacks.balls import Ball, Images, Labels, per_image, project_l2, project_linf
 from bitproof.core.errors import BitproofError, InputRangeError
 from bitproof.core.registry import Registry
 from bitproof.core.spec import Spec
@@ -69,12 +69,8 @@ class InputAttack(Spec):
         Where the search ends in numbers that are not finite (a broken network can give such
         gradients), the image comes back clean, which is a point of the ball like any other.
 
-        Args:
-            model: the classifier under attack, in evaluation mode; its parameters and their
-                gradients stay untouched.
-            inputs: clean images. With `epsilon` 0 they come back bit for bit, without a draw.
-            labels: true classes.
-            generator: CPU generator of all random choices.
+        The parameters of `model` and their gradients stay untouched. With `epsilon` 0 the inputs
+        come back bit for bit, without a draw. All random choices are those of the CPU `generator`.
 
         Raises:
             InputRangeError: an input lies outside [0, 1] or is not a number.
@@ -87,8 +83,7 @@ class InputAttack(Spec):
             return clean.clone()
         found = self.search(model, clean, labels.to(clean.device).long(), generator=generator)
         finite = found.detach().flatten(1).isfinite().all(dim=1)
-        found = torch.where(finite.view(-1, *[1] * (clean.ndim - 1)), found.detach(), clean)
-        return self.project(found, clean)
+        return self.project(torch.where(per_image(finite, clean), found.detach(), clean), clean)
 
     @abstractmethod
     def search(
@@ -122,13 +117,6 @@ def check_inputs(inputs: Tensor, labels: Tensor) -> None:
     Raises:
         InputRangeError: an input lies outside [0, 1] or is not a number.
         InputShapeError: inputs are not of shape `n *features`, or labels not of shape `n`.
-
-    Example:
-        >>> check_inputs(torch.full((1, 2), 1.5), torch.zeros(1, dtype=torch.int64))
-        Traceback (most recent call last):
-        ...
-        bitproof.core.errors.InputRangeError: inputs: wanted values in [0, 1], got 1.5 to 1.5; \
-put normalisation into the model
     """
     if inputs.ndim < 2 or labels.shape != inputs.shape[:1]:
         raise InputShapeError(
@@ -146,11 +134,7 @@ put normalisation into the model
 
 
 def check_images(inputs: Tensor) -> None:
-    """Check that inputs are images of shape `n c h w`.
-
-    Raises:
-        InputShapeError: they have another number of dimensions.
-    """
+    """Raise an InputShapeError unless inputs are images of shape `n c h w`."""
     if inputs.ndim != 4:
         raise InputShapeError(
             f"inputs: wanted images of shape (n, c, h, w), got {tuple(inputs.shape)}"

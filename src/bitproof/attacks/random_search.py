@@ -1,30 +1,107 @@
-"""Random search for misclassified inputs, from logits alone.
+"""Random search for misclassified inputs, from logits alone: random signs, and the Square attack.
 
 Model:  black box with scores; the attacker sees logits, no weights and no gradients, so a model
         that merely hides its gradients gains nothing.
+Source: `linf_square`: Andriushchenko et al., "Square Attack: a query-efficient black-box
+        adversarial attack via random search", ECCV 2020 (algorithms 1 and 2, margin loss); unlike
+        there, each image of a batch has its own squares. `linf_noise`: Carlini et al., "On
+        Evaluating Adversarial Robustness", arXiv 1902.06705 (to see whether gradients are masked).
 """
 
+import math
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from bitproof.attacks.balls import Images, Labels
-from bitproof.attacks.base import Classifier
+from bitproof.attacks.base import ATTACKS, Classifier, InputAttack, check_images
+from bitproof.core.rng import draw_seed
+from bitproof.core.types import Count, Fraction
 
 Proposal = Callable[[int, Tensor], Tensor]
 """Maps the number of the query and the best inputs so far to new ones to try, for all images."""
+HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
+"""Queries, out of 10 000, after which the area of the squares of `linf_square` halves."""
+
+
+@ATTACKS.register
+class LinfNoise(InputAttack):
+    """Keep the worst of several corners of the L-infinity ball, drawn at random.
+
+    Every pixel moves up or down by `epsilon`, independently, with equal probability: what an
+    attacker reaches without looking, the floor under every other attack.
+
+    Example:
+        >>> LinfNoise(epsilon=8 / 255).tries
+        10
+    """
+
+    kind: Literal["linf_noise"] = "linf_noise"
+    tries: Count = 10
+    """Corners to try per input."""
+
+    def search(
+        self, model: Classifier, inputs: Images, labels: Labels, *, generator: torch.Generator
+    ) -> Images:
+        """Return the corner with the lowest margin; `generator` advances by one draw."""
+        own = torch.Generator().manual_seed(draw_seed(generator))
+
+        def propose(query: int, best: Tensor) -> Tensor:  # noqa: ARG001
+            signs = _draw_signs(*inputs.shape, generator=own)
+            return self.project(inputs + self.epsilon * signs.to(inputs), inputs)
+
+        return search_at_random(model, inputs, labels, propose=propose, queries=self.tries)
+
+
+@ATTACKS.register
+class LinfSquare(InputAttack):
+    """Start from vertical stripes; keep each random square that lowers the margin.
+
+    Used beside `linf_pgd`: where it finds more than the gradients do, they are masked.
+
+    Example:
+        >>> LinfSquare(epsilon=8 / 255).area(0), LinfSquare(epsilon=8 / 255).area(199)
+        (0.8, 0.0015625)
+    """
+
+    kind: Literal["linf_square"] = "linf_square"
+    queries: Count = 200
+    """Perturbed inputs to try per image; the first is the one with stripes."""
+    initial_area: Fraction = 0.8
+    """Share of the image that the first squares cover (0.8 is the choice of AutoAttack)."""
+
+    def area(self, query: int) -> float:
+        """Return the share of the image that the square of this query covers."""
+        done = query * 10_000 // self.queries
+        return self.initial_area * 0.5 ** sum(done > halving for halving in HALVINGS)
+
+    def search(
+        self, model: Classifier, inputs: Images, labels: Labels, *, generator: torch.Generator
+    ) -> Images:
+        """Return the inputs with the lowest margin; `generator` advances by one draw."""
+        check_images(inputs)
+        own = torch.Generator().manual_seed(draw_seed(generator))
+        n, c, h, w = inputs.shape
+
+        def propose(query: int, best: Tensor) -> Tensor:
+            if query == 0:
+                stripes = _draw_signs(n, c, 1, w, generator=own).to(inputs)
+                return self.project(inputs + self.epsilon * stripes, inputs)
+            side = min(max(1, round(math.sqrt(self.area(query) * h * w))), h, w)
+            square = _draw_squares(n, h, w, side=side, generator=own).to(inputs.device)
+            signs = _draw_signs(n, c, 1, 1, generator=own).to(inputs)
+            # A step of twice epsilon, cut off at the ball, ends at epsilon wherever it began.
+            return torch.where(square, self.project(inputs + self.epsilon * signs, inputs), best)
+
+        return search_at_random(model, inputs, labels, propose=propose, queries=self.queries)
 
 
 @torch.no_grad()
 def search_at_random(
-    model: Classifier,
-    inputs: Images,
-    labels: Labels,
-    *,
-    propose: Proposal,
-    queries: int,
+    model: Classifier, inputs: Images, labels: Labels, *, propose: Proposal, queries: int
 ) -> Images:
     """Return the proposal with the lowest margin for each image, the first that is misclassified.
 
@@ -65,3 +142,16 @@ def margin(logits: Float[Tensor, "n k"], labels: Labels) -> Float[Tensor, " n"]:
     true = logits.gather(1, labels[:, None])
     others = logits.scatter(1, labels[:, None], -torch.inf)
     return true[:, 0] - others.amax(dim=1)
+
+
+def _draw_signs(*shape: int, generator: torch.Generator) -> Tensor:
+    """Draw -1 and 1 with equal probability."""
+    return 2 * torch.randint(2, shape, generator=generator) - 1
+
+
+def _draw_squares(n: int, h: int, w: int, *, side: int, generator: torch.Generator) -> Tensor:
+    """Draw one square window per image, as a mask of shape `n 1 h w`."""
+    top = torch.randint(h - side + 1, (n, 1, 1, 1), generator=generator)
+    left = torch.randint(w - side + 1, (n, 1, 1, 1), generator=generator)
+    rows, columns = torch.arange(h)[:, None], torch.arange(w)
+    return (rows >= top) & (rows < top + side) & (columns >= left) & (columns < left + side)

@@ -1,15 +1,12 @@
 """Corrupt stored words: what breaks, how often, and exactly which bits."""
 
-from bitproof.faults.base import FAULTS, AnyFault, FaultModel
+from bitproof.faults.base import FAULTS, AnyFault, FaultModel, Memory, StoredTensor
 from bitproof.faults.bounding import FtClipAct, Ranger
 from bitproof.faults.ecc import Parity, Secded
-from bitproof.faults.float_words import corrupt_float32
 from bitproof.faults.kinds import KINDS, Burst, FaultKind, Flip, RandomValue, StuckAt, WordLine
-from bitproof.faults.layout import Memory, StoredTensor
-from bitproof.faults.memory import Site, corrupt, faulty_activations, faulty_codes
+from bitproof.faults.memory import Site, corrupt, corrupt_float32, faulty_activations, faulty_codes
 from bitproof.faults.protection import PROTECTIONS, Protection
-from bitproof.faults.random_flips import RandomFlips
-from bitproof.faults.sampling import Flips, sparse_flips
+from bitproof.faults.random_flips import Flips, RandomFlips, sparse_flips
 from bitproof.faults.space import FaultSpace
 from bitproof.faults.table import FaultTable, read_fault_list, write_fault_list
 from bitproof.faults.voting import TripleModular

@@ -62,10 +62,8 @@ class Bounding(Protection):
     ) -> dict[str, Bound]:
         """Return the bounds of activation functions and of what only moves their words.
 
-        Args:
-            network: without faults.
-            codes: its activations on profiling images, by node; the bounds of a movement come
-                from its source, so its own words are not needed.
+        `codes` are the activations on profiling images, by node, without faults; the bounds of a
+        movement come from its source, so its own words are not needed.
 
         Raises:
             SpecError: the words of an activation function are missing.
@@ -82,7 +80,7 @@ class Bounding(Protection):
         for node in network.nodes:
             if node.name not in network.grids:
                 continue  # logits at accumulator width
-            if _is_activation_function(node):
+            if "clamp" in node.attrs or node.op == "table":  # an activation function
                 if node.name not in codes or not codes[node.name].numel():
                     raise SpecError(f"{self.kind}: wanted profiling words of '{node.name}'")
                 found[node.name] = self.bound(codes[node.name], network.grids[node.name])
@@ -95,12 +93,7 @@ class Bounding(Protection):
     def apply(
         codes: Integer[Tensor, "*shape"], bound: Bound, zero_point: int
     ) -> Integer[Tensor, "*shape"]:
-        """Return words within a bound.
-
-        Args:
-            codes: as they are read, with faults; uint8 or int8.
-            bound: ends within the range of the dtype.
-            zero_point: code of the value 0, within the range of the dtype.
+        """Return words, uint8 or int8, within a bound; `zero_point` is the code of the value 0.
 
         Example:
             >>> words = torch.tensor([-128, -1, 5, 90], dtype=torch.int8)
@@ -149,10 +142,6 @@ class FtClipAct(Bounding):
         counts = torch.bincount(codes.flatten().long() - grid.low, minlength=1 << grid.bits)
         too_few = 100 * counts.cumsum(0) < self.percentile * codes.numel()
         return Bound(grid.low, grid.low + int(too_few.sum()), "zero")
-
-
-def _is_activation_function(node: Node) -> bool:
-    return "clamp" in node.attrs or node.op == "table"
 
 
 def _moved(node: Node, bound: Bound, network: IntegerNetwork) -> Bound:

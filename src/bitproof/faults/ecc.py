@@ -1,8 +1,9 @@
 """Codes over stored words: SECDED that corrects one bit, and parity that finds one.
 
 Model:  weights and biases lie in a memory with check bits, written with the words. Whatever reads a
-        word has it decoded first. Only data bits break, never check bits; a fault list names
-        no others. Activations are not covered: their words change with each image, so a list alone
+        word has it decoded first. The words of a tensor lie in their order in blocks of equally
+        many, each decoded as one. Only data bits break, never check bits; a fault list names no
+        others. Activations are not covered: their words change with each image, so a list alone
         does not tell which of their stuck bits matter.
 Source: Hsiao, "A Class of Optimal Minimum Odd-weight-column SEC-DED Codes", IBM J. Res. Dev. 14(4),
         1970.
@@ -10,7 +11,6 @@ Source: Hsiao, "A Class of Optimal Minimum Odd-weight-column SEC-DED Codes", IBM
 
 from functools import lru_cache
 from itertools import combinations
-from math import prod
 from typing import Annotated, Literal
 
 import numpy as np
@@ -18,8 +18,14 @@ from jaxtyping import Int64
 from pydantic import Field
 
 from bitproof.core.errors import SpecError
-from bitproof.faults.code_words import StoredSite, find_blocks
-from bitproof.faults.protection import PROTECTIONS, Protection, Repaired, replace_rows
+from bitproof.faults.protection import (
+    PROTECTIONS,
+    Protection,
+    Repaired,
+    StoredSite,
+    find_blocks,
+    replace_rows,
+)
 from bitproof.faults.table import FLIP, STUCK0, STUCK1, FaultTable
 from bitproof.quant.grid import CodedTensor
 from bitproof.quant.network import IntegerNetwork
@@ -41,11 +47,9 @@ class Secded(Protection):
     Example:
         >>> import torch
         >>> from bitproof.quant import quantize
-        >>> network = quantize(torch.nn.Linear(4, 2), torch.rand(8, 4))
-        >>> (layer,) = (name for name in network.tensors if name.endswith("weight"))
-        >>> layer = layer.removesuffix(".weight")
+        >>> network = quantize(torch.nn.Sequential(torch.nn.Linear(4, 2)), torch.rand(8, 4))
         >>> flips = [(0, 5, 7), (1, 0, 0), (1, 0, 1)]  # trial, word, bit
-        >>> rows = [(t, "weight", layer, word, -1, bit, "flip") for t, word, bit in flips]
+        >>> rows = [(t, "weight", "0", word, -1, bit, "flip") for t, word, bit in flips]
         >>> repaired = Secded().repair(FaultTable.from_rows(rows), network)
         >>> len(repaired.table), repaired.detected.tolist()
         (2, [False, True])
@@ -192,9 +196,6 @@ def _decoder(columns: Int64[np.ndarray, " d"]) -> Int64[np.ndarray, " s"]:
 def _zero_codes(coded: CodedTensor, element: Int64[np.ndarray, " f"]) -> Int64[np.ndarray, " f"]:
     """Return the codes nearest to the value 0 for words of a tensor."""
     grid, shape = coded.grid, coded.codes.shape
-    points: np.ndarray = grid.zero_point.clamp(grid.low, grid.high).long().cpu().flatten().numpy()
-    if grid.axis is None:
-        return np.full(len(element), points[0])
-    axis = grid.axis % len(shape)
-    codes: np.ndarray = points[element // prod(shape[axis + 1 :]) % shape[axis]]
+    points = grid.zero_point.clamp(grid.low, grid.high).long().cpu()
+    codes: np.ndarray = grid.spread(points, len(shape)).expand(shape).flatten().numpy()[element]
     return codes

@@ -15,16 +15,14 @@ from jaxtyping import Int64, Integer
 from torch import Tensor
 
 from bitproof.core.errors import FaultListError, SpecError
-from bitproof.faults.space import ACCUMULATOR_BITS, FaultSpace, Stratum, product_bits
-from bitproof.faults.table import ACTIONS, SITES, TAP_SITES, FaultSite, FaultTable
+from bitproof.faults.space import ACCUMULATOR_BITS, FaultSpace, Shapes, Stratum, product_bits
+from bitproof.faults.table import FLIP, SITES, STUCK1, TAP_SITES, FaultSite, FaultTable
 from bitproof.quant.arithmetic import requantize
-from bitproof.quant.constants import Constants
 from bitproof.quant.graph import Node
 from bitproof.quant.grid import Grid
 from bitproof.quant.integers import integer_op
 from bitproof.quant.network import IntegerNetwork
 
-FLIP, STUCK0, STUCK1 = (ACTIONS.index(name) for name in ("flip", "stuck0", "stuck1"))
 MEMORY = ("weight", "bias")
 OUTPUTS = ("activation", "output")
 REGISTERS = (*sorted(TAP_SITES), "accumulator")
@@ -54,6 +52,15 @@ def faults_by_node(faults: FaultTable) -> dict[str, dict[str, list[BrokenBit]]]:
     return found
 
 
+def by_element(faults: NodeFaults) -> dict[int, NodeFaults]:
+    """Return the faults of one node by the element that they lie in."""
+    found: dict[int, dict[str, list[BrokenBit]]] = {}
+    for site, at_site in faults.items():
+        for fault in at_site:
+            found.setdefault(fault.element, {}).setdefault(site, []).append(fault)
+    return dict(found)
+
+
 def break_bit(
     codes: Int64[Tensor, "*shape"], fault: BrokenBit, *, bits: int, signed: bool
 ) -> Int64[Tensor, "*shape"]:
@@ -75,56 +82,40 @@ def break_bit(
 
 
 def break_words(
-    codes: Integer[Tensor, "n w"], faults: list[BrokenBit], *, bits: int, signed: bool
-) -> Integer[Tensor, "n w"]:
-    """Return a copy of flat words with faults, the same in each row."""
-    faulty = codes.clone()
+    codes: Integer[Tensor, "*shape"], faults: list[BrokenBit], grid: Grid, *, n: int = 1
+) -> Integer[Tensor, "*shape"]:
+    """Return a copy of words with faults, the same in each of `n` images."""
+    faulty = codes.reshape(n, -1).clone()
     for fault in faults:
         column = faulty[:, fault.element].long()
-        column = break_bit(column, fault, bits=bits, signed=signed)
+        column = break_bit(column, fault, bits=grid.bits, signed=grid.signed)
         faulty[:, fault.element] = column.to(codes.dtype)
-    return faulty
+    return faulty.reshape(codes.shape)
 
 
 def faulty_node(
-    network: IntegerNetwork,
-    node: Node,
-    operands: list[Tensor],
-    inputs: Tensor,
-    faults: NodeFaults,
+    network: IntegerNetwork, node: Node, operands: list[Tensor], inputs: Tensor, faults: NodeFaults
 ) -> Tensor:
     """Return the output words of `node` (real logits, for the last accumulators) with faults.
 
-    Args:
-        network: without faults.
-        node: one of its nodes.
-        operands: words that it reads, a batch of images.
-        inputs: the images, which the input node reads. Only one, if any of the words do not have
-            the images on their first axis.
-        faults: what breaks in this node.
+    `operands` are the words that it reads, and `inputs` the images, which the input node reads:
+    only one, if any of the words do not have the images on their first axis.
     """
-    broken = broken_memory(network, node, faults)
+    broken, n = broken_memory(network, node, faults), len(inputs)
     if "input" in faults:
-        grid = network.grids[node.inputs[0]]
-        faulty = _with_faults(operands[0], faults["input"], grid, len(inputs))
+        faulty = break_words(operands[0], faults["input"], network.grids[node.inputs[0]], n=n)
         operands = [faulty, *operands[1:]]
     result = integer_op(broken, node, operands, inputs)
-    registers = [(site, fault) for site in REGISTERS for fault in faults.get(site, ())]
+    registers = by_element({site: faults[site] for site in REGISTERS if site in faults})
     if registers:
-        elements = list(dict.fromkeys(fault.element for _, fault in registers))
-        n = len(inputs)
         flat = result.reshape(n, -1).clone()
         source = operands[0] if len(operands[0]) == n else operands[0][None]
-        for element in elements:
-            own = {
-                site: [fault for fault in faults.get(site, ()) if fault.element == element]
-                for site in REGISTERS
-            }
+        for element, own in registers.items():
             flat[:, element] = faulty_element(broken, node, source, element, own)
         result = flat.reshape(result.shape)
     for site in OUTPUTS:
         if site in faults:
-            result = _with_faults(result, faults[site], network.grids[node.name], len(inputs))
+            result = break_words(result, faults[site], network.grids[node.name], n=n)
     return result
 
 
@@ -133,12 +124,8 @@ def broken_memory(network: IntegerNetwork, node: Node, faults: NodeFaults) -> In
     codes = {}
     for site in MEMORY:
         if site in faults:
-            name = f"{node.name}.{site}"
-            coded = network.tensors[name]
-            flat = coded.codes.reshape(1, -1)
-            grid = coded.grid
-            faulty = break_words(flat, faults[site], bits=grid.bits, signed=grid.signed)
-            codes[name] = faulty.reshape(coded.codes.shape)
+            coded = network.tensors[f"{node.name}.{site}"]
+            codes[f"{node.name}.{site}"] = break_words(coded.codes, faults[site], coded.grid)
     return network.with_codes(codes) if codes else network
 
 
@@ -147,12 +134,7 @@ def faulty_element(
 ) -> Tensor:
     """Return one element of a layer's output, for each image, with faults in its registers.
 
-    Args:
-        network: gives weight and bias.
-        node: a convolution or a linear layer.
-        codes: what it reads, images on the first axis.
-        element: number of the output element in one image.
-        faults: in the registers of this element.
+    `codes` are what the convolution or linear layer reads, images on the first axis.
     """
     constants = network.constants[node.name]
     coded, read = network.tensors[f"{node.name}.weight"], network.grids[node.inputs[0]]
@@ -161,14 +143,10 @@ def faulty_element(
     points = coded.grid.zero_point.reshape(-1).long()
     point = points[channel if len(points) > 1 else 0]
     left, right = patch.clone(), stored.repeat(len(patch), 1)
-    for fault in faults.get("operand", ()):
-        left[:, fault.tap] = break_bit(
-            left[:, fault.tap], fault, bits=read.bits, signed=read.signed
-        )
-    for fault in faults.get("weight_operand", ()):
-        right[:, fault.tap] = break_bit(
-            right[:, fault.tap], fault, bits=coded.grid.bits, signed=coded.grid.signed
-        )
+    for site, words, grid in (("operand", left, read), ("weight_operand", right, coded.grid)):
+        for fault in faults.get(site, ()):
+            broken = break_bit(words[:, fault.tap], fault, bits=grid.bits, signed=grid.signed)
+            words[:, fault.tap] = broken
     zero = constants.zero_points[0]
     own = network.products.get(node.name)
     products = (left - zero) * (right - point)
@@ -187,14 +165,9 @@ def faulty_element(
     sums = (sums + 2**31) % 2**32 - 2**31
     for fault in faults.get("accumulator", ()):
         sums = break_bit(sums, fault, bits=ACCUMULATOR_BITS, signed=True)
-    return finish(constants, sums.float(), channel, network.grids.get(node.name))
-
-
-def finish(constants: Constants, sums: Tensor, channel: int, grid: object) -> Tensor:
-    """Return the words of one channel's sums; real logits, if the node keeps its accumulators."""
     multipliers = constants.multipliers[0].reshape(-1)
-    values = sums * multipliers[channel if len(multipliers) > 1 else 0]
-    return values if grid is None else requantize(values, constants)
+    values = sums.float() * multipliers[channel if len(multipliers) > 1 else 0]
+    return requantize(values, constants) if node.name in network.grids else values
 
 
 def window(
@@ -228,21 +201,8 @@ def window(
     return channel, torch.where(inside, patch, zero_point).flatten(1)
 
 
-def _with_faults(codes: Tensor, faults: list[BrokenBit], grid: Grid, n: int) -> Tensor:
-    """Return words with faults, the same in each of `n` images."""
-    flat = break_words(codes.reshape(n, -1), faults, bits=grid.bits, signed=grid.signed)
-    return flat.reshape(codes.shape)
-
-
-def check_faults(
-    network: IntegerNetwork, faults: FaultTable, shapes: Mapping[str, tuple[int, ...]]
-) -> None:
+def check_faults(network: IntegerNetwork, faults: FaultTable, shapes: Shapes) -> None:
     """Check that every fault of a list names a bit that the network has.
-
-    Args:
-        network: what shall have the faults.
-        faults: from a file, or from elsewhere.
-        shapes: shape of each node's output for one image.
 
     Raises:
         FaultListError: one does not; the first is named.
@@ -271,9 +231,7 @@ def check_faults(
         raise FaultListError(f"faults: {found[min(found)]}")
 
 
-def _stratum(
-    site: FaultSite, name: str, network: IntegerNetwork, shapes: Mapping[str, tuple[int, ...]]
-) -> Stratum | None:
+def _stratum(site: FaultSite, name: str, network: IntegerNetwork, shapes: Shapes) -> Stratum | None:
     try:
         strata = FaultSpace(sites=(site,)).strata(network, shapes)
     except SpecError:  # no layer has such a site

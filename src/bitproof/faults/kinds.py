@@ -53,14 +53,10 @@ class FaultKind(Spec):
 
     @abstractmethod
     def spread(self, places: Places, random: np.random.Generator) -> Bits:
-        """Return the bits that break with some places.
-
-        Args:
-            places: where.
-            random: for whatever the kind leaves to chance.
+        """Return the bits that break with some places; `random` is for what is left to chance.
 
         Raises:
-            SpecError: the kind does not fit the words of the stratum.
+            SpecError: the kind does not fit the words of the stratum, or breaks too many bits.
         """
 
 
@@ -132,11 +128,7 @@ class Burst(FaultKind):
     """Adjacent bits."""
 
     def spread(self, places: Places, random: np.random.Generator) -> Bits:  # noqa: ARG002
-        """Return `length` flips a place, all inside the word.
-
-        Raises:
-            SpecError: the words are shorter than the burst.
-        """
+        """Return `length` flips a place, all inside the word."""
         width = places.stratum.width
         if self.length > width:
             raise SpecError(
@@ -166,11 +158,7 @@ class WordLine(FaultKind):
     """What happens to the bits of the line; `random` holds each at a random value."""
 
     def spread(self, places: Places, random: np.random.Generator) -> Bits:
-        """Return all bits of the line.
-
-        Raises:
-            SpecError: the site is a register, or the lines hold too many bits.
-        """
+        """Return all bits of the line."""
         if places.stratum.site not in {"weight", "bias", "activation", "output", "input"}:
             raise SpecError(f"word_line: wanted a site in a memory, got '{places.stratum.site}'")
         width, words = places.stratum.width, places.stratum.words

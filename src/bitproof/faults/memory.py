@@ -1,9 +1,10 @@
-"""Faults in the memories of an integer network: which words they reach, and the network they leave.
+"""Faults in the memories of a network: which words they reach, and the network they leave.
 
 Model:  the words of all chosen tensors lie one after another in one memory, which is corrupted
         once: one draw of weak cells is one chip. A cell of the activation memory belongs to one
         word of one layer's output (the quantized input is one of them), so the same cells are weak
-        for every image.
+        for every image. Float32 words are stored as they are: bit 31 is the sign, bits 30 to 23 the
+        exponent, bits 22 to 0 the fraction.
 Source: Stutz et al., MLSys 2021 (weights); METHODS E.3 and E.4.
 """
 
@@ -11,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Literal
 
 import torch
+from jaxtyping import Float32
 from torch import Tensor
 
 from bitproof.core.rng import draw_seed, make_generator
@@ -33,11 +35,8 @@ def corrupt(
 ) -> IntegerNetwork:
     """Return `network` with faults in its stored weights and biases.
 
-    Args:
-        network: stays as it is; tensors without faults are shared.
-        fault: what breaks.
-        generator: CPU generator, advanced alike whatever the sites are; one state is one chip.
-        sites: which words can break; none: the network comes back without faults.
+    Tensors without faults are shared. One state of `generator`, on the CPU, is one chip; it is
+    advanced alike whatever the sites are. Without sites, the network comes back without faults.
 
     Example:
         >>> from bitproof.core.rng import make_generator
@@ -50,6 +49,25 @@ def corrupt(
     """
     codes = network.codes(*sites) if sites else {}  # `codes()` would mean all of them
     return network.with_codes(fault.corrupt_all(codes, generator=generator))
+
+
+def corrupt_float32(
+    tensors: Mapping[str, Float32[Tensor, "..."]], fault: FaultModel, *, generator: torch.Generator
+) -> dict[str, Float32[Tensor, "..."]]:
+    """Return named float tensors with the faults of one memory that holds them, in this order.
+
+    A flipped exponent may give an infinity or NaN; it is kept, as hardware would keep it.
+
+    Example:
+        >>> from bitproof.core.rng import make_generator
+        >>> from bitproof.faults import RandomFlips
+        >>> clean = {"weight": torch.ones(2)}
+        >>> corrupt_float32(clean, RandomFlips(ber=0.0), generator=make_generator(0))
+        {'weight': tensor([1., 1.])}
+    """
+    stored = {name: (tensor.detach().view(torch.int32), 32) for name, tensor in tensors.items()}
+    faulty = fault.corrupt_all(stored, generator=generator)
+    return {name: codes.view(torch.float32) for name, codes in faulty.items()}
 
 
 def faulty_codes(
@@ -80,12 +98,9 @@ def faulty_activations(
 ) -> Callable[[Tensor], Tensor]:
     """Return a classifier that runs `network` with faults in its stored activations.
 
-    The output of each node is a memory of its own that holds one image at a time.
-
-    Args:
-        network: its weights and biases are left alone.
-        fault: what breaks; if that depends on what is stored, every image is corrupted by itself.
-        generator: CPU generator, advanced by one draw; one state is one chip.
+    The output of each node is a memory of its own that holds one image at a time; if what breaks
+    depends on what is stored, every image is corrupted by itself. Weights and biases are left
+    alone. One state of `generator`, on the CPU, is one chip; it is advanced by one draw.
     """
     seed = draw_seed(generator)
     masks: dict[str, Tensor] = {}

@@ -6,7 +6,7 @@ Source: METHODS C.3 and D.2 for the sites.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from math import prod
 
@@ -21,6 +21,8 @@ from bitproof.quant.graph import Node
 from bitproof.quant.network import IntegerNetwork
 from bitproof.quant.operations import MAC_OPS, MOVING_OPS
 
+PRODUCT_OPS = frozenset({"conv", "linear"})
+"""Operations whose sums are made of products of an input word and a stored weight."""
 ACCUMULATOR_BITS = 32
 """Width of the register that sums products up."""
 
@@ -63,10 +65,6 @@ class Stratum:
             tap = np.full_like(tap, -1)
         return element, tap, np.asarray(self.bits, np.int64)[bit]
 
-    def of_bit(self, bit: int) -> "Stratum":
-        """Return the places at one bit alone."""
-        return replace(self, bits=(bit,))
-
 
 class FaultSpace(Spec):
     """Which bits may break.
@@ -94,10 +92,6 @@ class FaultSpace(Spec):
 
     def strata(self, network: IntegerNetwork, shapes: Shapes) -> list[Stratum]:
         """Return the strata, in the order of sites and of execution.
-
-        Args:
-            network: where the faults shall lie.
-            shapes: shape of each node's output for one image.
 
         Raises:
             SpecError: nothing is left to break, or a layer's name fits nothing.
@@ -138,15 +132,20 @@ class FaultSpace(Spec):
         self, site: FaultSite, node: Node, shape: tuple[int, ...], width: int, taps: int
     ) -> Stratum:
         bits = tuple(b for b in range(width) if self.bits is None or b in self.bits)
-        chosen = self._chosen(shape, _channel_axis(site, node, shape))
+        chosen = self._chosen(site, node, shape)
         return Stratum(site, node.name, prod(shape), width, bits, taps, chosen)
 
-    def _chosen(self, shape: tuple[int, ...], axis: int) -> Int64[np.ndarray, " e"] | None:
+    def _chosen(
+        self, site: FaultSite, node: Node, shape: tuple[int, ...]
+    ) -> Int64[np.ndarray, " e"] | None:
         """Return the flat numbers of the chosen words."""
         if self.channels is None and self.elements is None:
             return None
         keep = np.ones(shape, bool)
         if self.channels is not None and shape:
+            # Output channels come first in stored words, last but for the map in a layer's output.
+            first = site in {"weight", "bias"} or node.op not in PRODUCT_OPS
+            axis = 0 if first else -1 - len(node.attrs.get("stride", ()))
             chosen = np.isin(np.arange(shape[axis]), self.channels)
             np.moveaxis(keep, axis, 0)[~chosen] = False
         if self.elements is not None:
@@ -167,25 +166,18 @@ def _facts(
         if grid is None or moves or (site == "output" and node.op not in MAC_OPS):
             return None
         return shapes[node.name], grid.bits, 1
-    return _register_facts(site, node, network, shapes) if has_products(node) else None
-
-
-def _register_facts(
-    site: FaultSite, node: Node, network: IntegerNetwork, shapes: Shapes
-) -> tuple[tuple[int, ...], int, int]:
+    if node.op not in PRODUCT_OPS:
+        return None
     read, weight = network.grids[node.inputs[0]], network.tensors[f"{node.name}.weight"]
     if site == "input":
         return shapes[node.inputs[0]], read.bits, 1
-    if site == "accumulator":
-        return shapes[node.name], ACCUMULATOR_BITS, 1
-    widths = {"operand": read.bits, "weight_operand": weight.grid.bits}
+    widths = {
+        "operand": read.bits,
+        "weight_operand": weight.grid.bits,
+        "accumulator": ACCUMULATOR_BITS,
+    }
     width = widths[site] if site in widths else product_bits(network, node)
-    return shapes[node.name], width, weight.codes[0].numel()
-
-
-def has_products(node: Node) -> bool:
-    """Tell whether the node's sums are made of products of an input word and a stored weight."""
-    return node.op in {"conv", "linear"}
+    return shapes[node.name], width, weight.codes[0].numel() if site in TAP_SITES else 1
 
 
 def product_bits(network: IntegerNetwork, node: Node) -> int:
@@ -197,17 +189,6 @@ def product_bits(network: IntegerNetwork, node: Node) -> int:
     own = network.products.get(node.name)
     if own is not None:
         return int(own.tables.long().abs().max()).bit_length() + 1
-    read = network.grids[node.inputs[0]]
-    point = int(read.zero_point)
-    left = max(abs(read.low - point), abs(read.high - point))
-    coded = network.tensors[f"{node.name}.weight"]
-    points = coded.grid.zero_point.flatten()
-    right = int(max((points - coded.grid.low).abs().max(), (points - coded.grid.high).abs().max()))
-    return (left * right).bit_length() + 1
-
-
-def _channel_axis(site: FaultSite, node: Node, shape: tuple[int, ...]) -> int:
-    """Return which axis of a weight, or of one image's output, counts output channels."""
-    if site in {"weight", "bias"} or node.op not in {"conv", "linear"}:
-        return 0
-    return len(shape) - 1 - (len(node.attrs["stride"]) if node.op == "conv" else 0)
+    grid = network.tensors[f"{node.name}.weight"].grid
+    peak = max(int((grid.zero_point - end).abs().max()) for end in (grid.low, grid.high))
+    return (network.grids[node.inputs[0]].peak * peak).bit_length() + 1

@@ -8,7 +8,7 @@ Model:  a fault is one bit of one word that flips or is stuck; a trial is all fa
 import csv
 import io
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -29,13 +29,7 @@ FaultSite = Literal[
     "product",
     "accumulator",
 ]
-"""Where a bit breaks.
-
-`weight`, `bias`: a stored word of a layer. `activation`: a stored word of any node's output, for
-all that read it. `output`: the same, of multiply-accumulate layers only. `input`: a stored word as
-one layer reads it, for all products of that layer. `operand`, `weight_operand`, `product`: a
-register of one single multiplication. `accumulator`: the 32-bit sum of one output element.
-"""
+"""Where a bit breaks; `FaultSpace.sites` says what each is."""
 SITES: tuple[FaultSite, ...] = get_args(FaultSite)
 TAP_SITES: frozenset[str] = frozenset({"operand", "weight_operand", "product"})
 """Sites that lie in one product, and so also need its number within the sum."""
@@ -90,12 +84,7 @@ class FaultTable:
         return len(self.trial)
 
     @classmethod
-    def build(
-        cls,
-        layers: Sequence[str],
-        n_trials: int,
-        **columns: np.ndarray,
-    ) -> "FaultTable":
+    def build(cls, layers: Sequence[str], n_trials: int, **columns: np.ndarray) -> "FaultTable":
         """Return a table of columns of any integer type, put in the order of trials."""
         order = np.argsort(columns["trial"], kind="stable")
         types = {"trial": np.int64, "layer": np.int32, "element": np.int64, "tap": np.int32}
@@ -113,13 +102,7 @@ class FaultTable:
         layers: Sequence[str] | None = None,
         n_trials: int | None = None,
     ) -> "FaultTable":
-        """Return a table of rows.
-
-        Args:
-            rows: faults by names.
-            layers: names in the order in which they are counted; as they come, if not given.
-            n_trials: one more than the last, if not given.
-        """
+        """Return a table of rows; layers as they come and no trial after the last, if not given."""
         names = list(dict.fromkeys(row[2] for row in rows)) if layers is None else list(layers)
         places = {name: place for place, name in enumerate(names)}
         cells = [
@@ -133,8 +116,7 @@ class FaultTable:
 
     def select(self, keep: np.ndarray) -> "FaultTable":
         """Return the rows that a mask or an index array keeps; trials keep their numbers."""
-        columns = {name: getattr(self, name)[keep] for name in COLUMNS}
-        return FaultTable(self.layers, self.n_trials, **columns)
+        return replace(self, **{name: getattr(self, name)[keep] for name in COLUMNS})
 
     def of_trial(self, trial: int) -> "FaultTable":
         """Return the faults of one trial."""
@@ -164,10 +146,6 @@ def write_fault_list(table: FaultTable, path: Path) -> None:
 
 def read_fault_list(path: Path, *, layers: Sequence[str]) -> FaultTable:
     """Return the faults of a CSV file; trials without a line have no fault.
-
-    Args:
-        path: the file.
-        layers: names of the network's nodes, in order.
 
     Raises:
         FaultListError: the file is missing or a line is no fault; the message names the line.

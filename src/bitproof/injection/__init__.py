@@ -3,9 +3,4 @@
 from bitproof.injection.campaign import carry_out_campaign, prepare_campaign
 from bitproof.injection.spec import FaultGroup, Injection
 
-__all__ = [
-    "FaultGroup",
-    "Injection",
-    "carry_out_campaign",
-    "prepare_campaign",
-]
+__all__ = ["FaultGroup", "Injection", "carry_out_campaign", "prepare_campaign"]

@@ -4,6 +4,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from jaxtyping import Float
 from safetensors.torch import save
 
 from bitproof.core.errors import SpecError
-from bitproof.core.files import write_bytes
+from bitproof.core.files import write_bytes, write_text
 from bitproof.core.lock import claim
 from bitproof.core.progress import SILENT, Progress
 from bitproof.core.spec import canonical_json
@@ -33,12 +34,11 @@ from bitproof.injection.summary import summarize_injection
 from bitproof.injection.worker import (
     IMAGES_AT_ONCE,
     CampaignWork,
-    Chunk,
     bounds_of,
-    chunks_of,
     digest_of,
     load_plan,
     read_images,
+    waves_of,
 )
 from bitproof.quant.network import IntegerNetwork
 from bitproof.quant.store import load_network, save_network
@@ -63,19 +63,13 @@ def prepare_campaign(
 ) -> Plan:
     """Write down a campaign, so that any process can do any part of it; return its trials.
 
-    Args:
-        folder: the campaign directory.
-        network: what is struck.
-        injection: how.
-        test: images that meet the faults.
-        train: images that bounds of activations are taken from; needed for those alone.
-        faults: replay this list instead of drawing.
-        resume: whether a campaign that lies here may go on.
-        facts: title, model and data for the report.
+    Images of `test` meet the faults; those of `train` are needed only where bounds of activations
+    are taken from them. A list of `faults` is replayed instead of drawing. `facts` are title, model
+    and data for the report.
 
     Raises:
         ResumeError: another campaign lies here, or one at all and `resume` was not asked for.
-        SpecError: there is nothing to strike, or no image.
+        SpecError: there is nothing to break, or no image.
         FaultListError: a fault of the list names a bit that the network does not have.
         StorageError: the place cannot be written.
     """
@@ -97,7 +91,7 @@ def prepare_campaign(
         "listed": faults is not None,
         "faults_sha256": digest,
         "trials": plan.n_trials,
-        "chunks": len(chunks_of(plan, injection)),
+        "chunks": sum(len(wave) for wave in waves_of(plan, injection)),
         "facts": dict(facts or {}),
         "fingerprint": {
             "network": network.digest(),
@@ -127,12 +121,7 @@ def carry_out_campaign(
 ) -> Path | None:
     """Do whatever chunks are not done; return the summary, once all are done.
 
-    Args:
-        folder: a campaign directory that `prepare_campaign` wrote.
-        executor: who computes; None: this process.
-        shard: `(k, n)`: the k-th of n shares, counted from 1; None: everything.
-        device: `cpu` or `cuda`.
-        progress: who watches.
+    Without an executor, this process computes.
 
     Raises:
         ResumeError: another process works here.
@@ -140,59 +129,50 @@ def carry_out_campaign(
         WorkerError: workers die again and again.
     """
     directory = CampaignDirectory(folder)
-    told = directory.read_plan()
-    injection = Injection.model_validate(told["injection"])
+    content = directory.read_plan()
+    injection = Injection.model_validate(content["injection"])
     if shard is not None and injection.stop is not None:
         raise SpecError("stop: wanted a whole run, which sees all trials; got a shard")
     work = CampaignWork(folder.resolve(), device)
     with claim(folder, shard=shard), (executor or InProcess()).open(work) as pool:
         network = load_network(directory.network)
         plan = load_plan(directory, network, read_images(folder, "images"))
-        chunks = chunks_of(plan, injection)
-        parts = Parts(directory.parts, _fingerprint(told))
+        waves = waves_of(plan, injection)
+        chunks = list(chain.from_iterable(waves))
+        fingerprint = canonical_json(content["fingerprint"])
+        parts = Parts(directory.parts, hashlib.sha256(fingerprint.encode()).hexdigest())
         done = parts.finished(len(chunks))
         for message in parts.messages:
             progress.say(message)
-        stopped = None
-        for wave in range(1 + max((chunk.wave for chunk in chunks), default=0)):
-            own = [n for n, chunk in enumerate(chunks) if chunk.wave == wave]
-            todo = [n for n in own if n not in done and _mine(n, shard)]
+        stopped, n_chunks = False, 0
+        for wave in waves:
+            first, n_chunks = n_chunks, n_chunks + len(wave)
+            todo = [n for n in range(first, n_chunks) if n not in done and _mine(n, shard)]
             _compute(pool, chunks, todo, parts, progress)
             done |= set(todo)
-            stopped = _stops(injection, chunks, parts, wave, plan.n_trials)
-            if stopped is not None:
+            stopped = _stops(injection, parts, n_chunks, plan.n_trials)
+            if stopped:
                 break
-        n_chunks = sum(stopped is None or chunk.wave <= wave for chunk in chunks)
         if not set(range(n_chunks)) <= (parts.finished(len(chunks)) if shard else done):
             return None
         columns = parts.read_all(n_chunks)
         found = summarize_injection(plan, injection, columns, network)
-        stated = _facts(told, injection, plan, columns, network)
-        stated |= {"stopped": stopped is not None, "golden_acc": _golden_acc(folder, network, told)}
+        stated = {**dict.fromkeys(("title", "model", "data"), ""), **content["facts"]}
+        stated |= _facts(injection, plan, columns, network)
+        stated |= {"stopped": stopped, "golden_acc": _golden_acc(folder, network, injection)}
         if injection.stop is not None:
             interval = injection.stop.look(_watched(injection, columns))
             stated["stop"] = {"outcome": injection.stop_on, "interval": list(interval)}
-        directory.write_summary({"schema": SCHEMA, "campaign": stated, **found})
+        summary = {"schema": SCHEMA, "campaign": stated, **found}
+        write_text(directory.summary, json.dumps(summary, indent=1, allow_nan=False) + "\n")
     return directory.summary
 
 
-def _fingerprint(told: Mapping[str, Any]) -> str:
-    return hashlib.sha256(canonical_json(told["fingerprint"]).encode()).hexdigest()
-
-
 def _facts(
-    told: Mapping[str, Any],
-    injection: Injection,
-    plan: Plan,
-    columns: Mapping[str, np.ndarray],
-    network: IntegerNetwork,
+    injection: Injection, plan: Plan, columns: Mapping[str, np.ndarray], network: IntegerNetwork
 ) -> dict[str, Any]:
     """Return what the summary says of the campaign as a whole; the same wherever it ran."""
     return {
-        "title": "",
-        "model": "",
-        "data": "",
-        **told["facts"],
         "images": int(columns["images"][0]) if len(columns["images"]) else 0,
         "trials": len(columns["trial"]),
         "planned": plan.n_trials,
@@ -223,12 +203,11 @@ def checksum(columns: Mapping[str, np.ndarray]) -> str:
 
 def facts_in(summary: Path) -> dict[str, Any]:
     """Return what a summary says of the campaign as a whole."""
-    told: dict[str, Any] = json.loads(summary.read_text(encoding="utf-8"))["campaign"]
-    return told
+    facts: dict[str, Any] = json.loads(summary.read_text(encoding="utf-8"))["campaign"]
+    return facts
 
 
-def _golden_acc(folder: Path, network: IntegerNetwork, told: Mapping[str, Any]) -> list[float]:
-    injection = Injection.model_validate(told["injection"])
+def _golden_acc(folder: Path, network: IntegerNetwork, injection: Injection) -> list[float]:
     images = read_images(folder, "images")
     bounds = bounds_of(injection, network, folder, "cpu")
     right = 0
@@ -239,11 +218,7 @@ def _golden_acc(folder: Path, network: IntegerNetwork, told: Mapping[str, Any]) 
 
 
 def _choose(network: IntegerNetwork, injection: Injection, test: Dataset) -> Dataset:
-    """Return the images that meet the faults.
-
-    Raises:
-        SpecError: there are fewer than wanted.
-    """
+    """Return the images that meet the faults, or raise a SpecError if there are too few."""
     kept: list[int] = []
     for number, part in enumerate(test.blocks(IMAGES_AT_ONCE)):
         if len(kept) >= injection.images:
@@ -265,14 +240,14 @@ def _write_images(folder: Path, name: str, images: Dataset) -> None:
 
 def _compute(
     pool: Pool[int, dict[str, np.ndarray]],
-    chunks: Sequence[Chunk],
+    chunks: Sequence[np.ndarray],
     todo: Sequence[int],
     parts: Parts,
     progress: Progress,
 ) -> None:
     if not todo:
         return
-    total = sum(len(chunks[n].trials) for n in todo)
+    total = sum(len(chunks[n]) for n in todo)
 
     def trials() -> Any:
         for number, columns in pool.run(todo):
@@ -287,15 +262,12 @@ def _mine(chunk: int, shard: Shard | None) -> bool:
     return shard is None or chunk % shard[1] == shard[0] - 1
 
 
-def _stops(
-    injection: Injection, chunks: Sequence[Chunk], parts: Parts, wave: int, n_max: int
-) -> int | None:
-    """Return after how many trials the stop rule ends the campaign, if it does after this wave."""
+def _stops(injection: Injection, parts: Parts, n_chunks: int, n_max: int) -> bool:
+    """Return whether the stop rule ends the campaign early, after the first chunks."""
     if injection.stop is None:
-        return None
-    columns = parts.read_all(sum(chunk.wave <= wave for chunk in chunks))
-    found = injection.stop.stops(_watched(injection, columns), n_max=n_max)
-    return None if found is None or found == n_max else found
+        return False
+    watched = _watched(injection, parts.read_all(n_chunks))
+    return injection.stop.stops(watched, n_max=n_max) not in {None, n_max}
 
 
 def _watched(injection: Injection, columns: Mapping[str, np.ndarray]) -> Float[np.ndarray, " t"]:

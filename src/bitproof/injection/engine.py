@@ -14,11 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from bitproof.faults.execute import (
-    NodeFaults,
-    faults_by_node,
-    faulty_node,
-)
+from bitproof.faults.execute import NodeFaults, faults_by_node, faulty_node
 from bitproof.faults.table import FaultTable
 from bitproof.injection.golden import Golden, Restriction
 from bitproof.injection.incremental import Incremental, Start, differs, take
@@ -32,8 +28,6 @@ COUNTS = (*OUTCOMES, "correct")
 """What is counted of each trial, in images."""
 MOST_IMAGES = 128
 """Images of all trials that run at once; no influence on the result."""
-
-
 End = tuple[Int[Tensor, " m"], Int[Tensor, " m"], Float[Tensor, "m k"]]
 """Rows of the result, images, and their logits."""
 
@@ -41,11 +35,7 @@ End = tuple[Int[Tensor, " m"], Int[Tensor, " m"], Float[Tensor, "m k"]]
 class Engine:
     """Counts outcomes of trials on one batch of images.
 
-    Args:
-        network: without faults.
-        inputs: images in [0, 1].
-        labels: their classes.
-        bounds: restrictions of nodes' outputs, by node.
+    `bounds` restrict the outputs of nodes, by name.
 
     Example:
         >>> from bitproof.quant import quantize
@@ -72,12 +62,7 @@ class Engine:
 
     @torch.no_grad()
     def run(self, faults: FaultTable, trials: list[int]) -> np.ndarray:
-        """Return how many images met each of `COUNTS`, one row a trial.
-
-        Args:
-            faults: what breaks; trials without a row are fault-free.
-            trials: which ones to run.
-        """
+        """Return how many images met each of `COUNTS`, one row for each of `trials`."""
         counts = np.zeros((len(trials), len(COUNTS)), np.int64)
         logits = self.golden.logits
         right = int((logits.argmax(1) == self.labels).sum())

@@ -108,19 +108,15 @@ class Golden:
 
     def suffix(self, name: str) -> Suffix:
         """Return what must be executed again when the output of node `name` changes."""
-        if name not in self._suffixes:
-            self._suffixes[name] = _suffix(self.network, name)
-        return self._suffixes[name]
-
-
-def _suffix(network: IntegerNetwork, name: str) -> Suffix:
-    nodes = affected(network.nodes, {name})[1:]
-    changed = {name, *(node.name for node in nodes)}
-    last_use = {read: node.name for node in nodes for read in node.inputs if read in changed}
-    narrow, live = set(), {name}
-    for node in nodes:
-        live.add(node.name)
-        live -= {read for read in node.inputs if last_use.get(read) == node.name}
-        if live == {node.name}:
-            narrow.add(node.name)
-    return Suffix(nodes, frozenset(narrow))
+        if name in self._suffixes:
+            return self._suffixes[name]
+        nodes = affected(self.network.nodes, {name})[1:]
+        changed = {name, *(node.name for node in nodes)}
+        last_use = {read: node.name for node in nodes for read in node.inputs if read in changed}
+        narrow, live = set(), {name}
+        for node in nodes:
+            live.add(node.name)
+            live -= {read for read in node.inputs if last_use.get(read) == node.name}
+            if live == {node.name}:
+                narrow.add(node.name)
+        return self._suffixes.setdefault(name, Suffix(nodes, frozenset(narrow)))

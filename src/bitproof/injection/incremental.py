@@ -20,6 +20,7 @@ from bitproof.faults.execute import (
     NodeFaults,
     break_bit,
     broken_memory,
+    by_element,
     faulty_element,
     faulty_node,
 )
@@ -93,20 +94,15 @@ class Incremental:
         """Yield the change where single output elements are faulty, in memory or in registers."""
         golden, stored = self.golden.codes[node.name], self._stored(node)
         faulty: dict[tuple[int, ...], Tensor] = {}
-        for element in dict.fromkeys(fault.element for own in faults.values() for fault in own):
-            own = {
-                site: [fault for fault in at_site if fault.element == element]
-                for site, at_site in faults.items()
-            }
+        for element, own in by_element(faults).items():
             place = tuple(int(i) for i in np.unravel_index(element, golden.shape[1:]))
             codes = stored[_at(place)]
             if set(own).intersection(REGISTERS):
                 source = self.golden.codes[node.inputs[0]]
                 codes = faulty_element(self.golden.network, node, source, element, own)
             for site in OUTPUTS:
-                grid = self.golden.network.grids.get(node.name)
                 for fault in own.get(site, ()):
-                    assert grid is not None
+                    grid = self.golden.network.grids[node.name]
                     codes = break_bit(codes.long(), fault, bits=grid.bits, signed=grid.signed)
             faulty[place] = self.golden.bounded(node, codes.to(golden.dtype))
         changed = torch.zeros(len(golden), dtype=torch.bool, device=golden.device)

@@ -33,6 +33,8 @@ _PART = re.compile(r"part-(\d{5}|[1-9]\d{5,8})\.parquet")
 class Parts:
     """The results of one campaign's chunks in a folder.
 
+    Every method raises a StorageError where a file cannot be opened, written or set aside.
+
     Example:
         >>> from tempfile import TemporaryDirectory
         >>> with TemporaryDirectory() as folder:
@@ -55,14 +57,11 @@ class Parts:
     def write(self, chunk: int, columns: Mapping[str, np.ndarray]) -> None:
         """Keep the result of a chunk; nothing happens if it is there already.
 
-        Args:
-            chunk: its number, from 0.
-            columns: arrays of integers or float64, all of one length; kept in this order and in
-                these dtypes. Equal columns give equal files (with one version of pyarrow).
+        Columns are integers or float64, all of one length; they are kept in this order and in these
+        dtypes. Equal columns give equal files (with one version of pyarrow).
 
         Raises:
             DataError: the columns cannot be stored, or the chunk has another result already.
-            StorageError: the place cannot be written; no half file is left.
         """
         ready = prepare(columns)
         digest = digest_columns(ready)
@@ -76,20 +75,16 @@ class Parts:
                 "whoever computes it"
             )
 
-    def read(self, chunk: int, names: Sequence[str] | None = None) -> dict[str, np.ndarray] | None:
-        """Return the columns of a chunk, or those of `names`; None if they are not there.
+    def read(self, chunk: int) -> dict[str, np.ndarray] | None:
+        """Return the columns of a chunk; None if they are not there.
 
         A damaged file is set aside, and counts as not there.
-
-        Raises:
-            DataError: there is no column of one of the names.
-            StorageError: the file cannot be opened, or not be set aside.
         """
         file = self._open(chunk)
         if file is None:
             return None
-        columns = read_columns(file, names)
-        if names is None and digest_columns(columns) != read_facts(file)["sha256"]:
+        columns = read_columns(file)
+        if digest_columns(columns) != read_facts(file)["sha256"]:
             self._set_aside(self.path(chunk), "its columns are not those that were written")
             return None
         return columns
@@ -99,9 +94,6 @@ class Parts:
 
         Damaged and foreign files are set aside and told in `messages`; what killed processes of
         this host left is removed.
-
-        Raises:
-            StorageError: a file cannot be opened, or not be set aside.
         """
         if not self.folder.is_dir():
             return set()
@@ -113,14 +105,13 @@ class Parts:
                 self._set_aside(self.path(chunk), f"the campaign has only {n_chunks} chunks")
         return {chunk for chunk in chunks if chunk < n_chunks and self._open(chunk) is not None}
 
-    def read_all(self, n_chunks: int, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
-        """Return the columns of all chunks, or those of `names`, in the order of chunks.
+    def read_all(self, n_chunks: int) -> dict[str, np.ndarray]:
+        """Return the columns of all chunks, in the order of chunks.
 
         Raises:
             DataError: chunks are missing (the message names them), or their columns differ.
-            StorageError: a file cannot be opened, or not be set aside.
         """
-        found = [self.read(chunk, names) for chunk in range(n_chunks)]
+        found = [self.read(chunk) for chunk in range(n_chunks)]
         tables = [table for table in found if table is not None]
         if len(tables) < n_chunks:
             missing = _ranges([chunk for chunk, table in enumerate(found) if table is None])

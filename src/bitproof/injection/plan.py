@@ -1,6 +1,6 @@
 """Drawing the trials of a campaign, and cutting them into chunks of neighbours."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Int16, Int32, Int64
@@ -11,7 +11,7 @@ from bitproof.faults.base import FaultModel
 from bitproof.faults.kinds import MOST_ROWS, Places
 from bitproof.faults.space import Shapes, Stratum
 from bitproof.faults.table import COLUMNS, FLIP, MOST_TRIALS, SITES, FaultTable
-from bitproof.injection.spec import FaultGroup, Injection
+from bitproof.injection.spec import Injection
 from bitproof.quant.network import IntegerNetwork
 from bitproof.stats.sample_size import allocate, sample_size
 
@@ -47,8 +47,6 @@ class Plan:
     cells: tuple[Cell, ...]
     populations: tuple[int, ...]
     """Places of each kind of fault."""
-    sampled: bool
-    """Whether the trials of a kind are a draw without return from its places."""
 
     @property
     def n_trials(self) -> int:
@@ -72,77 +70,59 @@ class Plan:
 def draw_plan(injection: Injection, network: IntegerNetwork, shapes: Shapes) -> Plan:
     """Return the trials of a campaign; equal arguments give equal trials.
 
-    Args:
-        injection: what breaks.
-        network: where.
-        shapes: shape of each node's output for one image.
-
     Raises:
         SpecError: there is nothing to break, or the draw is too large.
     """
-    drawn = [
-        _GroupDraw(number, group, injection, group.strata(network, shapes), network)
-        for number, group in enumerate(injection.faults)
-    ]
+    numbers = range(len(injection.faults))
+    drawn = [_GroupDraw(number, injection, network, shapes) for number in numbers]
     counts = [group.n_trials() for group in drawn]
     if injection.together:
         counts = [max(counts)] * len(counts)
     if sum(counts) > MOST_TRIALS:
         raise SpecError(f"trials: wanted at most {MOST_TRIALS}, got {sum(counts)}")
-    tables, groups, cells = [], [], []
+    tables, cells = [], []
     names: list[Cell] = []
     start = 0
     for group, n in zip(drawn, counts, strict=True):
         columns, cell = group.draw(n)
         columns["trial"] = columns["trial"] + (0 if injection.together else start)
         tables.append(columns)
-        groups.append(np.full(n, group.number, np.int16))
         cells.append(np.where(cell >= 0, cell + len(names), -1))
         names += group.cells()
         start += n
-    columns = {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
-    layers = [node.name for node in network.nodes]
     if injection.together and len(drawn) > 1:
         n = counts[0]
-        group_of, cell_of = np.full(n, -1, np.int16), np.full(n, -1, np.int32)
+        group_of, cell_of = np.full(n, -1), np.full(n, -1)
     else:
         n = sum(counts)
-        group_of, cell_of = np.concatenate(groups), np.concatenate(cells).astype(np.int32)
+        group_of, cell_of = np.repeat(np.arange(len(drawn)), counts), np.concatenate(cells)
     return Plan(
-        FaultTable.build(layers, n, **columns),
-        group_of,
-        cell_of,
+        FaultTable.build([node.name for node in network.nodes], n, **_joined(tables)),
+        group_of.astype(np.int16),
+        cell_of.astype(np.int32),
         tuple(names),
         tuple(group.population for group in drawn),
-        all(group.sampled for group in drawn) and not injection.together,
     )
 
 
 def plan_of_list(faults: FaultTable) -> Plan:
     """Return the plan that replays a list of faults."""
     n = faults.n_trials
-    return Plan(
-        faults, np.zeros(n, np.int16), np.full(n, -1, np.int32), (), (len(faults),), sampled=False
-    )
+    return Plan(faults, np.zeros(n, np.int16), np.full(n, -1, np.int32), (), (len(faults),))
 
 
 class _GroupDraw:
     """The draw of one kind of fault."""
 
     def __init__(
-        self,
-        number: int,
-        group: FaultGroup,
-        injection: Injection,
-        strata: list[Stratum],
-        network: IntegerNetwork,
+        self, number: int, injection: Injection, network: IntegerNetwork, shapes: Shapes
     ) -> None:
-        self.number, self.group, self.injection = number, group, injection
-        self.strata = strata
-        self.population = sum(stratum.size for stratum in strata)
+        self.number, self.injection, self.network = number, injection, network
+        self.group = group = injection.faults[number]
+        self.strata = group.strata(network, shapes)
+        self.population = sum(stratum.size for stratum in self.strata)
         self.places = {node.name: place for place, node in enumerate(network.nodes)}
-        self.network = network
-        self.parts = [stratum.of_bit(bit) for stratum in strata for bit in stratum.bits]
+        self.parts = [replace(one, bits=(bit,)) for one in self.strata for bit in one.bits]
         self.sampled = group.count == 1 and group.rate is None and group.model is None
 
     def cells(self) -> list[Cell]:
@@ -156,13 +136,16 @@ class _GroupDraw:
         if self.injection.trials is not None:
             n = self.injection.trials
             return min(n, self.population) if self.sampled else n
-        sizes = [self.population]
-        if self.injection.per == "cell" and self.sampled:
-            sizes = [part.size for part in self.parts]
-        margin, confidence = self.injection.margin, self.injection.confidence
         if not self.sampled:
-            sizes = [2**62]  # subsets of places are without number
-        return sum(sample_size(size, margin=margin, confidence=confidence) for size in sizes)
+            return sum(self._needed([2**62]))  # subsets of places are without number
+        if self.injection.per == "cell":
+            return sum(self._needed([part.size for part in self.parts]))
+        return sum(self._needed([self.population]))
+
+    def _needed(self, sizes: list[int]) -> list[int]:
+        """Return how many trials the margin asks for in populations of some sizes."""
+        margin, confidence = self.injection.margin, self.injection.confidence
+        return [sample_size(size, margin=margin, confidence=confidence) for size in sizes]
 
     def draw(self, n: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Return fault columns, and the cell of each trial."""
@@ -193,8 +176,7 @@ class _GroupDraw:
         if self.group.exhaustive or n == self.population:
             return sizes
         if self.injection.per == "cell" and self.injection.trials is None:
-            margin, confidence = self.injection.margin, self.injection.confidence
-            return [sample_size(size, margin=margin, confidence=confidence) for size in sizes]
+            return self._needed(sizes)
         if self.injection.allocation != "data_aware":
             return allocate(sizes, n, how=self.injection.allocation)
         reach = [_reach(part, self.network) for part in self.parts]
@@ -247,15 +229,8 @@ class _GroupDraw:
                 if stratum.elements is not None:
                     element = np.intersect1d(element, stratum.elements, assume_unique=True)
                 source, which = np.nonzero(changed[element, None] >> bits & 1)
-                constants = {"trial": trial, "tap": -1, "action": FLIP}
-                columns.append(
-                    self._columns(
-                        stratum,
-                        element=element[source],
-                        bit=bits[which],
-                        **{key: np.full(len(which), value) for key, value in constants.items()},
-                    )
-                )
+                own = {"trial": np.full(len(which), trial), "element": element[source]}
+                columns.append(self._columns(stratum, bit=bits[which], tap=-1, action=FLIP, **own))
             trials.append(_joined(columns))
             rows += len(trials[-1]["trial"])
             if rows > MOST_ROWS:
@@ -289,10 +264,10 @@ class _GroupDraw:
             action=bits.action,
         )
 
-    def _columns(self, stratum: Stratum, **columns: np.ndarray) -> dict[str, np.ndarray]:
-        size = len(columns["trial"])
-        site = np.full(size, SITES.index(stratum.site))
-        return {"site": site, "layer": np.full(size, self.places[stratum.layer]), **columns}
+    def _columns(self, stratum: Stratum, **columns: np.ndarray | int) -> dict[str, np.ndarray]:
+        """Return fault columns in one stratum; a number stands for all rows."""
+        columns |= {"site": SITES.index(stratum.site), "layer": self.places[stratum.layer]}
+        return dict(zip(columns, np.broadcast_arrays(*columns.values()), strict=True))
 
     def _random(self, *parts: object) -> np.random.Generator:
         seed = derive_seed(self.injection.seed, "faults", self.number, *parts)

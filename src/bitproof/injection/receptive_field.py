@@ -7,8 +7,7 @@ Model:  behind a convolution, one changed element changes the window of outputs 
 """
 
 from dataclasses import dataclass, replace
-from functools import cached_property
-from itertools import takewhile
+from functools import cached_property, reduce
 
 import torch
 from jaxtyping import Integer
@@ -85,11 +84,7 @@ class ReceptiveField:
     ) -> tuple[Integer[Tensor, "m _ _ _"], Window]:
         """Return the changed words of node `end(name)`, and the window that they lie in.
 
-        Args:
-            name: the node that changed.
-            codes: its output in `window`, with the change.
-            window: inside its map.
-            images: numbers of the images that `codes` belong to.
+        `codes` are the words in a `window` of the node that changed, for some of the images.
         """
         end, nodes = self.end(name), self.golden.suffix(name).nodes
         last = next(place for place, node in enumerate(nodes) if node.name == end)
@@ -118,10 +113,7 @@ class ReceptiveField:
     def _step(self, node: Node, operands: list[Change | None], images: Tensor) -> Change:
         """Return what becomes of a node's output, given what has changed of each operand."""
         golden, shape = self.golden, self.golden.codes[node.name].shape
-        reached = [change[1] for change in operands if change is not None]
-        window = reached[0]
-        for other in reached[1:]:
-            window = window.union(other)
+        window = reduce(Window.union, (change[1] for change in operands if change is not None))
         needed, network, own = window, golden.network, node
         if node.op == "conv":
             window, needed = _through(node, window, self._kernel(node), shape)
@@ -162,8 +154,10 @@ class ReceptiveField:
             return name
         sizes = {name: (1, 1)}
         suffix = golden.suffix(name)
-        for node in takewhile(_is_local_or_elementwise, suffix.nodes):
+        for node in suffix.nodes:
             maps = golden.codes[node.name]
+            if not (_is_local(node) or node.op in ELEMENTWISE):
+                break
             if maps.ndim != 4 or any(
                 golden.codes[read].ndim != 4 or read in golden.constant for read in node.inputs
             ):
@@ -186,10 +180,6 @@ class ReceptiveField:
 
 def _is_local(node: Node) -> bool:
     return node.op == "conv" and len(node.attrs["stride"]) == 2
-
-
-def _is_local_or_elementwise(node: Node) -> bool:
-    return _is_local(node) or node.op in ELEMENTWISE
 
 
 def _through(

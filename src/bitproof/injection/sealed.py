@@ -8,7 +8,7 @@ where another pyarrow wrote them.
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -28,11 +28,7 @@ _SEAL, _BLANK = b"file-sha256:", b"0" * 64
 
 
 def write_fault_table(table: FaultTable, path: Path) -> None:
-    """Write a fault table as Parquet, sealed as parts are.
-
-    Raises:
-        StorageError: the place cannot be written.
-    """
+    """Write a fault table as Parquet, sealed as parts are."""
     columns = prepare({name: getattr(table, name) for name in COLUMNS})
     facts = {
         "part": FAULTS,
@@ -44,11 +40,7 @@ def write_fault_table(table: FaultTable, path: Path) -> None:
 
 
 def read_fault_table(path: Path) -> FaultTable:
-    """Return the fault table in a file.
-
-    Raises:
-        DataError: the file is missing, damaged, or holds something else.
-    """
+    """Return the fault table in a file, or raise a DataError if it holds none that is sound."""
     try:
         file = decode(path.read_bytes())
         facts = read_facts(file)
@@ -70,11 +62,7 @@ def read_fault_table(path: Path) -> FaultTable:
 
 
 def prepare(columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return columns as they are stored: contiguous, little-endian, of one length.
-
-    Raises:
-        DataError: they are not arrays of integers or float64, all of one length.
-    """
+    """Return integer or float64 columns as stored: contiguous, little-endian, of one length."""
     for name, column in columns.items():
         if column.dtype.kind not in "iu" and column.dtype.newbyteorder("<") != np.dtype("<f8"):
             raise DataError(f"column '{name}': wanted integers or float64, got {column.dtype}")
@@ -127,11 +115,7 @@ def encode(columns: Mapping[str, np.ndarray], facts: dict[str, str]) -> bytes:
 
 
 def decode(content: bytes) -> pq.ParquetFile:
-    """Return a sealed Parquet file.
-
-    Raises:
-        DataError: its seal is broken, or its schema another one.
-    """
+    """Return a sealed Parquet file, or raise a DataError if it is damaged or of another schema."""
     view = memoryview(content)
     place = content.rfind(_SEAL) + len(_SEAL)
     digest = hashlib.sha256(view[:place])
@@ -155,21 +139,13 @@ def read_facts(file: pq.ParquetFile) -> dict[str, str]:
     return {key.decode(): value.decode(errors="replace") for key, value in metadata.items()}
 
 
-def read_columns(file: pq.ParquetFile, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
-    """Return the columns of a file, or those of `names`.
-
-    Raises:
-        DataError: there is no column of one of the names, or it cannot be decoded.
-    """
-    known = file.schema_arrow.names
-    wanted = known if names is None else list(names)
-    if unknown := [name for name in wanted if name not in known]:
-        raise DataError(f"no column '{unknown[0]}'. Known: {', '.join(known)}.")
+def read_columns(file: pq.ParquetFile) -> dict[str, np.ndarray]:
+    """Return the columns of a file, or raise a DataError if they cannot be decoded."""
     try:
-        table = file.read(columns=wanted, use_threads=False)
+        table = file.read(use_threads=False)
     except (OSError, ValueError) as error:
         raise DataError(f"cannot decode: {_one_line(error)}") from None
-    return {name: table[name].to_numpy() for name in wanted}
+    return {name: table[name].to_numpy() for name in file.schema_arrow.names}
 
 
 def _one_line(error: Exception) -> str:

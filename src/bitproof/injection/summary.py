@@ -6,14 +6,15 @@ Model:  the fault is the unit. Where trials were drawn by layer and bit, each ce
 Source: METHODS C.3; ANCHORS section 6 (definitions); JEDEC JESD89 for FIT.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from bitproof.injection.engine import COUNTS
-from bitproof.injection.plan import Cell, Plan
+from bitproof.injection.plan import Plan
 from bitproof.injection.spec import FaultGroup, Injection
 from bitproof.metrics.outcomes import OUTCOMES
 from bitproof.quant.network import IntegerNetwork
@@ -25,9 +26,9 @@ MEMORIES = frozenset({"weight", "bias", "activation", "output"})
 POINTS = 24
 """Points of the convergence curve."""
 MOST_CHANNELS = 20
-"""Channels that are told, the most vulnerable ones."""
+"""Channels that are listed, the most vulnerable ones."""
 LEAST_PER_CHANNEL = 5
-"""Trials of a channel that is told."""
+"""Trials of a channel that is listed."""
 
 Columns = Mapping[str, np.ndarray]
 Rows = Int[np.ndarray, " k"]
@@ -35,18 +36,11 @@ Rows = Int[np.ndarray, " k"]
 
 
 def summarize_injection(
-    plan: Plan,
-    injection: Injection,
-    columns: Columns,
-    network: IntegerNetwork,
+    plan: Plan, injection: Injection, columns: Columns, network: IntegerNetwork
 ) -> dict[str, Any]:
     """Return totals, layers, bits, cells, channels and convergence; rates are `[low, value, high]`.
 
-    Args:
-        plan: the trials that were planned.
-        injection: how they are counted.
-        columns: counts of the trials that were done, in any order.
-        network: which was struck.
+    `columns` are the counts of those planned trials that were done, in any order.
     """
     order = np.argsort(columns["trial"], kind="stable")
     ready = {name: column[order] for name, column in columns.items()}
@@ -68,130 +62,124 @@ class _Summary:
 
     def tables(self) -> dict[str, Any]:
         numbers = sorted(set(self.plan.group.tolist()))
-        found: dict[str, Any] = {
+        return {
             "outcomes": list(OUTCOMES),
             "groups": [self._group(number) for number in numbers],
             "totals": [self._total(number) for number in numbers],
-            "layers": self._over(lambda cell: (cell.group, cell.site, cell.layer, None)),
-            "bits": self._over(lambda cell: (cell.group, cell.site, None, cell.bit)),
-            "cells": self._over(lambda cell: (cell.group, cell.site, cell.layer, cell.bit)),
+            "layers": self._over("group", "site", "layer"),
+            "bits": self._over("group", "site", "bit"),
+            "cells": self._over("group", "site", "layer", "bit"),
             "channels": self._channels(),
             "convergence": [self._convergence(number) for number in numbers],
         }
-        return found
 
     def _group(self, number: int) -> dict[str, Any]:
-        planned = int((self.plan.group == number).sum())
-        if number < 0 or not self.plan.populations or number >= len(self.injection.faults):
-            kinds = [group.source.model_dump(mode="json") for group in self.injection.faults]
-            sites = [site for group in self.injection.faults for site in group.sites]
-            return {
-                "group": number,
-                "label": "all together",
-                "kind": {"kind": " + ".join(kind["kind"] for kind in kinds)},
-                "sites": list(dict.fromkeys(sites)),
-                "extent": "together",
-                "rate": None,
-                "population": sum(self.plan.populations),
-                "trials": int((self.columns["group"] == number).sum()),
-                "needed": planned,
-                "bits_of_memory": None,
-            }
-        group = self.injection.faults[number]
-        population = self.plan.populations[number]
-        memory = set(group.sites) <= MEMORIES
+        """Return what a kind of fault is; -1 stands for all of them together."""
+        if number < 0:
+            groups, rate, extent, label = self.injection.faults, None, "together", "all together"
+            kind: dict[str, Any] = {"kind": " + ".join(group.source.kind for group in groups)}
+            sites = tuple(dict.fromkeys(site for group in groups for site in group.sites))
+        else:
+            group = self.injection.faults[number]
+            rate, extent, sites = group.rate, _extent(group), group.sites
+            kind = group.source.model_dump(mode="json")
+            label = f"{group.source.kind} in {', '.join(sites)}"
+        population = self._population(number)
         return {
             "group": number,
-            "label": f"{group.source.kind} in {', '.join(group.sites)}",
-            "kind": group.source.model_dump(mode="json"),
-            "sites": list(group.sites),
-            "extent": _extent(group),
-            "rate": group.rate,
+            "label": label,
+            "kind": kind,
+            "sites": list(sites),
+            "extent": extent,
+            "rate": rate,
             "population": population,
             "trials": int((self.columns["group"] == number).sum()),
-            "needed": planned,
-            "bits_of_memory": population if memory else None,
+            "needed": int((self.plan.group == number).sum()),
+            "bits_of_memory": population if self._in_memory(number) else None,
         }
+
+    def _population(self, number: int) -> int:
+        return sum(self.plan.populations) if number < 0 else self.plan.populations[number]
+
+    def _in_memory(self, number: int) -> bool:
+        return number >= 0 and set(self.injection.faults[number].sites) <= MEMORIES
+
+    def _counts(self, keep: Rows) -> dict[str, Any]:
+        return {"trials": len(keep), "images": int(self.images[keep].sum())}
 
     def _total(self, number: int) -> dict[str, Any]:
         keep = np.flatnonzero(self.columns["group"] == number)
         cells = [i for i, cell in enumerate(self.plan.cells) if cell.group == number]
-        population = sum(self.plan.populations) if number < 0 else self.plan.populations[number]
+        population = self._population(number)
         rates = self._rates(keep, cells)
         acc = self._rate("correct", keep, cells)
         accs = self.values["correct"][keep]
-        memory = number >= 0 and set(self._sites(number)) <= MEMORIES
         return {
             "group": number,
-            "trials": len(keep),
-            "images": int(self.images[keep].sum()),
+            **self._counts(keep),
             "population": population,
             "rates": rates,
             "acc": acc,
             "acc_std": float(accs.std(ddof=1)) if len(accs) > 1 else 0.0,
             "acc_min": float(accs.min()) if len(accs) else 0.0,
             "rerr": [1 - end for end in reversed(acc)],
-            "fit": self._fit(rates, population) if memory and cells else None,
+            "fit": self._fit(rates, population) if self._in_memory(number) and cells else None,
         }
 
-    def _sites(self, number: int) -> tuple[str, ...]:
-        return self.injection.faults[number].sites
-
-    def _over(
-        self, key: Callable[[Cell], tuple[int, str, str | None, int | None]]
-    ) -> list[dict[str, Any]]:
-        """Return the rates of groups of cells, in the order of cells."""
-        members: dict[tuple[int, str, str | None, int | None], list[int]] = {}
-        for index, cell in enumerate(self.plan.cells):
-            members.setdefault(key(cell), []).append(index)
+    def _over(self, *names: str) -> list[dict[str, Any]]:
+        """Return the rates of cells that agree in some fields, in the order of cells."""
         rows = []
-        for (group, site, layer, bit), cells in members.items():
-            keep = np.concatenate([self._of_cell(cell) for cell in cells])
+        for values, cells in self._cells_by(*names).items():
+            place = dict(zip(names, values, strict=True))
+            keep = self._of_cells(cells)
             population = int(self.sizes[cells].sum())
             rates = self._rates(keep, cells) if len(keep) else {}
-            row: dict[str, Any] = {"group": group, "site": site, "layer": layer, "bit": bit}
-            row |= {
-                "trials": len(keep),
-                "images": int(self.images[keep].sum()),
-                "population": population,
-                "rates": rates,
-            }
-            if bit is None:
-                row["fit"] = self._fit(rates, population) if site in MEMORIES and rates else None
-            rows.append(
-                {name: value for name, value in row.items() if value is not None or name == "fit"}
-            )
+            row = place | self._counts(keep) | {"population": population, "rates": rates}
+            if "bit" not in names:
+                memory = place["site"] in MEMORIES
+                row["fit"] = self._fit(rates, population) if memory and rates else None
+            rows.append(row)
         return rows
 
-    def _of_cell(self, cell: int) -> Rows:
-        """Return the rows of the trials that struck one cell."""
-        return self.by_cell[self.ends[cell] : self.ends[cell + 1]]
+    def _cells_by(self, *names: str) -> dict[tuple[Any, ...], list[int]]:
+        """Return the numbers of cells that agree in some fields, by these."""
+        members: dict[tuple[Any, ...], list[int]] = {}
+        for index, cell in enumerate(self.plan.cells):
+            members.setdefault(attrgetter(*names)(cell), []).append(index)
+        return members
+
+    def _of_cells(self, cells: list[int]) -> Rows:
+        """Return the rows of the trials in some cells."""
+        return np.concatenate([self.by_cell[self.ends[i] : self.ends[i + 1]] for i in cells])
 
     def _rates(self, keep: Rows, cells: list[int]) -> dict[str, list[float]]:
         return {name: self._rate(name, keep, cells) for name in OUTCOMES}
 
     def _rate(self, name: str, keep: Rows, cells: list[int]) -> list[float]:
         """Return the rate over some trials, which sample some cells, with its interval."""
-        confidence, method = self.injection.confidence, self.injection.interval
         strata = self.columns["cell"][keep]
-        if not cells or not len(strata) or (strata < 0).any():
-            return _rounded(self._plain(name, keep))
-        place = np.full(len(self.sizes), -1)
-        place[cells] = np.arange(len(cells))
-        own = place[strata]
-        if len(np.unique(own)) == len(cells):
-            sizes = self.sizes[cells].tolist()
-            values = self.values[name][keep]
-            return _rounded(
-                stratified_rate(values, own, sizes, confidence=confidence, method=method)
+        if not cells or not np.array_equal(np.unique(strata), cells):
+            return _rounded(self._plain(name, keep, self._weights(keep)))
+        return _rounded(
+            stratified_rate(
+                self.values[name][keep],
+                np.searchsorted(cells, strata),
+                self.sizes[cells].tolist(),
+                confidence=self.injection.confidence,
+                method=self.injection.interval,
             )
-        return _rounded(self._plain(name, keep, self.sizes[strata] / self.planned[strata]))
+        )
+
+    def _weights(self, keep: Rows) -> Float[np.ndarray, " k"] | None:
+        """Return how many places each trial stands for; None where trials have several."""
+        cell = self.columns["cell"][keep]
+        if (cell < 0).any():
+            return None
+        weights: np.ndarray = self.sizes[cell] / self.planned[cell]
+        return weights
 
     def _plain(
-        self,
-        name: str,
-        keep: Rows,
-        weights: Float[np.ndarray, " k"] | None = None,
+        self, name: str, keep: Rows, weights: Float[np.ndarray, " k"] | None = None
     ) -> Interval:
         if not len(keep):
             return Interval(0.0, 0.0, 1.0)
@@ -210,24 +198,20 @@ class _Summary:
     def _channels(self) -> list[dict[str, Any]]:
         """Return the most vulnerable output channels, where single weights were struck."""
         faults = self.plan.faults
-        members: dict[tuple[int, str], list[int]] = {}
-        for index, cell in enumerate(self.plan.cells):
-            if cell.site == "weight" and f"{cell.layer}.weight" in self.network.tensors:
-                members.setdefault((cell.group, cell.layer), []).append(index)
         found: list[dict[str, Any]] = []
-        for (group, layer), cells in members.items():
-            rows = np.concatenate([self._of_cell(cell) for cell in cells])
+        for (group, site, layer), cells in self._cells_by("group", "site", "layer").items():
+            if site != "weight":
+                continue
+            rows = self._of_cells(cells)
             taps = self.network.tensors[f"{layer}.weight"].codes[0].numel()
             first = np.searchsorted(faults.trial, self.columns["trial"][rows])
             channels = faults.element[first] // taps
             for channel in np.unique(channels).tolist():
                 keep = rows[channels == channel]
                 if len(keep) >= LEAST_PER_CHANNEL:
-                    row: dict[str, Any] = {"group": group, "site": "weight", "layer": layer}
-                    row |= {"channel": channel, "trials": len(keep)}
-                    row["images"] = int(self.images[keep].sum())
-                    row["rates"] = {"sdc1": _rounded(self._plain("sdc1", keep))}
-                    found.append(row)
+                    place = {"group": group, "site": site, "layer": layer, "channel": channel}
+                    rates = {"sdc1": _rounded(self._plain("sdc1", keep))}
+                    found.append({**place, **self._counts(keep), "rates": rates})
         found.sort(key=lambda row: -row["rates"]["sdc1"][1])
         return found[:MOST_CHANNELS]
 
@@ -235,14 +219,8 @@ class _Summary:
         """Return the estimate after the first trials, in the order in which they were drawn."""
         rows = np.flatnonzero(self.columns["group"] == number)
         points = np.unique(np.geomspace(min(10, len(rows)), max(len(rows), 1), POINTS).astype(int))
-        ends = []
-        for n in points.tolist():
-            keep = rows[:n]
-            cell = self.columns["cell"][keep]
-            weights = None
-            if len(cell) and (cell >= 0).all():
-                weights = self.sizes[cell] / self.planned[cell]
-            ends.append(self._plain("sdc1", keep, weights))
+        firsts = [rows[:n] for n in points.tolist()]
+        ends = [self._plain("sdc1", keep, self._weights(keep)) for keep in firsts]
         return {
             "group": number,
             "outcome": "sdc1",

@@ -1,12 +1,14 @@
 """One process's share of a campaign: it reads the directory, and counts chunk after chunk."""
 
 import hashlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Int64
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -16,7 +18,7 @@ from bitproof.faults.bounding import Bound, Bounding
 from bitproof.faults.table import COLUMNS, FaultTable
 from bitproof.injection.directory import CampaignDirectory
 from bitproof.injection.engine import COUNTS, Engine
-from bitproof.injection.golden import Golden
+from bitproof.injection.golden import Golden, Restriction
 from bitproof.injection.plan import Plan, draw_plan, plan_of_list
 from bitproof.injection.sealed import read_fault_table
 from bitproof.injection.spec import Injection
@@ -28,23 +30,16 @@ IMAGES_AT_ONCE = 256
 
 
 class Worker:
-    """Computes chunks of the campaign in a directory.
-
-    Args:
-        folder: the campaign directory.
-        device: where to compute.
-    """
+    """Computes chunks of the campaign in a directory."""
 
     def __init__(self, folder: Path, device: str = "cpu") -> None:
         directory = CampaignDirectory(folder)
-        told = directory.read_plan()
-        self.injection = Injection.model_validate(told["injection"])
+        self.injection = Injection.model_validate(directory.read_plan()["injection"])
         network = load_network(directory.network).to(device)
         images = read_images(folder, "images").to(device)
         self.plan = load_plan(directory, network, images)
-        self.chunks = chunks_of(self.plan, self.injection)
-        faults, self.detected = protect(self.plan.faults, self.injection, network)
-        self.faults = faults
+        self.chunks = list(chain.from_iterable(waves_of(self.plan, self.injection)))
+        self.faults, self.detected = protect(self.plan.faults, self.injection, network)
         bounds = bounds_of(self.injection, network, folder, device)
         self.engines = [
             Engine(network, part.inputs(), part.labels, bounds)
@@ -55,7 +50,7 @@ class Worker:
 
     def run(self, chunk: int) -> dict[str, np.ndarray]:
         """Return the columns of one chunk, a row for each of its trials."""
-        trials = self.chunks[chunk].trials
+        trials = self.chunks[chunk]
         counts = sum(engine.run(self.faults, trials.tolist()) for engine in self.engines)
         assert isinstance(counts, np.ndarray)
         found = self.detected[trials]
@@ -83,40 +78,23 @@ class CampaignWork:
         return Worker(self.folder, self.device).run
 
 
-@dataclass(frozen=True, eq=False)
-class Chunk:
-    """Trials that are done together."""
-
-    trials: np.ndarray
-    wave: int
-    """Chunks of a wave are all done before a stop rule looks."""
-
-
-def chunks_of(plan: Plan, injection: Injection) -> list[Chunk]:
-    """Return the chunks of a campaign; a stop rule looks between waves of them."""
+def waves_of(plan: Plan, injection: Injection) -> list[list[Int64[np.ndarray, " n"]]]:
+    """Return the trials of each chunk, in waves that are all done before a stop rule looks."""
     looks = [plan.n_trials]
     if injection.stop is not None and plan.n_trials:
         looks = injection.stop.looks(plan.n_trials)
     ends = zip([0, *looks[:-1]], looks, strict=True)
-    return [
-        Chunk(trials, wave)
-        for wave, (first, last) in enumerate(ends)
-        for trials in plan.chunks(first, last)
-    ]
+    return [plan.chunks(first, last) for first, last in ends]
 
 
 def load_plan(directory: CampaignDirectory, network: IntegerNetwork, images: Dataset) -> Plan:
-    """Return the trials of the campaign in a directory.
-
-    Raises:
-        ResumeError: this machine's libraries draw other trials than those that were begun.
-    """
-    told = directory.read_plan()
-    if told["listed"]:
+    """Return the trials of the campaign in a directory; they must be those that were begun."""
+    content = directory.read_plan()
+    if content["listed"]:
         return plan_of_list(read_fault_table(directory.faults))
     shapes = Golden.run(network, images.inputs(slice(0, 1))).shapes
-    plan = draw_plan(Injection.model_validate(told["injection"]), network, shapes)
-    if digest_of(plan.faults) != told["faults_sha256"]:
+    plan = draw_plan(Injection.model_validate(content["injection"]), network, shapes)
+    if digest_of(plan.faults) != content["faults_sha256"]:
         raise ResumeError(
             f"{directory.path}: this machine draws other trials than were begun "
             "(another version of NumPy?); replay its faults.parquet, or begin anew"
@@ -145,33 +123,26 @@ def protect(
 
 def bounds_of(
     injection: Injection, network: IntegerNetwork, folder: Path, device: str
-) -> dict[str, Callable[[Tensor], Tensor]]:
+) -> dict[str, Restriction]:
     """Return what protections do to the output words of nodes."""
     bounding = [one for one in injection.protections if isinstance(one, Bounding)]
     if not bounding:
         return {}
     profile = read_images(folder, "profile").to(device)
-    codes: Mapping[str, Tensor] = Golden.run(network, profile.inputs()).codes
-    restrictions: dict[str, OutputBounds] = {}
+    codes = Golden.run(network, profile.inputs()).codes
+    found: dict[str, list[Bound]] = {}
     for one in bounding:
         for name, bound in one.bounds(network, codes).items():
-            known = restrictions.get(name, OutputBounds((), int(network.grids[name].zero_point)))
-            restrictions[name] = replace(known, bounds=(*known.bounds, bound))
-    return dict(restrictions)
+            found.setdefault(name, []).append(bound)
+    points = {name: int(network.grids[name].zero_point) for name in found}
+    return {name: partial(_within, found[name], points[name]) for name in found}
 
 
-@dataclass(frozen=True)
-class OutputBounds:
-    """What protections do to the output words of one node, one after the other."""
-
-    bounds: tuple[Bound, ...]
-    zero_point: int
-
-    def __call__(self, codes: Tensor) -> Tensor:
-        """Return words within all bounds."""
-        for bound in self.bounds:
-            codes = Bounding.apply(codes, bound, self.zero_point)
-        return codes
+def _within(bounds: Sequence[Bound], zero_point: int, codes: Tensor) -> Tensor:
+    """Return words within bounds that are applied one after the other."""
+    for bound in bounds:
+        codes = Bounding.apply(codes, bound, zero_point)
+    return codes
 
 
 def read_images(folder: Path, name: str) -> Dataset:
