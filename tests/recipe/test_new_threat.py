@@ -1,22 +1,37 @@
 """A threat in one new file appears in a run, its table and its report, and nothing else changes."""
 
+import sys
+from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from bitproof.cli import main
+from bitproof.evaluation import THREATS, Threat
 from bitproof.recipe import Recipe, run
 from bitproof.stats import read_results
-from tests.recipe.activation_noise import ActivationNoise
+
+
+@pytest.fixture
+def new_threat() -> Iterator[type[Threat]]:
+    """Import the file, as an entry point would; other tests know nothing of it."""
+    yield import_module("tests.recipe.activation_noise").ActivationNoise
+    del THREATS._kinds["activation_noise"]
+    sys.modules.pop("tests.recipe.activation_noise")
 
 
 def test_a_new_threat_needs_one_file(
-    toy: Recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    new_threat: type[Threat],
+    toy: Recipe,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     table = toy.to_dict()
     table["evaluation"]["threats"].append({"kind": "activation_noise", "levels": [1.0, 64.0]})
     recipe = Recipe.model_validate(table)
-    assert recipe.evaluation.threats[-1] == ActivationNoise(levels=(1.0, 64.0))
+    assert recipe.evaluation.threats[-1] == new_threat.from_table({"levels": [1.0, 64.0]})
     report = run(recipe, tmp_path / "run", device="cpu")
     rows = [row for row in read_results(report.parent / "results.csv") if "noise" in row.threat]
     found = {(row.variant, row.level): row for row in rows if row.metric == "acc"}

@@ -1,4 +1,4 @@
-"""Multipliers in lists and reports: built-in settings worth a line, short names, what is told."""
+"""Multipliers in lists and reports: built-in settings worth a line, short names, descriptions."""
 
 from pathlib import Path
 from typing import Any

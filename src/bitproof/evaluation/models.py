@@ -98,11 +98,11 @@ class FloatModel:
             for name, weight in self.model.named_parameters()
             if ("bias" if name.endswith("bias") else "weight") in sites
         }
-        struck = corrupt_float32(codes, fault, generator=generator)
+        faulty = corrupt_float32(codes, fault, generator=generator)
 
         @torch.no_grad()
         def classify(inputs: Tensor) -> Tensor:
-            logits: Tensor = functional_call(self.model, struck, (inputs,))
+            logits: Tensor = functional_call(self.model, faulty, (inputs,))
             return logits
 
         return classify

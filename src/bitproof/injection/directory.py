@@ -9,23 +9,12 @@ summary.json, results.csv, report.html
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
-from bitproof.core.directory import ResumableDirectory, read_sealed, write_sealed
+from bitproof.core.directory import Entry, ResumableDirectory, read_sealed, write_sealed
 from bitproof.core.errors import DataError
 from bitproof.core.files import sweep
 from bitproof.core.lock import hold
-
-
-class _Entry:
-    """What lies in a directory under a fixed name."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __get__(self, directory: ResumableDirectory, owner: type) -> Path:
-        return directory.path / self.name
 
 
 @dataclass(frozen=True)
@@ -34,13 +23,13 @@ class CampaignDirectory(ResumableDirectory):
 
     work: ClassVar[str] = "campaign"
 
-    plan = _Entry("plan.json")
-    faults = _Entry("faults.parquet")
-    network = _Entry("network")
-    parts = _Entry("parts")
-    summary = _Entry("summary.json")
-    results = _Entry("results.csv")
-    report = _Entry("report.html")
+    plan = Entry("plan.json")
+    faults = Entry("faults.parquet")
+    network = Entry("network")
+    parts = Entry("parts")
+    summary = Entry("summary.json")
+    results = Entry("results.csv")
+    report = Entry("report.html")
 
     def begin(self, plan: dict[str, Any], *, resume: bool = False) -> None:
         """Write down what is to be done, or make sure that it is what was begun.

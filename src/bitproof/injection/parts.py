@@ -92,7 +92,7 @@ class Parts:
     def finished(self, n_chunks: int) -> set[int]:
         """Return the chunks that need not be done again, each file checked.
 
-        Damaged and foreign files are set aside and told in `messages`; what killed processes of
+        Damaged and foreign files are set aside and named in `messages`; what killed processes of
         this host left is removed.
         """
         if not self.folder.is_dir():

@@ -196,7 +196,7 @@ class _Summary:
         return None if raw is None else [raw * bits / 1e6 * end for end in rates["sdc1"]]
 
     def _channels(self) -> list[dict[str, Any]]:
-        """Return the most vulnerable output channels, where single weights were struck."""
+        """Return the most vulnerable output channels, where single weights were faulty."""
         faults = self.plan.faults
         found: list[dict[str, Any]] = []
         for (group, site, layer), cells in self._cells_by("group", "site", "layer").items():

@@ -123,7 +123,7 @@ def read_plans(table: Table, size: Size, *, folder: Path | None = None) -> dict[
     """Return the plans of a table's jobs by name, none where the table has no such size.
 
     Raises:
-        RecipeError: the file is malformed; each problem is told with its line.
+        RecipeError: the file is malformed; each problem is named with its line.
     """
     path = (folder or recipes_folder()) / size / table.name / PLANS
     return read_spec(path, TablePlan).jobs if path.exists() else {}

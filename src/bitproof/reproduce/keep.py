@@ -20,7 +20,7 @@ SUFFIXES = (".safetensors", ".json")
 def keep_networks(run: SeedRun, results: Path, *, progress: Progress = SILENT) -> None:
     """Copy the networks that a job's plan names out of a finished run.
 
-    What would go over a limit is left out, and told in one line.
+    What would go over a limit is left out, with one line that says so.
 
     Raises:
         StorageError: the place cannot be written.
