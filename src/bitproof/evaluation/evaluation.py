@@ -110,7 +110,8 @@ class Evaluation(Spec):
         wanted = {key: task for task, key in keys.items() if store.get(key) is None}
 
         def tasks() -> Iterator[tuple[str, Task]]:
-            for task in wanted.values():
+            # Attacks come last and take longest: begun first, they leave no worker idle at the end.
+            for task in reversed(wanted.values()):
                 if stop:
                     stop.check()
                 yield variant, task

@@ -61,6 +61,9 @@ class Pool(Generic[T, R]):
             WorkerError: workers die again and again.
         """
 
+    def prepare(self) -> None:
+        """Let workers that take long to start do so now, beside other work."""
+
     def close(self) -> None:
         """Stop the workers."""
 
@@ -153,6 +156,10 @@ class _ProcessPool(Pool[T, R]):
                         f"workers: died {deaths} times in a row (out of memory?); what is "
                         "finished is kept, go on with --resume and fewer --workers"
                     ) from None
+
+    def prepare(self) -> None:
+        """Start the processes; a call that does nothing is what makes the pool do so."""
+        self._started().submit(int)
 
     def _started(self) -> ProcessPoolExecutor:
         if self.pool is None:

@@ -136,6 +136,8 @@ class _Run:
         rows: list[Row] = []
         warnings: list[str] = []
         with evaluation.open(models, test, self.executor) as pool:
+            if not self.folder.results.exists():
+                pool.prepare()
             self._float_network()
             for variant in self.recipe.variants:
                 if variant != FLOAT:
