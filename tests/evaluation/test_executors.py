@@ -34,6 +34,12 @@ SMALL = Evaluation(
 )
 
 
+@pytest.fixture(autouse=True)
+def importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let workers import this module, which the work that they get is defined in."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[2])
+
+
 @dataclass(frozen=True)
 class Squares:
     """Work that fails, dies or dawdles where it is told to."""

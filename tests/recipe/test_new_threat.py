@@ -14,8 +14,9 @@ from bitproof.stats import read_results
 
 
 @pytest.fixture
-def new_threat() -> Iterator[type[Threat]]:
+def new_threat(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Threat]]:
     """Import the file, as an entry point would; other tests know nothing of it."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[2])
     yield import_module("tests.recipe.activation_noise").ActivationNoise
     del THREATS._kinds["activation_noise"]
     sys.modules.pop("tests.recipe.activation_noise")
