@@ -152,3 +152,13 @@ def test_behaviour_is_stamped_and_checked(call: Call, tiny: Path, tmp_path: Path
     path.write_text(path.read_text().replace(digest, "0" * 16))
     changed = call(*SMALL, "--check")
     assert (changed.code, "1 changed" in changed.out) == (1, True)
+
+
+@pytest.mark.parametrize("words", [("--against", "HEAD~1"), ("--stamp",), ("--json", "d.json")])
+def test_an_option_of_the_check_never_starts_work(
+    words: tuple[str, ...], call: Call, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("check", "check_against"):
+        monkeypatch.setattr(f"bitproof.cli.reproducing.{name}", lambda *_: [])
+    monkeypatch.setattr("bitproof.cli.reproducing.work", lambda *_, **__: pytest.fail("works"))
+    assert call(*SMALL, *words).code == 0

@@ -56,8 +56,9 @@ def measure(
 ) -> dict[str, Counts]:
     store = store or TallyStore()
     with evaluation.open(lambda _name: model, data) as pool:
-        evaluation.measure("v", model.digest(), data, pool=pool, store=store)
-    counts = evaluation.counts(model.digest(), data, store)
+        keys = evaluation.keys(model.digest(), data)
+        evaluation.measure("v", keys, pool=pool, store=store)
+    counts = evaluation.counts(keys, store)
     assert counts is not None
     return counts
 
@@ -91,7 +92,7 @@ def test_an_interruption_changes_nothing(
     store, n = Fragile(lives), len(SMALL.tasks(data))
     with pytest.raises(Interruption):
         measure(SMALL, integers, data, store)
-    assert SMALL.counts(integers.digest(), data, store) is None
+    assert SMALL.counts(SMALL.keys(integers.digest(), data), store) is None
     store.lives = n
     assert measure(SMALL, integers, data, store) == whole
     assert store.lives == lives

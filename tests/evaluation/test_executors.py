@@ -115,10 +115,10 @@ def test_what_goes_wrong_at_the_start_comes_back_as_it_is(executor: Executor) ->
 
 
 def measured(executor: Executor, integers: IntegerModel, data: Dataset) -> object:
-    store, digest = TallyStore(), integers.digest()
+    store, keys = TallyStore(), SMALL.keys(integers.digest(), data)
     with SMALL.open({"v": integers}.__getitem__, data, executor) as pool:
-        SMALL.measure("v", digest, data, pool=pool, store=store)
-    return SMALL.counts(digest, data, store)
+        SMALL.measure("v", keys, pool=pool, store=store)
+    return SMALL.counts(keys, store)
 
 
 def test_processes_measure_the_same_counts(integers: IntegerModel, data: Dataset) -> None:

@@ -125,3 +125,15 @@ def test_a_revision_that_is_none_is_told(job: Job) -> None:
         pytest.skip("not a git checkout")
     with pytest.raises(RecipeError, match="--against: 'git worktree add --detach"):
         behaviours_at("no-such-revision", [job])
+
+
+def test_a_revision_that_cannot_tell_is_one_line(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python ends with 1 after a traceback, as a check that found differences does."""
+
+    def run(words: list[str], **_options: object) -> subprocess.CompletedProcess[str]:
+        code = 1 if "-m" in words else 0
+        return subprocess.CompletedProcess(words, code, "", "No such option: --check")
+
+    monkeypatch.setattr("bitproof.reproduce.behaviour.subprocess.run", run)
+    with pytest.raises(RecipeError, match="failed: No such option: --check"):
+        behaviours_at("HEAD", [job])

@@ -198,12 +198,12 @@ def reproduce(  # noqa: PLR0917
         bool, typer.Option("--check", help="Tell whether jobs behave as when they were measured.")
     ] = False,
     against: Annotated[
-        str | None, typer.Option(help="With --check: compare with this git revision instead.")
+        str | None, typer.Option(help="The same, compared with this git revision.")
     ] = None,
     stamp: Annotated[
-        bool, typer.Option("--stamp", help="With --check: today's behaviour counts from now on.")
+        bool, typer.Option("--stamp", help="The same; today's behaviour counts from now on.")
     ] = False,
-    json: Annotated[Path | None, typer.Option(help="With --check: write digests there.")] = None,
+    json: Annotated[Path | None, typer.Option(help="The same; write digests there.")] = None,
     device: Device = "auto",
     data_dir: DataDir = None,
     results: Annotated[Path, typer.Option(help="Folder of finished cells.")] = Path("results"),
@@ -220,6 +220,7 @@ def reproduce(  # noqa: PLR0917
     if page:
         reproducing.write_document(page, results)
     place = Place(results, work, device, data_dir)
+    check = check or stamp or against is not None or json is not None
     if check:
         reproducing.print_check(
             table, size, against=against, stamp=stamp, place=place, json_path=json

@@ -101,8 +101,7 @@ def print_check(
         if one.digest and (stamp or (against and one.verdict == "equal")):
             write_down(one.job, one.digest, place.results, equal_to=against or "")
     if json_path:
-        known = json.loads(json_path.read_text()) if json_path.exists() else {}
-        write_text(json_path, json.dumps({**known, **digests}, indent=1) + "\n")
+        write_text(json_path, json.dumps(digests, indent=1) + "\n")
     typer.echo(", ".join(f"{verdicts.count(each)} {each}" for each in dict.fromkeys(verdicts)))
     if "changed" in verdicts or "failed" in verdicts:
         raise typer.Exit(1)

@@ -2,7 +2,7 @@
 
 Model:  a whole run holds `.lock` alone. A shard holds `.lock` together with other shards, and
         `.lock-K-of-N` alone. The kernel releases a lock when its process ends, however it ends;
-        no clock is asked. The files stay, and hold the pid and host of who took them last.
+        no clock is asked. A file that stays holds the pid and host of who took it last.
 """
 
 import fcntl

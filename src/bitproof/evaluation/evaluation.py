@@ -93,20 +93,18 @@ class Evaluation(Spec):
     def measure(
         self,
         variant: str,
-        digest: str,
-        data: Dataset,
+        keys: Mapping[Task, str],
         *,
         pool: Pool[tuple[str, Task], Tally],
         store: TallyStore,
         progress: Progress = SILENT,
         stop: StopRequest | None = None,
     ) -> None:
-        """Fill `store` with whatever it lacks on one network; `stop` is asked before each task.
+        """Fill `store` with whatever it lacks of `keys`; `stop` is asked before each task.
 
         Raises:
             StoppedError: asked to stop; what is finished is in the store.
         """
-        keys = self.keys(digest, data)
         wanted = {key: task for task, key in keys.items() if store.get(key) is None}
 
         def tasks() -> Iterator[tuple[str, Task]]:
@@ -125,11 +123,11 @@ class Evaluation(Spec):
                 keys[task], tally, variant=variant, threat=title, level=task.level, trial=task.trial
             )
 
-    def counts(self, digest: str, data: Dataset, store: TallyStore) -> dict[str, Counts] | None:
+    def counts(self, keys: Mapping[Task, str], store: TallyStore) -> dict[str, Counts] | None:
         """Return the counts of a network by threat, level and trial; None while one is missing."""
         titles = [threat.title for threat in self.threats]
         found: dict[str, dict[float, list[Tally]]] = {title: defaultdict(list) for title in titles}
-        for task, key in self.keys(digest, data).items():
+        for task, key in keys.items():
             tally = store.get(key)
             if tally is None:
                 return None

@@ -173,22 +173,17 @@ class _Run:
         self, variant: str, models: "Networks", store: TallyStore, pool: Pool[Any, Tally]
     ) -> Mapping[str, Counts]:
         """Measure whatever is not measured yet on one network; return all its counts."""
-        evaluation, test = self.recipe.evaluation, self.splits.test
+        evaluation = self.recipe.evaluation
         digest = models(variant).digest()
         self.folder.note(networks={variant: digest})
-        counts = evaluation.counts(digest, test, store)
+        keys = evaluation.keys(digest, self.splits.test)
+        counts = evaluation.counts(keys, store)
         if counts is None:
             with self._timed(f"evaluate {variant}"):
                 evaluation.measure(
-                    variant,
-                    digest,
-                    test,
-                    pool=pool,
-                    store=store,
-                    progress=self.progress,
-                    stop=self.stop,
+                    variant, keys, pool=pool, store=store, progress=self.progress, stop=self.stop
                 )
-            counts = evaluation.counts(digest, test, store)
+            counts = evaluation.counts(keys, store)
         assert counts is not None
         return counts
 

@@ -133,7 +133,7 @@ def evaluate(
     Networks are integer ones and float models (in evaluation mode), by name. Without an `executor`,
     this process measures.
     """
-    evaluation, store = evaluation or Evaluation(), TallyStore()
+    evaluation = evaluation or Evaluation()
     models: dict[str, EvaluatedModel] = {
         name: IntegerModel(network) if isinstance(network, IntegerNetwork) else FloatModel(network)
         for name, network in networks.items()
@@ -141,7 +141,8 @@ def evaluate(
     rows: list[Row] = []
     with evaluation.open(models.__getitem__, data, executor) as pool:
         for name, model in models.items():
-            digest = model.digest()
-            evaluation.measure(name, digest, data, pool=pool, store=store, progress=progress)
-            rows += evaluation.rows(name, evaluation.counts(digest, data, store) or {})
+            # A store for each: float modules may be alike in all that their digests see.
+            keys, store = evaluation.keys(model.digest(), data), TallyStore()
+            evaluation.measure(name, keys, pool=pool, store=store, progress=progress)
+            rows += evaluation.rows(name, evaluation.counts(keys, store) or {})
     return rows

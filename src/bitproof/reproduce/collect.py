@@ -129,7 +129,7 @@ def estimates_of(run: SeedRun, test: Dataset) -> Mapping[Key, Measurement]:
     counts = {
         variant: own
         for variant, digest in run.folder.facts().get("networks", {}).items()
-        if (own := evaluation.counts(digest, test, store)) is not None
+        if (own := evaluation.counts(evaluation.keys(digest, test), store)) is not None
     }
     found: dict[Key, Measurement] = {}
     for variant, own in counts.items():
