@@ -188,7 +188,9 @@ def prepare_kernel(node: Node, constants: Constants, grid: Grid) -> Kernel | Non
     bias, peak = constants.bias, grid.peak
     window_bound = weight[0].numel() * peak
     by_channel = codes.float().abs_().sum((2, 3)).double() * peak
-    bounds = by_channel.sum(1) + sum_bounds(weight - clipped, peak, bias)
+    bounds = by_channel.sum(1) + (0 if bias is None else bias.double().abs())
+    if excess:
+        bounds += sum_bounds(weight - clipped, peak)
     if shift is not None:
         bounds += shift.double().abs() * window_bound
     wide = not fits_float32(bounds)
@@ -218,13 +220,13 @@ def find_excess(weight: Tensor) -> tuple[Excess, ...]:
         >>> find_excess(torch.tensor([[[[1.0]], [[130.0]]]]))
         (Excess(out=0, channel=1, tap=(0, 0), value=3),)
     """
-    beyond = weight - weight.clamp(INT8.min, INT8.max)
-    places = beyond.nonzero().tolist()
-    if len(places) > MOST_EXCESS:
+    outside = (weight < INT8.min) | (weight > INT8.max)
+    if not 0 < int(outside.count_nonzero()) <= MOST_EXCESS:
         return ()
+    beyond = weight - weight.clamp(INT8.min, INT8.max)
     return tuple(
         Excess(out, channel, (row, column), int(beyond[out, channel, row, column]))
-        for out, channel, row, column in places
+        for out, channel, row, column in outside.nonzero().tolist()
     )
 
 
