@@ -187,7 +187,7 @@ def test_all_networks_and_rates_see_the_same_chips(data: Dataset) -> None:
     assert torch.equal(draws, draws[:1].expand(3, 3, 3))
     assert len({tuple(draw.tolist()) for draw in draws[0]}) == 3
     assert [fault for fault, _ in seen[0]] == [
-        RandomFlips(ber=ber) for ber in reversed(FAULTS.levels) for _ in range(3)
+        RandomFlips(ber=ber) for ber in FAULTS.levels for _ in range(3)
     ]
 
 

@@ -4,7 +4,7 @@ Source: METHODS A.3 (metrics), E.4 and G.
 """
 
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -106,10 +106,11 @@ class Evaluation(Spec):
             StoppedError: asked to stop; what is finished is in the store.
         """
         wanted = {key: task for task, key in keys.items() if store.get(key) is None}
+        n_tasks = Counter(task.threat for task in keys)
 
         def tasks() -> Iterator[tuple[str, Task]]:
-            # Attacks come last and take longest: begun first, they leave no worker idle at the end.
-            for task in reversed(wanted.values()):
+            # The many short ones come last, so that no worker is idle at the end.
+            for task in sorted(wanted.values(), key=lambda task: n_tasks[task.threat]):
                 if stop:
                     stop.check()
                 yield variant, task
