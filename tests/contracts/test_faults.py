@@ -1,12 +1,27 @@
 """What every fault model promises, whatever it does to the bits."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from bitproof.core.rng import make_generator
-from bitproof.faults import FAULTS, FaultModel, RandomFlips
+from bitproof.faults import (
+    FAULTS,
+    FaultModel,
+    Interleaved,
+    MeasuredChip,
+    RandomFlips,
+    SimulatedSram,
+)
 
-SAMPLES: dict[str, FaultModel] = {"random_flips": RandomFlips(ber=0.2)}
+ERROR_MAP = Path(__file__).with_name("error_map.csv")
+SAMPLES: dict[str, FaultModel] = {
+    "interleaved": Interleaved(fault=RandomFlips(ber=0.2), ways=5),
+    "measured_chip": MeasuredChip(path=str(ERROR_MAP), rows=4, voltage=0.75),
+    "random_flips": RandomFlips(ber=0.2),
+    "simulated_sram": SimulatedSram(ber=0.2, column_share=0.5, persistence=0.7),
+}
 """One model of each kind that surely changes some of a few hundred words."""
 
 WIDTHS = [
@@ -26,6 +41,11 @@ def codes_of(dtype: torch.dtype, bits: int) -> torch.Tensor:
     low = -(1 << bits - 1) if dtype.is_signed else 0
     shape, generator = (7, 3, 15), make_generator(0)
     return torch.randint(low, low + (1 << bits), shape, generator=generator).to(dtype)
+
+
+def level_of(model: FaultModel) -> float:
+    value = getattr(model, model.level)
+    return level_of(value) if isinstance(value, FaultModel) else float(value)
 
 
 def test_every_kind_has_a_sample() -> None:
@@ -107,10 +127,10 @@ def test_named_tensors_are_corrupted_as_one_array(kind: str) -> None:
 def test_level_is_a_field_that_at_sets(kind: str) -> None:
     model = SAMPLES[kind]
     assert model.level in type(model).model_fields
-    level = getattr(model, model.level)
+    level = level_of(model)
     assert model.at(level) == model
     other = model.at(level / 2)
-    assert getattr(other, model.level) == level / 2
+    assert level_of(other) == level / 2
     assert other != model
     assert other.at(level) == model
 

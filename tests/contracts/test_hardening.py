@@ -17,13 +17,17 @@ from bitproof.core.stop_request import StopRequest
 from bitproof.data import Dataset
 from bitproof.harden import (
     HARDEN,
+    WCAT,
     Adjust,
+    AdvBET,
     Approximate,
     ApproximationAware,
     Candidate,
     Desensitize,
     FaultAware,
     HardeningStage,
+    QuantizationAware,
+    RandBET,
     TrainingContext,
 )
 from bitproof.quant import AffineQuantizer, Scheme
@@ -35,12 +39,18 @@ SAMPLES: dict[str, HardeningStage] = {
     "adjust": Adjust(
         ber=0.02, epsilon=0.1, calibration_images=32, attack_images=16, steps=2, grid_points=9
     ),
+    "advbet": AdvBET(n_flips=8, activate_below=None, optimization=SHORT),
     "approximate": Approximate(multiplier=Truncated(columns=7), correct_means=True),
     "approximation_aware": ApproximationAware(ber=0.01, lam_adv=0.5, optimization=SHORT),
     "desensitize": Desensitize(epsilon=0.1, steps=2, optimization=SHORT),
     "fault_aware": FaultAware(
         top=2, warmup_steps=2, ber_start=0.01, ber_end=0.05, inject_below=None, optimization=SHORT
     ),
+    "quantization_aware": QuantizationAware(w_max=0.2, activations=True, optimization=SHORT),
+    "randbet": RandBET(
+        rates=(0.01, 0.05), w_max=0.2, clipping="per_layer", ramp=0.5, optimization=SHORT
+    ),
+    "wcat": WCAT(optimization=SHORT),
 }
 """One stage of each kind that surely changes something."""
 

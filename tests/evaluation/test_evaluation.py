@@ -25,7 +25,7 @@ from bitproof.evaluation import (
 )
 from bitproof.evaluation.adversarial_examples import BLOCK
 from bitproof.evaluation.threat import BATCH, Counts
-from bitproof.faults import FaultModel, RandomFlips, Site, corrupt
+from bitproof.faults import FaultModel, Protection, RandomFlips, Site, corrupt
 from bitproof.metrics import Tally
 
 FAULTS = MemoryFaults(levels=(1e-3, 1e-2, 1e-1), chips=3, images=40)
@@ -169,9 +169,14 @@ class Recorder:
     differentiable = predict
 
     def broken(
-        self, fault: FaultModel, *, sites: Sequence[Site], generator: torch.Generator
+        self,
+        fault: FaultModel,
+        *,
+        sites: Sequence[Site],
+        generator: torch.Generator,
+        protections: Sequence[Protection] = (),
     ) -> Any:
-        assert tuple(sites) == ("weight", "bias")
+        assert (tuple(sites), tuple(protections)) == (("weight", "bias"), ())
         self.chips.append((fault, torch.rand(3, generator=generator)))
         return self.predict
 

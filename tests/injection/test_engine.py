@@ -11,12 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from bitproof.core.rng import make_generator
+from bitproof.faults.bounding import Restriction
 from bitproof.faults.space import FaultSpace
 from bitproof.faults.table import ACTIONS, SITES, FaultTable
 from bitproof.injection import engine as engine_module
 from bitproof.injection import incremental as first_changes
 from bitproof.injection.engine import COUNTS, End, Engine
-from bitproof.injection.golden import Golden, Restriction, Suffix
+from bitproof.injection.golden import Golden, Suffix
 from bitproof.quant import AffineQuantizer, IntegerNetwork, Scheme, quantize
 from bitproof.quant.integers import run_integers
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bitproof.kernels import threads
 from bitproof.kernels.geometry import Geometry
-from bitproof.kernels.jobs import Convolution, Requantization
+from bitproof.kernels.jobs import Addend, Convolution, Requantization
 from bitproof.kernels.library import LEVELS, Library, find_library, levels, library, why_absent
 
 pytestmark = pytest.mark.skipif(not levels(), reason=why_absent() or "no library")
@@ -544,3 +544,22 @@ if os.fork() == 0:
 assert os.waitstatus_to_exitcode(os.wait()[1]) == 0
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+@pytest.mark.parametrize("truncate", [False, True])
+@pytest.mark.parametrize("dtypes", [(torch.uint8, torch.uint8), (torch.int8, torch.uint8)])
+def test_words_are_added_as_torch_adds_them(
+    level: Library, dtypes: tuple[torch.dtype, torch.dtype], truncate: bool
+) -> None:
+    codes = torch.arange(256, dtype=torch.uint8)
+    left = codes.repeat_interleave(256).view(dtypes[0]).reshape(2, 8, 64, 64)
+    right = codes.repeat(256).view(dtypes[1]).reshape(2, 8, 64, 64)
+    first, second = Addend(left, 3, 0.3), Addend(right, -7, 0.5)
+    how = Requantization(torch.ones(1), 100, 5, 250, truncate)
+    sums = (left.float() - 3) * 0.3 + (right.float() + 7) * 0.5
+    assert torch.equal(level.add(first, second, how), requantized_by_torch(sums, how))
+    last = torch.channels_last
+    moved = [replace(one, words=one.words.to(memory_format=last)) for one in (first, second)]
+    found = level.add(moved[0], moved[1], how)
+    assert found.is_contiguous(memory_format=last)
+    assert torch.equal(found, requantized_by_torch(sums, how))

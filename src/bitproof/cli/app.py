@@ -161,6 +161,56 @@ def inject(  # noqa: PLR0917
 
 
 @app.command()
+def flip(  # noqa: PLR0917
+    place: Annotated[
+        Path,
+        typer.Argument(
+            metavar="NETWORK|RUN", help="runs/NAME/networks/VARIANT, or runs/NAME for all of them."
+        ),
+    ],
+    attack: Annotated[
+        str, typer.Option(help="progressive_bit_search, targeted_bit_search or bit_ascent.")
+    ] = "progressive_bit_search",
+    flips: Annotated[int | None, typer.Option(help="Most bits that are flipped.")] = None,
+    batches: Annotated[
+        int | None, typer.Option(help="Batches of attack images, from the end; default 5.")
+    ] = None,
+    attack_images: Annotated[
+        int | None, typer.Option(help="Images of a batch; default 128.")
+    ] = None,
+    images: Annotated[
+        int | None, typer.Option(help="Images to classify, the first ones; default 1000.")
+    ] = None,
+    data: Annotated[str, typer.Option(help="Data set; default that of the run.")] = "",
+    sets: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a field of the attack."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Root of whatever is drawn.", min=0)] = 0,
+    threads: Threads = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the flips as CSV, for inject --list.")
+    ] = None,
+    device: Device = "cpu",
+    data_dir: DataDir = None,
+) -> None:
+    """Flip chosen bits of stored weights, and tell how many it takes to reach chance."""
+    from bitproof.cli.flip import attack_of, run_attack
+
+    run_attack(
+        place,
+        attack=attack_of(attack, flips, sets or ()),
+        threat={"batches": batches, "attack_images": attack_images, "images": images},
+        data=data,
+        seed=seed,
+        threads=threads,
+        out=out,
+        device=device,
+        data_dir=data_dir,
+    )
+
+
+@app.command()
 def faults(
     directory: Annotated[Path, typer.Argument(help="A campaign directory.")],
     out: Annotated[Path, typer.Option(help="The CSV file to write.")] = Path("faults.csv"),
@@ -246,6 +296,44 @@ def report(
         print_campaign(directory, write_campaign_report(directory, interactive=interactive))
     else:
         print_results(directory, write_report(directory, interactive=interactive))
+
+
+@app.command()
+def energy(  # noqa: PLR0917
+    directory: Annotated[Path, typer.Argument(help="A run directory, finished or not.")],
+    max_drop: Annotated[
+        float, typer.Option(help="Largest loss of mean accuracy, in percentage points.")
+    ] = 1.0,
+    against: Annotated[
+        str | None, typer.Option(help="Count losses from this network's clean accuracy.")
+    ] = None,
+    threat: Annotated[
+        str | None, typer.Option(help="One threat of the run; all with bit error rates, else.")
+    ] = None,
+    table: Annotated[
+        Path | None, typer.Option(help="CSV of your memory: voltage,ber,energy; else published.")
+    ] = None,
+    weight_traffic: Annotated[
+        bool, typer.Option("--weight-traffic", help="Energy by bits: if weight traffic dominates.")
+    ] = False,
+    decoder: Annotated[
+        float, typer.Option(help="Energy of decoding SECDED, in accesses without errors.")
+    ] = 0.0,
+    json: Annotated[Path | None, typer.Option(help="Write all numbers there.")] = None,
+) -> None:
+    """Tell how low the voltage of the memory may go for each network, and what that saves."""
+    from bitproof.cli.energy import print_energy
+
+    print_energy(
+        directory,
+        max_drop=max_drop,
+        against=against,
+        threat=threat,
+        table=table,
+        weight_traffic=weight_traffic,
+        decoder=decoder,
+        json_path=json,
+    )
 
 
 @app.command()

@@ -18,7 +18,7 @@ from bitproof.core.registry import Registry
 from bitproof.core.spec import NONE, Spec
 from bitproof.data import AUGMENT, DATA
 from bitproof.evaluation import EXECUTORS, THREATS, Evaluation
-from bitproof.faults import FAULTS, KINDS, PROTECTIONS
+from bitproof.faults import FAULTS, KINDS, PROTECTIONS, WEIGHT_ATTACKS
 from bitproof.harden import HARDEN
 from bitproof.injection import FaultGroup, Injection
 from bitproof.models import MODELS
@@ -35,6 +35,7 @@ REGISTRIES: dict[str, Registry[Any]] = {
     "faults": FAULTS,
     "fault_kinds": KINDS,
     "protections": PROTECTIONS,
+    "weight_attacks": WEIGHT_ATTACKS,
     "stop_rules": STOP_RULES,
     "executors": EXECUTORS,
     "threats": THREATS,

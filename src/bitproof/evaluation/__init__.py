@@ -1,13 +1,16 @@
 """Measure networks under every threat, on any executor; keep the counts, and sum them up.
 
-- `threat`: what a threat promises; `memory_faults`, `adversarial_examples`.
+- `threat`: what a threat promises; `memory_faults`, `adversarial_bits`, `adversarial_examples`.
+- `flip_curve`: accuracy after every flip of a weight attack.
 - `evaluation`: the list of threats, and measurements as tasks; `models`: what is measured.
 - `executors`, `ray_executor`: who computes; `store`: counts on disk.
 """
 
+from bitproof.evaluation.adversarial_bits import AdversarialBitErrors
 from bitproof.evaluation.adversarial_examples import AdversarialExamples, BlackBoxCheck
 from bitproof.evaluation.evaluation import Evaluation
 from bitproof.evaluation.executors import EXECUTORS, Executor, InProcess, Pool, Processes, Work
+from bitproof.evaluation.flip_curve import FlipCurve, flip_curves, join_faults
 from bitproof.evaluation.memory_faults import MemoryFaults
 from bitproof.evaluation.models import EvaluatedModel, FloatModel, IntegerModel
 from bitproof.evaluation.ray_executor import Ray
@@ -17,12 +20,14 @@ from bitproof.evaluation.threat import THREATS, Clean, Threat, count
 __all__ = [
     "EXECUTORS",
     "THREATS",
+    "AdversarialBitErrors",
     "AdversarialExamples",
     "BlackBoxCheck",
     "Clean",
     "EvaluatedModel",
     "Evaluation",
     "Executor",
+    "FlipCurve",
     "FloatModel",
     "InProcess",
     "IntegerModel",
@@ -34,4 +39,6 @@ __all__ = [
     "Threat",
     "Work",
     "count",
+    "flip_curves",
+    "join_faults",
 ]

@@ -3,9 +3,15 @@
 Model:  a chip is one draw of weak cells, the same for every network; with random flips it is
         nested in the bit error rate. The chip is the unit of intervals, because images that share
         a chip are not independent.
+
+        With protections, the same chips break the same words, which the network reads through them,
+        in their order. What they store beside the words, such as check bits, breaks as well; see
+        `faults.memory`. What they find but cannot correct does not stop the network: the words are
+        read as they are, and answers that happen to be right count as right.
 Source: METHODS A.3 (metrics) and E.4.
 """
 
+from dataclasses import replace
 from typing import Any, Literal
 
 from pydantic import model_validator
@@ -15,7 +21,7 @@ from bitproof.core.types import Count
 from bitproof.data.dataset import Dataset
 from bitproof.evaluation.models import EvaluatedModel
 from bitproof.evaluation.threat import THREATS, Counts, Levels, Threat, count, first, spread_rows
-from bitproof.faults import AnyFault, RandomFlips, Site
+from bitproof.faults import AnyFault, AnyProtection, RandomFlips, Site
 from bitproof.metrics import Tally
 from bitproof.stats import Row
 from bitproof.stats.threats import ThreatLabel
@@ -41,6 +47,9 @@ class MemoryFaults(Threat):
     """Test images that each chip classifies, the first ones; None: all."""
     sites: tuple[Site, ...] = ("weight", "bias")
     """Memories that break: `weight`, `bias`, `activation`."""
+    protections: tuple[AnyProtection, ...] = ()
+    """Hardware between memory and network, in this order. Bounds of activations are taken from
+    training images."""
 
     @model_validator(mode="after")
     def _check_levels(self) -> "MemoryFaults":
@@ -48,15 +57,27 @@ class MemoryFaults(Threat):
             self.fault.at(level)
         return self
 
+    @model_validator(mode="after")
+    def _check_protections(self) -> "MemoryFaults":
+        for one in self.protections if "activation" in self.sites else ():
+            if "activation" in getattr(one, "sites", ()):
+                raise ValueError(
+                    f"protections: wanted '{one.kind}' without site 'activation': there, faults in "
+                    "activations meet bounds alone"
+                )
+        return self
+
     @property
     def title(self) -> str:
-        """What results call it: the kind of fault, unless `name` says otherwise."""
-        return self.name or self.fault.kind
+        """What results call it: the kinds of fault and protections, unless `name` is given."""
+        kinds = [self.fault.kind, *(one.kind for one in self.protections)]
+        return self.name or "_".join(kinds)
 
     @property
     def label(self) -> ThreatLabel:
-        """Return the label of the fault model."""
-        return self.fault.label
+        """Return the label of the fault model, and the protections."""
+        kinds = (one.kind.replace("_", " ") for one in self.protections)
+        return replace(self.fault.label, title=" + ".join((self.fault.label.title, *kinds)))
 
     def tasks(self, data: Dataset) -> list[tuple[float, int]]:  # noqa: ARG002
         """Return every chip at every level."""
@@ -64,7 +85,10 @@ class MemoryFaults(Threat):
 
     def identity(self, data: Dataset) -> dict[str, Any]:
         """Return what a chip's count depends on; not how many chips there are."""
-        fixed = self.model_dump(mode="json", exclude={"name", "levels", "chips", "images"})
+        left_out = {"name", "levels", "chips", "images"}
+        if not self.protections:
+            left_out.add("protections")  # so that counts from before there were any are still found
+        fixed = self.model_dump(mode="json", exclude=left_out)
         return {**fixed, "images": len(first(data, self.images))}
 
     def measure(
@@ -72,7 +96,9 @@ class MemoryFaults(Threat):
     ) -> Tally:
         """Return how many images one chip classifies right."""
         chip = make_generator(seed, "chip", trial)
-        broken = model.broken(self.fault.at(level), sites=self.sites, generator=chip)
+        broken = model.broken(
+            self.fault.at(level), sites=self.sites, generator=chip, protections=self.protections
+        )
         return count(broken, first(data, self.images))
 
     def rows(self, counts: Counts) -> list[Row]:

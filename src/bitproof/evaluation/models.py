@@ -1,8 +1,9 @@
 """What is measured: an integer network, or a float model to compare it with."""
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -11,8 +12,22 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from bitproof.attacks import Classifier
-from bitproof.faults import FaultModel, Site, corrupt, corrupt_float32, faulty_activations
+from bitproof.core.errors import SpecError
+from bitproof.data.dataset import Dataset
+from bitproof.faults import (
+    FaultModel,
+    Protection,
+    Site,
+    corrupt,
+    corrupt_float32,
+    faulty_activations,
+)
+from bitproof.faults.bounding import Bounding, Restriction, activation_words, restrictions
+from bitproof.faults.memory import bounded, site_of
 from bitproof.quant.network import IntegerNetwork
+
+PROFILE_IMAGES = 256
+"""Training images that bounds of activations are taken from, the first ones."""
 
 
 @runtime_checkable
@@ -29,9 +44,14 @@ class EvaluatedModel(Protocol):
         """Return logits with gradients to the inputs."""
 
     def broken(
-        self, fault: FaultModel, *, sites: Sequence[Site], generator: torch.Generator
+        self,
+        fault: FaultModel,
+        *,
+        sites: Sequence[Site],
+        generator: torch.Generator,
+        protections: Sequence[Protection] = (),
     ) -> Classifier:
-        """Return the classifier that a faulty memory makes of this one."""
+        """Return the classifier that a faulty memory, read through protections, makes of this."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +59,8 @@ class IntegerModel:
     """An integer network; predictions are exact integer arithmetic."""
 
     network: IntegerNetwork
+    profile: Dataset | None = field(default=None, compare=False, repr=False)
+    """Training images that bounds of activations are taken from; None: there can be no bounds."""
 
     def digest(self) -> str:
         """Return the digest of the network."""
@@ -53,14 +75,41 @@ class IntegerModel:
         return self.network.differentiable(inputs)
 
     def broken(
-        self, fault: FaultModel, *, sites: Sequence[Site], generator: torch.Generator
+        self,
+        fault: FaultModel,
+        *,
+        sites: Sequence[Site],
+        generator: torch.Generator,
+        protections: Sequence[Protection] = (),
     ) -> Classifier:
-        """Return the network with faults in the words of `sites`."""
+        """Return the network with faults in the words of `sites`, read through `protections`.
+
+        Raises:
+            SpecError: a protection does not fit the network, or there are no images for bounds.
+        """
         stored = tuple(site for site in sites if site != "activation")
-        network = corrupt(self.network, fault, generator=generator, sites=stored)
+        bounds = self._bounds(protections)
+        network = corrupt(
+            self.network, fault, generator=generator, sites=stored, protections=protections
+        )
         if "activation" in sites:
-            return faulty_activations(network, fault, generator=generator)
-        return network
+            return faulty_activations(network, fault, generator=generator, bounds=bounds)
+        return bounded(network, bounds) if bounds else network
+
+    @cached_property
+    def _profiled(self) -> dict[tuple[Protection, ...], Mapping[str, Restriction]]:
+        return {}
+
+    def _bounds(self, protections: Sequence[Protection]) -> Mapping[str, Restriction]:
+        """Return what bounds do to the outputs of nodes; taken once."""
+        wanted = tuple(one for one in protections if isinstance(one, Bounding))
+        if wanted and self.profile is None:
+            raise SpecError(f"{wanted[0].kind}: wanted training images to take bounds from")
+        if wanted and self.profile is not None and wanted not in self._profiled:
+            images = self.profile.inputs().to(self.network.device)
+            words = activation_words(self.network, images)
+            self._profiled[wanted] = restrictions(wanted, self.network, words)
+        return self._profiled[wanted] if wanted else {}
 
 
 @dataclass(frozen=True)
@@ -90,15 +139,29 @@ class FloatModel:
         return logits
 
     def broken(
-        self, fault: FaultModel, *, sites: Sequence[Site], generator: torch.Generator
+        self,
+        fault: FaultModel,
+        *,
+        sites: Sequence[Site],
+        generator: torch.Generator,
+        protections: Sequence[Protection] = (),
     ) -> Classifier:
-        """Return the model with faults in its float32 parameters; activations stay whole."""
+        """Return the model with faults in its float32 parameters; activations stay whole.
+
+        Raises:
+            SpecError: 32-bit words do not fit a protection, or it would bound activations.
+        """
+        if bounding := [one.kind for one in protections if isinstance(one, Bounding)]:
+            raise SpecError(
+                f"{bounding[0]}: wanted an integer network; activations of float models cannot be "
+                "bounded, so leave out `float`"
+            )
         codes = {
             name: weight.detach()
             for name, weight in self.model.named_parameters()
-            if ("bias" if name.endswith("bias") else "weight") in sites
+            if site_of(name) in sites
         }
-        faulty = corrupt_float32(codes, fault, generator=generator)
+        faulty = corrupt_float32(codes, fault, generator=generator, protections=protections)
 
         @torch.no_grad()
         def classify(inputs: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ Model:  the words of all tensors lie one after another, in the order given, at a
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, final
+from typing import Annotated, Any, ClassVar, final
 
 import torch
 from jaxtyping import Int64, Integer
@@ -104,7 +104,8 @@ class FaultModel(Spec):
     """
 
     level: ClassVar[str]
-    """Name of the field that says how much breaks, such as a rate; a stage or a sweep sets it."""
+    """Name of the field that says how much breaks, such as a rate, or that holds a fault model of
+    which the level is meant; a stage or a sweep sets it through `at`."""
     content_free: ClassVar[bool] = False
     """Whether the bits that change do not depend on what the words hold, so that one mask of
     changed bits serves any content."""
@@ -131,9 +132,13 @@ class FaultModel(Spec):
         Raises:
             SpecError: the level is out of range.
         """
-        other = self.from_table({**self.model_dump(), self.level: level})
+        other = self.from_table(self._table_at(level))
         assert isinstance(other, FaultModel)
         return other
+
+    def _table_at(self, level: float) -> dict[str, Any]:
+        """Return the table of the same faults at another level; for faults within faults."""
+        return {**self.model_dump(), self.level: level}
 
     @final
     def corrupt(

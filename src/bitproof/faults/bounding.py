@@ -14,8 +14,9 @@ Source: Chen, Li and Pattabiraman, "A Low-cost Fault Corrector for Deep Neural N
 """
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Literal, final
 
 import numpy as np
@@ -29,8 +30,12 @@ from bitproof.faults.protection import PROTECTIONS, Protection, Repaired
 from bitproof.faults.table import FaultTable
 from bitproof.quant.graph import Node
 from bitproof.quant.grid import Grid
+from bitproof.quant.integers import run_integers
 from bitproof.quant.network import IntegerNetwork
 from bitproof.quant.operations import MOVING_OPS
+
+Restriction = Callable[[Tensor], Tensor]
+"""Restricts a node's output words."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,15 @@ class Bounding(Protection):
         """Return the table as it is: words are bounded when they are read."""
         return Repaired(table, np.zeros(table.n_trials, bool))
 
+    def read(
+        self,
+        network: IntegerNetwork,  # noqa: ARG002
+        codes: Mapping[str, Tensor],
+        redundant: Mapping[str, Tensor] | None = None,  # noqa: ARG002
+    ) -> dict[str, Tensor]:
+        """Return stored words as they are."""
+        return dict(codes)
+
     @final
     def bounds(
         self, network: IntegerNetwork, codes: Mapping[str, Integer[Tensor, "n ..."]]
@@ -80,7 +94,7 @@ class Bounding(Protection):
         for node in network.nodes:
             if node.name not in network.grids:
                 continue  # logits at accumulator width
-            if "clamp" in node.attrs or node.op == "table":  # an activation function
+            if _is_activation(node):
                 if node.name not in codes or not codes[node.name].numel():
                     raise SpecError(f"{self.kind}: wanted profiling words of '{node.name}'")
                 found[node.name] = self.bound(codes[node.name], network.grids[node.name])
@@ -142,6 +156,59 @@ class FtClipAct(Bounding):
         counts = torch.bincount(codes.flatten().long() - grid.low, minlength=1 << grid.bits)
         too_few = 100 * counts.cumsum(0) < self.percentile * codes.numel()
         return Bound(grid.low, grid.low + int(too_few.sum()), "zero")
+
+
+def restrictions(
+    protections: Sequence[Protection],
+    network: IntegerNetwork,
+    codes: Mapping[str, Integer[Tensor, "n ..."]],
+) -> dict[str, Restriction]:
+    """Return what the bounds among some protections do to output words, by node.
+
+    `codes` are the activations on profiling images, as for `Bounding.bounds`.
+
+    Raises:
+        SpecError: the words of an activation function are missing.
+    """
+    found: dict[str, list[Bound]] = {}
+    for one in protections:
+        for name, bound in one.bounds(network, codes).items() if isinstance(one, Bounding) else ():
+            found.setdefault(name, []).append(bound)
+    points = {name: int(network.grids[name].zero_point) for name in found}
+    return {name: partial(_within, found[name], points[name]) for name in found}
+
+
+def activation_words(network: IntegerNetwork, inputs: Tensor) -> dict[str, Tensor]:
+    """Return the words of activation functions on images without faults, by node.
+
+    Example:
+        >>> from bitproof.quant import quantize
+        >>> images = torch.rand(8, 4)
+        >>> model = torch.nn.Sequential(torch.nn.Linear(4, 2), torch.nn.ReLU())
+        >>> words = activation_words(quantize(model, images), images)
+        >>> {name: tuple(codes.shape) for name, codes in words.items()}
+        {'0': (8, 2)}
+    """
+    found: dict[str, Tensor] = {}
+
+    def keep(node: Node, codes: Tensor, _grid: Grid) -> Tensor:
+        if _is_activation(node):
+            found[node.name] = codes
+        return codes
+
+    run_integers(network, inputs, corrupt=keep)
+    return found
+
+
+def _is_activation(node: Node) -> bool:
+    return "clamp" in node.attrs or node.op == "table"
+
+
+def _within(bounds: Sequence[Bound], zero_point: int, codes: Tensor) -> Tensor:
+    """Return words within bounds that are applied one after the other."""
+    for bound in bounds:
+        codes = Bounding.apply(codes, bound, zero_point)
+    return codes
 
 
 def _moved(node: Node, bound: Bound, network: IntegerNetwork) -> Bound:

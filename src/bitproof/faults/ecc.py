@@ -2,20 +2,24 @@
 
 Model:  weights and biases lie in a memory with check bits, written with the words. Whatever reads a
         word has it decoded first. The words of a tensor lie in their order in blocks of equally
-        many, each decoded as one. Only data bits break, never check bits; a fault list names no
-        others. Activations are not covered: their words change with each image, so a list alone
-        does not tell which of their stuck bits matter.
+        many, each decoded as one. A fault list names data bits alone; where a memory breaks as a
+        whole, check bits are words of it that break as all others do. Activations are not covered:
+        their words change with each image, so a list alone does not tell which of their stuck bits
+        matter.
 Source: Hsiao, "A Class of Optimal Minimum Odd-weight-column SEC-DED Codes", IBM J. Res. Dev. 14(4),
         1970.
 """
 
+from collections.abc import Mapping
 from functools import lru_cache
 from itertools import combinations
 from typing import Annotated, Literal
 
 import numpy as np
-from jaxtyping import Int64
+import torch
+from jaxtyping import Int16, Int64, Integer, UInt8
 from pydantic import Field
+from torch import Tensor
 
 from bitproof.core.errors import SpecError
 from bitproof.faults.protection import (
@@ -23,10 +27,13 @@ from bitproof.faults.protection import (
     Protection,
     Repaired,
     StoredSite,
+    covered,
     find_blocks,
     replace_rows,
+    zero_codes,
 )
 from bitproof.faults.table import FLIP, STUCK0, STUCK1, FaultTable
+from bitproof.faults.word_faults import changed_bits, read_words
 from bitproof.quant.grid import CodedTensor
 from bitproof.quant.network import IntegerNetwork
 
@@ -63,32 +70,84 @@ class Secded(Protection):
 
     def repair(self, table: FaultTable, network: IntegerNetwork) -> Repaired:
         """Return what the decoder gives: fewer flips, and those that it makes itself."""
+        return self._decode(table, network, None)
+
+    def redundancy(self, network: IntegerNetwork) -> dict[str, tuple[Tensor, int]]:
+        """Return the check bits, a word of them for each code word."""
+        n_checks = check_bits(self.data_bits)
+        return {
+            name: (self._encode(coded), n_checks)
+            for name, coded in covered(network, self.sites).items()
+        }
+
+    def read(
+        self,
+        network: IntegerNetwork,
+        codes: Mapping[str, Tensor],
+        redundant: Mapping[str, Tensor] | None = None,
+    ) -> dict[str, Tensor]:
+        """Return what the decoder gives, of broken data and check bits."""
+        stored = {name: pair for name, pair in network.codes().items() if name in codes}
+        written = self.redundancy(network) if redundant else {}
+        checks = changed_bits(written, redundant or {})
+        decoded = self._decode(changed_bits(stored, codes), network, checks)
+        return read_words(stored, decoded.table)
+
+    def _decode(
+        self, table: FaultTable, network: IntegerNetwork, checks: FaultTable | None
+    ) -> Repaired:
+        """Return the table behind the decoder, where `checks` are flips in check words."""
         detected = np.zeros(table.n_trials, bool)
-        blocks = find_blocks(table, network, self.sites, words_per_block=self._words_per_code)
+        blocks = find_blocks(
+            table,
+            network,
+            self.sites,
+            words_per_block=self._words_per_code,
+            checks=checks,
+            check_place=self.data_bits,
+        )
         if blocks is None:
             return Repaired(table, detected)
         columns = np.array(hsiao_columns(self.data_bits))
+        every = np.append(columns, 1 << np.arange(check_bits(self.data_bits)))
         syndrome = np.bitwise_xor.reduceat(
-            np.where(blocks.changed, columns[blocks.place], 0), blocks.starts
+            np.where(blocks.changed, every[blocks.place], 0), blocks.starts
         )
         verdict = _decoder(columns)[syndrome]
         clean = blocks.n_changed <= 1
-        detected[table.trial[blocks.first[verdict == UNCORRECTABLE]]] = True
+        detected[blocks.table.trial[blocks.first[verdict == UNCORRECTABLE]]] = True
 
         wrong = np.flatnonzero((verdict >= 0) & ~clean)
-        bits, span = blocks.bits[wrong], blocks.span[wrong]
-        word, bit = np.divmod(verdict[wrong], bits)
-        element = table.element[blocks.first[wrong]] // span * span + word
-        real = (word < span) & (element < blocks.size[wrong])  # else it flips padding
+        word, bit = np.divmod(verdict[wrong], blocks.bits[wrong])
+        element = blocks.word[wrong] + word
+        real = (word < blocks.span[wrong]) & (element < blocks.size[wrong])  # else it flips padding
         read = replace_rows(
-            table,
-            blocks.rows_of(clean, len(table)),
+            blocks.table,
+            blocks.rows_of(clean),
             blocks.first[wrong[real]],
             element=element[real],
             bit=bit[real],
             action=np.full(real.sum(), FLIP),
         )
         return Repaired(read, detected)
+
+    def _encode(self, coded: CodedTensor) -> Integer[Tensor, " b"]:
+        """Return the check word of each code word of a tensor."""
+        span, bits = self._words_per_code(coded), coded.grid.bits
+        columns, n_checks = hsiao_columns(self.data_bits), check_bits(self.data_bits)
+        raw = coded.codes.detach().cpu().contiguous().view(-1).numpy()
+        raw = np.append(raw, np.zeros(-len(raw) % span, raw.dtype))
+        parts = raw.view(np.uint8).reshape(-1, span, raw.itemsize)
+        words = np.zeros(len(parts), np.int16)
+        for word in range(span):
+            for byte in range(raw.itemsize):
+                place = word * bits + 8 * byte
+                own = columns[place : place + min(8, bits - 8 * byte)]
+                words ^= _sums(own)[parts[:, word, byte]]
+        if n_checks <= 8:
+            return torch.from_numpy(words.astype(np.uint8))
+        above = 16 - n_checks  # signed words are sign-extended
+        return torch.from_numpy(words << above >> above)
 
     def _words_per_code(self, coded: CodedTensor) -> int:
         if coded.grid.bits > self.data_bits:
@@ -135,12 +194,41 @@ class Parity(Protection):
         word = np.zeros(len(first), np.int64)
         for number, coded in enumerate(blocks.tensors):
             mine = blocks.tensor[odd] == number
-            word[mine] = _zero_codes(coded, table.element[first[mine]])
+            zeros = zero_codes(coded).flatten().cpu().numpy()
+            word[mine] = zeros[table.element[first[mine]]]
         sources, word = np.repeat(first, bits), np.repeat(word, bits)
         bit = np.arange(len(sources)) - np.repeat(np.cumsum(bits) - bits, bits)
         action = np.where(word >> bit & 1, STUCK1, STUCK0)
-        gone = blocks.rows_of(odd, len(table))
+        gone = blocks.rows_of(odd)
         return Repaired(replace_rows(table, gone, sources, bit=bit, action=action), detected)
+
+    def redundancy(self, network: IntegerNetwork) -> dict[str, tuple[Tensor, int]]:
+        """Return the parity bit of each word."""
+        return {
+            name: (_parity(coded.codes, coded.grid.bits), 1)
+            for name, coded in covered(network, self.sites).items()
+        }
+
+    def read(
+        self,
+        network: IntegerNetwork,
+        codes: Mapping[str, Tensor],
+        redundant: Mapping[str, Tensor] | None = None,
+    ) -> dict[str, Tensor]:
+        """Return zero for each word whose parity is not that of its parity bit."""
+        read = dict(codes)
+        if not self.zero:
+            return read
+        for name, coded in covered(network, self.sites).items():
+            if name in codes:
+                bits = coded.grid.bits
+                known = (redundant or {}).get(name)
+                parity = (
+                    _parity(coded.codes, bits) if known is None else known.to(coded.codes.device)
+                )
+                odd = _parity(codes[name], bits) != parity
+                read[name] = torch.where(odd, zero_codes(coded), codes[name])
+        return read
 
 
 def check_bits(data_bits: int) -> int:
@@ -193,9 +281,18 @@ def _decoder(columns: Int64[np.ndarray, " d"]) -> Int64[np.ndarray, " s"]:
     return verdicts
 
 
-def _zero_codes(coded: CodedTensor, element: Int64[np.ndarray, " f"]) -> Int64[np.ndarray, " f"]:
-    """Return the codes nearest to the value 0 for words of a tensor."""
-    grid, shape = coded.grid, coded.codes.shape
-    points = grid.zero_point.clamp(grid.low, grid.high).long().cpu()
-    codes: np.ndarray = grid.spread(points, len(shape)).expand(shape).flatten().numpy()[element]
-    return codes
+def _sums(columns: tuple[int, ...]) -> Int16[np.ndarray, " v"]:
+    """Return for each byte the sum, modulo 2, of the columns of its ones."""
+    byte = np.arange(256)
+    sums = np.zeros(256, np.int64)
+    for bit, column in enumerate(columns):
+        sums ^= np.where(byte >> bit & 1, column, 0)
+    return sums.astype(np.int16)
+
+
+def _parity(codes: Integer[Tensor, "*shape"], bits: int) -> UInt8[Tensor, "*shape"]:
+    """Return whether each word of `bits` bits has an odd number of ones."""
+    fold = codes.int() & ((1 << bits) - 1 if bits < 32 else -1)  # a copy
+    for shift in (16, 8, 4, 2, 1):
+        fold ^= fold >> shift
+    return (fold & 1).to(torch.uint8)

@@ -16,6 +16,7 @@ from bitproof.core.errors import SpecError
 from bitproof.core.registry import Registry
 from bitproof.core.spec import Spec
 from bitproof.core.types import Count
+from bitproof.faults.interleaved import interleaved_address, interleaved_place
 from bitproof.faults.space import Stratum
 from bitproof.faults.table import ACTIONS, FLIP, STUCK0, STUCK1
 
@@ -154,6 +155,9 @@ class WordLine(FaultKind):
     """All bits of the word's row, or the same bit of the words below each other in all rows."""
     words: Count = 64
     """Words in one row."""
+    ways: Count = 1
+    """How far apart the addresses of neighbours in a row are, in words, if they are interleaved;
+    1: they are neighbours as well. See `interleaved`."""
     action: Literal["flip", "stuck0", "stuck1", "random"] = "random"
     """What happens to the bits of the line; `random` holds each at a random value."""
 
@@ -162,16 +166,18 @@ class WordLine(FaultKind):
         if places.stratum.site not in {"weight", "bias", "activation", "output", "input"}:
             raise SpecError(f"word_line: wanted a site in a memory, got '{places.stratum.site}'")
         width, words = places.stratum.width, places.stratum.words
+        struck = interleaved_place(places.element, words, ways=self.ways)
         if self.line == "row":
             source, within = _spread(self.kind, places, self.words * width)
             word, bit = np.divmod(within, width)
-            element = (places.element // self.words * self.words)[source] + word
+            place = (struck // self.words * self.words)[source] + word
         else:
             source, row = _spread(self.kind, places, -(-words // self.words))
-            element = (places.element % self.words)[source] + self.words * row
+            place = (struck % self.words)[source] + self.words * row
             bit = places.bit[source]
-        inside = element < words
-        source, element, bit = source[inside], element[inside], bit[inside]
+        inside = place < words
+        source, bit = source[inside], bit[inside]
+        element = interleaved_address(place[inside], words, ways=self.ways)
         if self.action == "random":
             action = _random_values(len(bit), random)
         else:

@@ -5,10 +5,14 @@ Model:  the words of all chosen tensors lie one after another in one memory, whi
         word of one layer's output (the quantized input is one of them), so the same cells are weak
         for every image. Float32 words are stored as they are: bit 31 is the sign, bits 30 to 23 the
         exponent, bits 22 to 0 the fraction.
+
+        What protections store beside the words, such as check bits, lies in a memory of its own for
+        each, as on the ninth chip of an ECC module: it breaks as the words do, at the same level,
+        by a draw of its own. So words break alike with and without protections.
 Source: Stutz et al., MLSys 2021 (weights); METHODS E.3 and E.4.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -17,6 +21,8 @@ from torch import Tensor
 
 from bitproof.core.rng import draw_seed, make_generator
 from bitproof.faults.base import FaultModel
+from bitproof.faults.bounding import Restriction
+from bitproof.faults.protection import Protection
 from bitproof.quant.graph import Node
 from bitproof.quant.grid import CodedTensor, Grid
 from bitproof.quant.integers import run_integers
@@ -32,11 +38,17 @@ def corrupt(
     *,
     generator: torch.Generator,
     sites: tuple[Literal["weight", "bias"], ...] = ("weight", "bias"),
+    protections: Sequence[Protection] = (),
 ) -> IntegerNetwork:
-    """Return `network` with faults in its stored weights and biases.
+    """Return `network` with faults in its stored weights and biases, read through `protections`.
 
     Tensors without faults are shared. One state of `generator`, on the CPU, is one chip; it is
     advanced alike whatever the sites are. Without sites, the network comes back without faults.
+    Protections stand one after another between memory and network; what they store beside the words
+    breaks as well. What they find beyond repair is read as it is. Bounds leave words alone.
+
+    Raises:
+        SpecError: the words of `network` do not fit a protection.
 
     Example:
         >>> from bitproof.core.rng import make_generator
@@ -48,15 +60,25 @@ def corrupt(
         torch.Size([2, 4])
     """
     codes = network.codes(*sites) if sites else {}  # `codes()` would mean all of them
-    return network.with_codes(fault.corrupt_all(codes, generator=generator))
+    seed = _seed_beside(generator) if protections else 0
+    broken = fault.corrupt_all(codes, generator=generator)
+    return network.with_codes(_protected(network, broken, fault, protections, seed=seed))
 
 
 def corrupt_float32(
-    tensors: Mapping[str, Float32[Tensor, "..."]], fault: FaultModel, *, generator: torch.Generator
+    tensors: Mapping[str, Float32[Tensor, "..."]],
+    fault: FaultModel,
+    *,
+    generator: torch.Generator,
+    protections: Sequence[Protection] = (),
 ) -> dict[str, Float32[Tensor, "..."]]:
     """Return named float tensors with the faults of one memory that holds them, in this order.
 
-    A flipped exponent may give an infinity or NaN; it is kept, as hardware would keep it.
+    A flipped exponent may give an infinity or NaN; it is kept, as hardware would keep it. They are
+    read through `protections`, as in `corrupt`; names that end in `bias` are those of biases.
+
+    Raises:
+        SpecError: 32-bit words do not fit a protection.
 
     Example:
         >>> from bitproof.core.rng import make_generator
@@ -66,8 +88,28 @@ def corrupt_float32(
         {'weight': tensor([1., 1.])}
     """
     stored = {name: (tensor.detach().view(torch.int32), 32) for name, tensor in tensors.items()}
-    faulty = fault.corrupt_all(stored, generator=generator)
-    return {name: codes.view(torch.float32) for name, codes in faulty.items()}
+    seed = _seed_beside(generator) if protections else 0
+    broken = fault.corrupt_all(stored, generator=generator)
+    if protections:
+        words = {f"{name}.{site_of(name)}": codes for name, codes in broken.items()}
+        grid = Grid(torch.tensor(1.0), torch.tensor(0, dtype=torch.int32), 32, signed=True)
+        held = zip(words, stored.values(), strict=True)
+        memory = IntegerNetwork(
+            (), {name: CodedTensor(codes, grid) for name, (codes, _) in held}, {}
+        )
+        read = _protected(memory, words, fault, protections, seed=seed)
+        broken = dict(zip(broken, read.values(), strict=True))
+    return {name: codes.view(torch.float32) for name, codes in broken.items()}
+
+
+def site_of(name: str) -> Literal["weight", "bias"]:
+    """Return which kind of stored word a parameter of a float model is, by its name.
+
+    Example:
+        >>> site_of("conv1.bias"), site_of("norm.weight")
+        ('bias', 'weight')
+    """
+    return "bias" if name.endswith("bias") else "weight"
 
 
 def faulty_codes(
@@ -94,13 +136,18 @@ def faulty_codes(
 
 
 def faulty_activations(
-    network: IntegerNetwork, fault: FaultModel, *, generator: torch.Generator
+    network: IntegerNetwork,
+    fault: FaultModel,
+    *,
+    generator: torch.Generator,
+    bounds: Mapping[str, Restriction] | None = None,
 ) -> Callable[[Tensor], Tensor]:
     """Return a classifier that runs `network` with faults in its stored activations.
 
     The output of each node is a memory of its own that holds one image at a time; if what breaks
     depends on what is stored, every image is corrupted by itself. Weights and biases are left
-    alone. One state of `generator`, on the CPU, is one chip; it is advanced by one draw.
+    alone. One state of `generator`, on the CPU, is one chip; it is advanced by one draw. What is
+    read back is kept within `bounds`, by node.
     """
     seed = draw_seed(generator)
     masks: dict[str, Tensor] = {}
@@ -118,4 +165,59 @@ def faulty_activations(
             masks[node.name] = corrupted(node, zeros, grid).to(codes.device)
         return codes ^ masks[node.name]
 
-    return lambda inputs: run_integers(network, inputs, corrupt=read_back)
+    return _reading_back(network, read_back, bounds or {})
+
+
+def bounded(
+    network: IntegerNetwork, bounds: Mapping[str, Restriction]
+) -> Callable[[Tensor], Tensor]:
+    """Return a classifier that runs `network` with its activations kept within `bounds`, by node.
+
+    Example:
+        >>> from bitproof.quant import quantize
+        >>> images = torch.rand(8, 4)
+        >>> model = torch.nn.Sequential(torch.nn.Linear(4, 2), torch.nn.ReLU(), torch.nn.Flatten())
+        >>> network = quantize(model, images)
+        >>> bounded(network, {"0": lambda words: words.clamp(max=9)})(images).shape
+        torch.Size([8, 2])
+    """
+    return _reading_back(network, lambda _node, codes, _grid: codes, bounds)
+
+
+def _reading_back(
+    network: IntegerNetwork,
+    read_back: Callable[[Node, Tensor, Grid], Tensor],
+    bounds: Mapping[str, Restriction],
+) -> Callable[[Tensor], Tensor]:
+    """Return a classifier; movements need no bounds, as what they move is within."""
+
+    def within(node: Node, codes: Tensor, grid: Grid) -> Tensor:
+        read = read_back(node, codes, grid)
+        return bounds[node.name](read) if node.name in bounds else read
+
+    return lambda inputs: run_integers(network, inputs, corrupt=within)
+
+
+def _protected(
+    network: IntegerNetwork,
+    broken: Mapping[str, Tensor],
+    fault: FaultModel,
+    protections: Sequence[Protection],
+    *,
+    seed: int,
+) -> dict[str, Tensor]:
+    """Return what is read through protections in the place of broken words, in their order."""
+    read = dict(broken)
+    for number, protection in enumerate(protections):
+        own = protection.redundancy(network).items()
+        beside = {name: words for name, words in own if name in broken}
+        cells = make_generator(seed, "redundancy", number)
+        read = protection.read(network, read, fault.corrupt_all(beside, generator=cells))
+    return read
+
+
+def _seed_beside(generator: torch.Generator) -> int:
+    """Return a seed that the state of `generator` decides, without advancing it."""
+    again = torch.Generator()
+    again.set_state(generator.get_state())
+    return draw_seed(again)

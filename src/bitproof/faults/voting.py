@@ -4,15 +4,20 @@ Model:  memories, registers and multipliers exist three times, a voter that neve
         them bit by bit. A list of faults is read as the faults of all three copies together: each
         row falls on one copy, all alike, by a draw of its own. So one fault alone never passes; a
         list drawn at a rate per stored bit describes copies that break at a third of it each.
+        Where a memory breaks as a whole, the two further copies are words of it that break as all
+        others do: there, each copy breaks at the full rate.
 Source: von Neumann, "Probabilistic Logics and the Synthesis of Reliable Organisms from Unreliable
         Components", 1956; Lyons and Vanderkulk, "The Use of Triple-Modular Redundancy to Improve
         Computer Reliability", IBM J. Res. Dev. 6(2), 1962.
 """
 
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
+import torch
 from jaxtyping import Int64, UInt64
+from torch import Tensor
 
 from bitproof.core.rng import derive_seed
 from bitproof.core.types import Seed
@@ -20,11 +25,12 @@ from bitproof.faults.protection import (
     PROTECTIONS,
     Protection,
     Repaired,
-    group_starts,
+    covered,
     replace_rows,
-    settle,
 )
 from bitproof.faults.table import FLIP, SITES, STUCK0, STUCK1, FaultSite, FaultTable
+from bitproof.faults.word_faults import group_starts, settle
+from bitproof.quant.grid import CodedTensor
 from bitproof.quant.network import IntegerNetwork
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
@@ -77,6 +83,33 @@ class TripleModular(Protection):
         sources = rows[starts[bit_starts[broken]]]
         voted = replace_rows(table, covered, sources, action=action)
         return Repaired(voted, np.zeros(table.n_trials, bool))
+
+    def redundancy(self, network: IntegerNetwork) -> dict[str, tuple[Tensor, int]]:
+        """Return the second and the third copy of stored words, on a first axis of their own."""
+        return {
+            name: (torch.stack([coded.codes, coded.codes]), coded.grid.bits)
+            for name, coded in self._copied(network)
+        }
+
+    def read(
+        self,
+        network: IntegerNetwork,
+        codes: Mapping[str, Tensor],
+        redundant: Mapping[str, Tensor] | None = None,
+    ) -> dict[str, Tensor]:
+        """Return the majority of three copies, `codes` the first; `seed` has no part in it."""
+        read = dict(codes)
+        for name, coded in self._copied(network):
+            if name in codes:
+                known = (redundant or {}).get(name)
+                a, (b, c) = codes[name], (coded.codes, coded.codes) if known is None else known
+                read[name] = (a & b) | (b & c) | (a & c)
+        return read
+
+    def _copied(self, network: IntegerNetwork) -> list[tuple[str, CodedTensor]]:
+        """Return the stored words that exist three times."""
+        stored = tuple(site for site in ("weight", "bias") if site in self.sites)
+        return list(covered(network, stored).items())
 
 
 def faulty_copies(table: FaultTable, *, seed: int) -> Int64[np.ndarray, " f"]:

@@ -1,16 +1,22 @@
 """Stages that turn a vulnerable network into a hardened one, usable alone and in any order."""
 
 from bitproof.harden.adjust import Adjust
+from bitproof.harden.advbet import AdvBET
 from bitproof.harden.approximate import Approximate
 from bitproof.harden.approximation_aware import ApproximationAware
 from bitproof.harden.base import HARDEN, Candidate, HardeningStage, TrainingContext
 from bitproof.harden.critical_layers import CriticalLayers
 from bitproof.harden.desensitize import Desensitize
 from bitproof.harden.fault_aware import FaultAware
+from bitproof.harden.quantization_aware import QuantizationAware
+from bitproof.harden.randbet import RandBET
+from bitproof.harden.wcat import WCAT
 
 __all__ = [
     "HARDEN",
+    "WCAT",
     "Adjust",
+    "AdvBET",
     "Approximate",
     "ApproximationAware",
     "Candidate",
@@ -18,5 +24,7 @@ __all__ = [
     "Desensitize",
     "FaultAware",
     "HardeningStage",
+    "QuantizationAware",
+    "RandBET",
     "TrainingContext",
 ]

@@ -4,7 +4,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 import torch
 from pydantic import model_validator
@@ -89,6 +89,9 @@ class TrainingContext:
 
 class HardeningStage(Spec):
     """One step from a vulnerable network to a hardened one; stages go in any order."""
+
+    trains_from_scratch: ClassVar[bool] = False
+    """Whether it trains long enough to start from random weights."""
 
     kind: str
 

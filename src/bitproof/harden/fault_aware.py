@@ -25,6 +25,7 @@ from bitproof.faults import AnyFault, RandomFlips, faulty_codes
 from bitproof.harden.base import HARDEN, Candidate, HardeningStage, TrainingContext
 from bitproof.harden.clip import clip_weights_, folded_ranges
 from bitproof.harden.critical_layers import CriticalLayers, Weighting
+from bitproof.harden.deferred_scalar import DeferredScalar
 from bitproof.harden.perturbation import FeatureDistance, feature_distance, perturbed
 from bitproof.models.features import penultimate, with_features
 from bitproof.models.norms import batch_norms, running_statistics, unlearned_statistics
@@ -211,42 +212,6 @@ class _Course:
         self.critical, self.epoch = notes["critical"], notes["epoch"]
         if notes["clean"] is not None:
             self.clean.send(torch.tensor(notes["clean"], dtype=torch.float64))
-
-
-class DeferredScalar:
-    """The last scalar that the device sent; reading it waits for that scalar alone.
-
-    Example:
-        >>> echo = DeferredScalar()
-        >>> echo.value
-        inf
-        >>> echo.send(torch.tensor(0.5))
-        >>> echo.value
-        0.5
-    """
-
-    def __init__(self) -> None:
-        self._sent: Tensor | None = None
-        self._arrival: torch.cuda.Event | None = None
-
-    def send(self, value: Tensor) -> None:
-        """Take `value` on its way to the host, behind the work that makes it."""
-        if value.device.type != "cuda":
-            self._sent, self._arrival = value, None
-            return
-        self._sent = torch.empty(value.shape, dtype=value.dtype, pin_memory=True)
-        self._sent.copy_(value, non_blocking=True)
-        self._arrival = torch.cuda.Event()  # type: ignore[no-untyped-call]
-        self._arrival.record(torch.cuda.current_stream(value.device))
-
-    @property
-    def value(self) -> float:
-        """The number; infinite before any was sent."""
-        if self._sent is None:
-            return math.inf
-        if self._arrival is not None:
-            self._arrival.synchronize()
-        return float(self._sent)
 
 
 def hold_still(model: nn.Module, layers: set[str]) -> None:

@@ -14,9 +14,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from bitproof.faults.bounding import Restriction
 from bitproof.faults.execute import NodeFaults, faults_by_node, faulty_node
 from bitproof.faults.table import FaultTable
-from bitproof.injection.golden import Golden, Restriction
+from bitproof.injection.golden import Golden
 from bitproof.injection.incremental import Incremental, Start, differs, take
 from bitproof.metrics.outcomes import OUTCOMES, outcomes
 from bitproof.quant.execution import affected, execute

@@ -1,6 +1,6 @@
 """The fault-free run of a batch of images, kept whole, and what depends on what in the graph."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -8,13 +8,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from bitproof.faults.bounding import Restriction
 from bitproof.quant.execution import affected, execute
 from bitproof.quant.graph import Node
 from bitproof.quant.integers import integer_op
 from bitproof.quant.network import IntegerNetwork
-
-Restriction = Callable[[Tensor], Tensor]
-"""Restricts a node's output words."""
 
 
 @dataclass(frozen=True)

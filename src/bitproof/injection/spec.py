@@ -16,13 +16,12 @@ from bitproof.core.spec import Spec
 from bitproof.core.types import Count, Fraction, Seed
 from bitproof.faults.base import AnyFault, FaultModel
 from bitproof.faults.kinds import KINDS, FaultKind, Flip
-from bitproof.faults.protection import PROTECTIONS, Protection
+from bitproof.faults.protection import AnyProtection
 from bitproof.faults.space import FaultSpace
 from bitproof.stats.stopping import STOP_RULES, StopRule
 
 AnyKind = Annotated[SerializeAsAny[FaultKind], BeforeValidator(KINDS.validate)]
 AnyStop = Annotated[SerializeAsAny[StopRule], BeforeValidator(STOP_RULES.validate)]
-AnyProtection = Annotated[SerializeAsAny[Protection], BeforeValidator(PROTECTIONS.validate)]
 Confidence = Annotated[float, Field(gt=0.0, lt=1.0, strict=True)]
 
 

@@ -1,24 +1,22 @@
 """One process's share of a campaign: it reads the directory, and counts chunk after chunk."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Int64
 from safetensors.torch import load_file
-from torch import Tensor
 
 from bitproof.core.errors import ResumeError
 from bitproof.data.dataset import Dataset
-from bitproof.faults.bounding import Bound, Bounding
+from bitproof.faults.bounding import Bounding, Restriction, restrictions
 from bitproof.faults.table import COLUMNS, FaultTable
 from bitproof.injection.directory import CampaignDirectory
 from bitproof.injection.engine import COUNTS, Engine
-from bitproof.injection.golden import Golden, Restriction
+from bitproof.injection.golden import Golden
 from bitproof.injection.plan import Plan, draw_plan, plan_of_list
 from bitproof.injection.sealed import read_fault_table
 from bitproof.injection.spec import Injection
@@ -125,24 +123,11 @@ def bounds_of(
     injection: Injection, network: IntegerNetwork, folder: Path, device: str
 ) -> dict[str, Restriction]:
     """Return what protections do to the output words of nodes."""
-    bounding = [one for one in injection.protections if isinstance(one, Bounding)]
-    if not bounding:
+    if not any(isinstance(one, Bounding) for one in injection.protections):
         return {}
     profile = read_images(folder, "profile").to(device)
     codes = Golden.run(network, profile.inputs()).codes
-    found: dict[str, list[Bound]] = {}
-    for one in bounding:
-        for name, bound in one.bounds(network, codes).items():
-            found.setdefault(name, []).append(bound)
-    points = {name: int(network.grids[name].zero_point) for name in found}
-    return {name: partial(_within, found[name], points[name]) for name in found}
-
-
-def _within(bounds: Sequence[Bound], zero_point: int, codes: Tensor) -> Tensor:
-    """Return words within bounds that are applied one after the other."""
-    for bound in bounds:
-        codes = Bounding.apply(codes, bound, zero_point)
-    return codes
+    return restrictions(injection.protections, network, codes)
 
 
 def read_images(folder: Path, name: str) -> Dataset:

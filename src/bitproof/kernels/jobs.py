@@ -210,10 +210,65 @@ class RequantizeSums(ctypes.Structure):
         return job, n * height * width if last else n
 
 
+@dataclass(frozen=True)
+class Addend:
+    """Words that take part in a sum: `(word - zero_point) * multiplier`."""
+
+    words: Tensor
+    zero_point: int
+    multiplier: float
+
+
+class AddWords(ctypes.Structure):
+    """Words that are added and become words."""
+
+    kept: tuple[object, ...]
+    _fields_ = (
+        *_fields(POINTER, "left right out"),
+        *_fields(NUMBER, "left_signed right_signed"),
+        *_fields(REAL, "left_point left_multiplier right_point right_multiplier"),
+        ("how", _Requantization),
+    )
+
+    @classmethod
+    def describe(
+        cls, left: Addend, right: Addend, how: Requantization
+    ) -> tuple["AddWords", Tensor]:
+        """Check the words, which lie alike and without gaps, and return the job and its output."""
+        one, other = left.words, right.words
+        assert (one.shape, one.stride()) == (other.shape, other.stride()), (one, other)
+        assert is_dense(one), one.stride()
+        out = torch.empty_like(one, dtype=how.dtype)
+        assert out.stride() == one.stride(), (out.stride(), one.stride())
+        for words in (one, other):
+            assert words.dtype in {torch.uint8, torch.int8}, words.dtype
+            assert words.device.type == "cpu", words.device
+        job = cls(
+            left=one.data_ptr(),
+            right=other.data_ptr(),
+            out=out.data_ptr(),
+            left_signed=one.dtype == torch.int8,
+            right_signed=other.dtype == torch.int8,
+            left_point=left.zero_point,
+            left_multiplier=left.multiplier,
+            right_point=right.zero_point,
+            right_multiplier=right.multiplier,
+            how=how.described(1),
+        )
+        job.kept = one, other, how, out
+        return job, out
+
+
+def is_dense(tensor: Tensor) -> bool:
+    """Tell whether numbers lie without gaps: in the order of axes, or maps with channels last."""
+    last = tensor.ndim == 4 and tensor.is_contiguous(memory_format=torch.channels_last)
+    return last or tensor.is_contiguous()
+
+
 def layout() -> int:
     """Return the number that a library of the same structures reports."""
-    sizes = (ctypes.sizeof(kind) for kind in (Convolution, RemapTerms, RequantizeSums))
-    return sum(size * 1000**place for size, place in zip(sizes, (2, 1, 0), strict=True))
+    sizes = (ctypes.sizeof(kind) for kind in (Convolution, RemapTerms, RequantizeSums, AddWords))
+    return sum(size * 1000**place for size, place in zip(sizes, (3, 2, 1, 0), strict=True))
 
 
 def _dense(maps: Tensor, dtype: torch.dtype) -> tuple[int, bool]:

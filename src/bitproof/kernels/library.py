@@ -20,6 +20,8 @@ from jaxtyping import Float32, UInt8
 from torch import Tensor
 
 from bitproof.kernels.jobs import (
+    Addend,
+    AddWords,
     Convolution,
     RemapTerms,
     Requantization,
@@ -111,6 +113,13 @@ class Library:
         share(requantize, rows, sums.numel() * 4)
         return out
 
+    def add(self, left: Addend, right: Addend, how: Requantization) -> Tensor:
+        """Return the sum of words as words, in the memory layout that both have."""
+        job, out = AddWords.describe(left, right, how)
+        add = partial(self.functions.bitproof_add_words, self._number, ctypes.byref(job))
+        share(add, out.numel(), out.numel() * 4)
+        return out
+
     @property
     def _number(self) -> int:
         return LEVELS.index(self.level)
@@ -183,4 +192,5 @@ def _load() -> ctypes.CDLL | str:
     functions.bitproof_remap_bytes.argtypes = [ctypes.c_int, *[pointer] * 3, number, number]
     functions.bitproof_remap_terms.argtypes = [ctypes.c_int, pointer, number, number]
     functions.bitproof_requantize.argtypes = [ctypes.c_int, pointer, number, number]
+    functions.bitproof_add_words.argtypes = [ctypes.c_int, pointer, number, number]
     return functions

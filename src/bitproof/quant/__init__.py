@@ -11,13 +11,21 @@ from bitproof.quant.graph import Graph, Node
 from bitproof.quant.grid import CodedTensor, Grid
 from bitproof.quant.integers import run_integers
 from bitproof.quant.network import IntegerNetwork
-from bitproof.quant.quantizer import LADDER, QUANTIZERS, RQUANT, AffineQuantizer, Quantizer
+from bitproof.quant.quantizer import (
+    LADDER,
+    PRESETS,
+    QUANTIZERS,
+    RQUANT,
+    AffineQuantizer,
+    Quantizer,
+)
 from bitproof.quant.scheme import Scheme
 from bitproof.quant.store import load_network, save_network
 from bitproof.quant.trace import trace
 
 __all__ = [
     "LADDER",
+    "PRESETS",
     "QUANTIZERS",
     "RQUANT",
     "AffineQuantizer",

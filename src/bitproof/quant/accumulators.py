@@ -13,6 +13,7 @@ from bitproof.kernels.exact_floats import sum_bounds, sum_type
 from bitproof.kernels.geometry import Geometry
 from bitproof.kernels.int8_convolution import supported
 from bitproof.quant.arithmetic import accumulate, center, requantize_, uncenter, wrap_int32
+from bitproof.quant.compiled import words_of_sums
 from bitproof.quant.constants import Constants
 from bitproof.quant.graph import Node
 from bitproof.quant.grid import Grid
@@ -35,7 +36,12 @@ class Accumulator(ABC):
 
     def run(self, operands: list[Tensor], out: Grid | None) -> Tensor:
         """Return the codes of the output, or real logits where `out` is None."""
-        values = self.sums(operands).mul_(self.constants.multipliers[0])
+        sums, multiplier = self.sums(operands), self.constants.multipliers[0]
+        if out is not None:
+            words = words_of_sums(sums, multiplier, self.constants, out.dtype)
+            if words is not None:
+                return words
+        values = sums.mul_(multiplier)
         return values if out is None else requantize_(values, self.constants).to(out.dtype)
 
     def differentiable(self, operands: list[Tensor]) -> Tensor:
@@ -61,7 +67,7 @@ class ExactAccumulator(Accumulator):
         """
         return self._exact(operands).float()
 
-    def totals(self, codes: Integer[Tensor, "n c h w"]) -> Tensor:
+    def totals(self, codes: Integer[Tensor, "n *features"]) -> Tensor:
         """Return the accumulators: in float32 where that holds them all, else in int32."""
         found = self._exact([codes])
         return found if found.dtype == torch.float32 else found.to(torch.int32)

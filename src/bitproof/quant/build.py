@@ -13,6 +13,7 @@ from bitproof.quant.graph import Graph, Node
 from bitproof.quant.grid import CodedTensor, Grid
 from bitproof.quant.network import IntegerNetwork, check_inputs
 from bitproof.quant.operations import MAC_OPS, MOVING_OPS
+from bitproof.quant.quantizer import Quantizer
 from bitproof.quant.scheme import Scheme
 from bitproof.quant.trace import trace
 
@@ -64,7 +65,10 @@ def quantize_graph(
     grids: dict[str, Grid] = {}
     for node in graph.nodes:
         weight, bias = (graph.tensors.get(f"{node.name}.{key}") for key in ("weight", "bias"))
-        if weight is not None:
+        if weight is not None and f"{node.name}.weight" in graph.less_one:
+            factor = shrink.get(node.name, 1.0)
+            tensors[f"{node.name}.weight"] = encode_scale(weight, scheme.weight, shrink=factor)
+        elif weight is not None:
             # A constant takes part as an activation does: one grid, also where weights have many.
             ranged = weight.flatten() if node.op == "constant" else weight
             grid = scheme.weight.fit(ranged, shrink=shrink.get(node.name, 1.0))
@@ -81,6 +85,21 @@ def quantize_graph(
             stored = (scheme.bias or scheme.weight).encode(bias)
         tensors[f"{node.name}.bias"] = stored
     return IntegerNetwork(graph.nodes, tensors, grids, scheme.activation_rounding)
+
+
+def encode_scale(scale: Tensor, quantizer: Quantizer, *, shrink: float = 1.0) -> CodedTensor:
+    """Return the words of a scale `1 + a` that the model holds as `a`.
+
+    What is stored is `a`, so that a range around zero, or a bound on it, does not cost the one that
+    arithmetic adds; it becomes part of the zero point, to the nearest step.
+    """
+    excess = scale - 1
+    grid = quantizer.fit(excess, shrink=shrink)
+    steps = (1 / grid.scale.double()).round()
+    if quantizer.follows_shifts or bool((steps >= 2**30).any()):
+        return quantizer.encode(scale, quantizer.fit(scale, shrink=shrink))
+    point = grid.zero_point - steps.to(torch.int32)
+    return CodedTensor(quantizer.encode(excess, grid).codes, replace(grid, zero_point=point))
 
 
 def _on_accumulator_grid(bias: Tensor, scale: Tensor) -> CodedTensor:

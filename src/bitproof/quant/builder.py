@@ -24,6 +24,8 @@ class Builder:
     nodes: list[Node] = field(default_factory=list)
     tensors: dict[str, Tensor] = field(default_factory=dict)
     names: set[str] = field(default_factory=set)
+    less_one: set[str] = field(default_factory=set)
+    """Tensors that the model holds less one."""
 
     def emit(
         self,

@@ -37,7 +37,7 @@ def run_differentiable(
     """
 
     def compute_op(node: Node, operands: list[Tensor]) -> Tensor:
-        value = _fake_op(network, node, operands, inputs)
+        value = fake_op(network, node, operands, inputs)
         if observe is not None:
             observe(node, value)
         return value
@@ -47,7 +47,7 @@ def run_differentiable(
     return value if grid is None else value * grid.scale
 
 
-def _fake_op(network: NetworkData, node: Node, operands: list[Tensor], inputs: Tensor) -> Tensor:
+def fake_op(network: NetworkData, node: Node, operands: list[Tensor], inputs: Tensor) -> Tensor:
     """Return the output of one node as centered words (real-valued logits at the end)."""
     constants = network.constants[node.name]
     if node.op == "constant":

@@ -45,6 +45,8 @@ class Graph:
 
     nodes: tuple[Node, ...]
     tensors: dict[str, Tensor]
+    less_one: frozenset[str] = frozenset()
+    """Tensors that the model holds less one: scales `1 + a` with `a` as parameter."""
 
     def users(self) -> dict[str, list[Node]]:
         """Return, for each node's name, the nodes that read it."""

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from bitproof.quant.accumulators import ExactAccumulator
 from bitproof.quant.arithmetic import center, norm_steps, requantize_, softmax_steps, sum_steps
+from bitproof.quant.compiled import words_of_sum
 from bitproof.quant.constants import Constants
 from bitproof.quant.execution import execute
 from bitproof.quant.floats import MOVES, normalize
@@ -83,6 +84,11 @@ def integer_op(
     if node.op == "input":
         values = normalize(inputs, node.attrs) * constants.multipliers[0]
     else:
+        words = None
+        if node.op == "add" and grid is not None:
+            words = words_of_sum(operands, constants, grid.dtype)
+        if words is not None:
+            return words
         values = _compute(node, constants, operands)
     return values if grid is None else requantize_(values, constants).to(grid.dtype)
 

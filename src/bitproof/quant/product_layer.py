@@ -23,6 +23,7 @@ from bitproof.kernels.library import library
 from bitproof.kernels.look_up import LookUp
 from bitproof.quant.accumulators import Accumulator, ExactAccumulator, exact_convolution
 from bitproof.quant.arithmetic import requantize_
+from bitproof.quant.compiled import requantization
 from bitproof.quant.graph import Node
 from bitproof.quant.grid import CodedTensor, Grid
 from bitproof.quant.onednn import as_kernel, as_maps, from_maps
@@ -45,7 +46,8 @@ class ProductLayer(Accumulator):
         """Return the words of the output, or real logits where `out` is None."""
         maps = as_maps(operands[0], self.node)
         if out is not None and maps.device.type == "cpu" and library() is not None:
-            values = self._words(maps, self._requantization(out))
+            how = requantization(self.constants, out.dtype, self.constants.multipliers[0])
+            values = self._words(maps, how)
         else:
             values = self._totals(maps).float() * self.constants.multipliers[0].reshape(-1, 1, 1)
             if out is not None:
@@ -186,17 +188,6 @@ class ProductLayer(Accumulator):
             if self.constants.bias is not None:
                 start = start + self.constants.bias.long()
         return start[filters]
-
-    def _requantization(self, out: Grid) -> Requantization:
-        known = self.constants
-        return Requantization(
-            multiplier=known.multipliers[0].reshape(-1).contiguous(),
-            zero_point=known.zero_point,
-            low=known.low,
-            high=known.high,
-            truncate=known.rounding == "truncate",
-            signed=out.signed,
-        )
 
 
 @dataclass(frozen=True, eq=False)

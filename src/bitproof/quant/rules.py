@@ -101,7 +101,10 @@ def group_norm(call: Call, layer: nn.GroupNorm) -> Ref:
     """Lower a group norm."""
     tensors = {"weight": layer.weight, "bias": layer.bias}
     groups, eps = layer.num_groups, layer.eps
-    return call.emit("group_norm", call.x, groups=groups, eps=eps, tensors=tensors)
+    found = call.emit("group_norm", call.x, groups=groups, eps=eps, tensors=tensors)
+    if isinstance(layer, ScaledGroupNorm):
+        call.builder.less_one.add(f"{found.name}.weight")
+    return found
 
 
 def table(function: str, *names: str) -> Rule:

@@ -1,12 +1,13 @@
 """How a whole network is quantized: one quantizer for each kind of stored word."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, SerializeAsAny
+from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
+from bitproof.core.errors import near
 from bitproof.core.spec import Spec
 from bitproof.core.types import Count
-from bitproof.quant.quantizer import QUANTIZERS, RQUANT, AffineQuantizer, Quantizer
+from bitproof.quant.quantizer import PRESETS, QUANTIZERS, RQUANT, AffineQuantizer, Quantizer
 
 AnyQuantizer = Annotated[SerializeAsAny[Quantizer], BeforeValidator(QUANTIZERS.validate)]
 
@@ -36,6 +37,23 @@ class Scheme(Spec):
     """Share of values, per cent, that do not exceed the range, on either side; for `percentile`."""
     calibration_images: Count = 1024
     """Images, from the training set, that ranges are measured on."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_preset(cls, table: Any) -> Any:
+        """Put quantizers in the place of `preset`, one of `PRESETS`, and of its `bits`."""
+        if not isinstance(table, dict) or "preset" not in table:
+            return table
+        rest = {name: value for name, value in table.items() if name not in {"preset", "bits"}}
+        name = table["preset"]
+        if name not in PRESETS:
+            raise ValueError(f"no preset '{name}'. {near(str(name), PRESETS)}")
+        for kind in ("weight", "bias"):
+            if kind in rest:
+                raise ValueError(f"preset: wanted it, or '{kind}', got both")
+            quantizer = {**PRESETS[name].model_dump(), "bits": table.get("bits", 8)}
+            rest[kind] = quantizer
+        return rest
 
     def activation(self) -> AffineQuantizer:
         """Return the quantizer of the activations."""

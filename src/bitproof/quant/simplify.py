@@ -86,7 +86,7 @@ def fold_affine(graph: Graph) -> Graph:
         folded = {"weight": weight * factors, "bias": bias * scale + shift}
         tensors = {f"{before.name}.{key}": value.float() for key, value in folded.items()}
         tensors = {**graph.tensors, **tensors}
-        graph = _merge(Graph(graph.nodes, tensors), node, before, {})
+        graph = _merge(replace(graph, tensors=tensors), node, before, {})
 
 
 def folds(node: Node, before: Node) -> bool:
@@ -134,10 +134,10 @@ def _merge(graph: Graph, node: Node, before: Node, attrs: dict[str, Any]) -> Gra
         inputs = tuple(before.name if name == node.name else name for name in other.inputs)
         added = attrs if other.name == before.name else {}
         nodes.append(replace(other, inputs=inputs, attrs={**other.attrs, **added}))
-    return _without(Graph(tuple(nodes), graph.tensors), {node.name})
+    return _without(replace(graph, nodes=tuple(nodes)), {node.name})
 
 
 def _without(graph: Graph, names: Collection[str]) -> Graph:
     nodes = tuple(node for node in graph.nodes if node.name not in names)
     kept = {key: one for key, one in graph.tensors.items() if key.rpartition(".")[0] not in names}
-    return Graph(nodes, kept)
+    return replace(graph, nodes=nodes, tensors=kept)

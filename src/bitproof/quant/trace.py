@@ -76,7 +76,7 @@ def _lower(module: fx.GraphModule, runs: list[Values]) -> Graph:
             refs.update(dict.fromkeys(names, refs[node.name]))
     if problems:
         raise TraceError("; ".join(dict.fromkeys(problems)))
-    return Graph(tuple(builder.nodes), builder.tensors)
+    return Graph(tuple(builder.nodes), builder.tensors, frozenset(builder.less_one))
 
 
 def _is_fixed(node: fx.Node, values: tuple[Any, Any], fixed: set[str]) -> bool:

@@ -121,9 +121,17 @@ class Recipe(NamedRecipe):
 
     @model_validator(mode="after")
     def _check_start(self) -> "Recipe":
-        if self.train is None and not self.weights:
-            raise ValueError("wanted 'weights', or a table 'train', or both; neither came")
+        if self.train is None and not self.weights and not self._trains_all():
+            raise ValueError(
+                "wanted 'weights', or a table 'train', or both, or variants that all begin with a "
+                "stage that trains from random weights; none came"
+            )
         return self
+
+    def _trains_all(self) -> bool:
+        """Return whether no variant needs weights to start from."""
+        first = [next(iter(stages_of(variant)), None) for variant in self.variants]
+        return all(name and self.stage(name).trains_from_scratch for name in first)
 
     def stage(self, name: str) -> HardeningStage:
         """Return the stage of that name; a multiplier is one as well."""

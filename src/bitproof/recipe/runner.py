@@ -25,6 +25,7 @@ from bitproof.core.rng import derive_seed, make_generator
 from bitproof.core.stop_request import StopRequest
 from bitproof.data import Dataset, Splits
 from bitproof.evaluation import EvaluatedModel, Executor, FloatModel, IntegerModel, Pool, TallyStore
+from bitproof.evaluation.models import PROFILE_IMAGES
 from bitproof.evaluation.threat import Counts
 from bitproof.harden import Candidate, TrainingContext
 from bitproof.metrics import Tally
@@ -116,6 +117,7 @@ class _Run:
         multipliers = self.recipe.multipliers.items()
         described = {name: describe(multiplier, self.data_dir) for name, multiplier in multipliers}
         labels = self.recipe.evaluation.labels().items()
+        self.recipe.evaluation.tasks(self.splits.test)  # refuses what has too few test images
         model, train = self._build(self.weights), self.splits.train
         if set(self.recipe.variants) != {FLOAT}:
             trace(model, train.inputs(slice(0, 1)))
@@ -132,7 +134,9 @@ class _Run:
         """Do whatever is not done yet."""
         store = TallyStore(self.folder.tallies)
         evaluation, test = self.recipe.evaluation, self.splits.test
-        models = Networks(self.recipe, self.folder, self.splits.train.first(1), self.device)
+        train = self.splits.train
+        profile = train.first(min(len(train), PROFILE_IMAGES))
+        models = Networks(self.recipe, self.folder, profile, self.device)
         rows: list[Row] = []
         warnings: list[str] = []
         with evaluation.open(models, test, self.executor) as pool:
@@ -307,13 +311,14 @@ class Networks:
 
     recipe: Recipe
     folder: RunDirectory
-    example: Dataset
-    """An image, whose shape decides that of the network."""
+    profile: Dataset
+    """Training images: their shape decides that of the network, their activations bounds."""
     device: torch.device
 
     def __call__(self, variant: str) -> EvaluatedModel:
         """Return a network, read from the run directory."""
         if variant != FLOAT:
-            return IntegerModel(load_network(self.folder.network(variant)).to(self.device))
-        model = build(self.recipe.model, self.example, weights=self.folder.weights(FLOAT))
+            network = load_network(self.folder.network(variant)).to(self.device)
+            return IntegerModel(network, self.profile)
+        model = build(self.recipe.model, self.profile, weights=self.folder.weights(FLOAT))
         return FloatModel(model.to(self.device).eval())

@@ -22,6 +22,7 @@ from bitproof.evaluation import (
     IntegerModel,
     TallyStore,
 )
+from bitproof.evaluation.models import PROFILE_IMAGES
 from bitproof.harden import Candidate, HardeningStage, TrainingContext
 from bitproof.models import MODELS
 from bitproof.quant import IntegerNetwork, Scheme
@@ -125,17 +126,22 @@ def evaluate(
     data: Dataset,
     evaluation: Evaluation | None = None,
     *,
+    train: Dataset | None = None,
     executor: Executor | None = None,
     progress: Progress = SILENT,
 ) -> list[Row]:
     """Return accuracy without faults, under bit errors and under attack, with intervals.
 
-    Networks are integer ones and float models (in evaluation mode), by name. Without an `executor`,
-    this process measures.
+    Networks are integer ones and float models (in evaluation mode), by name. `train` are images
+    that bounds of activations are taken from, which `Ranger` and the like need. Without an
+    `executor`, this process measures.
     """
     evaluation = evaluation or Evaluation()
+    profile = None if train is None else train.first(min(len(train), PROFILE_IMAGES))
     models: dict[str, EvaluatedModel] = {
-        name: IntegerModel(network) if isinstance(network, IntegerNetwork) else FloatModel(network)
+        name: IntegerModel(network, profile)
+        if isinstance(network, IntegerNetwork)
+        else FloatModel(network)
         for name, network in networks.items()
     }
     rows: list[Row] = []

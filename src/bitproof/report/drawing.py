@@ -5,6 +5,7 @@ from pathlib import Path
 from bitproof.report.campaign_charts import campaign_figures
 from bitproof.report.campaign_summary import SUMMARY, read_summary
 from bitproof.report.cost_charts import cost_figures
+from bitproof.report.energy_charts import energy_figures
 from bitproof.report.figures import Figure, unique, write_figures
 from bitproof.report.run import Run, read_run
 from bitproof.report.run_charts import accuracy_figures, stage_figures
@@ -12,7 +13,8 @@ from bitproof.report.run_charts import accuracy_figures, stage_figures
 
 def run_figures(run: Run) -> list[Figure]:
     """Return all figures of a run, in the order of its page."""
-    return unique(accuracy_figures(run) + cost_figures(run) + stage_figures(run))
+    made = (accuracy_figures, energy_figures, cost_figures, stage_figures)
+    return unique([figure for make in made for figure in make(run)])
 
 
 def draw_figures(directory: Path, out: Path | None = None) -> list[Path]:

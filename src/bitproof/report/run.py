@@ -1,4 +1,4 @@
-"""A run directory as one value: facts, result rows, stage records and the recipe text."""
+"""A run directory as one value: facts, rows, counts, stage records and the recipe text."""
 
 import json
 import math
@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from bitproof.core.errors import DataError
 from bitproof.core.spec import describe_problems
+from bitproof.report.tallies import Measurement, read_tallies
 from bitproof.stats.results import Row, read_results
 from bitproof.stats.threats import FAMILIES, ThreatLabel
 
@@ -99,6 +100,8 @@ class Facts(BaseModel):
     durations: dict[str, float] = {}
     warnings: tuple[str, ...] | None = None
     variants: tuple[str, ...] = ()
+    networks: dict[str, str] = {}
+    """The digest of each network; equal ones are measured once."""
     stages: dict[str, dict[str, Any]] = {}
     multipliers: dict[str, MultiplierFacts] = {}
     """Approximate multipliers, by the name that variants use."""
@@ -116,6 +119,8 @@ class Run:
     recipe: str | None
     records: Mapping[str, Any]
     """Content of `records/<variant>.json`, by variant."""
+    measurements: tuple[Measurement, ...] = ()
+    """Counts of single measurements, where they are kept."""
 
     @cached_property
     def _by_key(self) -> dict[tuple[str, str, float | None, str], Row]:
@@ -234,16 +239,25 @@ def read_run(run_dir: Path) -> Run:
     Raises:
         DataError: `run.json` or `results.csv` is missing, or a file is malformed.
     """
-    facts = _read_facts(run_dir / "run.json")
-    rows = read_results(run_dir / "results.csv")
+    unfinished = read_unfinished_run(run_dir)
+    return replace(unfinished, rows=tuple(read_results(run_dir / "results.csv")))
+
+
+def read_unfinished_run(run_dir: Path) -> Run:
+    """Read a run directory without its result rows, which are written last.
+
+    Raises:
+        DataError: `run.json` is missing, or a file is malformed.
+    """
     recipe = run_dir / "recipe.toml"
     return Run(
-        facts=facts,
-        rows=tuple(rows),
+        facts=_read_facts(run_dir / "run.json"),
+        rows=(),
         recipe=recipe.read_text(encoding="utf-8", errors="replace") if recipe.is_file() else None,
         records={
             path.stem: _read_json(path) for path in sorted((run_dir / "records").glob("*.json"))
         },
+        measurements=read_tallies(run_dir / "tallies.jsonl"),
     )
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from bitproof.core.files import write_text
 from bitproof.report import html, run_tables
+from bitproof.report.energy import energy_table
 from bitproof.report.findings import focus, headline, main_threats
 from bitproof.report.html import REPORT, Alert
 from bitproof.report.multipliers import (
@@ -69,6 +70,7 @@ def _context(run: Run) -> dict[str, Any]:
         "accuracies": run_tables.accuracy_table(run, names),
         "has_auc": any(row.metric == "auc_fr" for row in run.rows),
         "has_focus": any(focus(run, threat) for threat in main_threats(run)),
+        "energy": energy_table(run),
         **_multipliers(run),
         "matrix": run_tables.matrix_table(run, names),
         "chips": run_tables.chip_table(run, names),

@@ -142,7 +142,8 @@ static void remap_row(uint8_t *to, const uint8_t *from, int64_t count, const uin
 #define remap_short remap_each
 #include "level.h"
 
-const Level bitproof_level_avx2 = {convolve, remap_row, remap_terms, requantize_rows};
+const Level bitproof_level_avx2 = {convolve, remap_row, remap_terms, requantize_rows,
+                                    sum_two};
 
 #if defined(__clang__)
 #pragma clang attribute pop

@@ -28,8 +28,8 @@ EXPORT int bitproof_best_level(void) {
 
 /* A number that changes with the layouts below: library.py refuses objects built from others. */
 EXPORT int64_t bitproof_layout(void) {
-    return (int64_t)(sizeof(Convolution) * 1000000 + sizeof(RemapTerms) * 1000 +
-                     sizeof(RequantizeSums));
+    return (int64_t)sizeof(Convolution) * 1000000000 + (int64_t)sizeof(RemapTerms) * 1000000 +
+           (int64_t)sizeof(RequantizeSums) * 1000 + (int64_t)sizeof(AddWords);
 }
 
 EXPORT int bitproof_convolve(int level, const Convolution *job, int64_t first, int64_t last,
@@ -46,6 +46,12 @@ EXPORT int bitproof_remap_bytes(int level, const uint8_t *source, uint8_t *targe
 
 EXPORT int bitproof_remap_terms(int level, const RemapTerms *job, int64_t first, int64_t last) {
     find_level(level)->remap_terms(job, first, last);
+    return 0;
+}
+
+/* Words [first, last) of arrays without gaps. */
+EXPORT int bitproof_add_words(int level, const AddWords *job, int64_t first, int64_t last) {
+    find_level(level)->add_words(job, first, last);
     return 0;
 }
 

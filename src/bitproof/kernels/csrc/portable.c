@@ -36,4 +36,5 @@ static void remap_row(uint8_t *to, const uint8_t *from, int64_t count, const uin
 #define remap_short remap_each
 #include "level.h"
 
-const Level bitproof_level_portable = {convolve, remap_row, remap_terms, requantize_rows};
+const Level bitproof_level_portable = {convolve, remap_row, remap_terms, requantize_rows,
+                                    sum_two};

@@ -60,3 +60,20 @@ static void requantize_rows(const RequantizeSums *job, int64_t first, int64_t la
                            job->inner, job->how.multiplier[job->how.multipliers == 1 ? 0 : c],
                            job->scale, job->start == NULL ? 0.0f : job->start[c], job->how);
 }
+
+/* Sums of two words; a word is read as signed where its eighth bit is a sign. */
+static void add_run(const uint8_t *restrict left, const uint8_t *restrict right,
+                    uint8_t *restrict out, int64_t count, AddWords job) {
+    /* (word ^ flip) - flip extends the sign of an int8 word. */
+    const int32_t flip = job.left_signed ? 128 : 0, other = job.right_signed ? 128 : 0;
+    for (int64_t i = 0; i < count; i++) {
+        const float a = (float)((left[i] ^ flip) - flip) - job.left_point;
+        const float b = (float)((right[i] ^ other) - other) - job.right_point;
+        const float value = a * job.left_multiplier + b * job.right_multiplier;
+        out[i] = (uint8_t)to_word(value, &job.how);
+    }
+}
+
+static void sum_two(const AddWords *job, int64_t first, int64_t last) {
+    add_run(job->left + first, job->right + first, job->out + first, last - first, *job);
+}

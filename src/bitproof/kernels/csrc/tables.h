@@ -65,17 +65,29 @@ typedef struct {
     Requantization how;
 } RequantizeSums;
 
+/* Words that are added: out = how((left - point) * multiplier + (right - point) * multiplier). */
+typedef struct {
+    const uint8_t *left;
+    const uint8_t *right;
+    uint8_t *out;
+    int64_t left_signed, right_signed;
+    float left_point, left_multiplier, right_point, right_multiplier;
+    Requantization how; /* without a multiplier */
+} AddWords;
+
 /* Tiles [first, last) of filters [first_filter, last_filter); 0, or -1 if there is no memory. */
 typedef int (*ConvolveFunction)(const Convolution *, int64_t, int64_t, int64_t, int64_t);
 typedef void (*RemapRowFunction)(uint8_t *, const uint8_t *, int64_t, const uint8_t *);
 typedef void (*RemapTermsFunction)(const RemapTerms *, int64_t, int64_t);
 typedef void (*RequantizeFunction)(const RequantizeSums *, int64_t, int64_t);
+typedef void (*AddWordsFunction)(const AddWords *, int64_t, int64_t);
 
 typedef struct {
     ConvolveFunction convolve;
     RemapRowFunction remap_row;
     RemapTermsFunction remap_terms;
     RequantizeFunction requantize;
+    AddWordsFunction add_words;
 } Level;
 
 extern const Level bitproof_level_portable;

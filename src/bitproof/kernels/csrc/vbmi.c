@@ -202,7 +202,8 @@ static void turn(uint32_t *to, const float *from, int64_t pixels, int64_t filter
 
 #include "level.h"
 
-const Level bitproof_level_vbmi = {convolve, remap_row, remap_terms, requantize_rows};
+const Level bitproof_level_vbmi = {convolve, remap_row, remap_terms, requantize_rows,
+                                    sum_two};
 
 #if defined(__clang__)
 #pragma clang attribute pop

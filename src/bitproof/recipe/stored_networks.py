@@ -1,0 +1,44 @@
+"""Integer networks on disk, and the images that they were made for."""
+
+from pathlib import Path
+
+from bitproof.core.errors import RecipeError
+from bitproof.data import DATA, Dataset
+from bitproof.quant import IntegerNetwork, load_network
+from bitproof.recipe.directory import RunDirectory
+from bitproof.recipe.toml import read_recipe
+
+
+def open_networks(
+    place: Path, *, data: str = "", data_dir: Path | None = None
+) -> tuple[dict[str, IntegerNetwork], Dataset]:
+    """Return integer networks by name, and test images.
+
+    Args:
+        place: a run directory, for all of its integer networks, or one network, such as
+            `runs/NAME/networks/VARIANT`, with or without suffix.
+        data: the data set; empty: that of the run.
+        data_dir: where data sets lie; None: `BITPROOF_DATA`.
+
+    Raises:
+        RecipeError: there is no network, or no data set is named.
+        WeightsError: a network file is missing or damaged.
+        BitproofError: in its kinds, for whatever is wrong with recipe or data.
+    """
+    stem = Path(str(place).removesuffix(".json").removesuffix(".safetensors"))
+    run = RunDirectory(place if place.is_dir() else stem.parent.parent)
+    if place.is_dir():
+        if not run.recipe.is_file():
+            raise RecipeError(f"{place}: wanted a run directory or an integer network")
+        stored = [run.network(variant) for variant in read_recipe(run.recipe).variants]
+        stems = [path for path in stored if path.with_name(f"{path.name}.json").is_file()]
+        if not stems:
+            raise RecipeError(f"{place}: the run has no finished integer network")
+    else:
+        stems = [stem]
+    networks = {path.name: load_network(path) for path in stems}
+    if data:
+        return networks, DATA.build({"kind": data}).load(data_dir).test
+    if not run.recipe.is_file():
+        raise RecipeError(f"data: wanted a data set, such as --data digits; {place} is in no run")
+    return networks, read_recipe(run.recipe).data.load(data_dir).test

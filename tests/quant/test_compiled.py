@@ -1,0 +1,75 @@
+"""The compiled elementwise steps give the words of the plain ones."""
+
+import pytest
+import torch
+from torch import nn
+
+from bitproof.core.rng import make_generator
+from bitproof.kernels.library import library, why_absent
+from bitproof.quant import IntegerNetwork, Scheme, compiled, integers, quantize
+from bitproof.quant.quantizer import AffineQuantizer
+
+pytestmark = pytest.mark.skipif(library() is None, reason=why_absent() or "no library")
+
+
+class Residual(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 8, 3, padding=1)
+        self.second = nn.Conv2d(8, 8, 3, padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.relu(self.first(x))
+        return torch.relu(x + self.second(x)).mean((2, 3))
+
+
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("rounding", ["nearest", "truncate"])
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_words_equal_those_without_the_library(
+    monkeypatch: pytest.MonkeyPatch, signed: bool, rounding: str, per_channel: bool
+) -> None:
+    images = torch.rand(9, 3, 12, 12, generator=make_generator(0))
+    scheme = Scheme.model_validate(
+        {
+            "weight": AffineQuantizer(per_channel=per_channel),
+            "activation_signed": signed,
+            "activation_rounding": rounding,
+        }
+    )
+    network = quantize(Residual(), images, scheme)
+    calls = counted(monkeypatch)
+    fast = network(images)
+    assert calls == ["sums", "sums", "sum"]
+    monkeypatch.setattr(compiled, "library", lambda: None)
+    assert torch.equal(fast, IntegerNetwork.__call__(network, images))
+    assert calls[3:] == ["sums", "sums", "sum"]
+
+
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the list that calls of the compiled steps are written to, while it lasts."""
+    from bitproof.quant import accumulators  # noqa: PLC0415
+
+    calls: list[str] = []
+
+    def sums(*words: object) -> torch.Tensor | None:
+        calls.append("sums")
+        return compiled.words_of_sums(*words)  # type: ignore[arg-type]
+
+    def both(*words: object) -> torch.Tensor | None:
+        calls.append("sum")
+        return compiled.words_of_sum(*words)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(accumulators, "words_of_sums", sums)
+    monkeypatch.setattr(integers, "words_of_sum", both)
+    return calls
+
+
+def test_rows_with_a_multiplier_each_are_left_to_torch() -> None:
+    images = torch.rand(8, 9, 9, 9, generator=make_generator(0))
+    model = nn.Sequential(nn.Linear(9, 9), nn.ReLU(), nn.Linear(9, 9))
+    network = quantize(model, images, Scheme(weight=AffineQuantizer(per_channel=True)))
+    assert network.constants["0"].multipliers[0].shape == (9,)
+    assert images.numel() > compiled.SMALLEST
+    flat = quantize(model, images.reshape(-1, 9), Scheme(weight=AffineQuantizer(per_channel=True)))
+    assert torch.equal(network(images).reshape(-1, 9), flat(images.reshape(-1, 9)))
