@@ -283,7 +283,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Progressive bit search against plain ways.")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the rows to FILE")
     parser.add_argument("--network", action="append", help="ResNet-20 or ResNet-18; both, else")
-    parser.add_argument("--flips", type=int, default=5, help="flips of one search")
+    parser.add_argument("--flips", type=int, default=3, help="flips of one search")
     parser.add_argument("--rounds", type=int, default=3, help="searches of each way")
     parser.add_argument("--threads", type=int, default=THREADS)
     options = parser.parse_args()

@@ -244,6 +244,8 @@ def test_stages_compose_in_any_order(
     assert both.quantize(data)(data.inputs()).isfinite().all()
     adjusted = "adjust" in {first, second}
     assert both.correct_bias == adjusted
+    if "wcat" in {first, second}:  # learns the range of a grid of its own
+        return
     assert both.scheme.weight == candidate.scheme.weight
     if not adjusted:
         assert both.shrink == candidate.shrink

@@ -29,7 +29,7 @@ def test_a_size_that_a_table_lacks_has_no_jobs(folder: Path) -> None:
         ("gain_epsilon = 0.05", "gain_epsilon = 0.5", "gain_epsilon: wanted one of"),
         ('keep = ["baseline"]', 'keep = ["float"]', "keep: wanted integer variants, got 'float'"),
         ('keep = ["baseline"]', 'keep = ["s3"]', "keep: wanted integer variants, got 's3'"),
-        ('"float", "baseline", ', '"float", ', "wanted 'baseline' among them"),
+        ('"float", "baseline", ', '"float", ', "gain_against: wanted one of the variants"),
         ("jobs.tiny-digits", "jobs.tiny-mnist", "tiny-mnist.toml: cannot read the recipe"),
         ("jobs.tiny-digits", "jobs.tiny", "table.toml:"),
     ],
@@ -44,7 +44,7 @@ def test_a_plan_that_does_not_fit_is_told(
 def test_there_are_jobs_of_both_sizes() -> None:
     assert {job.size for job in SHIPPED} == set(SIZES)
     networks = {job.network for job in SHIPPED if job.size == "full"}
-    assert networks == {"resnet18", "vgg16", "efficientnet_b0", "swin_tiny"}
+    assert networks == {"resnet18", "vgg16", "efficientnet_b0", "swin_tiny", "simplenet"}
 
 
 @pytest.mark.parametrize("job", SHIPPED, ids=lambda job: f"{job.size}-{job.name}")
@@ -56,7 +56,7 @@ def test_a_shipped_job_is_what_it_is_called(job: Job) -> None:
     assert (recipe.model.kind, recipe.data.kind) == (job.network, job.dataset)
     assert set(job.table.matrix) <= set(recipe.variants)
     assert recipe.seed == 0, "seeds are told in the plan"
-    assert len(cells_of(job)) > 12
+    assert len(cells_of(job)) > 12 or job.plan.max_drop is not None
     assert (job.size == "small") == bool(job.plan.note)
 
 

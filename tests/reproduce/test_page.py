@@ -28,7 +28,9 @@ def result(
 ) -> CellResult:
     text = f"-{level:g}" if level else ""
     low, value, high = ends
-    published = TABLE.find(variant, threat, metric, network="resnet18", dataset="cifar10")
+    published = TABLE.find(
+        variant, threat, metric, level=level, network="resnet18", dataset="cifar10"
+    )
     return CellResult.model_validate(
         {
             "table": TABLE.name,

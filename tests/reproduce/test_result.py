@@ -125,7 +125,7 @@ def test_a_file_in_the_wrong_place_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "place", ["tiny/resq-matrix", "small/energy", "small", "", "full/resq-matrix/x"]
+    "place", ["tiny/resq-matrix", "small/no-such", "small", "", "full/resq-matrix/x"]
 )
 def test_a_file_of_no_size_and_table_is_found(tmp_path: Path, place: str) -> None:
     check_places(tmp_path)

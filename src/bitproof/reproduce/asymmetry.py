@@ -71,6 +71,8 @@ def _find(
         "AR": ("input_attack", job.plan.gain_epsilon),
         "FR": ("memory_fault", job.plan.gain_ber),
     }[column]
+    if level is None:
+        return None
     threats = [title for title, label in job.labels().items() if label.family == family]
     for result in results:
         same = (result.variant, result.metric) == (variant, metric) and result.threat in threats

@@ -45,7 +45,7 @@ def behaviour_of(job: Job, data_dir: Path | None = None) -> str:
         BitproofError: in its kinds, for whatever is wrong with recipe, data or weights.
     """
     plan = job.plan.model_copy(update={"seeds": job.plan.seeds[:1], "keep": ()})
-    small = replace(job, recipe=toy(job.recipe), plan=plan)
+    small = replace(job, recipe=toy(job.recipe), plan=plan, source=None)
     with tempfile.TemporaryDirectory() as scratch, _one_thread():
         run = SeedRun(small, plan.seeds[0], RunDirectory(Path(scratch) / "run"))
         run_recipe(
@@ -76,7 +76,7 @@ def _digest(run: SeedRun, data_dir: Path | None) -> str:
         (one["level"], one["trial"], one["correct"], one["total"]) for one in map(json.loads, lines)
     }
     state.update(repr(sorted(counts)).encode())
-    found = estimates_of(run, run.recipe.data.load(data_dir).test)
+    found = estimates_of(run.job, run, run.recipe.data.load(data_dir).test)
     for cell in cells_of(run.job):
         (low, value, high), n = found[cell.key]
         state.update(f"{cell.level} {low:.10g} {value:.10g} {high:.10g} {n}\n".encode())

@@ -1,7 +1,9 @@
 """The numbers of a job: one cell for each variant, threat, level and metric.
 
 `acc` is the accuracy, `auc_fr` its mean over the decades of the bit error rate, as in
-`results.csv`; `gain` is the accuracy minus that of the quantized network without hardening.
+`results.csv`; `gain` is the accuracy minus that of another variant, mostly the quantized network
+without hardening; `energy_saved` is the memory energy that the lowest safe voltage saves, at the
+largest loss of accuracy that is the level.
 """
 
 import math
@@ -9,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from bitproof.core.errors import RecipeError
-from bitproof.recipe.recipe import BASELINE, FLOAT
+from bitproof.recipe.recipe import FLOAT
 from bitproof.reproduce.jobs import Job
 
 Key = tuple[str, str, float | None, str]
@@ -58,7 +60,7 @@ def cells_of(job: Job) -> list[Cell]:
     """
     cells = [
         Cell(job.table.name, job.network, job.dataset, *key)
-        for variant in job.recipe.variants
+        for variant in job.variants
         for key in _keys(job, variant)
     ]
     if len({cell.name for cell in cells}) < len(cells):
@@ -68,15 +70,22 @@ def cells_of(job: Job) -> list[Cell]:
 
 def _keys(job: Job, variant: str) -> Iterator[Key]:
     threats = job.measured()
+    if job.plan.max_drop is not None:
+        for title, threat in threats.items():
+            if threat.label.symbol == "BER":
+                yield variant, title, job.plan.max_drop, "energy_saved"
+        return
     for title, threat in threats.items():
         for level in threat.levels or (0.0,):
             yield variant, title, level, "acc"
         if threat.label.logarithmic:
             yield variant, title, None, "auc_fr"
-    if variant not in {FLOAT, BASELINE}:
+    if variant not in {FLOAT, job.plan.gain_against}:
         for title, threat in threats.items():
-            level = nearest(job.gain_level(threat), threat.levels) if threat.levels else 0.0
-            yield variant, title, level, "gain"
+            wanted = job.gain_level(threat)
+            if wanted is not None:
+                level = nearest(wanted, threat.levels) if threat.levels else 0.0
+                yield variant, title, level, "gain"
 
 
 def nearest(level: float, levels: tuple[float, ...]) -> float:

@@ -16,7 +16,10 @@ from bitproof.core.files import write_text
 from bitproof.data import Dataset
 from bitproof.evaluation import TallyStore
 from bitproof.recipe import Recipe, RunDirectory
-from bitproof.recipe.recipe import BASELINE, FLOAT, stages_of
+from bitproof.recipe.recipe import FLOAT, stages_of
+from bitproof.report.fault_counts import rate_threats
+from bitproof.report.operating_points import EnergyQuestion, OperatingPoint, operating_points
+from bitproof.report.run import read_unfinished_run
 from bitproof.reproduce.cells import Cell, Key, cells_of
 from bitproof.reproduce.digest import whole_digest
 from bitproof.reproduce.estimates import Measurement, combine, gain
@@ -88,16 +91,24 @@ class SeedRun:
 def seed_runs(job: Job, work: Path) -> list[SeedRun]:
     """Return the runs of a job, whether begun or not."""
     folder = job_folder(job, work)
-    return [SeedRun(job, seed, RunDirectory(folder / f"seed-{seed}")) for seed in job.plan.seeds]
+    return [
+        SeedRun(job.runner, seed, RunDirectory(folder / f"seed-{seed}")) for seed in job.plan.seeds
+    ]
 
 
 def job_folder(job: Job, work: Path) -> Path:
     """Return the folder that holds the runs of a job."""
-    return work / job.size / job.table.name / job.name
+    return work / job.size / job.runner.table.name / job.name
 
 
 def collect(
-    job: Job, runs: list[SeedRun], test: Dataset, *, wanted: Container[str], behaviour: str
+    job: Job,
+    runs: list[SeedRun],
+    test: Dataset,
+    *,
+    wanted: Container[str],
+    behaviour: str,
+    run_behaviour: str,
 ) -> list[CellResult]:
     """Return the cells that the runs of a job have finished.
 
@@ -107,14 +118,15 @@ def collect(
         test: the images that were measured on.
         wanted: names of the cells to return.
         behaviour: digest of the job at toy size.
+        run_behaviour: that of the job that has the runs.
 
     Raises:
         DataError: the counts of a run are damaged.
         ResumeError: run.json of a run is damaged.
     """
-    if not all(run.begun() and not run.objection(behaviour) for run in runs):
+    if not all(run.begun() and not run.objection(run_behaviour) for run in runs):
         return []
-    found = [estimates_of(run, test) for run in runs]
+    found = [estimates_of(job, run, test) for run in runs]
     facts = [run.folder.facts() for run in runs]
     return [
         _result(job, cell, facts, [estimates[cell.key] for estimates in found], behaviour)
@@ -123,8 +135,8 @@ def collect(
     ]
 
 
-def estimates_of(run: SeedRun, test: Dataset) -> Mapping[Key, Measurement]:
-    """Return what one run has finished."""
+def estimates_of(job: Job, run: SeedRun, test: Dataset) -> Mapping[Key, Measurement]:
+    """Return what one run has finished of a job's numbers."""
     evaluation, store = run.recipe.evaluation, TallyStore(run.folder.tallies)
     counts = {
         variant: own
@@ -137,22 +149,45 @@ def estimates_of(run: SeedRun, test: Dataset) -> Mapping[Key, Measurement]:
             if row.interval is not None and row.n is not None:
                 key = (row.variant, row.threat, row.level, row.metric)
                 found[key] = Measurement(row.interval, row.n)
-    for cell in cells_of(run.job):
-        if cell.metric == "gain" and {cell.variant, BASELINE} <= counts.keys():
+    against = job.plan.gain_against
+    for cell in cells_of(job):
+        if cell.metric == "gain" and {cell.variant, against} <= counts.keys():
             assert cell.level is not None
-            mine, other = (counts[v][cell.threat][cell.level] for v in (cell.variant, BASELINE))
-            by_trial = run.job.measured()[cell.threat].label.family == "memory_fault"
+            mine, other = (counts[v][cell.threat][cell.level] for v in (cell.variant, against))
+            by_trial = job.measured()[cell.threat].label.family == "memory_fault"
             found[cell.key] = gain(mine, other, by_trial=by_trial)
+    if job.plan.max_drop is not None:
+        found |= _energy_saved(job, run)
     return found
+
+
+def _energy_saved(job: Job, run: SeedRun) -> dict[Key, Measurement]:
+    """Return the memory energy that the lowest safe voltage of each network saves."""
+    assert job.plan.max_drop is not None
+    question = EnergyQuestion(max_drop=job.plan.max_drop)
+    measured = read_unfinished_run(run.folder.path)
+    points = operating_points(measured, question, rate_threats(measured))
+    return {
+        (one.variant, one.threat, job.plan.max_drop, "energy_saved"): Measurement(
+            one.saved, len(one.counts.accs)
+        )
+        for one in points
+        if isinstance(one, OperatingPoint)
+    }
 
 
 def _result(
     job: Job, cell: Cell, facts: list[Facts], estimates: list[Measurement], behaviour: str
 ) -> CellResult:
-    lowest = -1.0 if cell.metric == "gain" else 0.0
+    lowest = 0.0 if cell.metric in {"acc", "auc_fr"} else -1.0
     low, value, high = combine([one.interval for one in estimates], lowest=lowest)
     published = job.table.find(
-        cell.variant, cell.threat, cell.metric, network=cell.network, dataset=cell.dataset
+        cell.variant,
+        cell.threat,
+        cell.metric,
+        level=cell.level,
+        network=cell.network,
+        dataset=cell.dataset,
     )
     return CellResult(
         **asdict(cell),

@@ -122,7 +122,10 @@ class _JobRunner:
         """Run the seeds that nobody else works on, in order; after each, write what is finished."""
         _check_writable(self.place.results)
         test = self.job.recipe.data.load(self.place.data_dir).test
-        behaviour = self._behaviour()
+        behaviour = self._behaviour(self.job)
+        source = self.job.source
+        run_behaviour = self._behaviour(source) if source else behaviour
+        digests = (behaviour, run_behaviour)
         runs = seed_runs(self.job, self.place.work)
         claims = job_folder(self.job, self.place.work) / "claims"
         for run in runs:
@@ -132,27 +135,26 @@ class _JobRunner:
                 except ResumeError as error:  # another process does this seed
                     self.progress.say(str(error).partition(";")[0])
                     continue
-                if objection := run.objection(behaviour):
+                if objection := run.objection(run_behaviour):
                     self._move_aside(run, objection)
                 try:
                     if not run.finished():
                         self.stop.check()
-                    self._run(
-                        run, behaviour
-                    )  # a finished run only checks versions, data and weights
+                    # A finished run only checks versions, data and weights.
+                    self._run(run, run_behaviour)
                 finally:
-                    self._collect(runs, test, behaviour)
+                    self._collect(runs, test, digests)
 
-    def _behaviour(self) -> str:
-        """Return how the job behaves today, written down beside its cells."""
-        self.progress.say(f"{self.job.name}: looks at its behaviour, at toy size")
-        digest = behaviour_of(self.job, self.place.data_dir)
-        known = write_down(self.job, digest, self.place.results)
+    def _behaviour(self, job: Job) -> str:
+        """Return how a job behaves today, written down beside its cells."""
+        self.progress.say(f"{job.name}: looks at its behaviour, at toy size")
+        digest = behaviour_of(job, self.place.data_dir)
+        known = write_down(job, digest, self.place.results)
         if known == "changed":
-            self.progress.say(f"{self.job.name}: behaves differently; cells of before are stale")
+            self.progress.say(f"{job.name}: behaves differently; cells of before are stale")
         elif known == "other machine":
             self.progress.say(
-                f"{self.job.name}: first measured on another machine, not compared with it; "
+                f"{job.name}: first measured on another machine, not compared with it; "
                 "`bitproof reproduce --check --against REV` compares"
             )
         return digest
@@ -188,14 +190,15 @@ class _JobRunner:
         path.rename(aside)
         self.progress.say(f"{path}: starts afresh, what was there is now {aside.name} ({reason})")
 
-    def _collect(self, runs: list[SeedRun], test: Dataset, behaviour: str) -> None:
+    def _collect(self, runs: list[SeedRun], test: Dataset, digests: tuple[str, str]) -> None:
         """Write the cells that are finished and not there, or stale."""
         results = self.place.results
         if all(run.finished() for run in runs):
             keep_networks(runs[0], results, progress=self.progress)
         state = job_state(self.job, results=results, work=self.place.work)
         wanted = {needed.cell.name for needed in state.needed(self.patterns)}
-        found = collect(self.job, runs, test, wanted=wanted, behaviour=behaviour)
+        own, of_runs = digests
+        found = collect(self.job, runs, test, wanted=wanted, behaviour=own, run_behaviour=of_runs)
         for result in found:
             write_cell(result, results, self.job.size)
         if found:

@@ -16,9 +16,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from bitproof.core.errors import RecipeError
+from bitproof.core.errors import RecipeError, near
 from bitproof.core.spec import Spec
-from bitproof.core.types import Positive, Seed
+from bitproof.core.types import Fraction, Positive, Seed
 from bitproof.evaluation import AdversarialExamples, BlackBoxCheck, MemoryFaults, Threat
 from bitproof.recipe import Recipe, read_recipe, read_spec
 from bitproof.recipe.recipe import BASELINE, FLOAT
@@ -43,10 +43,21 @@ class JobPlan(Spec):
 
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)]
     """Seeds of training: the recipe runs once with each."""
-    gain_ber: Positive
-    """Bit error rate of the gains; one of the recipe's."""
-    gain_epsilon: Positive
-    """Radius of the gains, input units; one of the recipe's."""
+    gain_ber: Positive | None = None
+    """Level of the gains under memory faults; one of the recipe's. None: no such gains."""
+    gain_epsilon: Positive | None = None
+    """Radius of the gains under attack, input units; one of the recipe's. None: no such gains."""
+    gain_against: str = BASELINE
+    """The variant that gains are counted from."""
+    max_drop: Fraction | None = None
+    """The cells are the memory energy saved at this loss of accuracy, as a fraction of it, in the
+    place of accuracies. None: accuracies."""
+    runs_of: str = ""
+    """Another table, whose job of the same name has the runs; empty: the job has its own."""
+    variants: tuple[str, ...] = ()
+    """Variants that give cells; none: all."""
+    threats: tuple[str, ...] = ()
+    """Threats that give cells; none: all."""
     keep: tuple[str, ...] = ()
     """Variants whose integer network, of the first seed, is kept beside the results."""
     note: str = ""
@@ -78,6 +89,18 @@ class Job:
     """The recipe's file."""
     recipe: Recipe
     plan: JobPlan
+    source: "Job | None" = None
+    """The job of another table that has the runs, if not this one."""
+
+    @property
+    def runner(self) -> "Job":
+        """The job that has the runs."""
+        return self.source or self
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        """Variants that give cells."""
+        return self.plan.variants or self.recipe.variants
 
     def measured(self) -> dict[str, Threat]:
         """Return the threats that give cells, by name; checks are none."""
@@ -85,16 +108,20 @@ class Job:
             threat.title: threat
             for threat in self.recipe.evaluation.threats
             if not isinstance(threat, BlackBoxCheck)
+            and (not self.plan.threats or threat.title in self.plan.threats)
         }
 
     def labels(self) -> dict[str, ThreatLabel]:
         """Return how each threat is written."""
         return self.recipe.evaluation.labels()
 
-    def gain_level(self, threat: Threat) -> float:
-        """Return the level at which gains under a threat are taken."""
-        attack = threat.label.family == "input_attack"
-        return self.plan.gain_epsilon if attack else self.plan.gain_ber
+    def gain_level(self, threat: Threat) -> float | None:
+        """Return the level at which gains under a threat are taken; None: they are not."""
+        if threat.label.family == "input_attack":
+            return self.plan.gain_epsilon
+        if not threat.levels:
+            return 0.0 if self.plan.gain_ber or self.plan.gain_epsilon else None
+        return self.plan.gain_ber
 
     @property
     def network(self) -> str:
@@ -143,8 +170,21 @@ def read_jobs(table: Table, size: Size, *, folder: Path | None = None) -> list[J
     folder = folder or recipes_folder()
     jobs = []
     for name, plan in read_plans(table, size, folder=folder).items():
-        path = folder / size / table.name / f"{name}.toml"
-        jobs.append(Job(table, size, name, path, _checked(read_recipe(path), plan, path), plan))
+        where = f"{folder / size / table.name / PLANS}: {name}"
+        source = None
+        if plan.runs_of:
+            if plan.runs_of not in TABLES or plan.runs_of == table.name:
+                near_to = near(plan.runs_of, TABLES)
+                raise RecipeError(f"{where}: runs_of: no other table '{plan.runs_of}'. {near_to}")
+            found = read_jobs(TABLES[plan.runs_of], size, folder=folder)
+            source = next((job for job in found if job.name == name), None)
+            if source is None or source.plan.seeds != plan.seeds:
+                raise RecipeError(
+                    f"{where}: runs_of: wanted a job '{name}' of {plan.runs_of} with its seeds"
+                )
+        path = folder / size / (plan.runs_of or table.name) / f"{name}.toml"
+        recipe = _checked(read_recipe(path), plan, where=where)
+        jobs.append(Job(table, size, name, path, recipe, plan, source))
     return jobs
 
 
@@ -154,20 +194,34 @@ def all_jobs(tables: Sequence[Table] | None = None, sizes: Sequence[Size] = SIZE
     return [job for size in sizes for table in wanted for job in read_jobs(table, size)]
 
 
-def _checked(recipe: Recipe, plan: JobPlan, path: Path) -> Recipe:
+def _checked(recipe: Recipe, plan: JobPlan, *, where: str) -> Recipe:
     """Return the recipe, if it holds what the plan names."""
-    where = f"{path.parent / PLANS}: {path.stem}"
     for field, level, kind in (
         ("gain_ber", plan.gain_ber, MemoryFaults),
         ("gain_epsilon", plan.gain_epsilon, AdversarialExamples),
     ):
         for threat in recipe.evaluation.threats:
             levels = threat.levels
-            if isinstance(threat, kind) and not any(math.isclose(level, one) for one in levels):
+            if level is None or not isinstance(threat, kind):
+                continue
+            if plan.threats and threat.title not in plan.threats:
+                continue
+            if not any(math.isclose(level, one) for one in levels):
                 raise RecipeError(f"{where}: {field}: wanted one of {list(levels)}, got {level}")
-    if BASELINE not in recipe.variants:
-        raise RecipeError(f"{path}: variants: wanted '{BASELINE}' among them, gains are against it")
+    gains = plan.gain_ber is not None or plan.gain_epsilon is not None
+    if gains and plan.gain_against not in recipe.variants:
+        raise RecipeError(
+            f"{where}: gain_against: wanted one of the variants {list(recipe.variants)}, "
+            f"got '{plan.gain_against}'"
+        )
     for variant in plan.keep:
         if variant == FLOAT or variant not in recipe.variants:
             raise RecipeError(f"{where}: keep: wanted integer variants, got '{variant}'")
+    titles = [threat.title for threat in recipe.evaluation.threats]
+    for field, names, known in (
+        ("variants", plan.variants, recipe.variants),
+        ("threats", plan.threats, titles),
+    ):
+        if unknown := [name for name in names if name not in known]:
+            raise RecipeError(f"{where}: {field}: wanted some of {list(known)}, got '{unknown[0]}'")
     return recipe

@@ -23,7 +23,8 @@ the definitions of the tables, and from nothing else; do not edit it. `bitproof 
 tells in addition which cells are missing, and which are stale because recipe or behaviour changed.
 
 Accuracies are per cent, gains are percentage points over `baseline`, the quantized network
-without hardening; ± is half of the 95 % interval. Under bit errors the interval is between chips,
+without hardening, or over `normal` in `randbet-ladder`; energy saved is per cent of what the memory
+takes at the lowest voltage without errors; ± is half of the 95 % interval. Under bit errors the interval is between chips,
 on clean and attacked images between images (Wilson). Gains are paired: by chip, and by block of 100
 attacked images; on clean images the two counts are taken as independent (Newcombe). With several
 seeds of training the value is their mean, and the interval covers seeds as well; one seed says

@@ -37,9 +37,10 @@ class CellResult(BaseModel):
     threat: Word
     """Kind of attack or fault; `clean` for clean inputs on a healthy chip."""
     level: Number | None
-    """Bit error rate, or radius in input units; null where the metric sums up several."""
+    """Bit error rate, radius in input units, or loss of accuracy for `energy_saved`; null where
+    the metric sums up several."""
     metric: Word
-    """`acc`, `auc_fr` or `gain`."""
+    """`acc`, `auc_fr`, `gain` or `energy_saved`."""
     value: Number
     ci_low: Number
     """Ends of the 95 % interval."""

@@ -15,6 +15,7 @@ Column = tuple[str, float | None, str]
 """Threat, level and metric."""
 Labels = Mapping[str, ThreatLabel]
 """How threats are written, by name."""
+RANDOM_FLIPS = "random_flips"
 EMPTY = "–"
 
 
@@ -63,8 +64,12 @@ def column_title(column: Column, labels: Labels) -> str:
     threat, level, metric = column
     label = labels.get(threat, ThreatLabel(title=threat))
     if level is None:
-        return metric.upper().replace("_", "-")
-    name = label.symbol if label.family == "memory_fault" else label.title
+        name = metric.upper().replace("_", "-")
+        return name if threat == RANDOM_FLIPS else f"{name} {threat.replace('_', ' ')}"
+    if metric == "energy_saved":
+        return f"energy saved: {threat.replace('_', ' ')} {points(-level)}"
+    name = label.symbol if threat == RANDOM_FLIPS else threat.replace("_", " ")
+    name = label.title if label.family == "input_attack" else name
     text = "clean" if threat == "clean" else f"{name} {label.level_text(level)}"
     return f"gain: {text}" if metric == "gain" else text
 
@@ -91,14 +96,18 @@ def against_theirs(table: Table, results: Sequence[CellResult], labels: Labels) 
     """Return one line for each number that the paper of a table states, beside our best cell."""
     lines = []
     for number in table.published:
-        theirs = f"{number.about}: theirs {100 * number.value:+.2f} points [{number.trust}]"
-        ours = [r for r in results if number.fits(r.variant, r.threat, r.metric)]
+        value = f"{100 * number.value:+.2f} points"
+        if number.metric != "gain":
+            value = f"{percent(number.value)} %"
+        theirs = f"{number.about}: theirs {value} [{number.trust}]"
+        ours = [r for r in results if number.fits(r.variant, r.threat, r.metric, r.level)]
         text = "not measured"
         if ours:
             best = max(ours, key=lambda result: result.value)
             level = labels.get(best.threat, ThreatLabel()).level_text(best.level or 0.0)
             where = f"{best.network} on {best.dataset}, {best.variant}, {best.threat} at {level}"
-            text = f"{gain_text(best)} ({where})"
+            shown = gain_text(best) if best.metric == "gain" else f"{value_text(best)} %"
+            text = f"{shown} ({where})"
             if not number.covers(best.network, best.dataset):
                 text += ", which is none of the paper's"
         lines.append(f"{theirs}, ours {text}")

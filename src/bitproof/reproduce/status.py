@@ -23,7 +23,7 @@ from bitproof.reproduce.tables import Table
 
 STALE, PARTIAL = " *", "…"
 LEGEND = (
-    "accuracy and gains over 'baseline', % (± half of the 95 % interval); "
+    "accuracy, gains over '{against}', energy saved, % (± half of the 95 % interval); "
     f"{STALE.strip()} stale, {PARTIAL} under way, {EMPTY} missing"
 )
 
@@ -68,7 +68,7 @@ def listing(tables: Sequence[Table], sizes: Sequence[Size]) -> TextTable:
                 rows.append(
                     (
                         *(size, table.name, job.name, str(len(cells))),
-                        " ".join(job.recipe.variants),
+                        " ".join(job.variants),
                         ", ".join(column_title(each, job.labels()) for each in columns),
                         " ".join(map(str, job.plan.seeds)),
                     )
@@ -97,7 +97,8 @@ def _job_sheets(state: JobState) -> Iterator[Sheet]:
     lines = [f"scaled down: {job.plan.note}"] if job.plan.note else []
     lines += [totals(state.cells)]
     lines += [f"{number} stale: {what} changed" for what, number in changes.items()]
-    yield Sheet(f"{where}: {LEGEND}", cell_table(texts, job.labels()), tuple(lines))
+    legend = LEGEND.format(against=job.plan.gain_against)
+    yield Sheet(f"{where}: {legend}", cell_table(texts, job.labels()), tuple(lines))
     title = f"{where}: clean accuracy, attack and fault resilience at the levels of the gains, %"
     yield from asymmetry_sheet(title, job, _fresh(state))
 

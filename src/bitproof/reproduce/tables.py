@@ -26,14 +26,17 @@ class StatedNumber:
     networks: tuple[str, ...]
     """What the paper measured it on."""
     datasets: tuple[str, ...]
+    level: float | None = None
+    """Level of the threat, as cells have it; None: whatever level the cell has."""
 
     def covers(self, network: str, dataset: str) -> bool:
         """Return whether the paper measured this network on this data set."""
         return network in self.networks and dataset in self.datasets
 
-    def fits(self, variant: str, threat: str, metric: str) -> bool:
+    def fits(self, variant: str, threat: str, metric: str, level: float | None) -> bool:
         """Return whether it stands against such a cell."""
-        return (self.variant, self.threat, self.metric) == (variant, threat, metric)
+        same = (self.variant, self.threat, self.metric) == (variant, threat, metric)
+        return same and self.level in {None, level}
 
 
 @dataclass(frozen=True)
@@ -48,10 +51,17 @@ class Table:
     """Variants of the asymmetry matrix, in order; none: the table has no such matrix."""
 
     def find(
-        self, variant: str, threat: str, metric: str, *, network: str, dataset: str
+        self,
+        variant: str,
+        threat: str,
+        metric: str,
+        *,
+        level: float | None,
+        network: str,
+        dataset: str,
     ) -> StatedNumber | None:
         """Return the published number that stands against such a cell."""
-        fitting = (n for n in self.published if n.fits(variant, threat, metric))
+        fitting = (n for n in self.published if n.fits(variant, threat, metric, level))
         return next((n for n in fitting if n.covers(network, dataset)), None)
 
 
@@ -100,7 +110,106 @@ MULTIPLIER_SWEEP = Table(
     source="EvoApproxLib, DATE 2017, 10.23919/DATE.2017.7926993; no paper states these numbers",
 )
 
-TABLES: dict[str, Table] = {table.name: table for table in (RESQ_MATRIX, MULTIPLIER_SWEEP)}
+_STUTZ = "Stutz et al., MLSys 2021, poster: SimpleNet on CIFAR-10, 8 bits, 50 chips"
+
+
+def _accuracy(
+    variant: str,
+    error: float,
+    *,
+    level: float,
+    threat: str = "random_flips",
+    source: str = _STUTZ,
+    trust: str = "S",
+) -> StatedNumber:
+    """Return a stated test error, in per cent, as an accuracy."""
+    return StatedNumber(
+        about=f"accuracy of {variant} under {threat} at {level:g}",
+        variant=variant,
+        threat=threat,
+        metric="acc",
+        value=round(1 - error / 100, 6),
+        source=source,
+        trust=trust,
+        networks=("simplenet",),
+        datasets=("cifar10",),
+        level=level,
+    )
+
+
+RANDBET_LADDER = Table(
+    name="randbet-ladder",
+    title="Bit error robustness: what quantization, clipping and RandBET do at each bit error rate",
+    source="Stutz et al., MLSys 2021 and TPAMI 2022 (METHODS E)",
+    published=(
+        _accuracy("normal", 4.36, level=0.0, threat="clean"),
+        _accuracy("rquant", 4.32, level=0.0, threat="clean"),
+        _accuracy("clipping", 4.42, level=0.0, threat="clean"),
+        _accuracy("normal", 24.76, level=0.005),
+        _accuracy("rquant", 11.28, level=0.005),
+        _accuracy("rquant", 32.05, level=0.01),
+        _accuracy("clipping", 13.08, level=0.01),
+        _accuracy("randbet", 6.70, level=0.01, trust="D"),
+    ),
+)
+
+PROFILED_CHIPS = Table(
+    name="profiled-chips",
+    title="Trained on random errors or on one pattern, tested on simulated profiled chips",
+    source="Stutz et al., MLSys 2021 (METHODS E.5 and E.7)",
+    published=(
+        _accuracy("randbet", 7.04, level=0.0086, threat="chip_1"),
+        _accuracy("randbet", 9.37, level=0.0275, threat="chip_1"),
+        _accuracy("randbet", 6.00, level=0.0014, threat="chip_2"),
+        _accuracy("randbet", 9.00, level=0.0108, threat="chip_2"),
+    ),
+)
+
+ENERGY = Table(
+    name="energy",
+    title="Memory energy saved at the lowest voltage that costs a point of accuracy",
+    source="Stutz et al., MLSys 2021 and TPAMI 2022 (METHODS E.5 and E.6)",
+    published=(
+        StatedNumber(
+            about="energy saved for at most one point",
+            variant="randbet",
+            threat="random_flips",
+            metric="energy_saved",
+            value=0.2,
+            source="Stutz et al., MLSys 2021, abstract: 8 bits",
+            trust="S",
+            networks=("simplenet",),
+            datasets=("cifar10",),
+        ),
+    ),
+)
+
+ADVERSARIAL_BITS = Table(
+    name="adversarial-bits",
+    title="Adversarial bit errors, before and after training against them",
+    source="Stutz et al., TPAMI 2022; Rakin et al., ICCV 2019 (METHODS E.8)",
+    published=(
+        _accuracy(
+            "advbet",
+            26.22,
+            level=320.0,
+            threat="bit_ascent",
+            source="Stutz et al., TPAMI 2022, project page: 320 adversarial bit errors",
+        ),
+    ),
+)
+
+TABLES: dict[str, Table] = {
+    table.name: table
+    for table in (
+        RESQ_MATRIX,
+        MULTIPLIER_SWEEP,
+        RANDBET_LADDER,
+        PROFILED_CHIPS,
+        ENERGY,
+        ADVERSARIAL_BITS,
+    )
+}
 """All tables, by name."""
 
 

@@ -8,6 +8,7 @@ TOY_LIMITS: dict[str, int] = {
     **{"train_size": 64, "test_size": 48, "calibration_images": 32, "attack_images": 16},
     **{"epochs": 2, "batch_size": 32, "images_per_epoch": 64, "warmup_steps": 2},
     **{"steps": 2, "grid_points": 4, "chips": 2, "queries": 3},
+    **{"batches": 2, "iterations": 2, "adversarial_bit_errors.images": 16},
     **{"memory_faults.images": 16, "adversarial_examples.images": 16},
 }
 """The most that a field may be at toy size, by its name or that of its kind and its own."""
