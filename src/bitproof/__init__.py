@@ -25,19 +25,28 @@ if TYPE_CHECKING:  # the one list of names; `_homes` reads it, so that nothing i
     from bitproof.attacks import LinfSquare as LinfSquare
     from bitproof.data import Dataset as Dataset
     from bitproof.data import Splits as Splits
+    from bitproof.evaluation import AdversarialBitErrors as AdversarialBitErrors
     from bitproof.evaluation import AdversarialExamples as AdversarialExamples
     from bitproof.evaluation import BlackBoxCheck as BlackBoxCheck
     from bitproof.evaluation import Clean as Clean
     from bitproof.evaluation import Evaluation as Evaluation
     from bitproof.evaluation import MemoryFaults as MemoryFaults
+    from bitproof.faults import BitAscent as BitAscent
+    from bitproof.faults import MeasuredChip as MeasuredChip
+    from bitproof.faults import ProgressiveBitSearch as ProgressiveBitSearch
     from bitproof.faults import RandomFlips as RandomFlips
+    from bitproof.faults import SimulatedSram as SimulatedSram
     from bitproof.faults import corrupt as corrupt
+    from bitproof.harden import WCAT as WCAT
     from bitproof.harden import Adjust as Adjust
+    from bitproof.harden import AdvBET as AdvBET
     from bitproof.harden import Approximate as Approximate
     from bitproof.harden import ApproximationAware as ApproximationAware
     from bitproof.harden import Candidate as Candidate
     from bitproof.harden import Desensitize as Desensitize
     from bitproof.harden import FaultAware as FaultAware
+    from bitproof.harden import QuantizationAware as QuantizationAware
+    from bitproof.harden import RandBET as RandBET
     from bitproof.injection import FaultGroup as FaultGroup
     from bitproof.injection import Injection as Injection
     from bitproof.models import load_weights as load_weights

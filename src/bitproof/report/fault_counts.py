@@ -107,13 +107,19 @@ def fault_counts(run: Run, variant: str, threat: RateThreat) -> FaultCounts | Un
     return FaultCounts(variant, threat, word_bits(run, variant), accs, found[cells[0]].total)
 
 
-def clean_count(run: Run, variant: str) -> CleanCount | None:
-    """Return the accuracy without faults, None where it is not measured."""
+def clean_count(run: Run, variant: str, *, images: int | None = None) -> CleanCount | None:
+    """Return the accuracy without faults, None where it is not measured.
+
+    Where it was counted several times, that on the first `images` is taken, else the first.
+    """
     names = {variant, *_networks_alike(run, variant)}
-    for each in run.measurements:
-        if each.threat == CLEAN and each.variant in names:
-            return CleanCount(each.acc, each.total)
-    return None
+    clean = {title for title, label in run.facts.threats.items() if label.family == "none"}
+    found = [
+        CleanCount(each.acc, each.total)
+        for each in run.measurements
+        if each.threat in {CLEAN, *clean} and each.variant in names
+    ]
+    return next((one for one in found if one.images == images), next(iter(found), None))
 
 
 def word_bits(run: Run, variant: str) -> int | None:

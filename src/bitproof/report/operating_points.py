@@ -165,14 +165,15 @@ def answer(
     run: Run, variant: str, threat: RateThreat, question: EnergyQuestion
 ) -> OperatingPoint | Unmeasured:
     """Return the answer for one network under one threat."""
-    counts, clean = fault_counts(run, variant, threat), clean_count(run, variant)
+    counts = fault_counts(run, variant, threat)
     if isinstance(counts, Unmeasured):
         return counts
+    clean = clean_count(run, variant, images=counts.images)
     if clean is None:
         return Unmeasured(variant, threat, "the clean accuracy is missing")
     reference = clean
     if question.against is not None:
-        reference = _reference(run, question.against)
+        reference = _reference(run, question.against, images=counts.images)
     cost = _cost(counts, question)
     levels = tuple(each for each in threat.levels if each <= cost.table.highest_ber)
     if not levels:
@@ -191,10 +192,10 @@ def answer(
     return OperatingPoint(counts, cost, clean, rate, question.against, levels)
 
 
-def _reference(run: Run, against: str) -> CleanCount:
+def _reference(run: Run, against: str, *, images: int) -> CleanCount:
     if against not in run.variants:
         raise SpecError(f"against: no network '{against}'. {near(against, run.variants)}")
-    found = clean_count(run, against)
+    found = clean_count(run, against, images=images)
     if found is None:
         raise DataError(f"against: the clean accuracy of '{against}' is not measured yet")
     return found
