@@ -53,6 +53,10 @@ class MemoryFaults(Threat):
 
     @model_validator(mode="after")
     def _check_levels(self) -> "MemoryFaults":
+        if "levels" not in self.model_fields_set and self.fault.level == "voltage":
+            raise ValueError(
+                f"levels: wanted them for {self.fault.kind}, the default ones are bit error rates"
+            )
         for level in self.levels:
             self.fault.at(level)
         return self

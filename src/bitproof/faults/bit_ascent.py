@@ -55,7 +55,7 @@ class BitAscent(WeightAttack):
     """Part of the last step that is added to the next."""
     restarts: Count = 1
     """Runs for each of `layers`, from different random flips."""
-    layers: tuple[Subset, ...] = ("all", "first", "last")
+    layers: Annotated[tuple[Subset, ...], Field(min_length=1)] = ("all", "first", "last")
     """Which layers runs may attack; the worst of all runs counts."""
 
     def search(

@@ -173,10 +173,14 @@ def find_error_map(name: str) -> Path:
     Raises:
         DataError: there is no such file.
     """
-    path = Path(name).expanduser()
-    root = None if path.is_absolute() or path.is_file() else data_root(None)
-    path = root / path if root else path
-    if not path.is_file():
+    try:
+        path = Path(name).expanduser()
+        root = None if path.is_absolute() or path.is_file() else data_root(None)
+        path = root / path if root else path
+        found = path.is_file()
+    except (OSError, RuntimeError) as error:  # a name too long, a user unknown
+        raise DataError(f"{name[:80]}: wanted a .csv or .npz file ({error})") from None
+    if not found:
         raise DataError(f"{path}: wanted a .csv or .npz file, there is none")
     return path
 

@@ -3,11 +3,13 @@
 Model:  before each epoch the model is quantized as it will be deployed, which gives the grid of
         every activation; until the next epoch, the input of each layer is clipped and rounded to
         its grid, and the gradient passes where it was not clipped. Sums of branches and pooled
-        maps are rounded where the next layer reads them.
+        maps are rounded where the next layer reads them. What reads several tensors, or is called
+        several times, reads floats.
 Source: Jacob et al., "Quantization and Training of Neural Networks for Efficient
         Integer-Arithmetic-Only Inference", CVPR 2018.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -51,10 +53,14 @@ class ActivationGrids:
         graph = trace(self.model, self.images[:2])
         network = quantize_graph(graph, self.images, self.scheme)
         modules = dict(self.model.named_modules())
+        times = Counter(node.path for node in graph.nodes)
         self.grids = {
             node.path: network.grids[node.inputs[0]]
             for node in graph.nodes
-            if node.path in modules and node.inputs and node.inputs[0] in network.grids
+            if node.path in modules
+            and times[node.path] == 1
+            and node.inputs
+            and node.inputs[0] in network.grids
         }
 
     def follow(self, epoch: int) -> None:
@@ -67,7 +73,9 @@ class ActivationGrids:
     def running(self) -> Iterator[None]:
         """Round what layers read, inside the block."""
         hooks = [
-            self.model.get_submodule(path).register_forward_pre_hook(_rounding(grid))
+            self.model.get_submodule(path).register_forward_pre_hook(
+                _rounding(grid, self.scheme.activation_rounding)
+            )
             for path, grid in self.grids.items()
         ]
         try:
@@ -93,14 +101,16 @@ class ActivationGrids:
             self.grids[path] = grid.to(device)
 
 
-def _rounding(grid: Grid) -> Any:
+def _rounding(grid: Grid, rounding: str) -> Any:
     """Return a hook that puts the first input of a layer on a grid."""
     scale, point = grid.scale, grid.zero_point
     low, high = (scale * (end - point) for end in (grid.low, grid.high))
 
     def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:  # noqa: ARG001
         clipped = torch.minimum(torch.maximum(inputs[0], low), high)
-        rounded = ((clipped.detach() / scale).round() * scale).to(clipped.dtype)
+        codes = clipped.detach() / scale + point
+        codes = codes.round() if rounding == "nearest" else codes.trunc()
+        rounded = ((codes - point) * scale).to(clipped.dtype)
         return pass_gradient(clipped, rounded), *inputs[1:]
 
     return hook

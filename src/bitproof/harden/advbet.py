@@ -54,11 +54,13 @@ class AdvBET(BitErrorTraining):
 
         def gradient(values: dict[str, Tensor]) -> dict[str, Tensor]:
             read = {name: value.detach().requires_grad_() for name, value in values.items()}
-            seen = words.stored.read_back(words.values, read)
+            seen = words.stored.read_back(words.values, read, words.factors)
             with training.running():
                 loss = batch.error(functional_call(training.model, seen, (batch.inputs,)))
             slopes = torch.autograd.grad(loss, list(read.values()))
-            return dict(zip(read, slopes, strict=True))
+            shares = [slope * batch.share for slope in slopes]
+            training.group.add_(shares)  # the same flips in every process
+            return dict(zip(read, shares, strict=True))
 
         return adversarial_codes(
             words.codes,

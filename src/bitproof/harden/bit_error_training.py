@@ -4,8 +4,8 @@ Model:  `g = (1 - s) dCE(f(x; w_q)) + s clamp(dCE(f(x; w~_q)))`, with `w_q` the 
         read back, `w~_q` the same with bit errors, and each entry of the second gradient clamped;
         several levels share s evenly. Errors are injected in a step if in the one before the clean
         loss was below 1.15 T and the mean of both losses, the faulty one 0 where none were
-        injected, at most T. Batch norms learn from the clean branch alone, and the faulty one is
-        normalised by what they learned.
+        injected, at most T. Batch norms learn from the clean branch alone; the faulty one is
+        normalised by the statistics that its words were made with.
 Source: Stutz et al., MLSys 2021; METHODS E.3.
 """
 
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from bitproof.core.types import Positive, Probability
 from bitproof.harden.quantization_aware import QuantizedStage, QuantizedTraining, Words
-from bitproof.models.norms import running_statistics
+from bitproof.models.norms import earlier_statistics
 from bitproof.train.batches import Batch
 
 SLACK = 1.15
@@ -104,7 +104,7 @@ class BitErrorTraining(QuantizedStage):
         self, training: QuantizedTraining, words: Words, batch: Batch, *, level: float, share: float
     ) -> Tensor:
         """Return the loss with errors, its gradient clamped as the weight of the term asks."""
-        with running_statistics(training.model):
+        with earlier_statistics(training.model, words.statistics):
             seen = words.read_back(self.inject(training, words, batch, level=level))
             weight = share / len(self.levels()) * batch.share
             return training.error(seen, batch, limit=self.clamp and self.clamp * weight)

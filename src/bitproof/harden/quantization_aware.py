@@ -22,6 +22,7 @@ from bitproof.core.types import Positive
 from bitproof.harden.activation_grids import ActivationGrids
 from bitproof.harden.base import HARDEN, Candidate, HardeningStage, TrainingContext
 from bitproof.harden.deferred_scalar import LossMemory
+from bitproof.models.norms import norm_statistics
 from bitproof.quant.grid import CodedTensor
 from bitproof.quant.scheme import Scheme
 from bitproof.quant.stored_parameters import StoredParameters
@@ -38,6 +39,10 @@ class Words:
     stored: StoredParameters
     values: dict[str, Tensor]
     codes: dict[str, CodedTensor]
+    factors: dict[str, Tensor]
+    """What batch norms put on weights when the words were made."""
+    statistics: dict[str, tuple[Tensor, Tensor]]
+    """Running mean and variance of those norms, as they were."""
 
     def read_back(self, codes: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
         """Return what the parameters become when these words, or other codes, are read."""
@@ -45,7 +50,7 @@ class Words:
             name: own.grid.decode(own.codes if codes is None else codes[name])
             for name, own in self.codes.items()
         }
-        return self.stored.read_back(self.values, read)
+        return self.stored.read_back(self.values, read, self.factors)
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,11 +69,14 @@ class QuantizedTraining:
 
     def words(self, batch: Batch) -> Words:
         """Clip the weights in place, and return their words; this begins a step."""
+        stored = self.stored
+        stored.clip_(self.bounds)
         if self.activations is not None:
             self.activations.follow(batch.epoch)
-        self.stored.clip_(self.bounds)
-        values = self.stored.values()
-        return Words(self.stored, values, self.stored.encode(values))
+        factors = stored.factors()
+        values = stored.values(factors)
+        statistics = norm_statistics(self.model, stored.norms.values())
+        return Words(stored, values, stored.encode(values), factors, statistics)
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -129,9 +137,8 @@ class QuantizedStage(HardeningStage):
             checkpointed={"losses": training.losses, **({"grids": grids} if grids else {})},
         )
         stored.clip_(training.bounds)
-        done = replace(candidate, model=model, scheme=scheme)
-        left = list(stored.left_float)
-        return done.with_record(self.kind, loss=history, left_float=left)
+        done = replace(candidate, model=model, scheme=scheme, correct_bias=False)
+        return done.with_record(self.kind, loss=history, left_float=list(stored.left))
 
     @abstractmethod
     def terms(self, training: QuantizedTraining, batch: Batch) -> Iterator[Tensor]:

@@ -9,8 +9,9 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from bitproof.core.errors import SpecError
 from bitproof.core.rng import make_generator
-from bitproof.core.types import Index, Probability
+from bitproof.core.types import Index, Positive
 from bitproof.faults import AnyFault, RandomFlips, faulty_codes
 from bitproof.harden.base import HARDEN
 from bitproof.harden.bit_error_training import BitErrorTraining
@@ -31,8 +32,9 @@ class RandBET(BitErrorTraining):
     kind: Literal["randbet"] = "randbet"
     fault: AnyFault = RandomFlips(ber=0.01)
     """What breaks; its level is each of `rates`."""
-    rates: Annotated[tuple[Probability, ...], Field(min_length=1)] = (0.01,)
-    """Levels of the fault, of random flips bit error rates, as fractions; several at once: MBET."""
+    rates: Annotated[tuple[Positive, ...], Field(min_length=1)] | None = None
+    """Levels of the fault, of random flips bit error rates, as fractions; several at once: MBET.
+    None: the level that the fault has."""
     bits: Literal["all", "msb", "lsb"] = "all"
     """Let errors reach every bit, or only the most or the least significant one of each word."""
     chip: Index | None = None
@@ -41,13 +43,21 @@ class RandBET(BitErrorTraining):
 
     @model_validator(mode="after")
     def _check_rates(self) -> "RandBET":
-        for rate in self.rates:
+        for rate in self.levels():
             self.fault.at(rate)
+        if self.ramp:
+            try:
+                self.fault.at(0.0)
+            except SpecError:
+                level = self.fault.level
+                raise ValueError(
+                    f"ramp: wanted 0 for {self.fault.kind}, whose {level} cannot rise from 0"
+                ) from None
         return self
 
     def levels(self) -> tuple[float, ...]:
         """Return the rates."""
-        return self.rates
+        return self.rates or (float(getattr(self.fault, self.fault.level)),)
 
     def inject(
         self,
@@ -61,7 +71,8 @@ class RandBET(BitErrorTraining):
         generator = batch.generator
         if self.chip is not None:
             generator = make_generator(0, "chip", self.chip)
-        faulty = faulty_codes(words.codes, self.fault.at(level), generator=generator)
+        held = words.stored.memory(words.codes)
+        faulty = faulty_codes(held, self.fault.at(level), generator=generator)
         if self.bits == "all":
             return faulty
         return {name: _only(self.bits, own, faulty[name]) for name, own in words.codes.items()}

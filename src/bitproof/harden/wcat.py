@@ -19,6 +19,7 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from bitproof.core.errors import QuantizationError
 from bitproof.core.types import NonNegative
 from bitproof.harden.base import HARDEN, Candidate, HardeningStage, TrainingContext
 from bitproof.quant.pass_gradient import pass_gradient
@@ -27,6 +28,9 @@ from bitproof.quant.scheme import Scheme
 from bitproof.quant.stored_parameters import StoredParameters
 from bitproof.train.batches import Batch
 from bitproof.train.optimization import Optimization
+
+SMALLEST = 1e-12
+"""Range of a tensor of zeros, in value units."""
 
 
 @HARDEN.register
@@ -47,11 +51,17 @@ class WCAT(HardeningStage):
     """How weights and bounds move."""
 
     def apply(self, candidate: Candidate, context: TrainingContext) -> Candidate:
-        """Return the candidate with clipped weights, its scheme made symmetric and signed."""
+        """Return the candidate with clipped weights, its scheme made symmetric and signed.
+
+        Raises:
+            QuantizationError: weights have a grid for each channel, or none can be followed.
+        """
         model, scheme = deepcopy(candidate.model), symmetric(candidate.scheme)
         stored = StoredParameters.of(model, context.train.inputs(slice(0, 2)), scheme)
         values = stored.values()
-        names = [name for name, place in stored.places.items() if not place.is_bias]
+        names = [name for name in stored.clippable if not stored.places[name].is_bias]
+        if not names:
+            raise QuantizationError("wcat: wanted weights whose range can be learned, found none")
         bits = scheme.weight.bits
         starts = [best_bound(values[name], bits=bits) for name in names]
         device = context.train.labels.device
@@ -70,12 +80,15 @@ class WCAT(HardeningStage):
             name: float(bound.detach().abs()) for name, bound in zip(names, bounds, strict=True)
         }
         stored.clip_({name: bound for name, bound in found.items() if bound > 0})
-        done = replace(candidate, model=model, scheme=scheme, shrink={})
-        return done.with_record(self.kind, loss=history, bounds=found)
+        done = replace(candidate, model=model, scheme=scheme, shrink={}, correct_bias=False)
+        left = list(stored.left)
+        return done.with_record(self.kind, loss=history, bounds=found, left_float=left)
 
 
 def symmetric(scheme: Scheme) -> Scheme:
     """Return a scheme whose weights lie on the grid that a learned bound spans."""
+    if getattr(scheme.weight, "per_channel", False):
+        raise QuantizationError("wcat: wanted one grid for a tensor, got per_channel weights")
     weight = AffineQuantizer(bits=scheme.weight.bits, symmetric=True, signed=True, margin=0.0)
     return scheme.model_copy(update={"weight": weight})
 
@@ -102,15 +115,19 @@ def read_clipped(
     stored: StoredParameters, bounds: dict[str, nn.Parameter], *, bits: int
 ) -> dict[str, Tensor]:
     """Return the parameters as they are read, with gradients to them and to the bounds."""
-    values = stored.values()
-    biases = {name: value for name, value in values.items() if name not in bounds}
-    read = {name: coded.values() for name, coded in stored.encode(biases).items()}
+    factors = stored.factors()
+    values = stored.values(factors)
+    others = {name: value for name, value in values.items() if name not in bounds}
+    read = {name: coded.values() for name, coded in stored.encode(others).items()}
     for name, bound in bounds.items():
-        value, edge = values[name], bound.detach().abs()
+        value = values[name]
+        # The deployed range ends at the largest weight, if that lies inside the bound.
+        edge = torch.minimum(bound.detach().abs(), value.abs().amax().clamp(min=SMALLEST))
         outside = torch.where(value.abs() > edge, value.sign(), 0.0) / value.numel() ** 0.5
         # Adds nothing but the bound's gradient.
-        read[name] = _rounded(value, edge, bits) + (bound - bound.detach()) * outside
-    seen = stored.read_back(values, read)
+        change = (bound.abs() - bound.detach().abs()) * outside
+        read[name] = _rounded(value, edge, bits) + change
+    seen = stored.read_back(values, read, factors)
     model = stored.model
     return {
         name: pass_gradient(model.get_parameter(name), own.detach()) + (own - own.detach())

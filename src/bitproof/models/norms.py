@@ -7,11 +7,12 @@ Source: Stutz et al., "Bit Error Robustness for Energy-Efficient DNN Accelerator
         (weight clipping); METHODS E.2.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from bitproof.models.shapes import Images, Scale
@@ -30,6 +31,36 @@ def running_statistics(model: nn.Module) -> Iterator[None]:
         for norm in norms:
             norm.eval()
         yield
+
+
+def norm_statistics(model: nn.Module, norms: Iterable[str]) -> dict[str, tuple[Tensor, Tensor]]:
+    """Return a copy of the running mean and variance of batch norms, by path."""
+    found = {}
+    for path in norms:
+        norm = model.get_submodule(path)
+        assert isinstance(norm, _BatchNorm)
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        found[path] = (norm.running_mean.clone(), norm.running_var.clone())
+    return found
+
+
+@contextmanager
+def earlier_statistics(
+    model: nn.Module, statistics: Mapping[str, tuple[Tensor, Tensor]]
+) -> Iterator[None]:
+    """Normalise by running statistics inside the block, those of the norms named as they were."""
+    with running_statistics(model):
+        norms: list[tuple[Any, Tensor, Tensor]] = []
+        for path, (mean, variance) in statistics.items():
+            norm: Any = model.get_submodule(path)
+            norms.append((norm, norm.running_mean, norm.running_var))
+            norm.running_mean, norm.running_var = mean, variance
+        try:
+            yield
+        finally:
+            for norm, mean, variance in norms:
+                norm.running_mean, norm.running_var = mean, variance
 
 
 @contextmanager

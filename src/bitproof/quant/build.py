@@ -96,7 +96,7 @@ def encode_scale(scale: Tensor, quantizer: Quantizer, *, shrink: float = 1.0) ->
     excess = scale - 1
     grid = quantizer.fit(excess, shrink=shrink)
     steps = (1 / grid.scale.double()).round()
-    if quantizer.follows_shifts or bool((steps >= 2**30).any()):
+    if bool((steps >= 2**30).any()):  # no room for the 1 in a zero point
         return quantizer.encode(scale, quantizer.fit(scale, shrink=shrink))
     point = grid.zero_point - steps.to(torch.int32)
     return CodedTensor(quantizer.encode(excess, grid).codes, replace(grid, zero_point=point))

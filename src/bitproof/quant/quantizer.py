@@ -58,11 +58,6 @@ class Quantizer(Spec):
     def encode(self, values: Float[Tensor, "*shape"], grid: Grid | None = None) -> CodedTensor:
         """Return the codes of `values`, on `grid` or on one fitted to them."""
 
-    @property
-    def follows_shifts(self) -> bool:
-        """Whether values that are all moved by one amount keep their codes, or nearly so."""
-        return False
-
     def decode(self, coded: CodedTensor) -> Float[Tensor, "*shape"]:
         """Return the values that `coded` stands for."""
         return coded.values()
@@ -151,11 +146,6 @@ class AffineQuantizer(Quantizer):
         center = offset + (0.0 if self.narrow else -0.5)
         zero_point = (center - middle / scale.double()).round().to(torch.int32)
         return Grid(scale, zero_point, self.bits, self.signed, axis=0)
-
-    @property
-    def follows_shifts(self) -> bool:
-        """Whether the range goes where the values go, and has no bound."""
-        return not self.symmetric and self.w_max is None and self.fixed_range is None
 
     def encode(self, values: Float[Tensor, "*shape"], grid: Grid | None = None) -> CodedTensor:
         """Return the codes of `values`, on `grid` or on one fitted to them.

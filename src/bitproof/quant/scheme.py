@@ -46,7 +46,7 @@ class Scheme(Spec):
             return table
         rest = {name: value for name, value in table.items() if name not in {"preset", "bits"}}
         name = table["preset"]
-        if name not in PRESETS:
+        if not isinstance(name, str) or name not in PRESETS:
             raise ValueError(f"no preset '{name}'. {near(str(name), PRESETS)}")
         for kind in ("weight", "bias"):
             if kind in rest:

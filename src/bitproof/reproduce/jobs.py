@@ -196,24 +196,7 @@ def all_jobs(tables: Sequence[Table] | None = None, sizes: Sequence[Size] = SIZE
 
 def _checked(recipe: Recipe, plan: JobPlan, *, where: str) -> Recipe:
     """Return the recipe, if it holds what the plan names."""
-    for field, level, kind in (
-        ("gain_ber", plan.gain_ber, MemoryFaults),
-        ("gain_epsilon", plan.gain_epsilon, AdversarialExamples),
-    ):
-        for threat in recipe.evaluation.threats:
-            levels = threat.levels
-            if level is None or not isinstance(threat, kind):
-                continue
-            if plan.threats and threat.title not in plan.threats:
-                continue
-            if not any(math.isclose(level, one) for one in levels):
-                raise RecipeError(f"{where}: {field}: wanted one of {list(levels)}, got {level}")
-    gains = plan.gain_ber is not None or plan.gain_epsilon is not None
-    if gains and plan.gain_against not in recipe.variants:
-        raise RecipeError(
-            f"{where}: gain_against: wanted one of the variants {list(recipe.variants)}, "
-            f"got '{plan.gain_against}'"
-        )
+    _check_gains(recipe, plan, where=where)
     for variant in plan.keep:
         if variant == FLOAT or variant not in recipe.variants:
             raise RecipeError(f"{where}: keep: wanted integer variants, got '{variant}'")
@@ -225,3 +208,25 @@ def _checked(recipe: Recipe, plan: JobPlan, *, where: str) -> Recipe:
         if unknown := [name for name in names if name not in known]:
             raise RecipeError(f"{where}: {field}: wanted some of {list(known)}, got '{unknown[0]}'")
     return recipe
+
+
+def _check_gains(recipe: Recipe, plan: JobPlan, *, where: str) -> None:
+    """Check that the recipe measures what gains are taken of."""
+    for field, level, kind in (
+        ("gain_ber", plan.gain_ber, MemoryFaults),
+        ("gain_epsilon", plan.gain_epsilon, AdversarialExamples),
+    ):
+        for threat in recipe.evaluation.threats:
+            counts = not plan.threats or threat.title in plan.threats
+            if level is None or not isinstance(threat, kind) or not counts:
+                continue
+            if not any(math.isclose(level, one) for one in threat.levels):
+                raise RecipeError(
+                    f"{where}: {field}: wanted one of {list(threat.levels)}, got {level}"
+                )
+    gains = plan.gain_ber is not None or plan.gain_epsilon is not None
+    if gains and plan.gain_against not in recipe.variants:
+        raise RecipeError(
+            f"{where}: gain_against: wanted one of the variants {list(recipe.variants)}, "
+            f"got '{plan.gain_against}'"
+        )
