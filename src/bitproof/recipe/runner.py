@@ -150,12 +150,26 @@ class _Run:
                 if counts is not None:
                     rows += evaluation.rows(variant, counts)
                     warnings += evaluation.warnings(variant, counts, test)
+                    warnings += self._left_float(variant)
         if self.group.is_main:
             write_results(rows, self.folder.results)
             self.folder.note(warnings=warnings, finished=now())
             write_report(self.folder.path)
         self.group.wait()
         return self.folder.path / REPORT
+
+    def _left_float(self, variant: str) -> list[str]:
+        """Return which stored tensors the training of a variant could not put on their grids."""
+        path = self.folder.record(variant)
+        found = []
+        for stage in read_json(path)["stages"] if path.exists() else ():
+            if names := stage["record"].get("left_float"):
+                shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+                found.append(
+                    f"{variant}: {stage['stage']} trained {len(names)} stored tensors as floats, "
+                    f"without faults or clipping: {shown}"
+                )
+        return found
 
     def _alone(self, work: Callable[[], T]) -> T | None:
         """Let the main process work, while the others wait; all stop if it is asked to stop."""

@@ -78,8 +78,11 @@ def rate_threats(run: Run) -> list[RateThreat]:
     try:
         recipe = tomllib.loads(run.recipe)
         tables = recipe.get("evaluation", {}).get("threats", [])
+        titles = run.facts.threats
+        if titles and len(titles) != len(tables):
+            raise ValueError(f"{len(tables)} threats where run.json has {len(titles)}")
         # `run.json` names them in the order of the recipe.
-        named = zip(run.facts.threats.items(), tables, strict=len(run.facts.threats) > 0)
+        named = zip(titles.items(), tables, strict=False)
         return [
             RateThreat(**{**table, "title": title, "label": label, "identity": _identity(table)})
             for (title, label), table in named
