@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from bitproof.core.directory import read_json
 from bitproof.core.errors import (
     BitproofError,
     DataError,
@@ -23,9 +24,10 @@ from bitproof.core.errors import (
     UnknownKindError,
     WeightsError,
 )
+from bitproof.core.rng import make_generator
 from bitproof.core.stop_request import StopRequest
 from bitproof.models import save_weights
-from bitproof.quant import load_network
+from bitproof.quant import flip_error, load_network, redundancy
 from bitproof.recipe import Recipe, RunDirectory, run
 from bitproof.recipe.building import choose_device, find_weights
 from bitproof.stats import read_results
@@ -90,6 +92,7 @@ def test_a_run_leaves_what_the_contract_says(finished: Path, toy: Recipe) -> Non
         *(f"networks/{variant}.safetensors" for variant in ("baseline", "s1+s2+s3")),
         *(f"networks/{variant}.json" for variant in ("baseline", "s1+s2+s3")),
         *(f"records/{variant}.json" for variant in stages),
+        *(f"statistics/{variant}.json" for variant in ("baseline", "s1+s2+s3")),
     }
     rows = read_results(finished / "results.csv")
     assert list(dict.fromkeys(row.variant for row in rows)) == list(toy.variants)
@@ -109,6 +112,47 @@ def test_facts_tell_versions_device_durations_and_digest(finished: Path, toy: Re
     }
     assert facts["started"] <= facts["finished"]
     assert facts["warnings"] is not None
+
+
+def test_figures_of_weights_are_those_of_the_stored_networks(finished: Path, toy: Recipe) -> None:
+    images = toy.data.load().train.inputs(slice(0, 32))
+    for variant in ("baseline", "s1+s2+s3"):
+        network = load_network(RunDirectory(finished).network(variant))
+        found = read_json(RunDirectory(finished).statistics(variant))
+        again = flip_error(network, generator=make_generator(toy.seed, "flip error", variant))
+        assert found == {
+            "flips": again.to_dict(),
+            "redundancy": redundancy(network, images).to_dict(),
+        }
+
+
+def test_a_run_from_before_there_were_figures_of_weights_goes_on(
+    finished: Path, toy: Recipe, tmp_path: Path
+) -> None:
+    out = shutil.copytree(finished, tmp_path / "run")
+    shutil.rmtree(out / "statistics")
+    (out / "networks" / "s1+s2+s3.json").unlink()
+    (out / "results.csv").unlink()
+    run(toy, out, device="cpu", resume=True)
+    assert same(out, finished)
+    assert [path.name for path in (out / "statistics").iterdir()] == ["s1+s2+s3.json"]
+
+
+def test_a_network_that_is_finished_has_its_figures(
+    toy: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("bitproof.recipe.runner.save_network", fail)
+        with pytest.raises(KeyboardInterrupt):
+            run(toy, tmp_path / "run", device="cpu")
+    statistics = RunDirectory(tmp_path / "run").statistics("baseline")
+    before = statistics.read_bytes()
+    statistics.write_text("half", encoding="utf-8")
+    run(toy, tmp_path / "run", device="cpu", resume=True)
+    assert statistics.read_bytes() == before
 
 
 def test_equal_runs_give_equal_bytes(finished: Path, toy: Recipe, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@
 from bitproof.quant.build import quantize, quantize_graph
 from bitproof.quant.calibrate import measure_ranges
 from bitproof.quant.fake import run_differentiable
+from bitproof.quant.flip_error import FlipError, flip_error
 from bitproof.quant.floats import run_floats
 from bitproof.quant.graph import Graph, Node
 from bitproof.quant.grid import CodedTensor, Grid
@@ -19,6 +20,7 @@ from bitproof.quant.quantizer import (
     AffineQuantizer,
     Quantizer,
 )
+from bitproof.quant.redundancy import Redundancy, redundancy
 from bitproof.quant.scheme import Scheme
 from bitproof.quant.store import load_network, save_network
 from bitproof.quant.trace import trace
@@ -30,16 +32,20 @@ __all__ = [
     "RQUANT",
     "AffineQuantizer",
     "CodedTensor",
+    "FlipError",
     "Graph",
     "Grid",
     "IntegerNetwork",
     "Node",
     "Quantizer",
+    "Redundancy",
     "Scheme",
+    "flip_error",
     "load_network",
     "measure_ranges",
     "quantize",
     "quantize_graph",
+    "redundancy",
     "run_differentiable",
     "run_floats",
     "run_integers",

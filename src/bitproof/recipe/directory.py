@@ -9,6 +9,7 @@ networks/VARIANT.safetensors, .json        integer network (float weights for `f
 networks/VARIANT.weights.safetensors       float weights behind it
 checkpoints/VARIANT.safetensors            training under way; gone when it is done
 records/VARIANT.json         what the stages tell, and how the network is quantized
+statistics/VARIANT.json      what flipped bits do to the weights of an integer network
 """
 
 import platform
@@ -53,6 +54,10 @@ class RunDirectory(ResumableDirectory):
     def record(self, variant: str) -> Path:
         """Return the path of a variant's record."""
         return self.path / "records" / f"{variant}.json"
+
+    def statistics(self, variant: str) -> Path:
+        """Return the path of the figures that explain how an integer network takes bit errors."""
+        return self.path / "statistics" / f"{variant}.json"
 
     def check(self, recipe: Recipe, *, resume: bool) -> None:
         """Raise an error unless a run may start here, or go on; each differing field is named."""

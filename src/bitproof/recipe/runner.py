@@ -30,7 +30,16 @@ from bitproof.evaluation.threat import Counts
 from bitproof.harden import Candidate, TrainingContext
 from bitproof.metrics import Tally
 from bitproof.models import save_weights
-from bitproof.quant import Scheme, load_network, save_network, trace
+from bitproof.quant import (
+    IntegerNetwork,
+    Scheme,
+    flip_error,
+    load_network,
+    redundancy,
+    save_network,
+    trace,
+)
+from bitproof.quant.flip_error import layer_weights
 from bitproof.recipe.building import build, choose_device, weights_of
 from bitproof.recipe.directory import RunDirectory, environment, now
 from bitproof.recipe.recipe import BASELINE, FLOAT, Recipe, stages_of
@@ -315,8 +324,22 @@ class _Run:
         candidate = self._candidate(variant)
         if self.group.is_main:
             network = candidate.quantize(self.splits.train)
+            # First: what is there under the network's name is taken for finished.
+            self._write_statistics(variant, network, candidate.scheme)
             save_network(network.to("cpu"), path)
         self.group.wait()
+
+    def _write_statistics(self, variant: str, network: IntegerNetwork, scheme: Scheme) -> None:
+        """Write what flipped bits do to the weights of a network, if it has any in layers."""
+        if not layer_weights(network):
+            return
+        images = self.splits.train.inputs(slice(0, min(scheme.calibration_images, PROFILE_IMAGES)))
+        generator = make_generator(self.recipe.seed, "flip error", variant)
+        found = {
+            "flips": flip_error(network, generator=generator).to_dict(),
+            "redundancy": redundancy(network, images).to_dict(),
+        }
+        write_text(self.folder.statistics(variant), json.dumps(found) + "\n")
 
 
 @dataclass(frozen=True)

@@ -82,6 +82,9 @@ def rate_threats(run: Run) -> list[RateThreat]:
         if titles and len(titles) != len(tables):
             raise ValueError(f"{len(tables)} threats where run.json has {len(titles)}")
         # `run.json` names them in the order of the recipe.
+        for title, table in zip(titles, tables, strict=False):
+            if table.get("name") and table["name"] != title:
+                raise ValueError(f"'{table['name']}' where run.json has '{title}'")
         named = zip(titles.items(), tables, strict=False)
         return [
             RateThreat(**{**table, "title": title, "label": label, "identity": _identity(table)})

@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
@@ -121,6 +121,8 @@ class Run:
     """Content of `records/<variant>.json`, by variant."""
     measurements: tuple[Measurement, ...] = ()
     """Counts of single measurements, where they are kept."""
+    statistics: Mapping[str, Any] = field(default_factory=dict)
+    """Content of `statistics/<variant>.json`, by variant."""
 
     @cached_property
     def _by_key(self) -> dict[tuple[str, str, float | None, str], Row]:
@@ -254,10 +256,9 @@ def read_unfinished_run(run_dir: Path) -> Run:
         facts=_read_facts(run_dir / "run.json"),
         rows=(),
         recipe=recipe.read_text(encoding="utf-8", errors="replace") if recipe.is_file() else None,
-        records={
-            path.stem: _read_json(path) for path in sorted((run_dir / "records").glob("*.json"))
-        },
+        records=_read_folder(run_dir / "records"),
         measurements=read_tallies(run_dir / "tallies.jsonl"),
+        statistics=_read_folder(run_dir / "statistics"),
     )
 
 
@@ -271,6 +272,11 @@ def _read_facts(path: Path) -> Facts:
     if facts.layout != SCHEMA:
         raise DataError(f"{path}: wanted schema {SCHEMA}, got {facts.layout}")
     return facts
+
+
+def _read_folder(folder: Path) -> dict[str, Any]:
+    """Return the content of each JSON file of a folder by name; nothing, where there is none."""
+    return {path.stem: _read_json(path) for path in sorted(folder.glob("*.json"))}
 
 
 def _read_json(path: Path) -> Any:
