@@ -64,12 +64,16 @@ def energy_table(run: Run) -> PageTable | None:
 def points_of_page(run: Run) -> list[OperatingPoint]:
     """Return the answers that pages and figures show, of quantized networks.
 
-    Whatever is not known is left out: a page tells what there is.
+    They are about the first threat of the run at bit error rates, with and without protections; of
+    others `bitproof energy` tells. Whatever is not known is left out: a page tells what there is.
     """
     names = [name for name in shown(run) if name != FLOAT]
     found: list[OperatingPoint] = []
     with suppress(DataError, SpecError):
-        for threat in rate_threats(run):
+        threats = rate_threats(run)
+        for threat in threats:
+            if threat.unprotected != threats[0].unprotected:
+                continue
             answers = [answer(run, name, threat, ON_PAGES) for name in names]
             found += [each for each in answers if isinstance(each, OperatingPoint)]
     return found

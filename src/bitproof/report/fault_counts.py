@@ -1,5 +1,6 @@
 """What a run measured under memory faults by bit error rate: accuracies by chip and rate."""
 
+import json
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,6 +36,11 @@ class RateThreat(BaseModel):
     """What stands between bits and network."""
     identity: str
     """What a count depends on beside network, level and chip."""
+
+    @property
+    def unprotected(self) -> tuple[str, int]:
+        """What is drawn, whatever protects from it: the identity without protections, and chips."""
+        return canonical_json({**json.loads(self.identity), "protections": []}), self.chips
 
 
 @dataclass(frozen=True)
