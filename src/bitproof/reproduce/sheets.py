@@ -93,14 +93,22 @@ def labels_of(jobs: Iterable[Job]) -> Labels:
 
 
 def against_theirs(table: Table, results: Sequence[CellResult], labels: Labels) -> list[str]:
-    """Return one line for each number that the paper of a table states, beside our best cell."""
+    """Return one line for each number that the paper of a table states, beside our best cell.
+
+    Gains of other networks stand beside it as well; accuracies and savings of others say nothing.
+    """
     lines = []
     for number in table.published:
         value = f"{100 * number.value:+.2f} points"
         if number.metric != "gain":
             value = f"{percent(number.value)} %"
         theirs = f"{number.about}: theirs {value} [{number.trust}]"
-        ours = [r for r in results if number.fits(r.variant, r.threat, r.metric, r.level)]
+        ours = [
+            r
+            for r in results
+            if number.fits(r.variant, r.threat, r.metric, r.level)
+            and (number.metric == "gain" or number.covers(r.network, r.dataset))
+        ]
         text = "not measured"
         if ours:
             best = max(ours, key=lambda result: result.value)
