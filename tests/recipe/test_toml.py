@@ -152,7 +152,10 @@ def test_a_problem_at_the_top_is_told_with_its_line(head: str, problem: str) -> 
 
 def test_a_network_has_to_come_from_somewhere() -> None:
     (told,) = problems('name = "x"\nmodel = "digits_cnn"\ndata = "digits"\n')
-    assert told == "r.toml:1: Recipe: wanted 'weights', or a table 'train', or both; neither came"
+    assert told == (
+        "r.toml:1: Recipe: wanted 'weights', or a table 'train', or both, or variants that all "
+        "begin with a stage that trains from random weights; none came"
+    )
 
 
 def test_every_problem_is_told_in_the_order_of_lines() -> None:
