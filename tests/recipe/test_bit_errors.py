@@ -67,7 +67,7 @@ def test_what_is_trained_as_floats_is_told(tmp_path: Path) -> None:
     run(recipe, tmp_path / "run", device="cpu")
     (warning, *_) = json.loads((tmp_path / "run" / "run.json").read_text())["warnings"]
     assert "randbet: randbet trained" in warning
-    assert "stored tensors as floats" in warning
+    assert "parts of the network as floats" in warning
 
 
 @pytest.mark.parametrize("variants", [["baseline", "randbet"], ["float"]])

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from bitproof.core.types import Positive, Probability
 from bitproof.harden.quantization_aware import QuantizedStage, QuantizedTraining, Words
-from bitproof.models.norms import earlier_statistics
+from bitproof.models.norms import earlier_statistics, norm_statistics
 from bitproof.train.batches import Batch
 
 SLACK = 1.15
@@ -85,8 +85,13 @@ class BitErrorTraining(QuantizedStage):
         share = {"average": self.faulty_share, "alternating": float(turn), "faulty_only": 1.0}[
             self.branches
         ]
-        if not self.is_active(clean=losses["clean"].value, faulty=losses["faulty"].value):
+        # Waits for the losses of the step before only if it must.
+        if self.activate_below is not None and not self.is_active(
+            clean=losses["clean"].value, faulty=losses["faulty"].value
+        ):
             share = 0.0
+        norms = training.stored.norms.values() if share else ()
+        statistics = norm_statistics(training.model, norms)  # the clean branch learns others
         with torch.set_grad_enabled(share < 1):
             clean = training.error(words.read_back(), batch)
         training.remember("clean", clean, batch)
@@ -95,7 +100,8 @@ class BitErrorTraining(QuantizedStage):
         levels = self.levels_at(batch.done) if share else ()
         total = torch.zeros_like(clean.detach())
         for level in levels:
-            faulty = self._faulty_loss(training, words, batch, level=level, share=share)
+            with earlier_statistics(training.model, statistics):
+                faulty = self._faulty_loss(training, words, batch, level=level, share=share)
             total += faulty.detach() / len(levels)
             yield share / len(levels) * faulty
         training.remember("faulty", total, batch)
@@ -104,7 +110,6 @@ class BitErrorTraining(QuantizedStage):
         self, training: QuantizedTraining, words: Words, batch: Batch, *, level: float, share: float
     ) -> Tensor:
         """Return the loss with errors, its gradient clamped as the weight of the term asks."""
-        with earlier_statistics(training.model, words.statistics):
-            seen = words.read_back(self.inject(training, words, batch, level=level))
-            weight = share / len(self.levels()) * batch.share
-            return training.error(seen, batch, limit=self.clamp and self.clamp * weight)
+        seen = words.read_back(self.inject(training, words, batch, level=level))
+        weight = share / len(self.levels()) * batch.share
+        return training.error(seen, batch, limit=self.clamp and self.clamp * weight)

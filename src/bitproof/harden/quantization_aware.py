@@ -22,7 +22,6 @@ from bitproof.core.types import Positive
 from bitproof.harden.activation_grids import ActivationGrids
 from bitproof.harden.base import HARDEN, Candidate, HardeningStage, TrainingContext
 from bitproof.harden.deferred_scalar import LossMemory
-from bitproof.models.norms import norm_statistics
 from bitproof.quant.grid import CodedTensor
 from bitproof.quant.scheme import Scheme
 from bitproof.quant.stored_parameters import StoredParameters
@@ -41,8 +40,6 @@ class Words:
     codes: dict[str, CodedTensor]
     factors: dict[str, Tensor]
     """What batch norms put on weights when the words were made."""
-    statistics: dict[str, tuple[Tensor, Tensor]]
-    """Running mean and variance of those norms, as they were."""
 
     def read_back(self, codes: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
         """Return what the parameters become when these words, or other codes, are read."""
@@ -75,8 +72,7 @@ class QuantizedTraining:
             self.activations.follow(batch.epoch)
         factors = stored.factors()
         values = stored.values(factors)
-        statistics = norm_statistics(self.model, stored.norms.values())
-        return Words(stored, values, stored.encode(values), factors, statistics)
+        return Words(stored, values, stored.encode(values), factors)
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -114,7 +110,11 @@ class QuantizedStage(HardeningStage):
     """How weights move."""
 
     def apply(self, candidate: Candidate, context: TrainingContext) -> Candidate:
-        """Return the candidate with trained float weights and the scheme of this stage."""
+        """Return the candidate with trained float weights and the scheme of this stage.
+
+        Raises:
+            QuantizationError: no parameter of the model can be followed to its words.
+        """
         model = deepcopy(candidate.model)
         scheme = self.quantization or candidate.scheme
         example = context.train.inputs(slice(0, 2))

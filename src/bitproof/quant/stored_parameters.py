@@ -24,7 +24,7 @@ from bitproof.quant.graph import Graph
 from bitproof.quant.grid import CodedTensor, Grid
 from bitproof.quant.quantizer import Quantizer
 from bitproof.quant.scheme import Scheme
-from bitproof.quant.straight_through import fold_factors, norm_after
+from bitproof.quant.straight_through import encode_all, fold_factors, norm_after
 from bitproof.quant.trace import trace
 
 CLOSE = 1e-4
@@ -150,7 +150,7 @@ class StoredParameters:
         for names, quantizer in ((weights, self.scheme.weight), (biases, self.scheme.bias)):
             if quantizer is not None and names:
                 shrinks = [self._shrink(name) for name in names]
-                coded = _encode_all(quantizer, [values[name] for name in names], shrinks)
+                coded = encode_all(quantizer, [values[name] for name in names], shrinks)
                 found |= dict(zip(names, coded, strict=True))
         return {name: found[name] for name in values}
 
@@ -291,14 +291,6 @@ def _zeros(left: LeftFloat, device: torch.device) -> CodedTensor:
     one, zero = torch.ones((), device=device), torch.zeros((), dtype=torch.int32, device=device)
     grid = Grid(one, zero, left.bits, left.signed)
     return CodedTensor(torch.zeros(left.shape, dtype=grid.dtype, device=device), grid)
-
-
-def _encode_all(
-    quantizer: Quantizer, tensors: list[Tensor], shrinks: list[float]
-) -> list[CodedTensor]:
-    """Return the words of each tensor, without a look at its numbers that a device waits for."""
-    grids = quantizer.fit_all(tensors, shrinks=shrinks)
-    return [quantizer.encode(values, grid) for values, grid in zip(tensors, grids, strict=True)]
 
 
 def _along(factor: Tensor, weight: Tensor) -> Tensor:

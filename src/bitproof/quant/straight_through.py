@@ -76,7 +76,7 @@ def faulty_weights(
         stored[layer] = stored[layer] * factor
     shrinks = [shrink.get(layer, 1.0) for layer in stored]
     names = [f"{layer}.weight" for layer in stored]
-    coded = dict(zip(names, _encode(scheme.weight, [*stored.values()], shrinks), strict=True))
+    coded = dict(zip(names, encode_all(scheme.weight, [*stored.values()], shrinks), strict=True))
     faulty = inject(coded)
     seen = {name: CodedTensor(faulty[name], codes.grid).values() for name, codes in coded.items()}
     for layer, factor in spread.items():
@@ -139,12 +139,12 @@ class StraightThrough(nn.Module):
         for names, quantizer in ((weights, self.scheme.weight), (biases, self.scheme.bias)):
             if quantizer is not None:
                 values = [held[name] for name in names]
-                for name, codes in zip(names, _encode(quantizer, values), strict=True):
+                for name, codes in zip(names, encode_all(quantizer, values), strict=True):
                     seen[name] = codes.values().to(held[name].dtype)
         return call_with(self.model, inputs, seen)
 
 
-def _encode(
+def encode_all(
     quantizer: Quantizer, tensors: list[Tensor], shrinks: list[float] | None = None
 ) -> list[CodedTensor]:
     """Return the words of each tensor, without a look at its numbers that a device waits for."""

@@ -168,15 +168,15 @@ class _Run:
         return self.folder.path / REPORT
 
     def _left_float(self, variant: str) -> list[str]:
-        """Return which stored tensors the training of a variant could not put on their grids."""
+        """Return what the training of a variant could not put on its grids."""
         path = self.folder.record(variant)
         found = []
         for stage in read_json(path)["stages"] if path.exists() else ():
             if names := stage["record"].get("left_float"):
                 shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
                 found.append(
-                    f"{variant}: {stage['stage']} trained {len(names)} stored tensors as floats, "
-                    f"without faults or clipping: {shown}"
+                    f"{variant}: {stage['stage']} trained {len(names)} parts of the network as "
+                    f"floats, untouched by what it trains for: {shown}"
                 )
         return found
 

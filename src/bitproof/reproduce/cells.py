@@ -3,7 +3,7 @@
 `acc` is the accuracy, `auc_fr` its mean over the decades of the bit error rate, as in
 `results.csv`; `gain` is the accuracy minus that of another variant, mostly the quantized network
 without hardening; `energy_saved` is the memory energy that the lowest safe voltage saves, at the
-largest loss of accuracy that is the level.
+largest loss of accuracy that is the level (the least saving, where even the highest rate is safe).
 """
 
 import math

@@ -24,9 +24,10 @@ tells in addition which cells are missing, and which are stale because recipe or
 
 Accuracies are per cent, gains are percentage points over `baseline`, the quantized network
 without hardening, or over `normal` in `randbet-ladder`; energy saved is per cent of what the memory
-takes at the lowest voltage without errors; ± is half of the 95 % interval. Under bit errors the
-interval is between chips, on clean and attacked images between images (Wilson). Gains are paired:
-by chip, and by block of 100 attacked images; on clean images the two counts are taken as
+takes at the lowest voltage without errors, the least that is saved where even the highest rate that
+was measured is safe; ± is half of the 95 % interval. Under bit errors the interval is between
+chips (one chip alone: ± 50), on clean and attacked images between images (Wilson). Gains are
+paired: by chip, and by block of 100 attacked images; on clean images the two counts are taken as
 independent (Newcombe). With several seeds of training the value is their mean, and the interval
 covers seeds as well; one seed says nothing about others. AUC-FR is the mean accuracy over log10 of
 the bit error rate, on the rates of the columns.
