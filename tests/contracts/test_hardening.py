@@ -17,6 +17,8 @@ from bitproof.core.stop_request import StopRequest
 from bitproof.data import Dataset
 from bitproof.harden import (
     HARDEN,
+    PGDAT,
+    TRADES,
     WCAT,
     Adjust,
     AdvBET,
@@ -24,11 +26,14 @@ from bitproof.harden import (
     ApproximationAware,
     Candidate,
     Desensitize,
+    FastAT,
     FaultAware,
+    FreeAT,
     HardeningStage,
     QuantizationAware,
     RandBET,
     TrainingContext,
+    Vanilla,
 )
 from bitproof.quant import AffineQuantizer, Scheme
 from bitproof.train import Checkpointer, Optimization
@@ -43,13 +48,18 @@ SAMPLES: dict[str, HardeningStage] = {
     "approximate": Approximate(multiplier=Truncated(columns=7), correct_means=True),
     "approximation_aware": ApproximationAware(ber=0.01, lam_adv=0.5, optimization=SHORT),
     "desensitize": Desensitize(epsilon=0.1, steps=2, optimization=SHORT),
+    "fast_at": FastAT(epsilon=0.1, optimization=SHORT),
     "fault_aware": FaultAware(
         top=2, warmup_steps=2, ber_start=0.01, ber_end=0.05, inject_below=None, optimization=SHORT
     ),
+    "free_at": FreeAT(epsilon=0.1, replays=2, optimization=SHORT),
+    "pgd_at": PGDAT(epsilon=0.1, steps=2, optimization=SHORT),
     "quantization_aware": QuantizationAware(w_max=0.2, activations=True, optimization=SHORT),
     "randbet": RandBET(
         rates=(0.01, 0.05), w_max=0.2, clipping="per_layer", ramp=0.5, optimization=SHORT
     ),
+    "trades": TRADES(epsilon=0.1, steps=2, optimization=SHORT),
+    "vanilla": Vanilla(optimization=SHORT),
     "wcat": WCAT(optimization=SHORT),
 }
 """One stage of each kind that surely changes something."""

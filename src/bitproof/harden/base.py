@@ -121,6 +121,8 @@ class HardeningStage(Spec):
         loss: Loss,
         label: str,
         after_backward: Callable[[Batch], None] | None = None,
+        after_epoch: Callable[[], bool] | None = None,
+        replays: int = 1,
         checkpointed: Mapping[str, Checkpointable] | None = None,
     ) -> list[float]:
         """Train `model` in place as `fit_` does, and return the mean loss of each epoch.
@@ -136,6 +138,8 @@ class HardeningStage(Spec):
             generator=context.generator(self.kind),
             augmentation=context.augmentation,
             after_backward=after_backward,
+            after_epoch=after_epoch,
+            replays=replays,
             checkpointed=checkpointed,
             checkpointer=context.checkpointer,
             group=context.group,

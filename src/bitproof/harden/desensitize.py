@@ -17,13 +17,18 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import kl_div, log_softmax
 
 from bitproof.attacks.balls import draw_linf
 from bitproof.core.types import Count, NonNegative, Positive
 from bitproof.harden.base import HARDEN, Candidate, HardeningStage, TrainingContext
 from bitproof.harden.critic import Critic
-from bitproof.harden.perturbation import FeatureDistance, feature_distance, perturbed
+from bitproof.harden.perturbation import (
+    FeatureDistance,
+    divergence,
+    feature_distance,
+    perturbed,
+    perturbed_off_answers,
+)
 from bitproof.models.features import penultimate, with_features
 from bitproof.models.norms import evaluating
 from bitproof.train.batches import Batch
@@ -99,21 +104,13 @@ class Desensitize(HardeningStage):
         """Return x', made with the model in evaluation mode."""
         if self.mode == "noise":
             return draw_linf(batch.inputs, self.epsilon, generator=batch.image_generator)
-        loss = None
-        if self.mode == "trades":
-            with evaluating(model), torch.no_grad():
-                target = model(batch.inputs)
-
-            def loss(logits: Tensor, _labels: Tensor) -> Tensor:
-                return divergence(logits, target) * len(logits)
-
-        return perturbed(
+        move = perturbed_off_answers if self.mode == "trades" else perturbed
+        return move(
             model,
             batch,
             epsilon=self.epsilon,
             relative_step=self.relative_step,
             steps=self.steps,
-            loss=loss,
         )
 
     def _critic(self, model: nn.Module, head: str, context: TrainingContext) -> Critic:
@@ -127,10 +124,3 @@ class Desensitize(HardeningStage):
             generator=context.generator("critic"),
             group=context.group,
         ).to(features.device)
-
-
-def divergence(logits: Tensor, target: Tensor) -> Tensor:
-    """Return the mean Kullback-Leibler divergence of predictions from those of `target`."""
-    return kl_div(
-        log_softmax(logits, 1), log_softmax(target, 1), log_target=True, reduction="batchmean"
-    )

@@ -199,6 +199,12 @@ ADVERSARIAL_BITS = Table(
     ),
 )
 
+SCALING_FACTORS = Table(
+    name="scaling-factors",
+    title="Scaling factors: adversarial training, flipped activations, and weight decay",
+    source="Fasfous et al., Mind the Scaling Factors, DATE 2022 (METHODS D)",
+)
+
 TABLES: dict[str, Table] = {
     table.name: table
     for table in (
@@ -208,6 +214,7 @@ TABLES: dict[str, Table] = {
         PROFILED_CHIPS,
         ENERGY,
         ADVERSARIAL_BITS,
+        SCALING_FACTORS,
     )
 }
 """All tables, by name."""

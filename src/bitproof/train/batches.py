@@ -52,7 +52,8 @@ class Batch:
 class Batches:
     """All batches of a run, by number; for this process, where the `group` has several.
 
-    `seed` is the root of order, augmentation, and of what losses and layers draw.
+    `seed` is the root of order, augmentation, and of what losses and layers draw. Each batch comes
+    `replays` times in a row.
 
     Raises:
         SpecError: a batch has fewer images than processes.
@@ -72,13 +73,16 @@ class Batches:
         seed: int,
         augmentation: Sequence[Augmentation] = (),
         group: ProcessGroup = SINGLE_PROCESS,
+        replays: int = 1,
     ) -> None:
         self.data, self.optimization, self.augmentation = data, optimization, augmentation
         self.seed, self.part, self.parts = seed, group.rank, group.size
         self.images = min(len(data), optimization.images_per_epoch or len(data))
-        self.per_epoch = -(-self.images // optimization.batch_size)
+        self.replays = replays
+        batches = -(-self.images // optimization.batch_size)
+        self.per_epoch = batches * replays
         """Steps of an epoch; a last, smaller batch counts."""
-        least = self.images - (self.per_epoch - 1) * optimization.batch_size
+        least = self.images - (batches - 1) * optimization.batch_size
         if least < self.parts:
             raise SpecError(
                 f"batch_size: wanted at least one image of each batch for {self.parts} processes, "
@@ -91,13 +95,13 @@ class Batches:
 
     def __getitem__(self, step: int) -> Batch:
         """Return this process's part of the batch of a step."""
-        epoch, place = divmod(step, self.per_epoch)
+        epoch, place = divmod(step // self.replays, self.per_epoch // self.replays)
         size = self.optimization.batch_size
         index = self._order_of(epoch)[place * size : (place + 1) * size]
         images = augment(
             self.data.images[index],
             self.augmentation,
-            generator=make_generator(self.seed, "augmentation", step),
+            generator=make_generator(self.seed, "augmentation", step // self.replays),
         )
         inputs = images if images.is_floating_point() else images.to(torch.float32) / 255
         mine = slice(self.part, None, self.parts)

@@ -37,6 +37,8 @@ def fit_(
     generator: torch.Generator,
     augmentation: Sequence[Augmentation] = (),
     after_backward: Callable[[Batch], None] | None = None,
+    after_epoch: Callable[[], bool] | None = None,
+    replays: int = 1,
     checkpointed: Mapping[str, Checkpointable] | None = None,
     checkpointer: Checkpointer | None = None,
     group: ProcessGroup = SINGLE_PROCESS,
@@ -49,8 +51,9 @@ def fit_(
     `loss` sets training or evaluation mode; it is called twice a step where `optimization.sam` is
     on. `generator`, of the CPU, is advanced by one draw, which decides order, augmentation and what
     losses and layers draw: step by step, so that training can go on anywhere. `after_backward` sees
-    each batch when gradients are there, before the step. `checkpointed` is what learns beside the
-    model, saved and restored with it. From the snapshots of `checkpointer` the same call goes on
+    each batch when gradients are there, before the step; `after_epoch` says whether training ends.
+    `replays` are the steps in a row on one batch. `checkpointed` is what learns beside the model,
+    saved and restored with it. From the snapshots of `checkpointer` the same call goes on
     exactly; those of another `identity` (what decides the loss) are refused.
 
     Raises:
@@ -59,7 +62,9 @@ def fit_(
         ResumeError: the checkpointer's file is damaged or belongs to another training.
     """
     seed = draw_seed(generator)
-    batches = Batches(data, optimization, seed=seed, augmentation=augmentation, group=group)
+    batches = Batches(
+        data, optimization, seed=seed, augmentation=augmentation, group=group, replays=replays
+    )
     if not group.is_main:
         progress = SILENT
     with (
@@ -87,14 +92,11 @@ def fit_(
             if ends:
                 task.history.append(float(torch.stack(task.losses).mean()))
                 task.losses.clear()
+                if after_epoch and after_epoch():
+                    break
             looks = group.size == 1 or (step + 1) % LOOK_TOGETHER == 0
             if checkpointer and looks and step + 1 < len(batches):
-                stopping = group.agree(checkpointer.stop.requested)
-                if group.agree(checkpointer.is_due) or stopping:
-                    task.save(checkpointer, step + 1, group)
-                if stopping:
-                    checkpointer.stop.request()
-                    checkpointer.stop.check()
+                task.save_if_due(checkpointer, step + 1, group)
         task.finish()
     return task.history
 
@@ -215,6 +217,15 @@ class _Training:
         """Leave the weights that training is for."""
         if self.mean is not None:
             self.mean.install_(self.model)
+
+    def save_if_due(self, checkpointer: Checkpointer, step: int, group: ProcessGroup) -> None:
+        """Save where it is time for it or where work has to stop; then stop."""
+        stopping = group.agree(checkpointer.stop.requested)
+        if group.agree(checkpointer.is_due) or stopping:
+            self.save(checkpointer, step, group)
+        if stopping:
+            checkpointer.stop.request()
+            checkpointer.stop.check()
 
     def save(self, checkpointer: Checkpointer, step: int, group: ProcessGroup) -> None:
         """Save everything."""

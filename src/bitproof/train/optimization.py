@@ -36,11 +36,12 @@ class Optimization(Spec):
     """Images per step, over all processes together."""
     learning_rate: Positive = 0.01
     """Peak step length."""
-    schedule: Literal["cosine", "one_cycle", "multi_step", "constant"] = "cosine"
-    """`cosine` falls to 0; `one_cycle` rises over `warmup`, then falls as cosine does;
+    schedule: Literal["cosine", "one_cycle", "cyclic", "multi_step", "constant"] = "cosine"
+    """`cosine` falls to 0; `one_cycle` rises over `warmup`, then falls as cosine does; `cyclic`
+    rises from 0 over `warmup` and falls to 0 in straight lines;
     `multi_step` is multiplied by `factor` at each of `milestones`."""
     warmup: Probability = 0.2
-    """Share of the steps that the rate rises over, for `one_cycle`."""
+    """Share of the steps that the rate rises over, for `one_cycle` and `cyclic`."""
     milestones: tuple[Share, ...] = (0.4, 0.6, 0.8)
     """Shares of the steps after which the rate falls, for `multi_step`, rising."""
     factor: Share = 0.1
@@ -102,6 +103,10 @@ class Optimization(Spec):
             return self.learning_rate
         if self.schedule == "multi_step":
             return self.learning_rate * self.factor ** sum(done >= at for at in self.milestones)
+        if self.schedule == "cyclic":
+            rising = done < self.warmup
+            part = done / self.warmup if rising else (1 - done) / max(1 - self.warmup, 1e-12)
+            return self.learning_rate * part
         if self.schedule == "one_cycle" and done < self.warmup:
             return self.learning_rate * (0.1 + 0.9 * done / self.warmup)
         start = self.warmup if self.schedule == "one_cycle" else 0.0
