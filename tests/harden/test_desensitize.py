@@ -12,7 +12,7 @@ from bitproof.core.rng import make_generator
 from bitproof.data import Dataset, Splits
 from bitproof.harden import Candidate, Desensitize, TrainingContext
 from bitproof.harden import desensitize as module
-from bitproof.harden.desensitize import divergence
+from bitproof.harden.perturbation import divergence
 from bitproof.models.features import penultimate, with_features
 from bitproof.train import Batch, Optimization
 

@@ -210,6 +210,39 @@ def flip(  # noqa: PLR0917
     )
 
 
+@app.command(name="analyze")
+def analyze_networks(  # noqa: PLR0917
+    place: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="NETWORK|RUN...", help="runs/NAME/networks/VARIANT, or runs/NAME for all."
+        ),
+    ],
+    trials: Annotated[
+        int, typer.Option(help="Faults in each layer, for failure rates; 0: none.", min=0)
+    ] = 0,
+    images: Annotated[int, typer.Option(help="Images that meet each fault.", min=1)] = 64,
+    data: Annotated[str, typer.Option(help="Data set; default that of the run.")] = "",
+    seed: Annotated[int, typer.Option(help="Root of whatever is drawn.", min=0)] = 0,
+    threads: Threads = None,
+    json: Annotated[Path | None, typer.Option(help="Write all numbers there.")] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Tell the scaling factors of networks side by side, and what faults in layers do."""
+    from bitproof.cli.analyze import print_analysis
+
+    print_analysis(
+        place,
+        data=data,
+        trials=trials,
+        images=images,
+        seed=seed,
+        threads=threads,
+        json_path=json,
+        data_dir=data_dir,
+    )
+
+
 @app.command()
 def faults(
     directory: Annotated[Path, typer.Argument(help="A campaign directory.")],

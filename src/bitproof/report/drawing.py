@@ -9,12 +9,21 @@ from bitproof.report.energy_charts import energy_figures
 from bitproof.report.figures import Figure, unique, write_figures
 from bitproof.report.run import Run, read_run
 from bitproof.report.run_charts import accuracy_figures, stage_figures
+from bitproof.report.scaling_charts import front_figures, scaling_figures
 from bitproof.report.weight_charts import weight_figures
 
 
 def run_figures(run: Run) -> list[Figure]:
     """Return all figures of a run, in the order of its page."""
-    made = (accuracy_figures, energy_figures, cost_figures, weight_figures, stage_figures)
+    made = (
+        accuracy_figures,
+        front_figures,
+        energy_figures,
+        cost_figures,
+        weight_figures,
+        scaling_figures,
+        stage_figures,
+    )
     return unique([figure for make in made for figure in make(run)])
 
 

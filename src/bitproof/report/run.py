@@ -110,6 +110,10 @@ class Facts(BaseModel):
     """What each threat of the table is, and how it is written."""
 
 
+ANALYSIS = "analysis.json"
+"""What `bitproof analyze` keeps in a run directory."""
+
+
 @dataclass(frozen=True)
 class Run:
     """What the report tells about, read once."""
@@ -123,6 +127,8 @@ class Run:
     """Counts of single measurements, where they are kept."""
     statistics: Mapping[str, Any] = field(default_factory=dict)
     """Content of `statistics/<variant>.json`, by variant."""
+    analysis: Any = None
+    """Content of `analysis.json`, where networks were analyzed."""
 
     @cached_property
     def _by_key(self) -> dict[tuple[str, str, float | None, str], Row]:
@@ -259,6 +265,7 @@ def read_unfinished_run(run_dir: Path) -> Run:
         records=_read_folder(run_dir / "records"),
         measurements=read_tallies(run_dir / "tallies.jsonl"),
         statistics=_read_folder(run_dir / "statistics"),
+        analysis=_read_json(run_dir / ANALYSIS) if (run_dir / ANALYSIS).is_file() else None,
     )
 
 

@@ -18,6 +18,7 @@ from bitproof.report.multipliers import (
 from bitproof.report.page_table import PageTable, facts_table, few
 from bitproof.report.records import layer_bars, stage_records
 from bitproof.report.run import Run, read_run
+from bitproof.report.scaling import correlation_lines, scaling_table
 from bitproof.report.weights import weight_table
 from bitproof.report.wording import ABSENT, count
 
@@ -76,6 +77,8 @@ def _context(run: Run) -> dict[str, Any]:
         "matrix": run_tables.matrix_table(run, names),
         "chips": run_tables.chip_table(run, names),
         "weights": weight_table(run),
+        "scaling": scaling_table(run),
+        "correlations": correlation_lines(run),
         "rankings": [
             (record, layer_bars(record.critical), few(record.variants))
             for record in records

@@ -44,3 +44,20 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
             front.append(i)
             best = points[i][1]
     return sorted(front)
+
+
+def undominated(points: Sequence[Sequence[float]]) -> list[int]:
+    """Return the indices of points that no other beats, where more is better in every entry.
+
+    A point beats another if it is no worse in all entries and better in one.
+
+    Example:
+        >>> undominated([(0.9, 0.1, 0.5), (0.8, 0.4, 0.5), (0.8, 0.3, 0.5), (0.9, 0.1, 0.5)])
+        [0, 1, 3]
+    """
+
+    def beats(one: Sequence[float], other: Sequence[float]) -> bool:
+        pairs = list(zip(one, other, strict=True))
+        return all(a >= b for a, b in pairs) and any(a > b for a, b in pairs)
+
+    return [i for i, own in enumerate(points) if not any(beats(each, own) for each in points)]

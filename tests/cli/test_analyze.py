@@ -1,0 +1,85 @@
+"""`bitproof analyze`: what it prints and keeps, and what it refuses."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from torch import nn
+
+from bitproof.core.rng import make_generator
+from bitproof.data import DATA
+from bitproof.models.digits_cnn import DigitsCNN
+from bitproof.quant import quantize, save_network
+from bitproof.report.run_page import write_report
+from bitproof.train import Optimization, train_
+
+Call = Callable[..., Any]
+"""The fixture `call` of conftest.py."""
+
+
+@pytest.fixture(scope="module")
+def nets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with five networks on digits; weights of the last are all zero but biases."""
+    train = DATA.build({"kind": "digits"}).load(None).train
+    folder = tmp_path_factory.mktemp("nets")
+    for number in range(5):
+        model: nn.Module = DigitsCNN(width=8).build(
+            in_channels=1, image_size=8, n_classes=10, generator=make_generator(number)
+        )
+        optimization = Optimization(epochs=3, learning_rate=0.1, weight_decay=1e-3 * number)
+        train_(model, train, optimization, generator=make_generator(1))
+        save_network(quantize(model.eval(), train.inputs(slice(64))), folder / f"net{number}")
+    return folder
+
+
+def test_steps_alone(call: Call, nets: Path) -> None:
+    outcome = call("analyze", nets / "net0", nets / "net1", "--data", "digits")
+    assert outcome.code == 0
+    assert "Geometric means over layers" in outcome.out
+    assert "net1: product" in outcome.out
+    assert "rank correlation" not in outcome.out
+
+
+def test_failure_rates_and_their_correlation(call: Call, nets: Path, tmp_path: Path) -> None:
+    kept = tmp_path / "analysis.json"
+    names = [nets / f"net{number}" for number in range(5)]
+    options = ("--data", "digits", "--trials", 8, "--images", 32, "--json", kept)
+    outcome = call("analyze", *names, *options)
+    assert outcome.code == 0
+    content = json.loads(kept.read_text())
+    assert [each["name"] for each in content["networks"]] == [f"net{n}" for n in range(5)]
+    layers = [layer["layer"] for layer in content["networks"][0]["layers"]]
+    assert list(content["networks"][0]["failures"]) == layers
+    over = {each["over"]: each["n"] for each in content["correlations"]}
+    assert over["layers"] == 5 * len(layers)
+    assert over["networks"] == 5
+    lines = [line for line in outcome.out.splitlines() if line.startswith("rank correlation")]
+    assert len(lines) == len(content["correlations"])
+    again = tmp_path / "again.json"
+    call("analyze", *names, *options[:-1], again)
+    assert again.read_text() == kept.read_text()
+
+
+def test_a_run_keeps_it_and_its_report_shows_it(call: Call, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    recipe = Path(__file__).parents[1] / "recipe" / "toy.toml"
+    assert call("run", recipe, "--out", run).code == 0
+    assert "Scaling factors" not in (run / "report.html").read_text()
+    assert call("analyze", run).code == 0
+    write_report(run)
+    assert "Scaling factors" in (run / "report.html").read_text()
+    (run / "analysis.json").write_text('{"networks": [{"name": 3}]}')
+    write_report(run)  # what is something else is passed over
+    assert "Scaling factors" not in (run / "report.html").read_text()
+
+
+def test_networks_of_other_data_are_refused(call: Call, nets: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    (run / "networks").mkdir(parents=True)
+    assert call("analyze", run).code == 2
+    assert call("analyze", nets / "nothing", "--data", "digits").code == 2
+    outcome = call("analyze", nets / "net0")
+    assert outcome.code == 2
+    assert "wanted a data set" in outcome.err
