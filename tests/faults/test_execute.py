@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from bitproof.core.errors import FaultListError
+from bitproof.faults.broken_bits import BrokenBit, break_bit
 from bitproof.faults.execute import (
-    BrokenBit,
-    break_bit,
     break_words,
     broken_memory,
     check_faults,
@@ -25,7 +24,7 @@ from bitproof.faults.execute import (
     faulty_node,
     window,
 )
-from bitproof.faults.space import product_bits
+from bitproof.faults.registers import product_bits
 from bitproof.faults.table import ACTIONS, SITES, FaultTable
 from bitproof.quant import CodedTensor, Grid, IntegerNetwork, Node
 

@@ -11,8 +11,10 @@ from torch import Tensor
 from bitproof.approx import Drum, Exact, Truncated
 from bitproof.core.rng import make_generator
 from bitproof.faults import RandomFlips, corrupt
-from bitproof.faults.execute import BrokenBit, check_faults, faulty_element, faulty_node
-from bitproof.faults.space import FaultSpace, product_bits
+from bitproof.faults.broken_bits import BrokenBit
+from bitproof.faults.execute import check_faults, faulty_element, faulty_node
+from bitproof.faults.registers import product_bits
+from bitproof.faults.space import FaultSpace
 from bitproof.faults.table import ACTIONS, FaultTable
 from bitproof.quant import CodedTensor, Grid, IntegerNetwork, Node
 from bitproof.quant.integers import integer_op

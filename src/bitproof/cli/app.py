@@ -119,7 +119,7 @@ def inject(  # noqa: PLR0917
         list[str] | None,
         typer.Option(
             help="weight, bias, activation, output, input, operand, weight_operand, "
-            "product or accumulator; several with commas."
+            "product, accumulator or systolic; several with commas."
         ),
     ] = None,
     fault_list: Annotated[

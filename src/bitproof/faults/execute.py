@@ -6,17 +6,17 @@ Model:  faults in stored words change what is read; faults in registers change o
 Source: METHODS C.3 and D.2.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from jaxtyping import Int64, Integer
 from torch import Tensor
 
 from bitproof.core.errors import FaultListError, SpecError
-from bitproof.faults.space import ACCUMULATOR_BITS, FaultSpace, Shapes, Stratum, product_bits
-from bitproof.faults.table import FLIP, SITES, STUCK1, TAP_SITES, FaultSite, FaultTable
+from bitproof.faults.broken_bits import BrokenBit, NodeFaults, break_bit
+from bitproof.faults.registers import ACCUMULATOR_BITS, product_bits
+from bitproof.faults.space import FaultSpace, Shapes, Stratum
+from bitproof.faults.systolic import SystolicArray, systolic_words
+from bitproof.faults.table import ARRAY_SITES, SITES, TAP_SITES, FaultSite, FaultTable
 from bitproof.quant.arithmetic import requantize
 from bitproof.quant.graph import Node
 from bitproof.quant.grid import Grid
@@ -26,20 +26,6 @@ from bitproof.quant.network import IntegerNetwork
 MEMORY = ("weight", "bias")
 OUTPUTS = ("activation", "output")
 REGISTERS = (*sorted(TAP_SITES), "accumulator")
-
-
-@dataclass(frozen=True)
-class BrokenBit:
-    """One fault in a known kind of site."""
-
-    element: int
-    tap: int
-    bit: int
-    action: int
-
-
-NodeFaults = Mapping[str, list[BrokenBit]]
-"""The faults of one trial in one node, by site, in the order of the list."""
 
 
 def faults_by_node(faults: FaultTable) -> dict[str, dict[str, list[BrokenBit]]]:
@@ -61,26 +47,6 @@ def by_element(faults: NodeFaults) -> dict[int, NodeFaults]:
     return dict(found)
 
 
-def break_bit(
-    codes: Int64[Tensor, "*shape"], fault: BrokenBit, *, bits: int, signed: bool
-) -> Int64[Tensor, "*shape"]:
-    """Return words of `bits` bits with one bit flipped or stuck; signed ones sign-extended.
-
-    Example:
-        >>> fault = BrokenBit(element=0, tap=-1, bit=3, action=FLIP)
-        >>> break_bit(torch.tensor([1, -8]), fault, bits=4, signed=True)
-        tensor([-7,  0])
-    """
-    mask, raw = 1 << fault.bit, codes & ((1 << bits) - 1)
-    if fault.action == FLIP:
-        raw = raw ^ mask
-    else:
-        raw = raw | mask if fault.action == STUCK1 else raw & ~mask
-    if signed:
-        raw = (raw ^ (1 << (bits - 1))) - (1 << (bits - 1))
-    return raw
-
-
 def break_words(
     codes: Integer[Tensor, "*shape"], faults: list[BrokenBit], grid: Grid, *, n: int = 1
 ) -> Integer[Tensor, "*shape"]:
@@ -94,13 +60,30 @@ def break_words(
 
 
 def faulty_node(
-    network: IntegerNetwork, node: Node, operands: list[Tensor], inputs: Tensor, faults: NodeFaults
+    network: IntegerNetwork,
+    node: Node,
+    operands: list[Tensor],
+    inputs: Tensor,
+    faults: NodeFaults,
+    *,
+    array: SystolicArray | None = None,
 ) -> Tensor:
     """Return the output words of `node` (real logits, for the last accumulators) with faults.
 
     `operands` are the words that it reads, and `inputs` the images, which the input node reads:
-    only one, if any of the words do not have the images on their first axis.
+    only one, if any of the words do not have the images on their first axis. `array` is what the
+    node runs on, for faults in its registers.
+
+    Raises:
+        FaultListError: there is more than one fault of an array, or one beside others.
     """
+    if ARRAY_SITES.intersection(faults):
+        if not ARRAY_SITES.issuperset(faults):
+            raise FaultListError(
+                f"{node.name}: wanted a fault of an array alone, got one beside "
+                f"{', '.join(sorted(set(faults) - ARRAY_SITES))}"
+            )
+        return systolic_words(network, node, operands[0], array or SystolicArray(), faults)
     broken, n = broken_memory(network, node, faults), len(inputs)
     if "input" in faults:
         faulty = break_words(operands[0], faults["input"], network.grids[node.inputs[0]], n=n)
@@ -201,8 +184,14 @@ def window(
     return channel, torch.where(inside, patch, zero_point).flatten(1)
 
 
-def check_faults(network: IntegerNetwork, faults: FaultTable, shapes: Shapes) -> None:
-    """Check that every fault of a list names a bit that the network has.
+def check_faults(
+    network: IntegerNetwork,
+    faults: FaultTable,
+    shapes: Shapes,
+    *,
+    array: SystolicArray | None = None,
+) -> None:
+    """Check that every fault of a list names a bit that the network, or its array, has.
 
     Raises:
         FaultListError: one does not; the first is named.
@@ -212,11 +201,12 @@ def check_faults(network: IntegerNetwork, faults: FaultTable, shapes: Shapes) ->
     for site, layer in (divmod(int(group), len(faults.layers)) for group in groups):
         rows = np.flatnonzero((faults.site == site) & (faults.layer == layer))
         name, kind = faults.layers[layer], SITES[site]
-        stratum = _stratum(kind, name, network, shapes)
+        stratum = _stratum(kind, name, network, shapes, array)
         if stratum is None:
             found.setdefault(int(rows[0]), f"{name} has no {kind}")
             continue
         tap = (0, stratum.taps) if kind in TAP_SITES else (-1, 0)
+        tap = (-1, stratum.taps) if kind in ARRAY_SITES else tap
         limits = {"element": (0, stratum.words), "tap": tap, "bit": (0, stratum.width)}
         for column, (low, end) in limits.items():
             values = getattr(faults, column)[rows].astype(np.int64)
@@ -231,9 +221,15 @@ def check_faults(network: IntegerNetwork, faults: FaultTable, shapes: Shapes) ->
         raise FaultListError(f"faults: {found[min(found)]}")
 
 
-def _stratum(site: FaultSite, name: str, network: IntegerNetwork, shapes: Shapes) -> Stratum | None:
+def _stratum(
+    site: FaultSite,
+    name: str,
+    network: IntegerNetwork,
+    shapes: Shapes,
+    array: SystolicArray | None,
+) -> Stratum | None:
     try:
-        strata = FaultSpace(sites=(site,)).strata(network, shapes)
+        strata = FaultSpace(sites=(site,)).strata(network, shapes, array=array)
     except SpecError:  # no layer has such a site
         return None
     return next((stratum for stratum in strata if stratum.layer == name), None)

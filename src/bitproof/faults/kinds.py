@@ -7,7 +7,7 @@ Source: METHODS C.3; Li et al., Understanding Error Propagation in Deep Learning
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from jaxtyping import Int64
@@ -50,6 +50,9 @@ class Bits:
 class FaultKind(Spec):
     """What happens to the words at places that break."""
 
+    permanent: ClassVar[bool] = False
+    """Whether a register that breaks stays broken, whatever is written to it."""
+
     kind: str
 
     @abstractmethod
@@ -88,6 +91,8 @@ class StuckAt(FaultKind):
         >>> StuckAt(value=1).value
         1
     """
+
+    permanent: ClassVar[bool] = True
 
     kind: Literal["stuck_at"] = "stuck_at"
     value: Literal[0, 1] = 0

@@ -2,13 +2,16 @@
 
 Model:  a stratum is one kind of site in one layer: elements x products x bits. Its places are
         numbered with the bit running fastest, so that a uniform number is a uniform bit.
+        A fault of an array lies in a processing element (its element) in a cycle (its tap); a
+        permanent one is one place, and breaks every layer.
 Source: METHODS C.3 and D.2 for the sites.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from math import prod
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Int64
@@ -16,15 +19,16 @@ from jaxtyping import Int64
 from bitproof.core.errors import SpecError, near
 from bitproof.core.spec import Spec
 from bitproof.core.types import Index
-from bitproof.faults.table import TAP_SITES, FaultSite
+from bitproof.faults.registers import ACCUMULATOR_BITS, PRODUCT_OPS, product_bits
+from bitproof.faults.systolic import SystolicArray, register_bits
+from bitproof.faults.table import ARRAY_SITES, SITES, TAP_SITES, FaultSite
 from bitproof.quant.graph import Node
 from bitproof.quant.network import IntegerNetwork
 from bitproof.quant.operations import MAC_OPS, MOVING_OPS
 
-PRODUCT_OPS = frozenset({"conv", "linear"})
-"""Operations whose sums are made of products of an input word and a stored weight."""
-ACCUMULATOR_BITS = 32
-"""Width of the register that sums products up."""
+ARRAY: tuple[FaultSite, ...] = tuple(site for site in SITES if site in ARRAY_SITES)
+WHOLE_ARRAY = "all layers"
+"""What results call the layer of a permanent fault in an array."""
 
 Shapes = Mapping[str, tuple[int, ...]]
 """Shape of each node's output for one image, by the node's name."""
@@ -46,6 +50,8 @@ class Stratum:
     """Products in the sum of one element; 1 for sites that lie in none."""
     elements: Int64[np.ndarray, " e"] | None = None
     """Words that may break; None: all."""
+    hits: Mapping[str, int] | None = None
+    """Layers that a permanent fault of an array breaks, and the width there; None: `layer`."""
 
     @property
     def size(self) -> int:
@@ -61,7 +67,7 @@ class Stratum:
         element, tap = np.divmod(rest, self.taps)
         if self.elements is not None:
             element = self.elements[element]
-        if self.site not in TAP_SITES:
+        if self.site not in TAP_SITES | ARRAY_SITES or self.hits is not None:
             tap = np.full_like(tap, -1)
         return element, tap, np.asarray(self.bits, np.int64)[bit]
 
@@ -74,11 +80,13 @@ class FaultSpace(Spec):
         ('weight',)
     """
 
-    sites: tuple[FaultSite, ...] = ("weight",)
+    sites: tuple[FaultSite | Literal["systolic"], ...] = ("weight",)
     """`weight`, `bias`: stored words. `activation`: stored outputs of every node, the input among
     them. `output`: those of multiply-accumulate layers. `input`: a word as one layer reads it.
     `operand`, `weight_operand`, `product`: registers of one multiplication. `accumulator`: the
-    32-bit sum of one output element."""
+    32-bit sum of one output element. `pe_input`, `pe_weight`, `pe_product`, `pe_sum`: registers of
+    one processing element of an array, `systolic` for all four; flips in one cycle of one layer,
+    stuck bits in all layers that are chosen."""
     layers: tuple[str, ...] = ("*",)
     """Names of layers; `*` and `?` stand for anything and any one character."""
     operations: tuple[str, ...] | None = None
@@ -90,19 +98,34 @@ class FaultSpace(Spec):
     bits: tuple[Index, ...] | None = None
     """Bits, 0 the least significant; those that a word lacks are passed over. None: all."""
 
-    def strata(self, network: IntegerNetwork, shapes: Shapes) -> list[Stratum]:
+    def strata(
+        self,
+        network: IntegerNetwork,
+        shapes: Shapes,
+        *,
+        array: SystolicArray | None = None,
+        permanent: bool = False,
+    ) -> list[Stratum]:
         """Return the strata, in the order of sites and of execution.
+
+        `array` is what layers run on, for faults in its registers, which may be `permanent`.
 
         Raises:
             SpecError: nothing is left to break, or a layer's name fits nothing.
         """
         self._check_names(network)
-        found = [
-            self._stratum(site, node, *facts)
-            for site in dict.fromkeys(self.sites)
-            for node in network.nodes
-            if self._wants(node) and (facts := _facts(site, node, network, shapes))
-        ]
+        sites: list[FaultSite] = []
+        for site in self.sites:
+            sites += ARRAY if site == "systolic" else [site]
+        found: list[Stratum] = []
+        for site in dict.fromkeys(sites):
+            own = [
+                self._stratum(site, node, *facts)
+                for node in network.nodes
+                if self._wants(node)
+                and (facts := _facts(site, node, network, shapes, array or SystolicArray()))
+            ]
+            found += _in_all_layers(own) if permanent and site in ARRAY_SITES else own
         found = [stratum for stratum in found if stratum.size]
         if not found:
             ends = [name.rpartition(".") for name in network.tensors]
@@ -142,6 +165,8 @@ class FaultSpace(Spec):
         if self.channels is None and self.elements is None:
             return None
         keep = np.ones(shape, bool)
+        if self.channels is not None and site in ARRAY_SITES:
+            raise SpecError("channels: wanted none with registers of an array; choose `elements`")
         if self.channels is not None and shape:
             # Output channels come first in stored words, last but for the map in a layer's output.
             first = site in {"weight", "bias"} or node.op not in PRODUCT_OPS
@@ -153,8 +178,17 @@ class FaultSpace(Spec):
         return np.flatnonzero(keep)
 
 
+def _in_all_layers(strata: list[Stratum]) -> list[Stratum]:
+    """Return the places of an array that break in all layers alike, as one stratum."""
+    widths = {one.layer: one.width for one in strata}
+    if not widths:
+        return []
+    widest = max(strata, key=lambda one: one.width)
+    return [replace(widest, layer=WHOLE_ARRAY, taps=1, hits=widths)]
+
+
 def _facts(
-    site: FaultSite, node: Node, network: IntegerNetwork, shapes: Shapes
+    site: FaultSite, node: Node, network: IntegerNetwork, shapes: Shapes, array: SystolicArray
 ) -> tuple[tuple[int, ...], int, int] | None:
     """Return shape and width of a site's words and the products per element; None: no such site."""
     if site in {"weight", "bias"}:
@@ -168,6 +202,27 @@ def _facts(
         return shapes[node.name], grid.bits, 1
     if node.op not in PRODUCT_OPS:
         return None
+    if site in ARRAY_SITES:
+        return _facts_of_array(site, node, network, shapes[node.inputs[0]], array)
+    return _facts_of_products(site, node, network, shapes)
+
+
+def _facts_of_array(
+    site: FaultSite,
+    node: Node,
+    network: IntegerNetwork,
+    codes: tuple[int, ...],
+    array: SystolicArray,
+) -> tuple[tuple[int, ...], int, int] | None:
+    if node.name in network.products:
+        return None
+    bits, _ = register_bits(network, node, site)
+    return (array.n_elements,), bits, array.cycles(network, node, codes)
+
+
+def _facts_of_products(
+    site: FaultSite, node: Node, network: IntegerNetwork, shapes: Shapes
+) -> tuple[tuple[int, ...], int, int]:
     read, weight = network.grids[node.inputs[0]], network.tensors[f"{node.name}.weight"]
     if site == "input":
         return shapes[node.inputs[0]], read.bits, 1
@@ -178,17 +233,3 @@ def _facts(
     }
     width = widths[site] if site in widths else product_bits(network, node)
     return shapes[node.name], width, weight.codes[0].numel() if site in TAP_SITES else 1
-
-
-def product_bits(network: IntegerNetwork, node: Node) -> int:
-    """Return the width of the two's complement register that any product of the node fits into.
-
-    Exact products are those of centered words, `code - zero_point`; products from tables are those
-    of the words that the multiplier sees.
-    """
-    own = network.products.get(node.name)
-    if own is not None:
-        return int(own.tables.long().abs().max()).bit_length() + 1
-    grid = network.tensors[f"{node.name}.weight"].grid
-    peak = max(int((grid.zero_point - end).abs().max()) for end in (grid.low, grid.high))
-    return (network.grids[node.inputs[0]].peak * peak).bit_length() + 1

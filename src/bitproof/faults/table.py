@@ -28,11 +28,19 @@ FaultSite = Literal[
     "weight_operand",
     "product",
     "accumulator",
+    "pe_input",
+    "pe_weight",
+    "pe_product",
+    "pe_sum",
 ]
 """Where a bit breaks; `FaultSpace.sites` says what each is."""
 SITES: tuple[FaultSite, ...] = get_args(FaultSite)
 TAP_SITES: frozenset[str] = frozenset({"operand", "weight_operand", "product"})
 """Sites that lie in one product, and so also need its number within the sum."""
+
+ARRAY_SITES: frozenset[str] = frozenset({"pe_input", "pe_weight", "pe_product", "pe_sum"})
+"""Registers of the processing elements of an array: `element` is the number of the processing
+element, `tap` the cycle of the layer, or -1 where the fault is permanent."""
 
 Action = Literal["flip", "stuck0", "stuck1"]
 """What happens to the bit."""

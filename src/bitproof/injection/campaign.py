@@ -80,7 +80,7 @@ def prepare_campaign(
     if faults is None:
         plan = draw_plan(injection, network, shapes)
     else:
-        check_faults(network, faults, shapes)
+        check_faults(network, faults, shapes, array=injection.array)
         plan = plan_of_list(faults)
     needs_profile = any(isinstance(one, Bounding) for one in injection.protections)
     if needs_profile and train is None:

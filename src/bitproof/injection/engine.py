@@ -15,7 +15,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from bitproof.faults.bounding import Restriction
-from bitproof.faults.execute import NodeFaults, faults_by_node, faulty_node
+from bitproof.faults.broken_bits import NodeFaults
+from bitproof.faults.execute import faults_by_node, faulty_node
+from bitproof.faults.systolic import SystolicArray
 from bitproof.faults.table import FaultTable
 from bitproof.injection.golden import Golden
 from bitproof.injection.incremental import Incremental, Start, differs, take
@@ -36,7 +38,7 @@ End = tuple[Int[Tensor, " m"], Int[Tensor, " m"], Float[Tensor, "m k"]]
 class Engine:
     """Counts outcomes of trials on one batch of images.
 
-    `bounds` restrict the outputs of nodes, by name.
+    `bounds` restrict the outputs of nodes, by name; `array` is what layers run on.
 
     Example:
         >>> from bitproof.quant import quantize
@@ -54,12 +56,14 @@ class Engine:
         inputs: Tensor,
         labels: Tensor,
         bounds: Mapping[str, Restriction] | None = None,
+        *,
+        array: SystolicArray | None = None,
     ) -> None:
-        self.network = network
+        self.network, self.array = network, array
         self.golden = Golden.run(network, inputs, bounds)
         self.labels = labels
         self.nodes = {node.name: node for node in network.nodes}
-        self._changes = Incremental(self.golden)
+        self._changes = Incremental(self.golden, array)
 
     @torch.no_grad()
     def run(self, faults: FaultTable, trials: list[int]) -> np.ndarray:
@@ -113,7 +117,9 @@ class Engine:
         def logits_of(golden: Golden) -> Tensor:
             def compute(node: Node, operands: list[Tensor]) -> Tensor:
                 own = faults.get(node.name, {})
-                return faulty_node(self.network, node, operands, golden.inputs, own)
+                return faulty_node(
+                    self.network, node, operands, golden.inputs, own, array=self.array
+                )
 
             read, written = golden.codes.__getitem__, golden.bounded
             values = execute(nodes, compute, read=read, written=written)

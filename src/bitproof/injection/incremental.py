@@ -13,17 +13,17 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from bitproof.faults.broken_bits import NodeFaults, break_bit
 from bitproof.faults.execute import (
     MEMORY,
     OUTPUTS,
     REGISTERS,
-    NodeFaults,
-    break_bit,
     broken_memory,
     by_element,
     faulty_element,
     faulty_node,
 )
+from bitproof.faults.systolic import SystolicArray
 from bitproof.injection.golden import Golden
 from bitproof.injection.receptive_field import ReceptiveField, Window
 from bitproof.kernels.exact_floats import sum_bounds, sum_type
@@ -52,8 +52,8 @@ class Start:
 class Incremental:
     """Finds the first changes against one fault-free run."""
 
-    def __init__(self, golden: Golden) -> None:
-        self.golden = golden
+    def __init__(self, golden: Golden, array: SystolicArray | None = None) -> None:
+        self.golden, self.array = golden, array
         self.field = ReceptiveField(golden)
         self._centered: tuple[str, Tensor] | None = None
         self._unbounded: tuple[str, Tensor] | None = None
@@ -70,7 +70,9 @@ class Incremental:
             else:
                 golden = self.golden
                 operands = [golden.codes[name] for name in node.inputs]
-                codes = faulty_node(golden.network, node, operands, golden.inputs, faults)
+                codes = faulty_node(
+                    golden.network, node, operands, golden.inputs, faults, array=self.array
+                )
                 codes = golden.bounded(node, codes)
                 keep = differs(codes, golden.codes[node.name])
                 if len(keep):

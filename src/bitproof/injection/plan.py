@@ -119,7 +119,9 @@ class _GroupDraw:
     ) -> None:
         self.number, self.injection, self.network = number, injection, network
         self.group = group = injection.faults[number]
-        self.strata = group.strata(network, shapes)
+        self.strata = group.strata(
+            network, shapes, array=injection.array, permanent=group.kind.permanent
+        )
         self.population = sum(stratum.size for stratum in self.strata)
         self.places = {node.name: place for place, node in enumerate(network.nodes)}
         self.parts = [replace(one, bits=(bit,)) for one in self.strata for bit in one.bits]
@@ -266,8 +268,17 @@ class _GroupDraw:
 
     def _columns(self, stratum: Stratum, **columns: np.ndarray | int) -> dict[str, np.ndarray]:
         """Return fault columns in one stratum; a number stands for all rows."""
-        columns |= {"site": SITES.index(stratum.site), "layer": self.places[stratum.layer]}
-        return dict(zip(columns, np.broadcast_arrays(*columns.values()), strict=True))
+        columns |= {"site": SITES.index(stratum.site)}
+        if stratum.hits is None:
+            columns |= {"layer": self.places[stratum.layer]}
+            return dict(zip(columns, np.broadcast_arrays(*columns.values()), strict=True))
+        found = dict(zip(columns, np.broadcast_arrays(*columns.values()), strict=True))
+        layers = [
+            {name: column[found["bit"] < width] for name, column in found.items()}
+            | {"layer": np.full(int((found["bit"] < width).sum()), self.places[layer])}
+            for layer, width in stratum.hits.items()
+        ]
+        return _joined(layers)
 
     def _random(self, *parts: object) -> np.random.Generator:
         seed = derive_seed(self.injection.seed, "faults", self.number, *parts)

@@ -18,6 +18,8 @@ from bitproof.faults.base import AnyFault, FaultModel
 from bitproof.faults.kinds import KINDS, FaultKind, Flip
 from bitproof.faults.protection import AnyProtection
 from bitproof.faults.space import FaultSpace
+from bitproof.faults.systolic import SystolicArray
+from bitproof.faults.table import ARRAY_SITES
 from bitproof.stats.stopping import STOP_RULES, StopRule
 
 AnyKind = Annotated[SerializeAsAny[FaultKind], BeforeValidator(KINDS.validate)]
@@ -58,6 +60,18 @@ class FaultGroup(FaultSpace):
                 raise ValueError(f"model: wanted sites among weight and bias, got {sites}")
         return self
 
+    @model_validator(mode="after")
+    def _one_fault_of_an_array(self) -> "FaultGroup":
+        several = self.count > 1 or self.rate is not None
+        if several and self.in_array:
+            raise ValueError("wanted one fault a trial in an array, without count and rate")
+        return self
+
+    @property
+    def in_array(self) -> bool:
+        """Whether faults lie in the registers of an array."""
+        return any(site == "systolic" or site in ARRAY_SITES for site in self.sites)
+
     @property
     def source(self) -> FaultKind | FaultModel:
         """Return what says which bits break."""
@@ -97,6 +111,8 @@ class Injection(Spec):
     """Test images, the first ones, that meet every fault."""
     only_correct: bool = False
     """Take images that the network gets right without faults only."""
+    array: SystolicArray = SystolicArray()
+    """What layers run on, for faults in its registers."""
     protections: tuple[AnyProtection, ...] = ()
     """Hardware between faults and network, in this order."""
     profile_images: Count = 256
@@ -105,3 +121,9 @@ class Injection(Spec):
     """Raw failures in 10^9 hours per 10^6 bits of memory, for the failure rate of the network."""
     seed: Seed = 0
     """Root of all draws."""
+
+    @model_validator(mode="after")
+    def _array_alone(self) -> "Injection":
+        if self.together and len(self.faults) > 1 and any(one.in_array for one in self.faults):
+            raise ValueError("together: wanted faults of an array alone in their trials")
+        return self

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from bitproof.faults.table import ARRAY_SITES
 from bitproof.injection.engine import COUNTS
 from bitproof.injection.plan import Plan
 from bitproof.injection.spec import FaultGroup, Injection
@@ -27,6 +28,8 @@ POINTS = 24
 """Points of the convergence curve."""
 MOST_CHANNELS = 20
 """Channels that are listed, the most vulnerable ones."""
+MOST_ELEMENTS = 4096
+"""Processing elements of an array that are listed; larger arrays have no list."""
 LEAST_PER_CHANNEL = 5
 """Trials of a channel that is listed."""
 
@@ -38,9 +41,10 @@ Rows = Int[np.ndarray, " k"]
 def summarize_injection(
     plan: Plan, injection: Injection, columns: Columns, network: IntegerNetwork
 ) -> dict[str, Any]:
-    """Return totals, layers, bits, cells, channels and convergence; rates are `[low, value, high]`.
+    """Return totals, layers, bits, cells, channels, elements of an array, and convergence.
 
-    `columns` are the counts of those planned trials that were done, in any order.
+    Rates are `[low, value, high]`; `columns` are the counts of those planned trials that were done,
+    in any order.
     """
     order = np.argsort(columns["trial"], kind="stable")
     ready = {name: column[order] for name, column in columns.items()}
@@ -70,6 +74,7 @@ class _Summary:
             "bits": self._over("group", "site", "bit"),
             "cells": self._over("group", "site", "layer", "bit"),
             "channels": self._channels(),
+            "elements": self._elements(),
             "convergence": [self._convergence(number) for number in numbers],
         }
 
@@ -214,6 +219,30 @@ class _Summary:
                     found.append({**place, **self._counts(keep), "rates": rates})
         found.sort(key=lambda row: -row["rates"]["sdc1"][1])
         return found[:MOST_CHANNELS]
+
+    def _elements(self) -> list[dict[str, Any]]:
+        """Return the processing elements of an array whose registers were faulty."""
+        faults, columns = self.plan.faults, self.injection.array.columns
+        if self.injection.array.n_elements > MOST_ELEMENTS:
+            return []
+        found: list[dict[str, Any]] = []
+        struck_by_group: dict[int, list[int]] = {}
+        for (group, site), cells in self._cells_by("group", "site").items():
+            if site in ARRAY_SITES:
+                struck_by_group.setdefault(group, []).extend(cells)
+        for group, struck in struck_by_group.items():
+            rows = self._of_cells(struck)
+            first = np.searchsorted(faults.trial, self.columns["trial"][rows])
+            elements = faults.element[first]
+            weights = self._weights(rows)
+            for element in np.unique(elements).tolist():
+                chosen = elements == element
+                own = None if weights is None else weights[chosen]
+                rates = {name: _rounded(self._plain(name, rows[chosen], own)) for name in OUTCOMES}
+                row, column = divmod(element, columns)
+                place = {"group": group, "row": row, "column": column}
+                found.append({**place, **self._counts(rows[chosen]), "rates": rates})
+        return found
 
     def _convergence(self, number: int) -> dict[str, Any]:
         """Return the estimate after the first trials, in the order in which they were drawn."""

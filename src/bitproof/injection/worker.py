@@ -40,7 +40,7 @@ class Worker:
         self.faults, self.detected = protect(self.plan.faults, self.injection, network)
         bounds = bounds_of(self.injection, network, folder, device)
         self.engines = [
-            Engine(network, part.inputs(), part.labels, bounds)
+            Engine(network, part.inputs(), part.labels, bounds, array=self.injection.array)
             for part in images.blocks(IMAGES_AT_ONCE)
         ]
         self.n_images = len(images)
