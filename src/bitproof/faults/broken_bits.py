@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from jaxtyping import Int64
+from jaxtyping import Integer
 from torch import Tensor
 
 from bitproof.faults.table import FLIP, STUCK1
@@ -24,8 +24,8 @@ NodeFaults = Mapping[str, list[BrokenBit]]
 
 
 def break_bit(
-    codes: Int64[Tensor, "*shape"], fault: BrokenBit, *, bits: int, signed: bool
-) -> Int64[Tensor, "*shape"]:
+    codes: Integer[Tensor, "*shape"], fault: BrokenBit, *, bits: int, signed: bool
+) -> Integer[Tensor, "*shape"]:
     """Return words of `bits` bits with one bit flipped or stuck; signed ones sign-extended.
 
     Example:
@@ -44,8 +44,8 @@ def break_bit(
 
 
 def break_bits(
-    codes: Int64[Tensor, "*shape"], faults: Iterable[BrokenBit], *, bits: int, signed: bool
-) -> Int64[Tensor, "*shape"]:
+    codes: Integer[Tensor, "*shape"], faults: Iterable[BrokenBit], *, bits: int, signed: bool
+) -> Integer[Tensor, "*shape"]:
     """Return words with several bits flipped or stuck, one after the other.
 
     Bits that words of this width lack are passed over.

@@ -76,13 +76,17 @@ class Products:
 
 @dataclass(frozen=True, eq=False)
 class Sums:
-    """Sums that a fault touches, and when: after each step, the sum so far is struck."""
+    """Sums that a fault touches: all combinations of groups, outputs and channels.
+
+    Each is added up in parts, from 0, and the parts then; in a part, what was added so far is
+    struck after each step.
+    """
 
     groups: Index
     outputs: Index
     channels: Index
-    steps: tuple[Index, ...]
-    """Taps that are added before each strike."""
+    parts: tuple[tuple[Index, ...], ...]
+    """Taps that are added before each strike, part by part."""
 
 
 class Dataflow(ABC):
@@ -179,15 +183,15 @@ class WeightStationary(Dataflow):
         """Yield the partial sums that a fault touches, tile by tile."""
         if window is ALWAYS:
             channels = self.all_channels[column :: self.array.columns]
-            for k in range(self.tap_tiles):
-                yield Sums(self.all_groups, self.all_outputs, channels, (self._above(k, row),))
+            parts = tuple((self._above(k, row),) for k in range(self.tap_tiles))
+            yield Sums(self.all_groups, self.all_outputs, channels, parts)
             return
         start = self.array.rows + row + column + self.array.latency + 1
         for tile, first, last in self._tiles(window):
             group, n, m, k = self._place(tile)
             channels = self._of_tile(n)[column : column + 1]
             outputs = self._outputs(m)[max(first - start, 0) : max(last - start + 1, 0)]
-            yield Sums(np.array([group]), outputs, channels, (self._above(k, row),))
+            yield Sums(np.array([group]), outputs, channels, ((self._above(k, row),),))
 
     def _place(self, tile: int) -> tuple[int, int, int, int]:
         tile, k = divmod(tile, self.tap_tiles)
@@ -258,7 +262,7 @@ class OutputStationary(Dataflow):
             outputs = self.all_outputs[row :: self.array.rows]
             channels = self.all_channels[column :: self.array.columns]
             steps = tuple(self.order[i : i + 1] for i in range(self.layer.n_taps))
-            yield Sums(self.all_groups, outputs, channels, steps)
+            yield Sums(self.all_groups, outputs, channels, (steps,))
             return
         written = row + column + self.array.latency + 1  # the cycle of the first write
         for tile, first, last in self._tiles(window):
@@ -271,7 +275,7 @@ class OutputStationary(Dataflow):
                 continue
             steps = tuple(np.split(self.order[: ends[-1] + 1], ends[:-1] + 1))
             one = outputs[row : row + 1], channels[column : column + 1]
-            yield Sums(np.array([group]), *one, steps)
+            yield Sums(np.array([group]), *one, (steps,))
 
     def _place(self, tile: int) -> tuple[int, Index, Index]:
         tile, n = divmod(tile, self.channel_tiles)
@@ -345,10 +349,10 @@ class RowStationary(Dataflow):
         """Yield the sums that a fault touches, tile by tile."""
         if window is ALWAYS:
             outputs = self._outputs(np.arange(column, self.map_rows, self.array.columns))
-            for q in range(self.pair_tiles):
-                columns = np.arange(self.kernel_columns)
-                steps = self._prefixes(self._pairs(q), row, columns)
-                yield Sums(self.all_groups, outputs, self.all_channels, steps)
+            columns = np.arange(self.kernel_columns)
+            tiles = (self._pairs(q) for q in range(self.pair_tiles))
+            parts = tuple(self._prefixes(pairs, row, columns) for pairs in tiles)
+            yield Sums(self.all_groups, outputs, self.all_channels, parts)
             return
         start = row + self.array.latency + 1
         for tile, first, last in self._tiles(window):
@@ -360,7 +364,7 @@ class RowStationary(Dataflow):
             for x in np.unique(of):
                 steps = self._prefixes(pairs, row, at[of == x])
                 output = rows[column] * self.map_columns + x
-                yield Sums(np.array([group]), np.array([output]), np.array([n]), steps)
+                yield Sums(np.array([group]), np.array([output]), np.array([n]), (steps,))
 
     def _always(
         self, register: Register, scope: Scope, row: int, column: int

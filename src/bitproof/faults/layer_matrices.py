@@ -6,13 +6,14 @@ Model:  the output of one image is `Y[m, n] = sum_k A[m, k] W[k, n]` in each gro
         A is never built: `words` says where each of its entries lies in the input.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 
 import numpy as np
 import torch
-from jaxtyping import Int64, Integer
+from jaxtyping import Int64, Integer, Shaped
 from torch import Tensor
 
 from bitproof.quant.graph import Node
@@ -99,22 +100,27 @@ class LayerMatrices:
 
     @cached_property
     def n_words(self) -> int:
-        """Input words; the number of the padding word, which `words` gives beyond the map."""
+        """Input words of one image."""
         return self.lead * self.groups * self.channels_in * prod(self.sizes_in)
 
     def words(self, groups: Index, outputs: Index, taps: Index) -> Int64[np.ndarray, "g m k"]:
-        """Return which input word each product reads, counted as if laid out flat."""
-        per_kernel = prod(self.kernel)
-        channel, at = np.divmod(taps, per_kernel)
-        lead, place = np.divmod(outputs, self.n_places)
+        """Return which input word each product reads, as laid out by `flat_words`."""
+        channel, at = np.divmod(taps, prod(self.kernel))
+        pixels = self.pixels(outputs, at)
         channels = groups[:, None] * self.channels_in + channel
-        index = lead[None, :, None] * (self.groups * self.channels_in) + channels[:, None, :]
-        outside = np.zeros((len(outputs), len(taps)), bool)
+        index = pixels[None] * (self.groups * self.channels_in) + channels[:, None]
+        return np.where(pixels[None] < 0, self.n_words, index)
+
+    def pixels(self, outputs: Index, at: Index) -> Int64[np.ndarray, "m k"]:
+        """Return which place of the input places of output and kernel meet; -1 in the padding."""
+        lead, place = np.divmod(outputs, self.n_places)
+        index = np.broadcast_to(lead[:, None], (len(outputs), len(at)))
+        outside = np.zeros(index.shape, bool)
         for axis in range(len(self.kernel)):
             row = self.reads(axis, place, at)
             outside |= (row < 0) | (row >= self.sizes_in[axis])
-            index = index * self.sizes_in[axis] + row[None]
-        return np.where(outside[None], self.n_words, index)
+            index = index * self.sizes_in[axis] + row
+        return np.where(outside, -1, index)
 
     def reads(self, axis: int, place: Index, at: Index) -> Int64[np.ndarray, "m k"]:
         """Return the row of the input, along an axis of space, of places of map and kernel."""
@@ -124,25 +130,27 @@ class LayerMatrices:
         rows: np.ndarray = (y * step - self.padding[axis])[:, None] + (tap * gap)[None]
         return rows
 
-    def elements(
-        self, groups: Index, outputs: Index, channels: Index
-    ) -> Int64[np.ndarray, "g m n"]:
-        """Return which output word each sum becomes, counted as if laid out flat."""
-        lead, place = np.divmod(outputs, self.n_places)
-        of = groups[:, None, None] * self.n_channels + channels[None, None, :]
-        total = self.groups * self.n_channels
-        found: np.ndarray = (lead[None, :, None] * total + of) * self.n_places + place[
-            None, :, None
-        ]
-        return found
+    def flat_words(
+        self, codes: Integer[Tensor, "n *shape"], zero_point: int
+    ) -> Integer[Tensor, "n words"]:
+        """Return the words of each image in a row, channels fastest, and one of the padding last.
 
+        `codes` are the words that the layer reads.
+        """
+        n, space = len(codes), len(self.kernel)
+        last = codes.movedim(-1 - space, -1) if space else codes
+        padding = torch.full((n, 1), zero_point, dtype=codes.dtype, device=codes.device)
+        return torch.cat([last.reshape(n, -1), padding], 1)
 
-def columns_of_images(
-    codes: Integer[Tensor, "n *shape"], zero_point: int
-) -> Integer[Tensor, "words n"]:
-    """Return input words with images last, and the padding word behind them."""
-    flat = codes.reshape(len(codes), -1)
-    words = torch.empty(flat.shape[1] + 1, len(codes), dtype=torch.int16, device=codes.device)
-    words[:-1] = flat.T
-    words[-1] = zero_point
-    return words
+    def as_matrix(self, sums: Shaped[Tensor, "n *shape"]) -> Shaped[Tensor, "n m g c"]:
+        """Return what a layer gives, `Y[m, n]` of each group, as a view where that is possible."""
+        channels = self.groups * self.n_channels
+        maps = sums.reshape(len(sums), self.lead, channels, self.n_places)
+        return maps.movedim(2, 3).reshape(len(sums), -1, self.groups, self.n_channels)
+
+    def as_output(
+        self, matrix: Shaped[Tensor, "n m g c"], shape: Sequence[int]
+    ) -> Shaped[Tensor, "n *shape"]:
+        """Return what `as_matrix` took apart, of its `shape`."""
+        maps = matrix.reshape(len(matrix), self.lead, self.n_places, -1)
+        return maps.movedim(3, 2).reshape(tuple(shape))

@@ -11,18 +11,20 @@ Model:  a fault lies in one register of one processing element (PE): the input w
 Source: METHODS D.2; `dataflows` for the arrays.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal, get_args
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Int32
 from torch import Tensor
 
 from bitproof.core.errors import FaultListError, SpecError
 from bitproof.core.spec import Spec
-from bitproof.core.types import Count, Index
+from bitproof.core.types import Count
+from bitproof.core.types import Index as NonNegativeInt
 from bitproof.faults.broken_bits import BrokenBit, NodeFaults, break_bits
 from bitproof.faults.dataflows import (
     ALWAYS,
@@ -35,10 +37,11 @@ from bitproof.faults.dataflows import (
     Sums,
     Window,
 )
-from bitproof.faults.layer_matrices import LayerMatrices, columns_of_images
+from bitproof.faults.layer_matrices import Index, LayerMatrices
 from bitproof.faults.registers import ACCUMULATOR_BITS, product_bits
+from bitproof.faults.table import FLIP, STUCK1
 from bitproof.kernels.exact_floats import EXACT_FLOAT32
-from bitproof.quant.accumulators import ExactAccumulator
+from bitproof.quant.accumulators import ExactAccumulator, exact_convolution
 from bitproof.quant.arithmetic import requantize
 from bitproof.quant.compiled import words_of_sums
 from bitproof.quant.graph import Node
@@ -49,8 +52,8 @@ REGISTER_SITES: tuple[Register, ...] = get_args(Register)
 """Sites that lie in the array; the element of such a fault is its PE, the tap its cycle."""
 PERMANENT = -1
 """The cycle of a permanent fault."""
-MOST_AT_ONCE = 1 << 22
-"""Products that are computed at once; no influence on the result."""
+MOST_AT_ONCE = 1 << 23
+"""Numbers that are held at once; no influence on the result."""
 
 
 class SystolicArray(Spec):
@@ -69,7 +72,7 @@ class SystolicArray(Spec):
     """Processing elements below each other."""
     columns: Count = 16
     """Processing elements beside each other."""
-    latency: Index = 1
+    latency: NonNegativeInt = 1
     """Cycles from operands to the product's register."""
     stream: Count | None = None
     """Outputs that stream through one set of weights, for `weight_stationary`; None: all."""
@@ -173,23 +176,11 @@ class _FaultyLayer:
         self.layer = _matrices(network, node, tuple(codes.shape[1:]))
         self.flow = array.dataflow_of(self.layer)
         self.scope: Scope = array.scope
-        self.place = divmod(fault.element, array.columns)
-        self.window = (
-            ALWAYS
-            if fault.cycle == PERMANENT
-            else Window(fault.cycle, fault.cycle + array.window - 1)
-        )
+        self.row, self.column = divmod(fault.element, array.columns)
+        last = fault.cycle + array.window - 1
+        self.window = ALWAYS if fault.cycle == PERMANENT else Window(fault.cycle, last)
         self.constants = network.constants[node.name]
-        self.point = self.constants.zero_points[0]
-        self.read = network.grids[node.inputs[0]]
-        coded = network.tensors[f"{node.name}.weight"]
-        self.weight_grid = coded.grid
-        shape = (self.layer.groups, self.layer.n_channels, self.layer.n_taps)
-        self.weight_codes = coded.codes.reshape(shape).long()
-        points = coded.grid.zero_point.reshape(-1).long()
-        per_channel = points if len(points) > 1 else points.expand(shape[0] * shape[1])
-        self.weight_points = per_channel.reshape(shape[0], shape[1], 1)
-        self.inputs = columns_of_images(codes, self.point)
+        self.bits, self.signed = register_bits(network, node, fault.register)
 
     def words(self) -> Tensor:
         """Return the words that come out."""
@@ -207,105 +198,219 @@ class _FaultyLayer:
         accumulator = self.network.accumulator(self.node)
         assert isinstance(accumulator, ExactAccumulator)
         totals = accumulator.totals(self.codes)
-        changed, rows = self._changes()
-        sums = totals.float()
-        if len(rows):
-            index = torch.unravel_index(rows, totals.shape[1:])
-            true = totals.permute(*_images_last(totals))[index].long()
-            struck = (true + changed.long() + 2**31) % 2**32 - 2**31
-            sums.permute(*_images_last(sums))[index] = struck.float()
-        return sums
+        sums = self.layer.as_matrix(totals).to(torch.int32, copy=True)
+        for struck in self._struck():
+            of = self._of_sums(struck) if isinstance(struck, Sums) else self._of_products(struck)
+            places = (struck.outputs, struck.groups, struck.channels)
+            m, g, n = (_index(each) for each in places)
+            if isinstance(m, slice) and isinstance(g, slice) and isinstance(n, slice):
+                sums[:, m, g, n] += of  # int32 wraps as the register does
+            else:
+                i, j, k = (torch.from_numpy(each).to(sums.device) for each in places)
+                sums[:, i[:, None, None], j[:, None], k] += of
+        return self.layer.as_output(sums.float(), totals.shape)
 
-    def _changes(self) -> tuple[Float[Tensor, "e n"], Int64[Tensor, " e"]]:
-        """Return the changes of sums, images last, and the output words that they belong to."""
-        size = self.layer.groups * self.layer.n_channels * self.layer.n_outputs
-        device = self.codes.device
-        total = torch.zeros(size, len(self.codes), dtype=torch.float64, device=device)
-        touched = torch.zeros(size, dtype=torch.bool, device=device)
-        row, column = self.place
+    def _struck(self) -> Iterator[Products | Sums]:
+        """Yield what the fault touches, in pieces that fit in memory."""
+        at = self.row, self.column
         if self.fault.register == "pe_sum":
-            found: Iterator[Products | Sums] = self.flow.sums(row, column, self.window)
-        else:
-            found = self.flow.products(self.fault.register, self.scope, row, column, self.window)
-        for struck in found:
-            for part in _parts(struck, len(self.codes)):
-                change = self._of_sums(part) if isinstance(part, Sums) else self._of_products(part)
-                elements = self.layer.elements(part.groups, part.outputs, part.channels)
-                index = torch.from_numpy(elements.reshape(-1)).to(device)
-                total.index_add_(0, index, change.reshape(len(index), -1).double())
-                touched[index] = True
-        rows = touched.nonzero()[:, 0]
-        return total[rows], rows
+            for sums in self.flow.sums(*at, self.window):
+                taps = max((sum(map(len, part)) for part in sums.parts), default=0)
+                yield from self._pieces(sums, taps + len(sums.channels) * (len(sums.parts) + 1))
+            return
+        for products in self.flow.products(self.fault.register, self.scope, *at, self.window):
+            if len(products.taps):
+                each = len(products.taps) + 4 * len(products.channels)
+                yield from self._pieces(products, each)
 
-    def _of_products(self, part: Products) -> Tensor:
-        """Return the change of each sum, `[g, m, n, images]`."""
-        words = self._gather(part.groups, part.outputs, part.taps)
+    def _pieces(self, struck: Products | Sums, each: int) -> Iterator[Products | Sums]:
+        """Yield the same with fewer outputs at once; `each` is the memory that one takes."""
+        many = len(struck.outputs) * each * len(self.codes) * len(struck.groups)
+        if not many or not len(struck.channels):
+            return
+        pieces = -(-many // MOST_AT_ONCE)
+        for outputs in np.array_split(struck.outputs, min(pieces, len(struck.outputs))):
+            yield replace(struck, outputs=outputs)
+
+    def _of_products(self, part: Products) -> Int32[Tensor, "images m g n"]:
+        """Return the change of each sum."""
         codes, points = self._weights(part.groups, part.channels, part.taps)
         weights = codes - points
         if self.fault.register == "pe_input":
-            return _matmul(self._broken(words, self.read) - words, weights)
+            words = self._gather(part.groups, part.outputs, part.taps)
+            return _multiply(self._broken(words) - words, weights)
         if self.fault.register == "pe_weight":
-            return _matmul(words - self.point, self._broken(codes, self.weight_grid) - codes)
-        width = product_bits(self.network, self.node)
-        products = (words - self.point)[:, :, None] * weights[:, None, :, :, None]
-        broken = break_bits(products, self.fault.bits, bits=width, signed=True)
-        return (broken - products).sum(3)
+            change = self._broken(codes) - codes
+            return self._multiply_words(part, change)
+        words = self._gather(part.groups, part.outputs, part.taps) - self._point
+        total = torch.zeros(
+            (*words.shape[:3], len(part.channels)), dtype=torch.int32, device=words.device
+        )
+        for k in range(len(part.taps)):
+            products = words[..., k, None] * weights[..., k]
+            total += self._broken(products) - products
+        return total
 
-    def _of_sums(self, part: Sums) -> Tensor:
-        """Return the change of each sum behind all strikes, `[g, m, n, images]`."""
-        change: Tensor | None = None
-        so_far: Tensor | None = None
-        for taps in part.steps:
-            words = self._gather(part.groups, part.outputs, taps) - self.point
-            codes, points = self._weights(part.groups, part.channels, taps)
-            new = _matmul(words, codes - points).long()
-            so_far = new if so_far is None else so_far + new
-            held = so_far if change is None else so_far + change
-            held = (held + 2**31) % 2**32 - 2**31
-            broken = break_bits(held, self.fault.bits, bits=ACCUMULATOR_BITS, signed=True)
-            change = broken - so_far
-        assert change is not None
-        return change
+    def _multiply_words(
+        self, part: Products, weights: Int32[Tensor, "g n k"]
+    ) -> Int32[Tensor, "images m g n"]:
+        """Return sums of products of input words and other weights."""
+        layer = self.layer
+        dense = 4 * len(part.taps) * len(part.outputs) > layer.n_taps * layer.n_outputs
+        if not dense or len(part.groups) < layer.groups or self.node.op != "conv":
+            words = self._gather(part.groups, part.outputs, part.taps) - self._point
+            return _multiply(words, weights)
+        kernel = torch.zeros(
+            (layer.groups, len(part.channels), layer.n_taps), device=weights.device
+        )
+        kernel[..., torch.from_numpy(part.taps)] = weights.float()
+        kernel = kernel.reshape(-1, layer.channels_in, *layer.kernel)
+        moves = exact_convolution(kernel, None, self.node.geometry, self._read)
+        found = moves.totals(self.codes).to(torch.int32)
+        maps = replace(layer, n_channels=len(part.channels)).as_matrix(found)
+        return maps[:, torch.from_numpy(part.outputs).to(maps.device)]
 
-    def _gather(self, *index: np.ndarray) -> Int64[Tensor, "g m k n"]:
-        """Return input words of products, images last."""
-        words = self.layer.words(*index)
-        flat = torch.from_numpy(words.reshape(-1)).to(self.inputs.device)
-        return self.inputs.index_select(0, flat).reshape(*words.shape, -1).long()
+    def _of_sums(self, part: Sums) -> Int32[Tensor, "images m g n"]:
+        """Return the change of each sum behind all strikes."""
+        single = all(len(steps) == 1 for steps in part.parts)
+        if single and self.layer.groups == 1 and len(part.parts) > 1:
+            return self._of_parts(part, [taps for (taps,) in part.parts])
+        shape = (len(self.codes), len(part.outputs), len(part.groups), len(part.channels))
+        total = torch.zeros(shape, dtype=torch.int32, device=self.codes.device)
+        for steps in part.parts:
+            if steps:
+                total += self._of_steps(part, steps)
+        return total
+
+    def _of_steps(self, part: Sums, steps: tuple[Index, ...]) -> Int32[Tensor, "images m g n"]:
+        """Return the change of sums that are struck after each of several steps."""
+        taps = np.concatenate(steps)
+        words = self._gather(part.groups, part.outputs, taps) - self._point
+        codes, points = self._weights(part.groups, part.channels, taps)
+        weights = codes - points
+        shape = (*words.shape[:3], len(part.channels))
+        held = torch.zeros(shape, dtype=torch.int32, device=words.device)
+        true = torch.zeros_like(held)
+        ends = np.cumsum([len(step) for step in steps]).tolist()
+        for start, end in zip([0, *ends[:-1]], ends, strict=True):
+            if end - start == 1:
+                new = words[..., start, None] * weights[..., start]
+            else:
+                new = _multiply(words[..., start:end], weights[..., start:end])
+            true += new
+            held = self._broken(held.add_(new))
+        return held - true
+
+    def _of_parts(self, part: Sums, parts: Sequence[Index]) -> Int32[Tensor, "images m g n"]:
+        """Return the change of sums of many parts that are struck once each, of one group.
+
+        What each place of the input adds to each part is computed once, for all channels that lie
+        there, and moved to the outputs that meet it.
+        """
+        layer, channels = self.layer, len(part.channels)
+        codes, points = self._weights(part.groups, part.channels, np.arange(layer.n_taps))
+        weights = (codes - points)[0].float().reshape(channels, layer.channels_in, -1)
+        places = weights.shape[2]
+        pieces = [
+            (at, number, taps[taps % places == at] // places)
+            for number, taps in enumerate(parts)
+            for at in np.unique(taps % places)
+        ]
+        pieces.sort(key=lambda piece: int(piece[0]))
+        columns = weights.new_zeros(len(pieces), layer.channels_in, channels)
+        for number, (at, _, of) in enumerate(pieces):
+            index = torch.from_numpy(of)
+            columns[number, index] = weights[:, index, int(at)].T
+        maps = (self._words[:, :-1].float() - self._point).reshape(-1, layer.channels_in)
+        dtype = torch.float32 if layer.channels_in * 2**16 < EXACT_FLOAT32 else torch.float64
+        table = columns.permute(0, 2, 1).reshape(-1, layer.channels_in)
+        added = (table.to(dtype) @ maps.to(dtype).T).to(torch.int32)
+        added = added.reshape(len(pieces), channels, len(self.codes), -1)
+        sums = added.new_zeros(len(parts), channels, len(self.codes), len(part.outputs))
+        for number, (at, own, _) in enumerate(pieces):
+            pixels = layer.pixels(part.outputs, np.array([at]))[:, 0]
+            inside = np.flatnonzero(pixels >= 0)
+            met = torch.from_numpy(pixels[inside]).to(added.device)
+            new = added[number].index_select(2, met)
+            if len(inside) == len(pixels):
+                sums[own] += new
+            else:
+                sums[own].index_add_(2, torch.from_numpy(inside).to(added.device), new)
+        change = (self._broken(sums) - sums).sum(0, dtype=torch.int32)
+        return change.permute(1, 2, 0)[:, :, None]
+
+    def _gather(self, *index: Index) -> Int32[Tensor, "images m g k"]:
+        """Return the input words of products."""
+        words = self.layer.words(*index).transpose(1, 0, 2)
+        flat = torch.from_numpy(np.ascontiguousarray(words).reshape(-1)).to(self._words.device)
+        found = self._words.index_select(1, flat).to(torch.int32)
+        return found.reshape(len(found), *words.shape)
 
     def _weights(
-        self, groups: np.ndarray, channels: np.ndarray, taps: np.ndarray
-    ) -> tuple[Int64[Tensor, "g n k"], Int64[Tensor, "g n 1"]]:
+        self, groups: Index, channels: Index, taps: Index
+    ) -> tuple[Int32[Tensor, "g n k"], Int32[Tensor, "g n 1"]]:
         """Return weight words, and their zero points."""
-        index = [torch.from_numpy(each) for each in (groups, channels, taps)]
-        of = self.weight_codes[index[0]][:, index[1]]
-        return of[:, :, index[2]], self.weight_points[index[0]][:, index[1]]
+        layer, coded = self.layer, self.network.tensors[f"{self.node.name}.weight"]
+        codes = coded.codes.reshape(layer.groups, layer.n_channels, layer.n_taps)
+        points = coded.grid.zero_point.reshape(-1)
+        points = points.expand(len(coded.codes)).reshape(layer.groups, layer.n_channels, 1)
+        g, n, k = (torch.from_numpy(each).to(codes.device) for each in (groups, channels, taps))
+        chosen = codes[g][:, n][:, :, k]
+        return chosen.to(torch.int32), points[g][:, n].to(torch.int32)
 
-    def _broken(self, words: Tensor, grid: Grid) -> Tensor:
-        return break_bits(words, self.fault.bits, bits=grid.bits, signed=grid.signed)
+    def _broken(self, words: Int32[Tensor, "*shape"]) -> Int32[Tensor, "*shape"]:
+        """Return words of the register as they are read."""
+        if self.bits == ACCUMULATOR_BITS:
+            return _broken_int32(words, self.fault.bits)
+        return break_bits(words, self.fault.bits, bits=self.bits, signed=self.signed)
 
+    @cached_property
+    def _words(self) -> Tensor:
+        return self.layer.flat_words(self.codes, self._point)
 
-def _matmul(left: Tensor, right: Tensor) -> Tensor:
-    """Return `[g, m, n, images]` from `[g, m, k, images]` and `[g, n, k]`, exact integers."""
-    bound = left.shape[2] * 2**17  # words and weights, or their changes, stay below 2**8 and 2**9
-    dtype = torch.float32 if bound < EXACT_FLOAT32 else torch.float64
-    return torch.matmul(right[:, None].to(dtype), left.to(dtype))
+    @property
+    def _read(self) -> Grid:
+        return self.network.grids[self.node.inputs[0]]
 
-
-def _parts(struck: Products | Sums, images: int) -> Iterator[Products | Sums]:
-    """Yield the same outputs in pieces that fit in memory; none where nothing is touched."""
-    if isinstance(struck, Sums):
-        taps = max(map(len, struck.steps), default=0)
-        most = (taps + len(struck.channels)) if struck.steps else 0
-    else:
-        taps = len(struck.taps)
-        most = taps * (1 + len(struck.channels))
-    if not most or not len(struck.channels):
-        return
-    each = max(1, MOST_AT_ONCE // (most * images * len(struck.groups)))
-    for at in range(0, len(struck.outputs), each):
-        yield replace(struck, outputs=struck.outputs[at : at + each])
+    @property
+    def _point(self) -> int:
+        return self.constants.zero_points[0]
 
 
-def _images_last(tensor: Tensor) -> Sequence[int]:
-    return (*range(1, tensor.ndim), 0)
+def _multiply(
+    words: Int32[Tensor, "images m g k"], weights: Int32[Tensor, "g n k"]
+) -> Int32[Tensor, "images m g n"]:
+    """Return sums of products, exactly; words and weights lie below 2**8 in size."""
+    dtype = torch.float32 if words.shape[3] * 2**16 < EXACT_FLOAT32 else torch.float64
+    images, m, groups, k = words.shape
+    if groups == 1:
+        found = words.reshape(-1, k).to(dtype) @ weights[0].T.to(dtype)
+        return found.to(torch.int32).reshape(images, m, 1, -1)
+    by_group = torch.matmul(
+        words.permute(2, 0, 1, 3).reshape(groups, -1, k).to(dtype),
+        weights.transpose(1, 2).to(dtype),
+    )
+    return by_group.to(torch.int32).reshape(groups, images, m, -1).permute(1, 2, 0, 3)
+
+
+def _broken_int32(
+    words: Int32[Tensor, "*shape"], faults: Iterable[BrokenBit]
+) -> Int32[Tensor, "*shape"]:
+    """Return 32-bit words with some bits flipped or stuck."""
+    for fault in faults:
+        mask = (1 << fault.bit) - (1 << 32 if fault.bit == 31 else 0)
+        if fault.action == FLIP:
+            words = words ^ mask
+        else:
+            words = words | mask if fault.action == STUCK1 else words & ~mask
+    return words
+
+
+def _index(values: Index) -> slice | Index:
+    """Return indices as a slice, where they are evenly spaced."""
+    if len(values) == 1:
+        return slice(int(values[0]), int(values[0]) + 1)
+    steps = np.diff(values)
+    if len(values) and (steps == steps[0]).all() and steps[0] > 0:
+        return slice(int(values[0]), int(values[-1]) + 1, int(steps[0]))
+    return values
