@@ -25,7 +25,7 @@ from bitproof.faults.execute import (
     window,
 )
 from bitproof.faults.registers import product_bits
-from bitproof.faults.table import ACTIONS, SITES, FaultTable
+from bitproof.faults.table import ACTIONS, WORD_SITES, FaultTable
 from bitproof.quant import CodedTensor, Grid, IntegerNetwork, Node
 
 Fault = tuple[str, int, int, int, str]
@@ -193,7 +193,7 @@ def requantize(layer: Layer, total: int, channel: int) -> float:
 def slow(layer: Layer, faults: list[Fault]) -> list[list[float]]:
     """Return the output of each image, flat."""
     by_site: dict[str, list[Fault]] = {
-        site: [one for one in faults if one[0] == site] for site in SITES
+        site: [one for one in faults if one[0] == site] for site in WORD_SITES
     }
     coded, bias = layer.network.tensors["y.weight"], layer.network.tensors.get("y.bias")
     read, out = layer.network.grids["x"], layer.network.grids.get("y")
@@ -306,7 +306,7 @@ def draw_layer(draw: Draw, *, quantized: bool | None = None) -> Layer:
     return Layer(network, codes)
 
 
-def draw_struck(draw: Draw, sites: tuple[str, ...] = SITES) -> tuple[Layer, list[Fault]]:
+def draw_struck(draw: Draw, sites: tuple[str, ...] = WORD_SITES) -> tuple[Layer, list[Fault]]:
     """Draw a layer and faults of which several share a word."""
     layer = draw_layer(draw)
     able = [site for site in sites if layer.counts(site)[0]]
@@ -346,7 +346,7 @@ def test_a_node_with_any_faults_equals_the_slow_one_often(data: st.DataObject) -
     check(*draw_struck(data.draw))
 
 
-@pytest.mark.parametrize("site", SITES)
+@pytest.mark.parametrize("site", WORD_SITES)
 @settings(max_examples=8, deadline=None)
 @given(data=st.data())
 def test_every_site_and_action_equals_the_slow_one(site: str, data: st.DataObject) -> None:

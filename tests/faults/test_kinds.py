@@ -19,7 +19,7 @@ from bitproof.faults.kinds import (
     WordLine,
 )
 from bitproof.faults.space import Stratum
-from bitproof.faults.table import ACTIONS, SITES, FaultSite
+from bitproof.faults.table import ACTIONS, WORD_SITES, FaultSite
 
 MEMORY: list[FaultSite] = ["weight", "bias", "activation", "output", "input"]
 FLIP, STUCK0, STUCK1 = range(3)
@@ -133,7 +133,7 @@ def test_a_line_is_what_lies_in_the_same_row_or_column(
     assert actions <= ({STUCK0, STUCK1} if action == "random" else {ACTIONS.index(action)})
 
 
-@pytest.mark.parametrize("site", sorted(set(SITES).difference(MEMORY)))
+@pytest.mark.parametrize("site", sorted(set(WORD_SITES).difference(MEMORY)))
 def test_registers_have_no_lines(site: FaultSite) -> None:
     with pytest.raises(SpecError, match=f"wanted a site in a memory, got '{site}'"):
         spread(WordLine(), [(0, 0)], site=site)

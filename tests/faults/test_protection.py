@@ -17,7 +17,7 @@ from bitproof.core.rng import make_generator
 from bitproof.faults.bounding import Bound, Bounding, FtClipAct, Ranger
 from bitproof.faults.ecc import Parity, Secded, check_bits, hsiao_columns
 from bitproof.faults.protection import PROTECTIONS, Protection, Repaired
-from bitproof.faults.table import ACTIONS, COLUMNS, SITES, FaultTable
+from bitproof.faults.table import ACTIONS, COLUMNS, SITES, WORD_SITES, FaultTable
 from bitproof.faults.voting import TripleModular, faulty_copies
 from bitproof.quant import CodedTensor, Grid, IntegerNetwork, Node, quantize
 from bitproof.quant.integers import integer_op
@@ -399,8 +399,8 @@ def test_votes_are_those_of_three_memories(data: st.DataObject, seed: int) -> No
 
 
 def test_a_single_fault_of_any_site_never_passes_the_voter() -> None:
-    rows: list[Row] = [(k, site, "a", 3, -1, 2, "stuck1") for k, site in enumerate(SITES)]
-    repaired = TripleModular().repair(table_of(rows, n_trials=len(SITES)), NETWORK)
+    rows: list[Row] = [(k, site, "a", 3, -1, 2, "stuck1") for k, site in enumerate(WORD_SITES)]
+    repaired = TripleModular().repair(table_of(rows, n_trials=len(WORD_SITES)), NETWORK)
     assert len(repaired.table) == 0
     assert not repaired.detected.any()
 

@@ -13,7 +13,7 @@ from bitproof.core.errors import SpecError
 from bitproof.core.rng import make_generator
 from bitproof.faults.execute import check_faults
 from bitproof.faults.space import FaultSpace, Shapes, Stratum
-from bitproof.faults.table import ACTIONS, SITES, TAP_SITES, FaultTable
+from bitproof.faults.table import ACTIONS, TAP_SITES, WORD_SITES, FaultTable
 from bitproof.injection.golden import Golden
 from bitproof.quant import AffineQuantizer, IntegerNetwork, Scheme, quantize
 
@@ -91,7 +91,7 @@ def test_strata_come_by_site_and_execution(network: IntegerNetwork, shapes: Shap
 
 
 def test_numbers_and_places_are_one_to_one(network: IntegerNetwork, shapes: Shapes) -> None:
-    for stratum in FaultSpace(sites=SITES).strata(network, shapes):
+    for stratum in FaultSpace(sites=WORD_SITES).strata(network, shapes):
         rows = np.stack(stratum.locate(np.arange(stratum.size)), 1)
         assert len(np.unique(rows, axis=0)) == stratum.size == len(rows)
         element, tap, bit = rows.T
@@ -106,14 +106,14 @@ def test_numbers_and_places_are_one_to_one(network: IntegerNetwork, shapes: Shap
 
 
 def test_every_place_can_break_and_none_beyond(network: IntegerNetwork, shapes: Shapes) -> None:
-    everything = places(FaultSpace(sites=SITES), network, shapes)
+    everything = places(FaultSpace(sites=WORD_SITES), network, shapes)
     layers = [node.name for node in network.nodes]
     rows = [(n, *place, ACTIONS[n % 3]) for n, place in enumerate(everything[::3])]
     check_faults(network, FaultTable.from_rows(rows, layers=layers), shapes)
 
 
 def test_one_bit_of_a_stratum_is_a_part_of_it(network: IntegerNetwork, shapes: Shapes) -> None:
-    for stratum in FaultSpace(sites=SITES, bits=(1, 3, 4)).strata(network, shapes):
+    for stratum in FaultSpace(sites=WORD_SITES, bits=(1, 3, 4)).strata(network, shapes):
         whole = np.stack(stratum.locate(np.arange(stratum.size)), 1)
         for bit in stratum.bits:
             part = replace(stratum, bits=(bit,))
@@ -162,8 +162,8 @@ def test_filters_keep_what_fits(
             return words[f"{layer}.{site}"]
         return shapes[reads[layer] if site == "input" else layer]
 
-    everything = places(FaultSpace(sites=SITES), network, shapes)
-    space = FaultSpace.model_validate({"sites": SITES, **fields})
+    everything = places(FaultSpace(sites=WORD_SITES), network, shapes)
+    space = FaultSpace.model_validate({"sites": WORD_SITES, **fields})
     wanted = [place for place in everything if keep(place, shape_of(place))]
     assert places(space, network, shapes) == wanted
     assert wanted

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from bitproof.core.rng import make_generator
 from bitproof.faults.bounding import Restriction
 from bitproof.faults.space import FaultSpace
-from bitproof.faults.table import ACTIONS, SITES, FaultTable
+from bitproof.faults.table import ACTIONS, WORD_SITES, FaultTable
 from bitproof.injection import engine as engine_module
 from bitproof.injection import incremental as first_changes
 from bitproof.injection.engine import COUNTS, End, Engine
@@ -170,12 +170,12 @@ def make_engine(
 
 
 def draw_rows(
-    engine: Engine, each: int, *, seed: int = 0, sites: tuple[str, ...] = SITES
+    engine: Engine, each: int, *, seed: int = 0, sites: tuple[str, ...] = WORD_SITES
 ) -> list[Row]:
     """Return faults of every site in every layer, each a trial; biased to high bits."""
     random = np.random.default_rng(seed)
     rows: list[Row] = []
-    for site in SITES:
+    for site in WORD_SITES:
         if site not in sites:
             continue
         for stratum in FaultSpace(sites=(site,)).strata(engine.network, engine.golden.shapes):
@@ -253,7 +253,7 @@ def test_single_faults_of_every_site_equal_full_execution(
 ) -> None:
     engine = make_engine(kind, scheme)
     rows = draw_rows(engine, 1)
-    assert {row[1] for row in rows} == set(SITES)
+    assert {row[1] for row in rows} == set(WORD_SITES)
     assert check(engine, table_of(engine, rows)) > len(rows) / 5
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from bitproof.approx import Drum, Exact, LowerOr, Multiplier, Truncated
 from bitproof.core.rng import make_generator
 from bitproof.faults.space import FaultSpace
-from bitproof.faults.table import ACTIONS, SITES, FaultTable
+from bitproof.faults.table import ACTIONS, WORD_SITES, FaultTable
 from bitproof.injection.engine import COUNTS, End, Engine
 from bitproof.quant import IntegerNetwork, Scheme, quantize
 from bitproof.quant.operations import MAC_OPS
@@ -106,7 +106,7 @@ def draw_rows(engine: Engine, each: int) -> list[Row]:
     """Return faults of every site in every layer, each a trial; biased to high bits."""
     random = np.random.default_rng(0)
     rows: list[Row] = []
-    for site in SITES:
+    for site in WORD_SITES:
         for stratum in FaultSpace(sites=(site,)).strata(engine.network, engine.golden.shapes):
             places = random.integers(0, stratum.size, each)
             places += len(stratum.bits) - 1 - places % len(stratum.bits)
@@ -139,7 +139,7 @@ def check(engine: Recording, rows: list[Row]) -> int:
 def test_single_faults_of_every_site_equal_full_execution(how: str) -> None:
     engine = make_engine(how)
     rows = draw_rows(engine, 1)
-    assert {row[1] for row in rows} == set(SITES)
+    assert {row[1] for row in rows} == set(WORD_SITES)
     assert check(engine, rows) > len(rows) / 5
 
 

@@ -58,7 +58,7 @@ ATTACKED = '[[evaluation.threats]]\nkind = "adversarial_examples"\n'
         ),
         (
             'schedule = "cosin"',
-            "r.toml:5: train.schedule: should be 'cosine', 'one_cycle', 'multi_step' or",
+            "r.toml:5: train.schedule: should be 'cosine', 'one_cycle', 'cyclic', 'multi_step' or",
         ),
         (
             '[stages.s1]\nkind = "desensitise"',

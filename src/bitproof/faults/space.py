@@ -27,6 +27,7 @@ from bitproof.quant.network import IntegerNetwork
 from bitproof.quant.operations import MAC_OPS, MOVING_OPS
 
 ARRAY: tuple[FaultSite, ...] = tuple(site for site in SITES if site in ARRAY_SITES)
+"""What `systolic` stands for."""
 WHOLE_ARRAY = "all layers"
 """What results call the layer of a permanent fault in an array."""
 
@@ -80,7 +81,7 @@ class FaultSpace(Spec):
         ('weight',)
     """
 
-    sites: tuple[FaultSite | Literal["systolic"], ...] = ("weight",)
+    sites: tuple[Literal[FaultSite, "systolic"], ...] = ("weight",)
     """`weight`, `bias`: stored words. `activation`: stored outputs of every node, the input among
     them. `output`: those of multiply-accumulate layers. `input`: a word as one layer reads it.
     `operand`, `weight_operand`, `product`: registers of one multiplication. `accumulator`: the

@@ -42,6 +42,9 @@ ARRAY_SITES: frozenset[str] = frozenset({"pe_input", "pe_weight", "pe_product", 
 """Registers of the processing elements of an array: `element` is the number of the processing
 element, `tap` the cycle of the layer, or -1 where the fault is permanent."""
 
+WORD_SITES: tuple[FaultSite, ...] = tuple(site for site in SITES if site not in ARRAY_SITES)
+"""Sites that do not depend on what a layer runs on."""
+
 Action = Literal["flip", "stuck0", "stuck1"]
 """What happens to the bit."""
 ACTIONS: tuple[Action, ...] = get_args(Action)

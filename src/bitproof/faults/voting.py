@@ -28,7 +28,7 @@ from bitproof.faults.protection import (
     covered,
     replace_rows,
 )
-from bitproof.faults.table import ARRAY_SITES, FLIP, SITES, STUCK0, STUCK1, FaultSite, FaultTable
+from bitproof.faults.table import FLIP, SITES, STUCK0, STUCK1, WORD_SITES, FaultSite, FaultTable
 from bitproof.faults.word_faults import group_starts, settle
 from bitproof.quant.grid import CodedTensor
 from bitproof.quant.network import IntegerNetwork
@@ -54,7 +54,7 @@ class TripleModular(Protection):
     """
 
     kind: Literal["triple_modular"] = "triple_modular"
-    sites: tuple[FaultSite, ...] = tuple(site for site in SITES if site not in ARRAY_SITES)
+    sites: tuple[FaultSite, ...] = WORD_SITES
     """What exists three times."""
     seed: Seed = 0
     """Of the draw that puts each fault on a copy."""
