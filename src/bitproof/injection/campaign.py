@@ -181,6 +181,7 @@ def _facts(
         "margin": injection.margin,
         "together": injection.together,
         "protections": [one.model_dump(mode="json") for one in injection.protections],
+        "array": injection.array.model_dump(mode="json") if injection.in_array else None,
         "seed": injection.seed,
         "network": network.digest(),
         "checksum": checksum(columns),

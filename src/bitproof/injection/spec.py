@@ -122,8 +122,13 @@ class Injection(Spec):
     seed: Seed = 0
     """Root of all draws."""
 
+    @property
+    def in_array(self) -> bool:
+        """Whether any fault lies in the registers of an array."""
+        return any(group.in_array for group in self.faults)
+
     @model_validator(mode="after")
     def _array_alone(self) -> "Injection":
-        if self.together and len(self.faults) > 1 and any(one.in_array for one in self.faults):
+        if self.together and len(self.faults) > 1 and self.in_array:
             raise ValueError("together: wanted faults of an array alone in their trials")
         return self

@@ -55,6 +55,7 @@ def campaign_figures(summary: CampaignSummary) -> list[Figure]:
             if bars:
                 title = f"{part.title}, by {what}"
                 found.append(_bars("vulnerability", f"{what} {part.title}", title, bars))
+    found += _array_maps(summary)
     found += _rates(summary)
     found += [_convergence(summary, each) for each in summary.convergence if any(each.trials)]
     return fig.unique(found)
@@ -134,6 +135,35 @@ def _heat_map(part: Slice) -> Figure:
         ],
     }
     return make_figure("maps", f"map {part.title}", part.title, spec)
+
+
+def _array_maps(summary: CampaignSummary) -> list[Figure]:
+    """Return the processing elements of an array where they stand, the rate in colour."""
+    found = []
+    for group in dict.fromkeys(row.group for row in summary.elements):
+        rows = [row for row in summary.elements if row.group == group]
+        spots = [
+            {"row": row.row, "column": row.column, **_cell(row)}
+            for row in rows
+            if row.row is not None and row.column is not None
+        ]
+        size = max((max(spot["row"], spot["column"]) for spot in spots), default=0) + 1
+        step = {"step": max(6, min(24, 420 // size))}
+        shown = scale([*RANGES, UNTRIED], [*COLOURS, "#d1d5db"])
+        spec = {
+            **frame(spots, step),
+            "width": step,
+            "encoding": {
+                "x": {"field": "column", "type": "ordinal", "axis": {"orient": "top"}},
+                "y": {"field": "row", "type": "ordinal"},
+                "color": category("range", scale=shown, legend={"title": "SDC-1, %"}),
+                "tooltip": [{"field": n} for n in ("row", "column", "main", "sub", "trials")],
+            },
+            "layer": [layer("rect", encoding={}, stroke="#e5e7eb")],
+        }
+        title = summary.label(group)
+        found.append(make_figure("array", f"array {title}", title, spec))
+    return found
 
 
 def _cell(row: TrialRates | None) -> Spec:

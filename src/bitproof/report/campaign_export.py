@@ -3,7 +3,8 @@
 In `results.csv`, a row without layer or bit sums over them. Beside the outcomes of the campaign,
 totals have the rows `acc`, `acc_std`, `acc_min` and `rerr`, and `fit` stands wherever it is known
 (failures in 10^9 hours; the rest are fractions). Cells that were not tried have no value. Kinds
-of fault that hit several places at once have totals alone.
+of fault that hit several places at once have totals alone. `elements.csv`, for faults in arrays,
+has the processing elements, each over all of its registers.
 """
 
 import csv
@@ -28,7 +29,10 @@ COLUMNS = (
     *("group", "site", "layer", "bit", "outcome", "value"),
     *("ci_low", "ci_high", "trials", "images", "population"),
 )
-RESULTS, LATEX = "results.csv", "table.tex"
+ELEMENT_COLUMNS = (
+    *("group", "row", "column", "outcome", "value", "ci_low", "ci_high", "trials", "images"),
+)
+RESULTS, LATEX, ELEMENTS = "results.csv", "table.tex", "elements.csv"
 LATEX_ESCAPES = {
     **{char: f"\\{char}" for char in "{}$&#%_"},
     "\\": r"\textbackslash{}",
@@ -49,8 +53,10 @@ LATEX_ESCAPES = {
 def write_campaign_tables(folder: Path) -> list[Path]:
     """Write `results.csv` and `table.tex` into a campaign directory; equal input, equal bytes.
 
+    Where faults lay in an array, `elements.csv` is written as well.
+
     Returns:
-        The paths of both.
+        The paths of all.
 
     Raises:
         DataError: `summary.json` is missing or damaged.
@@ -58,6 +64,8 @@ def write_campaign_tables(folder: Path) -> list[Path]:
     """
     summary = read_summary(folder / SUMMARY)
     written = {folder / RESULTS: results_csv(summary), folder / LATEX: results_latex(summary)}
+    if summary.elements:
+        written[folder / ELEMENTS] = elements_csv(summary)
     for path, text in written.items():
         write_text(path, text)
     return list(written)
@@ -77,6 +85,20 @@ def results_csv(summary: CampaignSummary) -> str:
     for part in slices(summary):
         for row in [*part.layers, *part.bits, *part.cells]:
             writer.writerows(_rows(row, summary))
+    return text.getvalue()
+
+
+def elements_csv(summary: CampaignSummary) -> str:
+    """Return the rates of each processing element of an array, one a row."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(ELEMENT_COLUMNS)
+    for one in summary.elements:
+        for outcome in summary.outcomes:
+            if outcome in one.rates:
+                low, value, high = one.rates[outcome]
+                place = (summary.label(one.group), one.row, one.column, outcome)
+                writer.writerow([*place, value, low, high, one.trials, one.images])
     return text.getvalue()
 
 

@@ -1,6 +1,6 @@
 """The report of a fault-injection campaign as one page."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +81,7 @@ def _context(summary: CampaignSummary) -> dict[str, Any]:
         "margin": _margin_text(summary),
         "images": images,
         "protections": ", ".join(wording.settings(each) for each in campaign.protections),
+        "array": array_text(campaign.array or {}),
         "planned": planned_table(summary),
         "outcomes": outcome_table(summary),
         "places": place_tables(summary),
@@ -88,6 +89,20 @@ def _context(summary: CampaignSummary) -> dict[str, Any]:
         "channels_left": len(summary.channels) - CHANNELS_SHOWN,
         "environment": environment(summary),
     }
+
+
+def array_text(array: Mapping[str, Any]) -> str:
+    """Return what the layers of a campaign ran on, in words.
+
+    Example:
+        >>> array_text({"dataflow": "row_stationary", "rows": 4, "columns": 8, "scope": "pe_row"})
+        'row stationary, 4 rows, 8 columns, scope pe row'
+    """
+    words = [str(array.get("dataflow", "")).replace("_", " ")]
+    words += [f"{array[name]} {name}" for name in ("rows", "columns") if name in array]
+    rest = {name: array[name] for name in ("scope", "latency", "stream", "window") if name in array}
+    words += [f"{k} {v}".replace("_", " ") for k, v in rest.items() if v is not None]
+    return ", ".join(word for word in words if word)
 
 
 def alerts(summary: CampaignSummary) -> list[Alert]:

@@ -74,6 +74,8 @@ class Campaign(_Part):
     """Half the width of the interval that was planned for."""
     together: bool = False
     protections: tuple[dict[str, Any], ...] = ()
+    array: dict[str, Any] | None = None
+    """What layers ran on, where faults lay in its registers."""
     golden_acc: Rate | None = None
     """Accuracy without faults."""
     seed: int | None = None
@@ -112,6 +114,9 @@ class TrialRates(_Part):
     layer: str = ""
     bit: Bit | None = None
     channel: int | str | None = None
+    row: Number | None = None
+    """Of a processing element in its array, as is `column`."""
+    column: Number | None = None
     trials: Number
     images: Number
     """Answers that were compared: images times trials."""
@@ -167,6 +172,8 @@ class CampaignSummary(_Part):
     """One bit of one layer each."""
     channels: tuple[TrialRates, ...] = ()
     """The most vulnerable ones."""
+    elements: tuple[TrialRates, ...] = ()
+    """Processing elements of an array, over all their registers."""
     convergence: tuple[Convergence, ...] = ()
 
     @model_validator(mode="after")
@@ -175,9 +182,10 @@ class CampaignSummary(_Part):
         _unique("groups", [(each.group,) for each in self.groups])
         _unique("convergence", [(each.group, each.outcome) for each in self.convergence])
         known = {each.group for each in self.groups}
-        for name in ("totals", "layers", "bits", "cells", "channels"):
+        for name in ("totals", "layers", "bits", "cells", "channels", "elements"):
             rows: tuple[TrialRates, ...] = getattr(self, name)
-            _unique(name, [(row.group, row.site, row.layer, row.bit, row.channel) for row in rows])
+            keys = ("group", "site", "layer", "bit", "channel", "row", "column")
+            _unique(name, [tuple(getattr(row, key) for key in keys) for row in rows])
             for row in rows:
                 if row.group not in known and TOGETHER not in known | {row.group}:
                     raise ValueError(f"{name}: wanted a group of 'groups', got {row.group}")
