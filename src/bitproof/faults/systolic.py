@@ -14,12 +14,14 @@ Source: METHODS D.2; `dataflows` for the arrays.
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 from typing import Literal, get_args
 
 import numpy as np
 import torch
 from jaxtyping import Int32
 from torch import Tensor
+from torch.nn import functional
 
 from bitproof.core.errors import FaultListError, SpecError
 from bitproof.core.spec import Spec
@@ -52,6 +54,8 @@ REGISTER_SITES: tuple[Register, ...] = get_args(Register)
 """Sites that lie in the array; the element of such a fault is its PE, the tap its cycle."""
 PERMANENT = -1
 """The cycle of a permanent fault."""
+MOST_PRODUCT_BITS = 17
+"""Bits that hold every product, and every change of one."""
 MOST_AT_ONCE = 1 << 23
 """Numbers that are held at once; no influence on the result."""
 
@@ -198,33 +202,70 @@ class _FaultyLayer:
         accumulator = self.network.accumulator(self.node)
         assert isinstance(accumulator, ExactAccumulator)
         totals = accumulator.totals(self.codes)
-        sums = self.layer.as_matrix(totals).to(torch.int32, copy=True)
-        for struck in self._struck():
-            of = self._of_sums(struck) if isinstance(struck, Sums) else self._of_products(struck)
-            places = (struck.outputs, struck.groups, struck.channels)
+        struck = list(self._struck())
+        bound = accumulator.largest + sum(map(self._bound, struck))
+        # int32 wraps as the register does; float32 is the same, and faster, where it holds all.
+        exact = totals.dtype == torch.float32 and bound < EXACT_FLOAT32
+        sums = self.layer.as_matrix(totals)
+        sums = sums if exact else sums.to(torch.int32, copy=True)
+        for part in chain.from_iterable(map(self._pieces, struck)):
+            if exact and isinstance(part, Products) and self._add_all(sums, part):
+                continue
+            of = self._of_sums(part) if isinstance(part, Sums) else self._of_products(part)
+            places = (part.outputs, part.groups, part.channels)
             m, g, n = (_index(each) for each in places)
             if isinstance(m, slice) and isinstance(g, slice) and isinstance(n, slice):
-                sums[:, m, g, n] += of  # int32 wraps as the register does
+                sums[:, m, g, n] += of
             else:
                 i, j, k = (torch.from_numpy(each).to(sums.device) for each in places)
                 sums[:, i[:, None, None], j[:, None], k] += of
         return self.layer.as_output(sums.float(), totals.shape)
 
+    def _add_all(self, sums: Tensor, part: Products) -> bool:
+        """Add the change that a struck input makes in place, where that is one product of matrices.
+
+        That is where all outputs are touched: channels that are not get weights of zero, because
+        a pass over all is faster than one over most.
+        """
+        layer = self.layer
+        if (
+            self.fault.register != "pe_input"
+            or layer.groups > 1
+            or len(part.outputs) < layer.n_outputs
+            or not sums.is_contiguous()
+        ):
+            return False
+        words = self._gather(part.groups, part.outputs, part.taps)
+        codes, points = self._weights(part.groups, part.channels, part.taps)
+        weights = torch.zeros(len(part.taps), layer.n_channels, device=sums.device)
+        weights[:, torch.from_numpy(part.channels)] = (codes - points)[0].T.float()
+        change = (self._broken(words) - words).reshape(-1, len(part.taps))
+        sums.reshape(-1, layer.n_channels).addmm_(change.float(), weights)
+        return True
+
     def _struck(self) -> Iterator[Products | Sums]:
-        """Yield what the fault touches, in pieces that fit in memory."""
+        """Yield what the fault touches."""
         at = self.row, self.column
         if self.fault.register == "pe_sum":
-            for sums in self.flow.sums(*at, self.window):
-                taps = max((sum(map(len, part)) for part in sums.parts), default=0)
-                yield from self._pieces(sums, taps + len(sums.channels) * (len(sums.parts) + 1))
-            return
-        for products in self.flow.products(self.fault.register, self.scope, *at, self.window):
-            if len(products.taps):
-                each = len(products.taps) + 4 * len(products.channels)
-                yield from self._pieces(products, each)
+            yield from (each for each in self.flow.sums(*at, self.window) if any(each.parts))
+        else:
+            found = self.flow.products(self.fault.register, self.scope, *at, self.window)
+            yield from (each for each in found if len(each.taps))
 
-    def _pieces(self, struck: Products | Sums, each: int) -> Iterator[Products | Sums]:
-        """Yield the same with fewer outputs at once; `each` is the memory that one takes."""
+    def _bound(self, struck: Products | Sums) -> float:
+        """Return how far a sum can move."""
+        if isinstance(struck, Products):
+            return len(struck.taps) * 2.0**MOST_PRODUCT_BITS
+        strikes = sum(map(len, struck.parts))
+        return strikes * sum(2.0**one.bit for one in self.fault.bits)
+
+    def _pieces(self, struck: Products | Sums) -> Iterator[Products | Sums]:
+        """Yield the same in pieces of some outputs that fit in memory."""
+        if isinstance(struck, Products):
+            each = len(struck.taps) + 4 * len(struck.channels)
+        else:
+            each = max(sum(map(len, part)) for part in struck.parts)
+            each += len(struck.channels) * (len(struck.parts) + 1)
         many = len(struck.outputs) * each * len(self.codes) * len(struck.groups)
         if not many or not len(struck.channels):
             return
@@ -273,7 +314,8 @@ class _FaultyLayer:
     def _of_sums(self, part: Sums) -> Int32[Tensor, "images m g n"]:
         """Return the change of each sum behind all strikes."""
         single = all(len(steps) == 1 for steps in part.parts)
-        if single and self.layer.groups == 1 and len(part.parts) > 1:
+        whole = len(part.outputs) == self.layer.n_outputs
+        if single and whole and self.layer.groups == self.layer.lead == 1:
             return self._of_parts(part, [taps for (taps,) in part.parts])
         shape = (len(self.codes), len(part.outputs), len(part.groups), len(part.channels))
         total = torch.zeros(shape, dtype=torch.int32, device=self.codes.device)
@@ -325,17 +367,16 @@ class _FaultyLayer:
         dtype = torch.float32 if layer.channels_in * 2**16 < EXACT_FLOAT32 else torch.float64
         table = columns.permute(0, 2, 1).reshape(-1, layer.channels_in)
         added = (table.to(dtype) @ maps.to(dtype).T).to(torch.int32)
-        added = added.reshape(len(pieces), channels, len(self.codes), -1)
-        sums = added.new_zeros(len(parts), channels, len(self.codes), len(part.outputs))
+        added = added.reshape(len(pieces), channels, len(self.codes), *layer.sizes_in)
+        edges = [edge for pad in reversed(layer.padding) for edge in (pad, pad)]
+        added = functional.pad(added, edges) if edges else added
+        shape = (len(parts), channels, len(self.codes), *layer.sizes_out)
+        sums = torch.zeros(shape, dtype=torch.int32, device=added.device)
         for number, (at, own, _) in enumerate(pieces):
-            pixels = layer.pixels(part.outputs, np.array([at]))[:, 0]
-            inside = np.flatnonzero(pixels >= 0)
-            met = torch.from_numpy(pixels[inside]).to(added.device)
-            new = added[number].index_select(2, met)
-            if len(inside) == len(pixels):
-                sums[own] += new
-            else:
-                sums[own].index_add_(2, torch.from_numpy(inside).to(added.device), new)
+            place = [int(each) for each in np.unravel_index(at, layer.kernel)]
+            move = self.node.geometry if layer.kernel else None
+            sums[own] += move.tap(added[number], layer.kernel, place) if move else added[number]
+        sums = sums.reshape(*shape[:3], -1)
         change = (self._broken(sums) - sums).sum(0, dtype=torch.int32)
         return change.permute(1, 2, 0)[:, :, None]
 
@@ -343,7 +384,7 @@ class _FaultyLayer:
         """Return the input words of products."""
         words = self.layer.words(*index).transpose(1, 0, 2)
         flat = torch.from_numpy(np.ascontiguousarray(words).reshape(-1)).to(self._words.device)
-        found = self._words.index_select(1, flat).to(torch.int32)
+        found = torch.gather(self._words, 1, flat.expand(len(self._words), -1)).to(torch.int32)
         return found.reshape(len(found), *words.shape)
 
     def _weights(

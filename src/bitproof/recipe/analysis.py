@@ -20,7 +20,7 @@ from bitproof.injection import FaultGroup, Injection
 from bitproof.quant import IntegerNetwork
 from bitproof.quant.scaling import LayerScaling, mean_scaling, scaling_factors
 from bitproof.recipe.injection import inject
-from bitproof.stats import Interval, mean_interval
+from bitproof.stats import Interval, student_half_width
 from bitproof.stats.correlation import rank_correlation
 
 FIGURES = ("activation", "weight", "product", "relative_flip")
@@ -184,8 +184,9 @@ def _within(networks: Sequence[NetworkAnalysis], figure: str, seed: int) -> Corr
     ]
     if len(values) < 2:
         return None
-    low, mean, high = mean_interval(values)
-    return Correlation(figure, "within", Interval(max(low, -1), mean, min(high, 1)), len(values))
+    mean, half = fmean(values), student_half_width(values)
+    interval = Interval(max(mean - half, -1.0), mean, min(mean + half, 1.0))
+    return Correlation(figure, "within", interval, len(values))
 
 
 def _correlation(points: Sequence[tuple[float, float]], seed: int) -> Interval | None:
