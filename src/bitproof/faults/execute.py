@@ -219,6 +219,24 @@ def check_faults(
                 )
     if found:
         raise FaultListError(f"faults: {found[min(found)]}")
+    _check_alone(faults)
+
+
+def _check_alone(faults: FaultTable) -> None:
+    """Check that a trial has no fault beside that of an array in the same layer."""
+    layers = faults.trial * len(faults.layers) + faults.layer
+    array = np.isin(faults.site, [SITES.index(site) for site in ARRAY_SITES])
+    if not array.any():
+        return
+    chosen = np.isin(layers, layers[array])
+    columns = (layers, faults.site, faults.element, faults.tap)
+    places = np.unique(np.stack([column[chosen].astype(np.int64) for column in columns]), axis=1)
+    of, counts = np.unique(places[0], return_counts=True)
+    if (counts > 1).any():
+        trial, layer = divmod(int(of[counts > 1][0]), len(faults.layers))
+        raise FaultListError(
+            f"faults: trial {trial}: wanted one fault of the array alone in {faults.layers[layer]}"
+        )
 
 
 def _stratum(

@@ -298,7 +298,7 @@ class _FaultyLayer:
         """Return sums of products of input words and other weights."""
         layer = self.layer
         dense = 4 * len(part.taps) * len(part.outputs) > layer.n_taps * layer.n_outputs
-        if not dense or len(part.groups) < layer.groups or self.node.op != "conv":
+        if not dense or len(part.groups) < layer.groups or len(layer.kernel) != 2:
             words = self._gather(part.groups, part.outputs, part.taps) - self._point
             return _multiply(words, weights)
         kernel = torch.zeros(
