@@ -176,7 +176,9 @@ def test_a_list_that_the_array_does_not_have_is_refused(
         prepare_campaign(tmp_path, network, injection(), data, faults=faults)
 
 
-def test_a_fault_of_the_array_is_alone_in_its_layer(network: IntegerNetwork, data: Dataset) -> None:
+def test_a_fault_of_the_array_is_alone_in_its_layer(
+    network: IntegerNetwork, data: Dataset, tmp_path: Path
+) -> None:
     layers = [node.name for node in network.nodes]
     engine = Engine(network, data.inputs(), data.labels, array=ARRAY)
     rows = [(0, "pe_sum", "0", 0, -1, 3, "flip"), (0, "weight", "0", 0, -1, 3, "flip")]
