@@ -10,6 +10,7 @@ from bitproof.core.errors import SpecError
 from bitproof.core.rng import make_generator
 from bitproof.data import Dataset
 from bitproof.harden import (
+    HARDEN,
     PGDAT,
     TRADES,
     Candidate,
@@ -19,10 +20,12 @@ from bitproof.harden import (
     TrainingContext,
     Vanilla,
 )
+from bitproof.harden.adversarial_training import Ranges
 from bitproof.harden.fast_at import OverfittingGuard
 from bitproof.train import Batches, Optimization
 from bitproof.train.batches import Batch
 
+LONG = Optimization(epochs=20, batch_size=8, learning_rate=0.05, weight_decay=0.0)
 OPTIMIZATION = Optimization(epochs=2, batch_size=8, learning_rate=0.5, weight_decay=0.0)
 
 
@@ -183,3 +186,34 @@ def test_what_cannot_go_together_is_refused() -> None:
         FastAT.from_table({"optimization": {"ema": 0.9}})
     with pytest.raises(SpecError, match=r"optimization\.sam: wanted 0"):
         FreeAT.from_table({"optimization": {"sam": 0.1}})
+
+
+def test_clipped_weights_stay_inside_their_bound() -> None:
+    done = trained(Vanilla(optimization=OPTIMIZATION, w_max=0.05))
+    layers = [each for each in done.modules() if isinstance(each, nn.Linear)]
+    assert max(each.weight.abs().max().item() for each in layers) == pytest.approx(0.05)
+    assert max(each.bias.abs().max().item() for each in layers) > 0.05
+
+
+@pytest.mark.parametrize("kind", ["vanilla", "fast_at", "free_at", "pgd_at", "trades"])
+def test_range_decay_narrows_what_layers_read(kind: str) -> None:
+    def largest(weight: float) -> float:
+        table = {"kind": kind, "range_decay": weight, "optimization": LONG.model_dump()}
+        model = trained(HARDEN.build(table))
+        hidden = model[:3](data().inputs())  # type: ignore[index]
+        return float(hidden.detach().abs().max())
+
+    assert largest(0.3) < 0.8 * largest(0.0)
+
+
+def test_range_decay_is_the_mean_square_of_the_largest_inputs() -> None:
+    model, inputs = network(), batch().inputs
+    hidden = torch.relu(model.get_submodule("1")(inputs.flatten(1)))
+    wanted = (inputs.max().square() + hidden.max().square()) / 2
+    ranges = Ranges(model, [each for each in model.modules() if isinstance(each, nn.Linear)])
+    model(1 - inputs)  # another pass, such as the attacker's: the last one counts
+    model(inputs)
+    assert ranges.mean_square().item() == pytest.approx(wanted.item(), rel=1e-5)
+    ranges.remove()
+    model(1 - inputs)
+    assert ranges.mean_square().item() == pytest.approx(wanted.item(), rel=1e-5)

@@ -3,7 +3,9 @@
 Model:  `vanilla`: L = CE(f(x), y). `pgd_at`: L = CE(f(x'), y) with x' from projected ascent on the
         cross-entropy. `trades`: L = CE(f(x), y) + beta KL(f(x) | f(x')) with x' from ascent on the
         divergence itself. All train all weights in float32, from random or given weights, and see
-        the network through the attacker's eyes in evaluation mode.
+        the network through the attacker's eyes in evaluation mode. Against wide ranges, beside
+        weight decay: weights clipped to `w_max` before each step, and the penalty `range_decay`
+        times the mean over layers of max|x|**2 of what they read.
 Source: Madry et al., ICLR 2018 (`pgd_at`); Zhang et al., "Theoretically Principled Trade-off
         between Robustness and Accuracy", ICML 2019, equation 5 and algorithm 1 (`trades`; here x'
         starts anywhere in the ball, there next to x). METHODS D.2 for the sweep of weight decay
@@ -11,9 +13,10 @@ Source: Madry et al., ICLR 2018 (`pgd_at`); Zhang et al., "Theoretically Princip
 """
 
 from abc import abstractmethod
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import replace
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +27,8 @@ from bitproof.harden.perturbation import divergence, perturbed, perturbed_off_an
 from bitproof.train.batches import Batch
 from bitproof.train.optimization import Optimization
 
+LAYERS = (nn.Linear, nn.modules.conv._ConvNd)
+"""Modules whose weights and inputs are bounded."""
 FROM_SCRATCH = Optimization(
     epochs=30, learning_rate=0.1, schedule="multi_step", milestones=(0.5, 0.75)
 )
@@ -31,23 +36,65 @@ FROM_SCRATCH = Optimization(
 
 
 class TrainingStage(HardeningStage):
-    """A stage that trains all weights on one loss; a subclass says on which."""
+    """A stage that trains all weights from random ones or from those that came."""
 
     trains_from_scratch: ClassVar[bool] = True
 
     optimization: Optimization = FROM_SCRATCH
     """How weights move; its `weight_decay` is the remedy of METHODS D."""
+    w_max: Positive | None = None
+    """Bound on every weight of convolutions and linear layers, value units; None: no clipping."""
+    range_decay: NonNegative = 0.0
+    """Weight of the mean over convolutions and linear layers of the squared largest value that each
+    reads: what activation steps are made of."""
 
-    def apply(self, candidate: Candidate, context: TrainingContext) -> Candidate:
-        """Return the candidate with trained float weights."""
-        model = deepcopy(candidate.model)
+    def train_(
+        self,
+        model: nn.Module,
+        context: TrainingContext,
+        loss: Callable[[Batch], Tensor],
+        **more: Any,
+    ) -> list[float]:
+        """Train `model` in place on a loss, inside the bounds; return the mean loss of each epoch.
+
+        `more` goes to `fine_tune_`.
+        """
+        layers = [each for each in model.modules() if isinstance(each, LAYERS)]
+        ranges = Ranges(model, layers) if self.range_decay else None
+
+        def bounded(batch: Batch) -> Tensor:
+            self._clip(layers)
+            value = loss(batch)
+            return value if ranges is None else value + self.range_decay * ranges.mean_square()
+
         history = self.fine_tune_(
             model,
             context,
             optimization=self.optimization,
-            loss=lambda batch: self.loss(model, batch),
+            loss=bounded,
             label=self.kind.replace("_", " "),
+            **more,
         )
+        self._clip(layers)
+        if ranges is not None:
+            ranges.remove()
+        return history
+
+    @torch.no_grad()
+    def _clip(self, layers: Sequence[nn.Module]) -> None:
+        if self.w_max is not None:
+            for layer in layers:
+                assert isinstance(layer.weight, Tensor)
+                layer.weight.clamp_(-self.w_max, self.w_max)
+
+
+class LossStage(TrainingStage):
+    """A stage whose steps have a loss of their own each; a subclass says which."""
+
+    def apply(self, candidate: Candidate, context: TrainingContext) -> Candidate:
+        """Return the candidate with trained float weights."""
+        model = deepcopy(candidate.model)
+        history = self.train_(model, context, lambda batch: self.loss(model, batch))
         return replace(candidate, model=model).with_record(self.kind, loss=history)
 
     @abstractmethod
@@ -55,8 +102,32 @@ class TrainingStage(HardeningStage):
         """Return the loss of one step."""
 
 
+class Ranges:
+    """The largest values that layers read in the last forward pass."""
+
+    def __init__(self, model: nn.Module, layers: Sequence[nn.Module]) -> None:
+        self.seen: list[Tensor] = []
+        hooks = [layer.register_forward_pre_hook(self._see) for layer in layers]
+        self.hooks = [model.register_forward_pre_hook(self._begin), *hooks]
+
+    def mean_square(self) -> Tensor:
+        """Return the mean of their squares."""
+        return torch.stack([largest.square() for largest in self.seen]).mean()
+
+    def remove(self) -> None:
+        """Look no longer."""
+        for hook in self.hooks:
+            hook.remove()
+
+    def _begin(self, _model: nn.Module, _inputs: tuple[Any, ...]) -> None:
+        self.seen.clear()
+
+    def _see(self, _layer: nn.Module, inputs: tuple[Any, ...]) -> None:
+        self.seen.append(inputs[0].abs().amax())
+
+
 @HARDEN.register
-class Vanilla(TrainingStage):
+class Vanilla(LossStage):
     """Train on clean images: what adversarial training is compared with.
 
     Example:
@@ -72,7 +143,7 @@ class Vanilla(TrainingStage):
 
 
 @HARDEN.register
-class PGDAT(TrainingStage):
+class PGDAT(LossStage):
     """Train on images that projected gradient ascent has moved.
 
     Example:
@@ -101,7 +172,7 @@ class PGDAT(TrainingStage):
 
 
 @HARDEN.register
-class TRADES(TrainingStage):
+class TRADES(LossStage):
     """Train on clean images, and hold the answers to moved ones close to those.
 
     Example:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from bitproof.attacks.ascent import LinfPGD
 from bitproof.core.types import Count, Fraction, Positive
 from bitproof.data.dataset import Dataset
-from bitproof.harden.adversarial_training import TrainingStage
+from bitproof.harden.adversarial_training import LossStage
 from bitproof.harden.base import HARDEN, Candidate, TrainingContext
 from bitproof.harden.perturbation import perturbed
 from bitproof.models.norms import evaluating
@@ -30,7 +30,7 @@ from bitproof.train.optimization import Optimization
 
 
 @HARDEN.register
-class FastAT(TrainingStage):
+class FastAT(LossStage):
     """Train on images that one signed step has moved.
 
     Example:
@@ -69,12 +69,10 @@ class FastAT(TrainingStage):
         guard = OverfittingGuard(
             model, images, attack, most_fall=self.guard, generator=context.generator("guard")
         )
-        history = self.fine_tune_(
+        history = self.train_(
             model,
             context,
-            optimization=self.optimization,
-            loss=lambda batch: self.loss(model, batch),
-            label="fast at",
+            lambda batch: self.loss(model, batch),
             after_epoch=guard.fails,
             checkpointed={"guard": guard},
         )

@@ -9,28 +9,26 @@ Source: Shafahi et al., "Adversarial Training for Free!", NeurIPS 2019, algorith
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import replace
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import model_validator
 from torch import Tensor
 
 from bitproof.core.types import Count, Positive
-from bitproof.harden.adversarial_training import FROM_SCRATCH
-from bitproof.harden.base import HARDEN, Candidate, HardeningStage, TrainingContext
+from bitproof.harden.adversarial_training import FROM_SCRATCH, TrainingStage
+from bitproof.harden.base import HARDEN, Candidate, TrainingContext
 from bitproof.train.optimization import Optimization
 
 
 @HARDEN.register
-class FreeAT(HardeningStage):
+class FreeAT(TrainingStage):
     """Train on images that move with every backward pass.
 
     Example:
         >>> FreeAT().replays
         8
     """
-
-    trains_from_scratch: ClassVar[bool] = True
 
     kind: Literal["free_at"] = "free_at"
     optimization: Optimization = FROM_SCRATCH.model_copy(update={"epochs": 10})
@@ -50,12 +48,10 @@ class FreeAT(HardeningStage):
         """Return the candidate with trained float weights."""
         model = deepcopy(candidate.model)
         moved = _Perturbation(self.epsilon)
-        history = self.fine_tune_(
+        history = self.train_(
             model,
             context,
-            optimization=self.optimization,
-            loss=lambda batch: batch.error(model(moved.added_to(batch.inputs))),
-            label="free at",
+            lambda batch: batch.error(model(moved.added_to(batch.inputs))),
             after_backward=lambda _batch: moved.climb(),
             replays=self.replays,
             checkpointed={"perturbation": moved},
