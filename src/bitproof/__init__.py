@@ -36,7 +36,10 @@ if TYPE_CHECKING:  # the one list of names; `_homes` reads it, so that nothing i
     from bitproof.faults import ProgressiveBitSearch as ProgressiveBitSearch
     from bitproof.faults import RandomFlips as RandomFlips
     from bitproof.faults import SimulatedSram as SimulatedSram
+    from bitproof.faults import SystolicArray as SystolicArray
     from bitproof.faults import corrupt as corrupt
+    from bitproof.harden import PGDAT as PGDAT
+    from bitproof.harden import TRADES as TRADES
     from bitproof.harden import WCAT as WCAT
     from bitproof.harden import Adjust as Adjust
     from bitproof.harden import AdvBET as AdvBET
@@ -44,9 +47,12 @@ if TYPE_CHECKING:  # the one list of names; `_homes` reads it, so that nothing i
     from bitproof.harden import ApproximationAware as ApproximationAware
     from bitproof.harden import Candidate as Candidate
     from bitproof.harden import Desensitize as Desensitize
+    from bitproof.harden import FastAT as FastAT
     from bitproof.harden import FaultAware as FaultAware
+    from bitproof.harden import FreeAT as FreeAT
     from bitproof.harden import QuantizationAware as QuantizationAware
     from bitproof.harden import RandBET as RandBET
+    from bitproof.harden import Vanilla as Vanilla
     from bitproof.injection import FaultGroup as FaultGroup
     from bitproof.injection import Injection as Injection
     from bitproof.models import load_weights as load_weights
@@ -57,6 +63,7 @@ if TYPE_CHECKING:  # the one list of names; `_homes` reads it, so that nothing i
     from bitproof.quant import load_network as load_network
     from bitproof.quant import quantize as quantize
     from bitproof.quant import save_network as save_network
+    from bitproof.recipe import analyze as analyze
     from bitproof.recipe import inject as inject
     from bitproof.recipe import read_recipe as read_recipe
     from bitproof.recipe import run as run

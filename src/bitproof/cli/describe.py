@@ -18,7 +18,7 @@ from bitproof.core.registry import Registry
 from bitproof.core.spec import NONE, Spec
 from bitproof.data import AUGMENT, DATA
 from bitproof.evaluation import EXECUTORS, THREATS, Evaluation
-from bitproof.faults import FAULTS, KINDS, PROTECTIONS, WEIGHT_ATTACKS
+from bitproof.faults import FAULTS, KINDS, PROTECTIONS, WEIGHT_ATTACKS, SystolicArray
 from bitproof.harden import HARDEN
 from bitproof.injection import FaultGroup, Injection
 from bitproof.models import MODELS
@@ -52,6 +52,7 @@ TABLES: dict[str, type[Spec]] = {
     "injection_recipe": InjectionRecipe,
     "injection": Injection,
     "injection.faults": FaultGroup,
+    "injection.array": SystolicArray,
 }
 """Tables of a recipe that have no kind, by name."""
 PLAIN: dict[object, str] = {int: "integer", float: "number", bool: "true or false", str: "text"}

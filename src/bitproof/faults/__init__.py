@@ -14,6 +14,7 @@ from bitproof.faults.random_flips import Flips, RandomFlips, sparse_flips
 from bitproof.faults.signatures import Signatures
 from bitproof.faults.space import FaultSpace
 from bitproof.faults.sram import SimulatedSram
+from bitproof.faults.systolic import SystolicArray
 from bitproof.faults.table import FaultTable, read_fault_list, write_fault_list
 from bitproof.faults.voting import TripleModular
 from bitproof.faults.weight_attack import (
@@ -56,6 +57,7 @@ __all__ = [
     "Site",
     "StoredTensor",
     "StuckAt",
+    "SystolicArray",
     "TargetedBitSearch",
     "TripleModular",
     "WeightAttack",

@@ -21,6 +21,7 @@ from bitproof.quant.quantizer import (
     Quantizer,
 )
 from bitproof.quant.redundancy import Redundancy, redundancy
+from bitproof.quant.scaling import LayerScaling, scaling_factors
 from bitproof.quant.scheme import Scheme
 from bitproof.quant.store import load_network, save_network
 from bitproof.quant.trace import trace
@@ -36,6 +37,7 @@ __all__ = [
     "Graph",
     "Grid",
     "IntegerNetwork",
+    "LayerScaling",
     "Node",
     "Quantizer",
     "Redundancy",
@@ -50,5 +52,6 @@ __all__ = [
     "run_floats",
     "run_integers",
     "save_network",
+    "scaling_factors",
     "trace",
 ]

@@ -1,5 +1,6 @@
 """The TOML experiment as one validated object, and its execution."""
 
+from bitproof.recipe.analysis import Analysis, analyze
 from bitproof.recipe.directory import RunDirectory
 from bitproof.recipe.injection import InjectionRecipe, inject, inject_recipe
 from bitproof.recipe.recipe import Recipe
@@ -7,9 +8,11 @@ from bitproof.recipe.runner import run
 from bitproof.recipe.toml import read_recipe, read_spec, write_recipe
 
 __all__ = [
+    "Analysis",
     "InjectionRecipe",
     "Recipe",
     "RunDirectory",
+    "analyze",
     "inject",
     "inject_recipe",
     "read_recipe",
