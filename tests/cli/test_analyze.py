@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,11 @@ from bitproof.core.rng import make_generator
 from bitproof.data import DATA
 from bitproof.models.digits_cnn import DigitsCNN
 from bitproof.quant import quantize, save_network
+from bitproof.recipe.analysis import losses_of
+from bitproof.report.run import Facts, Run
 from bitproof.report.run_page import write_report
+from bitproof.stats import Row
+from bitproof.stats.threats import ThreatLabel
 from bitproof.train import Optimization, train_
 
 Call = Callable[..., Any]
@@ -73,6 +78,22 @@ def test_a_run_keeps_it_and_its_report_shows_it(call: Call, tmp_path: Path) -> N
     (run / "analysis.json").write_text('{"networks": [{"name": 3}]}')
     write_report(run)  # what is something else is passed over
     assert "Scaling factors" not in (run / "report.html").read_text()
+
+
+def test_losses_are_shares_of_clean_accuracy_at_the_widest_level() -> None:
+    label = ThreatLabel("memory_fault", "Flips", "BER")
+    facts = Facts.model_validate(
+        {
+            "schema": 1,
+            "threats": {"flips": asdict(label), "pgd": asdict(ThreatLabel("input_attack"))},
+        }
+    )
+    accs = {("a", 0.1): 0.8, ("a", 0.2): 0.4, ("b", 0.1): 0.9, ("b", 0.2): 0.9}
+    rows = [Row(name, "clean", 0.0, "acc", 0.8 if name == "a" else 0.9) for name in "ab"]
+    rows += [Row(name, "flips", level, "acc", acc) for (name, level), acc in accs.items()]
+    rows += [Row("a", "flips", 0.2, "acc_min", 0.1), Row("a", "pgd", 0.1, "acc", 0.1)]
+    found = losses_of(Run(facts, tuple(rows), None, {}))
+    assert found == {"flips 0.2": {"a": pytest.approx(0.5), "b": pytest.approx(0.0)}}
 
 
 def test_networks_of_other_data_are_refused(call: Call, nets: Path, tmp_path: Path) -> None:

@@ -13,9 +13,9 @@ from bitproof.core.errors import RecipeError
 from bitproof.core.files import write_text
 from bitproof.data import Dataset
 from bitproof.quant import IntegerNetwork
-from bitproof.recipe.analysis import Analysis, NetworkAnalysis, analyze
+from bitproof.recipe.analysis import Analysis, NetworkAnalysis, analyze, losses_of
 from bitproof.recipe.stored_networks import open_networks
-from bitproof.report.run import ANALYSIS
+from bitproof.report.run import ANALYSIS, read_run
 from bitproof.report.scaling import correlation_text, layer_cells, mean_cells
 
 MOST_BESIDE = 4
@@ -46,14 +46,24 @@ def print_analysis(
         torch.set_num_threads(threads)
     with report_problems():
         networks, test = _open(places, data, data_dir)
-        found = analyze(networks, test, trials=trials, images=images, seed=seed, progress=watcher())
+        alone = places[0] if len(places) == 1 and places[0].is_dir() else None
+        measured = alone is not None and (alone / "results.csv").is_file()
+        found = analyze(
+            networks,
+            test,
+            trials=trials,
+            images=images,
+            losses=losses_of(read_run(alone)) if alone is not None and measured else None,
+            seed=seed,
+            progress=watcher(),
+        )
         _print(found)
         text = json.dumps(found.to_dict(), indent=1) + "\n"
         if json_path is not None:
             write_text(json_path, text)
-        if len(places) == 1 and places[0].is_dir():
-            write_text(places[0] / ANALYSIS, text)
-            typer.echo(f"kept in {places[0] / ANALYSIS}; bitproof report {places[0]} shows it")
+        if alone is not None:
+            write_text(alone / ANALYSIS, text)
+            typer.echo(f"kept in {alone / ANALYSIS}; bitproof report {alone} shows it")
 
 
 def _open(

@@ -4,13 +4,15 @@ Model:  the failure rate of a layer is the share of images, right without a faul
         changes when one bit of one word that the layer reads is flipped. The rank correlation is
         taken over all layers of all networks, and between networks over means (geometric for
         factors). Layers differ in more than their factors, so it is also taken inside each layer,
-        between networks, where there are four networks or more: the mean over layers.
+        between networks, where there are four networks or more: the mean over layers. With the
+        networks of a run, the loss under its memory faults, 1 - accuracy / clean accuracy, is
+        ranked as well, at the level where networks differ most.
 Source: Fasfous et al., "Mind the Scaling Factors", DATE 2022; METHODS D.2 (deliverable test).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from statistics import fmean
+from dataclasses import asdict, dataclass
+from statistics import fmean, pstdev
 from typing import Any
 
 from bitproof.core.errors import SpecError
@@ -20,7 +22,8 @@ from bitproof.injection import FaultGroup, Injection
 from bitproof.quant import IntegerNetwork
 from bitproof.quant.scaling import LayerScaling, mean_scaling, scaling_factors
 from bitproof.recipe.injection import inject
-from bitproof.stats import Interval, student_half_width
+from bitproof.report.run import CLEAN, Run
+from bitproof.stats import Interval, Row, student_half_width
 from bitproof.stats.correlation import rank_correlation
 
 FIGURES = ("activation", "weight", "product", "relative_flip")
@@ -67,8 +70,10 @@ class NetworkAnalysis:
 
 @dataclass(frozen=True)
 class Correlation:
-    """How failure rates rank with one figure."""
+    """How failures rank with one figure."""
 
+    measured: str
+    """`failures`: of layers; else the threat and level of a run under which accuracy is lost."""
     figure: str
     over: str
     """`layers`: all layers of all networks; `networks`: means; `within`: inside each layer."""
@@ -78,7 +83,7 @@ class Correlation:
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
-        return {"figure": self.figure, "over": self.over, "value": list(self.value), "n": self.n}
+        return {**asdict(self), "value": list(self.value)}
 
 
 @dataclass(frozen=True)
@@ -102,16 +107,19 @@ def analyze(
     *,
     trials: int = 0,
     images: int = 64,
+    losses: Mapping[str, Mapping[str, float]] | None = None,
     seed: int = 0,
     progress: Progress = SILENT,
 ) -> Analysis:
-    """Return scaling factors, failure rates and their correlation.
+    """Return scaling factors, failure rates and their correlations.
 
     Args:
         networks: integer networks, by name.
         data: test images; the first are used.
         trials: faults in each layer of each network; 0: failure rates are not measured.
         images: images, right without a fault, that meet each.
+        losses: shares of accuracy that networks lose to a threat, by threat and name; see
+            `losses_of`.
         seed: root of whatever is drawn.
         progress: who watches.
 
@@ -129,8 +137,41 @@ def analyze(
             injection = _faults(len(layers) * trials, images, seed)
             failures = _failures(inject(network, data, injection, progress=progress))
         found.append(NetworkAnalysis(name, layers, failures))
-    correlations = tuple(_correlations(found, seed)) if trials else ()
-    return Analysis(tuple(found), correlations)
+    correlations = list(_correlations(found, seed)) if trials else []
+    for threat, lost in (losses or {}).items():
+        known = [one for one in found if one.name in lost]
+        for figure in FIGURES:
+            points = [(one.mean(figure), lost[one.name]) for one in known]
+            value = _correlation(points, seed)
+            if value is not None:
+                correlations.append(Correlation(threat, figure, "networks", value, len(points)))
+    return Analysis(tuple(found), tuple(correlations))
+
+
+def losses_of(run: Run) -> dict[str, dict[str, float]]:
+    """Return what the networks of a run lose to its memory faults, by threat and network.
+
+    Of each threat, the level counts at which losses differ most; a loss is the share of the
+    network's clean accuracy.
+    """
+    found = {}
+    clean = {row.variant: row.value for row in run.rows if _is_acc(row, CLEAN)}
+    for threat, label in run.facts.threats.items():
+        if label.family != "memory_fault":
+            continue
+        levels: dict[float, dict[str, float]] = {}
+        for row in run.rows:
+            if _is_acc(row, threat) and row.level is not None and clean.get(row.variant):
+                loss = 1 - row.value / clean[row.variant]
+                levels.setdefault(row.level, {})[row.variant] = loss
+        if levels:
+            level = max(levels, key=lambda level: pstdev(levels[level].values()))
+            found[f"{threat} {level:g}"] = levels[level]
+    return found
+
+
+def _is_acc(row: Row, threat: str) -> bool:
+    return (row.threat, row.metric) == (threat, "acc")
 
 
 def _faults(trials: int, images: int, seed: int) -> Injection:
@@ -166,7 +207,7 @@ def _correlations(networks: Sequence[NetworkAnalysis], seed: int) -> Iterator[Co
         for over, points in (("layers", pairs), ("networks", means)):
             value = _correlation(points, seed)
             if value is not None:
-                yield Correlation(figure, over, value, len(points))
+                yield Correlation("failures", figure, over, value, len(points))
         if (within := _within(networks, figure, seed)) is not None:
             yield within
 
@@ -186,7 +227,7 @@ def _within(networks: Sequence[NetworkAnalysis], figure: str, seed: int) -> Corr
         return None
     mean, half = fmean(values), student_half_width(values)
     interval = Interval(max(mean - half, -1.0), mean, min(mean + half, 1.0))
-    return Correlation(figure, "within", interval, len(values))
+    return Correlation("failures", figure, "within", interval, len(values))
 
 
 def _correlation(points: Sequence[tuple[float, float]], seed: int) -> Interval | None:

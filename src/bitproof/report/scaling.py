@@ -62,6 +62,8 @@ class Network(_Part):
 class Correlation(_Part):
     """How failure rates rank with one figure."""
 
+    measured: str = "failures"
+    """`failures` of layers, or a threat with its level."""
     figure: str
     over: str
     value: tuple[Signed, Signed, Signed]
@@ -115,8 +117,9 @@ def correlation_text(correlation: Mapping[str, Any]) -> str:
     """Return one line about a correlation."""
     one = Correlation.model_validate(correlation)
     low, value, high = one.value
+    lost = "failure rate" if one.measured == "failures" else f"loss under {one.measured}"
     return (
-        f"rank correlation of failure rate and {FIGURES.get(one.figure, one.figure)}, "
+        f"rank correlation of {lost} and {FIGURES.get(one.figure, one.figure)}, "
         f"{OVER.get(one.over, one.over)}: {value:+.2f} ({low:+.2f} to {high:+.2f}), n = {one.n}"
     )
 
