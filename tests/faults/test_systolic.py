@@ -181,6 +181,15 @@ class Rows(nn.Module):
         return found
 
 
+def offset() -> nn.Module:
+    """Weights that lie far from zero on one side: their zero point lies far outside the word."""
+    module = conv(2, 3, 2)
+    weight = module.get_parameter("0.weight")
+    with torch.no_grad():
+        weight.copy_(0.5 + 0.01 * torch.rand(weight.shape, generator=make_generator(4)))
+    return module
+
+
 def line() -> nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(3)
@@ -203,6 +212,7 @@ def cases() -> dict[str, Case]:
         "depthwise": Case(conv(3, 3, (2, 1), groups=3), (3, 3, 2)),
         "dilation": Case(conv(1, 2, 2, dilation=2), (1, 4, 4), signed),
         "narrow words": Case(conv(2, 2, 1), (2, 2, 2), narrow),
+        "far zero point": Case(offset(), (2, 3, 3)),
         "linear": Case(Rows(), (3, 5)),
         "one axis": Case(line(), (2, 5)),
     }
@@ -256,7 +266,7 @@ def some(*names: str) -> list[Any]:
 
 @pytest.mark.parametrize("scope", SCOPES)
 @pytest.mark.parametrize("dataflow", DATAFLOWS)
-@pytest.mark.parametrize("name", some("stride, even kernel", "one axis", "linear"))
+@pytest.mark.parametrize("name", some("stride, even kernel", "one axis", "far zero point"))
 def test_permanent_faults_in_every_element(name: str, dataflow: str, scope: str) -> None:
     """Every element and register; stuck bits turn, so that each is met."""
     case, changed = cases()[name], 0

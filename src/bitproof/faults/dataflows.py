@@ -35,7 +35,7 @@ from typing import Literal
 
 import numpy as np
 
-from bitproof.faults.layer_matrices import Index, LayerMatrices
+from bitproof.faults.layer_matrices import Indices, LayerMatrices
 
 Register = Literal["pe_input", "pe_weight", "pe_product", "pe_sum"]
 Scope = Literal["element", "pe_row", "single_mac"]
@@ -68,10 +68,10 @@ ALWAYS = None
 class Products:
     """Products that a fault touches: all combinations of groups, outputs, taps and channels."""
 
-    groups: Index
-    outputs: Index
-    taps: Index
-    channels: Index
+    groups: Indices
+    outputs: Indices
+    taps: Indices
+    channels: Indices
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,10 +82,10 @@ class Sums:
     struck after each step.
     """
 
-    groups: Index
-    outputs: Index
-    channels: Index
-    parts: tuple[tuple[Index, ...], ...]
+    groups: Indices
+    outputs: Indices
+    channels: Indices
+    parts: tuple[tuple[Indices, ...], ...]
     """Taps that are added before each strike, part by part."""
 
 
@@ -199,18 +199,18 @@ class WeightStationary(Dataflow):
         group, n = divmod(tile, self.channel_tiles)
         return group, n, m, k
 
-    def _of_tile(self, n: int) -> Index:
+    def _of_tile(self, n: int) -> Indices:
         return self.all_channels[n * self.array.columns : (n + 1) * self.array.columns]
 
-    def _outputs(self, m: int) -> Index:
+    def _outputs(self, m: int) -> Indices:
         return self.all_outputs[m * self.stream : (m + 1) * self.stream]
 
-    def _above(self, k: int, row: int) -> Index:
+    def _above(self, k: int, row: int) -> Indices:
         """Return the taps of a tile that the sum of a row holds."""
         start = k * self.array.rows
         return self.order[start : min(start + row + 1, self.layer.n_taps)]
 
-    def _reached(self, register: Register, scope: Scope, column: int, n: int) -> Index:
+    def _reached(self, register: Register, scope: Scope, column: int, n: int) -> Indices:
         """Return which of `n` channels, in tiles from the first on, meet a word of a PE."""
         if register != "pe_input" or scope == "single_mac":
             return np.arange(column, n, self.array.columns)
@@ -277,7 +277,7 @@ class OutputStationary(Dataflow):
             one = outputs[row : row + 1], channels[column : column + 1]
             yield Sums(np.array([group]), *one, (steps,))
 
-    def _place(self, tile: int) -> tuple[int, Index, Index]:
+    def _place(self, tile: int) -> tuple[int, Indices, Indices]:
         tile, n = divmod(tile, self.channel_tiles)
         group, m = divmod(tile, self.output_tiles)
         outputs = self.all_outputs[m * self.array.rows : (m + 1) * self.array.rows]
@@ -285,8 +285,8 @@ class OutputStationary(Dataflow):
         return group, outputs, channels
 
     def _reached(
-        self, moves: bool, scope: Scope, at: int, index: Index, down: bool = False
-    ) -> Index:
+        self, moves: bool, scope: Scope, at: int, index: Indices, down: bool = False
+    ) -> Indices:
         """Return what meets a word of a PE along the axis that it moves on, or stays on."""
         size = self.array.rows if down else self.array.columns
         if not moves or scope == "single_mac":
@@ -388,8 +388,8 @@ class RowStationary(Dataflow):
                     yield Products(self.all_groups, outputs, taps, self.all_channels)
 
     def _of_weight(
-        self, scope: Scope, row: int, column: int, struck: Index, columns: int
-    ) -> dict[tuple[int, int], Index]:
+        self, scope: Scope, row: int, column: int, struck: Indices, columns: int
+    ) -> dict[tuple[int, int], Indices]:
         """Return the steps of PEs that use weights that a PE uses in some steps."""
         steps, at = np.arange(self.steps), struck % self.kernel_columns
         if scope == "element":
@@ -404,9 +404,9 @@ class RowStationary(Dataflow):
         scope: Scope,
         row: int,
         column: int,
-        struck: Index,
-        place: tuple[Index, Index],
-    ) -> dict[tuple[int, int], Index]:
+        struck: Indices,
+        place: tuple[Indices, Indices],
+    ) -> dict[tuple[int, int], Indices]:
         """Return the steps of PEs that use input words that a PE uses in some steps."""
         steps = np.arange(self.steps)
         words = self._word(steps)
@@ -417,7 +417,9 @@ class RowStationary(Dataflow):
         own = steps[np.isin(words, list(first))]
         return dict.fromkeys(self._sharing(row, column, place), own)
 
-    def _sharing(self, row: int, column: int, place: tuple[Index, Index]) -> list[tuple[int, int]]:
+    def _sharing(
+        self, row: int, column: int, place: tuple[Indices, Indices]
+    ) -> list[tuple[int, int]]:
         """Return the PEs of a tile that are given the same input row."""
         rows, pairs = place
         kernel_rows = self.pairs // self.layer.channels_in
@@ -426,7 +428,7 @@ class RowStationary(Dataflow):
         same = (self._input_rows(rows, at) == own).all(-1) & (channel == channel[row])[None]
         return [(int(r), int(c)) for c, r in zip(*np.nonzero(same), strict=True)]
 
-    def _input_rows(self, rows: Index, at: Index) -> np.ndarray:
+    def _input_rows(self, rows: Indices, at: Indices) -> np.ndarray:
         """Return lead and input rows (last axis) that rows of the map meet at kernel rows."""
         layer = self.layer
         places, per_lead = rows * self.map_columns, layer.n_places
@@ -435,7 +437,7 @@ class RowStationary(Dataflow):
         taps = at * self.kernel_columns
         return np.stack([lead, *(layer.reads(n, places % per_lead, taps) for n in axes)], -1)
 
-    def _word(self, steps: Index) -> Index:
+    def _word(self, steps: Indices) -> Indices:
         """Return the column of the input that each step reads."""
         layer = self.layer
         if not layer.kernel:
@@ -444,7 +446,9 @@ class RowStationary(Dataflow):
         words: np.ndarray = x * layer.stride[-1] + j * layer.dilation[-1]
         return words
 
-    def _products(self, group: int, n: int, y: int, pair: int, steps: Index) -> Iterator[Products]:
+    def _products(
+        self, group: int, n: int, y: int, pair: int, steps: Indices
+    ) -> Iterator[Products]:
         """Yield the products of some steps of a PE, kernel column by kernel column."""
         x, j = np.divmod(steps, self.kernel_columns)
         for column in np.unique(j):
@@ -452,9 +456,9 @@ class RowStationary(Dataflow):
             tap = np.array([pair * self.kernel_columns + column])
             yield Products(np.array([group]), outputs, tap, np.array([n]))
 
-    def _prefixes(self, pairs: Index, row: int, columns: Index) -> tuple[Index, ...]:
+    def _prefixes(self, pairs: Indices, row: int, columns: Indices) -> tuple[Indices, ...]:
         """Return the taps added before each strike after some kernel columns, rising."""
-        steps: list[Index] = []
+        steps: list[Indices] = []
         done = 0
         working = row < len(pairs)
         for j in columns.tolist():
@@ -467,27 +471,27 @@ class RowStationary(Dataflow):
             steps.append(new)
         return tuple(steps)
 
-    def _place(self, tile: int) -> tuple[int, int, Index, Index]:
+    def _place(self, tile: int) -> tuple[int, int, Indices, Indices]:
         tile, q = divmod(tile, self.pair_tiles)
         tile, y = divmod(tile, self.row_tiles)
         group, n = divmod(tile, self.layer.n_channels)
         return group, n, self._rows(y), self._pairs(q)
 
-    def _rows(self, y: int) -> Index:
+    def _rows(self, y: int) -> Indices:
         return np.arange(y * self.array.columns, min((y + 1) * self.array.columns, self.map_rows))
 
-    def _pairs(self, q: int) -> Index:
+    def _pairs(self, q: int) -> Indices:
         return np.arange(q * self.array.rows, min((q + 1) * self.array.rows, self.pairs))
 
-    def _taps(self, pairs: Index) -> Index:
+    def _taps(self, pairs: Indices) -> Indices:
         """Return the taps of some pairs, in order."""
         return (pairs[:, None] * self.kernel_columns + np.arange(self.kernel_columns)).reshape(-1)
 
-    def _outputs(self, rows: Index) -> Index:
+    def _outputs(self, rows: Indices) -> Indices:
         return (rows[:, None] * self.map_columns + np.arange(self.map_columns)).reshape(-1)
 
 
-def _behind(index: Index, at: int, size: int, *, whole: bool) -> Index:
+def _behind(index: Indices, at: int, size: int, *, whole: bool) -> Indices:
     """Return what lies at or behind a place in tiles of some size, or all of a tile that has it."""
     tile, own = np.divmod(index, size)
     reached: np.ndarray = index[tile * size + at < len(index) if whole else own >= at]

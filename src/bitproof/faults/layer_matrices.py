@@ -18,7 +18,7 @@ from torch import Tensor
 
 from bitproof.quant.graph import Node
 
-Index = Int64[np.ndarray, " _"]
+Indices = Int64[np.ndarray, " _"]
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class LayerMatrices:
         return (self.kernel[-1], self.sizes_out[-1]) if self.kernel else (1, 1)
 
     @property
-    def channels_last(self) -> Index:
+    def channels_last(self) -> Indices:
         """Taps in the order of an array that is fed channel by channel at each kernel place."""
         taps = np.arange(self.n_taps).reshape(self.channels_in, -1)
         return np.ascontiguousarray(taps.T).reshape(-1)
@@ -103,7 +103,7 @@ class LayerMatrices:
         """Input words of one image."""
         return self.lead * self.groups * self.channels_in * prod(self.sizes_in)
 
-    def words(self, groups: Index, outputs: Index, taps: Index) -> Int64[np.ndarray, "g m k"]:
+    def words(self, groups: Indices, outputs: Indices, taps: Indices) -> Int64[np.ndarray, "g m k"]:
         """Return which input word each product reads, as laid out by `flat_words`."""
         channel, at = np.divmod(taps, prod(self.kernel))
         pixels = self.pixels(outputs, at)
@@ -111,7 +111,7 @@ class LayerMatrices:
         index = pixels[None] * (self.groups * self.channels_in) + channels[:, None]
         return np.where(pixels[None] < 0, self.n_words, index)
 
-    def pixels(self, outputs: Index, at: Index) -> Int64[np.ndarray, "m k"]:
+    def pixels(self, outputs: Indices, at: Indices) -> Int64[np.ndarray, "m k"]:
         """Return which place of the input places of output and kernel meet; -1 in the padding."""
         lead, place = np.divmod(outputs, self.n_places)
         index = np.broadcast_to(lead[:, None], (len(outputs), len(at)))
@@ -122,7 +122,7 @@ class LayerMatrices:
             index = index * self.sizes_in[axis] + row
         return np.where(outside, -1, index)
 
-    def reads(self, axis: int, place: Index, at: Index) -> Int64[np.ndarray, "m k"]:
+    def reads(self, axis: int, place: Indices, at: Indices) -> Int64[np.ndarray, "m k"]:
         """Return the row of the input, along an axis of space, of places of map and kernel."""
         y = np.unravel_index(place, self.sizes_out)[axis]
         tap = np.unravel_index(at, self.kernel)[axis]

@@ -25,8 +25,7 @@ from torch.nn import functional
 
 from bitproof.core.errors import FaultListError, SpecError
 from bitproof.core.spec import Spec
-from bitproof.core.types import Count
-from bitproof.core.types import Index as NonNegativeInt
+from bitproof.core.types import Count, Index
 from bitproof.faults.broken_bits import BrokenBit, NodeFaults, break_bits
 from bitproof.faults.dataflows import (
     ALWAYS,
@@ -39,7 +38,7 @@ from bitproof.faults.dataflows import (
     Sums,
     Window,
 )
-from bitproof.faults.layer_matrices import Index, LayerMatrices
+from bitproof.faults.layer_matrices import Indices, LayerMatrices
 from bitproof.faults.registers import ACCUMULATOR_BITS, product_bits
 from bitproof.faults.table import FLIP, STUCK1
 from bitproof.kernels.exact_floats import EXACT_FLOAT32
@@ -54,8 +53,6 @@ REGISTER_SITES: tuple[Register, ...] = get_args(Register)
 """Sites that lie in the array; the element of such a fault is its PE, the tap its cycle."""
 PERMANENT = -1
 """The cycle of a permanent fault."""
-MOST_PRODUCT_BITS = 17
-"""Bits that hold every product, and every change of one."""
 MOST_AT_ONCE = 1 << 23
 """Numbers that are held at once; no influence on the result."""
 
@@ -76,7 +73,7 @@ class SystolicArray(Spec):
     """Processing elements below each other."""
     columns: Count = 16
     """Processing elements beside each other."""
-    latency: NonNegativeInt = 1
+    latency: Index = 1
     """Cycles from operands to the product's register."""
     stream: Count | None = None
     """Outputs that stream through one set of weights, for `weight_stationary`; None: all."""
@@ -185,6 +182,8 @@ class _FaultyLayer:
         self.window = ALWAYS if fault.cycle == PERMANENT else Window(fault.cycle, last)
         self.constants = network.constants[node.name]
         self.bits, self.signed = register_bits(network, node, fault.register)
+        self.most = 2.0 ** product_bits(network, node)
+        """What no product exceeds, nor its change when one of its words breaks."""
 
     def words(self) -> Tensor:
         """Return the words that come out."""
@@ -255,7 +254,7 @@ class _FaultyLayer:
     def _bound(self, struck: Products | Sums) -> float:
         """Return how far a sum can move."""
         if isinstance(struck, Products):
-            return len(struck.taps) * 2.0**MOST_PRODUCT_BITS
+            return len(struck.taps) * self.most
         strikes = sum(map(len, struck.parts))
         return strikes * sum(2.0**one.bit for one in self.fault.bits)
 
@@ -279,7 +278,7 @@ class _FaultyLayer:
         weights = codes - points
         if self.fault.register == "pe_input":
             words = self._gather(part.groups, part.outputs, part.taps)
-            return _multiply(self._broken(words) - words, weights)
+            return self._multiply(self._broken(words) - words, weights)
         if self.fault.register == "pe_weight":
             change = self._broken(codes) - codes
             return self._multiply_words(part, change)
@@ -300,7 +299,7 @@ class _FaultyLayer:
         dense = 4 * len(part.taps) * len(part.outputs) > layer.n_taps * layer.n_outputs
         if not dense or len(part.groups) < layer.groups or len(layer.kernel) != 2:
             words = self._gather(part.groups, part.outputs, part.taps) - self._point
-            return _multiply(words, weights)
+            return self._multiply(words, weights)
         kernel = torch.zeros(
             (layer.groups, len(part.channels), layer.n_taps), device=weights.device
         )
@@ -324,7 +323,7 @@ class _FaultyLayer:
                 total += self._of_steps(part, steps)
         return total
 
-    def _of_steps(self, part: Sums, steps: tuple[Index, ...]) -> Int32[Tensor, "images m g n"]:
+    def _of_steps(self, part: Sums, steps: tuple[Indices, ...]) -> Int32[Tensor, "images m g n"]:
         """Return the change of sums that are struck after each of several steps."""
         taps = np.concatenate(steps)
         words = self._gather(part.groups, part.outputs, taps) - self._point
@@ -338,12 +337,12 @@ class _FaultyLayer:
             if end - start == 1:
                 new = words[..., start, None] * weights[..., start]
             else:
-                new = _multiply(words[..., start:end], weights[..., start:end])
+                new = self._multiply(words[..., start:end], weights[..., start:end])
             true += new
             held = self._broken(held.add_(new))
         return held - true
 
-    def _of_parts(self, part: Sums, parts: Sequence[Index]) -> Int32[Tensor, "images m g n"]:
+    def _of_parts(self, part: Sums, parts: Sequence[Indices]) -> Int32[Tensor, "images m g n"]:
         """Return the change of sums of many parts that are struck once each, of one group.
 
         What each place of the input adds to each part is computed once, for all channels that lie
@@ -364,9 +363,9 @@ class _FaultyLayer:
             index = torch.from_numpy(of)
             columns[number, index] = weights[:, index, int(at)].T
         maps = (self._words[:, :-1].float() - self._point).reshape(-1, layer.channels_in)
-        dtype = torch.float32 if layer.channels_in * 2**16 < EXACT_FLOAT32 else torch.float64
+        dtype = self._sum_type(layer.channels_in)
         table = columns.permute(0, 2, 1).reshape(-1, layer.channels_in)
-        added = (table.to(dtype) @ maps.to(dtype).T).to(torch.int32)
+        added = _wrapped(table.to(dtype) @ maps.to(dtype).T)
         added = added.reshape(len(pieces), channels, len(self.codes), *layer.sizes_in)
         edges = [edge for pad in reversed(layer.padding) for edge in (pad, pad)]
         added = functional.pad(added, edges) if edges else added
@@ -380,7 +379,26 @@ class _FaultyLayer:
         change = (self._broken(sums) - sums).sum(0, dtype=torch.int32)
         return change.permute(1, 2, 0)[:, :, None]
 
-    def _gather(self, *index: Index) -> Int32[Tensor, "images m g k"]:
+    def _multiply(
+        self, words: Int32[Tensor, "images m g k"], weights: Int32[Tensor, "g n k"]
+    ) -> Int32[Tensor, "images m g n"]:
+        """Return sums of products, exactly."""
+        images, m, groups, k = words.shape
+        dtype = self._sum_type(k)
+        if groups == 1:
+            found = words.reshape(-1, k).to(dtype) @ weights[0].T.to(dtype)
+            return _wrapped(found).reshape(images, m, 1, -1)
+        by_group = torch.matmul(
+            words.permute(2, 0, 1, 3).reshape(groups, -1, k).to(dtype),
+            weights.transpose(1, 2).to(dtype),
+        )
+        return _wrapped(by_group).reshape(groups, images, m, -1).permute(1, 2, 0, 3)
+
+    def _sum_type(self, products: int) -> torch.dtype:
+        """Return the float type that holds every sum of so many products."""
+        return torch.float32 if products * self.most < EXACT_FLOAT32 else torch.float64
+
+    def _gather(self, *index: Indices) -> Int32[Tensor, "images m g k"]:
         """Return the input words of products."""
         words = self.layer.words(*index).transpose(1, 0, 2)
         flat = torch.from_numpy(np.ascontiguousarray(words).reshape(-1)).to(self._words.device)
@@ -388,7 +406,7 @@ class _FaultyLayer:
         return found.reshape(len(found), *words.shape)
 
     def _weights(
-        self, groups: Index, channels: Index, taps: Index
+        self, groups: Indices, channels: Indices, taps: Indices
     ) -> tuple[Int32[Tensor, "g n k"], Int32[Tensor, "g n 1"]]:
         """Return weight words, and their zero points."""
         layer, coded = self.layer, self.network.tensors[f"{self.node.name}.weight"]
@@ -418,20 +436,9 @@ class _FaultyLayer:
         return self.constants.zero_points[0]
 
 
-def _multiply(
-    words: Int32[Tensor, "images m g k"], weights: Int32[Tensor, "g n k"]
-) -> Int32[Tensor, "images m g n"]:
-    """Return sums of products, exactly; words and weights lie below 2**8 in size."""
-    dtype = torch.float32 if words.shape[3] * 2**16 < EXACT_FLOAT32 else torch.float64
-    images, m, groups, k = words.shape
-    if groups == 1:
-        found = words.reshape(-1, k).to(dtype) @ weights[0].T.to(dtype)
-        return found.to(torch.int32).reshape(images, m, 1, -1)
-    by_group = torch.matmul(
-        words.permute(2, 0, 1, 3).reshape(groups, -1, k).to(dtype),
-        weights.transpose(1, 2).to(dtype),
-    )
-    return by_group.to(torch.int32).reshape(groups, images, m, -1).permute(1, 2, 0, 3)
+def _wrapped(sums: Tensor) -> Int32[Tensor, "*shape"]:
+    """Return whole numbers as 32-bit registers hold them."""
+    return sums.to(torch.int32 if sums.dtype == torch.float32 else torch.int64).to(torch.int32)
 
 
 def _broken_int32(
@@ -447,7 +454,7 @@ def _broken_int32(
     return words
 
 
-def _index(values: Index) -> slice | Index:
+def _index(values: Indices) -> slice | Indices:
     """Return indices as a slice, where they are evenly spaced."""
     if len(values) == 1:
         return slice(int(values[0]), int(values[0]) + 1)
