@@ -26,6 +26,8 @@ from bitproof.metrics import Tally
 from bitproof.stats import Row
 from bitproof.stats.threats import ThreatLabel
 
+PLURALS: dict[Site, str] = {"weight": "weights", "bias": "biases", "activation": "activations"}
+
 
 @THREATS.register
 class MemoryFaults(Threat):
@@ -79,9 +81,12 @@ class MemoryFaults(Threat):
 
     @property
     def label(self) -> ThreatLabel:
-        """Return the label of the fault model, and the protections."""
+        """Return the label of the fault model, the memories if chosen, and the protections."""
+        title = self.fault.label.title
+        if self.sites != ("weight", "bias"):
+            title += f" in {' and '.join(PLURALS[site] for site in self.sites)}"
         kinds = (one.kind.replace("_", " ") for one in self.protections)
-        return replace(self.fault.label, title=" + ".join((self.fault.label.title, *kinds)))
+        return replace(self.fault.label, title=" + ".join((title, *kinds)))
 
     def tasks(self, data: Dataset) -> list[tuple[float, int]]:  # noqa: ARG002
         """Return every chip at every level."""

@@ -138,7 +138,7 @@ def _front(spots: Sequence[Spec], fault: str, attack: str) -> Spec:
         "type": "quantitative",
         "title": f"accuracy under {attack}, %",
         "scale": {"scheme": "viridis"},
-        "legend": {"orient": "bottom", "gradientLength": 200},
+        "legend": {"orient": "bottom", "gradientLength": 200, "titleLimit": 400},
     }
     return {
         **frame(spots),
