@@ -355,3 +355,17 @@ def test_two_faults_in_one_layer_are_refused() -> None:
 def test_sizes_are_checked() -> None:
     with pytest.raises(SpecError, match="rows"):
         SystolicArray.from_table({"rows": 0})
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dataflow", DATAFLOWS)
+def test_a_gpu_gives_the_same_sums(dataflow: str) -> None:
+    array = array_of({"dataflow": dataflow, "rows": 3, "columns": 2})
+    for case, register, element in product(cases().values(), REGISTER_SITES, range(6)):
+        fault = RegisterFault(
+            register, element, PERMANENT, (BrokenBit(element, PERMANENT, 2, STUCK1),)
+        )
+        here = _FaultyLayer(case.network, case.node, case.codes, array, fault).sums()
+        there = case.network.to("cuda")
+        on_gpu = _FaultyLayer(there, case.node, case.codes.to("cuda"), array, fault).sums()
+        assert torch.equal(on_gpu.cpu(), here)
