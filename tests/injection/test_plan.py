@@ -1,5 +1,6 @@
 """Draws of trials: what they cover, how often, and in which order they are done."""
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -333,3 +334,20 @@ def test_a_list_is_replayed_as_it_is() -> None:
     assert plan.faults is faults
     assert plan.n_trials == len(plan.group) == len(plan.cell) == 3
     assert sorted(np.concatenate(plan.chunks()).tolist()) == [0, 1, 2]
+
+
+def test_fewer_trials_than_cells_leave_no_cell_out_for_good(
+    draw: Drawing, network: IntegerNetwork
+) -> None:
+    """Largest remainders would take the largest cells, whatever the seed."""
+    hits: Counter[str] = Counter()
+    for seed in range(200):
+        plan = draw({"sites": ["weight", "bias"]}, trials=3, seed=seed)
+        assert plan.n_trials == 3
+        assert plan.is_sparse(0)
+        hits.update(f"{plan.cells[i].layer}.{plan.cells[i].site}" for i in plan.cell.tolist())
+    sizes = {name: coded.codes.numel() for name, coded in network.tensors.items()}
+    assert len(sizes) == 4
+    for name, size in sizes.items():
+        wanted = 600 * size / sum(sizes.values())
+        assert abs(hits[name] - wanted) < 4 * wanted**0.5 + 1

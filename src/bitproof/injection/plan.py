@@ -1,6 +1,7 @@
 """Drawing the trials of a campaign, and cutting them into chunks of neighbours."""
 
 from dataclasses import dataclass, replace
+from operator import le
 
 import numpy as np
 from jaxtyping import Int16, Int32, Int64
@@ -52,6 +53,11 @@ class Plan:
     def n_trials(self) -> int:
         """Number of trials."""
         return self.faults.n_trials
+
+    def is_sparse(self, group: int) -> bool:
+        """Return whether a kind of fault has fewer trials than cells."""
+        cells = sum(cell.group == group for cell in self.cells)
+        return int((self.group == group).sum()) < cells
 
     def chunks(self, first: int = 0, last: int | None = None) -> list[Int64[np.ndarray, " n"]]:
         """Return trials `first` to `last`, cut into chunks of trials whose faults lie close."""
@@ -179,6 +185,11 @@ class _GroupDraw:
             return sizes
         if self.injection.per == "cell" and self.injection.trials is None:
             return self._needed(sizes)
+        if self.injection.allocation == "proportional" and n < len(sizes):
+            # Largest remainders would leave the same small cells out in every campaign.
+            chances = np.array(sizes, np.float64) / self.population
+            drawn: list[int] = self._random("shares").multinomial(n, chances).tolist()
+            return drawn if all(map(le, drawn, sizes)) else allocate(sizes, n)
         if self.injection.allocation != "data_aware":
             return allocate(sizes, n, how=self.injection.allocation)
         reach = [_reach(part, self.network) for part in self.parts]

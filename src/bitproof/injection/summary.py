@@ -176,10 +176,14 @@ class _Summary:
         )
 
     def _weights(self, keep: Rows) -> Float[np.ndarray, " k"] | None:
-        """Return how many places each trial stands for; None where trials have several."""
+        """Return how many places each trial stands for; None where all stand for as many."""
         cell = self.columns["cell"][keep]
         if (cell < 0).any():
-            return None
+            return None  # trials have several places
+        if self.injection.allocation == "proportional" and len(keep):
+            group = int(self.columns["group"][keep[0]])
+            if self.plan.is_sparse(group):
+                return None  # places were drawn whatever their cell
         weights: np.ndarray = self.sizes[cell] / self.planned[cell]
         return weights
 
