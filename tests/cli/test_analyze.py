@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from torch import nn
 
 from bitproof.core.rng import make_generator
@@ -101,6 +102,23 @@ def test_networks_of_other_data_are_refused(call: Call, nets: Path, tmp_path: Pa
     (run / "networks").mkdir(parents=True)
     assert call("analyze", run).code == 2
     assert call("analyze", nets / "nothing", "--data", "digits").code == 2
+    small = nets.parent / "small"
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Flatten(), nn.Linear(64, 3)).eval()
+    save_network(quantize(model, torch.rand(4, 1, 8, 8)), small)
+    outcome = call("analyze", small, "--data", "digits")
+    assert outcome.code == 2
+    assert "wanted a network for digits (10 classes), this one answers 3" in outcome.err
+    model = nn.Sequential(nn.Flatten(), nn.Linear(9, 10)).eval()
+    save_network(quantize(model, torch.rand(4, 1, 3, 3)), small)
+    for command in ("analyze", "flip"):
+        outcome = call(command, small, "--data", "digits")
+        assert outcome.code == 2
+        assert "wanted a network for digits (images of 1 x 8 x 8)" in outcome.err
+    outcome = call("inject", "--network", small, "--data", "digits", "--out", tmp_path / "c")
+    assert outcome.code == 2
+    assert "this one takes others" in outcome.err
     outcome = call("analyze", nets / "net0")
     assert outcome.code == 2
     assert "wanted a data set" in outcome.err

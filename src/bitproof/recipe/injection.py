@@ -20,6 +20,7 @@ from bitproof.injection.campaign import Shard
 from bitproof.quant import IntegerNetwork, Scheme, load_network
 from bitproof.recipe.building import build, weights_of
 from bitproof.recipe.recipe import AnyData, AnyModel, Name, NamedRecipe
+from bitproof.recipe.stored_networks import check_fit
 from bitproof.report import write_campaign_report, write_campaign_tables
 
 
@@ -152,7 +153,9 @@ def _network(
     recipe: InjectionRecipe, splits: Splits, data_dir: Path | None, recipe_dir: Path | None
 ) -> IntegerNetwork:
     if recipe.model is None:
-        return load_network(_find(recipe.network, recipe_dir, suffix=".json"))
+        network = load_network(_find(recipe.network, recipe_dir, suffix=".json"))
+        check_fit(recipe.network, network, splits.test)
+        return network
     weights = weights_of(recipe.weights, recipe.model, recipe_dir=recipe_dir, data_dir=data_dir)
     model = build(recipe.model, splits.train, seed=recipe.seed, weights=weights)
     return Candidate(model.eval(), recipe.quantization).quantize(splits.train)

@@ -38,7 +38,32 @@ def open_networks(
         stems = [stem]
     networks = {path.name: load_network(path) for path in stems}
     if data:
-        return networks, DATA.build({"kind": data}).load(data_dir).test
-    if not run.recipe.is_file():
+        test = DATA.build({"kind": data}).load(data_dir).test
+    elif run.recipe.is_file():
+        test = read_recipe(run.recipe).data.load(data_dir).test
+    else:
         raise RecipeError(f"data: wanted a data set, such as --data digits; {place} is in no run")
-    return networks, read_recipe(run.recipe).data.load(data_dir).test
+    for name, network in networks.items():
+        check_fit(name, network, test)
+    return networks, test
+
+
+def check_fit(name: str, network: IntegerNetwork, data: Dataset) -> None:
+    """Check that a network takes the images of a data set, and answers with as many classes.
+
+    Raises:
+        RecipeError: it does not.
+    """
+    image = data.inputs(slice(0, 1))
+    size = " x ".join(map(str, image.shape[1:]))
+    try:
+        answers = network(image).shape[-1]
+    except (RuntimeError, ValueError, IndexError):
+        raise RecipeError(
+            f"{name}: wanted a network for {data.name} (images of {size}), this one takes others"
+        ) from None
+    if answers < data.n_classes:
+        raise RecipeError(
+            f"{name}: wanted a network for {data.name} ({data.n_classes} classes), "
+            f"this one answers {answers}"
+        )
