@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, log_softmax
 
 from bitproof.attacks import LinfPGD
-from bitproof.core.errors import SpecError
+from bitproof.core.errors import ModelError, SpecError
 from bitproof.core.rng import make_generator
 from bitproof.data import Dataset
 from bitproof.harden import (
@@ -217,3 +217,10 @@ def test_range_decay_is_the_mean_square_of_the_largest_inputs() -> None:
     ranges.remove()
     model(1 - inputs)
     assert ranges.mean_square().item() == pytest.approx(wanted.item(), rel=1e-5)
+
+
+def test_bounds_that_hold_nothing_are_refused() -> None:
+    stage = Vanilla(w_max=0.1, optimization=OPTIMIZATION)
+    model = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(12))
+    with pytest.raises(ModelError, match="vanilla: wanted modules for convolutions or linear"):
+        stage.apply(Candidate(model), TrainingContext(data(), seed=0))

@@ -21,6 +21,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from bitproof.core.errors import ModelError
 from bitproof.core.types import Count, NonNegative, Positive
 from bitproof.harden.base import HARDEN, Candidate, HardeningStage, TrainingContext
 from bitproof.harden.perturbation import divergence, perturbed, perturbed_off_answers
@@ -58,8 +59,16 @@ class TrainingStage(HardeningStage):
         """Train `model` in place on a loss, inside the bounds; return the mean loss of each epoch.
 
         `more` goes to `fine_tune_`.
+
+        Raises:
+            ModelError: there is nothing that the bounds could hold.
         """
         layers = [each for each in model.modules() if isinstance(each, LAYERS)]
+        if not layers and (self.w_max is not None or self.range_decay):
+            raise ModelError(
+                f"{self.kind}: wanted modules for convolutions or linear layers, which w_max and "
+                "range_decay hold; the model has none"
+            )
         ranges = Ranges(model, layers) if self.range_decay else None
 
         def bounded(batch: Batch) -> Tensor:
@@ -107,7 +116,7 @@ class Ranges:
 
     def __init__(self, model: nn.Module, layers: Sequence[nn.Module]) -> None:
         self.seen: list[Tensor] = []
-        hooks = [layer.register_forward_pre_hook(self._see) for layer in layers]
+        hooks = [layer.register_forward_pre_hook(self._see, with_kwargs=True) for layer in layers]
         self.hooks = [model.register_forward_pre_hook(self._begin), *hooks]
 
     def mean_square(self) -> Tensor:
@@ -122,8 +131,8 @@ class Ranges:
     def _begin(self, _model: nn.Module, _inputs: tuple[Any, ...]) -> None:
         self.seen.clear()
 
-    def _see(self, _layer: nn.Module, inputs: tuple[Any, ...]) -> None:
-        self.seen.append(inputs[0].abs().amax())
+    def _see(self, _layer: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+        self.seen.append((inputs[0] if inputs else named["input"]).abs().amax())
 
 
 @HARDEN.register
