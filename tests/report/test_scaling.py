@@ -44,7 +44,7 @@ def test_factors_are_drawn_and_told(run_dir: Path, failures: bool) -> None:
     assert table is not None
     assert [row[0].text for row in table.rows] == ["baseline", "s1"]
     assert table.rows[0][-1].text == ("2.00" if failures else "–")
-    assert len(scaling_figures(run)) == (3 if failures else 2)
+    assert len(scaling_figures(run)) == (4 if failures else 3)
     first, second = correlation_lines(run)
     assert "failure rate and product of the steps" in first
     assert "+0.50 (+0.10 to +0.80), n = 8" in first

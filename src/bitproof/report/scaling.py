@@ -41,7 +41,7 @@ class Layer(_Part):
     rms: Factor
     relative_flip: Factor
     flip: tuple[Factor, ...]
-    distribution: tuple[Factor, ...]
+    distribution: Annotated[tuple[Factor, ...], Field(min_length=1)]
 
 
 class Failure(_Part):

@@ -1,6 +1,7 @@
 """The charts of scaling factors, and the front of clean, attack and fault accuracy."""
 
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 
 from bitproof.report import figures as fig
 from bitproof.report.figures import Figure, Spec, category, layer, make_figure, number, scale
@@ -26,11 +27,8 @@ def scaling_figures(run: Run) -> list[Figure]:
     looks = styles([each.name for each in networks], {})
     charts = [
         ("scaling by layer", "Step of sums", _layers(networks, looks, "product")),
-        (
-            "flip over rms",
-            "A flip over what the layer reads",
-            _layers(networks, looks, "relative_flip"),
-        ),
+        ("flip over rms", "Flips over rms", _layers(networks, looks, "relative_flip")),
+        ("words read", "What layers read", _distributions(networks, looks)),
     ]
     if all(each.failures for each in networks):
         charts.append(("failure rates", "Failure rates", _failures(networks, looks)))
@@ -78,6 +76,33 @@ def _layers(networks: Sequence[Network], looks: Mapping[str, Style], field: str)
             layer("line", encoding={"strokeDash": _look(looks, "dash")}),
             layer("point", encoding={}, filled=True, size=25),
         ],
+    }
+
+
+def _distributions(networks: Sequence[Network], looks: Mapping[str, Style]) -> Spec:
+    """Return the distribution of what layers read, the mean over layers, as steps."""
+    rows = []
+    for each in networks:
+        shares = [
+            fmean(bins) for bins in zip(*(one.distribution for one in each.layers), strict=True)
+        ]
+        edges = [(2 * i - len(shares)) / len(shares) for i in range(len(shares) + 1)]
+        for edge, share in zip(edges, (*shares, shares[-1]), strict=True):
+            rows.append({"name": each.name, "edge": edge, "value": round(100 * share, 9)})
+    return {
+        **frame(rows),
+        "mark": {"type": "line", "interpolate": "step-after"},
+        "encoding": {
+            "x": number(
+                "edge",
+                title="word over the largest that its layer reads",
+                scale={"domain": [-1, 1], "nice": False},
+            ),
+            "y": number("value", title="words in a bin, %", scale={"type": "symlog"}),
+            "color": _look(looks, "colour"),
+            "strokeDash": _look(looks, "dash"),
+            "tooltip": [{"field": "name"}, number("edge"), number("value", format=".3g")],
+        },
     }
 
 
