@@ -20,7 +20,7 @@ from bitproof.harden import (
     TrainingContext,
     Vanilla,
 )
-from bitproof.harden.adversarial_training import Ranges
+from bitproof.harden.adversarial_training import ActivationFlips, Ranges
 from bitproof.harden.fast_at import OverfittingGuard
 from bitproof.train import Batches, Optimization
 from bitproof.train.batches import Batch
@@ -224,3 +224,42 @@ def test_bounds_that_hold_nothing_are_refused() -> None:
     model = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(12))
     with pytest.raises(ModelError, match="vanilla: wanted modules for convolutions or linear"):
         stage.apply(Candidate(model), TrainingContext(data(), seed=0))
+
+
+def test_flips_in_what_layers_read_move_single_words_by_powers_of_two() -> None:
+    layer = nn.Linear(4000, 1, bias=False)
+    flips = ActivationFlips([layer], 0.01)
+    flips.generator = make_generator(7)
+    seen: list[Tensor] = []
+    layer.register_forward_pre_hook(lambda _m, args: seen.append(args[0]))
+    inputs = torch.randn(3, 4000, generator=make_generator(8)).requires_grad_()
+    layer(inputs).sum().backward()
+    step = inputs.detach().abs().max() / 127
+    change = (seen[0].detach() - inputs.detach()) / step
+    bits = change.abs().round()[change.abs() > 0.5].log2()
+    single = (bits - bits.round()).abs() < 1e-4
+    assert single.float().mean().item() > 0.95  # some words lose two bits
+    assert (change.abs() > 0.5).float().mean().item() == pytest.approx(1 - 0.99**8, rel=0.15)
+    assert inputs.grad is not None
+    assert torch.equal(inputs.grad, layer.weight.detach().expand(3, -1))
+    layer.eval()  # as the attacker sees it
+    layer(inputs)
+    assert torch.equal(seen[1], inputs)
+    flips.remove()
+    layer.train()
+    layer(inputs)
+    assert torch.equal(seen[2], inputs)
+
+
+def test_training_with_flips_takes_other_steps_each_time() -> None:
+    plain, broken = (
+        trained(PGDAT(optimization=LONG)),
+        trained(PGDAT(optimization=LONG, activation_ber=0.02)),
+    )
+    again = trained(PGDAT(optimization=LONG, activation_ber=0.02))
+    pairs = zip(broken.parameters(), again.parameters(), strict=True)
+    assert all(torch.equal(one, other) for one, other in pairs)
+    pairs = zip(broken.parameters(), plain.parameters(), strict=True)
+    assert not any(torch.equal(one, other) for one, other in pairs)
+    inputs = data().inputs()
+    assert torch.equal(broken(inputs), broken(inputs))

@@ -5,7 +5,10 @@ Model:  `vanilla`: L = CE(f(x), y). `pgd_at`: L = CE(f(x'), y) with x' from proj
         divergence itself. All train all weights in float32, from random or given weights, and see
         the network through the attacker's eyes in evaluation mode. Against wide ranges, beside
         weight decay: weights clipped to `w_max` before each step, and the penalty `range_decay`
-        times the mean over layers of max|x|**2 of what they read.
+        times the mean over layers of max|x|**2 of what they read. Against the flips themselves:
+        `activation_ber` breaks bits of what each layer reads, as words of 8 bits with the step
+        max|x| / 127 of the batch, while weights are trained and not while the attacker looks;
+        gradients pass the change as if it were not there (RandBET, on activations).
 Source: Madry et al., ICLR 2018 (`pgd_at`); Zhang et al., "Theoretically Principled Trade-off
         between Robustness and Accuracy", ICML 2019, equation 5 and algorithm 1 (`trades`; here x'
         starts anywhere in the ball, there next to x). METHODS D.2 for the sweep of weight decay
@@ -22,7 +25,8 @@ import torch
 from torch import Tensor, nn
 
 from bitproof.core.errors import ModelError
-from bitproof.core.types import Count, NonNegative, Positive
+from bitproof.core.types import Count, NonNegative, Positive, Probability
+from bitproof.faults import RandomFlips
 from bitproof.harden.base import HARDEN, Candidate, HardeningStage, TrainingContext
 from bitproof.harden.perturbation import divergence, perturbed, perturbed_off_answers
 from bitproof.train.batches import Batch
@@ -48,6 +52,8 @@ class TrainingStage(HardeningStage):
     range_decay: NonNegative = 0.0
     """Weight of the mean over convolutions and linear layers of the squared largest value that each
     reads: what activation steps are made of."""
+    activation_ber: Probability = 0.0
+    """Bit error rate in what convolutions and linear layers read, as a fraction."""
 
     def train_(
         self,
@@ -64,15 +70,18 @@ class TrainingStage(HardeningStage):
             ModelError: there is nothing that the bounds could hold.
         """
         layers = [each for each in model.modules() if isinstance(each, LAYERS)]
-        if not layers and (self.w_max is not None or self.range_decay):
+        if not layers and (self.w_max is not None or self.range_decay or self.activation_ber):
             raise ModelError(
-                f"{self.kind}: wanted modules for convolutions or linear layers, which w_max and "
-                "range_decay hold; the model has none"
+                f"{self.kind}: wanted modules for convolutions or linear layers, which w_max, "
+                "range_decay and activation_ber work on; the model has none"
             )
         ranges = Ranges(model, layers) if self.range_decay else None
+        flips = ActivationFlips(layers, self.activation_ber) if self.activation_ber else None
 
         def bounded(batch: Batch) -> Tensor:
             self._clip(layers)
+            if flips is not None:
+                flips.generator = batch.generator
             value = loss(batch)
             return value if ranges is None else value + self.range_decay * ranges.mean_square()
 
@@ -85,8 +94,9 @@ class TrainingStage(HardeningStage):
             **more,
         )
         self._clip(layers)
-        if ranges is not None:
-            ranges.remove()
+        for hooked in (ranges, flips):
+            if hooked is not None:
+                hooked.remove()
         return history
 
     @torch.no_grad()
@@ -133,6 +143,36 @@ class Ranges:
 
     def _see(self, _layer: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
         self.seen.append((inputs[0] if inputs else named["input"]).abs().amax())
+
+
+class ActivationFlips:
+    """Breaks bits of what layers read, in training mode."""
+
+    def __init__(self, layers: Sequence[nn.Module], ber: float) -> None:
+        self.fault = RandomFlips(ber=ber)
+        self.generator = torch.Generator()
+        """Of the step, on the CPU."""
+        self.hooks = [
+            layer.register_forward_pre_hook(self._flip, with_kwargs=True) for layer in layers
+        ]
+
+    def remove(self) -> None:
+        """Break nothing any longer."""
+        for hook in self.hooks:
+            hook.remove()
+
+    def _flip(
+        self, layer: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        if not layer.training:
+            return None
+        read = inputs[0] if inputs else named["input"]
+        values = read.detach()
+        step = values.abs().amax().float().clamp(min=torch.finfo(torch.float32).tiny) / 127
+        codes = (values / step).round().clamp(-127, 127).to(torch.int8)
+        broken = self.fault.corrupt(codes, bits=8, generator=self.generator)
+        change = (broken.float() - codes.float()) * step
+        return (read + change.to(values.dtype),), {}
 
 
 @HARDEN.register
