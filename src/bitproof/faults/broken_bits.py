@@ -29,6 +29,7 @@ def break_bit(
     """Return words of `bits` bits with one bit flipped or stuck; signed ones sign-extended.
 
     Example:
+        >>> import torch
         >>> fault = BrokenBit(element=0, tap=-1, bit=3, action=FLIP)
         >>> break_bit(torch.tensor([1, -8]), fault, bits=4, signed=True)
         tensor([-7,  0])
