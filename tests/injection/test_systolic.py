@@ -114,7 +114,7 @@ def test_counts_are_those_of_executing_everything_again(
 def test_results_by_processing_element_register_and_bit(
     network: IntegerNetwork, data: Dataset, tmp_path: Path
 ) -> None:
-    group = {"sites": ["systolic"], "kind": STUCK, "exhaustive": True}
+    group = {"sites": ["systolic"], "kind": STUCK, "exhaustive": True, "bits": [2, 7, 12]}
     every = Injection.model_validate(
         {"faults": [group], "images": 12, "array": ARRAY.model_dump(), "only_correct": True}
     )
