@@ -266,7 +266,7 @@ def some(*names: str) -> list[Any]:
 
 @pytest.mark.parametrize("scope", SCOPES)
 @pytest.mark.parametrize("dataflow", DATAFLOWS)
-@pytest.mark.parametrize("name", some("stride, even kernel", "one axis", "far zero point"))
+@pytest.mark.parametrize("name", some("one axis", "far zero point"))
 def test_permanent_faults_in_every_element(name: str, dataflow: str, scope: str) -> None:
     """Every element and register; stuck bits turn, so that each is met."""
     case, changed = cases()[name], 0
@@ -297,7 +297,7 @@ def test_transient_faults_in_every_element(name: str, dataflow: str, scope: str)
         slow = case.arrays(array)
         cycles = array.cycles(case.network, case.node, tuple(case.codes.shape[1:]))
         for number, (register, element) in enumerate(product(registers(scope), range(6))):
-            for cycle in range(number % 7, cycles, max(cycles // 5, 1)):
+            for cycle in range(number % 7, cycles, max(cycles // 3, 1)):
                 bit = (element + cycle) % bits_of(case, register)
                 one = BrokenBit(element, cycle, bit, FLIP)
                 changed += compare(
