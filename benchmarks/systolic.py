@@ -28,8 +28,8 @@ from bitproof.data import Dataset
 from bitproof.evaluation import Processes
 from bitproof.faults.broken_bits import BrokenBit, break_bits
 from bitproof.faults.registers import ACCUMULATOR_BITS
-from bitproof.faults.systolic import REGISTER_SITES, SystolicArray, register_bits
-from bitproof.faults.table import STUCK1, FaultTable
+from bitproof.faults.systolic import SystolicArray, register_bits
+from bitproof.faults.table import ARRAY_SITES, STUCK1, FaultTable
 from bitproof.injection import FaultGroup, Injection, carry_out_campaign, prepare_campaign
 from bitproof.injection.engine import Engine
 from bitproof.models import ResNet20, load_weights
@@ -113,21 +113,14 @@ def plain_layer(network: IntegerNetwork, node: Node, codes: Tensor, register: st
             sums[:, own] += broken(partial_sums) - partial_sums
     if constants.bias is not None:
         sums += constants.bias.double()[:, None]
-    shape = (len(codes), len(stored), *integer_op_shape(node, codes))
+    sizes = node.geometry.outputs(codes.shape[2:], kernel) if kernel else []
+    shape = (len(codes), len(stored), *sizes)
     values = sums.float().reshape(shape) * constants.multipliers[0]
     grid = network.grids.get(node.name)
     if grid is None:
         return values
     rounded = values.round() + constants.zero_point
     return rounded.clamp(constants.low, constants.high).to(grid.dtype)
-
-
-def integer_op_shape(node: Node, codes: Tensor) -> list[int]:
-    """Return the size of the maps that come out."""
-    if node.op == "linear":
-        return []
-    kernel = (3, 3) if node.attrs["padding"][0] else (1, 1)
-    return node.geometry.outputs(codes.shape[2:], kernel)
 
 
 def plain(network: IntegerNetwork, images: Tensor, register: str) -> Tensor:
@@ -170,7 +163,7 @@ def main() -> None:
     network, images, weights = network_and_images()
     labels = torch.zeros(len(images), dtype=torch.long)
     work = {"inference": lambda: network(images)}
-    for register in REGISTER_SITES:
+    for register in ARRAY_SITES:
         check(network, images, register)
         work[f"rival {register}"] = partial(plain, network, images, register)
         for flow in FLOWS:
@@ -180,14 +173,14 @@ def main() -> None:
     times = {name: taken[0] for name, taken in interleave(work, rounds=ROUNDS).items()}
     rows = []
     for flow in FLOWS:
-        for register in REGISTER_SITES:
+        for register in ARRAY_SITES:
             name = f"{flow} {register}"
             rows.append(
                 Row(name, times[f"rival {register}"], times[name], times["inference"], "ms")
             )
     show(f"One permanent fault, 64 images, one thread, {weights} weights", rows)
     layer = next(node for node in network.nodes if node.op == "conv")
-    bits = {name: register_bits(network, layer, name)[0] for name in REGISTER_SITES}
+    bits = {name: register_bits(network, layer, name)[0] for name in ARRAY_SITES}
     assert bits["pe_sum"] == ACCUMULATOR_BITS
     mean = sum(times[f"rival {name}"] * n for name, n in bits.items()) / sum(bits.values())
     rates = Row(

@@ -5,6 +5,7 @@ sums that come out are what comes out. Values travel with a tag that says what t
 only what they belong to (asserted), so that a wrong skew cannot go unnoticed.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -73,7 +74,7 @@ def wrap(value: int) -> int:
     return (value + 2**31) % 2**32 - 2**31
 
 
-class SlowArray:
+class SlowArray(ABC):
     """An array of R rows and C columns; subclasses step it."""
 
     def __init__(
@@ -103,8 +104,8 @@ class SlowArray:
         wrapped: np.ndarray = np.vectorize(wrap)(self.sums)
         return wrapped
 
-    def step_all(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def step_all(self) -> None: ...
 
     def written(self, register: str, r: int, c: int, word: Word | None) -> Word | None:
         """Return what a register holds that was just written."""

@@ -16,13 +16,12 @@ from bitproof.faults.broken_bits import BrokenBit, break_bit
 from bitproof.faults.registers import product_bits
 from bitproof.faults.systolic import (
     PERMANENT,
-    REGISTER_SITES,
     RegisterFault,
     SystolicArray,
     _FaultyLayer,
     systolic_words,
 )
-from bitproof.faults.table import FLIP, STUCK0, STUCK1
+from bitproof.faults.table import ARRAY_SITES, FLIP, STUCK0, STUCK1
 from bitproof.injection.golden import Golden
 from bitproof.quant import AffineQuantizer, IntegerNetwork, Scheme, quantize
 from bitproof.quant.graph import Node
@@ -250,7 +249,7 @@ def compare(case: Case, array: SystolicArray, fault: RegisterFault, slow: list[S
 
 def registers(scope: str) -> tuple[Any, ...]:
     """Scopes make no difference to products and sums."""
-    return REGISTER_SITES if scope == "pe_row" else REGISTER_SITES[:2]
+    return ARRAY_SITES if scope == "pe_row" else ARRAY_SITES[:2]
 
 
 def bits_of(case: Case, register: str) -> int:
@@ -328,7 +327,7 @@ def test_arrays_larger_than_the_layer() -> None:
     for dataflow in DATAFLOWS:
         array = array_of({"dataflow": dataflow, "rows": 16, "columns": 16})
         slow = case.arrays(array)
-        for register, element in product(REGISTER_SITES, (0, 17, 255)):
+        for register, element in product(ARRAY_SITES, (0, 17, 255)):
             one = BrokenBit(element, PERMANENT, 2, STUCK1)
             compare(case, array, RegisterFault(register, element, PERMANENT, (one,)), slow)
 
@@ -361,7 +360,7 @@ def test_sizes_are_checked() -> None:
 @pytest.mark.parametrize("dataflow", DATAFLOWS)
 def test_a_gpu_gives_the_same_sums(dataflow: str) -> None:
     array = array_of({"dataflow": dataflow, "rows": 3, "columns": 2})
-    for case, register, element in product(cases().values(), REGISTER_SITES, range(6)):
+    for case, register, element in product(cases().values(), ARRAY_SITES, range(6)):
         fault = RegisterFault(
             register, element, PERMANENT, (BrokenBit(element, PERMANENT, 2, STUCK1),)
         )

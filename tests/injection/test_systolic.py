@@ -15,8 +15,8 @@ from bitproof.core.rng import make_generator
 from bitproof.data import Dataset
 from bitproof.faults import read_fault_list, write_fault_list
 from bitproof.faults.space import WHOLE_ARRAY, FaultSpace
-from bitproof.faults.systolic import REGISTER_SITES, SystolicArray
-from bitproof.faults.table import FaultTable
+from bitproof.faults.systolic import SystolicArray
+from bitproof.faults.table import ARRAY_SITES, FaultTable
 from bitproof.injection import FaultGroup, Injection, carry_out_campaign, prepare_campaign
 from bitproof.injection.engine import Engine
 from bitproof.injection.golden import Golden
@@ -65,9 +65,9 @@ def test_a_permanent_fault_is_one_place_and_breaks_all_layers(
     shapes = Golden.run(network, images[:1]).shapes
     plan = draw_plan(injection(kind=STUCK), network, shapes)
     assert {cell.layer for cell in plan.cells} == {WHOLE_ARRAY}
-    assert {cell.site for cell in plan.cells} == set(REGISTER_SITES)
+    assert {cell.site for cell in plan.cells} == set(ARRAY_SITES)
     assert {cell.size for cell in plan.cells} == {6}
-    widths = {site: sum(cell.site == site for cell in plan.cells) for site in REGISTER_SITES}
+    widths = {site: sum(cell.site == site for cell in plan.cells) for site in ARRAY_SITES}
     assert widths["pe_input"] == widths["pe_weight"] == 8
     assert widths["pe_sum"] == 32
     assert plan.populations == (6 * sum(widths.values()),)
@@ -84,7 +84,7 @@ def test_a_transient_fault_is_a_register_in_a_cycle(
     shapes = Golden.run(network, images[:1]).shapes
     strata = FaultSpace(sites=("systolic",)).strata(network, shapes, array=ARRAY)
     layers = [node for node in network.nodes if node.op in {"conv", "linear"}]
-    assert len(strata) == len(layers) * len(REGISTER_SITES)
+    assert len(strata) == len(layers) * len(ARRAY_SITES)
     for node in layers:
         cycles = ARRAY.cycles(network, node, shapes[node.inputs[0]])
         own = [one for one in strata if one.layer == node.name]
@@ -131,7 +131,7 @@ def test_results_by_processing_element_register_and_bit(
     assert trials == {summary["totals"][0]["trials"] // 6}
     means = np.mean([one["rates"]["sdc1"][1] for one in elements])
     assert means == pytest.approx(summary["totals"][0]["rates"]["sdc1"][1])
-    assert {row["site"] for row in summary["bits"]} == set(REGISTER_SITES)
+    assert {row["site"] for row in summary["bits"]} == set(ARRAY_SITES)
     write_campaign_tables(tmp_path)
     lines = (tmp_path / "elements.csv").read_text().splitlines()
     assert len(lines) == 1 + 6 * len(summary["outcomes"])

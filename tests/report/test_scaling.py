@@ -15,6 +15,7 @@ LAYER = {
     **{"layer": "conv1", "weight": 0.01, "activation": 0.02, "product": 2e-4, "rms": 0.5},
     **{"relative_flip": 1.5, "flip": [4e-4, 1.6e-3], "distribution": [0.5, 0.5]},
 }
+MEANS = {key: LAYER[key] for key in ("weight", "activation", "product", "relative_flip")}
 FAILURES = {"conv1": {"rate": [0.01, 0.02, 0.04], "trials": 100}}
 
 
@@ -26,7 +27,12 @@ def analyzed(run_dir: Path, content: Any) -> Run:
 def two_networks(*, failures: bool) -> dict[str, Any]:
     return {
         "networks": [
-            {"name": name, "layers": [LAYER], "failures": FAILURES if failures else {}}
+            {
+                "name": name,
+                "means": MEANS,
+                "layers": [LAYER],
+                "failures": FAILURES if failures else {},
+            }
             for name in ("baseline", "s1")
         ],
         "correlations": [
@@ -43,6 +49,7 @@ def test_factors_are_drawn_and_told(run_dir: Path, failures: bool) -> None:
     table = scaling_table(run)
     assert table is not None
     assert [row[0].text for row in table.rows] == ["baseline", "s1"]
+    assert table.rows[0][3].text == "0.0002"
     assert table.rows[0][-1].text == ("2.00" if failures else "–")
     assert len(scaling_figures(run)) == (4 if failures else 3)
     first, second = correlation_lines(run)

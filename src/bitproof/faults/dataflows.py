@@ -36,8 +36,8 @@ from typing import Literal
 import numpy as np
 
 from bitproof.faults.layer_matrices import Indices, LayerMatrices
+from bitproof.faults.table import ArraySite
 
-Register = Literal["pe_input", "pe_weight", "pe_product", "pe_sum"]
 Scope = Literal["element", "pe_row", "single_mac"]
 
 
@@ -115,7 +115,7 @@ class Dataflow(ABC):
 
     @abstractmethod
     def products(
-        self, register: Register, scope: Scope, row: int, column: int, window: Window | None
+        self, register: ArraySite, scope: Scope, row: int, column: int, window: Window | None
     ) -> Iterator[Products]:
         """Yield the products that a fault in a register other than the sum touches, each once."""
 
@@ -153,11 +153,12 @@ class WeightStationary(Dataflow):
         return self.layer.groups * self.channel_tiles * self.output_tiles * self.tap_tiles
 
     def products(
-        self, register: Register, scope: Scope, row: int, column: int, window: Window | None
+        self, register: ArraySite, scope: Scope, row: int, column: int, window: Window | None
     ) -> Iterator[Products]:
         """Yield the products that a fault touches."""
+        right: Scope = scope if register == "pe_input" else "single_mac"
         if window is ALWAYS:
-            channels = self._reached(register, scope, column, self.layer.n_channels)
+            channels = _reached(self.all_channels, column, self.array.columns, right)
             taps = self.order[row :: self.array.rows]
             yield Products(self.all_groups, self.all_outputs, taps, channels)
             return
@@ -176,8 +177,8 @@ class WeightStationary(Dataflow):
                 outputs = outputs[skipped:] if used else outputs[:0]
             else:
                 outputs = outputs[max(first - start, 0) : max(last - start + 1, 0)]
-            reached = self._reached(register, scope, column, len(channels))
-            yield Products(np.array([group]), outputs, self.order[[tap]], channels[reached])
+            reached = _reached(channels, column, self.array.columns, right)
+            yield Products(np.array([group]), outputs, self.order[[tap]], reached)
 
     def sums(self, row: int, column: int, window: Window | None) -> Iterator[Sums]:
         """Yield the partial sums that a fault touches, tile by tile."""
@@ -210,12 +211,6 @@ class WeightStationary(Dataflow):
         start = k * self.array.rows
         return self.order[start : min(start + row + 1, self.layer.n_taps)]
 
-    def _reached(self, register: Register, scope: Scope, column: int, n: int) -> Indices:
-        """Return which of `n` channels, in tiles from the first on, meet a word of a PE."""
-        if register != "pe_input" or scope == "single_mac":
-            return np.arange(column, n, self.array.columns)
-        return _behind(np.arange(n), column, self.array.columns, whole=scope == "element")
-
 
 class OutputStationary(Dataflow):
     """Sums stay, words move right, weights move down."""
@@ -238,12 +233,14 @@ class OutputStationary(Dataflow):
         return self.layer.groups * self.output_tiles * self.channel_tiles
 
     def products(
-        self, register: Register, scope: Scope, row: int, column: int, window: Window | None
+        self, register: ArraySite, scope: Scope, row: int, column: int, window: Window | None
     ) -> Iterator[Products]:
         """Yield the products that a fault touches."""
+        right: Scope = scope if register == "pe_input" else "single_mac"
+        down: Scope = scope if register == "pe_weight" else "single_mac"
         if window is ALWAYS:
-            outputs = self._reached(register == "pe_weight", scope, row, self.all_outputs, True)
-            channels = self._reached(register == "pe_input", scope, column, self.all_channels)
+            outputs = _reached(self.all_outputs, row, self.array.rows, down)
+            channels = _reached(self.all_channels, column, self.array.columns, right)
             yield Products(self.all_groups, outputs, self.order, channels)
             return
         start = row + column + (self.array.latency if register == "pe_product" else 0)
@@ -252,8 +249,8 @@ class OutputStationary(Dataflow):
             if row >= len(outputs) or column >= len(channels):
                 continue
             taps = self.order[max(first - start, 0) : max(last - start + 1, 0)]
-            outputs = self._reached(register == "pe_weight", scope, row, outputs, True)
-            channels = self._reached(register == "pe_input", scope, column, channels)
+            outputs = _reached(outputs, row, self.array.rows, down)
+            channels = _reached(channels, column, self.array.columns, right)
             yield Products(np.array([group]), outputs, taps, channels)
 
     def sums(self, row: int, column: int, window: Window | None) -> Iterator[Sums]:
@@ -284,19 +281,6 @@ class OutputStationary(Dataflow):
         channels = self.all_channels[n * self.array.columns : (n + 1) * self.array.columns]
         return group, outputs, channels
 
-    def _reached(
-        self, moves: bool, scope: Scope, at: int, index: Indices, down: bool = False
-    ) -> Indices:
-        """Return what meets a word of a PE along the axis that it moves on, or stays on."""
-        size = self.array.rows if down else self.array.columns
-        if not moves or scope == "single_mac":
-            here: np.ndarray = index[at::size]
-            return here
-        reached: np.ndarray = index[
-            _behind(np.arange(len(index)), at, size, whole=scope == "element")
-        ]
-        return reached
-
 
 class RowStationary(Dataflow):
     """Kernel rows and input rows stay, sums move down at the end of each column."""
@@ -321,7 +305,7 @@ class RowStationary(Dataflow):
         return self.layer.groups * self.layer.n_channels * self.row_tiles * self.pair_tiles
 
     def products(
-        self, register: Register, scope: Scope, row: int, column: int, window: Window | None
+        self, register: ArraySite, scope: Scope, row: int, column: int, window: Window | None
     ) -> Iterator[Products]:
         """Yield the products that a fault touches."""
         if window is ALWAYS:
@@ -367,13 +351,13 @@ class RowStationary(Dataflow):
                 yield Sums(np.array([group]), np.array([output]), np.array([n]), (steps,))
 
     def _always(
-        self, register: Register, scope: Scope, row: int, column: int
+        self, register: ArraySite, scope: Scope, row: int, column: int
     ) -> Iterator[Products]:
         rows = np.arange(column, self.map_rows, self.array.columns)
         pairs = np.arange(row, self.pairs, self.array.rows)
         if register == "pe_weight" and scope == "element":
             every = np.arange(self.map_rows)
-            rows = _behind(every, column, self.array.columns, whole=True)
+            rows = _reached(every, column, self.array.columns, "element")
         if register != "pe_input" or scope != "element":
             taps, outputs = self._taps(pairs), self._outputs(rows)
             yield Products(self.all_groups, outputs, taps, self.all_channels)
@@ -491,10 +475,18 @@ class RowStationary(Dataflow):
         return (rows[:, None] * self.map_columns + np.arange(self.map_columns)).reshape(-1)
 
 
-def _behind(index: Indices, at: int, size: int, *, whole: bool) -> Indices:
-    """Return what lies at or behind a place in tiles of some size, or all of a tile that has it."""
-    tile, own = np.divmod(index, size)
-    reached: np.ndarray = index[tile * size + at < len(index) if whole else own >= at]
+def _reached(index: Indices, at: int, size: int, scope: Scope) -> Indices:
+    """Return what meets a word that a PE holds, in tiles of some size along one axis of the array.
+
+    That is the PE's own part of each tile, what lies behind it as well where the word moves on, or
+    all of a tile.
+    """
+    if scope == "single_mac":
+        here: np.ndarray = index[at::size]
+        return here
+    tile, own = np.divmod(np.arange(len(index)), size)
+    has_it = tile * size + at < len(index)
+    reached: np.ndarray = index[has_it if scope == "element" else own >= at]
     return reached
 
 

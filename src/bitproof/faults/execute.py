@@ -77,11 +77,10 @@ def faulty_node(
     Raises:
         FaultListError: there is more than one fault of an array, or one beside others.
     """
-    if ARRAY_SITES.intersection(faults):
-        if not ARRAY_SITES.issuperset(faults):
+    if any(site in faults for site in ARRAY_SITES):
+        if others := sorted(set(faults).difference(ARRAY_SITES)):
             raise FaultListError(
-                f"{node.name}: wanted a fault of an array alone, got one beside "
-                f"{', '.join(sorted(set(faults) - ARRAY_SITES))}"
+                f"{node.name}: wanted a fault of an array alone, got one beside {', '.join(others)}"
             )
         return systolic_words(network, node, operands[0], array or SystolicArray(), faults)
     broken, n = broken_memory(network, node, faults), len(inputs)

@@ -21,13 +21,11 @@ from bitproof.core.spec import Spec
 from bitproof.core.types import Index
 from bitproof.faults.registers import ACCUMULATOR_BITS, PRODUCT_OPS, product_bits
 from bitproof.faults.systolic import SystolicArray, register_bits
-from bitproof.faults.table import ARRAY_SITES, SITES, TAP_SITES, FaultSite
+from bitproof.faults.table import ARRAY_SITES, TAP_SITES, FaultSite
 from bitproof.quant.graph import Node
 from bitproof.quant.network import IntegerNetwork
 from bitproof.quant.operations import MAC_OPS, MOVING_OPS
 
-ARRAY: tuple[FaultSite, ...] = tuple(site for site in SITES if site in ARRAY_SITES)
-"""What `systolic` stands for."""
 WHOLE_ARRAY = "all layers"
 """What results call the layer of a permanent fault in an array."""
 
@@ -68,7 +66,7 @@ class Stratum:
         element, tap = np.divmod(rest, self.taps)
         if self.elements is not None:
             element = self.elements[element]
-        if self.site not in TAP_SITES | ARRAY_SITES or self.hits is not None:
+        if self.site not in {*TAP_SITES, *ARRAY_SITES} or self.hits is not None:
             tap = np.full_like(tap, -1)
         return element, tap, np.asarray(self.bits, np.int64)[bit]
 
@@ -117,7 +115,7 @@ class FaultSpace(Spec):
         self._check_names(network)
         sites: list[FaultSite] = []
         for site in self.sites:
-            sites += ARRAY if site == "systolic" else [site]
+            sites += ARRAY_SITES if site == "systolic" else [site]
         found: list[Stratum] = []
         for site in dict.fromkeys(sites):
             own = [

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 import torch
@@ -33,14 +33,13 @@ from bitproof.faults.dataflows import (
     ArraySize,
     Dataflow,
     Products,
-    Register,
     Scope,
     Sums,
     Window,
 )
 from bitproof.faults.layer_matrices import Indices, LayerMatrices
 from bitproof.faults.registers import ACCUMULATOR_BITS, product_bits
-from bitproof.faults.table import FLIP, STUCK1
+from bitproof.faults.table import ARRAY_SITES, FLIP, STUCK1, ArraySite
 from bitproof.kernels.exact_floats import EXACT_FLOAT32
 from bitproof.quant.accumulators import ExactAccumulator, exact_convolution
 from bitproof.quant.arithmetic import requantize
@@ -49,8 +48,6 @@ from bitproof.quant.graph import Node
 from bitproof.quant.grid import Grid
 from bitproof.quant.network import IntegerNetwork
 
-REGISTER_SITES: tuple[Register, ...] = get_args(Register)
-"""Sites that lie in the array; the element of such a fault is its PE, the tap its cycle."""
 PERMANENT = -1
 """The cycle of a permanent fault."""
 MOST_AT_ONCE = 1 << 23
@@ -121,7 +118,7 @@ def systolic_words(
 class RegisterFault:
     """Bits of one register that break."""
 
-    register: Register
+    register: ArraySite
     element: int
     cycle: int
     """The first cycle; `PERMANENT`: always."""
@@ -137,7 +134,7 @@ def _fault(faults: NodeFaults) -> RegisterFault:
             "a trial holds one fault of the array"
         )
     site, element, cycle = places.pop()
-    register = next(each for each in REGISTER_SITES if each == site)
+    register = next(each for each in ARRAY_SITES if each == site)
     return RegisterFault(register, element, cycle, tuple(faults[site]))
 
 

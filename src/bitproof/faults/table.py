@@ -18,6 +18,11 @@ from jaxtyping import Int32, Int64, UInt8
 from bitproof.core.errors import FaultListError, near
 from bitproof.core.files import write_text
 
+ArraySite = Literal["pe_input", "pe_weight", "pe_product", "pe_sum"]
+"""Registers of the processing elements of an array: `element` is the number of the processing
+element, `tap` the cycle of the layer, or -1 where the fault is permanent."""
+ARRAY_SITES: tuple[ArraySite, ...] = get_args(ArraySite)
+
 FaultSite = Literal[
     "weight",
     "bias",
@@ -28,19 +33,13 @@ FaultSite = Literal[
     "weight_operand",
     "product",
     "accumulator",
-    "pe_input",
-    "pe_weight",
-    "pe_product",
-    "pe_sum",
+    ArraySite,
 ]
 """Where a bit breaks; `FaultSpace.sites` says what each is."""
 SITES: tuple[FaultSite, ...] = get_args(FaultSite)
 TAP_SITES: frozenset[str] = frozenset({"operand", "weight_operand", "product"})
 """Sites that lie in one product, and so also need its number within the sum."""
 
-ARRAY_SITES: frozenset[str] = frozenset({"pe_input", "pe_weight", "pe_product", "pe_sum"})
-"""Registers of the processing elements of an array: `element` is the number of the processing
-element, `tap` the cycle of the layer, or -1 where the fault is permanent."""
 
 WORD_SITES: tuple[FaultSite, ...] = tuple(site for site in SITES if site not in ARRAY_SITES)
 """Sites that do not depend on what a layer runs on."""

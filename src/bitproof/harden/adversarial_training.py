@@ -191,8 +191,29 @@ class Vanilla(LossStage):
         return batch.error(model(batch.inputs))
 
 
+class AscentStage(LossStage):
+    """A stage on images that an adversary of several steps moves."""
+
+    epsilon: Positive = 8 / 255
+    """Radius of the L-infinity ball, input units."""
+    relative_step: Positive = 0.25
+    """Length of one step, in units of `epsilon`."""
+    steps: Count = 7
+    """Gradient evaluations for x'."""
+
+    def moved(self, climb: Callable[..., Tensor], model: nn.Module, batch: Batch) -> Tensor:
+        """Return x' as `perturbed` or `perturbed_off_answers` make it."""
+        return climb(
+            model,
+            batch,
+            epsilon=self.epsilon,
+            relative_step=self.relative_step,
+            steps=self.steps,
+        )
+
+
 @HARDEN.register
-class PGDAT(LossStage):
+class PGDAT(AscentStage):
     """Train on images that projected gradient ascent has moved.
 
     Example:
@@ -201,27 +222,14 @@ class PGDAT(LossStage):
     """
 
     kind: Literal["pgd_at"] = "pgd_at"
-    epsilon: Positive = 8 / 255
-    """Radius of the L-infinity ball, input units."""
-    relative_step: Positive = 0.25
-    """Length of one step, in units of `epsilon`."""
-    steps: Count = 7
-    """Gradient evaluations for x'."""
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """Return the cross-entropy of moved images."""
-        moved = perturbed(
-            model,
-            batch,
-            epsilon=self.epsilon,
-            relative_step=self.relative_step,
-            steps=self.steps,
-        )
-        return batch.error(model(moved))
+        return batch.error(model(self.moved(perturbed, model, batch)))
 
 
 @HARDEN.register
-class TRADES(LossStage):
+class TRADES(AscentStage):
     """Train on clean images, and hold the answers to moved ones close to those.
 
     Example:
@@ -230,10 +238,6 @@ class TRADES(LossStage):
     """
 
     kind: Literal["trades"] = "trades"
-    epsilon: Positive = 8 / 255
-    """Radius of the L-infinity ball, input units."""
-    relative_step: Positive = 0.25
-    """Length of one step, in units of `epsilon`."""
     steps: Count = 10
     """Gradient evaluations for x'."""
     beta: NonNegative = 6.0
@@ -241,12 +245,6 @@ class TRADES(LossStage):
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """Return cross-entropy and divergence; both halves share one batch, and so batch norms."""
-        moved = perturbed_off_answers(
-            model,
-            batch,
-            epsilon=self.epsilon,
-            relative_step=self.relative_step,
-            steps=self.steps,
-        )
+        moved = self.moved(perturbed_off_answers, model, batch)
         clean, faulty = model(torch.cat([batch.inputs, moved])).chunk(2)
         return batch.error(clean) + self.beta * divergence(faulty, clean)

@@ -60,6 +60,7 @@ class _Summary:
         self.values = {name: columns[name] / self.images for name in COUNTS}
         self.sizes = np.array([cell.size for cell in plan.cells], np.int64)
         self.planned = np.bincount(plan.cell[plan.cell >= 0], minlength=max(len(plan.cells), 1))
+        self.sparse = {group: plan.is_sparse(group) for group in set(plan.group.tolist())}
         self.by_cell = np.argsort(columns["cell"], kind="stable")
         numbers = np.arange(len(plan.cells) + 1)
         self.ends = np.searchsorted(columns["cell"], numbers, sorter=self.by_cell)
@@ -180,10 +181,10 @@ class _Summary:
         cell = self.columns["cell"][keep]
         if (cell < 0).any():
             return None  # trials have several places
-        if self.injection.allocation == "proportional" and len(keep):
-            group = int(self.columns["group"][keep[0]])
-            if self.plan.is_sparse(group):
-                return None  # places were drawn whatever their cell
+        groups = self.columns["group"][keep]
+        by_chance = self.injection.allocation == "proportional"
+        if by_chance and len(keep) and self.sparse[int(groups[0])]:
+            return None  # places were drawn whatever their cell
         weights: np.ndarray = self.sizes[cell] / self.planned[cell]
         return weights
 

@@ -24,9 +24,7 @@ from bitproof.quant.graph import Node
 from bitproof.quant.grid import Grid
 from bitproof.quant.integers import integer_op
 from bitproof.quant.network_data import NetworkData
-
-BINS = 25
-"""Bins of the distribution, of equal width from -1 to 1."""
+from bitproof.quant.redundancy import BINS
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,8 @@ class LayerScaling:
     relative_flip: float
     """Root of `mean_flip` over rms; 0 where all is zero."""
     distribution: tuple[float, ...]
-    """Share of the words in each of the bins from -1 to 1, by value over the largest one."""
+    """Share of the words in each of `BINS` bins of equal width from -1 to 1, by value over the
+    largest one."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""

@@ -65,7 +65,8 @@ class NetworkAnalysis:
             for layer, one in self.failures.items()
         }
         layers = [layer.to_dict() for layer in self.layers]
-        return {"name": self.name, "layers": layers, "failures": failures}
+        means = {figure: self.mean(figure) for figure in FIGURES}
+        return {"name": self.name, "means": means, "layers": layers, "failures": failures}
 
 
 @dataclass(frozen=True)

@@ -113,6 +113,38 @@ def level_chart(
     }
 
 
+def step_chart(
+    lines: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    *,
+    edge: Spec,
+    share: Spec,
+    looks: Mapping[str, Spec],
+) -> Spec:
+    """Return distributions as steps from edge to edge of their bins.
+
+    Args:
+        lines: edges, and the share in each bin as a fraction, by name.
+        edge: what more the horizontal axis says.
+        share: what more the vertical axis says; it is in per cent.
+        looks: channels of names, such as their colour.
+    """
+    rows = [
+        {"name": name, "edge": at, "value": round(100 * value, 9)}
+        for name, (edges, shares) in lines.items()
+        for at, value in zip(edges, (*shares, shares[-1]), strict=True)
+    ]
+    return {
+        **frame(rows),
+        "mark": {"type": "line", "interpolate": "step-after"},
+        "encoding": {
+            "x": number("edge", scale={"domain": [-1, 1], "nice": False}, **edge),
+            "y": number("value", **share),
+            **looks,
+            "tooltip": [{"field": "name"}, number("edge"), number("value", format=".4~g")],
+        },
+    }
+
+
 def _accuracy_figure(run: Run, threat: str) -> list[Figure]:
     """Return the accuracies of the networks that the page shows, the full pipeline on top."""
     label = run.label(threat)

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from statistics import fmean
 from typing import Annotated, Any
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bitproof.report.page_table import PageTable, table_of
@@ -55,6 +54,8 @@ class Network(_Part):
     """One network."""
 
     name: str
+    means: dict[str, Factor] = {}
+    """Geometric means over layers, by figure."""
     layers: Annotated[tuple[Layer, ...], Field(min_length=1)]
     failures: dict[str, Failure] = {}
 
@@ -91,7 +92,7 @@ def mean_cells(network: Mapping[str, Any]) -> list[str]:
     names = ("weight", "activation", "product", "relative_flip")
     rates = [failure.rate[1] for failure in one.failures.values()]
     failures = f"{100 * fmean(rates):.2f}" if rates else "–"
-    return [one.name, *(figure(geometric_mean(one, name)) for name in names), failures]
+    return [one.name, *(figure(one.means.get(name, 0.0)) for name in names), failures]
 
 
 def layer_cells(network: Mapping[str, Any]) -> dict[str, tuple[str, str, str]]:
@@ -105,12 +106,6 @@ def layer_cells(network: Mapping[str, Any]) -> dict[str, tuple[str, str, str]]:
         )
         for layer in one.layers
     }
-
-
-def geometric_mean(network: Network, name: str) -> float:
-    """Return the geometric mean of a figure over layers, zeros left out."""
-    values = np.array([getattr(layer, name) for layer in network.layers], dtype=np.float64)
-    return float(np.exp(np.log(values[values > 0]).mean())) if (values > 0).any() else 0.0
 
 
 def correlation_text(correlation: Mapping[str, Any]) -> str:

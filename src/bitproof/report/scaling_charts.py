@@ -8,7 +8,7 @@ from bitproof.report.figures import Figure, Spec, category, layer, make_figure, 
 from bitproof.report.findings import lowered
 from bitproof.report.multipliers import conditions, shown
 from bitproof.report.run import CLEAN, FLOAT, Condition, Run
-from bitproof.report.run_charts import Style, frame, styles, tooltip
+from bitproof.report.run_charts import Style, frame, step_chart, styles, tooltip
 from bitproof.report.scaling import Network, scaling_of
 from bitproof.stats.costs import undominated
 
@@ -81,29 +81,19 @@ def _layers(networks: Sequence[Network], looks: Mapping[str, Style], field: str)
 
 def _distributions(networks: Sequence[Network], looks: Mapping[str, Style]) -> Spec:
     """Return the distribution of what layers read, the mean over layers, as steps."""
-    rows = []
+    lines = {}
     for each in networks:
         shares = [
             fmean(bins) for bins in zip(*(one.distribution for one in each.layers), strict=True)
         ]
         edges = [(2 * i - len(shares)) / len(shares) for i in range(len(shares) + 1)]
-        for edge, share in zip(edges, (*shares, shares[-1]), strict=True):
-            rows.append({"name": each.name, "edge": edge, "value": round(100 * share, 9)})
-    return {
-        **frame(rows),
-        "mark": {"type": "line", "interpolate": "step-after"},
-        "encoding": {
-            "x": number(
-                "edge",
-                title="word over the largest that its layer reads",
-                scale={"domain": [-1, 1], "nice": False},
-            ),
-            "y": number("value", title="words in a bin, %", scale={"type": "symlog"}),
-            "color": _look(looks, "colour"),
-            "strokeDash": _look(looks, "dash"),
-            "tooltip": [{"field": "name"}, number("edge"), number("value", format=".3g")],
-        },
-    }
+        lines[each.name] = (edges, shares)
+    return step_chart(
+        lines,
+        edge={"title": "word over the largest that its layer reads"},
+        share={"title": "words in a bin, %", "scale": {"type": "symlog"}},
+        looks={"color": _look(looks, "colour"), "strokeDash": _look(looks, "dash")},
+    )
 
 
 def _failures(networks: Sequence[Network], looks: Mapping[str, Style]) -> Spec:

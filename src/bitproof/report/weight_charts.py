@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from bitproof.report import figures as fig
 from bitproof.report.figures import Figure, Spec, category, layer, make_figure, number, scale
 from bitproof.report.run import Run
-from bitproof.report.run_charts import SOLID, Style, frame, styles
+from bitproof.report.run_charts import SOLID, Style, frame, step_chart, styles
 from bitproof.report.weights import NetworkWeights, network_weights
 from bitproof.stats.threats import ThreatLabel
 
@@ -73,32 +73,22 @@ def _error_chart(found: Sequence[NetworkWeights], looks: Mapping[str, Style]) ->
 def _distribution_chart(found: Sequence[NetworkWeights], looks: Mapping[str, Style]) -> Spec:
     """Return the share of the weights in each bin, as steps from edge to edge."""
     kept = _distinct(found, lambda each: each.redundancy.distribution)
-    rows = [
-        {"name": each.variant, "edge": edge, "value": round(100 * value, 9)}
-        for each in _dashed_last(kept, looks)
-        for edge, value in zip(
-            each.redundancy.edges,
-            (*each.redundancy.distribution, each.redundancy.distribution[-1]),
-            strict=True,
-        )
-    ]
     legend = {"symbolType": "stroke", "symbolSize": 300}
-    return {
-        **frame(rows),
-        "mark": {"type": "line", "interpolate": "step-after"},
-        "encoding": {
-            "x": number(
-                "edge",
-                title="weight over the largest of its tensor",
-                scale={"domain": [-1, 1], "nice": False},
-                axis={"values": [-1, -0.5, 0, 0.5, 1]},
-            ),
-            "y": number("value", title="weights in a bin, %"),
+    return step_chart(
+        {
+            each.variant: (each.redundancy.edges, each.redundancy.distribution)
+            for each in _dashed_last(kept, looks)
+        },
+        edge={
+            "title": "weight over the largest of its tensor",
+            "axis": {"values": [-1, -0.5, 0, 0.5, 1]},
+        },
+        share={"title": "weights in a bin, %"},
+        looks={
             "color": _look(kept, looks, "colour", legend=legend),
             "strokeDash": _look(kept, looks, "dash", legend=legend),
-            "tooltip": [{"field": "name"}, number("edge"), number("value", format=".4~g")],
         },
-    }
+    )
 
 
 def _distinct(
