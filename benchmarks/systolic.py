@@ -27,8 +27,8 @@ from bitproof.core.rng import make_generator
 from bitproof.data import Dataset
 from bitproof.evaluation import Processes
 from bitproof.faults.broken_bits import BrokenBit, break_bits
-from bitproof.faults.registers import ACCUMULATOR_BITS
-from bitproof.faults.systolic import SystolicArray, register_bits
+from bitproof.faults.registers import ACCUMULATOR_BITS, register_bits
+from bitproof.faults.systolic import SystolicArray
 from bitproof.faults.table import ARRAY_SITES, STUCK1, FaultTable
 from bitproof.injection import FaultGroup, Injection, carry_out_campaign, prepare_campaign
 from bitproof.injection.engine import Engine

@@ -14,11 +14,11 @@ from bitproof.core.errors import FaultListError, SpecError
 from bitproof.core.rng import make_generator
 from bitproof.faults.broken_bits import BrokenBit, break_bit
 from bitproof.faults.registers import product_bits
-from bitproof.faults.systolic import (
+from bitproof.faults.systolic import SystolicArray
+from bitproof.faults.systolic_layer import (
     PERMANENT,
+    FaultyLayer,
     RegisterFault,
-    SystolicArray,
-    _FaultyLayer,
     systolic_words,
 )
 from bitproof.faults.table import ARRAY_SITES, FLIP, STUCK0, STUCK1
@@ -240,7 +240,7 @@ def test_cycles_are_those_of_the_slow_array(name: str, dataflow: str) -> None:
 
 def compare(case: Case, array: SystolicArray, fault: RegisterFault, slow: list[SlowArray]) -> bool:
     """Compare all sums; return whether any changed."""
-    layer = _FaultyLayer(case.network, case.node, case.codes, array, fault)
+    layer = FaultyLayer(case.network, case.node, case.codes, array, fault)
     wanted, found = case.wanted(slow, array, fault), layer.sums()
     assert torch.equal(found, wanted), (array, fault)
     true = case.network.accumulator(case.node).sums([case.codes])
@@ -364,7 +364,7 @@ def test_a_gpu_gives_the_same_sums(dataflow: str) -> None:
         fault = RegisterFault(
             register, element, PERMANENT, (BrokenBit(element, PERMANENT, 2, STUCK1),)
         )
-        here = _FaultyLayer(case.network, case.node, case.codes, array, fault).sums()
+        here = FaultyLayer(case.network, case.node, case.codes, array, fault).sums()
         there = case.network.to("cuda")
-        on_gpu = _FaultyLayer(there, case.node, case.codes.to("cuda"), array, fault).sums()
+        on_gpu = FaultyLayer(there, case.node, case.codes.to("cuda"), array, fault).sums()
         assert torch.equal(on_gpu.cpu(), here)

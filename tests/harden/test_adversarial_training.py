@@ -20,8 +20,8 @@ from bitproof.harden import (
     TrainingContext,
     Vanilla,
 )
-from bitproof.harden.adversarial_training import ActivationFlips, Ranges
 from bitproof.harden.fast_at import OverfittingGuard
+from bitproof.harden.training_stage import ActivationFlips, Ranges
 from bitproof.train import Batches, Optimization
 from bitproof.train.batches import Batch
 

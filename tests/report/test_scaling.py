@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from bitproof.report.front_charts import front_figures
 from bitproof.report.run import ANALYSIS, Run, read_run
 from bitproof.report.scaling import correlation_lines, scaling_of, scaling_table
-from bitproof.report.scaling_charts import front_figures, scaling_figures
+from bitproof.report.scaling_charts import scaling_figures
 from tests.report.conftest import MakeRun
 
 LAYER = {

@@ -22,6 +22,11 @@ Model:  the array has R rows and C columns of processing elements (PEs). In each
         starts at 0 for each column and takes in the sum of the PE above with the last product.
         Below the array, sums are added up over tiles. Tiles: group, channel, y, q (fastest).
 
+        How far a struck operand goes: `element` strikes the word where it comes from, for all PEs
+        that get it in the tile; `pe_row` strikes it in the PE, and so for those that it moves on
+        to, or where it stays in the PE (stationary weights; words and weights of row_stationary)
+        for all its uses there from then on; `single_mac` strikes it in the multiplier alone.
+
         A PE without work hands sums on and adds nothing. Biases are added outside.
 Source: Kung, "Why Systolic Architectures?", 1982; Jouppi et al., ISCA 2017 (weight stationary);
         Chen et al., Eyeriss, ISCA 2016 (row stationary; here pairs fill the rows without gaps).

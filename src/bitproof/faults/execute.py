@@ -15,7 +15,8 @@ from bitproof.core.errors import FaultListError, SpecError
 from bitproof.faults.broken_bits import BrokenBit, NodeFaults, break_bit
 from bitproof.faults.registers import ACCUMULATOR_BITS, product_bits
 from bitproof.faults.space import FaultSpace, Shapes, Stratum
-from bitproof.faults.systolic import SystolicArray, systolic_words
+from bitproof.faults.systolic import SystolicArray
+from bitproof.faults.systolic_layer import systolic_words
 from bitproof.faults.table import ARRAY_SITES, SITES, TAP_SITES, FaultSite, FaultTable
 from bitproof.quant.arithmetic import requantize
 from bitproof.quant.graph import Node

@@ -17,6 +17,7 @@ from jaxtyping import Int64, Integer, Shaped
 from torch import Tensor
 
 from bitproof.quant.graph import Node
+from bitproof.quant.network import IntegerNetwork
 
 Indices = Int64[np.ndarray, " _"]
 
@@ -154,3 +155,9 @@ class LayerMatrices:
         """Return what `as_matrix` took apart, of its `shape`."""
         maps = matrix.reshape(len(matrix), self.lead, self.n_places, -1)
         return maps.movedim(3, 2).reshape(tuple(shape))
+
+
+def matrices_of(network: IntegerNetwork, node: Node, codes: tuple[int, ...]) -> LayerMatrices:
+    """Return the sizes of a node of a network; `codes` is the shape of one image's input words."""
+    weight = tuple(network.tensors[f"{node.name}.weight"].codes.shape)
+    return LayerMatrices.of(node, weight=weight, codes=codes)

@@ -21,3 +21,14 @@ def product_bits(network: IntegerNetwork, node: Node) -> int:
     grid = network.tensors[f"{node.name}.weight"].grid
     peak = max(int((grid.zero_point - end).abs().max()) for end in (grid.low, grid.high))
     return (network.grids[node.inputs[0]].peak * peak).bit_length() + 1
+
+
+def register_bits(network: IntegerNetwork, node: Node, site: str) -> tuple[int, bool]:
+    """Return the width of a register when a node runs, and whether its words are signed."""
+    if site == "pe_input":
+        grid = network.grids[node.inputs[0]]
+        return grid.bits, grid.signed
+    if site == "pe_weight":
+        grid = network.tensors[f"{node.name}.weight"].grid
+        return grid.bits, grid.signed
+    return (product_bits(network, node) if site == "pe_product" else ACCUMULATOR_BITS), True

@@ -19,8 +19,8 @@ from jaxtyping import Int64
 from bitproof.core.errors import SpecError, near
 from bitproof.core.spec import Spec
 from bitproof.core.types import Index
-from bitproof.faults.registers import ACCUMULATOR_BITS, PRODUCT_OPS, product_bits
-from bitproof.faults.systolic import SystolicArray, register_bits
+from bitproof.faults.registers import ACCUMULATOR_BITS, PRODUCT_OPS, product_bits, register_bits
+from bitproof.faults.systolic import SystolicArray
 from bitproof.faults.table import ARRAY_SITES, TAP_SITES, FaultSite
 from bitproof.quant.graph import Node
 from bitproof.quant.network import IntegerNetwork

@@ -21,9 +21,9 @@ from torch import Tensor, nn
 from bitproof.attacks.ascent import LinfPGD
 from bitproof.core.types import Count, Fraction, Positive
 from bitproof.data.dataset import Dataset
-from bitproof.harden.adversarial_training import LossStage
 from bitproof.harden.base import HARDEN, Candidate, TrainingContext
 from bitproof.harden.perturbation import perturbed
+from bitproof.harden.training_stage import LossStage
 from bitproof.models.norms import evaluating
 from bitproof.train.batches import Batch
 from bitproof.train.optimization import Optimization

@@ -16,8 +16,8 @@ from pydantic import model_validator
 from torch import Tensor
 
 from bitproof.core.types import Count, Positive
-from bitproof.harden.adversarial_training import FROM_SCRATCH, TrainingStage
 from bitproof.harden.base import HARDEN, Candidate, TrainingContext
+from bitproof.harden.training_stage import FROM_SCRATCH, TrainingStage
 from bitproof.train.optimization import Optimization
 
 

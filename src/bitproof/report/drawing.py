@@ -7,9 +7,10 @@ from bitproof.report.campaign_summary import SUMMARY, read_summary
 from bitproof.report.cost_charts import cost_figures
 from bitproof.report.energy_charts import energy_figures
 from bitproof.report.figures import Figure, unique, write_figures
+from bitproof.report.front_charts import front_figures
 from bitproof.report.run import Run, read_run
 from bitproof.report.run_charts import accuracy_figures, stage_figures
-from bitproof.report.scaling_charts import front_figures, scaling_figures
+from bitproof.report.scaling_charts import scaling_figures
 from bitproof.report.weight_charts import weight_figures
 
 
