@@ -9,6 +9,7 @@ import torch
 
 from bitproof.approx import (
     MULTIPLIERS,
+    Adam,
     ArithsGen,
     BrokenArray,
     Drum,
@@ -42,6 +43,7 @@ FORMULAS: dict[str, Formula] = {
     "truncated_mitchell": TruncatedMitchell(mantissa=4),
     "drum": Drum(width=3),
     "loba": Loba(width=3, level=1),
+    "adam": Adam(compensate=True),
     "kulkarni": Kulkarni(),
     "roba": Roba(),
 }

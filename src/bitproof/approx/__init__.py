@@ -1,5 +1,6 @@
 """Multiply approximately: tables of products, how far they are off, and what they cost."""
 
+from bitproof.approx.adam import Adam
 from bitproof.approx.ariths_gen import ArithsGen
 from bitproof.approx.base import MULTIPLIERS, AnyMultiplier, Formula, Multiplier, ProductTable
 from bitproof.approx.catalogue import catalogue, describe, same_products, short_name
@@ -25,6 +26,7 @@ from bitproof.stats import Cost
 
 __all__ = [
     "MULTIPLIERS",
+    "Adam",
     "AnyMultiplier",
     "Arithmetic",
     "ArithsGen",

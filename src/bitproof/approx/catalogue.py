@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from bitproof.approx.adam import Adam
 from bitproof.approx.base import Multiplier, ProductTable
 from bitproof.approx.evoapprox import EvoApprox
 from bitproof.approx.figures import error_figures
@@ -43,6 +44,8 @@ def catalogue(*, signed: bool) -> list[Multiplier]:
         *(Loba(signed=signed, width=4, level=level) for level in (0, 1, 2)),
         Mitchell(signed=signed),
         *(TruncatedMitchell(signed=signed, mantissa=mantissa) for mantissa in (5, 4, 3)),
+        Adam(signed=signed, compensate=True),
+        Adam(signed=signed, drop=False, compensate=True),
         Kulkarni(signed=signed),
         Roba(signed=signed),
     ]
@@ -65,8 +68,15 @@ def short_name(multiplier: Multiplier) -> str:
         value = getattr(multiplier, name)
         # All numbers belong in a name, unless nothing is left out.
         if name != "kind" and (value != field.default or (isinstance(value, int) and value)):
-            settings.append(f"{name}={str(value).lower() if isinstance(value, bool) else value}")
+            settings.append(f"{name}={_word(value)}")
     return ":".join(filter(None, (multiplier.kind, ",".join(settings))))
+
+
+def _word(value: object) -> str:
+    """Return a setting as the command line takes it."""
+    if isinstance(value, tuple):
+        return f"[{','.join(map(str, value))}]"
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def same_products(table: ProductTable) -> list[Multiplier]:

@@ -77,13 +77,25 @@ def error_figures(table: ProductTable) -> ErrorFigures:
         >>> error_figures(Exact().table()).ep
         0.0
     """
-    errors = table.errors.long()
+    return figures_of(table.products, table.exact)
+
+
+def figures_of(
+    products: Integer[Tensor, "*pairs"], exact: Integer[Tensor, "*pairs"]
+) -> ErrorFigures:
+    """Return the figures of products of any width, beside exact ones.
+
+    Example:
+        >>> figures_of(torch.tensor([4, 6]), torch.tensor([4, 8])).mred
+        0.125
+    """
+    errors = products.long() - exact.long()
     distances = errors.abs()
-    relative = relative_errors(table)
+    relative = _relative(errors, exact)
     n = errors.numel()
     return ErrorFigures(
         med=int(distances.sum()) / n,
-        nmed=int(distances.sum()) / n / int(table.exact.abs().max()),
+        nmed=int(distances.sum()) / n / int(exact.abs().max()),
         mred=float(relative.mean()),
         wce=int(distances.max()),
         wcre=float(relative.max()),
@@ -101,9 +113,14 @@ def relative_errors(table: ProductTable) -> Float64[Tensor, " n"]:
         >>> len(relative_errors(Exact().table()))
         65025
     """
-    exact = table.exact
+    return _relative(table.errors, table.exact)
+
+
+def _relative(
+    errors: Integer[Tensor, "*pairs"], exact: Integer[Tensor, "*pairs"]
+) -> Float64[Tensor, " n"]:
     products = exact != 0
-    return table.errors[products].abs().double() / exact[products].abs().double()
+    return errors[products].abs().double() / exact[products].abs().double()
 
 
 def zero_operand_errors(table: ProductTable) -> int:

@@ -66,8 +66,8 @@ class TruncatedMitchell(Formula):
     """
 
     kind: Literal["truncated_mitchell"] = "truncated_mitchell"
-    mantissa: Annotated[int, Field(ge=1, le=7, strict=True)] = 5
-    """Bits behind the leading one that are kept; 7 is Mitchell's multiplier."""
+    mantissa: Annotated[int, Field(ge=1, le=15, strict=True)] = 5
+    """Bits behind the leading one that are kept; 7 is Mitchell's multiplier of 8-bit words."""
 
     @on_magnitudes
     def product(self, first: Numbers, second: Numbers) -> Numbers:

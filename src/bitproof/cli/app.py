@@ -27,6 +27,10 @@ class Commands(TyperGroup):
             from bitproof.cli.multipliers import group
 
             command = typer.main.get_group(group)
+        if name == "circuit":
+            from bitproof.cli.circuit import group as circuits
+
+            command = typer.main.get_group(circuits)
         return name, command, rest
 
 
@@ -44,6 +48,11 @@ app.add_typer(
     typer.Typer(),  # loaded by `Commands`
     name="multipliers",
     help="Approximate multipliers: products, errors, cost.",
+)
+app.add_typer(
+    typer.Typer(),  # likewise
+    name="circuit",
+    help="Multipliers as circuits of gates: cost, errors, faults, Verilog.",
 )
 
 

@@ -3,6 +3,7 @@
 This module needs torch; `app.py` loads it when one of its commands is asked for.
 """
 
+import re
 import tomllib
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -71,10 +72,12 @@ def component(text: str) -> dict[str, Any]:
     Example:
         >>> component("stuck_at:value=1")
         {'kind': 'stuck_at', 'value': 1}
+        >>> component("adam:checked=[1,2],drop=false")
+        {'kind': 'adam', 'checked': [1, 2], 'drop': False}
     """
     kind, _, rest = text.partition(":")
     table: dict[str, Any] = {"kind": kind}
-    for part in filter(None, rest.split(",")):
+    for part in filter(None, re.split(r",(?![^\[]*\])", rest)):
         name, _, value = part.partition("=")
         try:
             table[name.strip()] = tomllib.loads(f"x = {value}")["x"]

@@ -64,6 +64,10 @@ class FaultListError(BitproofError):
     """A list of faults is malformed, or names bits that the network does not have."""
 
 
+class CircuitError(BitproofError):
+    """A circuit cannot be read, synthesized or simulated."""
+
+
 class DivergenceError(BitproofError):
     """Training produced a loss that is not a finite number."""
 

@@ -1,0 +1,256 @@
+"""All there is to know of one multiplier circuit: cost, errors, and what single faults do to it.
+
+Model:  up to 10 bits an operand, all pairs are simulated; of wider ones, a fixed sample. Gates and
+        formula are compared on all of them, and a difference is an error. Faults and errors count
+        all pairs alike, or as often as a layer of a network meets them; power is that of pairs one
+        after the other, drawn alike or as they pass through a multiplier of that layer.
+Source: METHODS C.2 and C.3.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Int64
+
+from bitproof.approx.base import ProductTable
+from bitproof.approx.behaviour import Behaviour, behaviour_of
+from bitproof.approx.figures import ErrorFigures, figures_of
+from bitproof.approx.operands import OperandPairs
+from bitproof.circuits.activity import Activity, activity, uniform_pairs
+from bitproof.circuits.cost import CircuitCost, cost_of
+from bitproof.circuits.design import Design
+from bitproof.circuits.liberty import Library
+from bitproof.circuits.net_faults import (
+    NET_FAULT_KINDS,
+    PERMANENT,
+    TOLERANCE,
+    FaultEffect,
+    FaultSimulator,
+    all_faults,
+    collapse,
+    effects,
+)
+from bitproof.circuits.netlist import Netlist, Port
+from bitproof.circuits.reliability import Reliability, summarize
+from bitproof.circuits.simulation import numbers, pattern_rows, simulate
+from bitproof.circuits.yosys import Synthesized, synthesize
+from bitproof.core.errors import CircuitError
+from bitproof.kernels.forms import WORDS
+
+MOST_EXHAUSTIVE = 10
+"""Bits of an operand up to which all pairs are simulated."""
+SAMPLE = 65_536
+"""Pairs that are simulated of wider operands."""
+READING = {False: "unsigned", True: "two's complement"}
+Words = Int64[np.ndarray, " pairs"]
+
+
+@dataclass(frozen=True, eq=False)
+class CircuitFigures:
+    """One circuit."""
+
+    label: str
+    cost: CircuitCost
+    errors: ErrorFigures
+    permanent: Reliability | None
+    """Nets held at 0 or 1."""
+    transient: Reliability | None
+    """Nets that turn over for one operation."""
+    effects: tuple[FaultEffect, ...]
+    """Of every class of faults."""
+    pairs: int
+    exhaustive: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """Operands that are simulated, as patterns, and how much each pair counts."""
+
+    first: Words
+    second: Words
+    exhaustive: bool
+    weights: np.ndarray | None
+    """Shares; None: all alike."""
+
+
+def measure_design(
+    design: Design,
+    library: Library | None,
+    *,
+    operands: OperandPairs | None = None,
+    tolerance: float = TOLERANCE,
+) -> CircuitFigures:
+    """Return the figures of a design.
+
+    Raises:
+        CircuitError: its gates do not compute what its formula says, or a tool fails.
+        AdapterError: Amaranth or Yosys is not installed.
+    """
+    circuit = synthesize(design.source(), library)
+    return measure_circuit(
+        circuit,
+        design.label,
+        behaviour=behaviour_of(design),
+        operands=operands,
+        tolerance=tolerance,
+    )
+
+
+def measure_circuit(
+    circuit: Synthesized,
+    label: str,
+    *,
+    behaviour: Behaviour | None = None,
+    operands: OperandPairs | None = None,
+    tolerance: float = TOLERANCE,
+    product: str = "p",
+) -> CircuitFigures:
+    """Return the figures of a synthesized multiplier; `product` names its output.
+
+    Raises:
+        CircuitError: gates and formula differ, or a tool fails.
+    """
+    netlist = circuit.netlist
+    one, other = operand_ports(netlist)
+    pairs = _pairs(netlist, operands)
+    patterns = {
+        one.name: pattern_rows(pairs.first, len(one.nets)),
+        other.name: pattern_rows(pairs.second, len(other.nets)),
+    }
+    simulator = FaultSimulator(netlist, patterns, len(pairs.first))
+    found = torch.from_numpy(simulator.golden_port(product))
+    first, second = (
+        torch.from_numpy(_value(words, port))
+        for words, port in ((pairs.first, one), (pairs.second, other))
+    )
+    if behaviour is not None and not torch.equal(behaviour(first, second), found):
+        wrong = int((behaviour(first, second) != found).sum())
+        raise CircuitError(f"{label}: gates and formula differ for {wrong} of {len(found)} pairs")
+    classes = collapse(netlist, all_faults(netlist, NET_FAULT_KINDS))
+    seen = tuple(
+        effects(simulator, classes, product=product, weights=pairs.weights, tolerance=tolerance)
+    )
+    sampled = None if pairs.exhaustive else len(pairs.first)
+    return CircuitFigures(
+        label,
+        cost_of(circuit, _switching(netlist, operands)),
+        figures_of(found, first * second),
+        summarize([each for each in seen if each.fault.kind in PERMANENT], sampled=sampled),
+        summarize([each for each in seen if each.fault.kind == "flip"], sampled=sampled),
+        seen,
+        len(pairs.first),
+        pairs.exhaustive,
+    )
+
+
+def operand_ports(netlist: Netlist) -> tuple[Port, Port]:
+    """Return the two operands of a multiplier: `a` and `b`, or whatever its two inputs are.
+
+    Raises:
+        CircuitError: there are not two inputs.
+    """
+    ports = {port.name: port for port in netlist.inputs}
+    if {"a", "b"} == ports.keys():
+        return ports["a"], ports["b"]
+    if len(ports) != 2:
+        came = ", ".join(f"{name} ({len(port.nets)} bits)" for name, port in ports.items())
+        raise CircuitError(
+            f"{netlist.name}: wanted a multiplier with two input words, got {came or 'none'}"
+        )
+    one, other = netlist.inputs
+    return one, other
+
+
+def with_signs(circuit: Synthesized, product: str, signed: bool | None) -> tuple[Synthesized, str]:
+    """Return a circuit whose ports say how they are read, and a line that tells.
+
+    Many netlists of signed circuits have ports that are declared as plain words. `signed` says what
+    they are; None: what is declared, or, where nothing is, what comes nearer to exact products.
+    """
+    netlist = circuit.netlist
+    ports = (*operand_ports(netlist), netlist.port(product))
+    if signed is None and any(port.signed for port in ports):
+        if not all(port.signed for port in ports):
+            names = ", ".join(f"{p.name} {'signed' if p.signed else 'unsigned'}" for p in ports)
+            raise CircuitError(f"{netlist.name}: wanted ports of one sort (--signed), got {names}")
+        return circuit, "operands are two's complement, as declared"
+    if signed is not None:
+        return _signed(circuit, product, signed), f"operands are read as {READING[signed]}"
+    distances = {way: _distance(_signed(circuit, product, way).netlist, product) for way in READING}
+    best = min(distances, key=lambda way: (distances[way], way))
+    note = ", ".join(f"{READING[way]} {100 * nmed:.4g} %" for way, nmed in distances.items())
+    return _signed(circuit, product, best), (
+        f"operands are read as {READING[best]}, which fits best (NMED as {note}); "
+        "--signed or --no-signed to say otherwise"
+    )
+
+
+def _signed(circuit: Synthesized, product: str, signed: bool) -> Synthesized:
+    netlist = circuit.netlist
+
+    def read(port: Port) -> Port:
+        return replace(port, signed=signed)
+
+    outputs = tuple(read(port) if port.name == product else port for port in netlist.outputs)
+    return replace(
+        circuit, netlist=replace(netlist, inputs=tuple(map(read, netlist.inputs)), outputs=outputs)
+    )
+
+
+def _distance(netlist: Netlist, product: str) -> float:
+    """Return the mean distance to exact products, over the largest of them."""
+    pairs, (one, other) = _pairs(netlist, None), operand_ports(netlist)
+    words = {one.name: pairs.first, other.name: pairs.second}
+    found = simulate(netlist, words, product)
+    exact = _value(pairs.first, one) * _value(pairs.second, other)
+    return float(np.abs(found - exact).mean() / np.abs(exact).max())
+
+
+def table_of_circuit(netlist: Netlist, product: str) -> ProductTable:
+    """Return all products of a multiplier of two 8-bit words.
+
+    Raises:
+        CircuitError: it takes other words.
+    """
+    one, other = operand_ports(netlist)
+    if len(one.nets) != 8 or len(other.nets) != 8 or one.signed != other.signed:
+        raise CircuitError(
+            f"{netlist.name}: wanted operands of 8 bits for a table, signed or unsigned both, got "
+            f"{len(one.nets)} and {len(other.nets)}"
+        )
+    first, second = np.divmod(np.arange(WORDS * WORDS), WORDS)
+    products = simulate(netlist, {one.name: first, other.name: second}, product)
+    table = torch.from_numpy(products).reshape(WORDS, WORDS).int()
+    return ProductTable(table, one.signed)
+
+
+def _pairs(netlist: Netlist, operands: OperandPairs | None) -> Pairs:
+    one, other = operand_ports(netlist)
+    size, last = 1 << len(one.nets), 1 << len(other.nets)
+    if operands is not None:
+        if (size, last) != (WORDS, WORDS):
+            raise CircuitError(
+                f"{netlist.name}: wanted 8 bits for the operands of a network, got "
+                f"{len(one.nets)} and {len(other.nets)}"
+            )
+        first, second = np.divmod(np.arange(size * last), last)
+        return Pairs(first, second, True, operands.shares.numpy().reshape(-1))
+    if max(len(one.nets), len(other.nets)) <= MOST_EXHAUSTIVE:
+        first, second = np.divmod(np.arange(size * last), last)
+        return Pairs(first, second, True, None)
+    draw = np.random.default_rng(0)
+    first, second = (draw.integers(0, top, SAMPLE, dtype=np.int64) for top in (size, last))
+    return Pairs(first, second, False, None)
+
+
+def _switching(netlist: Netlist, operands: OperandPairs | None) -> Activity:
+    if operands is None:
+        return activity(netlist, uniform_pairs(netlist), "uniform pairs")
+    one, other = operand_ports(netlist)
+    words = {one.name: operands.first.numpy(), other.name: operands.second.numpy()}
+    return activity(netlist, words, f"layer {operands.layer}")
+
+
+def _value(words: Words, port: Port) -> Words:
+    return numbers(pattern_rows(words, len(port.nets)), len(words), signed=port.signed)

@@ -1,0 +1,226 @@
+"""Single faults on the nets of a circuit, and what they do over many input patterns.
+
+Model:  a fault holds one net at 0 or at 1 (permanent), or turns it over while one pattern is there
+        (transient; each pattern is a case of its own). The net is the wire that its driver sees:
+        everybody who reads it sees the fault. Faults that cannot be told apart at any output are
+        one class, of which one is simulated: where a net has a single reader, and holding it makes
+        the output of that cell constant, it is as good as holding that output; likewise for a net
+        whose turning over always turns the output over.
+
+        A case is a fault and a pattern. It is `masked` if the product is what it is without the
+        fault; else `mitigated` if the circuit says so and the product is off by no more than
+        `tolerance` times the fault-free one; `detected` if it says so and is off by more; and
+        `silent` if nothing is said. Coverage is the share of masked and mitigated cases.
+Source: Abramovici, Breuer, Friedman, "Digital Systems Testing and Testable Design", 1990, ch. 4
+        (equivalence); Waicukauskas et al., "Fault Simulation for Structured VLSI", 1985 (parallel
+        patterns, single fault); METHODS C.3 (coverage).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float64
+
+from bitproof.circuits.netlist import Netlist
+from bitproof.circuits.simulation import (
+    ONES,
+    Numbers,
+    Program,
+    Row,
+    execute,
+    read_port,
+    unpacked,
+)
+
+NetFaultKind = Literal["stuck0", "stuck1", "flip"]
+NET_FAULT_KINDS: tuple[NetFaultKind, ...] = ("stuck0", "stuck1", "flip")
+PERMANENT: tuple[NetFaultKind, ...] = ("stuck0", "stuck1")
+TOLERANCE = 0.25
+"""Share of the fault-free product that a detected fault may change and count as mitigated."""
+
+
+@dataclass(frozen=True)
+class NetFault:
+    """A net, and what happens to it."""
+
+    net: int
+    kind: NetFaultKind
+
+
+@dataclass(frozen=True)
+class FaultClass:
+    """Faults that no output tells apart."""
+
+    chosen: NetFault
+    members: tuple[NetFault, ...]
+
+
+def all_faults(netlist: Netlist, kinds: Sequence[NetFaultKind] = NET_FAULT_KINDS) -> list[NetFault]:
+    """Return every fault of some kinds, net by net.
+
+    Example:
+        >>> from bitproof.circuits.cells import GATES
+        >>> from bitproof.circuits.netlist import Cell, Port
+        >>> inv = GATES["$_NOT_"]
+        >>> cell = Cell("g", inv, (2,), ((3, inv.outputs["Y"]),))
+        >>> netlist = Netlist("inverter", (Port("a", (2,)),), (Port("y", (3,)),), (cell,), 4)
+        >>> len(all_faults(netlist)), len(collapse(netlist, all_faults(netlist)))
+        (6, 3)
+    """
+    return [NetFault(net, kind) for net in netlist.driven for kind in kinds]
+
+
+def collapse(netlist: Netlist, faults: Sequence[NetFault]) -> list[FaultClass]:
+    """Return classes of equivalent faults; the one nearest to the outputs is chosen."""
+    same = dict(_equivalences(netlist))
+
+    def last(fault: NetFault) -> NetFault:
+        while fault in same:
+            fault = same[fault]
+        return fault
+
+    found: dict[NetFault, list[NetFault]] = {}
+    for fault in faults:
+        found.setdefault(last(fault), []).append(fault)
+    return [FaultClass(chosen, tuple(members)) for chosen, members in found.items()]
+
+
+def _equivalences(netlist: Netlist) -> Iterator[tuple[NetFault, NetFault]]:
+    """Yield faults on a net with one reader, with the same fault behind that reader."""
+    for net in netlist.driven:
+        readers = netlist.readers[net]
+        if len(readers) != 1 or netlist.comes_out(net):
+            continue
+        cell = netlist.cells[readers[0]]
+        pins = [i for i, own in enumerate(cell.inputs) if own == net]
+        if len(pins) != 1 or len(cell.outputs) != 1:
+            continue
+        out, function = cell.outputs[0]
+        ones = (1 << (1 << (len(cell.inputs) - 1))) - 1
+        low, high = (function.with_pin(pins[0], value) for value in (0, 1))
+        for kind, table in (("stuck0", low), ("stuck1", high)):
+            if table in (0, ones):
+                yield (
+                    NetFault(net, _stuck(kind)),
+                    NetFault(out, _stuck("stuck1" if table else "stuck0")),
+                )
+        if low ^ high == ones:
+            yield NetFault(net, "flip"), NetFault(out, "flip")
+
+
+def _stuck(kind: str) -> NetFaultKind:
+    return "stuck1" if kind == "stuck1" else "stuck0"
+
+
+class FaultSimulator:
+    """Computes what comes out under one fault after the other, for the same patterns.
+
+    Only the cells behind the fault are computed again.
+    """
+
+    def __init__(self, netlist: Netlist, patterns: Mapping[str, Sequence[Row]], count: int) -> None:
+        self.netlist, self.count = netlist, count
+        self.program = Program(netlist)
+        self.golden = self.program.run(patterns)
+        self._views = list(self.golden)
+        self._scratch = list(np.empty_like(self.golden))
+        self._cones: dict[int, list[int]] = {}
+
+    def rows(self, fault: NetFault) -> list[Row]:
+        """Return all rows under a fault; they hold until the next call."""
+        rows = list(self._views)
+        forced = self._scratch[fault.net]
+        if fault.kind == "flip":
+            np.invert(self._views[fault.net], forced)
+        else:
+            forced[:] = ONES if fault.kind == "stuck1" else 0
+        rows[fault.net] = forced
+        for number in self.cone(fault.net):
+            cell = self.program.cells[number]
+            for place in cell.written:
+                rows[place] = self._scratch[place]
+            execute(cell, rows)
+        return rows
+
+    def cone(self, net: int) -> list[int]:
+        """Return the cells behind a net."""
+        if net not in self._cones:
+            self._cones[net] = self.netlist.cone(net)
+        return self._cones[net]
+
+    def golden_port(self, name: str) -> Numbers:
+        """Return the fault-free numbers at a port."""
+        return read_port(self.golden, self.netlist.port(name), self.count)
+
+
+@dataclass(frozen=True)
+class FaultEffect:
+    """What one class of faults does: shares of patterns, by weight."""
+
+    fault: NetFault
+    members: int
+    block: str
+    masked: float
+    mitigated: float
+    detected: float
+    """Detected, and off by more than the tolerance."""
+    silent: float
+    mean_distance: float
+    """Mean of |faulty - fault-free| over all patterns, in units of the product."""
+    largest: int
+    """Largest |faulty - fault-free|."""
+
+    @property
+    def coverage(self) -> float:
+        """Share of patterns that stand the fault."""
+        return self.masked + self.mitigated
+
+
+def effects(
+    simulator: FaultSimulator,
+    classes: Sequence[FaultClass],
+    *,
+    product: str = "p",
+    flag: str = "detected",
+    weights: Float64[np.ndarray, " patterns"] | None = None,
+    tolerance: float = TOLERANCE,
+) -> Iterator[FaultEffect]:
+    """Yield what each class does; `weights` of patterns add up to 1 (None: all alike)."""
+    netlist, count = simulator.netlist, simulator.count
+    port, blocks = netlist.port(product), netlist.blocks
+    says = any(each.name == flag for each in netlist.outputs)
+    watched = netlist.port(flag).nets[0] if says else 0
+    golden = simulator.golden_port(product)
+    share = np.full(count, 1 / count) if weights is None else weights
+    limit = tolerance * np.abs(golden)
+    for each in classes:
+        rows = simulator.rows(each.chosen)
+        changed = np.zeros_like(rows[0])
+        for net in port.nets:
+            if rows[net] is not simulator._views[net]:
+                changed |= rows[net] ^ simulator.golden[net]
+        wrong = np.flatnonzero(unpacked(changed, count))
+        bits = [rows[net][wrong >> 6] >> (wrong & 63).astype(np.uint64) for net in port.nets]
+        faulty = np.zeros(len(wrong), np.int64)
+        for i, bit in enumerate(bits):
+            faulty |= (bit & np.uint64(1)).astype(np.int64) << i
+        if port.signed:
+            faulty -= (faulty >> (len(bits) - 1) & 1) << len(bits)
+        distance, own = np.abs(faulty - golden[wrong]), share[wrong]
+        told = unpacked(rows[watched], count)[wrong] > 0 if says else np.zeros(len(wrong), bool)
+        near = told & (distance <= limit[wrong])
+        mitigated, detected = float(own[near].sum()), float(own[told & ~near].sum())
+        silent = float(own[~told].sum())
+        yield FaultEffect(
+            each.chosen,
+            len(each.members),
+            blocks[each.chosen.net],
+            masked=max(0.0, 1.0 - mitigated - detected - silent),
+            mitigated=mitigated,
+            detected=detected,
+            silent=silent,
+            mean_distance=float((own * distance).sum()),
+            largest=int(distance.max(initial=0)),
+        )

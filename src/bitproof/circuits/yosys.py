@@ -1,0 +1,205 @@
+"""Synthesis with Yosys: from hardware descriptions to netlists of gates, or of a library's cells.
+
+Model:  modules are synthesized one by one and stay apart: what is there twice on purpose, such as
+        the copies of triple modular redundancy, would otherwise be found equal and merged. In each,
+        Yosys's `synth`, then ABC. Yosys runs in a process of its own, on copies of the sources in a
+        temporary folder; a source is read, never executed.
+Source: Wolf et al., "Yosys - A Free Verilog Synthesis Suite", Austrochip 2013; Brayton and
+        Mishchenko, "ABC: An Academic Industrial-Strength Verification Tool", CAV 2010; through the
+        package pyosys (ISC licence).
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from bitproof.circuits.cells import GATES
+from bitproof.circuits.liberty import Library
+from bitproof.circuits.netlist import Netlist
+from bitproof.circuits.yosys_json import only_top, read_netlist
+from bitproof.core.errors import AdapterError, CircuitError
+
+GATE_NAMES = "AND,OR,XOR,NAND,NOR,XNOR"
+"""Gates of netlists without a library, besides inverters."""
+RUNNER = """
+import sys
+from pyosys import libyosys
+design = libyosys.Design()
+for line in open(sys.argv[1], encoding="utf-8"):
+    libyosys.run_pass(line.rstrip("\\n"), design)
+"""
+SOURCES = (".v", ".sv", ".il")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A hardware description: files of Verilog, or one of RTLIL, by name."""
+
+    files: Mapping[str, str]
+    """Text of each file."""
+    top: str
+    """Module on top; empty: the one that no other uses."""
+
+
+@dataclass(frozen=True, eq=False)
+class Synthesized:
+    """A circuit made of cells."""
+
+    netlist: Netlist
+    verilog: str
+    """The same, modules inside modules."""
+    library: Library | None
+    """None: gates that are no library's."""
+
+
+def read_sources(place: Path, top: str = "") -> Source:
+    """Return the Verilog in a file, or in all files of a folder.
+
+    Raises:
+        CircuitError: there is none, or it is no text.
+    """
+    if not place.exists():
+        raise CircuitError(f"{place}: wanted Verilog, there is no such file or folder")
+    found = sorted(p for p in place.iterdir() if p.suffix in SOURCES) if place.is_dir() else [place]
+    if not found:
+        raise CircuitError(f"{place}: wanted files that end in {', '.join(SOURCES)}, got none")
+    try:
+        return Source({path.name: path.read_text("utf-8") for path in found}, top)
+    except (OSError, UnicodeDecodeError) as error:
+        raise CircuitError(f"{place}: wanted Verilog, got {error}") from error
+
+
+def as_written(source: Source, library: Library | None = None) -> Synthesized:
+    """Return the gates of a description as they are written, nothing merged or left out.
+
+    Word-level operators become gates in the plainest way. Cells of a library may be in it.
+
+    Raises:
+        CircuitError: it cannot be read, or is not combinational.
+        AdapterError: Yosys is not installed.
+    """
+    steps = (
+        "proc",
+        "check -assert",
+        "flatten",
+        "techmap",
+        "simplemap",
+        "opt_clean -purge",
+        "write_json out.json",
+        "write_verilog -noattr out.v",
+    )
+    found = _run(source, steps, library, outlines=True)
+    return _synthesized(found, source, library)
+
+
+def synthesize(source: Source, library: Library | None, *, flatten: bool = False) -> Synthesized:
+    """Return a description as cells of a library, or as plain gates for None.
+
+    `flatten`: let synthesis work across modules, which also merges whatever is redundant.
+
+    Raises:
+        CircuitError: it cannot be read, or is not combinational.
+        AdapterError: Yosys is not installed.
+    """
+    avoided = " ".join(f"-dont_use {each}" for each in library.avoided) if library else ""
+    cells = f"-liberty cells.lib {avoided}" if library else f"-g {GATE_NAMES}"
+    steps = (
+        "proc",
+        "check -assert",
+        "flatten" if flatten else "setattr -mod -set keep_hierarchy 1 *",
+        "synth",
+        f"abc {cells}",
+        "setundef -zero",
+        "opt_clean -purge",
+        "rename -enumerate",
+        "write_json out.json",
+        "write_verilog -noattr out.v",
+    )
+    return _synthesized(_run(source, steps, library), source, library)
+
+
+def to_verilog(source: Source) -> str:
+    """Return a description as Verilog, names and modules as they are.
+
+    Raises:
+        CircuitError: it cannot be read.
+        AdapterError: Yosys is not installed.
+    """
+    return _run(source, ("proc -noopt", "opt_clean", "write_verilog -noattr out.v"))["out.v"]
+
+
+def _synthesized(found: Mapping[str, str], source: Source, library: Library | None) -> Synthesized:
+    kinds = GATES if library is None else {**GATES, **library.kinds}
+    netlist = read_netlist(
+        json.loads(found["out.json"]), kinds=kinds, origin=", ".join(source.files)
+    )
+    return Synthesized(netlist, found["out.v"], library)
+
+
+def _run(
+    source: Source,
+    steps: Sequence[str],
+    library: Library | None = None,
+    *,
+    outlines: bool = False,
+) -> dict[str, str]:
+    """Read a source, take the steps, and return the texts of what they wrote.
+
+    `outlines`: let the source use the library's cells, whatever is in them.
+    """
+    if find_spec("pyosys") is None:
+        raise AdapterError("circuits: wanted the package pyosys (pip install 'bitproof[circuits]')")
+    with TemporaryDirectory() as folder:
+        place, names, reads = Path(folder), {}, []
+        for number, (name, text) in enumerate(source.files.items()):
+            own = f"source_{number}{Path(name).suffix}"
+            (place / own).write_text(text, "utf-8")
+            names[own] = name
+            kind = "read_rtlil" if own.endswith(".il") else "read_verilog -sv"
+            reads.append(f"{kind} {own}")
+        if library is not None:
+            (place / "cells.lib").write_text(library.text(), "utf-8")
+        top = _checked(source.top)
+        if not top:
+            _execute(place, [*reads, "proc", "write_json tops.json"], names)
+            top = only_top(json.loads((place / "tops.json").read_text("utf-8")), "Verilog")
+        if library is not None and outlines:
+            reads.insert(0, "read_liberty -lib cells.lib")
+        _execute(place, [*reads, f"hierarchy -check -top {top}", *steps], names)
+        written = {path.name: path for path in place.iterdir() if path.name.startswith("out.")}
+        return {name: path.read_text("utf-8") for name, path in written.items()}
+
+
+def _execute(place: Path, lines: Sequence[str], names: Mapping[str, str]) -> None:
+    """Let Yosys take steps in a folder; `names` are the user's names of files."""
+    (place / "steps").write_text("\n".join(lines) + "\n", "utf-8")
+    command = [sys.executable, "-c", RUNNER, "steps"]
+    done = subprocess.run(
+        command, cwd=place, capture_output=True, text=True, errors="replace", check=False
+    )
+    if done.returncode:
+        raise CircuitError(_problem(done.stdout + "\n" + done.stderr, names))
+
+
+def _checked(top: str) -> str:
+    """Return a module's name if it is one: it becomes part of a command."""
+    if any(letter.isspace() or letter in ";\"'#" for letter in top):
+        raise CircuitError(f"wanted the name of a module, got '{top}'")
+    return top
+
+
+def _problem(log: str, names: Mapping[str, str]) -> str:
+    """Return what Yosys says went wrong, with the user's own names of files."""
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    found = next((line for line in lines if "ERROR" in line), lines[-1] if lines else "no output")
+    if "in 'check -assert'" in found:  # what it found is in the warnings before
+        warnings = [line for line in lines if line.startswith("Warning: ")]
+        found = warnings[0].removeprefix("Warning: ") if warnings else found
+    for own, name in names.items():
+        found = found.replace(own, name)
+    return f"yosys: {found.replace('ERROR: ', '')}"

@@ -1,0 +1,338 @@
+"""`bitproof circuit`: multipliers as gates - their table, Verilog, other people's, side by side.
+
+This module needs torch; `app.py` loads it when one of its commands is asked for.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+from bitproof.approx.circuit_figures import (
+    CircuitFigures,
+    measure_circuit,
+    measure_design,
+    operand_ports,
+    table_of_circuit,
+    with_signs,
+)
+from bitproof.approx.operands import OperandPairs, operand_pairs_of
+from bitproof.circuits import (
+    DESIGNS,
+    Library,
+    Netlist,
+    as_written,
+    by_block,
+    find_library,
+    read_sources,
+    sta_available,
+    synthesize,
+    to_verilog,
+)
+from bitproof.circuits.design import Design
+from bitproof.circuits.net_faults import TOLERANCE
+from bitproof.circuits.reliability import Reliability
+from bitproof.cli.console import print_table, watcher
+from bitproof.cli.multipliers import component
+from bitproof.cli.options import DataDir
+from bitproof.core.errors import CircuitError, SpecError
+from bitproof.core.files import write_bytes, write_text
+from bitproof.data.layout import data_root
+from bitproof.recipe.stored_networks import open_networks
+from bitproof.report import circuits as shown
+from bitproof.report.figures import write_figures
+
+group = typer.Typer(
+    help="Multipliers as circuits of gates: cost, errors, faults, Verilog.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+IMAGES = 64
+"""Test images that the operands of a network are taken from."""
+Lib = Annotated[
+    str, typer.Option("--lib", help="sky130, osu018, unit (count gates), or a Liberty file.")
+]
+Tolerance = Annotated[
+    float,
+    typer.Option(
+        min=0.0, help="Share of a product that a detected fault may change and count as mitigated."
+    ),
+]
+JsonPath = Annotated[Path | None, typer.Option("--json", help="Write all figures to a file.")]
+Figures = Annotated[Path | None, typer.Option(help="Folder for drawings: SVG, PNG, PDF.")]
+Top = Annotated[str, typer.Option(help="Module on top; empty: the one that no other uses.")]
+BLOCK_HEAD = (
+    "block",
+    "faults",
+    "masked %",
+    "mitigated %",
+    "detected %",
+    "silent %",
+    "mean",
+    "worst",
+)
+
+
+@group.command("list")
+def list_designs() -> None:
+    """Tell what can be made here, and what can be set."""
+    rows = []
+    for kind in DESIGNS:
+        fields = (name for name in kind.model_fields if name != "kind")
+        first = (kind.__doc__ or "").strip().splitlines()[0]
+        rows.append((str(kind.model_fields["kind"].default), first, ", ".join(fields)))
+    print_table(("circuit", "what it does", "settings"), rows, title="Circuits", numbers=False)
+    typer.echo("write KIND:field=value,field=value, such as adam:mantissa=4,drop=false")
+
+
+@group.command("report")
+def report_circuits(  # noqa: PLR0917
+    designs: Annotated[
+        list[str], typer.Argument(help="Circuits, as KIND or KIND:field=value,field=value.")
+    ],
+    width: Annotated[int, typer.Option(help="Bits of an operand.", min=4, max=16)] = 8,
+    t: Annotated[int, typer.Option(help="Mantissa bits of logarithmic multipliers.", min=2)] = 5,
+    signed: Annotated[bool, typer.Option(help="Operands in two's complement.")] = False,
+    lib: Lib = "unit",
+    tolerance: Tolerance = TOLERANCE,
+    network: Annotated[
+        Path | None, typer.Option(help="Integer network whose operands count, as for `inject`.")
+    ] = None,
+    data: Annotated[str, typer.Option(help="Its data set, if it is in no run.")] = "",
+    layer: Annotated[str, typer.Option(help="Its layer; empty: the one in the middle.")] = "",
+    json_path: JsonPath = None,
+    figures: Figures = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Put circuits beside their rivals: cost, errors, and what single faults do."""
+    library = _library(lib, data_dir)
+    wanted = [_design(text, width=width, t=t, signed=signed) for text in designs]
+    chosen = _beside(wanted, width=width, t=t, signed=signed)
+    operands = _operands(network, data, layer, signed=signed, data_dir=data_dir)
+    found = [
+        measure_design(design, library, operands=operands, tolerance=tolerance)
+        for design in watcher().track(chosen, label="circuits", total=len(chosen))
+    ]
+    rows = [_row(one) for one in found]
+    _print_head(found, lib, tolerance, operands)
+    print_table(shown.HEAD, shown.table_rows(rows), title="Circuits", numbers=True)
+    exact, voted = rows[0]["label"], rows[1]["label"]
+    head = ("", *(f"{what} / {base}" for base in (exact, voted) for what in ("area", "PDP")))
+    print_table(head, shown.ratio_rows(rows, (exact, voted)), title="Ratios", numbers=True)
+    for design, one in zip(chosen, rows, strict=True):
+        if design in wanted:
+            title = f"{one['label']}: nets held at 0 or 1, by block"
+            print_table(BLOCK_HEAD, shown.block_rows(one), title=title, numbers=True)
+    adam = next((row for d, row in zip(chosen, rows, strict=True) if d.kind == "adam"), None)
+    if adam is not None:
+        published = shown.published_rows(rows, adam=adam["label"], exact=exact, voted=voted)
+        for each in published:
+            typer.echo(
+                f"{adam['label']}, {each.what}: {each.ours:.3f}; published {each.published:.3f} "
+                f"({each.reading})"
+            )
+        typer.echo(shown.DIFFERENCES)
+    _keep(rows, json_path, figures)
+
+
+@group.command("import")
+def import_circuit(  # noqa: PLR0917
+    place: Annotated[Path, typer.Argument(help="Verilog: a file, or a folder with one circuit.")],
+    top: Top = "",
+    lib: Lib = "unit",
+    keep_hierarchy: Annotated[
+        bool, typer.Option(help="Synthesize modules apart, so that redundancy stays.")
+    ] = False,
+    written: Annotated[
+        bool, typer.Option("--as-written", help="Take gates as they are, without synthesis.")
+    ] = False,
+    signed: Annotated[
+        bool | None,
+        typer.Option(
+            help="How operands are read where the ports do not say; none: what fits best."
+        ),
+    ] = None,
+    tolerance: Tolerance = TOLERANCE,
+    table: Annotated[
+        Path | None,
+        typer.Option(help="Write all products to an npz file, for multipliers of kind `table`."),
+    ] = None,
+    json_path: JsonPath = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Read a multiplier in Verilog: its table, errors, cost, and what single faults do."""
+    library = _library(lib, data_dir)
+    source = read_sources(place, top)
+    if written:
+        circuit = as_written(source, library)
+    else:
+        circuit = synthesize(source, library, flatten=not keep_hierarchy)
+    product = _product(circuit.netlist)
+    circuit, note = with_signs(circuit, product, signed)
+    typer.echo(note)
+    found = measure_circuit(circuit, circuit.netlist.name, tolerance=tolerance, product=product)
+    row = _row(found)
+    _print_head([found], lib, tolerance, None)
+    print_table(shown.HEAD, shown.table_rows([row]), title=str(place), numbers=True)
+    if keep_hierarchy:
+        print_table(BLOCK_HEAD, shown.block_rows(row), title="by block", numbers=True)
+    if table is not None:
+        products = table_of_circuit(circuit.netlist, product)
+        _write_table(table, products.products.numpy())
+        reading = f'path = "{table}", signed = {str(products.signed).lower()}'
+        typer.echo(f'{table}: written; as a multiplier: {{kind = "table", {reading}}}')
+    _keep([row], json_path, None)
+
+
+@group.command("verilog")
+def write_verilog(  # noqa: PLR0917
+    design: Annotated[str, typer.Argument(help="KIND or KIND:field=value,field=value.")],
+    width: Annotated[int, typer.Option(help="Bits of an operand.", min=4, max=16)] = 8,
+    signed: Annotated[bool, typer.Option(help="Operands in two's complement.")] = False,
+    lib: Annotated[
+        str, typer.Option("--lib", help="Cells of this library instead of operators.")
+    ] = "",
+    out: Annotated[Path | None, typer.Option(help="File; none: print it.")] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Write a circuit as Verilog."""
+    source = _design(design, width=width, t=None, signed=signed).source()
+    text = synthesize(source, _library(lib, data_dir)).verilog if lib else to_verilog(source)
+    if out is None:
+        typer.echo(text)
+    else:
+        write_text(out, text)
+        typer.echo(f"{out}: written")
+
+
+def _library(name: str, data_dir: Path | None) -> Library | None:
+    return None if name == "unit" else find_library(name, data_root(data_dir))
+
+
+def _design(text: str, *, width: int, t: int | None, signed: bool) -> Design:
+    """Return the design that a word on the command line stands for; its own settings come first."""
+    table = component(text)
+    common: dict[str, Any] = {"width": width, "signed": signed}
+    if table["kind"] in ("adam", "mitchell") and t is not None:
+        common["mantissa"] = t
+    inner = table.get("of")
+    if isinstance(inner, str):
+        table["of"] = component(inner)
+    if "checked" in table and not isinstance(table["checked"], list):
+        raise SpecError(f"{text}: wanted checked=[1,1,2,...], got {table['checked']}")
+    return DESIGNS.build({**common, **table})
+
+
+def _beside(wanted: Sequence[Design], *, width: int, t: int, signed: bool) -> list[Design]:
+    """Return the exact circuit and its three copies, rivals, and what was asked for."""
+    words = {"width": width, "signed": signed}
+    logarithms = {**words, "mantissa": t}
+    tables: list[dict[str, Any]] = [
+        {"kind": "exact", **words},
+        {"kind": "tmr", "of": {"kind": "exact"}, **words},
+        {"kind": "exact", "tree": "dadda", **words},
+        {"kind": "truncated", **words},
+        {"kind": "drum", **words},
+        {"kind": "mitchell", **words},
+        {"kind": "mitchell", **logarithms},
+        {"kind": "tmr", "of": {"kind": "mitchell", "mantissa": t}, **words},
+    ]
+    found = [DESIGNS.build(table) for table in tables]
+    for design in wanted:
+        options: list[dict[str, Any]] = [{}]
+        if design.kind == "adam":
+            options += [{"drop": False}, {"compensate": True}, {"protect_characteristic": True}]
+        known = design.model_dump()
+        found += [DESIGNS.build({**known, **more}) for more in options]
+    return list(dict.fromkeys(found))
+
+
+def _operands(
+    network: Path | None, data: str, layer: str, *, signed: bool, data_dir: Path | None
+) -> OperandPairs | None:
+    if network is None:
+        return None
+    networks, test = open_networks(network, data=data, data_dir=data_dir)
+    if len(networks) > 1:
+        raise CircuitError(f"{network}: wanted one network, got {', '.join(networks)}")
+    (own,) = networks.values()
+    images = test.first(min(IMAGES, len(test))).inputs()
+    return operand_pairs_of(own, images, signed=signed, layer=layer)
+
+
+def _product(netlist: Netlist) -> str:
+    """Return the output that is the product: the widest one."""
+    operand_ports(netlist)
+    if not netlist.outputs:
+        raise CircuitError(f"{netlist.name}: wanted an output, got none")
+    return max(netlist.outputs, key=lambda port: len(port.nets)).name
+
+
+def _write_table(path: Path, products: np.ndarray) -> None:
+    import io
+
+    if path.suffix != ".npz":
+        raise SpecError(f"--table: wanted a file that ends in .npz, got '{path}'")
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, products=products)
+    write_bytes(path, buffer.getvalue())
+
+
+def _row(one: CircuitFigures) -> dict[str, Any]:
+    """Return all figures as JSON values."""
+    cost = {name: getattr(one.cost, name) for name in one.cost.__dataclass_fields__}
+    stuck = [each for each in one.effects if each.fault.kind != "flip"]
+    sampled = None if one.exhaustive else one.pairs
+    return {
+        "label": one.label,
+        **cost,
+        "pdp": one.cost.pdp,
+        **vars(one.errors),
+        "pairs": one.pairs,
+        "exhaustive": one.exhaustive,
+        "permanent": _reliability(one.permanent),
+        "transient": _reliability(one.transient),
+        "blocks": {
+            name: _reliability(block) for name, block in by_block(stuck, sampled=sampled).items()
+        },
+    }
+
+
+def _reliability(one: Reliability | None) -> dict[str, Any] | None:
+    if one is None:
+        return None
+    low, _, high = one.interval
+    ends = {"low": None, "high": None} if one.sampled is None else {"low": low, "high": high}
+    more = {"coverage": one.coverage, "vulnerability": one.vulnerability, **ends}
+    return {**vars(one), **more}
+
+
+def _print_head(
+    found: Sequence[CircuitFigures], lib: str, tolerance: float, operands: OperandPairs | None
+) -> None:
+    """Say what the numbers stand for."""
+    one = found[0]
+    faults = "all pairs of operands" if one.exhaustive else f"{one.pairs} random pairs"
+    if operands is not None:
+        faults = f"pairs as often as layer {operands.layer} meets them"
+    typer.echo(
+        f"library {lib}; faults: every net at 0, at 1, turned over, for {faults}; mitigated: "
+        f"detected and off by at most {100 * tolerance:g} % of the product; errors over "
+        f"{'all' if one.exhaustive else 'the same'} pairs alike; power: {one.cost.operands}"
+    )
+    counted = one.cost.counted
+    if counted:
+        why = "" if lib == "unit" or sta_available() else " (OpenSTA is not installed)"
+        typer.echo(f"by the unit-gate model{why}: {', '.join(counted)}")
+
+
+def _keep(rows: Sequence[dict[str, Any]], json_path: Path | None, figures: Path | None) -> None:
+    if json_path is not None:
+        write_text(json_path, json.dumps(rows, indent=1) + "\n")
+        typer.echo(f"{json_path}: written")
+    if figures is not None:
+        paths = write_figures(shown.trade_off_figures(rows), figures)
+        typer.echo(f"{len(paths)} drawings in {figures}")
