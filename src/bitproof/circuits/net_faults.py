@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Bool, Float64
 
 from bitproof.circuits.netlist import Netlist
 from bitproof.circuits.simulation import (
@@ -29,6 +29,7 @@ from bitproof.circuits.simulation import (
     Numbers,
     Program,
     Row,
+    Run,
     execute,
     read_port,
     unpacked,
@@ -126,7 +127,7 @@ class FaultSimulator:
         self.golden = self.program.run(patterns)
         self._views = list(self.golden)
         self._scratch = list(np.empty_like(self.golden))
-        self._cones: dict[int, list[int]] = {}
+        self._kept: dict[int, tuple[list[Run], list[int]]] = {}
 
     def rows(self, fault: NetFault) -> list[Row]:
         """Return all rows under a fault; they hold until the next call."""
@@ -137,18 +138,19 @@ class FaultSimulator:
         else:
             forced[:] = ONES if fault.kind == "stuck1" else 0
         rows[fault.net] = forced
-        for number in self.cone(fault.net):
-            cell = self.program.cells[number]
-            for place in cell.written:
-                rows[place] = self._scratch[place]
-            execute(cell, rows)
+        runs, written = self._work(fault.net)
+        for place in written:
+            rows[place] = self._scratch[place]
+        execute(runs, rows)
         return rows
 
-    def cone(self, net: int) -> list[int]:
-        """Return the cells behind a net."""
-        if net not in self._cones:
-            self._cones[net] = self.netlist.cone(net)
-        return self._cones[net]
+    def _work(self, net: int) -> tuple[list[Run], list[int]]:
+        """Return the operations of the cells behind a net, and the rows that they write."""
+        if net not in self._kept:
+            cells = [self.program.cells[number] for number in self.netlist.cone(net)]
+            runs = [run for cell in cells for run in cell.runs]
+            self._kept[net] = runs, [place for cell in cells for place in cell.written]
+        return self._kept[net]
 
     def golden_port(self, name: str) -> Numbers:
         """Return the fault-free numbers at a port."""
@@ -190,37 +192,36 @@ def effects(
     """Yield what each class does; `weights` of patterns add up to 1 (None: all alike)."""
     netlist, count = simulator.netlist, simulator.count
     port, blocks = netlist.port(product), netlist.blocks
-    says = any(each.name == flag for each in netlist.outputs)
-    watched = netlist.port(flag).nets[0] if says else 0
+    flags = [each.nets[0] for each in netlist.outputs if each.name == flag]
     golden = simulator.golden_port(product)
-    share = np.full(count, 1 / count) if weights is None else weights
     limit = tolerance * np.abs(golden)
     for each in classes:
         rows = simulator.rows(each.chosen)
-        changed = np.zeros_like(rows[0])
-        for net in port.nets:
-            if rows[net] is not simulator._views[net]:
-                changed |= rows[net] ^ simulator.golden[net]
-        wrong = np.flatnonzero(unpacked(changed, count))
-        bits = [rows[net][wrong >> 6] >> (wrong & 63).astype(np.uint64) for net in port.nets]
-        faulty = np.zeros(len(wrong), np.int64)
-        for i, bit in enumerate(bits):
-            faulty |= (bit & np.uint64(1)).astype(np.int64) << i
-        if port.signed:
-            faulty -= (faulty >> (len(bits) - 1) & 1) << len(bits)
-        distance, own = np.abs(faulty - golden[wrong]), share[wrong]
-        told = unpacked(rows[watched], count)[wrong] > 0 if says else np.zeros(len(wrong), bool)
-        near = told & (distance <= limit[wrong])
-        mitigated, detected = float(own[near].sum()), float(own[told & ~near].sum())
-        silent = float(own[~told].sum())
+        distance = np.abs(read_port(rows, port, count) - golden)
+        wrong = distance != 0
+        told = wrong & (unpacked(rows[flags[0]], count) != 0) if flags else None
+        near = None if told is None else told & (distance <= limit)
+        off, flagged, mitigated = (_share(which, weights) for which in (wrong, told, near))
+        total = distance.sum() / count if weights is None else distance @ weights
         yield FaultEffect(
             each.chosen,
             len(each.members),
             blocks[each.chosen.net],
-            masked=max(0.0, 1.0 - mitigated - detected - silent),
+            masked=1.0 - off,
             mitigated=mitigated,
-            detected=detected,
-            silent=silent,
-            mean_distance=float((own * distance).sum()),
-            largest=int(distance.max(initial=0)),
+            detected=flagged - mitigated,
+            silent=off - flagged,
+            mean_distance=float(total),
+            largest=int(distance.max()),
         )
+
+
+def _share(
+    which: Bool[np.ndarray, " patterns"] | None, weights: Float64[np.ndarray, " patterns"] | None
+) -> float:
+    """Return the share of patterns that are chosen."""
+    if which is None:
+        return 0.0
+    if weights is None:
+        return np.count_nonzero(which) / len(which)
+    return float(weights[which].sum())

@@ -5,11 +5,11 @@ Model:  a signal is a row of 64-bit words; pattern i is bit i % 64 of word i // 
         patterns at a time with AVX-512). There is no time: signals are what they settle to.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Int64, UInt64
+from jaxtyping import Int64, UInt8, UInt64
 
 from bitproof.circuits.netlist import Cell, Netlist, Port
 from bitproof.core.errors import CircuitError
@@ -17,10 +17,16 @@ from bitproof.core.errors import CircuitError
 Row = UInt64[np.ndarray, " words"]
 Numbers = Int64[np.ndarray, " patterns"]
 ONES = np.uint64(2**64 - 1)
+SWAPS = (
+    (np.uint64(7), np.uint64(0x00AA00AA00AA00AA)),
+    (np.uint64(14), np.uint64(0x0000CCCC0000CCCC)),
+    (np.uint64(28), np.uint64(0x00000000F0F0F0F0)),
+)
+"""Steps that turn 8 x 8 bits over: Warren, "Hacker's Delight", 2002, section 7-3."""
 MOST_EXHAUSTIVE = 20
 """Input bits of which all patterns are tried at once."""
 Run = tuple[Callable[..., object], int, int, int]
-"""What to do (a function of NumPy), where the result goes, and what it is of."""
+"""What to do (a function of NumPy), what it is of, and where the result goes."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +71,7 @@ class Program:
                 rows[net] = bit
         views = list(rows)
         for cell in self.cells:
-            execute(cell, views)
+            execute(cell.runs, views)
         return rows
 
     def _compile(self, cell: Cell) -> CellProgram:
@@ -80,32 +86,26 @@ class Program:
                 places.append(place)
                 written.append(place)
                 first, second = places[step.first], places[step.second]
-                runs.append((OPERATIONS[step.operation], place, first, second))
+                # Row 1 holds ones: exclusive or with it negates.
+                other = 1 if step.operation == "not" else second
+                runs.append((OPERATIONS[step.operation], first, other, place))
             if not function.steps or function.result != len(places) - 1:
-                runs.append((_copy, net, places[function.result], 0))
+                runs.append((np.bitwise_or, places[function.result], 0, net))
                 written.append(net)
         return CellProgram(tuple(runs), tuple(written))
 
 
-def execute(cell: CellProgram, rows: list[Row]) -> None:
-    """Compute the rows of one cell in place."""
-    for function, out, first, second in cell.runs:
+def execute(runs: Iterable[Run], rows: list[Row]) -> None:
+    """Compute rows in place."""
+    for function, first, second, out in runs:
         function(rows[first], rows[second], rows[out])
-
-
-def _copy(first: Row, _second: Row, out: Row) -> None:
-    out[:] = first
-
-
-def _invert(first: Row, _second: Row, out: Row) -> None:
-    np.invert(first, out)
 
 
 OPERATIONS: Mapping[str, Callable[..., object]] = {
     "and": np.bitwise_and,
     "or": np.bitwise_or,
     "xor": np.bitwise_xor,
-    "not": _invert,
+    "not": np.bitwise_xor,
 }
 
 
@@ -166,15 +166,27 @@ def numbers(rows: Sequence[Row], patterns: int, *, signed: bool = False) -> Numb
         >>> numbers(pattern_rows(np.array([1, 2, 3]), 2), 3, signed=True).tolist()
         [1, -2, -1]
     """
-    total = np.zeros(patterns, np.int64)
+    size = len(rows[0]) * 64
+    words = np.zeros((size, 8), np.uint8)
     for i in range(0, len(rows), 8):
-        byte = np.zeros(patterns, np.uint8)
-        for j, row in enumerate(rows[i : i + 8]):
-            byte |= unpacked(row, patterns) << np.uint8(j)
-        total |= byte.astype(np.int64) << i
+        words[:, i // 8] = _transposed(rows[i : i + 8])
+    total = words.view(np.int64)[:patterns, 0]
     if signed:
-        total -= (total >> (len(rows) - 1) & 1) << len(rows)
+        unused = 64 - len(rows)
+        total = total << unused >> unused  # repeats the highest bit
     return total
+
+
+def _transposed(rows: Sequence[Row]) -> UInt8[np.ndarray, " patterns"]:
+    """Return bytes whose bit j is that of row j: each block of 8 x 8 bits is turned over."""
+    lanes = np.zeros((len(rows[0]) * 8, 8), np.uint8)
+    for j, row in enumerate(rows):
+        lanes[:, j] = row.view(np.uint8)
+    blocks = lanes.view(np.uint64)[:, 0]
+    for shift, mask in SWAPS:
+        swapped = (blocks >> shift ^ blocks) & mask
+        blocks ^= swapped ^ swapped << shift
+    return lanes.reshape(-1)
 
 
 def unpacked(row: Row, patterns: int) -> np.ndarray:
