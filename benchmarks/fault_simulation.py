@@ -1,8 +1,8 @@
 """All single faults of 8-bit multipliers over all 65,536 pairs of operands, on one core.
 
-ours:   every class of stuck-at faults of the circuit, simulated bit-parallel from the net on that it
-        is on, and counted: masked, detected, silent, how far off. Finding the classes is included.
-rival:  Verilator: the same netlist with a port that breaks a net, compiled with -O3; it runs a sample
+ours:   every class of stuck-at faults of the circuit, simulated bit-parallel from the net on that
+        it is on, and counted: masked, detected, silent, how far off. Finding classes is included.
+rival:  Verilator: the same netlist with a port that breaks a net, compiled with -O3; it runs some
         of the faults over all pairs and counts wrong products, and the time is scaled up to all
         classes. Its counts must be ours (checked). Reported as well: its fault-free simulation.
 limit:  the bitwise operations of ours alone, on rows that lie in the cache.
@@ -46,11 +46,14 @@ int main() {{
   static int golden[65536];
   Vbroken dut;
   auto now = [] {{
-    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+    auto since = std::chrono::steady_clock::now().time_since_epoch();
+    return std::chrono::duration<double>(since).count();
   }};
   dut.fault_net = 0; dut.fault_kind = 0;
   double start = now();
-  for (int i = 0; i < 65536; i++) {{ dut.a = i >> 8; dut.b = i & 255; dut.eval(); golden[i] = dut.p; }}
+  for (int i = 0; i < 65536; i++) {{
+    dut.a = i >> 8; dut.b = i & 255; dut.eval(); golden[i] = dut.p;
+  }}
   double clean = now() - start;
   start = now();
   std::printf("{{\\"wrong\\": [");

@@ -23,7 +23,7 @@ def test_no_two_entries_have_the_same_products(signed: bool) -> None:
 
 def test_every_built_in_kind_is_listed() -> None:
     listed = {multiplier.kind for multiplier in catalogue(signed=False)}
-    others = {"ariths_gen", "evoapprox", "sign_magnitude", "swapped", "table"}
+    others = {"ariths_gen", "circuit", "evoapprox", "sign_magnitude", "swapped", "table"}
     assert set(MULTIPLIERS.kinds()) - listed == others
 
 

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from bitproof.approx import catalogue, short_name
-from bitproof.cli.multipliers import component, multiplier_of
+from bitproof.approx.naming import component, multiplier_of
 from bitproof.core.errors import SpecError
 
 Call = Callable[..., Any]

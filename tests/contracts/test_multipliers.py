@@ -12,6 +12,7 @@ from bitproof.approx import (
     Adam,
     ArithsGen,
     BrokenArray,
+    Circuit,
     Drum,
     EvoApprox,
     Exact,
@@ -31,6 +32,7 @@ from bitproof.approx import (
     TruncatedOperands,
     error_figures,
 )
+from bitproof.circuits import MitchellCircuit
 
 FORMULAS: dict[str, Formula] = {
     "exact": Exact(),
@@ -51,6 +53,7 @@ FORMULAS: dict[str, Formula] = {
 SAMPLES: dict[str, Multiplier] = {
     **FORMULAS,
     "evoapprox": EvoApprox(name="mul8s_1KR6"),
+    "circuit": Circuit(design=MitchellCircuit(mantissa=5, signed=True)),
     "table": Stored(path="mine.npz", signed=True),
     "swapped": Swapped(of=Perforated(rows=3)),
     "sign_magnitude": SignMagnitude(of=Perforated(rows=3)),

@@ -3,13 +3,15 @@
 from bitproof.approx.adam import Adam
 from bitproof.approx.ariths_gen import ArithsGen
 from bitproof.approx.base import MULTIPLIERS, AnyMultiplier, Formula, Multiplier, ProductTable
-from bitproof.approx.catalogue import catalogue, describe, same_products, short_name
+from bitproof.approx.catalogue import catalogue, describe, same_products
+from bitproof.approx.circuit import Circuit
 from bitproof.approx.control_variate import correct_means
 from bitproof.approx.deploy import Arithmetic, with_multipliers
 from bitproof.approx.error_map import character_map, picture, png
 from bitproof.approx.evoapprox import EvoApprox, library_path, read_circuits, read_tables
 from bitproof.approx.figures import error_figures, exact_rank, zero_operand_errors
 from bitproof.approx.leading_one import Drum, Loba, Mitchell, Roba, TruncatedMitchell
+from bitproof.approx.naming import component, multiplier_of, short_name
 from bitproof.approx.partial_products import (
     BrokenArray,
     Exact,
@@ -31,6 +33,7 @@ __all__ = [
     "Arithmetic",
     "ArithsGen",
     "BrokenArray",
+    "Circuit",
     "Cost",
     "Drum",
     "EvoApprox",
@@ -53,11 +56,13 @@ __all__ = [
     "catalogue",
     "character_map",
     "check_library",
+    "component",
     "correct_means",
     "describe",
     "error_figures",
     "exact_rank",
     "library_path",
+    "multiplier_of",
     "picture",
     "png",
     "read_circuits",

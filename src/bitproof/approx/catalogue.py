@@ -1,4 +1,4 @@
-"""Multipliers in lists and reports: built-in settings worth a line, short names, descriptions."""
+"""Multipliers in lists and reports: built-in settings worth a line, descriptions."""
 
 from pathlib import Path
 from typing import Any
@@ -7,9 +7,9 @@ import torch
 
 from bitproof.approx.adam import Adam
 from bitproof.approx.base import Multiplier, ProductTable
-from bitproof.approx.evoapprox import EvoApprox
 from bitproof.approx.figures import error_figures
 from bitproof.approx.leading_one import Drum, Loba, Mitchell, Roba, TruncatedMitchell
+from bitproof.approx.naming import short_name
 from bitproof.approx.partial_products import (
     BrokenArray,
     Exact,
@@ -19,7 +19,7 @@ from bitproof.approx.partial_products import (
     Truncated,
     TruncatedOperands,
 )
-from bitproof.approx.wrapped import SignMagnitude, Swapped, Wrapped, inside
+from bitproof.approx.wrapped import SignMagnitude, Swapped, inside
 
 BREAKS = ((1, 3), (1, 4), (2, 5), (2, 6), (3, 6), (3, 7))
 """Rows and columns of the broken arrays in the list."""
@@ -49,34 +49,6 @@ def catalogue(*, signed: bool) -> list[Multiplier]:
         Kulkarni(signed=signed),
         Roba(signed=signed),
     ]
-
-
-def short_name(multiplier: Multiplier) -> str:
-    """Return what the command line calls a multiplier: a circuit's name, or kind and settings.
-
-    Example:
-        >>> from bitproof.approx import Drum
-        >>> short_name(Drum(width=6)), short_name(EvoApprox(name="mul8s_1KV8", release="v1.1"))
-        ('drum:width=6', 'mul8s_1KV8@v1.1')
-    """
-    if isinstance(multiplier, EvoApprox):
-        return "@".join(filter(None, (multiplier.name, multiplier.release)))
-    if isinstance(multiplier, Wrapped):
-        return f"{multiplier.kind}:{short_name(multiplier.of)}"
-    settings = []
-    for name, field in sorted(type(multiplier).model_fields.items()):
-        value = getattr(multiplier, name)
-        # All numbers belong in a name, unless nothing is left out.
-        if name != "kind" and (value != field.default or (isinstance(value, int) and value)):
-            settings.append(f"{name}={_word(value)}")
-    return ":".join(filter(None, (multiplier.kind, ",".join(settings))))
-
-
-def _word(value: object) -> str:
-    """Return a setting as the command line takes it."""
-    if isinstance(value, tuple):
-        return f"[{','.join(map(str, value))}]"
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def same_products(table: ProductTable) -> list[Multiplier]:

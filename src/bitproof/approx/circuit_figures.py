@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from jaxtyping import Int64
 
-from bitproof.approx.base import ProductTable
 from bitproof.approx.behaviour import Behaviour, behaviour_of
+from bitproof.approx.circuit import operand_ports
 from bitproof.approx.figures import ErrorFigures, figures_of
 from bitproof.approx.operands import OperandPairs
 from bitproof.circuits.activity import Activity, activity, uniform_pairs
@@ -144,24 +144,6 @@ def measure_circuit(
     )
 
 
-def operand_ports(netlist: Netlist) -> tuple[Port, Port]:
-    """Return the two operands of a multiplier: `a` and `b`, or whatever its two inputs are.
-
-    Raises:
-        CircuitError: there are not two inputs.
-    """
-    ports = {port.name: port for port in netlist.inputs}
-    if {"a", "b"} == ports.keys():
-        return ports["a"], ports["b"]
-    if len(ports) != 2:
-        came = ", ".join(f"{name} ({len(port.nets)} bits)" for name, port in ports.items())
-        raise CircuitError(
-            f"{netlist.name}: wanted a multiplier with two input words, got {came or 'none'}"
-        )
-    one, other = netlist.inputs
-    return one, other
-
-
 def with_signs(circuit: Synthesized, product: str, signed: bool | None) -> tuple[Synthesized, str]:
     """Return a circuit whose ports say how they are read, and a line that tells.
 
@@ -205,24 +187,6 @@ def _distance(netlist: Netlist, product: str) -> float:
     found = simulate(netlist, words, product)
     exact = _value(pairs.first, one) * _value(pairs.second, other)
     return float(np.abs(found - exact).mean() / np.abs(exact).max())
-
-
-def table_of_circuit(netlist: Netlist, product: str) -> ProductTable:
-    """Return all products of a multiplier of two 8-bit words.
-
-    Raises:
-        CircuitError: it takes other words.
-    """
-    one, other = operand_ports(netlist)
-    if len(one.nets) != 8 or len(other.nets) != 8 or one.signed != other.signed:
-        raise CircuitError(
-            f"{netlist.name}: wanted operands of 8 bits for a table, signed or unsigned both, got "
-            f"{len(one.nets)} and {len(other.nets)}"
-        )
-    first, second = np.divmod(np.arange(WORDS * WORDS), WORDS)
-    products = simulate(netlist, {one.name: first, other.name: second}, product)
-    table = torch.from_numpy(products).reshape(WORDS, WORDS).int()
-    return ProductTable(table, one.signed)
 
 
 def _pairs(netlist: Netlist, operands: OperandPairs | None) -> Pairs:

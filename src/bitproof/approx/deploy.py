@@ -16,8 +16,8 @@ from pydantic import Field
 from torch import Tensor
 
 from bitproof.approx.base import AnyMultiplier, Multiplier, ProductTable
-from bitproof.approx.catalogue import short_name
 from bitproof.approx.control_variate import correct_means
+from bitproof.approx.naming import short_name
 from bitproof.core.errors import QuantizationError, near
 from bitproof.core.spec import Spec
 from bitproof.quant.graph import Node

@@ -11,12 +11,12 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
+from bitproof.approx import component
+from bitproof.approx.circuit import operand_ports, table_of_circuit
 from bitproof.approx.circuit_figures import (
     CircuitFigures,
     measure_circuit,
     measure_design,
-    operand_ports,
-    table_of_circuit,
     with_signs,
 )
 from bitproof.approx.operands import OperandPairs, operand_pairs_of
@@ -36,7 +36,6 @@ from bitproof.circuits.design import Design
 from bitproof.circuits.net_faults import TOLERANCE
 from bitproof.circuits.reliability import Reliability
 from bitproof.cli.console import print_table, watcher
-from bitproof.cli.multipliers import component
 from bitproof.cli.options import DataDir
 from bitproof.core.errors import CircuitError, SpecError
 from bitproof.core.files import write_bytes, write_text

@@ -3,27 +3,24 @@
 This module needs torch; `app.py` loads it when one of its commands is asked for.
 """
 
-import re
-import tomllib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from bitproof.approx import (
-    MULTIPLIERS,
     Cost,
     Multiplier,
     ProductTable,
-    Swapped,
     catalogue,
     character_map,
     check_library,
     error_figures,
     exact_rank,
     library_path,
+    multiplier_of,
     png,
     read_circuits,
     read_tables,
@@ -45,47 +42,6 @@ group = typer.Typer(
     rich_markup_mode=None,
 )
 HEADER = ("", "MED", "NMED %", "MRED %", "WCE", "EP %", "bias", "area um2", "power mW", "delay ns")
-
-
-def multiplier_of(text: str) -> Multiplier:
-    """Return the multiplier that a word on the command line stands for.
-
-    Example:
-        >>> multiplier_of("swapped:mul8s_1KV8@v2022").of.release
-        'v2022'
-    """
-    head, _, rest = text.partition(":")
-    if head == "swapped" and rest:
-        return Swapped(of=multiplier_of(rest))
-    if head == "sign_magnitude" and rest:
-        of = multiplier_of(rest).model_dump(mode="json")
-        return MULTIPLIERS.build({"kind": "sign_magnitude", "of": of})
-    if head.startswith("mul8"):
-        name, _, release = text.partition("@")
-        return MULTIPLIERS.build({"kind": "evoapprox", "name": name, "release": release or None})
-    return MULTIPLIERS.build(component(text))
-
-
-def component(text: str) -> dict[str, Any]:
-    """Return the table that `KIND` or `KIND:field=value,field=value` stands for.
-
-    Example:
-        >>> component("stuck_at:value=1")
-        {'kind': 'stuck_at', 'value': 1}
-        >>> component("adam:checked=[1,2],drop=false")
-        {'kind': 'adam', 'checked': [1, 2], 'drop': False}
-    """
-    kind, _, rest = text.partition(":")
-    table: dict[str, Any] = {"kind": kind}
-    for part in filter(None, re.split(r",(?![^\[]*\])", rest)):
-        name, _, value = part.partition("=")
-        try:
-            table[name.strip()] = tomllib.loads(f"x = {value}")["x"]
-        except tomllib.TOMLDecodeError:
-            table[name.strip()] = value.strip()
-        if not value.strip():
-            raise SpecError(f"{text}: wanted KIND or KIND:field=value, got '{part}'")
-    return table
 
 
 @group.command("list")

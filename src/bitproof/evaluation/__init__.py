@@ -1,6 +1,7 @@
 """Measure networks under every threat, on any executor; keep the counts, and sum them up.
 
-- `threat`: what a threat promises; `memory_faults`, `adversarial_bits`, `adversarial_examples`.
+- `threat`: what a threat promises; `memory_faults`, `multiplier_faults`, `adversarial_bits`,
+  `adversarial_examples`.
 - `flip_curve`: accuracy after every flip of a weight attack.
 - `evaluation`: the list of threats, and measurements as tasks; `models`: what is measured.
 - `executors`, `ray_executor`: who computes; `store`: counts on disk.
@@ -13,6 +14,7 @@ from bitproof.evaluation.executors import EXECUTORS, Executor, InProcess, Pool, 
 from bitproof.evaluation.flip_curve import FlipCurve, flip_curves, join_faults
 from bitproof.evaluation.memory_faults import MemoryFaults
 from bitproof.evaluation.models import EvaluatedModel, FloatModel, IntegerModel
+from bitproof.evaluation.multiplier_faults import MultiplierFaults
 from bitproof.evaluation.ray_executor import Ray
 from bitproof.evaluation.store import TallyStore
 from bitproof.evaluation.threat import THREATS, Clean, Threat, count
@@ -32,6 +34,7 @@ __all__ = [
     "InProcess",
     "IntegerModel",
     "MemoryFaults",
+    "MultiplierFaults",
     "Pool",
     "Processes",
     "Ray",

@@ -11,8 +11,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from bitproof.approx.naming import is_circuit
 from bitproof.attacks import Classifier
 from bitproof.core.errors import SpecError
+from bitproof.core.spec import canonical_json
 from bitproof.data.dataset import Dataset
 from bitproof.faults import (
     FaultModel,
@@ -63,8 +65,16 @@ class IntegerModel:
     """Training images that bounds of activations are taken from; None: there can be no bounds."""
 
     def digest(self) -> str:
-        """Return the digest of the network."""
-        return self.network.digest()
+        """Return the digest of the network, and of the circuits that it multiplies with.
+
+        Circuits with equal tables have other gates, and so other faults.
+        """
+        words = {name: own.names for name, own in self.network.products.items()}
+        gates = {name: own for name, own in words.items() if any(map(is_circuit, own))}
+        digest = self.network.digest()
+        if not gates:
+            return digest
+        return hashlib.sha256(canonical_json([digest, gates]).encode()).hexdigest()
 
     def predict(self, inputs: Float[Tensor, "n *features"]) -> Float[Tensor, "n k"]:
         """Return logits by integer arithmetic."""

@@ -33,8 +33,10 @@ class TallyStore:
         for number, line in enumerate(lines[:-1], 1):
             try:
                 entry = json.loads(line)
-                self._tallies[str(entry["key"])] = Tally(entry["correct"], entry["total"])
-            except (ValueError, KeyError, TypeError):
+                others = tuple((str(k), int(n)) for k, n in entry.get("others", {}).items())
+                counts = Tally(entry["correct"], entry["total"], others)
+                self._tallies[str(entry["key"])] = counts
+            except (ValueError, KeyError, TypeError, AttributeError):
                 raise DataError(
                     f"{path}: line {number} is not a measurement: {line[:60]!r}"
                 ) from None
@@ -51,5 +53,8 @@ class TallyStore:
             if self._whole is not None:
                 write_text(self.path, self._whole)
                 self._whole = None
-            append_line(self.path, canonical_json({**names, "key": key, **tally.__dict__}))
+            counts: dict[str, Any] = {"correct": tally.correct, "total": tally.total}
+            if tally.others:
+                counts["others"] = dict(tally.others)
+            append_line(self.path, canonical_json({**names, "key": key, **counts}))
         self._tallies[key] = tally

@@ -13,7 +13,6 @@ Source: METHODS D.2; `dataflows` for the arrays.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from itertools import chain
 
 import numpy as np
@@ -31,16 +30,14 @@ from bitproof.faults.dataflows import (
     Sums,
     Window,
 )
-from bitproof.faults.layer_matrices import Indices, matrices_of
+from bitproof.faults.layer_matrices import Indices
+from bitproof.faults.layer_words import LayerWords, add_at
 from bitproof.faults.registers import ACCUMULATOR_BITS, product_bits, register_bits
 from bitproof.faults.systolic import SystolicArray
 from bitproof.faults.table import ARRAY_SITES, FLIP, STUCK1, ArraySite
 from bitproof.kernels.exact_floats import EXACT_FLOAT32
 from bitproof.quant.accumulators import ExactAccumulator, exact_convolution
-from bitproof.quant.arithmetic import requantize
-from bitproof.quant.compiled import words_of_sums
 from bitproof.quant.graph import Node
-from bitproof.quant.grid import Grid
 from bitproof.quant.network import IntegerNetwork
 
 PERMANENT = -1
@@ -109,27 +106,20 @@ class FaultyLayer:
                 "inject into operand, product or accumulator there"
             )
         self.network, self.node, self.codes, self.fault = network, node, codes, fault
-        self.layer = matrices_of(network, node, tuple(codes.shape[1:]))
+        self.at = LayerWords(network, node, codes)
+        self.layer = self.at.layer
         self.flow = array.dataflow_of(self.layer)
         self.scope: Scope = array.scope
         self.row, self.column = divmod(fault.element, array.columns)
         last = fault.cycle + array.window - 1
         self.window = ALWAYS if fault.cycle == PERMANENT else Window(fault.cycle, last)
-        self.constants = network.constants[node.name]
         self.bits, self.signed = register_bits(network, node, fault.register)
         self.most = 2.0 ** product_bits(network, node)
         """What no product exceeds, nor its change when one of its words breaks."""
 
     def words(self) -> Tensor:
         """Return the words that come out."""
-        sums = self.sums()
-        multiplier, out = self.constants.multipliers[0], self.network.grids.get(self.node.name)
-        if out is not None:
-            words = words_of_sums(sums, multiplier, self.constants, out.dtype)
-            if words is not None:
-                return words
-        values = sums * multiplier
-        return values if out is None else requantize(values, self.constants).to(out.dtype)
+        return self.at.output(self.sums())
 
     def sums(self) -> Tensor:
         """Return the sums with their biases, rounded to float32, in a new tensor."""
@@ -146,13 +136,7 @@ class FaultyLayer:
             if exact and isinstance(part, Products) and self._add_all(sums, part):
                 continue
             of = self._of_sums(part) if isinstance(part, Sums) else self._of_products(part)
-            places = (part.outputs, part.groups, part.channels)
-            m, g, n = (_index(each) for each in places)
-            if isinstance(m, slice) and isinstance(g, slice) and isinstance(n, slice):
-                sums[:, m, g, n] += of
-            else:
-                i, j, k = (torch.from_numpy(each).to(sums.device) for each in places)
-                sums[:, i[:, None, None], j[:, None], k] += of
+            add_at(sums, of, part.outputs, part.groups, part.channels)
         return self.layer.as_output(sums.float(), totals.shape)
 
     def _add_all(self, sums: Tensor, part: Products) -> bool:
@@ -169,8 +153,8 @@ class FaultyLayer:
             or not sums.is_contiguous()
         ):
             return False
-        words = self._gather(part.groups, part.outputs, part.taps)
-        codes, points = self._weights(part.groups, part.channels, part.taps)
+        words = self.at.gather(part.groups, part.outputs, part.taps)
+        codes, points = self.at.weights(part.groups, part.channels, part.taps)
         weights = torch.zeros(len(part.taps), layer.n_channels, device=sums.device)
         weights[:, torch.from_numpy(part.channels)] = (codes - points)[0].T.float()
         change = (self._broken(words) - words).reshape(-1, len(part.taps))
@@ -209,15 +193,15 @@ class FaultyLayer:
 
     def _of_products(self, part: Products) -> Int32[Tensor, "images m g n"]:
         """Return the change of each sum."""
-        codes, points = self._weights(part.groups, part.channels, part.taps)
+        codes, points = self.at.weights(part.groups, part.channels, part.taps)
         weights = codes - points
         if self.fault.register == "pe_input":
-            words = self._gather(part.groups, part.outputs, part.taps)
+            words = self.at.gather(part.groups, part.outputs, part.taps)
             return self._multiply(self._broken(words) - words, weights)
         if self.fault.register == "pe_weight":
             change = self._broken(codes) - codes
             return self._multiply_words(part, change)
-        words = self._gather(part.groups, part.outputs, part.taps) - self._point
+        words = self.at.gather(part.groups, part.outputs, part.taps) - self.at.point
         total = torch.zeros(
             (*words.shape[:3], len(part.channels)), dtype=torch.int32, device=words.device
         )
@@ -233,14 +217,14 @@ class FaultyLayer:
         layer = self.layer
         dense = 4 * len(part.taps) * len(part.outputs) > layer.n_taps * layer.n_outputs
         if not dense or len(part.groups) < layer.groups or len(layer.kernel) != 2:
-            words = self._gather(part.groups, part.outputs, part.taps) - self._point
+            words = self.at.gather(part.groups, part.outputs, part.taps) - self.at.point
             return self._multiply(words, weights)
         kernel = torch.zeros(
             (layer.groups, len(part.channels), layer.n_taps), device=weights.device
         )
         kernel[..., torch.from_numpy(part.taps)] = weights.float()
         kernel = kernel.reshape(-1, layer.channels_in, *layer.kernel)
-        moves = exact_convolution(kernel, None, self.node.geometry, self._read)
+        moves = exact_convolution(kernel, None, self.node.geometry, self.at.grid)
         found = moves.totals(self.codes).to(torch.int32)
         maps = replace(layer, n_channels=len(part.channels)).as_matrix(found)
         return maps[:, torch.from_numpy(part.outputs).to(maps.device)]
@@ -261,8 +245,8 @@ class FaultyLayer:
     def _of_steps(self, part: Sums, steps: tuple[Indices, ...]) -> Int32[Tensor, "images m g n"]:
         """Return the change of sums that are struck after each of several steps."""
         taps = np.concatenate(steps)
-        words = self._gather(part.groups, part.outputs, taps) - self._point
-        codes, points = self._weights(part.groups, part.channels, taps)
+        words = self.at.gather(part.groups, part.outputs, taps) - self.at.point
+        codes, points = self.at.weights(part.groups, part.channels, taps)
         weights = codes - points
         shape = (*words.shape[:3], len(part.channels))
         held = torch.zeros(shape, dtype=torch.int32, device=words.device)
@@ -284,7 +268,7 @@ class FaultyLayer:
         there, and moved to the outputs that meet it.
         """
         layer, channels = self.layer, len(part.channels)
-        codes, points = self._weights(part.groups, part.channels, np.arange(layer.n_taps))
+        codes, points = self.at.weights(part.groups, part.channels, np.arange(layer.n_taps))
         weights = (codes - points)[0].float().reshape(channels, layer.channels_in, -1)
         places = weights.shape[2]
         pieces = [
@@ -297,7 +281,7 @@ class FaultyLayer:
         for number, (at, _, of) in enumerate(pieces):
             index = torch.from_numpy(of)
             columns[number, index] = weights[:, index, int(at)].T
-        maps = (self._words[:, :-1].float() - self._point).reshape(-1, layer.channels_in)
+        maps = (self.at.words[:, :-1].float() - self.at.point).reshape(-1, layer.channels_in)
         dtype = self._sum_type(layer.channels_in)
         table = columns.permute(0, 2, 1).reshape(-1, layer.channels_in)
         added = _wrapped(table.to(dtype) @ maps.to(dtype).T)
@@ -333,42 +317,11 @@ class FaultyLayer:
         """Return the float type that holds every sum of so many products."""
         return torch.float32 if products * self.most < EXACT_FLOAT32 else torch.float64
 
-    def _gather(self, *index: Indices) -> Int32[Tensor, "images m g k"]:
-        """Return the input words of products."""
-        words = self.layer.words(*index).transpose(1, 0, 2)
-        flat = torch.from_numpy(np.ascontiguousarray(words).reshape(-1)).to(self._words.device)
-        found = torch.gather(self._words, 1, flat.expand(len(self._words), -1)).to(torch.int32)
-        return found.reshape(len(found), *words.shape)
-
-    def _weights(
-        self, groups: Indices, channels: Indices, taps: Indices
-    ) -> tuple[Int32[Tensor, "g n k"], Int32[Tensor, "g n 1"]]:
-        """Return weight words, and their zero points."""
-        layer, coded = self.layer, self.network.tensors[f"{self.node.name}.weight"]
-        codes = coded.codes.reshape(layer.groups, layer.n_channels, layer.n_taps)
-        points = coded.grid.zero_point.reshape(-1)
-        points = points.expand(len(coded.codes)).reshape(layer.groups, layer.n_channels, 1)
-        g, n, k = (torch.from_numpy(each).to(codes.device) for each in (groups, channels, taps))
-        chosen = codes[g][:, n][:, :, k]
-        return chosen.to(torch.int32), points[g][:, n].to(torch.int32)
-
     def _broken(self, words: Int32[Tensor, "*shape"]) -> Int32[Tensor, "*shape"]:
         """Return words of the register as they are read."""
         if self.bits == ACCUMULATOR_BITS:
             return _broken_int32(words, self.fault.bits)
         return break_bits(words, self.fault.bits, bits=self.bits, signed=self.signed)
-
-    @cached_property
-    def _words(self) -> Tensor:
-        return self.layer.flat_words(self.codes, self._point)
-
-    @property
-    def _read(self) -> Grid:
-        return self.network.grids[self.node.inputs[0]]
-
-    @property
-    def _point(self) -> int:
-        return self.constants.zero_points[0]
 
 
 def _wrapped(sums: Tensor) -> Int32[Tensor, "*shape"]:
@@ -387,13 +340,3 @@ def _broken_int32(
         else:
             words = words | mask if fault.action == STUCK1 else words & ~mask
     return words
-
-
-def _index(values: Indices) -> slice | Indices:
-    """Return indices as a slice, where they are evenly spaced."""
-    if len(values) == 1:
-        return slice(int(values[0]), int(values[0]) + 1)
-    steps = np.diff(values)
-    if len(values) and (steps == steps[0]).all() and steps[0] > 0:
-        return slice(int(values[0]), int(values[-1]) + 1, int(steps[0]))
-    return values

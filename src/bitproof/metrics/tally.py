@@ -17,9 +17,16 @@ class Tally:
 
     correct: int
     total: int
+    others: tuple[tuple[str, int], ...] = ()
+    """How many of the same answers had other outcomes, by name; mostly none are counted."""
 
     def __add__(self, other: "Tally") -> "Tally":
-        return Tally(self.correct + other.correct, self.total + other.total)
+        """Add counts; what only one of both counted cannot be added."""
+        names = [name for name, _ in self.others if name in dict(other.others)]
+        empty = not (self.total and other.total)
+        more = dict((*self.others, *other.others)) if empty else {}
+        more |= {name: dict(self.others)[name] + dict(other.others)[name] for name in names}
+        return Tally(self.correct + other.correct, self.total + other.total, tuple(more.items()))
 
     @property
     def acc(self) -> float:

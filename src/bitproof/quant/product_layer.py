@@ -59,6 +59,10 @@ class ProductLayer(Accumulator):
         totals = self._totals(as_maps(operands[0], self.node))
         return from_maps(totals.float(), operands[0], self.node)
 
+    def totals(self, codes: Tensor) -> Tensor:
+        """Return the accumulators: in float32 where that holds them all, else in int32."""
+        return from_maps(self._totals(as_maps(codes, self.node)), codes, self.node)
+
     @cached_property
     def parts(self) -> list[Part]:
         """Filters that share a way of being computed, with that way."""
