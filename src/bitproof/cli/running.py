@@ -16,7 +16,7 @@ from bitproof.evaluation import EXECUTORS, Executor
 from bitproof.kernels.library import why_absent
 from bitproof.recipe import RunDirectory, read_recipe, run
 from bitproof.recipe.overrides import parse_change
-from bitproof.report import result_table
+from bitproof.report import corruption_lines, result_table
 from bitproof.train.process_group import is_main_process
 
 DEMO = "resq-digits.toml"
@@ -91,4 +91,7 @@ def print_results(directory: Path, report: Path) -> None:
     header, *rows = result_table(directory)
     title = "accuracy, % (± half of the 95 % interval)"
     print_table(header, rows, title=title, numbers=True)
+    if silent := corruption_lines(directory):
+        title = "silent data corruption, % (95 % interval)"
+        print_table(silent[0], silent[1:], title=title, numbers=True)
     typer.echo(f"report: {report}")

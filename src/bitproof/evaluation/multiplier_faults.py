@@ -7,13 +7,14 @@ Model:  layers run on a systolic array; each processing element (PE) multiplies 
         holds the net at 0 or at 1, as likely, for all that the PE computes; a transient one turns
         it over in one cycle, drawn uniformly over all cycles of the network, many without work.
         Every image meets it in the same cycle of its own pass.
-        Trials are the unit of intervals. SDC-1 and SDC-5 compare with the answers without faults,
-        the accuracy with labels. A float model has no gates: nothing is measured of it.
+        Trials are the unit of intervals (`stats.clusters`). SDC-1 and SDC-5 compare with answers
+        without faults, the accuracy with labels. A float model has no gates: nothing is measured.
 Source: METHODS C.3; outcomes: Li et al., SC 2017.
 """
 
 from collections.abc import Mapping
 from functools import lru_cache
+from statistics import stdev
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
@@ -33,7 +34,7 @@ from bitproof.core.rng import make_generator
 from bitproof.core.types import Count
 from bitproof.data.dataset import Dataset
 from bitproof.evaluation.models import EvaluatedModel, IntegerModel
-from bitproof.evaluation.threat import BATCH, THREATS, Counts, Levels, Threat, first, spread_rows
+from bitproof.evaluation.threat import BATCH, THREATS, Counts, Levels, Threat, first
 from bitproof.faults.multiplier_faults import (
     BrokenMultiplier,
     cycles_of,
@@ -44,7 +45,8 @@ from bitproof.faults.systolic import SystolicArray
 from bitproof.kernels.forms import WORDS
 from bitproof.metrics import OUTCOMES, Tally, outcomes, tally
 from bitproof.quant.network import IntegerNetwork
-from bitproof.stats import Row, mean_interval
+from bitproof.stats import Row
+from bitproof.stats.clusters import cluster_rate
 from bitproof.stats.threats import ThreatLabel
 
 SHOWN = ("sdc1", "sdc5")
@@ -86,6 +88,11 @@ class MultiplierFaults(Threat):
     def title(self) -> str:
         """What results call it."""
         return self.name or f"{self.faults}_multiplier_faults"
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Return accuracy and silent corruption."""
+        return ("acc", *SHOWN)
 
     @property
     def label(self) -> ThreatLabel:
@@ -152,16 +159,22 @@ class MultiplierFaults(Threat):
         return found
 
     def rows(self, counts: Counts) -> list[Row]:
-        """Return the mean accuracy, its spread, and the rates of silent corruption."""
-        levels = {level: counts[level] for level in self.levels}
-        if not any(one.total for trials in levels.values() for one in trials):
-            return []
-        rows = spread_rows(self.title, levels)
-        for level, trials in levels.items():
-            for name in SHOWN:
-                rates = [dict(one.others)[name] / one.total for one in trials]
-                low, value, high = mean_interval(rates)
-                rows.append(Row("", self.title, level, name, value, low, high, len(rates)))
+        """Return the accuracy, its spread and worst trial, and the rates of silent corruption."""
+        rows = []
+        for level in self.levels:
+            trials = counts[level]
+            if not any(one.total for one in trials):
+                continue
+            outcomes = {"acc": [one.correct for one in trials]}
+            outcomes |= {name: [dict(one.others)[name] for one in trials] for name in SHOWN}
+            totals = np.array([one.total for one in trials])
+            for name, own in outcomes.items():
+                low, value, high = cluster_rate(np.array(own), totals)
+                rows.append(Row("", self.title, level, name, value, low, high, len(own)))
+            accs = [one.acc for one in trials]
+            spread = stdev(accs) if len(accs) > 1 else 0.0
+            for name, number in (("acc_std", spread), ("acc_min", min(accs))):
+                rows.append(Row("", self.title, level, name, number, n=len(accs)))
         return rows
 
 

@@ -70,6 +70,11 @@ class Threat(Spec):
         return self.name or self.kind
 
     @property
+    def metrics(self) -> tuple[str, ...]:
+        """What its rows measure at each level, with an interval."""
+        return ("acc",)
+
+    @property
     def label(self) -> ThreatLabel:
         """Return its family, and how it and its levels are written."""
         return ThreatLabel(title=self.title.replace("_", " "))

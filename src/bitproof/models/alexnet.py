@@ -14,6 +14,7 @@ from typing import Literal
 
 from torch import nn
 
+from bitproof.core.types import Count
 from bitproof.models.base import LARGE, MODELS, ImageModelSpec
 from bitproof.models.stacked import StackedModule, average_to
 
@@ -28,6 +29,8 @@ class AlexNet(ImageModelSpec):
     """
 
     kind: Literal["alexnet"] = "alexnet"
+    width: Count = 64
+    """Channels of the first convolution; 64 in the source, 16 for a narrow one."""
 
     def assemble(self, *, in_channels: int, image_size: int, n_classes: int) -> nn.Module:
         """Return the network; of smaller images than 29x29, nothing would be left at its end."""
@@ -35,10 +38,10 @@ class AlexNet(ImageModelSpec):
         if image_size >= LARGE:
             return StackedModule(
                 normalize,
-                make_features(in_channels, padding=2, window=3),
+                make_features(in_channels, padding=2, window=3, width=self.width),
                 average_to(6, side=large_side(image_size)),
                 nn.Sequential(
-                    *[nn.Dropout(), nn.Linear(256 * 6 * 6, 4096), nn.ReLU()],
+                    *[nn.Dropout(), nn.Linear(4 * self.width * 6 * 6, 4096), nn.ReLU()],
                     *[nn.Dropout(), nn.Linear(4096, 4096), nn.ReLU()],
                     nn.Linear(4096, n_classes),
                 ),
@@ -47,22 +50,22 @@ class AlexNet(ImageModelSpec):
         side = ((image_size - 1) // 4 + 1) // 8
         return StackedModule(
             normalize,
-            make_features(in_channels, padding=5, window=2),
+            make_features(in_channels, padding=5, window=2, width=self.width),
             nn.Identity(),
-            nn.Linear(256 * side * side, n_classes),
+            nn.Linear(4 * self.width * side * side, n_classes),
         )
 
 
-def make_features(in_channels: int, *, padding: int, window: int) -> nn.Sequential:
+def make_features(in_channels: int, *, padding: int, window: int, width: int) -> nn.Sequential:
     """Return the convolutions; `padding` is the first one's, `window` is pooled in steps of 2."""
     return nn.Sequential(
-        *[nn.Conv2d(in_channels, 64, 11, stride=4, padding=padding), nn.ReLU()],
+        *[nn.Conv2d(in_channels, width, 11, stride=4, padding=padding), nn.ReLU()],
         nn.MaxPool2d(window, stride=2),
-        *[nn.Conv2d(64, 192, 5, padding=2), nn.ReLU()],
+        *[nn.Conv2d(width, 3 * width, 5, padding=2), nn.ReLU()],
         nn.MaxPool2d(window, stride=2),
-        *[nn.Conv2d(192, 384, 3, padding=1), nn.ReLU()],
-        *[nn.Conv2d(384, 256, 3, padding=1), nn.ReLU()],
-        *[nn.Conv2d(256, 256, 3, padding=1), nn.ReLU()],
+        *[nn.Conv2d(3 * width, 6 * width, 3, padding=1), nn.ReLU()],
+        *[nn.Conv2d(6 * width, 4 * width, 3, padding=1), nn.ReLU()],
+        *[nn.Conv2d(4 * width, 4 * width, 3, padding=1), nn.ReLU()],
         nn.MaxPool2d(window, stride=2),
     )
 

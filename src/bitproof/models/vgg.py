@@ -14,6 +14,7 @@ from typing import ClassVar, Literal
 
 from torch import nn
 
+from bitproof.core.types import Count
 from bitproof.models.base import LARGE, MODELS, ImageModelSpec
 from bitproof.models.blocks import initialise_he_
 from bitproof.models.stacked import StackedModule, average_to
@@ -25,18 +26,21 @@ Stage = tuple[int, int]
 class VGG(ImageModelSpec):
     """What the two depths share."""
 
+    width: Count = 64
+    """Channels of the first stage; 64 in the source, 16 for a narrow one."""
     stages: ClassVar[tuple[Stage, ...]]
 
     def assemble(self, *, in_channels: int, image_size: int, n_classes: int) -> nn.Module:
         """Return the network; something of the image must be left after five halvings."""
         self.check_side(image_size, least=32)
         normalize = self.normalize(in_channels)
-        features = make_features(in_channels, self.stages)
+        stages = tuple((n, channels * self.width // 64) for n, channels in self.stages)
+        features, last = make_features(in_channels, stages), stages[-1][1]
         if image_size < LARGE:
-            network = StackedModule(normalize, features, nn.Identity(), nn.Linear(512, n_classes))
+            network = StackedModule(normalize, features, nn.Identity(), nn.Linear(last, n_classes))
         else:
             classifier = nn.Sequential(
-                *[nn.Linear(512 * 7 * 7, 4096), nn.ReLU(), nn.Dropout()],
+                *[nn.Linear(last * 7 * 7, 4096), nn.ReLU(), nn.Dropout()],
                 *[nn.Linear(4096, 4096), nn.ReLU(), nn.Dropout()],
                 nn.Linear(4096, n_classes),
             )

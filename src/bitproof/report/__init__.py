@@ -3,13 +3,14 @@
 from bitproof.report.campaign_export import write_campaign_tables
 from bitproof.report.campaign_page import write_campaign_report
 from bitproof.report.campaign_summary import CampaignSummary, read_summary
-from bitproof.report.console import ConsoleTable, console_table, result_table
+from bitproof.report.console import ConsoleTable, console_table, corruption_lines, result_table
 from bitproof.report.run_page import write_report
 
 __all__ = [
     "CampaignSummary",
     "ConsoleTable",
     "console_table",
+    "corruption_lines",
     "read_summary",
     "result_table",
     "write_campaign_report",

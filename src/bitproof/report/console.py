@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bitproof.report.campaign_summary import CampaignSummary, Slice, slices
+from bitproof.report.corruption import corruption_rows
 from bitproof.report.findings import focus_level, main_threats
 from bitproof.report.multipliers import approximations, conditions
 from bitproof.report.run import Condition, Run, read_run
@@ -54,6 +55,15 @@ def result_table(run_dir: Path) -> list[list[str]]:
         rows = [run.clean(name), *(run.find(name, *column) for column in columns)]
         table.append([name, *power, *(_accuracy(row) for row in rows)])
     return table
+
+
+def corruption_lines(run_dir: Path) -> list[list[str]]:
+    """Return header and rows of silent data corruption in per cent; none where none was counted.
+
+    Raises:
+        DataError: `run.json` or `results.csv` is missing, or a file is malformed.
+    """
+    return corruption_rows(read_run(run_dir))
 
 
 def console_table(summary: CampaignSummary) -> list[ConsoleTable]:

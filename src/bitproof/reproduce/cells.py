@@ -1,14 +1,16 @@
 """The numbers of a job: one cell for each variant, threat, level and metric.
 
-`acc` is the accuracy, `auc_fr` its mean over the decades of the bit error rate, as in
-`results.csv`; `gain` is the accuracy minus that of another variant, mostly the quantized network
-without hardening; `energy_saved` is the memory energy that the lowest safe voltage saves, at the
-largest loss of accuracy that is the level (the least saving, where even the highest rate is safe).
+`acc` is the accuracy, `auc_fr` its mean over the decades of the bit error rate, `sdc1` and `sdc5`
+are rates of silent corruption, as in `results.csv`; `gain` is the accuracy minus that of another
+variant, mostly the quantized network without hardening; `energy_saved` is the memory energy that
+the lowest safe voltage saves, at the largest loss of accuracy that is the level (the least saving,
+where even the highest rate is safe).
 """
 
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 
 from bitproof.core.errors import RecipeError
 from bitproof.recipe.recipe import FLOAT
@@ -76,8 +78,8 @@ def _keys(job: Job, variant: str) -> Iterator[Key]:
                 yield variant, title, job.plan.max_drop, "energy_saved"
         return
     for title, threat in threats.items():
-        for level in threat.levels or (0.0,):
-            yield variant, title, level, "acc"
+        places = product(threat.levels or (0.0,), threat.metrics)
+        yield from ((variant, title, level, metric) for level, metric in places)
         if threat.label.logarithmic:
             yield variant, title, None, "auc_fr"
     if variant not in {FLOAT, job.plan.gain_against}:

@@ -179,7 +179,7 @@ def _energy_saved(job: Job, run: SeedRun) -> dict[Key, Measurement]:
 def _result(
     job: Job, cell: Cell, facts: list[Facts], estimates: list[Measurement], behaviour: str
 ) -> CellResult:
-    lowest = 0.0 if cell.metric in {"acc", "auc_fr"} else -1.0
+    lowest = -1.0 if cell.metric in {"gain", "energy_saved"} else 0.0
     low, value, high = combine([one.interval for one in estimates], lowest=lowest)
     published = job.table.find(
         cell.variant,

@@ -11,6 +11,8 @@ from bitproof.reproduce.result import CellResult
 from bitproof.reproduce.tables import Table
 from bitproof.stats.threats import FAMILIES, ThreatLabel
 
+METRICS = {"sdc1": "SDC-1", "sdc5": "SDC-5"}
+"""How metrics beside the accuracy are written, where it is not as they are called."""
 Column = tuple[str, float | None, str]
 """Threat, level and metric."""
 Labels = Mapping[str, ThreatLabel]
@@ -71,7 +73,7 @@ def column_title(column: Column, labels: Labels) -> str:
     name = label.symbol if threat == RANDOM_FLIPS else threat.replace("_", " ")
     name = label.title if label.family == "input_attack" else name
     text = "clean" if threat == "clean" else f"{name} {label.level_text(level)}"
-    return f"gain: {text}" if metric == "gain" else text
+    return text if metric == "acc" else f"{METRICS.get(metric, metric)}: {text}"
 
 
 def value_text(result: CellResult) -> str:

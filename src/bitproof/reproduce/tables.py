@@ -211,6 +211,12 @@ SCALING_REMEDIES = Table(
     source="after Fasfous et al., DATE 2022 (METHODS D); no paper states these numbers",
 )
 
+ADAM_VULNERABILITY = Table(
+    name="adam-vulnerability",
+    title="Broken multipliers: exact, three copies, approximate, and AdAM under networks",
+    source="Taheri et al., AdAM, ETS 2024 (METHODS C); its SDC values are in figures only",
+)
+
 TABLES: dict[str, Table] = {
     table.name: table
     for table in (
@@ -222,6 +228,7 @@ TABLES: dict[str, Table] = {
         ADVERSARIAL_BITS,
         SCALING_FACTORS,
         SCALING_REMEDIES,
+        ADAM_VULNERABILITY,
     )
 }
 """All tables, by name."""
