@@ -24,6 +24,7 @@ SMALL = {
     "attack_images": 10,
     "steps": 1,
     "queries": 2,
+    "trials": 2,
 }
 """Sizes that change how long a run takes, and not what it does."""
 

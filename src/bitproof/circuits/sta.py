@@ -35,6 +35,8 @@ report_checks -path_delay max -digits 6
 report_power -instances [get_cells -hierarchical *] -digits 8
 exit
 """
+DECLARED = re.compile(r"^(\s*(?:input|output|wire)) signed", re.MULTILINE)
+"""What OpenSTA does not know: whether words have a sign makes no difference to it."""
 ARRIVAL = re.compile(r"^\s*([\d.]+)\s+data arrival time", re.MULTILINE)
 CELL = re.compile(r"^\s*([\d.e+-]+)\s+([\d.e+-]+)\s+([\d.e+-]+)\s+[\d.e+-]+\s+(\S+)$", re.MULTILINE)
 
@@ -64,7 +66,7 @@ def analyze_timing(circuit: Synthesized, switching: Activity) -> Timing:
     with TemporaryDirectory() as folder:
         place = Path(folder)
         (place / "cells.lib").write_text(circuit.library.text(), "utf-8")
-        (place / "net.v").write_text(circuit.verilog, "utf-8")
+        (place / "net.v").write_text(DECLARED.sub(r"\1", circuit.verilog), "utf-8")
         script = SCRIPT.format(top=circuit.netlist.name, period=PERIOD_NS)
         (place / "run.tcl").write_text(script, "utf-8")
         command = [program, "-no_splash", "-exit", "run.tcl"]
@@ -75,8 +77,8 @@ def analyze_timing(circuit: Synthesized, switching: Activity) -> Timing:
     if arrival is None or not cells.keys() <= rows.keys():
         said = [line for line in (done.stdout + done.stderr).splitlines() if "rror" in line]
         raise CircuitError(
-            f"sta: wanted the delay, and the power of {len(cells)} cells, got {len(rows)}"
-            f"{': ' + said[0] if said else ''}"
+            f"sta: wanted the delay, and the power of {len(cells)} cells, got "
+            f"{len(rows)}{'' if arrival else ' and no delay'}{': ' + said[0] if said else ''}"
         )
     watts = 0.0
     for name, cell in cells.items():

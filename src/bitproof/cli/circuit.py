@@ -49,6 +49,8 @@ group = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
+PUBLISHED_WIDTH = 8
+"""Bits of the operands that AdAM's published figures are about."""
 IMAGES = 64
 """Test images that the operands of a network are taken from."""
 Lib = Annotated[
@@ -93,7 +95,10 @@ def report_circuits(  # noqa: PLR0917
         list[str], typer.Argument(help="Circuits, as KIND or KIND:field=value,field=value.")
     ],
     width: Annotated[int, typer.Option(help="Bits of an operand.", min=4, max=16)] = 8,
-    t: Annotated[int, typer.Option(help="Mantissa bits of logarithmic multipliers.", min=2)] = 5,
+    t: Annotated[
+        int | None,
+        typer.Option(help="Mantissa bits of logarithmic multipliers; none: 5, or all.", min=2),
+    ] = None,
     signed: Annotated[bool, typer.Option(help="Operands in two's complement.")] = False,
     lib: Lib = "unit",
     tolerance: Tolerance = TOLERANCE,
@@ -107,7 +112,7 @@ def report_circuits(  # noqa: PLR0917
     data_dir: DataDir = None,
 ) -> None:
     """Put circuits beside their rivals: cost, errors, and what single faults do."""
-    library = _library(lib, data_dir)
+    library, t = _library(lib, data_dir), min(5, width - 1) if t is None else t
     wanted = [_design(text, width=width, t=t, signed=signed) for text in designs]
     chosen = _beside(wanted, width=width, t=t, signed=signed)
     operands = _operands(network, data, layer, signed=signed, data_dir=data_dir)
@@ -126,7 +131,7 @@ def report_circuits(  # noqa: PLR0917
             title = f"{one['label']}: nets held at 0 or 1, by block"
             print_table(BLOCK_HEAD, shown.block_rows(one), title=title, numbers=True)
     adam = next((row for d, row in zip(chosen, rows, strict=True) if d.kind == "adam"), None)
-    if adam is not None:
+    if adam is not None and width == PUBLISHED_WIDTH:
         published = shown.published_rows(rows, adam=adam["label"], exact=exact, voted=voted)
         for each in published:
             typer.echo(
@@ -215,13 +220,12 @@ def _design(text: str, *, width: int, t: int | None, signed: bool) -> Design:
     """Return the design that a word on the command line stands for; its own settings come first."""
     table = component(text)
     common: dict[str, Any] = {"width": width, "signed": signed}
-    if table["kind"] in ("adam", "mitchell") and t is not None:
+    if table["kind"] == "adam":
+        common["mantissa"] = min(5, width - 1) if t is None else t
+    elif table["kind"] == "mitchell" and t is not None:
         common["mantissa"] = t
-    inner = table.get("of")
-    if isinstance(inner, str):
-        table["of"] = component(inner)
-    if "checked" in table and not isinstance(table["checked"], list):
-        raise SpecError(f"{text}: wanted checked=[1,1,2,...], got {table['checked']}")
+    if isinstance(table.get("of"), str):
+        table["of"] = component(table["of"])
     return DESIGNS.build({**common, **table})
 
 
@@ -233,8 +237,8 @@ def _beside(wanted: Sequence[Design], *, width: int, t: int, signed: bool) -> li
         {"kind": "exact", **words},
         {"kind": "tmr", "of": {"kind": "exact"}, **words},
         {"kind": "exact", "tree": "dadda", **words},
-        {"kind": "truncated", **words},
-        {"kind": "drum", **words},
+        {"kind": "truncated", "columns": width // 2, **words},
+        {"kind": "drum", "segment": max(3, width // 2), **words},
         {"kind": "mitchell", **words},
         {"kind": "mitchell", **logarithms},
         {"kind": "tmr", "of": {"kind": "mitchell", "mantissa": t}, **words},
@@ -246,7 +250,7 @@ def _beside(wanted: Sequence[Design], *, width: int, t: int, signed: bool) -> li
             options += [{"drop": False}, {"compensate": True}, {"protect_characteristic": True}]
         known = design.model_dump()
         found += [DESIGNS.build({**known, **more}) for more in options]
-    return list(dict.fromkeys(found))
+    return list({design.label: design for design in found}.values())
 
 
 def _operands(

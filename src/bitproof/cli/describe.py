@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 
 from bitproof.approx import MULTIPLIERS
 from bitproof.attacks import ATTACKS
+from bitproof.circuits import DESIGNS
 from bitproof.core.errors import UnknownKindError, near
 from bitproof.core.registry import Registry
 from bitproof.core.spec import NONE, Spec
@@ -42,6 +43,7 @@ REGISTRIES: dict[str, Registry[Any]] = {
     "attacks": ATTACKS,
     "hardening": HARDEN,
     "multipliers": MULTIPLIERS,
+    "circuits": DESIGNS,
 }
 """Registries, by the word that `describe` takes for all of their kinds."""
 TABLES: dict[str, type[Spec]] = {

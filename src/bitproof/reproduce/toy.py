@@ -10,6 +10,7 @@ TOY_LIMITS: dict[str, int] = {
     **{"steps": 2, "grid_points": 4, "chips": 2, "queries": 3},
     **{"batches": 2, "iterations": 2, "adversarial_bit_errors.images": 16},
     **{"memory_faults.images": 16, "adversarial_examples.images": 16},
+    **{"multiplier_faults.images": 16, "multiplier_faults.trials": 4},
 }
 """The most that a field may be at toy size, by its name or that of its kind and its own."""
 
