@@ -76,6 +76,9 @@ def test_effects_are_counts_over_all_pairs(adam: Netlist) -> None:
         )
         assert found.mean_distance == pytest.approx(distance.mean())
         assert found.largest == distance.max()
+        for place, share in enumerate(found.magnitudes):
+            within = (distance >= 2**place) & (distance < 2 ** (place + 1))
+            assert share == pytest.approx(within.mean())
 
 
 def test_weights_choose_the_pairs_that_count(exact: Netlist) -> None:
@@ -99,6 +102,7 @@ def test_shares_add_up_and_every_fault_counts_once(adam: Netlist) -> None:
     parts = sum(one.faults * one.coverage for one in blocks.values()) / whole.faults
     assert parts == pytest.approx(whole.coverage)
     assert whole.interval == (whole.coverage,) * 3
+    assert sum(whole.magnitudes) == pytest.approx(1 - whole.masked)
 
 
 def test_a_sample_has_an_interval() -> None:

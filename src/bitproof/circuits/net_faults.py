@@ -173,6 +173,8 @@ class FaultEffect:
     """Mean of |faulty - fault-free| over all patterns, in units of the product."""
     largest: int
     """Largest |faulty - fault-free|."""
+    magnitudes: tuple[float, ...] = ()
+    """Shares of patterns that are off by 1, by 2 to 3, by 4 to 7, and so on."""
 
     @property
     def coverage(self) -> float:
@@ -213,7 +215,21 @@ def effects(
             silent=off - flagged,
             mean_distance=float(total),
             largest=int(distance.max()),
+            magnitudes=_magnitudes(distance, wrong, weights, len(port.nets)),
         )
+
+
+def _magnitudes(
+    distance: Numbers,
+    wrong: Bool[np.ndarray, " patterns"],
+    weights: Float64[np.ndarray, " patterns"] | None,
+    bits: int,
+) -> tuple[float, ...]:
+    """Return shares of patterns by the power of two that their distance reaches."""
+    places = np.frexp(distance[wrong])[1] - 1
+    own = None if weights is None else weights[wrong]
+    counts = np.bincount(places, own, minlength=bits)
+    return tuple((counts / (len(distance) if weights is None else 1.0)).tolist())
 
 
 def _share(

@@ -27,6 +27,8 @@ class Reliability:
     mean_distance: float
     """Mean of |faulty - fault-free| over faults and patterns, in units of the product."""
     largest: int
+    magnitudes: tuple[float, ...]
+    """Shares of cases that are off by 1, by 2 to 3, by 4 to 7, and so on."""
     sampled: int | None
     """Patterns that were sampled; None: all there are."""
 
@@ -74,6 +76,7 @@ def summarize(effects: Sequence[FaultEffect], *, sampled: int | None = None) -> 
         mean(each.silent for each in effects),
         mean(each.mean_distance for each in effects),
         max(each.largest for each in effects),
+        tuple(mean(own) for own in zip(*(each.magnitudes for each in effects), strict=True)),
         sampled,
     )
 

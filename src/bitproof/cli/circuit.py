@@ -337,5 +337,5 @@ def _keep(rows: Sequence[dict[str, Any]], json_path: Path | None, figures: Path 
         write_text(json_path, json.dumps(rows, indent=1) + "\n")
         typer.echo(f"{json_path}: written")
     if figures is not None:
-        paths = write_figures(shown.trade_off_figures(rows), figures)
+        paths = write_figures(shown.circuit_figures(rows), figures)
         typer.echo(f"{len(paths)} drawings in {figures}")

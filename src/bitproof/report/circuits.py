@@ -8,7 +8,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bitproof.report.figures import Figure, Spec, category, layer, make_figure, number
+from bitproof.report.figures import (
+    PALETTE,
+    Figure,
+    Spec,
+    category,
+    layer,
+    make_figure,
+    number,
+    scale,
+)
 
 Row = Mapping[str, Any]
 HEAD = (
@@ -25,6 +34,8 @@ HEAD = (
     "silent: stuck %",
     "silent: flip %",
 )
+DASHES = ([1, 0], [6, 3], [2, 2], [8, 2, 2, 2], [1, 3])
+SHAPES = ("circle", "square", "triangle-up", "diamond", "cross")
 PUBLISHED = (
     ("area over TMR", 0.365, "if 63.54 % less is meant against TMR"),
     ("area over exact", 0.793, "journal: 20.7 % less than exact"),
@@ -107,17 +118,23 @@ def block_rows(row: Row) -> list[list[str]]:
     ]
 
 
+def circuit_figures(rows: Sequence[Row]) -> list[Figure]:
+    """Return all drawings of circuits side by side."""
+    return [*trade_off_figures(rows), *magnitude_figures(rows)]
+
+
 def trade_off_figures(rows: Sequence[Row]) -> list[Figure]:
     """Return area and power-delay product against vulnerability, for both kinds of faults."""
     spots = [
         {
-            "circuit": one["label"],
+            "circuit": f"{place} {one['label']}",
+            "number": str(place),
             "area": one["area"],
             "pdp": one["pdp"],
             "stuck": 100 * one["permanent"]["vulnerability"],
             "flip": 100 * one["transient"]["vulnerability"],
         }
-        for one in rows
+        for place, one in enumerate(rows, 1)
         if one["permanent"] and one["transient"]
     ]
     if not spots:
@@ -140,20 +157,60 @@ def trade_off_figures(rows: Sequence[Row]) -> list[Figure]:
     ]
 
 
+def magnitude_figures(rows: Sequence[Row]) -> list[Figure]:
+    """Return the share of cases that are off by a distance and more, for both kinds of faults."""
+    kinds = {"permanent": "nets held at 0 or 1", "transient": "nets turned over for one operation"}
+    names = [f"{place} {one['label']}" for place, one in enumerate(rows, 1)]
+    figures = []
+    for kind, words in kinds.items():
+        points = [
+            {"circuit": name, "distance": 2**place, "share": 100 * sum(own["magnitudes"][place:])}
+            for name, one in zip(names, rows, strict=True)
+            if (own := one[kind]) is not None
+            for place in range(len(own["magnitudes"]))
+        ]
+        spec: Spec = {
+            "width": 460,
+            "height": 300,
+            "data": {"values": points},
+            "mark": {"type": "line", "interpolate": "step-after"},
+            "encoding": {
+                "x": number(
+                    "distance",
+                    title="|faulty - fault-free product|",
+                    scale={"type": "log", "base": 2},
+                ),
+                "y": number("share", title="cases off by that and more, %"),
+                "color": category("circuit", scale=scale(names, PALETTE)),
+                "strokeDash": category("circuit", scale=scale(names, DASHES)),
+            },
+        }
+        title = f"How far products are off: {words}"
+        figures.append(make_figure("circuits", f"magnitude-{kind}", title, spec))
+    return figures
+
+
 def _trade_off(spots: Sequence[Spec], cost: str, title: str, kind: str) -> Spec:
-    text = {"text": {"field": "circuit"}}
+    names = [spot["circuit"] for spot in spots]
+    colour = category(
+        "circuit",
+        scale=scale(names, PALETTE),
+        legend={"orient": "right", "title": None},
+    )
     return {
-        "width": 520,
+        "width": 460,
         "height": 340,
         "data": {"values": list(spots)},
         "encoding": {
-            "x": number(cost, title=title, scale={"zero": True, "padding": 20}),
+            "x": number(cost, title=title, scale={"zero": True}),
             "y": number(kind, title="cases that go wrong, %", scale={"zero": True}),
+            "color": colour,
+            "shape": category("circuit", scale=scale(names, SHAPES)),
             "tooltip": [category("circuit"), number(cost), number(kind)],
         },
         "layer": [
-            layer("point", encoding={}, filled=True, size=70),
-            layer("text", encoding=text, dx=6, dy=-7, align="left", fontSize=10),
+            layer("point", encoding={}, filled=True, size=80, opacity=0.9),
+            layer("text", encoding={"text": {"field": "number"}}, dx=9, fontSize=10),
         ],
     }
 

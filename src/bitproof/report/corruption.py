@@ -32,7 +32,7 @@ def corruption_rows(run: Run) -> list[list[str]]:
     if not columns:
         return []
     header = [
-        f"{outcome_name(outcome)}, {run.label(threat).title.split()[0].lower()} {level:g}"
+        f"{outcome_name(outcome)}, {threat.replace('_', ' ')} {run.label(threat).level_text(level)}"
         for threat, level, outcome in columns
     ]
     rows = []

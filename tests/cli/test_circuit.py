@@ -1,0 +1,153 @@
+"""`bitproof circuit`: reports, other people's Verilog, and what is refused."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bitproof.approx import Mitchell, Stored, multiplier_of, short_name
+
+pytest.importorskip("amaranth")
+pytest.importorskip("pyosys")
+Call = Callable[..., Any]
+"""The fixture `call` of conftest.py."""
+EXACT = "module mine(input [7:0] x, y, output [15:0] z); assign z = x * y; endmodule\n"
+
+
+def write(folder: Path, text: str, name: str = "mine.v") -> Path:
+    """Write one file of Verilog into a folder, and return the folder."""
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(text)
+    return folder
+
+
+def test_all_designs_are_listed(call: Call) -> None:
+    outcome = call("circuit", "list")
+    assert (outcome.code, outcome.err) == (0, "")
+    for kind in ("adam", "exact", "mitchell", "drum", "truncated", "tmr"):
+        assert f"│ {kind} " in outcome.out
+
+
+def test_a_report_has_rivals_ratios_blocks_and_files(call: Call, tmp_path: Path) -> None:
+    outcome = call("circuit", "report", "adam", "--width", 4, "--json", "rows.json")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "by the unit-gate model: area, delay, power" in outcome.out
+    assert "nets held at 0 or 1, by block" in outcome.out
+    rows = {row["label"]: row for row in json.loads((tmp_path / "rows.json").read_text())}
+    assert rows["exact"]["mred"] == 0
+    assert rows["TMR of exact"]["area"] > 3 * rows["exact"]["area"]
+    stuck = {label: row["permanent"]["coverage"] for label, row in rows.items()}
+    assert stuck["exact"] < stuck["AdAM"] < stuck["TMR of exact"]
+    for row in rows.values():
+        parts = [row["permanent"][name] for name in ("masked", "mitigated", "detected", "silent")]
+        assert sum(parts) == pytest.approx(1)
+    assert rows["exact"]["permanent"]["mitigated"] == 0
+    assert "checker" in rows["AdAM"]["blocks"]
+
+
+def test_verilog_that_is_written_can_be_read_back(call: Call, tmp_path: Path) -> None:
+    assert call("circuit", "verilog", "mitchell", "--out", "m.v").code == 0
+    outcome = call("circuit", "import", "m.v", "--table", "m.npz")
+    assert (outcome.code, outcome.err) == (0, "")
+    stored = Stored(path=str(tmp_path / "m.npz"), signed=False).table()
+    assert np.array_equal(stored.products, Mitchell().table().products)
+
+
+def test_ports_without_signs_are_read_as_what_fits(call: Call, tmp_path: Path) -> None:
+    text = """module mine(input [7:0] x, y, output [15:0] z);
+  wire signed [7:0] a = x, b = y; wire signed [15:0] p = a * b; assign z = p;
+endmodule
+"""
+    place = write(tmp_path / "v", text)
+    best = call("circuit", "import", place)
+    assert "operands are read as two's complement, which fits best (NMED" in best.out
+    assert call("circuit", "import", place, "--json", "best.json").code == 0
+    assert call("circuit", "import", place, "--no-signed", "--json", "forced.json").code == 0
+    found = [json.loads((tmp_path / f"{name}.json").read_text())[0] for name in ("best", "forced")]
+    assert found[0]["nmed"] == 0
+    assert found[1]["nmed"] > 0.2
+
+
+def test_gates_can_be_taken_as_they_are_written(call: Call, tmp_path: Path) -> None:
+    gates = """module mine(input [1:0] x, y, output [3:0] z);
+  wire p, q, r, s, c;
+  and (z[0], x[0], y[0]); and (p, x[1], y[0]); and (q, x[0], y[1]); and (r, x[1], y[1]);
+  xor (z[1], p, q); and (c, p, q); xor (z[2], r, c); and (z[3], r, c);
+endmodule
+"""
+    place = write(tmp_path / "v", gates)
+    outcome = call("circuit", "import", place, "--as-written", "--json", "rows.json")
+    assert (outcome.code, outcome.err) == (0, "")
+    (row,) = json.loads((tmp_path / "rows.json").read_text())
+    assert (row["cells"], row["area"], row["wce"]) == (8, 10, 0)
+    nets = 2 + 2 + 8  # operands, and what gates drive
+    assert row["permanent"]["faults"] == 2 * nets
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (EXACT.replace("x * y", "x * ;"), "mine.v:1: syntax error"),
+        (EXACT.replace("x * y", "x * q"), "Identifier|no driver"),
+        (EXACT.replace("endmodule", "wire [7:0] q; assign z = q; endmodule"), "driver"),
+        (EXACT + EXACT.replace("mine", "other"), "wanted one module on top.*mine, other"),
+        (
+            "module m(input c, input [7:0] x, y, output reg [15:0] z);"
+            " always @(posedge c) z <= x * y; endmodule",
+            "wanted a combinational circuit",
+        ),
+        (EXACT.replace("x, y", "x, y, w"), r"wanted a multiplier with two input words.*w \(8"),
+        (EXACT.replace("assign z = x * y;", "foo f(x, y, z);"), "foo"),
+    ],
+)
+def test_what_is_no_multiplier_is_refused_in_one_line(
+    text: str, problem: str, call: Call, tmp_path: Path
+) -> None:
+
+    outcome = call("circuit", "import", write(tmp_path / "v", text))
+    assert (outcome.code, len(outcome.problems)) == (2, 1)
+    assert re.search(problem, outcome.err), outcome.err
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (("report", "adm"), "Did you mean 'adam'"),
+        (("report", "adam:drp=true"), "Did you mean 'drop'"),
+        (("report", "adam", "--t", "9"), "wanted at most 7 bits, got 9"),
+        (("report", "adam", "--lib", "sky13"), "wanted sky130, osu018, unit"),
+        (("import", "nowhere"), "there is no such file or folder"),
+        (("import", "."), "wanted files that end in .v"),
+        (("verilog", "tmr:of=[adm]"), "Did you mean 'adam'"),
+    ],
+)
+def test_bad_words_are_refused_in_one_line(
+    words: tuple[str, ...], problem: str, call: Call
+) -> None:
+    outcome = call("circuit", *words)
+    assert (outcome.code, len(outcome.problems)) == (2, 1)
+    assert problem in outcome.err
+
+
+def test_a_module_on_top_is_no_command(call: Call, tmp_path: Path) -> None:
+    place = write(tmp_path / "v", EXACT)
+    outcome = call("circuit", "import", place, "--top", "mine; exec -- touch pwned")
+    assert outcome.code == 2
+    assert "wanted the name of a module" in outcome.err
+    assert not (tmp_path / "pwned").exists()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "circuit:adam:drop=true,mantissa=5,signed=true,width=8",
+        "circuit:tmr:of=[exact:tree=dadda,width=8],width=8",
+        "circuit:adam:checked=[1,1,1,1,1,1,1,1],drop=true,mantissa=5,width=8",
+    ],
+)
+def test_names_of_circuits_are_understood(name: str) -> None:
+    assert short_name(multiplier_of(name)) == name
