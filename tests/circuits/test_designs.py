@@ -54,6 +54,23 @@ OTHERS = [
 ]
 
 
+QUICK = {
+    "exact array, signed, 8",
+    "exact booth, 8",
+    "truncated, 5 columns, 8",
+    "Mitchell, t = 4, signed, 8",
+    "DRUM-5, 8",
+    "AdAM, 8",
+    "AdAM, compensated, signed, 8",
+    "AdAM (0, 1, 2, 3, 3, 3, 2, 1), t = 7, protected characteristic, 8",
+    "TMR of exact, 8",
+    "exact booth, 5",
+    "AdAM (1, 1, 1, 1), t = 3, 4",
+    "AdAM, t = 8, own checker, protected characteristic, compensated, 16",
+}
+"""Those that the default run looks at."""
+
+
 def named(design: Design) -> str:
     """Return what a test is called."""
     return f"{design.label}{', signed' if design.signed else ''}, {design.width}"
@@ -93,7 +110,14 @@ def expected(design: Design) -> np.ndarray:
     return behaviour(values(first, design), values(second, design)).numpy()
 
 
-@pytest.mark.parametrize("design", [*ALL, *OTHERS], ids=named)
+@pytest.mark.parametrize(
+    "design",
+    [
+        pytest.param(design, marks=() if named(design) in QUICK else pytest.mark.slow)
+        for design in (*ALL, *OTHERS)
+    ],
+    ids=named,
+)
 def test_gates_compute_the_formula(design: Design) -> None:
     circuit = synthesize(design.source(), None)
     assert np.array_equal(products(circuit, design), expected(design))
@@ -104,7 +128,7 @@ def test_gates_compute_the_formula(design: Design) -> None:
 
 
 @pytest.mark.parametrize("design", FEW, ids=named)
-@pytest.mark.parametrize("name", ["sky130", "osu018"])
+@pytest.mark.parametrize("name", [pytest.param("sky130", marks=pytest.mark.slow), "osu018"])
 def test_cells_of_a_library_compute_the_formula(design: Design, name: str, data_dir: Path) -> None:
     if name == "osu018" and not Path("/usr/share/qflow/tech/osu018").is_dir():
         pytest.skip("osu018 is not installed (apt-get install qflow-tech-osu018)")
@@ -118,7 +142,9 @@ def test_cells_of_a_library_compute_the_formula(design: Design, name: str, data_
 
 
 @pytest.mark.parametrize("design", FEW, ids=named)
-@pytest.mark.parametrize("simulator", ["iverilog", "verilator"])
+@pytest.mark.parametrize(
+    "simulator", ["iverilog", pytest.param("verilator", marks=pytest.mark.slow)]
+)
 def test_verilog_computes_the_formula_in_other_simulators(
     design: Design, simulator: str, tmp_path: Path
 ) -> None:
@@ -175,6 +201,10 @@ int main() {{
         [f"obj_dir/{name}"], cwd=place, check=True, capture_output=True, text=True
     )
     return np.array(done.stdout.split(), np.int64)
+
+
+def test_quick_designs_are_there() -> None:
+    assert {named(design) for design in (*ALL, *OTHERS)} >= QUICK
 
 
 def test_redundancy_survives_synthesis() -> None:

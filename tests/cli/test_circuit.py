@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from bitproof.approx import Mitchell, Stored, multiplier_of, short_name
+from bitproof.circuits import Design, ExactCircuit, VotedCircuit
 
 pytest.importorskip("amaranth")
 pytest.importorskip("pyosys")
@@ -32,7 +33,25 @@ def test_all_designs_are_listed(call: Call) -> None:
         assert f"│ {kind} " in outcome.out
 
 
-def test_a_report_has_rivals_ratios_blocks_and_files(call: Call, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_a_report_has_all_rivals(call: Call) -> None:
+    outcome = call("circuit", "report", "adam", "--width", 4)
+    for label in (
+        "exact dadda",
+        "DRUM-3",
+        "TMR of Mitchell",
+        "AdAM, t = 3, protected characteristic",
+    ):
+        assert label in outcome.out
+
+
+def test_a_report_has_ratios_blocks_and_files(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def few(wanted: list[Design], **_words: object) -> list[Design]:
+        return [ExactCircuit(width=4), VotedCircuit(width=4), *wanted]
+
+    monkeypatch.setattr("bitproof.cli.circuit._beside", few)
     outcome = call("circuit", "report", "adam", "--width", 4, "--json", "rows.json")
     assert (outcome.code, outcome.err) == (0, "")
     assert "by the unit-gate model: area, delay, power" in outcome.out
@@ -41,12 +60,12 @@ def test_a_report_has_rivals_ratios_blocks_and_files(call: Call, tmp_path: Path)
     assert rows["exact"]["mred"] == 0
     assert rows["TMR of exact"]["area"] > 3 * rows["exact"]["area"]
     stuck = {label: row["permanent"]["coverage"] for label, row in rows.items()}
-    assert stuck["exact"] < stuck["AdAM"] < stuck["TMR of exact"]
+    assert stuck["exact"] < stuck["AdAM, t = 3"] < stuck["TMR of exact"]
     for row in rows.values():
         parts = [row["permanent"][name] for name in ("masked", "mitigated", "detected", "silent")]
         assert sum(parts) == pytest.approx(1)
     assert rows["exact"]["permanent"]["mitigated"] == 0
-    assert "checker" in rows["AdAM"]["blocks"]
+    assert "checker" in rows["AdAM, t = 3"]["blocks"]
 
 
 def test_verilog_that_is_written_can_be_read_back(call: Call, tmp_path: Path) -> None:
@@ -63,9 +82,8 @@ def test_ports_without_signs_are_read_as_what_fits(call: Call, tmp_path: Path) -
 endmodule
 """
     place = write(tmp_path / "v", text)
-    best = call("circuit", "import", place)
+    best = call("circuit", "import", place, "--json", "best.json")
     assert "operands are read as two's complement, which fits best (NMED" in best.out
-    assert call("circuit", "import", place, "--json", "best.json").code == 0
     assert call("circuit", "import", place, "--no-signed", "--json", "forced.json").code == 0
     found = [json.loads((tmp_path / f"{name}.json").read_text())[0] for name in ("best", "forced")]
     assert found[0]["nmed"] == 0
@@ -102,6 +120,34 @@ endmodule
         ),
         (EXACT.replace("x, y", "x, y, w"), r"wanted a multiplier with two input words.*w \(8"),
         (EXACT.replace("assign z = x * y;", "foo f(x, y, z);"), "foo"),
+        (EXACT.replace("x * y", "x[0] ? x * y : 16'bz"), "lets go of its output"),
+        (EXACT.replace("x * y", "{1'bx, x[6:0] * y}"), "nothing drives it"),
+        (
+            EXACT.replace("[15:0] z", "[15:0] c, z").replace("= x", "= c; assign c = x"),
+            "wanted one output as product",
+        ),
+        (EXACT.replace("[15:0] z", "[39:0] z"), "a product of at most 32 bits, got 40"),
+        (EXACT.replace("[7:0] x, y", "[63:0] x, y"), "operands of at most 16 bits"),
+        (
+            EXACT.replace("endmodule", "endmodule module other(output detected); endmodule"),
+            "wanted one module on top",
+        ),
+        (
+            EXACT.replace("z);", "z, output detected); assign detected = 1'b1;"),
+            "wanted one bit 'detected' that is 0 without faults",
+        ),
+        ('`include "/etc/passwd"\n' + EXACT, "wanted includes of headers beside it"),
+        (EXACT.replace("assign", 'initial $readmemh("x", z); assign'), "no data files are read"),
+        (
+            "module leaf(input [7:0] a, b, output [15:0] c); assign c = a * b; endmodule\n"
+            + EXACT.replace("assign z = x * y;", "leaf l(.a(x), .c(z));"),
+            "no driver",
+        ),
+        (
+            'import "DPI-C" function integer system(integer p);\n'
+            + EXACT.replace("assign", "localparam r = system(1); assign"),
+            "DPI",
+        ),
     ],
 )
 def test_what_is_no_multiplier_is_refused_in_one_line(
@@ -123,6 +169,10 @@ def test_what_is_no_multiplier_is_refused_in_one_line(
         (("import", "nowhere"), "there is no such file or folder"),
         (("import", "."), "wanted files that end in .v"),
         (("verilog", "tmr:of=[adm]"), "Did you mean 'adam'"),
+        (("report", "exact:width=4", "--width", "6"), "wanted width 6"),
+        (("report", "adam:kind=exact"), "wanted KIND or KIND:field=value"),
+        (("import", "x.v", "--table", "x.csv"), "wanted a file that ends in .npz"),
+        (("import", "x.v", "--as-written", "--keep-hierarchy"), "got both"),
     ],
 )
 def test_bad_words_are_refused_in_one_line(
@@ -139,6 +189,39 @@ def test_a_module_on_top_is_no_command(call: Call, tmp_path: Path) -> None:
     assert outcome.code == 2
     assert "wanted the name of a module" in outcome.err
     assert not (tmp_path / "pwned").exists()
+
+
+def test_names_of_files_and_modules_reach_no_command(call: Call, tmp_path: Path) -> None:
+    place = write(tmp_path / "v", EXACT, "mine.v; exec -- touch pwned")
+    assert call("circuit", "import", place / "mine.v; exec -- touch pwned").code == 0
+    odd = write(tmp_path / "w", EXACT.replace("module mine", "module mine$8"))
+    found = call("circuit", "import", odd)
+    assert (found.code, "mine$8" in found.out) == (0, True)
+    escaped = write(tmp_path / "x", EXACT.replace("module mine", "module \\[{*}exec\\x20touch] "))
+    refused = call("circuit", "import", escaped)
+    assert (refused.code, "wanted the name of a module" in refused.err) == (2, True)
+    assert not list(tmp_path.rglob("pwned"))
+
+
+def test_headers_of_the_folder_may_be_included(call: Call, tmp_path: Path) -> None:
+    place = write(tmp_path / "v", "`define TOP 7\n", "sizes.vh")
+    write(place, '`include "sizes.vh"\n' + EXACT.replace("[7:0]", "[`TOP:0]"))
+    outcome = call("circuit", "import", place)
+    assert (outcome.code, outcome.err) == (0, "")
+
+
+def test_big_endian_ports_and_uneven_operands_are_read(call: Call, tmp_path: Path) -> None:
+    text = "module m(input [0:3] x, input [5:0] y, output [0:9] z); assign z = x * y; endmodule\n"
+    place = write(tmp_path / "v", text)
+    assert call("circuit", "import", place, "--json", "rows.json").code == 0
+    (row,) = json.loads((tmp_path / "rows.json").read_text())
+    assert (row["wce"], row["pairs"], row["exhaustive"]) == (0, 1024, True)
+
+
+def test_options_reach_the_copies(call: Call) -> None:
+    outcome = call("circuit", "verilog", "tmr:of=[adam]", "--width", 4)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "input [3:0] a" in outcome.out
 
 
 @pytest.mark.parametrize(

@@ -142,7 +142,14 @@ def test_torchrun_is_refused_in_one_line(call: Call, monkeypatch: pytest.MonkeyP
     ]
 
 
-def test_behaviour_is_stamped_and_checked(call: Call, tiny: Path, tmp_path: Path) -> None:
+def test_behaviour_is_stamped_and_checked(
+    call: Call, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    once = cache(behaviour_of)
+    monkeypatch.setattr(  # in this process: others are started in tests/reproduce
+        "bitproof.reproduce.checking.behaviours",
+        lambda jobs, data_dir: [(job, once(job, data_dir)) for job in jobs],
+    )
     first = call(*SMALL, "--check", "--stamp")
     assert (first.code, "tiny-digits: new" in first.out) == (0, True)
     again = call(*SMALL, "--check", "--json", "digests.json")

@@ -388,7 +388,7 @@ def test_two_processes_make_one_run(toy: Path, tmp_path: Path) -> None:
 
 def test_two_runs_in_one_folder_exclude_each_other(toy: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    edit(toy, "chips = 2", "chips = 100000")
+    edit(toy, "chips = 2", "chips = 20000")
     first = start("run", toy, "--out", out, "--device", "cpu")
     wait_for((out / "tallies.jsonl").exists, first)
     second = start("run", toy, "--out", out, "--device", "cpu", "--resume")

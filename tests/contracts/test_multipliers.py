@@ -12,7 +12,7 @@ from bitproof.approx import (
     Adam,
     ArithsGen,
     BrokenArray,
-    Circuit,
+    CircuitMultiplier,
     Drum,
     EvoApprox,
     Exact,
@@ -53,7 +53,7 @@ FORMULAS: dict[str, Formula] = {
 SAMPLES: dict[str, Multiplier] = {
     **FORMULAS,
     "evoapprox": EvoApprox(name="mul8s_1KR6"),
-    "circuit": Circuit(design=MitchellCircuit(mantissa=5, signed=True)),
+    "circuit": CircuitMultiplier(design=MitchellCircuit(mantissa=5, signed=True)),
     "table": Stored(path="mine.npz", signed=True),
     "swapped": Swapped(of=Perforated(rows=3)),
     "sign_magnitude": SignMagnitude(of=Perforated(rows=3)),

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bitproof.approx import Circuit, Drum, with_multipliers
+from bitproof.approx import CircuitMultiplier, Drum, with_multipliers
 from bitproof.circuits import Design, DrumCircuit, ExactCircuit, VotedCircuit
 from bitproof.core.errors import SpecError
 from bitproof.data import Dataset
@@ -23,7 +23,7 @@ SMALL = MultiplierFaults(levels=(1.0, 3.0), trials=4, images=60, array=ARRAY)
 
 def on(integers: IntegerModel, design: Design) -> IntegerModel:
     """Return the network on a circuit."""
-    return IntegerModel(with_multipliers(integers.network, Circuit(design=design)))
+    return IntegerModel(with_multipliers(integers.network, CircuitMultiplier(design=design)))
 
 
 def test_counts_are_those_of_the_broken_network(
@@ -97,7 +97,7 @@ def test_networks_without_one_known_circuit_are_refused(
     with pytest.raises(SpecError, match=r"wanted multipliers of kind 'circuit'.*got drum"):
         measure(with_multipliers(integers.network, Drum(width=4, signed=True)))
     names = [node.name for node in integers.network.nodes if node.op in {"conv", "linear"}]
-    partly = {names[0]: Circuit(design=DrumCircuit(signed=True))}
+    partly = {names[0]: CircuitMultiplier(design=DrumCircuit(signed=True))}
     with pytest.raises(SpecError, match=r"wanted one circuit in all layers.*exact products"):
         measure(with_multipliers(integers.network, partly))
     forged = on(integers, DrumCircuit(signed=True)).network

@@ -4,7 +4,7 @@ from bitproof.approx.adam import Adam
 from bitproof.approx.ariths_gen import ArithsGen
 from bitproof.approx.base import MULTIPLIERS, AnyMultiplier, Formula, Multiplier, ProductTable
 from bitproof.approx.catalogue import catalogue, describe, same_products
-from bitproof.approx.circuit import Circuit
+from bitproof.approx.circuit import CircuitMultiplier
 from bitproof.approx.control_variate import correct_means
 from bitproof.approx.deploy import Arithmetic, with_multipliers
 from bitproof.approx.error_map import character_map, picture, png
@@ -33,7 +33,7 @@ __all__ = [
     "Arithmetic",
     "ArithsGen",
     "BrokenArray",
-    "Circuit",
+    "CircuitMultiplier",
     "Cost",
     "Drum",
     "EvoApprox",

@@ -18,14 +18,19 @@ from bitproof.circuits import AnyDesign, Design, Netlist, Port, simulate, synthe
 from bitproof.core.errors import CircuitError
 from bitproof.kernels.forms import WORDS
 
+MOST_BITS = 16
+"""Bits of an operand of circuits that are measured."""
+FLAG = "detected"
+"""The output that tells of a fault."""
+
 
 @MULTIPLIERS.register
-class Circuit(Multiplier):
+class CircuitMultiplier(Multiplier):
     """Multiply as a circuit of gates does; needs the extra `circuits`.
 
     Example:
         >>> from bitproof.circuits import MitchellCircuit
-        >>> Circuit(design=MitchellCircuit(mantissa=5)).design.label
+        >>> CircuitMultiplier(design=MitchellCircuit(mantissa=5)).design.label
         'Mitchell, t = 5'
     """
 
@@ -66,15 +71,40 @@ def operand_ports(netlist: Netlist) -> tuple[Port, Port]:
         CircuitError: there are not two inputs.
     """
     ports = {port.name: port for port in netlist.inputs}
-    if {"a", "b"} == ports.keys():
-        return ports["a"], ports["b"]
     if len(ports) != 2:
         came = ", ".join(f"{name} ({len(port.nets)} bits)" for name, port in ports.items())
         raise CircuitError(
             f"{netlist.name}: wanted a multiplier with two input words, got {came or 'none'}"
         )
-    one, other = netlist.inputs
+    wide = [f"{port.name} ({len(port.nets)} bits)" for port in netlist.inputs]
+    if max(len(port.nets) for port in netlist.inputs) > MOST_BITS:
+        raise CircuitError(
+            f"{netlist.name}: wanted operands of at most {MOST_BITS} bits, got {', '.join(wide)}"
+        )
+    one, other = (ports["a"], ports["b"]) if {"a", "b"} == ports.keys() else netlist.inputs
     return one, other
+
+
+def product_port(netlist: Netlist, name: str = "") -> str:
+    """Return the output that is the product: the named one, `p`, or the only one but `detected`.
+
+    Raises:
+        CircuitError: there are several, none, or it has more bits than can be.
+    """
+    ports = {port.name: port for port in netlist.outputs}
+    others = [each for each in ports if each != FLAG]
+    found = name or ("p" if "p" in ports else others[0] if len(others) == 1 else "")
+    if found not in ports:
+        names = ", ".join(f"{port.name} ({len(port.nets)} bits)" for port in netlist.outputs)
+        raise CircuitError(
+            f"{netlist.name}: wanted one output as product (--product NAME), got {names or 'none'}"
+        )
+    if len(ports[found].nets) > 2 * MOST_BITS:
+        raise CircuitError(
+            f"{netlist.name}: wanted a product of at most {2 * MOST_BITS} bits, got "
+            f"{len(ports[found].nets)}"
+        )
+    return found
 
 
 def table_of_circuit(netlist: Netlist, product: str) -> ProductTable:
@@ -91,5 +121,8 @@ def table_of_circuit(netlist: Netlist, product: str) -> ProductTable:
         )
     first, second = np.divmod(np.arange(WORDS * WORDS), WORDS)
     products = simulate(netlist, {one.name: first, other.name: second}, product)
+    largest = int(np.abs(products).max())
+    if largest >= 2**31:
+        raise CircuitError(f"{netlist.name}: wanted products of 32 bits for a table, got {largest}")
     table = torch.from_numpy(products).reshape(WORDS, WORDS).int()
     return ProductTable(table, one.signed)

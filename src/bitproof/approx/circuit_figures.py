@@ -1,9 +1,10 @@
 """All there is to know of one multiplier circuit: cost, errors, and what single faults do to it.
 
-Model:  up to 10 bits an operand, all pairs are simulated; of wider ones, a fixed sample. Gates and
-        formula are compared on all of them, and a difference is an error. Faults and errors count
-        all pairs alike, or as often as a layer of a network meets them; power is that of pairs one
-        after the other, drawn alike or as they pass through a multiplier of that layer.
+Model:  up to 20 bits of both operands, all pairs are simulated; of wider ones, a fixed sample, from
+        which errors are estimates as well. Gates and formula are compared on all of them, and a
+        difference is an error. Errors count all pairs alike; faults too, or as often as a layer of
+        a network meets them. Power is that of pairs one after the other, drawn alike or as they
+        pass through a multiplier of that layer.
 Source: METHODS C.2 and C.3.
 """
 
@@ -14,7 +15,7 @@ import torch
 from jaxtyping import Int64
 
 from bitproof.approx.behaviour import Behaviour, behaviour_of
-from bitproof.approx.circuit import operand_ports
+from bitproof.approx.circuit import FLAG, operand_ports
 from bitproof.approx.figures import ErrorFigures, figures_of
 from bitproof.approx.operands import OperandPairs
 from bitproof.circuits.activity import Activity, activity, uniform_pairs
@@ -33,13 +34,11 @@ from bitproof.circuits.net_faults import (
 )
 from bitproof.circuits.netlist import Netlist, Port
 from bitproof.circuits.reliability import Reliability, summarize
-from bitproof.circuits.simulation import numbers, pattern_rows, simulate
+from bitproof.circuits.simulation import MOST_EXHAUSTIVE, numbers, pattern_rows, simulate
 from bitproof.circuits.yosys import Synthesized, synthesize
 from bitproof.core.errors import CircuitError
 from bitproof.kernels.forms import WORDS
 
-MOST_EXHAUSTIVE = 10
-"""Bits of an operand up to which all pairs are simulated."""
 SAMPLE = 65_536
 """Pairs that are simulated of wider operands."""
 READING = {False: "unsigned", True: "two's complement"}
@@ -97,6 +96,24 @@ def measure_design(
     )
 
 
+def check_equal(plain: Netlist, mapped: Netlist) -> None:
+    """Check that a synthesized circuit computes what its gates as they are written compute.
+
+    Raises:
+        CircuitError: it does not, for some pair that is looked at.
+    """
+    one, other = operand_ports(plain)
+    pairs = _pairs(plain, None)
+    words = {one.name: pairs.first, other.name: pairs.second}
+    for port in plain.outputs:
+        found, wanted = (simulate(each, words, port.name) for each in (mapped, plain))
+        if wrong := int((found != wanted).sum()):
+            raise CircuitError(
+                f"{mapped.name}: cells and source differ at {port.name} for {wrong} of "
+                f"{len(wanted)} pairs: the library's functions are not what synthesis took them for"
+            )
+
+
 def measure_circuit(
     circuit: Synthesized,
     label: str,
@@ -127,6 +144,7 @@ def measure_circuit(
     if behaviour is not None and not torch.equal(behaviour(first, second), found):
         wrong = int((behaviour(first, second) != found).sum())
         raise CircuitError(f"{label}: gates and formula differ for {wrong} of {len(found)} pairs")
+    _check_flag(simulator, label)
     classes = collapse(netlist, all_faults(netlist, NET_FAULT_KINDS))
     seen = tuple(
         effects(simulator, classes, product=product, weights=pairs.weights, tolerance=tolerance)
@@ -149,13 +167,16 @@ def with_signs(circuit: Synthesized, product: str, signed: bool | None) -> tuple
 
     Many netlists of signed circuits have ports that are declared as plain words. `signed` says what
     they are; None: what is declared, or, where nothing is, what comes nearer to exact products.
+
+    Raises:
+        CircuitError: some ports are declared signed and others are not, or `signed` denies it.
     """
     netlist = circuit.netlist
     ports = (*operand_ports(netlist), netlist.port(product))
-    if signed is None and any(port.signed for port in ports):
-        if not all(port.signed for port in ports):
-            names = ", ".join(f"{p.name} {'signed' if p.signed else 'unsigned'}" for p in ports)
-            raise CircuitError(f"{netlist.name}: wanted ports of one sort (--signed), got {names}")
+    if any(port.signed for port in ports):
+        if signed is False or not all(port.signed for port in ports):
+            names = ", ".join(f"{p.name} {'signed' if p.signed else 'plain'}" for p in ports)
+            raise CircuitError(f"{netlist.name}: wanted ports of one sort, got {names}")
         return circuit, "operands are two's complement, as declared"
     if signed is not None:
         return _signed(circuit, product, signed), f"operands are read as {READING[signed]}"
@@ -189,6 +210,19 @@ def _distance(netlist: Netlist, product: str) -> float:
     return float(np.abs(found - exact).mean() / np.abs(exact).max())
 
 
+def _check_flag(simulator: FaultSimulator, label: str) -> None:
+    """Check that a flag has one bit, and tells of nothing while nothing is broken."""
+    for port in simulator.netlist.outputs:
+        if port.name != FLAG:
+            continue
+        raised = int((simulator.golden_port(FLAG) != 0).sum())
+        if len(port.nets) != 1 or raised:
+            raise CircuitError(
+                f"{label}: wanted one bit '{FLAG}' that is 0 without faults, got {len(port.nets)} "
+                f"bits that are not 0 for {raised} of {simulator.count} pairs"
+            )
+
+
 def _pairs(netlist: Netlist, operands: OperandPairs | None) -> Pairs:
     one, other = operand_ports(netlist)
     size, last = 1 << len(one.nets), 1 << len(other.nets)
@@ -200,7 +234,7 @@ def _pairs(netlist: Netlist, operands: OperandPairs | None) -> Pairs:
             )
         first, second = np.divmod(np.arange(size * last), last)
         return Pairs(first, second, True, operands.shares.numpy().reshape(-1))
-    if max(len(one.nets), len(other.nets)) <= MOST_EXHAUSTIVE:
+    if len(one.nets) + len(other.nets) <= MOST_EXHAUSTIVE:
         first, second = np.divmod(np.arange(size * last), last)
         return Pairs(first, second, True, None)
     draw = np.random.default_rng(0)

@@ -100,9 +100,17 @@ def figures_of(
         wce=int(distances.max()),
         wcre=float(relative.max()),
         ep=int(errors.count_nonzero()) / n,
-        mse=int(errors.square().sum()) / n,
+        mse=_mean_square(distances),
         bias=int(errors.sum()) / n,
     )
+
+
+def _mean_square(distances: Integer[Tensor, "*pairs"]) -> float:
+    """Return the mean square: exact where int64 holds the sum, else summed in float64."""
+    n, largest = distances.numel(), int(distances.max())
+    if n * largest * largest < 2**63:
+        return int(distances.square().sum()) / n
+    return float(distances.double().square().mean())
 
 
 def relative_errors(table: ProductTable) -> Float64[Tensor, " n"]:

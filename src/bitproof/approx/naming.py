@@ -9,7 +9,7 @@ import tomllib
 from typing import Any
 
 from bitproof.approx.base import MULTIPLIERS, Multiplier
-from bitproof.approx.circuit import Circuit
+from bitproof.approx.circuit import CircuitMultiplier
 from bitproof.approx.evoapprox import EvoApprox
 from bitproof.approx.wrapped import Swapped, Wrapped
 from bitproof.core.errors import SpecError
@@ -28,7 +28,7 @@ def short_name(multiplier: Multiplier) -> str:
         return "@".join(filter(None, (multiplier.name, multiplier.release)))
     if isinstance(multiplier, Wrapped):
         return f"{multiplier.kind}:{short_name(multiplier.of)}"
-    if isinstance(multiplier, Circuit):
+    if isinstance(multiplier, CircuitMultiplier):
         return f"{multiplier.kind}:{_word(multiplier.design)}"
     return _word(multiplier)
 
@@ -72,6 +72,9 @@ def multiplier_of(text: str) -> Multiplier:
 def component(text: str) -> dict[str, Any]:
     """Return the table that `KIND` or `KIND:field=value,field=value` stands for.
 
+    Raises:
+        SpecError: it is written in another way.
+
     Example:
         >>> component("stuck_at:value=1")
         {'kind': 'stuck_at', 'value': 1}
@@ -82,7 +85,7 @@ def component(text: str) -> dict[str, Any]:
     table: dict[str, Any] = {"kind": kind}
     for part in filter(None, _split(rest)):
         name, _, value = (word.strip() for word in part.partition("="))
-        if not value:
+        if not value or name == "kind":
             raise SpecError(f"{text}: wanted KIND or KIND:field=value, got '{part}'")
         try:
             table[name] = tomllib.loads(f"x = {value}")["x"]

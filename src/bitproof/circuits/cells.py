@@ -25,7 +25,8 @@ class CellKind:
     outputs: Mapping[str, Function]
     area: float | None = None
     """In the unit of its library (square micrometres mostly); None: unknown."""
-    stateful: bool = False
+    refused: str = ""
+    """Why it cannot be in a circuit here, such as that it holds a state; empty: it can."""
 
 
 def gate(name: str, inputs: str, function: str) -> CellKind:

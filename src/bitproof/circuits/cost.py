@@ -9,7 +9,10 @@ from dataclasses import dataclass
 
 from bitproof.circuits import sta, unit_gates
 from bitproof.circuits.activity import Activity
+from bitproof.circuits.netlist import Cell
 from bitproof.circuits.yosys import Synthesized
+from bitproof.circuits.yosys_json import THROUGH
+from bitproof.core.errors import CircuitError
 
 
 @dataclass(frozen=True)
@@ -42,13 +45,13 @@ def cost_of(circuit: Synthesized, switching: Activity) -> CircuitCost:
     """Return what a circuit takes while its nets switch as given.
 
     Raises:
-        CircuitError: OpenSTA cannot read the circuit.
+        CircuitError: a cell has no area, or OpenSTA cannot read the circuit.
     """
     netlist, library = circuit.netlist, circuit.library
     if library is None:
         area, area_unit = float(unit_gates.area(netlist)), "gates"
     else:
-        area, area_unit = sum(cell.kind.area or 0.0 for cell in netlist.cells), "um2"
+        area, area_unit = sum(_area(cell, library.name) for cell in netlist.cells), "um2"
     if library is not None and sta.available():
         timing = sta.analyze_timing(circuit, switching)
         delay, delay_unit = timing.delay_ns, "ns"
@@ -65,4 +68,15 @@ def cost_of(circuit: Synthesized, switching: Activity) -> CircuitCost:
         power,
         power_unit,
         switching.operands,
+    )
+
+
+def _area(cell: Cell, library: str) -> float:
+    """Return the area of one cell; a wire between two names of a net has none."""
+    if cell.kind.area is not None:
+        return cell.kind.area
+    if cell.kind.name == "$_BUF_" and cell.name.endswith(THROUGH):
+        return 0.0
+    raise CircuitError(
+        f"{library}: wanted an area for each cell, {cell.kind.name} (cell {cell.name}) has none"
     )

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 Mantissa = Annotated[int, Field(ge=2, le=15, strict=True)]
 D = TypeVar("D", bound=Design)
+USUAL_MANTISSA = 5
+"""Mantissa bits in the paper's example."""
 FEW_CHECKED = 1
 """Bits that AdAM checks while leading ones are low; elsewhere 2."""
 
@@ -160,7 +162,7 @@ class AdamCircuit(Design):
     """
 
     kind: Literal["adam"] = "adam"
-    mantissa: Mantissa = 5
+    mantissa: Mantissa = USUAL_MANTISSA
     """Bits behind the leading one that are kept (t)."""
     checked: tuple[Index, ...] | None = None
     """Highest mantissa bits that are checked (r), by the place of the leading one of `a | b`, from
@@ -215,7 +217,8 @@ class AdamCircuit(Design):
     @property
     def label(self) -> str:
         """Return what tables call it."""
-        options = ["" if self.drop else "own checker"]
+        options = ["" if self.mantissa == USUAL_MANTISSA else f"t = {self.mantissa}"]
+        options += ["" if self.drop else "own checker"]
         options += ["protected characteristic" if self.protect_characteristic else ""]
         options += ["compensated" if self.compensate else ""]
         name = "AdAM" if self.checked is None else f"AdAM {self.checked}"

@@ -8,6 +8,7 @@ Source: Liberty User Guide; SkyWater 130 nm, high density (Apache-2.0), from the
 """
 
 import gzip
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ TOKEN = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
+STATE = "holds a state or lets go of its output"
 STATES = ("ff", "latch", "statetable", "ff_bank", "latch_bank")
 AVOIDED = ("*lpflow*", "*probe*")
 """Cells that synthesis may not use: for power gating and for tests of chips."""
@@ -122,7 +124,7 @@ class _Cell:
     name: str
     depth: int
     area: float | None = None
-    stateful: bool = False
+    refused: str = ""
     inputs: list[str] = field(default_factory=list)
     functions: dict[str, str] = field(default_factory=dict)
     outputs: list[str] = field(default_factory=list)
@@ -144,12 +146,12 @@ def parse_library(text: str, origin: str) -> Library:
             if group == "cell" and cell is None:
                 cell = _Cell(path[-1][1], len(path))
             elif cell is not None and group in STATES:
-                cell.stateful = True
+                cell.refused = STATE
         elif match["close"]:
             if not path:
                 raise CircuitError(f"{origin}: wanted a Liberty file, got one '}}' too many")
             if cell is not None and len(path) == cell.depth:
-                kinds[cell.name] = _kind(cell, origin)
+                kinds[cell.name] = _kind(cell)
                 cell = None
             path.pop()
         elif match["key"] and cell is not None:
@@ -167,30 +169,37 @@ def _note(cell: _Cell, path: Sequence[tuple[str, str]], key: str, value: str, or
         try:
             cell.area = float(value)
         except ValueError:
+            cell.area = -1.0
+        if not 0 <= cell.area < math.inf:
             raise CircuitError(
                 f"{origin}: cell {cell.name}: wanted a number as area, got '{value}'"
-            ) from None
+            )
     if here < 1 or path[-1][0] != "pin":
         return
     pin = path[-1][1]
     if key == "direction":
         side = {"input": cell.inputs, "output": cell.outputs}.get(value)
-        if side is None:  # inout and internal pins: nothing that is simulated here
-            cell.stateful = True
+        if side is None:
+            cell.refused = f"has a pin {pin} that is {value}"
         else:
             side.append(pin)
     elif key == "function":
         cell.functions[pin] = value
     elif key == "three_state":
-        cell.stateful = True
+        cell.refused = STATE
 
 
-def _kind(cell: _Cell, origin: str) -> CellKind:
+def _kind(cell: _Cell) -> CellKind:
     pins = tuple(cell.inputs)
-    if cell.stateful or set(cell.outputs) - set(cell.functions):
-        return CellKind(cell.name, pins, {}, cell.area, stateful=True)
+    refused = cell.refused
+    if set(cell.outputs) - set(cell.functions):
+        refused = refused or "has an output without a function"
+    if len({*cell.inputs, *cell.outputs}) < len(cell.inputs) + len(cell.outputs):
+        refused = refused or "has a pin twice"
     try:
-        functions = {pin: parse(cell.functions[pin], pins) for pin in cell.outputs}
+        functions = (
+            {} if refused else {pin: parse(cell.functions[pin], pins) for pin in cell.outputs}
+        )
     except CircuitError as error:
-        raise CircuitError(f"{origin}: cell {cell.name}: {error}") from None
-    return CellKind(cell.name, pins, functions, cell.area)
+        functions, refused = {}, f"has a function that is not understood: {error}"
+    return CellKind(cell.name, pins, functions, cell.area, refused)

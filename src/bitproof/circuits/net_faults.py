@@ -16,6 +16,7 @@ Source: Abramovici, Breuer, Friedman, "Digital Systems Testing and Testable Desi
         patterns, single fault); METHODS C.3 (coverage).
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -163,7 +164,9 @@ class FaultEffect:
 
     fault: NetFault
     members: int
-    block: str
+    """Faults of the class."""
+    blocks: Mapping[str, int]
+    """How many of them lie in each block."""
     masked: float
     mitigated: float
     detected: float
@@ -208,13 +211,13 @@ def effects(
         yield FaultEffect(
             each.chosen,
             len(each.members),
-            blocks[each.chosen.net],
+            Counter(blocks[one.net] for one in each.members),
             masked=1.0 - off,
             mitigated=mitigated,
             detected=flagged - mitigated,
             silent=off - flagged,
             mean_distance=float(total),
-            largest=int(distance.max()),
+            largest=int((distance if weights is None else distance[weights > 0]).max()),
             magnitudes=_magnitudes(distance, wrong, weights, len(port.nets)),
         )
 

@@ -8,7 +8,7 @@ Source: METHODS C.3 (coverage).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bitproof.circuits.net_faults import FaultEffect
 from bitproof.stats.intervals import Interval, score_interval
@@ -55,8 +55,9 @@ def summarize(effects: Sequence[FaultEffect], *, sampled: int | None = None) -> 
 
     Example:
         >>> from bitproof.circuits.net_faults import NetFault
-        >>> half = FaultEffect(NetFault(2, "stuck0"), 3, "adder", 0.5, 0.25, 0.0, 0.25, 8.0, 64)
-        >>> none = FaultEffect(NetFault(3, "stuck0"), 1, "adder", 1.0, 0.0, 0.0, 0.0, 0.0, 0)
+        >>> fault = NetFault(2, "stuck0")
+        >>> half = FaultEffect(fault, 3, {"adder": 3}, 0.5, 0.25, 0.0, 0.25, 8.0, 64)
+        >>> none = FaultEffect(fault, 1, {"adder": 1}, 1.0, 0.0, 0.0, 0.0, 0.0, 0)
         >>> summarize([half, none]).coverage
         0.8125
     """
@@ -87,6 +88,7 @@ def by_block(
     """Return the reliability of each block, in the order in which they come."""
     blocks: dict[str, list[FaultEffect]] = {}
     for each in effects:
-        blocks.setdefault(each.block, []).append(each)
+        for block, members in each.blocks.items():
+            blocks.setdefault(block, []).append(replace(each, members=members))
     found = {name: summarize(own, sampled=sampled) for name, own in blocks.items()}
     return {name: one for name, one in found.items() if one is not None}

@@ -25,6 +25,7 @@ from bitproof.core.errors import CircuitError
 PERIOD_NS = 10.0
 """Time between operations, for power."""
 SCRIPT = """read_liberty cells.lib
+set_cmd_units -time ns
 read_verilog net.v
 link_design {top}
 create_clock -name operation -period {period}
@@ -67,11 +68,13 @@ def analyze_timing(circuit: Synthesized, switching: Activity) -> Timing:
         place = Path(folder)
         (place / "cells.lib").write_text(circuit.library.text(), "utf-8")
         (place / "net.v").write_text(DECLARED.sub(r"\1", circuit.verilog), "utf-8")
-        script = SCRIPT.format(top=circuit.netlist.name, period=PERIOD_NS)
+        script = SCRIPT.format(top=circuit.module, period=PERIOD_NS)
         (place / "run.tcl").write_text(script, "utf-8")
         command = [program, "-no_splash", "-exit", "run.tcl"]
         done = subprocess.run(command, cwd=place, capture_output=True, text=True, check=False)
     cells = {cell.name: cell for cell in circuit.netlist.cells if cell.kind.name not in GATES}
+    if not cells:
+        return Timing(0.0, 0.0)
     rows = {match[4]: match for match in CELL.finditer(done.stdout)}
     arrival = ARRIVAL.search(done.stdout)
     if arrival is None or not cells.keys() <= rows.keys():

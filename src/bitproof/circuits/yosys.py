@@ -3,17 +3,20 @@
 Model:  modules are synthesized one by one and stay apart: what is there twice on purpose, such as
         the copies of triple modular redundancy, would otherwise be found equal and merged. In each,
         Yosys's `synth`, then ABC. Yosys runs in a process of its own, on copies of the sources in a
-        temporary folder; a source is read, never executed.
+        temporary folder. A source is read, never executed: nothing of its names becomes part of a
+        command, foreign functions are off, and it reads no files but headers of its own folder.
 Source: Wolf et al., "Yosys - A Free Verilog Synthesis Suite", Austrochip 2013; Brayton and
         Mishchenko, "ABC: An Academic Industrial-Strength Verification Tool", CAV 2010; through the
         package pyosys (ISC licence).
 """
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -34,6 +37,21 @@ for line in open(sys.argv[1], encoding="utf-8"):
     libyosys.run_pass(line.rstrip("\\n"), design)
 """
 SOURCES = (".v", ".sv", ".il")
+HEADERS = (".vh", ".svh")
+INCLUDE = re.compile(r"`include\b\s*(?:\"([^\"\n]*)\")?")
+MODULE = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*")
+"""Names of modules that can be on top: what Verilog calls a simple identifier."""
+PLAIN = re.compile(r"\w+")
+OTHERS_NAME = "circuit"
+"""What a module on top is called in files for other tools, if its own name is not plain."""
+READERS = {
+    ".v": "read_verilog -nodpi -noassert",
+    ".sv": "read_verilog -sv -nodpi -noassert",
+    ".il": "read_rtlil",
+}
+WRITE = ("write_json out.json", "write_verilog -noattr out.v")
+READ = ("proc", "tribuf", "design -save read", "flatten", "check -assert", "design -load read")
+"""What every description goes through: nothing may be undriven, driven twice or a loop."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +74,27 @@ class Synthesized:
     library: Library | None
     """None: gates that are no library's."""
 
+    @property
+    def module(self) -> str:
+        """What `verilog` calls the module on top."""
+        return _plain(self.netlist.name)
+
+
+def toolchain() -> dict[str, str]:
+    """Return the versions of what decides which gates a design becomes.
+
+    Example:
+        >>> sorted(toolchain())
+        ['amaranth', 'pyosys']
+    """
+    found = {}
+    for name in ("amaranth", "pyosys"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = ""
+    return found
+
 
 def read_sources(place: Path, top: str = "") -> Source:
     """Return the Verilog in a file, or in all files of a folder.
@@ -65,13 +104,27 @@ def read_sources(place: Path, top: str = "") -> Source:
     """
     if not place.exists():
         raise CircuitError(f"{place}: wanted Verilog, there is no such file or folder")
-    found = sorted(p for p in place.iterdir() if p.suffix in SOURCES) if place.is_dir() else [place]
+    folder = place if place.is_dir() else place.parent
+    found = [place]
+    if place.is_dir():
+        found = sorted(path for path in place.iterdir() if path.suffix in SOURCES)
     if not found:
         raise CircuitError(f"{place}: wanted files that end in {', '.join(SOURCES)}, got none")
+    headers = sorted(path for path in folder.iterdir() if path.suffix in HEADERS)
     try:
-        return Source({path.name: path.read_text("utf-8") for path in found}, top)
-    except (OSError, UnicodeDecodeError) as error:
+        texts = {path.name: path.read_text("utf-8", "replace") for path in (*found, *headers)}
+    except OSError as error:
         raise CircuitError(f"{place}: wanted Verilog, got {error}") from error
+    for name, text in texts.items():
+        for match in INCLUDE.finditer(text):
+            if match[1] not in texts:
+                raise CircuitError(
+                    f"{name}: wanted includes of headers beside it ({', '.join(HEADERS)}), "
+                    f"got {match[1] or 'another'!r}"
+                )
+        if "$readmem" in text:
+            raise CircuitError(f"{name}: wanted no $readmemb or $readmemh: no data files are read")
+    return Source(texts, top)
 
 
 def as_written(source: Source, library: Library | None = None) -> Synthesized:
@@ -84,17 +137,14 @@ def as_written(source: Source, library: Library | None = None) -> Synthesized:
         AdapterError: Yosys is not installed.
     """
     steps = (
-        "proc",
-        "check -assert",
+        *READ,
         "flatten",
         "techmap",
         "simplemap",
         "opt_clean -purge",
-        "write_json out.json",
-        "write_verilog -noattr out.v",
+        *WRITE,
     )
-    found = _run(source, steps, library, outlines=True)
-    return _synthesized(found, source, library)
+    return _synthesized(_run(source, steps, library), source, library)
 
 
 def synthesize(source: Source, library: Library | None, *, flatten: bool = False) -> Synthesized:
@@ -109,16 +159,13 @@ def synthesize(source: Source, library: Library | None, *, flatten: bool = False
     avoided = " ".join(f"-dont_use {each}" for each in library.avoided) if library else ""
     cells = f"-liberty cells.lib {avoided}" if library else f"-g {GATE_NAMES}"
     steps = (
-        "proc",
-        "check -assert",
+        *READ,
         "flatten" if flatten else "setattr -mod -set keep_hierarchy 1 *",
         "synth",
         f"abc {cells}",
-        "setundef -zero",
         "opt_clean -purge",
         "rename -enumerate",
-        "write_json out.json",
-        "write_verilog -noattr out.v",
+        *WRITE,
     )
     return _synthesized(_run(source, steps, library), source, library)
 
@@ -138,41 +185,41 @@ def _synthesized(found: Mapping[str, str], source: Source, library: Library | No
     netlist = read_netlist(
         json.loads(found["out.json"]), kinds=kinds, origin=", ".join(source.files)
     )
-    return Synthesized(netlist, found["out.v"], library)
+    return Synthesized(replace(netlist, name=found["top"]), found["out.v"], library)
 
 
-def _run(
-    source: Source,
-    steps: Sequence[str],
-    library: Library | None = None,
-    *,
-    outlines: bool = False,
-) -> dict[str, str]:
-    """Read a source, take the steps, and return the texts of what they wrote.
-
-    `outlines`: let the source use the library's cells, whatever is in them.
-    """
+def _run(source: Source, steps: Sequence[str], library: Library | None = None) -> dict[str, str]:
+    """Read a source, take the steps; return the texts of what they wrote, and the name on top."""
     if find_spec("pyosys") is None:
         raise AdapterError("circuits: wanted the package pyosys (pip install 'bitproof[circuits]')")
     with TemporaryDirectory() as folder:
         place, names, reads = Path(folder), {}, []
         for number, (name, text) in enumerate(source.files.items()):
-            own = f"source_{number}{Path(name).suffix}"
+            if name.endswith(HEADERS):
+                (place / name).write_text(text, "utf-8")
+                continue
+            suffix = next((end for end in SOURCES if name.endswith(end)), SOURCES[0])
+            own = f"source_{number}{suffix}"
             (place / own).write_text(text, "utf-8")
             names[own] = name
-            kind = "read_rtlil" if own.endswith(".il") else "read_verilog -sv"
-            reads.append(f"{kind} {own}")
+            reads.append(f"{READERS[suffix]} {own}")
         if library is not None:
             (place / "cells.lib").write_text(library.text(), "utf-8")
-        top = _checked(source.top)
+        top = source.top
         if not top:
             _execute(place, [*reads, "proc", "write_json tops.json"], names)
             top = only_top(json.loads((place / "tops.json").read_text("utf-8")), "Verilog")
-        if library is not None and outlines:
+        if not MODULE.fullmatch(top):
+            raise CircuitError(
+                f"wanted the name of a module, of letters, digits, _ and $, got {top!r}"
+            )
+        if library is not None:
             reads.insert(0, "read_liberty -lib cells.lib")
-        _execute(place, [*reads, f"hierarchy -check -top {top}", *steps], names)
+        plain = _plain(top)
+        begin = [*reads, f"hierarchy -check -top {top}", f"rename {top} {plain}"]
+        _execute(place, [*(begin if plain != top else begin[:-1]), *steps], names)
         written = {path.name: path for path in place.iterdir() if path.name.startswith("out.")}
-        return {name: path.read_text("utf-8") for name, path in written.items()}
+        return {"top": top} | {name: path.read_text("utf-8") for name, path in written.items()}
 
 
 def _execute(place: Path, lines: Sequence[str], names: Mapping[str, str]) -> None:
@@ -186,11 +233,8 @@ def _execute(place: Path, lines: Sequence[str], names: Mapping[str, str]) -> Non
         raise CircuitError(_problem(done.stdout + "\n" + done.stderr, names))
 
 
-def _checked(top: str) -> str:
-    """Return a module's name if it is one: it becomes part of a command."""
-    if any(letter.isspace() or letter in ";\"'#" for letter in top):
-        raise CircuitError(f"wanted the name of a module, got '{top}'")
-    return top
+def _plain(top: str) -> str:
+    return top if PLAIN.fullmatch(top) else OTHERS_NAME
 
 
 def _problem(log: str, names: Mapping[str, str]) -> str:

@@ -16,7 +16,9 @@ from bitproof.circuits.cells import GATES, CellKind
 from bitproof.circuits.netlist import Cell, Netlist, Port, in_order
 from bitproof.core.errors import CircuitError, near
 
-STATE = re.compile(r"\$_?(a?l?dff|s?dff|dlatch|sr|ff|mem|tribuf)", re.IGNORECASE)
+THROUGH = ".through"
+"""End of the name of what stands for a port that is fed through a module."""
+STATE = re.compile(r"\$_?(a?l?dff|s?dff|dlatch|sr|ff|mem|tribuf|tbuf)", re.IGNORECASE)
 """Cells of Yosys that hold a state, or let go of their output."""
 Modules = Mapping[str, Mapping[str, Any]]
 Bits = Mapping[int | str, int]
@@ -78,7 +80,7 @@ def only_top(document: Any, origin: str) -> str:
         CircuitError: there are several.
     """
     modules: Modules = document["modules"]
-    marked = [name for name, module in modules.items() if "top" in module.get("attributes", {})]
+    marked = [name for name, module in modules.items() if _is_marked(module)]
     used = {cell["type"] for module in modules.values() for cell in module["cells"].values()}
     found = marked or [name for name in modules if name not in used]
     if len(found) != 1:
@@ -87,6 +89,12 @@ def only_top(document: Any, origin: str) -> str:
             f"{origin}: wanted one module on top (--top NAME), got {names or 'none'}"
         )
     return found[0]
+
+
+def _is_marked(module: Mapping[str, Any]) -> bool:
+    """Return whether a module says that it is on top."""
+    value = str(module.get("attributes", {}).get("top", "0"))
+    return value.strip("0") != ""
 
 
 class _Flattening:
@@ -142,6 +150,8 @@ class _Flattening:
                 # Inputs first: an output that is one of them is then driven by it.
                 for pin, port in sorted(ports, key=lambda one: one[1]["direction"]):
                     outer = joined.get(pin, [])
+                    if not outer and port["direction"] == "output":
+                        continue  # nobody listens
                     if len(outer) != len(port["bits"]):
                         raise CircuitError(
                             f"{self.top}: wanted {len(port['bits'])} bits at {where}.{pin}, "
@@ -169,7 +179,7 @@ class _Flattening:
             source = self._net(inner, inside, where)
             kind, target = GATES["$_BUF_"], self._net(bits, outside, where)
             outputs = ((target, kind.outputs["Y"]),)
-            self.cells.append(Cell(f"{where}.through", kind, (source,), outputs))
+            self.cells.append(Cell(f"{where}{THROUGH}", kind, (source,), outputs))
         else:
             inner[inside] = self._net(bits, outside, where)
 
@@ -183,15 +193,14 @@ class _Flattening:
     ) -> Cell:
         kind = self.kinds.get(name) or GATES.get(name)
         if kind is None and STATE.match(name):
-            kind = CellKind(name, (), {}, stateful=True)
+            kind = CellKind(name, (), {}, refused="holds a state or lets go of its output")
         if kind is None:
             raise CircuitError(
                 f"{self.top}: no kind of cell '{name}' (cell {where}). {near(name, self.kinds)}"
             )
-        if kind.stateful:
+        if kind.refused:
             raise CircuitError(
-                f"{self.top}: wanted a combinational circuit, cell {where} ({name}) holds a state "
-                "or lets go of its output"
+                f"{self.top}: wanted a combinational circuit, cell {where} ({name}) {kind.refused}"
             )
         pins = {*kind.inputs, *kind.outputs}
         for pin in joined:

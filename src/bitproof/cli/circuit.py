@@ -3,6 +3,7 @@
 This module needs torch; `app.py` loads it when one of its commands is asked for.
 """
 
+import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,9 +13,10 @@ import numpy as np
 import typer
 
 from bitproof.approx import component
-from bitproof.approx.circuit import operand_ports, table_of_circuit
+from bitproof.approx.circuit import product_port, table_of_circuit
 from bitproof.approx.circuit_figures import (
     CircuitFigures,
+    check_equal,
     measure_circuit,
     measure_design,
     with_signs,
@@ -23,7 +25,6 @@ from bitproof.approx.operands import OperandPairs, operand_pairs_of
 from bitproof.circuits import (
     DESIGNS,
     Library,
-    Netlist,
     as_written,
     by_block,
     find_library,
@@ -33,6 +34,7 @@ from bitproof.circuits import (
     to_verilog,
 )
 from bitproof.circuits.design import Design
+from bitproof.circuits.designs import USUAL_MANTISSA
 from bitproof.circuits.net_faults import TOLERANCE
 from bitproof.circuits.reliability import Reliability
 from bitproof.cli.console import print_table, watcher
@@ -112,7 +114,7 @@ def report_circuits(  # noqa: PLR0917
     data_dir: DataDir = None,
 ) -> None:
     """Put circuits beside their rivals: cost, errors, and what single faults do."""
-    library, t = _library(lib, data_dir), min(5, width - 1) if t is None else t
+    library, t = _library(lib, data_dir), _mantissa(t, width)
     wanted = [_design(text, width=width, t=t, signed=signed) for text in designs]
     chosen = _beside(wanted, width=width, t=t, signed=signed)
     operands = _operands(network, data, layer, signed=signed, data_dir=data_dir)
@@ -146,6 +148,9 @@ def report_circuits(  # noqa: PLR0917
 def import_circuit(  # noqa: PLR0917
     place: Annotated[Path, typer.Argument(help="Verilog: a file, or a folder with one circuit.")],
     top: Top = "",
+    product: Annotated[
+        str, typer.Option(help="Output that is the product; empty: p, or the only one.")
+    ] = "",
     lib: Lib = "unit",
     keep_hierarchy: Annotated[
         bool, typer.Option(help="Synthesize modules apart, so that redundancy stays.")
@@ -169,22 +174,23 @@ def import_circuit(  # noqa: PLR0917
 ) -> None:
     """Read a multiplier in Verilog: its table, errors, cost, and what single faults do."""
     library = _library(lib, data_dir)
+    _check_options(written=written, keep_hierarchy=keep_hierarchy, table=table)
     source = read_sources(place, top)
-    if written:
-        circuit = as_written(source, library)
-    else:
-        circuit = synthesize(source, library, flatten=not keep_hierarchy)
-    product = _product(circuit.netlist)
-    circuit, note = with_signs(circuit, product, signed)
-    typer.echo(note)
-    found = measure_circuit(circuit, circuit.netlist.name, tolerance=tolerance, product=product)
+    circuit = as_written(source, library)
+    if not written:
+        plain, circuit = circuit, synthesize(source, library, flatten=not keep_hierarchy)
+        check_equal(plain.netlist, circuit.netlist)
+    taken = product_port(circuit.netlist, product)
+    circuit, note = with_signs(circuit, taken, signed)
+    typer.echo(f"{note}; product: {taken}")
+    found = measure_circuit(circuit, circuit.netlist.name, tolerance=tolerance, product=taken)
     row = _row(found)
     _print_head([found], lib, tolerance, None)
     print_table(shown.HEAD, shown.table_rows([row]), title=str(place), numbers=True)
     if keep_hierarchy:
         print_table(BLOCK_HEAD, shown.block_rows(row), title="by block", numbers=True)
     if table is not None:
-        products = table_of_circuit(circuit.netlist, product)
+        products = table_of_circuit(circuit.netlist, taken)
         _write_table(table, products.products.numpy())
         reading = f'path = "{table}", signed = {str(products.signed).lower()}'
         typer.echo(f'{table}: written; as a multiplier: {{kind = "table", {reading}}}')
@@ -217,16 +223,36 @@ def _library(name: str, data_dir: Path | None) -> Library | None:
 
 
 def _design(text: str, *, width: int, t: int | None, signed: bool) -> Design:
-    """Return the design that a word on the command line stands for; its own settings come first."""
-    table = component(text)
+    """Return the design that a word on the command line stands for.
+
+    Raises:
+        SpecError: it names another width or other signs than the options do.
+    """
+    design = DESIGNS.build(_completed(component(text), width=width, t=t, signed=signed))
+    if (design.width, design.signed) != (width, signed):
+        raise SpecError(
+            f"{text}: wanted width {width} and signed {signed}, as the options say, got "
+            f"{design.width} and {design.signed}"
+        )
+    return design
+
+
+def _completed(table: dict[str, Any], *, width: int, t: int | None, signed: bool) -> dict[str, Any]:
+    """Return a table with the options where it says nothing itself, components inside included."""
     common: dict[str, Any] = {"width": width, "signed": signed}
     if table["kind"] == "adam":
-        common["mantissa"] = min(5, width - 1) if t is None else t
+        common["mantissa"] = _mantissa(t, width)
     elif table["kind"] == "mitchell" and t is not None:
         common["mantissa"] = t
-    if isinstance(table.get("of"), str):
-        table["of"] = component(table["of"])
-    return DESIGNS.build({**common, **table})
+    inner = table.get("of")
+    if inner is not None:
+        inner = inner if isinstance(inner, dict) else component(str(inner))
+        common["of"] = _completed(inner, width=width, t=t, signed=signed)
+    return {**common, **{name: value for name, value in table.items() if name != "of"}}
+
+
+def _mantissa(t: int | None, width: int) -> int:
+    return min(USUAL_MANTISSA, width - 1) if t is None else t
 
 
 def _beside(wanted: Sequence[Design], *, width: int, t: int, signed: bool) -> list[Design]:
@@ -266,19 +292,15 @@ def _operands(
     return operand_pairs_of(own, images, signed=signed, layer=layer)
 
 
-def _product(netlist: Netlist) -> str:
-    """Return the output that is the product: the widest one."""
-    operand_ports(netlist)
-    if not netlist.outputs:
-        raise CircuitError(f"{netlist.name}: wanted an output, got none")
-    return max(netlist.outputs, key=lambda port: len(port.nets)).name
+def _check_options(*, written: bool, keep_hierarchy: bool, table: Path | None) -> None:
+    """Refuse what cannot be, before anything is done."""
+    if written and keep_hierarchy:
+        raise SpecError("--as-written: wanted it, or --keep-hierarchy, got both")
+    if table is not None and table.suffix != ".npz":
+        raise SpecError(f"--table: wanted a file that ends in .npz, got '{table}'")
 
 
 def _write_table(path: Path, products: np.ndarray) -> None:
-    import io
-
-    if path.suffix != ".npz":
-        raise SpecError(f"--table: wanted a file that ends in .npz, got '{path}'")
     buffer = io.BytesIO()
     np.savez_compressed(buffer, products=products)
     write_bytes(path, buffer.getvalue())

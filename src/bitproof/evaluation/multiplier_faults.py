@@ -2,11 +2,11 @@
 
 Model:  layers run on a systolic array; each processing element (PE) multiplies with the circuit
         that the network names: `circuit` multipliers, exact or not; a network with exact products
-        has the exact circuit that synthesis makes. A trial breaks as many multipliers as the level
-        says, each in another PE, by one fault: PE and net are drawn uniformly. A permanent fault
-        holds the net at 0 or at 1, as likely, for all that the PE computes; a transient one turns
-        it over in one cycle, drawn uniformly over all cycles of the network, many without work.
-        Every image meets it in the same cycle of its own pass.
+        has the exact circuit of signed words that synthesis makes. A trial breaks as many
+        multipliers as the level says, each in another PE, by one fault: PE and net are drawn
+        uniformly. A permanent fault holds the net at 0 or at 1, as likely, for all that the PE
+        computes; a transient one turns it over in one cycle, drawn uniformly over all cycles of the
+        network, many without work. Every image meets it in the same cycle of its own pass.
         Trials are the unit of intervals (`stats.clusters`). SDC-1 and SDC-5 compare with answers
         without faults, the accuracy with labels. A float model has no gates: nothing is measured.
 Source: METHODS C.3; outcomes: Li et al., SC 2017.
@@ -25,10 +25,11 @@ from pydantic import model_validator
 from torch import Tensor
 
 from bitproof.approx.base import ProductTable
-from bitproof.approx.circuit import Circuit, gates_of, table_of_circuit
+from bitproof.approx.circuit import CircuitMultiplier, gates_of, table_of_circuit
 from bitproof.approx.naming import is_circuit, multiplier_of
 from bitproof.circuits import Design, ExactCircuit, FaultSimulator, NetFault, NetFaultKind
 from bitproof.circuits.simulation import all_patterns, read_port
+from bitproof.circuits.yosys import toolchain
 from bitproof.core.errors import SpecError
 from bitproof.core.rng import make_generator
 from bitproof.core.types import Count
@@ -105,9 +106,9 @@ class MultiplierFaults(Threat):
         return [(level, trial) for level in self.levels for trial in range(self.trials)]
 
     def identity(self, data: Dataset) -> dict[str, Any]:
-        """Return what a draw's count depends on; not how many draws there are."""
+        """Return what a draw's count depends on, the makers of gates included."""
         fixed = self.model_dump(mode="json", exclude={"name", "levels", "trials", "images"})
-        return {**fixed, "images": len(first(data, self.images))}
+        return {**fixed, "images": len(first(data, self.images)), "tools": toolchain()}
 
     def measure(
         self, model: EvaluatedModel, data: Dataset, *, level: float, trial: int, seed: int
@@ -232,7 +233,7 @@ def _find_gates(network: IntegerNetwork) -> _Gates:
             f"{words[0]}"
         )
     multiplier = multiplier_of(words[0])
-    assert isinstance(multiplier, Circuit)
+    assert isinstance(multiplier, CircuitMultiplier)
     gates = _circuit(multiplier.design)
     for name, products in own.items():
         if products is None or not _same(gates.golden, products.tables[0], products.signed):

@@ -11,8 +11,8 @@ class Tally:
     """How many of how many answers were right.
 
     Example:
-        >>> Tally(3, 4) + Tally(1, 4)
-        Tally(correct=4, total=8)
+        >>> (Tally(3, 4) + Tally(1, 4)).acc
+        0.5
     """
 
     correct: int
