@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 from bitproof.core.version import __version__ as __version__
 
 if TYPE_CHECKING:  # the one list of names; `_homes` reads it, so that nothing imports torch yet
+    from bitproof.approx import Adam as Adam
+    from bitproof.approx import CircuitMultiplier as CircuitMultiplier
     from bitproof.approx import EvoApprox as EvoApprox
     from bitproof.approx import SignMagnitude as SignMagnitude
     from bitproof.approx import correct_means as correct_means
@@ -23,6 +25,10 @@ if TYPE_CHECKING:  # the one list of names; `_homes` reads it, so that nothing i
     from bitproof.attacks import L2PGD as L2PGD
     from bitproof.attacks import LinfPGD as LinfPGD
     from bitproof.attacks import LinfSquare as LinfSquare
+    from bitproof.circuits import AdamCircuit as AdamCircuit
+    from bitproof.circuits import ExactCircuit as ExactCircuit
+    from bitproof.circuits import MitchellCircuit as MitchellCircuit
+    from bitproof.circuits import VotedCircuit as VotedCircuit
     from bitproof.data import Dataset as Dataset
     from bitproof.data import Splits as Splits
     from bitproof.evaluation import AdversarialBitErrors as AdversarialBitErrors
@@ -31,6 +37,7 @@ if TYPE_CHECKING:  # the one list of names; `_homes` reads it, so that nothing i
     from bitproof.evaluation import Clean as Clean
     from bitproof.evaluation import Evaluation as Evaluation
     from bitproof.evaluation import MemoryFaults as MemoryFaults
+    from bitproof.evaluation import MultiplierFaults as MultiplierFaults
     from bitproof.faults import BitAscent as BitAscent
     from bitproof.faults import MeasuredChip as MeasuredChip
     from bitproof.faults import ProgressiveBitSearch as ProgressiveBitSearch
