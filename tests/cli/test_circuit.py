@@ -203,6 +203,32 @@ def test_names_of_files_and_modules_reach_no_command(call: Call, tmp_path: Path)
     assert not list(tmp_path.rglob("pwned"))
 
 
+def test_netlists_of_yosys_can_be_imported(call: Call, tmp_path: Path) -> None:
+    cells = {
+        f"g{i}{j}": {
+            "type": "$_AND_",
+            "port_directions": {"A": "input", "B": "input", "Y": "output"},
+            "connections": {"A": [2 + i], "B": [4 + j], "Y": [6 + 2 * i + j]},
+        }
+        for i in range(2)
+        for j in range(2)
+    }
+    bits = {"x": [2, 3], "y": [4, 5], "z": [6, 7, 8, 9]}
+    ports = {
+        name: {"direction": "output" if name == "z" else "input", "bits": own}
+        for name, own in bits.items()
+    }
+    path = tmp_path / "n.json"
+    path.write_text(json.dumps({"modules": {"n": {"ports": ports, "cells": cells}}}))
+    outcome = call("circuit", "import", path, "--as-written", "--json", "rows.json")
+    assert (outcome.code, outcome.err) == (0, "")
+    (row,) = json.loads((tmp_path / "rows.json").read_text())
+    assert (row["cells"], row["permanent"]["faults"]) == (4, 16)
+    path.write_text("{")
+    refused = call("circuit", "import", path)
+    assert (refused.code, len(refused.problems)) == (2, 1)
+
+
 def test_headers_of_the_folder_may_be_included(call: Call, tmp_path: Path) -> None:
     place = write(tmp_path / "v", "`define TOP 7\n", "sizes.vh")
     write(place, '`include "sizes.vh"\n' + EXACT.replace("[7:0]", "[`TOP:0]"))

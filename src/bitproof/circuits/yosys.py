@@ -36,7 +36,7 @@ design = libyosys.Design()
 for line in open(sys.argv[1], encoding="utf-8"):
     libyosys.run_pass(line.rstrip("\\n"), design)
 """
-SOURCES = (".v", ".sv", ".il")
+SOURCES = (".v", ".sv", ".il", ".json")
 HEADERS = (".vh", ".svh")
 INCLUDE = re.compile(r"`include\b\s*(?:\"([^\"\n]*)\")?")
 MODULE = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*")
@@ -48,6 +48,7 @@ READERS = {
     ".v": "read_verilog -nodpi -noassert",
     ".sv": "read_verilog -sv -nodpi -noassert",
     ".il": "read_rtlil",
+    ".json": "read_json",
 }
 WRITE = ("write_json out.json", "write_verilog -noattr out.v")
 READ = ("proc", "tribuf", "design -save read", "flatten", "check -assert", "design -load read")
@@ -56,7 +57,7 @@ READ = ("proc", "tribuf", "design -save read", "flatten", "check -assert", "desi
 
 @dataclass(frozen=True)
 class Source:
-    """A hardware description: files of Verilog, or one of RTLIL, by name."""
+    """A hardware description: files of Verilog, RTLIL or Yosys JSON, by name."""
 
     files: Mapping[str, str]
     """Text of each file."""
@@ -97,7 +98,7 @@ def toolchain() -> dict[str, str]:
 
 
 def read_sources(place: Path, top: str = "") -> Source:
-    """Return the Verilog in a file, or in all files of a folder.
+    """Return the description in a file, or in all files of a folder.
 
     Raises:
         CircuitError: there is none, or it is no text.

@@ -146,7 +146,9 @@ def report_circuits(  # noqa: PLR0917
 
 @group.command("import")
 def import_circuit(  # noqa: PLR0917
-    place: Annotated[Path, typer.Argument(help="Verilog: a file, or a folder with one circuit.")],
+    place: Annotated[
+        Path, typer.Argument(help="Verilog or Yosys JSON: a file, or a folder with one circuit.")
+    ],
     top: Top = "",
     product: Annotated[
         str, typer.Option(help="Output that is the product; empty: p, or the only one.")
