@@ -129,7 +129,7 @@ def _place_of_variant(variant: str) -> tuple[int, int, str]:
     return first.get(variant, 2), variant.count("+"), variant
 
 
-def _place(column: Column, labels: Labels) -> tuple[bool, int, str, bool, float]:
+def _place(column: Column, labels: Labels) -> tuple[bool, int, str, bool, float, str]:
     threat, level, metric = column
     place = FAMILIES.index(labels.get(threat, ThreatLabel()).family)
-    return metric == "gain", place, threat, level is None, level or 0.0
+    return metric == "gain", place, threat, level is None, level or 0.0, metric
