@@ -51,7 +51,7 @@ def test_a_report_has_ratios_blocks_and_files(
     def few(wanted: list[Design], **_words: object) -> list[Design]:
         return [ExactCircuit(width=4), VotedCircuit(width=4), *wanted]
 
-    monkeypatch.setattr("bitproof.cli.circuit._beside", few)
+    monkeypatch.setattr("bitproof.cli.circuit.with_rivals", few)
     outcome = call("circuit", "report", "adam", "--width", 4, "--json", "rows.json")
     assert (outcome.code, outcome.err) == (0, "")
     assert "by the unit-gate model: area, delay, power" in outcome.out

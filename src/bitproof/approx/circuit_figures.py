@@ -9,6 +9,7 @@ Source: METHODS C.2 and C.3.
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,7 +34,7 @@ from bitproof.circuits.net_faults import (
     effects,
 )
 from bitproof.circuits.netlist import Netlist, Port
-from bitproof.circuits.reliability import Reliability, summarize
+from bitproof.circuits.reliability import Reliability, by_block, summarize
 from bitproof.circuits.simulation import MOST_EXHAUSTIVE, numbers, pattern_rows, simulate
 from bitproof.circuits.yosys import Synthesized, synthesize
 from bitproof.core.errors import CircuitError
@@ -60,6 +61,23 @@ class CircuitFigures:
     """Of every class of faults."""
     pairs: int
     exhaustive: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values: cost, errors, what faults do; of stuck nets, also by block."""
+        stuck = [each for each in self.effects if each.fault.kind in PERMANENT]
+        sampled = None if self.exhaustive else self.pairs
+        blocks = by_block(stuck, sampled=sampled).items()
+        return {
+            "label": self.label,
+            **vars(self.cost),
+            "pdp": self.cost.pdp,
+            **vars(self.errors),
+            "pairs": self.pairs,
+            "exhaustive": self.exhaustive,
+            "permanent": self.permanent and self.permanent.to_dict(),
+            "transient": self.transient and self.transient.to_dict(),
+            "blocks": {name: block.to_dict() for name, block in blocks},
+        }
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,6 +6,7 @@ Model:  the numbers are given row by row; a row is one first operand, a column o
 """
 
 import hashlib
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -16,6 +17,7 @@ from pydantic import Field
 
 from bitproof.approx.base import MULTIPLIERS, Multiplier, ProductTable
 from bitproof.core.errors import ChecksumError, DataError
+from bitproof.core.files import write_bytes
 from bitproof.data.layout import data_root
 from bitproof.data.packed import read_arrays
 from bitproof.kernels.forms import WORDS
@@ -72,6 +74,17 @@ class Stored(Multiplier):
         if not path.is_file():
             raise DataError(f"{path}: wanted a file of products, there is none")
         return path
+
+
+def write_products(path: Path, table: ProductTable) -> None:
+    """Write the products of a table to an npz file, for `Stored` to read.
+
+    Raises:
+        StorageError: the disk is full, or the place cannot be written.
+    """
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, products=table.products.numpy())
+    write_bytes(path, buffer.getvalue())
 
 
 def read_products(path: Path, names: Sequence[str]) -> list[np.ndarray]:

@@ -24,6 +24,7 @@ from bitproof.circuits.net_faults import (
 )
 from bitproof.circuits.netlist import Cell, Netlist, Port
 from bitproof.circuits.reliability import Reliability, by_block, summarize
+from bitproof.circuits.rivals import with_rivals
 from bitproof.circuits.simulation import all_patterns, pattern_rows, simulate
 from bitproof.circuits.sta import available as sta_available
 from bitproof.circuits.yosys import (
@@ -80,4 +81,5 @@ __all__ = [
     "synthesize",
     "to_verilog",
     "uniform_pairs",
+    "with_rivals",
 ]

@@ -9,6 +9,7 @@ Source: METHODS C.3 (coverage).
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from bitproof.circuits.net_faults import FaultEffect
 from bitproof.stats.intervals import Interval, score_interval
@@ -48,6 +49,13 @@ class Reliability:
         if self.sampled is None:
             return Interval(self.coverage, self.coverage, self.coverage)
         return score_interval(min(1.0, self.coverage), float(self.sampled))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values; `low` and `high` are None where nothing was sampled."""
+        low, _, high = self.interval
+        ends = {"low": low, "high": high} if self.sampled else {"low": None, "high": None}
+        shares = {"coverage": self.coverage, "vulnerability": self.vulnerability}
+        return {**vars(self), **shares, **ends}
 
 
 def summarize(effects: Sequence[FaultEffect], *, sampled: int | None = None) -> Reliability | None:

@@ -3,13 +3,11 @@
 This module needs torch; `app.py` loads it when one of its commands is asked for.
 """
 
-import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 
 from bitproof.approx import component
@@ -22,25 +20,25 @@ from bitproof.approx.circuit_figures import (
     with_signs,
 )
 from bitproof.approx.operands import OperandPairs, operand_pairs_of
+from bitproof.approx.stored import write_products
 from bitproof.circuits import (
     DESIGNS,
     Library,
     as_written,
-    by_block,
     find_library,
     read_sources,
     sta_available,
     synthesize,
     to_verilog,
+    with_rivals,
 )
 from bitproof.circuits.design import Design
 from bitproof.circuits.designs import USUAL_MANTISSA
 from bitproof.circuits.net_faults import TOLERANCE
-from bitproof.circuits.reliability import Reliability
 from bitproof.cli.console import print_table, watcher
 from bitproof.cli.options import DataDir
 from bitproof.core.errors import CircuitError, SpecError
-from bitproof.core.files import write_bytes, write_text
+from bitproof.core.files import write_text
 from bitproof.data.layout import data_root
 from bitproof.recipe.stored_networks import open_networks
 from bitproof.report import circuits as shown
@@ -116,13 +114,13 @@ def report_circuits(  # noqa: PLR0917
     """Put circuits beside their rivals: cost, errors, and what single faults do."""
     library, t = _library(lib, data_dir), _mantissa(t, width)
     wanted = [_design(text, width=width, t=t, signed=signed) for text in designs]
-    chosen = _beside(wanted, width=width, t=t, signed=signed)
+    chosen = with_rivals(wanted, width=width, mantissa=t, signed=signed)
     operands = _operands(network, data, layer, signed=signed, data_dir=data_dir)
     found = [
         measure_design(design, library, operands=operands, tolerance=tolerance)
         for design in watcher().track(chosen, label="circuits", total=len(chosen))
     ]
-    rows = [_row(one) for one in found]
+    rows = [one.to_dict() for one in found]
     _print_head(found, lib, tolerance, operands)
     print_table(shown.HEAD, shown.table_rows(rows), title="Circuits", numbers=True)
     exact, voted = rows[0]["label"], rows[1]["label"]
@@ -186,14 +184,14 @@ def import_circuit(  # noqa: PLR0917
     circuit, note = with_signs(circuit, taken, signed)
     typer.echo(f"{note}; product: {taken}")
     found = measure_circuit(circuit, circuit.netlist.name, tolerance=tolerance, product=taken)
-    row = _row(found)
+    row = found.to_dict()
     _print_head([found], lib, tolerance, None)
     print_table(shown.HEAD, shown.table_rows([row]), title=str(place), numbers=True)
     if keep_hierarchy:
         print_table(BLOCK_HEAD, shown.block_rows(row), title="by block", numbers=True)
     if table is not None:
         products = table_of_circuit(circuit.netlist, taken)
-        _write_table(table, products.products.numpy())
+        write_products(table, products)
         reading = f'path = "{table}", signed = {str(products.signed).lower()}'
         typer.echo(f'{table}: written; as a multiplier: {{kind = "table", {reading}}}')
     _keep([row], json_path, None)
@@ -257,30 +255,6 @@ def _mantissa(t: int | None, width: int) -> int:
     return min(USUAL_MANTISSA, width - 1) if t is None else t
 
 
-def _beside(wanted: Sequence[Design], *, width: int, t: int, signed: bool) -> list[Design]:
-    """Return the exact circuit and its three copies, rivals, and what was asked for."""
-    words = {"width": width, "signed": signed}
-    logarithms = {**words, "mantissa": t}
-    tables: list[dict[str, Any]] = [
-        {"kind": "exact", **words},
-        {"kind": "tmr", "of": {"kind": "exact"}, **words},
-        {"kind": "exact", "tree": "dadda", **words},
-        {"kind": "truncated", "columns": width // 2, **words},
-        {"kind": "drum", "segment": max(3, width // 2), **words},
-        {"kind": "mitchell", **words},
-        {"kind": "mitchell", **logarithms},
-        {"kind": "tmr", "of": {"kind": "mitchell", "mantissa": t}, **words},
-    ]
-    found = [DESIGNS.build(table) for table in tables]
-    for design in wanted:
-        options: list[dict[str, Any]] = [{}]
-        if design.kind == "adam":
-            options += [{"drop": False}, {"compensate": True}, {"protect_characteristic": True}]
-        known = design.model_dump()
-        found += [DESIGNS.build({**known, **more}) for more in options]
-    return list({design.label: design for design in found}.values())
-
-
 def _operands(
     network: Path | None, data: str, layer: str, *, signed: bool, data_dir: Path | None
 ) -> OperandPairs | None:
@@ -300,41 +274,6 @@ def _check_options(*, written: bool, keep_hierarchy: bool, table: Path | None) -
         raise SpecError("--as-written: wanted it, or --keep-hierarchy, got both")
     if table is not None and table.suffix != ".npz":
         raise SpecError(f"--table: wanted a file that ends in .npz, got '{table}'")
-
-
-def _write_table(path: Path, products: np.ndarray) -> None:
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, products=products)
-    write_bytes(path, buffer.getvalue())
-
-
-def _row(one: CircuitFigures) -> dict[str, Any]:
-    """Return all figures as JSON values."""
-    cost = {name: getattr(one.cost, name) for name in one.cost.__dataclass_fields__}
-    stuck = [each for each in one.effects if each.fault.kind != "flip"]
-    sampled = None if one.exhaustive else one.pairs
-    return {
-        "label": one.label,
-        **cost,
-        "pdp": one.cost.pdp,
-        **vars(one.errors),
-        "pairs": one.pairs,
-        "exhaustive": one.exhaustive,
-        "permanent": _reliability(one.permanent),
-        "transient": _reliability(one.transient),
-        "blocks": {
-            name: _reliability(block) for name, block in by_block(stuck, sampled=sampled).items()
-        },
-    }
-
-
-def _reliability(one: Reliability | None) -> dict[str, Any] | None:
-    if one is None:
-        return None
-    low, _, high = one.interval
-    ends = {"low": None, "high": None} if one.sampled is None else {"low": low, "high": high}
-    more = {"coverage": one.coverage, "vulnerability": one.vulnerability, **ends}
-    return {**vars(one), **more}
 
 
 def _print_head(
