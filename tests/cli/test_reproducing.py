@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+from bitproof.reproduce import Job
+from bitproof.reproduce.behaviour import behaviour_of
+
 Call = Callable[..., Any]
 """The fixture `call` of conftest.py."""
 TINY = Path(__file__).parents[1] / "reproduce" / "tiny"
@@ -145,11 +148,15 @@ def test_torchrun_is_refused_in_one_line(call: Call, monkeypatch: pytest.MonkeyP
 def test_behaviour_is_stamped_and_checked(
     call: Call, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    once = cache(behaviour_of)
-    monkeypatch.setattr(  # in this process: others are started in tests/reproduce
-        "bitproof.reproduce.checking.behaviours",
-        lambda jobs, data_dir: [(job, once(job, data_dir)) for job in jobs],
-    )
+    known: list[str] = []
+
+    def in_this_process(jobs: list[Job], data_dir: Path | None) -> list[tuple[Job, str]]:
+        (job,) = jobs
+        known.extend([] if known else [behaviour_of(job, data_dir)])
+        return [(job, known[0])]
+
+    # Others start processes for that: tests/reproduce.
+    monkeypatch.setattr("bitproof.reproduce.checking.behaviours", in_this_process)
     first = call(*SMALL, "--check", "--stamp")
     assert (first.code, "tiny-digits: new" in first.out) == (0, True)
     again = call(*SMALL, "--check", "--json", "digests.json")
