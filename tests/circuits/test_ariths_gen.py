@@ -10,7 +10,7 @@ pytest.importorskip("ariths_gen")
 
 from bitproof.approx import ArithsGen
 from bitproof.approx.circuit import product_port, table_of_circuit
-from bitproof.approx.circuit_figures import with_signs
+from bitproof.approx.circuit_measurement import with_signs
 from bitproof.circuits import Source, synthesize
 from bitproof.circuits.unit_gates import area
 

@@ -90,6 +90,16 @@ endmodule
     assert found[1]["nmed"] > 0.2
 
 
+def test_a_plain_product_of_signed_operands_is_signed(call: Call, tmp_path: Path) -> None:
+    place = write(tmp_path / "v", EXACT.replace("input [7:0]", "input signed [7:0]"))
+    outcome = call("circuit", "import", place, "--json", "rows.json")
+    assert "two's complement, as declared" in outcome.out
+    (row,) = json.loads((tmp_path / "rows.json").read_text())
+    assert row["wce"] == 0
+    refused = call("circuit", "import", place, "--no-signed")
+    assert (refused.code, "wanted operands of one sort" in refused.err) == (2, True)
+
+
 def test_gates_can_be_taken_as_they_are_written(call: Call, tmp_path: Path) -> None:
     gates = """module mine(input [1:0] x, y, output [3:0] z);
   wire p, q, r, s, c;

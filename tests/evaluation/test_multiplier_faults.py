@@ -12,7 +12,7 @@ from bitproof.data import Dataset
 from bitproof.evaluation import FloatModel, IntegerModel, MultiplierFaults
 from bitproof.evaluation import multiplier_faults as module
 from bitproof.evaluation.store import TallyStore
-from bitproof.faults.multiplier_faults import cycles_of, run_broken
+from bitproof.faults.broken_multipliers import cycles_of, run_broken
 from bitproof.faults.systolic import SystolicArray
 from bitproof.metrics import OUTCOMES, Tally, outcomes
 from bitproof.stats.clusters import cluster_rate

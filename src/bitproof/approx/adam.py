@@ -15,8 +15,8 @@ from pydantic import Field, model_validator
 
 from bitproof.approx.base import MULTIPLIERS, Formula, Numbers, on_magnitudes
 from bitproof.approx.leading_one import leading_one
+from bitproof.circuits.built_in import AdamCircuit
 from bitproof.circuits.design import DESIGNS
-from bitproof.circuits.designs import AdamCircuit
 from bitproof.core.types import Index
 
 

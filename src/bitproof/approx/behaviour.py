@@ -12,8 +12,7 @@ from bitproof.approx.adam import Adam
 from bitproof.approx.base import Formula, Numbers, sign_magnitude
 from bitproof.approx.leading_one import Drum, TruncatedMitchell
 from bitproof.approx.partial_products import Exact
-from bitproof.circuits.design import Design
-from bitproof.circuits.designs import (
+from bitproof.circuits.built_in import (
     AdamCircuit,
     DrumCircuit,
     ExactCircuit,
@@ -21,6 +20,7 @@ from bitproof.circuits.designs import (
     TruncatedCircuit,
     VotedCircuit,
 )
+from bitproof.circuits.design import Design
 
 Behaviour = Callable[[Numbers, Numbers], Numbers]
 

@@ -1,9 +1,7 @@
 """Circuits of gates: multipliers as hardware, their cost, and what single faults do to them."""
 
 from bitproof.circuits.activity import Activity, activity, uniform_pairs
-from bitproof.circuits.cost import CircuitCost, cost_of
-from bitproof.circuits.design import DESIGNS, AnyDesign, Design
-from bitproof.circuits.designs import (
+from bitproof.circuits.built_in import (
     AdamCircuit,
     DrumCircuit,
     ExactCircuit,
@@ -11,6 +9,8 @@ from bitproof.circuits.designs import (
     TruncatedCircuit,
     VotedCircuit,
 )
+from bitproof.circuits.cost import CircuitCost, cost_of
+from bitproof.circuits.design import DESIGNS, AnyDesign, Design
 from bitproof.circuits.liberty import NAMED, Library, find_library
 from bitproof.circuits.net_faults import (
     NET_FAULT_KINDS,

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 
 from bitproof.circuits.logic import Function, parse
 
+STATEFUL = "holds a state or lets go of its output"
+"""Why most cells are refused that are."""
+
 
 @dataclass(frozen=True)
 class CellKind:

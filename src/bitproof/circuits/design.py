@@ -57,7 +57,7 @@ class Design(Spec):
             raise AdapterError(
                 "circuits: wanted the package amaranth (pip install 'bitproof[circuits]')"
             )
-        from bitproof.circuits.rtl.around import SignedModule  # noqa: PLC0415 - needs amaranth
+        from bitproof.circuits.rtl.sign_magnitude import SignedModule  # noqa: PLC0415 - needs amaranth
 
         core = self.core()
         return SignedModule(core) if self.signed and not self.own_signs else core

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
-from bitproof.circuits.cells import CellKind
+from bitproof.circuits.cells import STATEFUL, CellKind
 from bitproof.circuits.logic import parse
 from bitproof.core.errors import CircuitError
 
@@ -29,10 +29,7 @@ TOKEN = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
-STATE = "holds a state or lets go of its output"
 STATES = ("ff", "latch", "statetable", "ff_bank", "latch_bank")
-AVOIDED = ("*lpflow*", "*probe*")
-"""Cells that synthesis may not use: for power gating and for tests of chips."""
 
 
 @dataclass(frozen=True)
@@ -69,11 +66,6 @@ class Library:
     name: str
     path: Path
     kinds: Mapping[str, CellKind]
-
-    @property
-    def avoided(self) -> tuple[str, ...]:
-        """Patterns of cells that synthesis may not use."""
-        return AVOIDED
 
     def text(self) -> str:
         """Return the text of the file, for tools that read it themselves."""
@@ -146,7 +138,7 @@ def parse_library(text: str, origin: str) -> Library:
             if group == "cell" and cell is None:
                 cell = _Cell(path[-1][1], len(path))
             elif cell is not None and group in STATES:
-                cell.refused = STATE
+                cell.refused = STATEFUL
         elif match["close"]:
             if not path:
                 raise CircuitError(f"{origin}: wanted a Liberty file, got one '}}' too many")
@@ -186,7 +178,7 @@ def _note(cell: _Cell, path: Sequence[tuple[str, str]], key: str, value: str, or
     elif key == "function":
         cell.functions[pin] = value
     elif key == "three_state":
-        cell.refused = STATE
+        cell.refused = STATEFUL
 
 
 def _kind(cell: _Cell) -> CellKind:

@@ -38,7 +38,8 @@ from bitproof.circuits.simulation import (
 
 NetFaultKind = Literal["stuck0", "stuck1", "flip"]
 NET_FAULT_KINDS: tuple[NetFaultKind, ...] = ("stuck0", "stuck1", "flip")
-PERMANENT: tuple[NetFaultKind, ...] = ("stuck0", "stuck1")
+PERMANENT: tuple[NetFaultKind, NetFaultKind] = ("stuck0", "stuck1")
+"""Held at 0, held at 1."""
 TOLERANCE = 0.25
 """Share of the fault-free product that a detected fault may change and count as mitigated."""
 
@@ -102,18 +103,11 @@ def _equivalences(netlist: Netlist) -> Iterator[tuple[NetFault, NetFault]]:
         out, function = cell.outputs[0]
         ones = (1 << (1 << (len(cell.inputs) - 1))) - 1
         low, high = (function.with_pin(pins[0], value) for value in (0, 1))
-        for kind, table in (("stuck0", low), ("stuck1", high)):
+        for kind, table in zip(PERMANENT, (low, high), strict=True):
             if table in (0, ones):
-                yield (
-                    NetFault(net, _stuck(kind)),
-                    NetFault(out, _stuck("stuck1" if table else "stuck0")),
-                )
+                yield NetFault(net, kind), NetFault(out, PERMANENT[table != 0])
         if low ^ high == ones:
             yield NetFault(net, "flip"), NetFault(out, "flip")
-
-
-def _stuck(kind: str) -> NetFaultKind:
-    return "stuck1" if kind == "stuck1" else "stuck0"
 
 
 class FaultSimulator:

@@ -12,7 +12,7 @@ def with_rivals(
     """Return the exact circuit, its three copies, rivals, and what was asked for; each label once.
 
     Example:
-        >>> from bitproof.circuits.designs import AdamCircuit
+        >>> from bitproof.circuits.built_in import AdamCircuit
         >>> found = with_rivals([AdamCircuit()], width=8, mantissa=5, signed=False)
         >>> [design.label for design in found][:2], len(found)
         (['exact', 'TMR of exact'], 12)

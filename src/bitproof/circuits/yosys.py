@@ -27,6 +27,8 @@ from bitproof.circuits.netlist import Netlist
 from bitproof.circuits.yosys_json import only_top, read_netlist
 from bitproof.core.errors import AdapterError, CircuitError
 
+AVOIDED = ("*lpflow*", "*probe*")
+"""Cells that synthesis may not use: for power gating and for tests of chips."""
 GATE_NAMES = "AND,OR,XOR,NAND,NOR,XNOR"
 """Gates of netlists without a library, besides inverters."""
 RUNNER = """
@@ -129,7 +131,7 @@ def read_sources(place: Path, top: str = "") -> Source:
 
 
 def as_written(source: Source, library: Library | None = None) -> Synthesized:
-    """Return the gates of a description as they are written, nothing merged or left out.
+    """Return the gates of a description as they are written; those that reach no output go.
 
     Word-level operators become gates in the plainest way. Cells of a library may be in it.
 
@@ -157,7 +159,7 @@ def synthesize(source: Source, library: Library | None, *, flatten: bool = False
         CircuitError: it cannot be read, or is not combinational.
         AdapterError: Yosys is not installed.
     """
-    avoided = " ".join(f"-dont_use {each}" for each in library.avoided) if library else ""
+    avoided = " ".join(f"-dont_use {each}" for each in AVOIDED)
     cells = f"-liberty cells.lib {avoided}" if library else f"-g {GATE_NAMES}"
     steps = (
         *READ,
@@ -242,8 +244,9 @@ def _problem(log: str, names: Mapping[str, str]) -> str:
     """Return what Yosys says went wrong, with the user's own names of files."""
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     found = next((line for line in lines if "ERROR" in line), lines[-1] if lines else "no output")
-    if "in 'check -assert'" in found:  # what it found is in the warnings before
-        warnings = [line for line in lines if line.startswith("Warning: ")]
+    if "in 'check -assert'" in found:  # what it found is in the warnings of that pass
+        last = max(n for n, line in enumerate(lines) if "Executing CHECK pass" in line)
+        warnings = [line for line in lines[last:] if line.startswith("Warning: ")]
         found = warnings[0].removeprefix("Warning: ") if warnings else found
     for own, name in names.items():
         found = found.replace(own, name)

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bitproof.circuits.cells import GATES, CellKind
+from bitproof.circuits.cells import GATES, STATEFUL, CellKind
 from bitproof.circuits.netlist import Cell, Netlist, Port, in_order
 from bitproof.core.errors import CircuitError, near
 
@@ -21,8 +21,6 @@ THROUGH = ".through"
 STATE = re.compile(r"\$_?(a?l?dff|s?dff|dlatch|sr|ff|mem|tribuf|tbuf)", re.IGNORECASE)
 """Cells of Yosys that hold a state, or let go of their output."""
 Modules = Mapping[str, Mapping[str, Any]]
-Bits = Mapping[int | str, int]
-"""The net here of each bit there; constants are the words "0" and "1"."""
 
 
 def load_netlist(
@@ -122,9 +120,9 @@ class _Flattening:
         inputs, outputs = (tuple(side) for side in sides.values())
         cells = in_order(self.cells, inputs, self.top)
         netlist = Netlist(self.top, inputs, outputs, cells, self.nets)
-        floating = set(netlist.driven) | {0, 1}
+        driven = {0, 1, *netlist.driven}
         for port in outputs:
-            if not floating.issuperset(port.nets):
+            if not driven.issuperset(port.nets):
                 raise CircuitError(f"{self.top}: wanted a driver of every bit of {port.name}")
         return netlist
 
@@ -193,7 +191,7 @@ class _Flattening:
     ) -> Cell:
         kind = self.kinds.get(name) or GATES.get(name)
         if kind is None and STATE.match(name):
-            kind = CellKind(name, (), {}, refused="holds a state or lets go of its output")
+            kind = CellKind(name, (), {}, refused=STATEFUL)
         if kind is None:
             raise CircuitError(
                 f"{self.top}: no kind of cell '{name}' (cell {where}). {near(name, self.kinds)}"

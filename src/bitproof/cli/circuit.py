@@ -12,7 +12,7 @@ import typer
 
 from bitproof.approx import component
 from bitproof.approx.circuit import product_port, table_of_circuit
-from bitproof.approx.circuit_figures import (
+from bitproof.approx.circuit_measurement import (
     CircuitFigures,
     check_equal,
     measure_circuit,
@@ -32,8 +32,8 @@ from bitproof.circuits import (
     to_verilog,
     with_rivals,
 )
+from bitproof.circuits.built_in import USUAL_MANTISSA
 from bitproof.circuits.design import Design
-from bitproof.circuits.designs import USUAL_MANTISSA
 from bitproof.circuits.net_faults import TOLERANCE
 from bitproof.cli.console import print_table, watcher
 from bitproof.cli.options import DataDir

@@ -36,7 +36,7 @@ from bitproof.core.types import Count
 from bitproof.data.dataset import Dataset
 from bitproof.evaluation.models import EvaluatedModel, IntegerModel
 from bitproof.evaluation.threat import BATCH, THREATS, Counts, Levels, Threat, first
-from bitproof.faults.multiplier_faults import (
+from bitproof.faults.broken_multipliers import (
     BrokenMultiplier,
     cycles_of,
     on_array,

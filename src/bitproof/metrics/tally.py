@@ -22,11 +22,11 @@ class Tally:
 
     def __add__(self, other: "Tally") -> "Tally":
         """Add counts; what only one of both counted cannot be added."""
-        names = [name for name, _ in self.others if name in dict(other.others)]
-        empty = not (self.total and other.total)
-        more = dict((*self.others, *other.others)) if empty else {}
-        more |= {name: dict(self.others)[name] + dict(other.others)[name] for name in names}
-        return Tally(self.correct + other.correct, self.total + other.total, tuple(more.items()))
+        if not (self.total and other.total):
+            return self if self.total else other
+        theirs = dict(other.others)
+        both = tuple((name, n + theirs[name]) for name, n in self.others if name in theirs)
+        return Tally(self.correct + other.correct, self.total + other.total, both)
 
     @property
     def acc(self) -> float:

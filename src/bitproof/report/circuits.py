@@ -77,7 +77,7 @@ def table_rows(rows: Sequence[Row]) -> list[list[str]]:
 
 
 def ratio_rows(rows: Sequence[Row], bases: Sequence[str]) -> list[list[str]]:
-    """Return area, power-delay product and vulnerability over those of the circuits `bases`."""
+    """Return area and power-delay product over those of the circuits `bases`."""
     known = {one["label"]: one for one in rows}
     return [
         [

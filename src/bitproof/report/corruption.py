@@ -4,10 +4,9 @@ from collections.abc import Sequence
 
 from bitproof.report.page_table import DASH, PageTable, make_table, rate_text
 from bitproof.report.run import Run
-from bitproof.report.wording import outcome_name, span, value
+from bitproof.report.wording import OUTCOME_NAMES, outcome_name, span, value
 from bitproof.stats.intervals import Interval
 
-OUTCOMES = ("sdc1", "sdc5")
 Column = tuple[str, float, str]
 """Threat, level and outcome."""
 
@@ -49,7 +48,7 @@ def _columns(run: Run) -> list[Column]:
         (threat, level, outcome)
         for threat in run.threats
         for level in run.levels(threat)
-        for outcome in OUTCOMES
+        for outcome in OUTCOME_NAMES
         if any(run.find(name, threat, level, metric=outcome) for name in run.variants)
     ]
 

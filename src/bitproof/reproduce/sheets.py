@@ -4,15 +4,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bitproof.recipe.recipe import BASELINE, FLOAT
-from bitproof.report.wording import percent, points
+from bitproof.report.wording import outcome_name, percent, points
 from bitproof.reproduce.cells import Cell
 from bitproof.reproduce.jobs import Job
 from bitproof.reproduce.result import CellResult
 from bitproof.reproduce.tables import Table
 from bitproof.stats.threats import FAMILIES, ThreatLabel
 
-METRICS = {"sdc1": "SDC-1", "sdc5": "SDC-5"}
-"""How metrics beside the accuracy are written, where it is not as they are called."""
 Column = tuple[str, float | None, str]
 """Threat, level and metric."""
 Labels = Mapping[str, ThreatLabel]
@@ -73,7 +71,7 @@ def column_title(column: Column, labels: Labels) -> str:
     name = label.symbol if threat == RANDOM_FLIPS else threat.replace("_", " ")
     name = label.title if label.family == "input_attack" else name
     text = "clean" if threat == "clean" else f"{name} {label.level_text(level)}"
-    return text if metric == "acc" else f"{METRICS.get(metric, metric)}: {text}"
+    return text if metric == "acc" else f"{outcome_name(metric)}: {text}"
 
 
 def value_text(result: CellResult) -> str:

@@ -275,7 +275,7 @@ class VotedCircuit(Design):
 
     def core(self) -> "MultiplierModule":
         """Return the module."""
-        from bitproof.circuits.rtl.around import VotedModule  # noqa: PLC0415
+        from bitproof.circuits.rtl.voted import VotedModule  # noqa: PLC0415
 
         return VotedModule(self.width, self.of.module, is_signed=self.signed)
 

@@ -10,14 +10,14 @@ from torch import Tensor
 from bitproof.approx import Drum, with_multipliers
 from bitproof.core.errors import SpecError
 from bitproof.core.rng import make_generator
-from bitproof.faults.layer_words import LayerWords
-from bitproof.faults.multiplier_faults import (
+from bitproof.faults.broken_multipliers import (
     BrokenMultiplier,
     cycles_of,
     layer_words,
     on_array,
     run_broken,
 )
+from bitproof.faults.layer_words import LayerWords
 from bitproof.faults.systolic import SystolicArray
 from bitproof.kernels.forms import exact_products
 from bitproof.quant import IntegerNetwork

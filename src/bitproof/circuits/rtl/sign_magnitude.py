@@ -1,54 +1,13 @@
-"""Circuits around a multiplier: three copies with a voter, or sign and magnitude.
+"""Signs around a multiplier of magnitudes.
 
-Model:  triple modular redundancy: each bit of the product is that of two copies at least; the voter
-        is there once. Sign and magnitude: the magnitude of -2^(n-1) is 2^(n-1), which n bits hold.
-Source: Lyons and Vanderkulk, "The Use of Triple-Modular Redundancy to Improve Computer
-        Reliability", 1962; METHODS C.2.
+Model:  the magnitude of -2^(n-1) is 2^(n-1), which n bits hold; the product is negated where the
+        signs of the operands differ.
+Source: METHODS C.2.
 """
-
-from collections.abc import Callable
 
 from amaranth import Elaboratable, Module, Mux, Signal, signed
 
 from bitproof.circuits.rtl.ports import MultiplierModule
-
-COPIES = 3
-
-
-class Voter(Elaboratable):
-    """Majority of three words, bit by bit."""
-
-    def __init__(self, bits: int) -> None:
-        self.words = [Signal(bits, name=f"word_{i}") for i in range(COPIES)]
-        self.p = Signal(bits)
-
-    def elaborate(self, platform: object) -> Module:  # noqa: ARG002
-        """Return the module."""
-        m = Module()
-        one, other, third = self.words
-        m.d.comb += self.p.eq((one & other) | (one & third) | (other & third))
-        return m
-
-
-class VotedModule(MultiplierModule):
-    """Three copies and a voter."""
-
-    def __init__(
-        self, width: int, copy: Callable[[], MultiplierModule], *, is_signed: bool
-    ) -> None:
-        super().__init__(width, is_signed=is_signed)
-        self.copy = copy
-
-    def elaborate(self, platform: object) -> Module:  # noqa: ARG002
-        """Return the module."""
-        m = Module()
-        m.submodules.voter = voter = Voter(2 * self.width)
-        for i, word in enumerate(voter.words):
-            inner = self.copy()
-            self.connect(m, inner, f"copy_{i}")
-            m.d.comb += word.eq(inner.p)
-        m.d.comb += self.p.eq(voter.p)
-        return m
 
 
 class Magnitude(Elaboratable):

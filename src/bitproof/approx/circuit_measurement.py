@@ -187,15 +187,16 @@ def with_signs(circuit: Synthesized, product: str, signed: bool | None) -> tuple
     they are; None: what is declared, or, where nothing is, what comes nearer to exact products.
 
     Raises:
-        CircuitError: some ports are declared signed and others are not, or `signed` denies it.
+        CircuitError: one operand is declared signed and the other is not, or `signed` denies it.
     """
     netlist = circuit.netlist
-    ports = (*operand_ports(netlist), netlist.port(product))
-    if any(port.signed for port in ports):
-        if signed is False or not all(port.signed for port in ports):
+    operands, out = operand_ports(netlist), netlist.port(product)
+    if out.signed or any(port.signed for port in operands):
+        if signed is False or not all(port.signed for port in operands):
+            ports = (*operands, out)
             names = ", ".join(f"{p.name} {'signed' if p.signed else 'plain'}" for p in ports)
-            raise CircuitError(f"{netlist.name}: wanted ports of one sort, got {names}")
-        return circuit, "operands are two's complement, as declared"
+            raise CircuitError(f"{netlist.name}: wanted operands of one sort, got {names}")
+        return _signed(circuit, product, True), "operands are two's complement, as declared"
     if signed is not None:
         return _signed(circuit, product, signed), f"operands are read as {READING[signed]}"
     distances = {way: _distance(_signed(circuit, product, way).netlist, product) for way in READING}
