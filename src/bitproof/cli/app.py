@@ -170,6 +170,34 @@ def inject(  # noqa: PLR0917
 
 
 @app.command()
+def explore(  # noqa: PLR0917
+    recipe: Annotated[Path, typer.Argument(help="A recipe of a search, in TOML.")],
+    out: Out = None,
+    sets: Sets = None,
+    workers: Workers = None,
+    engine: Engine = "auto",
+    shard: Annotated[str | None, typer.Option(help="K/N: do the K-th of N shares.")] = None,
+    device: Device = "cpu",
+    data_dir: DataDir = None,
+    resume: Resume = False,
+) -> None:
+    """Search which layer or filter may use which multiplier, and tell what that costs."""
+    from bitproof.cli.explore import run_exploration
+    from bitproof.cli.running import executor_of
+
+    run_exploration(
+        recipe,
+        out,
+        sets=sets or (),
+        executor=executor_of(engine, workers),
+        shard=shard,
+        device=device,
+        data_dir=data_dir,
+        resume=resume,
+    )
+
+
+@app.command()
 def flip(  # noqa: PLR0917
     place: Annotated[
         Path,
@@ -328,12 +356,16 @@ def report(
         bool, typer.Option("--interactive", help="Draw live charts; still one offline file.")
     ] = False,
 ) -> None:
-    """Write report.html anew from a run or a campaign, and print the result table."""
+    """Write report.html anew from a run, campaign or search, and print the result table."""
+    from bitproof.cli.explore import print_exploration
     from bitproof.cli.inject import is_campaign, print_campaign
     from bitproof.cli.running import print_results
     from bitproof.report import write_campaign_report, write_campaign_tables, write_report
+    from bitproof.report.exploration_page import is_exploration, write_exploration_report
 
-    if is_campaign(directory):
+    if is_exploration(directory):
+        print_exploration(directory, write_exploration_report(directory, interactive=interactive))
+    elif is_campaign(directory):
         write_campaign_tables(directory)
         print_campaign(directory, write_campaign_report(directory, interactive=interactive))
     else:

@@ -134,6 +134,17 @@ class NetworkData:
         changed.__dict__["constants"] = self.constants
         return changed
 
+    def with_products_of(self: N, others: Mapping[str, "NetworkData"]) -> N:
+        """Return a network whose nodes multiply as in others with the same words, by node.
+
+        What those have prepared is shared.
+        """
+        changed = self.with_products({n: other.products[n] for n, other in others.items()})
+        nodes = {node.name: node for node in self.nodes}
+        known = {name: other.accumulator(nodes[name]) for name, other in others.items()}
+        changed.__dict__["_accumulators"] |= known
+        return changed
+
     def _sharing(self: N, touched: Container[str], **changes: Any) -> N:
         """Return a network with changes in some nodes; what was prepared for others is shared."""
         changed = replace(self, **changes)

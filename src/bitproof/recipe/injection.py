@@ -153,12 +153,21 @@ def _network(
     recipe: InjectionRecipe, splits: Splits, data_dir: Path | None, recipe_dir: Path | None
 ) -> IntegerNetwork:
     if recipe.model is None:
-        network = load_network(_find(recipe.network, recipe_dir, suffix=".json"))
+        network = load_network(find_network(recipe.network, recipe_dir))
         check_fit(recipe.network, network, splits.test)
         return network
     weights = weights_of(recipe.weights, recipe.model, recipe_dir=recipe_dir, data_dir=data_dir)
     model = build(recipe.model, splits.train, seed=recipe.seed, weights=weights)
     return Candidate(model.eval(), recipe.quantization).quantize(splits.train)
+
+
+def find_network(name: str, folder: Path | None) -> Path:
+    """Return the path, without suffix, of an integer network that a recipe names.
+
+    Raises:
+        RecipeError: it lies neither in `folder` nor in the working directory.
+    """
+    return _find(name, folder, suffix=".json")
 
 
 def _find(name: str, folder: Path | None, suffix: str = "") -> Path:

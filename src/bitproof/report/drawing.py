@@ -1,4 +1,4 @@
-"""All figures of a run or of a campaign, in order, and as files for papers."""
+"""All figures of a run, campaign or search, in order, and as files for papers."""
 
 from pathlib import Path
 
@@ -6,6 +6,8 @@ from bitproof.report.campaign_charts import campaign_figures
 from bitproof.report.campaign_summary import SUMMARY, read_summary
 from bitproof.report.cost_charts import cost_figures
 from bitproof.report.energy_charts import energy_figures
+from bitproof.report.exploration_charts import exploration_figures
+from bitproof.report.exploration_page import is_exploration, read_exploration
 from bitproof.report.figures import Figure, unique, write_figures
 from bitproof.report.front_charts import front_figures
 from bitproof.report.run import Run, read_run
@@ -29,7 +31,7 @@ def run_figures(run: Run) -> list[Figure]:
 
 
 def draw_figures(directory: Path, out: Path | None = None) -> list[Path]:
-    """Write every figure of a run or a campaign as SVG, PNG and PDF; return the paths.
+    """Write every figure of a run, campaign or search as SVG, PNG and PDF; return the paths.
 
     Args:
         directory: of the run or campaign.
@@ -39,7 +41,9 @@ def draw_figures(directory: Path, out: Path | None = None) -> list[Path]:
         DataError: a file of the directory is missing or malformed.
         StorageError: the disk is full, or the place cannot be written.
     """
-    if (directory / SUMMARY).is_file():
+    if is_exploration(directory):
+        figures = exploration_figures(read_exploration(directory))
+    elif (directory / SUMMARY).is_file():
         figures = campaign_figures(read_summary(directory))
     else:
         figures = run_figures(read_run(directory))

@@ -1,0 +1,81 @@
+"""Search for multipliers: which layer or filter of a network may use which, on what hardware."""
+
+from bitproof.explore.accelerator import ACCELERATORS, Accelerator, AnyAccelerator, HardwareFigures
+from bitproof.explore.blocks import Block, Blocks, read_blocks
+from bitproof.explore.choose_multipliers import ChooseMultipliers
+from bitproof.explore.emulation import CountStore, Emulator, Measuring
+from bitproof.explore.exhaustive import Exhaustive
+from bitproof.explore.exploration import Exploration, Outcome, SearchImages, explore
+from bitproof.explore.genetic import Alwann, Nsga2
+from bitproof.explore.greedy import Greedy
+from bitproof.explore.hawx import Hawx
+from bitproof.explore.hypervolume import hypervolume
+from bitproof.explore.knapsack import ConvexFront, best_for_cost, cheapest_within, convex_front
+from bitproof.explore.predictors import AccuracyCurve, MarginModel
+from bitproof.explore.problem import Goal, Point, Problem, Trial
+from bitproof.explore.profile import Profile, take_profile
+from bitproof.explore.random_choices import RandomChoices
+from bitproof.explore.scores import (
+    SCORES,
+    HawxScore,
+    HessianScore,
+    NoiseTolerance,
+    ObservedScore,
+    Score,
+)
+from bitproof.explore.search import SEARCHES, AnySearch, Search
+from bitproof.explore.spatial import Folding, Spatial
+from bitproof.explore.temporal import Temporal
+from bitproof.explore.units import LayerShape, Units, units_of
+
+__all__ = [
+    "ACCELERATORS",
+    "SCORES",
+    "SEARCHES",
+    "Accelerator",
+    "AccuracyCurve",
+    "Alwann",
+    "AnyAccelerator",
+    "AnySearch",
+    "Block",
+    "Blocks",
+    "ChooseMultipliers",
+    "ConvexFront",
+    "CountStore",
+    "Emulator",
+    "Exhaustive",
+    "Exploration",
+    "Folding",
+    "Goal",
+    "Greedy",
+    "HardwareFigures",
+    "Hawx",
+    "HawxScore",
+    "HessianScore",
+    "LayerShape",
+    "MarginModel",
+    "Measuring",
+    "NoiseTolerance",
+    "Nsga2",
+    "ObservedScore",
+    "Outcome",
+    "Point",
+    "Problem",
+    "Profile",
+    "RandomChoices",
+    "Score",
+    "Search",
+    "SearchImages",
+    "Spatial",
+    "Temporal",
+    "Trial",
+    "Units",
+    "best_for_cost",
+    "cheapest_within",
+    "convex_front",
+    "explore",
+    "hypervolume",
+    "read_blocks",
+    "take_profile",
+    "units_of",
+]

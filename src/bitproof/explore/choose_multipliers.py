@@ -1,0 +1,99 @@
+"""A search over multipliers as a hardening stage: the network goes on with the best choice.
+
+Model:  the network is quantized as it is, scores are taken on the first training images, and
+        choices are measured on the last ones. Whatever comes after the stage (retraining, faults,
+        attacks) sees the multipliers that were chosen.
+Source: METHODS B.
+"""
+
+from copy import deepcopy
+from dataclasses import replace
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field, field_validator
+
+from bitproof.approx.base import AnyMultiplier
+from bitproof.core.errors import SpecError
+from bitproof.data.dataset import Dataset, Splits
+from bitproof.explore.blocks import read_blocks
+from bitproof.explore.exploration import Exploration, SearchImages, explore
+from bitproof.harden.base import HARDEN, Candidate, HardeningStage, TrainingContext
+from bitproof.quant.network import IntegerNetwork
+
+
+@HARDEN.register
+class ChooseMultipliers(HardeningStage):
+    """Choose a multiplier for each layer or filter.
+
+    Example:
+        >>> from bitproof.approx import Exact, Truncated
+        >>> mild = Truncated(columns=4, signed=True)
+        >>> ChooseMultipliers(multipliers={"exact": Exact(signed=True), "mild": mild}).kind
+        'choose_multipliers'
+    """
+
+    kind: Literal["choose_multipliers"] = "choose_multipliers"
+    multipliers: Annotated[dict[str, AnyMultiplier], Field(min_length=2)]
+    """What there is to choose from, by name; one of them exact."""
+    exploration: Exploration = Exploration()
+    """The search; the choice is that of its first one. `images` are the last training images."""
+
+    @field_validator("exploration")
+    @classmethod
+    def _check_check(cls, exploration: Exploration) -> Exploration:
+        if exploration.images_of != "validation":
+            raise ValueError("images_of: a stage searches on training images, leave it out")
+        return exploration
+
+    def apply(self, candidate: Candidate, context: TrainingContext) -> Candidate:
+        """Return the candidate with the multipliers that were chosen.
+
+        Raises:
+            SpecError: there are too few training images, or no choice meets the goal.
+        """
+        if not candidate.arithmetic.is_exact:
+            raise SpecError(f"{self.kind}: wanted a network with exact products before it")
+        network = candidate.quantize(context.train)
+        blocks = read_blocks(
+            self.multipliers, costs=self.exploration.costs, data_dir=candidate.data_dir
+        )
+        outcome = explore(
+            network,
+            self.exploration,
+            blocks,
+            self._images(context.train, candidate),
+            classes=_classes(network, context.train),
+            progress=context.progress,
+        )
+        title, trial = next(iter(outcome.trials.items()))
+        best = trial.best(outcome.acc0)
+        if best is None:
+            raise SpecError(
+                f"{self.kind}: none of the {len(trial.points)} choices that {title} measured meets "
+                "the goal; name a larger budget or a milder goal"
+            )
+        emulator = outcome.problem.measuring.emulator
+        arithmetic = emulator.arithmetic(best.choice)
+        done = replace(candidate, model=deepcopy(candidate.model).eval(), arithmetic=arithmetic)
+        return done.with_record(
+            self.kind,
+            search=title,
+            evaluations=len(trial.points),
+            figures=vars(best.figures),
+            acc=list(best.accs[0]),
+            arithmetic=arithmetic.digest(),
+        )
+
+    def _images(self, train: Dataset, candidate: Candidate) -> SearchImages:
+        wanted = self.exploration.images
+        last = train.subset(torch.arange(max(len(train) - wanted, 0), len(train)))
+        return SearchImages.of(
+            Splits(train, last, last),
+            self.exploration,
+            calibration=candidate.scheme.calibration_images,
+        )
+
+
+def _classes(network: IntegerNetwork, data: Dataset) -> int:
+    return int(network(data.inputs(slice(0, 1))).shape[-1])

@@ -1,0 +1,308 @@
+"""A search over multipliers from its spec to what came out: profile, scores, searches, checks."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field, field_validator
+
+from bitproof.core.errors import SpecError
+from bitproof.core.progress import SILENT, Progress
+from bitproof.core.spec import Spec
+from bitproof.core.stop_request import StopRequest
+from bitproof.core.types import Count, Index, Seed
+from bitproof.data.dataset import Dataset, Splits
+from bitproof.evaluation.evaluation import Evaluation
+from bitproof.evaluation.executors import Executor
+from bitproof.evaluation.models import IntegerModel
+from bitproof.evaluation.threat import Clean
+from bitproof.explore.accelerator import AnyAccelerator
+from bitproof.explore.blocks import Blocks
+from bitproof.explore.emulation import Counted, CountStore, Emulator, Measuring
+from bitproof.explore.hawx import Hawx
+from bitproof.explore.problem import BudgetSpentError, Goal, Problem, Trial, accuracies
+from bitproof.explore.profile import Profile, take_profile
+from bitproof.explore.random_choices import RandomChoices
+from bitproof.explore.scores import AnyScore, HawxScore, Scores, weighted
+from bitproof.explore.search import AnySearch, Search
+from bitproof.explore.spatial import Spatial
+from bitproof.explore.units import Choice, Granularity, Scope, units_of
+from bitproof.quant.network import IntegerNetwork
+from bitproof.stats.intervals import Interval
+
+CHECK = "check"
+"""What the choices are called that predictors are checked on."""
+
+
+class Exploration(Spec):
+    """What is searched, for what, how, and on which images.
+
+    Example:
+        >>> Exploration(granularity="filter", searches=[Hawx(budget=20)]).score.kind
+        'hawx'
+    """
+
+    granularity: Granularity = "layer"
+    """What chooses: layers, or their filters."""
+    scope: Scope = "all"
+    """Which layers choose: all that multiply, or convolutions only; the others multiply exactly."""
+    keep: tuple[str, ...] = ()
+    """Layers without a choice, by name."""
+    score: AnyScore = HawxScore()
+    """The harm of a multiplier in a filter."""
+    profile_images: Count = 512
+    """Training images that scores are taken on."""
+    accelerator: AnyAccelerator = Spatial()
+    """What runs the network."""
+    costs: str = "published"
+    """Where the costs of multipliers are from: `published`, a library of cells such as `sky130`
+    (circuits only), or a CSV file with the columns name, area_um2, power_mw, delay_ns."""
+    goal: Goal = Goal()
+    """What is wanted of a choice."""
+    searches: Annotated[tuple[AnySearch, ...], Field(min_length=1)] = (Hawx(),)
+    """Searches, each with its budget; the result is that of the first."""
+    images: Count = 2000
+    """Images that choices are measured on."""
+    images_of: Literal["validation", "test"] = "validation"
+    """Where these images are from. `test`: the first test images; results are then measured on the
+    others only."""
+    check: Index = 0
+    """Choices at random that predictors are checked on; the papers' number is 100."""
+    correct_means: bool = False
+    """Take the mean error of each filter off again, in every choice."""
+    evaluation: Evaluation = Evaluation(threats=(Clean(),))
+    """What is measured of each choice; accuracy under the first threat is that of the goal, the
+    others are further objectives."""
+    seed: Seed = 0
+    """Root of the labels that `hessian` draws."""
+
+    @field_validator("searches")
+    @classmethod
+    def _check_titles(cls, searches: tuple[Search, ...]) -> tuple[Search, ...]:
+        titles = [CHECK, *(search.title for search in searches)]
+        for title in titles:
+            if titles.count(title) > 1:
+                raise ValueError(f"wanted a 'name' for each of several searches called '{title}'")
+        return searches
+
+
+@dataclass(frozen=True, eq=False)
+class SearchImages:
+    """Which images are for what."""
+
+    profile: Dataset
+    """Training images, with labels."""
+    calibration: Dataset
+    """Training images for means and bounds, those that the network was quantized with."""
+    search: Dataset
+    held_out: Dataset
+    """Images that no search has seen."""
+
+    @classmethod
+    def of(cls, splits: Splits, exploration: Exploration, *, calibration: int) -> "SearchImages":
+        """Return the images of a data set; `calibration` is how many.
+
+        Raises:
+            SpecError: there are too few.
+        """
+        wanted, which = exploration.images, exploration.images_of
+        train, test = splits.train, splits.test
+        found = len(splits.validation) if which == "validation" else len(test) - 1
+        if found < wanted:
+            hint = "; set data.validation_fraction, or images_of = 'test'"
+            raise SpecError(
+                f"images: wanted {wanted} of {which}, got {found}"
+                f"{hint if which == 'validation' else ''}"
+            )
+        own = splits.validation if which == "validation" else test
+        held_out = test if which == "validation" else test.subset(torch.arange(wanted, len(test)))
+        return cls(
+            profile=train.first(min(exploration.profile_images, len(train))),
+            calibration=train.first(min(calibration, len(train))),
+            search=own.first(wanted),
+            held_out=held_out,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """Choices measured on images that no search has seen."""
+
+    data: Dataset
+    evaluation: Evaluation
+    counts: dict[bytes, Counted]
+    """By the bytes of the choice."""
+
+    @classmethod
+    def measured(
+        cls, outcome: "Outcome", choices: Sequence[Choice], data: Dataset, store: CountStore
+    ) -> "HeldOut":
+        """Measure choices, in this process; what `store` has is not measured again."""
+        known = outcome.problem.measuring
+        measuring = Measuring.opened(
+            known.emulator.on(data), store, progress=known.progress, stop=known.stop
+        )
+        unique = {choice.tobytes(): choice for choice in choices}
+        counts = measuring.measure(list(unique.values()), "held-out images")
+        return cls(data, known.emulator.evaluation, dict(zip(unique, counts, strict=True)))
+
+    def accs(self, choice: Choice) -> tuple[Interval, ...] | None:
+        """Return the accuracies of a choice, None if it was not measured."""
+        counted = self.counts.get(choice.tobytes())
+        return None if counted is None else accuracies(self.evaluation, self.data, counted)
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What a search over multipliers came to."""
+
+    exploration: Exploration
+    problem: Problem
+    profile: Profile
+    scores: Scores
+    """Harm by filter and block."""
+    trials: dict[str, Trial]
+    """By title of the search; `check` for choices that predictors are checked on."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """What profile and scores took."""
+
+    @property
+    def acc0(self) -> float:
+        """Accuracy with exact products; measured, if no search has done so."""
+        return self.exact_accs[0].value
+
+    @property
+    def exact_accs(self) -> tuple[Interval, ...]:
+        """Accuracy with exact products under each threat and level."""
+        problem, emulator = self.problem, self.problem.measuring.emulator
+        (counted,) = problem.measuring.measure([problem.exact], "exact products")
+        return accuracies(emulator.evaluation, emulator.data, counted)
+
+
+def measured_accuracies(
+    network: IntegerNetwork, evaluation: Evaluation, data: Dataset, calibration: Dataset
+) -> tuple[Interval, ...]:
+    """Return the accuracy of any network under each threat and level."""
+    model = IntegerModel(network, calibration)
+    tallies = tuple(
+        evaluation.threats[task.threat].measure(
+            model, data, level=task.level, trial=task.trial, seed=evaluation.seed
+        )
+        for task in evaluation.tasks(data)
+    )
+    return accuracies(evaluation, data, Counted(tallies, 0.0))
+
+
+def explore(
+    network: IntegerNetwork,
+    exploration: Exploration,
+    blocks: Blocks,
+    images: SearchImages,
+    *,
+    classes: int,
+    executor: Executor | None = None,
+    store: CountStore | None = None,
+    only: Sequence[str] | None = None,
+    progress: Progress = SILENT,
+    stop: StopRequest | None = None,
+) -> Outcome:
+    """Search for multipliers of `network`, whose products are exact.
+
+    Args:
+        network: on the device where it is measured.
+        exploration: what is wanted.
+        blocks: what may multiply.
+        images: for profile, search and results.
+        classes: number of answers.
+        executor: who measures; None: this process.
+        store: counts that are known already; new ones are added.
+        only: titles of the searches to carry out; None: all.
+        progress: who watches.
+        stop: asked between measurements.
+
+    Raises:
+        QuantizationError: the network has no layer to choose for, or a name is wrong.
+        SpecError: a search does not fit the problem.
+        StoppedError: asked to stop; what is finished is in `store`.
+    """
+    seconds: dict[str, float] = {}
+    units = units_of(
+        network,
+        images.profile.inputs(slice(0, 1)),
+        granularity=exploration.granularity,
+        scope=exploration.scope,
+        keep=exploration.keep,
+    )
+    with _timed(seconds, "profile"):
+        judges = exploration.score.judges
+        profile = take_profile(
+            network,
+            images.profile,
+            units,
+            signed=blocks.signed,
+            judges=judges,
+            seed=exploration.seed,
+        )
+    with _timed(seconds, "scores"):
+        scores = exploration.score.score(profile, blocks)
+        margin_scores = weighted(profile, blocks, profile.energy("margin"))
+    emulator = Emulator(
+        network,
+        units,
+        blocks,
+        exploration.evaluation,
+        images.search,
+        images.calibration,
+        exploration.correct_means,
+        str(network.device),
+    )
+    measuring = Measuring.opened(
+        emulator, store or CountStore(), executor, progress=progress, stop=stop
+    )
+    with measuring.pool:
+        problem = Problem(
+            units=units,
+            blocks=blocks,
+            accelerator=exploration.accelerator,
+            goal=exploration.goal,
+            scores=units.summed(scores),
+            margin_scores=units.summed(margin_scores),
+            margins=profile.margins.numpy(),
+            measuring=measuring,
+            chance=1 / classes,
+        )
+        wanted = all_searches(exploration)
+        trials = {
+            title: _carried_out(search, problem)
+            for title, search in wanted.items()
+            if only is None or title in only
+        }
+    return Outcome(exploration, problem, profile, scores, trials, seconds)
+
+
+def all_searches(exploration: Exploration) -> dict[str, Search]:
+    """Return the searches by title, and the choices at random that check predictors."""
+    found = {search.title: search for search in exploration.searches}
+    if exploration.check:
+        found[CHECK] = RandomChoices(name=CHECK, budget=exploration.check, seed=exploration.seed)
+    return found
+
+
+def _carried_out(search: Search, problem: Problem) -> Trial:
+    trial = Trial(problem, search.budget, search.title)
+    start = time.perf_counter()
+    before = problem.measuring.spent
+    with suppress(BudgetSpentError):
+        search.run(problem, trial)
+    trial.thinking = time.perf_counter() - start - (problem.measuring.spent - before)
+    return trial
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    seconds[name] = time.perf_counter() - start

@@ -1,0 +1,205 @@
+"""HAWX: predict every choice from scores, solve in closed form, and measure a few finalists.
+
+Model:  a few choices are measured to calibrate accuracy by score (`predictors`). Which choice is
+        cheapest at a score is a knapsack (`knapsack`), solved once for each set of multipliers
+        that may stand together on the accelerator. Finalists at several predicted accuracies are
+        measured, the calibration takes them in, and those that meet the goal are proposed anew,
+        until nothing new is proposed.
+Source: METHODS B.4; arXiv 2602.16336. Measuring and recalibrating are ours.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+
+from bitproof.core.types import Index
+from bitproof.explore.knapsack import (
+    ConvexFront,
+    Mask,
+    Table,
+    best_for_cost,
+    cheapest_within,
+    convex_front,
+)
+from bitproof.explore.predictors import AccuracyCurve, MarginModel
+from bitproof.explore.problem import Point, Problem, Trial
+from bitproof.explore.random_choices import random_choice
+from bitproof.explore.search import SEARCHES, Search
+from bitproof.explore.units import Choice
+
+DROPS = (0.25, 4.0)
+"""Finalists' smallest and largest predicted drops of accuracy, in units of that of the goal."""
+DROP = 0.01
+"""Drop of accuracy where the goal names none."""
+TIGHTER = 0.98
+"""Factor on a limit that rounding has passed."""
+TRIES = 20
+
+
+@SEARCHES.register
+class Hawx(Search):
+    """Scores, closed-form search, and a few measured finalists.
+
+    Example:
+        >>> Hawx(calibration="margin", finalists=0).kind
+        'hawx'
+    """
+
+    kind: Literal["hawx"] = "hawx"
+    calibration: Literal["curve", "margin"] = "curve"
+    """`curve`: measures exact products, each multiplier everywhere, and `drawn` choices at random;
+    `margin`: measures one multiplier everywhere, and takes accuracy without errors from the
+    profiled images."""
+    drawn: Index = 4
+    """Choices at random that calibrate the curve as well."""
+    finalists: Index = 5
+    """Choices that are measured at predicted drops about the goal's, beside the goal's own."""
+    rounds: Index = 3
+    """How often a choice at the goal is predicted, measured and taken into the calibration."""
+    most_blocks: Index = 3
+    """Kinds of multipliers that are used together where each costs area once."""
+
+    def run(self, problem: Problem, trial: Trial) -> None:
+        """Calibrate, solve, measure."""
+        calibrated = self.calibrate(problem, trial)
+        drop = problem.goal.max_drop or DROP
+        spread = np.geomspace(DROPS[0] * drop, DROPS[1] * drop, self.finalists).tolist()
+        for round_ in range(self.rounds):
+            plans = Plans(problem, calibrated.harm, self.most_blocks)
+            known = len(trial.points)
+            proposed = plans.for_goal(calibrated)
+            if not round_:
+                proposed += [each for one in spread for each in plans.at_drop(calibrated, one)]
+            trial.measure(proposed)
+            if round_ and len(trial.points) == known:
+                return
+            calibrated = calibrated.with_points(problem, trial.points)
+
+    def calibrate(self, problem: Problem, trial: Trial) -> "Calibrated":
+        """Measure what calibrates accuracy by score."""
+        usable = problem.accelerator.usable(problem.blocks)
+        alike = [np.full(problem.units.count, block) for block in usable]
+        if self.calibration == "margin":
+            noises = np.array([problem.noise(one) for one in alike])
+            noisy = np.flatnonzero(noises > 0)
+            middle = noisy[np.argsort(noises[noisy])[len(noisy) // 2]] if len(noisy) else 0
+            (point,) = trial.measure([alike[int(middle)]])
+            model = MarginModel.of(problem.margins)
+            model = model.fitted(problem.noise(point.choice), point.acc)
+            return Calibrated(problem.margin_scores, model)
+        draw = self.random()
+        units, blocks = problem.units.count, len(problem.blocks)
+        drawn = [random_choice(draw, units, blocks, 3) for _ in range(self.drawn)]
+        trial.measure([problem.exact, *alike, *drawn])
+        return Calibrated(problem.scores, fitted_curve(problem, trial.points))
+
+
+@dataclass(frozen=True, eq=False)
+class Calibrated:
+    """Accuracy by harm, and the harm that is meant."""
+
+    harm: Table
+    """By unit and block; adds up."""
+    model: AccuracyCurve | MarginModel
+
+    def with_points(self, problem: Problem, points: Sequence[Point]) -> "Calibrated":
+        """Return the calibration with what was measured since."""
+        if isinstance(self.model, MarginModel):
+            return self
+        return Calibrated(self.harm, fitted_curve(problem, points))
+
+
+def fitted_curve(problem: Problem, points: Sequence[Point]) -> AccuracyCurve:
+    """Return accuracy by score, of measured choices; exact products are among them."""
+    exact = problem.exact.tobytes()
+    acc0 = next(point.acc for point in points if point.choice.tobytes() == exact)
+    return AccuracyCurve.fit(
+        [problem.score(point.choice) for point in points],
+        [point.acc for point in points],
+        acc0=acc0,
+        chance=problem.chance,
+        images=problem.images,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Plans:
+    """Closed-form solutions for each set of multipliers that may stand together."""
+
+    problem: Problem
+    harm: Table
+    most_blocks: int
+
+    @cached_property
+    def fronts(self) -> list[tuple[Mask, ConvexFront]]:
+        """The sets, and for each the choices of least harm for their cost."""
+        masks = self.problem.masks(self.most_blocks)
+        costs = self.problem.costs
+        return [(mask, convex_front(self.harm, costs, mask)) for mask in masks]
+
+    def for_goal(self, calibrated: Calibrated) -> list[Choice]:
+        """Return the choice for the goal, if one is predicted to meet it."""
+        goal = self.problem.goal
+        if goal.max_drop is None:
+            return self.within_limits()
+        return self.at_drop(calibrated, goal.max_drop)
+
+    def at_drop(self, calibrated: Calibrated, drop: float) -> list[Choice]:
+        """Return the cheapest choice that is predicted to lose so much accuracy, if there is one.
+
+        Where limits do not allow it, the least harmful choice within them.
+        """
+        bound = calibrated.model.score_for(calibrated.model.acc0 - drop)
+        choice = self.cheapest(bound)
+        if choice is not None and self.problem.fits(self.problem.figures(choice)):
+            return [choice]
+        return self.within_limits() if self.problem.goal.limits else []
+
+    def cheapest(self, harm: float) -> Choice | None:
+        """Return the cheapest choice with at most this harm, whatever the limits."""
+        able = [
+            (mask, front.choice(front.within(harm)))
+            for mask, front in self.fronts
+            if front.scores[0] <= harm
+        ]
+        if not able:
+            return None
+        mask, _ = min(able, key=lambda one: self._cost(one[1]))
+        filled = cheapest_within(self.harm, self.problem.costs, harm, mask)
+        return self.problem.rounded(filled, self.harm)
+
+    def within_limits(self) -> list[Choice]:
+        """Return the least harmful choice that keeps to all limits, if there is one."""
+        found = [choice for mask, _ in self.fronts if (choice := self._limited(mask)) is not None]
+        rows = np.arange(self.problem.units.count)
+        return sorted(found, key=lambda one: float(self.harm[rows, one].sum()))[:1]
+
+    def _limited(self, mask: Mask) -> Choice | None:
+        """Return the least harmful choice of one set within all limits."""
+        problem = self.problem
+        names = [name for name in problem.goal.limits if problem.limit_costs(name).any()]
+        bounds = {name: problem.goal.limits[name] for name in names}
+        rows = np.arange(problem.units.count)
+        for _ in range(TRIES):
+            # One limit at a time; where another is passed, both are weighed together.
+            costs, left = np.zeros_like(self.harm), float(len(names))
+            for name in names:
+                own = problem.limit_costs(name)
+                costs = costs + own / bounds[name]
+                left -= (1 - own[rows, problem.exact].sum()) / bounds[name]
+            choice = best_for_cost(self.harm, costs, left, mask)
+            choice = problem.rounded(choice, self.harm)
+            figures = problem.figures(choice)
+            if problem.fits(figures):
+                return choice
+            passed = [n for n in names if getattr(figures, n) > problem.goal.limits[n] + 1e-9]
+            if not passed:
+                return None
+            bounds |= {name: bounds[name] * TIGHTER for name in passed}
+        return None
+
+    def _cost(self, choice: Choice) -> float:
+        return self.problem.cost(self.problem.figures(choice))

@@ -1,0 +1,300 @@
+"""What a search has to solve: units, blocks, harm, cost, and what is wanted of a choice.
+
+Model:  cost is a weighted sum of figures of the accelerator, each relative to exact products. Harm
+        and cost are given twice: as tables that add up over units, for closed-form search, and as
+        the accelerator and the emulator have them, with everything rounded. What is wanted is the
+        least cost at a drop of accuracy, or the best accuracy, within limits.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import combinations
+from typing import Annotated
+
+import numpy as np
+from jaxtyping import Float64
+from pydantic import Field, model_validator
+
+from bitproof.core.spec import Spec
+from bitproof.core.types import Fraction, Positive
+from bitproof.data.dataset import Dataset
+from bitproof.evaluation.evaluation import Evaluation
+from bitproof.explore.accelerator import FIGURES, Accelerator, HardwareFigures
+from bitproof.explore.blocks import Blocks
+from bitproof.explore.emulation import Counted, Measuring
+from bitproof.explore.knapsack import Mask, Table
+from bitproof.explore.units import Choice, Units
+from bitproof.stats import wilson
+from bitproof.stats.intervals import Interval
+
+OF_ENERGY = ("power", "multiplier_power", "energy", "multiplier_energy")
+"""Figures that follow the energy of products."""
+
+
+class Goal(Spec):
+    """What a search is after.
+
+    Example:
+        >>> Goal(minimize={"power": 1.0, "area": 0.5}, max_drop=0.02).limits
+        {}
+    """
+
+    minimize: Annotated[dict[str, Positive], Field(min_length=1)] = Field(
+        default_factory=lambda: {"power": 1.0}
+    )
+    """Weights of figures, each relative to exact products: power, multiplier_power, area, latency,
+    interval, energy, multiplier_energy."""
+    max_drop: Fraction | None = 0.01
+    """Accuracy that a choice may lose, as a fraction; None: the best accuracy within `limits`."""
+    limits: dict[str, Positive] = Field(default_factory=dict)
+    """Largest figures, relative to exact products."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "Goal":
+        for name in (*self.minimize, *self.limits):
+            if name not in FIGURES:
+                raise ValueError(f"wanted one of {', '.join(FIGURES)}, got '{name}'")
+        if self.max_drop is None and not self.limits:
+            raise ValueError("limits: wanted one where max_drop is none")
+        return self
+
+
+@dataclass(frozen=True, eq=False)
+class Point:
+    """A measured choice."""
+
+    choice: Choice
+    accs: tuple[Interval, ...]
+    """Accuracy under each threat and level, Wilson's interval over images of all trials."""
+    figures: HardwareFigures
+    """Relative to exact products."""
+    cost: float
+    seconds: float
+    """What measuring took."""
+    number: int
+    """How many were measured before it, by the same search."""
+
+    @property
+    def acc(self) -> float:
+        """Accuracy under the first threat."""
+        return self.accs[0].value
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """A search problem."""
+
+    units: Units
+    blocks: Blocks
+    accelerator: Accelerator
+    goal: Goal
+    scores: Table
+    """Harm by unit and block; adds up."""
+    margin_scores: Table
+    """Variance of margins by unit and block; adds up."""
+    margins: Float64[np.ndarray, " n"]
+    """Of profiled images."""
+    measuring: Measuring
+    chance: float
+    """Accuracy of guessing."""
+
+    @property
+    def images(self) -> int:
+        """Images that accuracy under the first threat is counted on."""
+        emulator = self.measuring.emulator
+        wanted = getattr(emulator.evaluation.threats[0], "images", None)
+        return min(wanted or len(emulator.data), len(emulator.data))
+
+    def rounded(self, choice: Choice, harm: Table) -> Choice:
+        """Return a choice that wastes less, where the accelerator rounds; never of more harm."""
+        if self.units.granularity != "filter" or "area" not in {
+            *self.goal.minimize,
+            *self.goal.limits,
+        }:
+            return choice
+        return self.accelerator.rounded(self.units, self.blocks, choice, harm)
+
+    @property
+    def exact(self) -> Choice:
+        """The choice of exact products everywhere."""
+        return np.full(self.units.count, self.blocks.exact)
+
+    @cached_property
+    def exact_figures(self) -> HardwareFigures:
+        """What exact products take."""
+        return self._absolute(self.exact)
+
+    def figures(self, choice: Choice) -> HardwareFigures:
+        """Return what a choice takes, relative to exact products."""
+        return self._absolute(choice).relative_to(self.exact_figures)
+
+    def cost(self, figures: HardwareFigures) -> float:
+        """Return the weighted sum of relative figures, 1 for exact products."""
+        weights = self.goal.minimize
+        whole = sum(weights.values())
+        return float(sum(w * getattr(figures, name) for name, w in weights.items()) / whole)
+
+    def fits(self, figures: HardwareFigures) -> bool:
+        """Return whether figures are within the limits."""
+        return all(
+            getattr(figures, name) <= limit + 1e-9 for name, limit in self.goal.limits.items()
+        )
+
+    @cached_property
+    def costs(self) -> Table:
+        """Cost by unit and block; adds up, with `fixed_cost`."""
+        return self._added(self.goal.minimize)
+
+    def limit_costs(self, name: str) -> Table:
+        """Return one figure by unit and block."""
+        return self._added({name: 1.0})
+
+    def predicted_cost(self, choice: Choice, name: str | None = None) -> float:
+        """Return what tables that add up say a choice costs; a figure, or None: the cost."""
+        table = self.costs if name is None else self.limit_costs(name)
+        rows = np.arange(self.units.count)
+        return 1.0 + float(table[rows, choice].sum() - table[rows, self.exact].sum())
+
+    def score(self, choice: Choice) -> float:
+        """Return the harm of a choice."""
+        return float(self.scores[np.arange(self.units.count), choice].sum())
+
+    def noise(self, choice: Choice) -> float:
+        """Return the variance of margins under a choice."""
+        return float(self.margin_scores[np.arange(self.units.count), choice].sum())
+
+    def masks(self, most_blocks: int) -> list[Mask]:
+        """Return which blocks units may take together.
+
+        All that are fast enough for the clock and for a limit of latency; on an accelerator that
+        layers share, each subset of at most `most_blocks` of them.
+        """
+        usable = [block for block in self.accelerator.usable(self.blocks) if self._in_time(block)]
+        sets: Iterable[Sequence[int]] = [usable]
+        if self.accelerator.shares_blocks:
+            sizes = range(1, min(most_blocks, len(usable)) + 1)
+            sets = [subset for size in sizes for subset in combinations(usable, size)]
+            # Filters without a choice multiply exactly, so that the exact block is there anyway.
+            if (self.units.unit_of < 0).any():
+                sets = [each for each in sets if self.blocks.exact in each]
+        elif self._slowed:
+            delays = self.blocks.costs("delay_ns")
+            sets = [
+                [b for b in usable if delays[b] <= most] for most in sorted(set(delays[usable]))
+            ]
+        masks = []
+        for subset in sets:
+            mask = np.zeros((self.units.count, len(self.blocks)), bool)
+            mask[:, list(subset)] = True
+            masks.append(mask)
+        return masks
+
+    def point(self, choice: Choice, counted: Counted, number: int) -> Point:
+        """Return a measured choice with its figures."""
+        figures, emulator = self.figures(choice), self.measuring.emulator
+        return Point(
+            choice=choice,
+            accs=accuracies(emulator.evaluation, emulator.data, counted),
+            figures=figures,
+            cost=self.cost(figures),
+            seconds=counted.seconds,
+            number=number,
+        )
+
+    @property
+    def _slowed(self) -> bool:
+        """Whether a slow block costs time."""
+        named = {*self.goal.minimize, *self.goal.limits} & {"latency", "interval"}
+        return self.accelerator.clock_mhz is None and bool(named)
+
+    def _in_time(self, block: int) -> bool:
+        limit = min(self.goal.limits.get(name, np.inf) for name in ("latency", "interval"))
+        if self.accelerator.clock_mhz is not None:
+            return True
+        delays = self.blocks.costs("delay_ns") + self.accelerator.adder_delay_ns
+        return bool(delays[block] <= limit * delays[self.blocks.exact] + 1e-9)
+
+    def _absolute(self, choice: Choice) -> HardwareFigures:
+        chosen = self.units.by_filter(choice, rest=self.blocks.exact)
+        return self.accelerator.figures(self.units, self.blocks, chosen)
+
+    def _added(self, weights: Mapping[str, float]) -> Table:
+        """Return the weighted sum of relative figures by unit and block."""
+        whole = sum(weights.values())
+        products = self.accelerator.energy(self.units, self.blocks)
+        areas = self.accelerator.additive_area(self.units, self.blocks)
+        exact = self.exact_figures
+        total = np.zeros_like(products)
+        for name, weight in weights.items():
+            if name in OF_ENERGY:
+                bare = name.startswith("multiplier")
+                energy = exact.multiplier_energy if bare else exact.energy
+                total += weight / whole * products / (energy * 1e6)
+            elif name == "area":
+                total += weight / whole * areas / exact.area
+        return self.units.summed(total)
+
+
+def accuracies(evaluation: Evaluation, data: Dataset, counted: Counted) -> tuple[Interval, ...]:
+    """Return the accuracy under each threat and level, over all images of all trials."""
+    sums: dict[tuple[int, float], list[int]] = {}
+    for task, tally in zip(evaluation.tasks(data), counted.tallies, strict=True):
+        own = sums.setdefault((task.threat, task.level), [0, 0])
+        own[0] += tally.correct
+        own[1] += tally.total
+    return tuple(wilson(right, total) for right, total in sums.values())
+
+
+class BudgetSpentError(Exception):
+    """A search has measured as many choices as it may; it ends here."""
+
+
+@dataclass(eq=False)
+class Trial:
+    """One search under way: what it measured, in order."""
+
+    problem: Problem
+    budget: int
+    """Choices that may be measured."""
+    label: str
+    points: list[Point] = field(default_factory=list)
+    thinking: float = 0.0
+    """Seconds of the search itself, without measuring."""
+    _known: dict[bytes, Point] = field(default_factory=dict)
+
+    def measure(self, choices: Sequence[Choice]) -> list[Point]:
+        """Return choices measured; what this search measured before is free.
+
+        Raises:
+            BudgetSpentError: not all of them fit into the budget; those that do are measured.
+            StoppedError: asked to stop.
+        """
+        new: dict[bytes, Choice] = {}
+        for choice in choices:
+            if (key := choice.tobytes()) not in self._known:
+                new.setdefault(key, choice)
+        room = self.budget - len(self.points)
+        taken = list(new.items())[:room]
+        counts = self.problem.measuring.measure([choice for _, choice in taken], self.label)
+        for (key, choice), counted in zip(taken, counts, strict=True):
+            point = self.problem.point(choice, counted, len(self.points))
+            self.points.append(point)
+            self._known[key] = point
+        if len(taken) < len(new):
+            raise BudgetSpentError
+        return [self._known[choice.tobytes()] for choice in choices]
+
+    @property
+    def seconds(self) -> float:
+        """What measuring took, as if nothing had been known before."""
+        return sum(point.seconds for point in self.points)
+
+    def best(self, acc0: float) -> Point | None:
+        """Return the best measured choice for the goal, or None where none is within it."""
+        goal = self.problem.goal
+        able = [point for point in self.points if self.problem.fits(point.figures)]
+        if goal.max_drop is None:
+            return max(able, key=lambda point: (point.acc, -point.cost), default=None)
+        able = [point for point in able if point.acc >= acc0 - goal.max_drop - 1e-12]
+        return min(able, key=lambda point: (point.cost, -point.acc), default=None)

@@ -1,0 +1,160 @@
+"""How much harm a multiplier does in a filter: four scores, which add up over filters.
+
+Model:  the error of a filter's outputs has a mean M, the same at all places, and a variance V,
+        independent at each (`tap_words`). A score of one filter and one multiplier is the expected
+        harm of both; that of a layer or of a whole choice is the sum over filters.
+Source: METHODS B.4 (`hawx`); Dong et al., "HAWQ-V2", NeurIPS 2020 (`hessian`); signal over noise,
+        as usual for choosing bit widths (`noise_tolerance`).
+"""
+
+from abc import abstractmethod
+from typing import Annotated, ClassVar, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float64
+from pydantic import BeforeValidator, SerializeAsAny
+
+from bitproof.core.registry import Registry
+from bitproof.core.rng import make_generator
+from bitproof.core.spec import Spec
+from bitproof.core.types import Probability
+from bitproof.explore.blocks import Blocks
+from bitproof.explore.profile import BATCH, Energy, Judged, Profile, run_back
+from bitproof.explore.units import by_filter
+
+Scores = Float64[np.ndarray, "filters blocks"]
+SMALLEST = 1e-30
+"""Variance of outputs that never change."""
+
+
+class Score(Spec):
+    """A measure of the harm that a multiplier does in a filter."""
+
+    kind: str
+    judges: ClassVar[tuple[Judged, ...]] = ("loss", "margin")
+    """What the profile takes gradients of: what the score needs, and the margin."""
+
+    @abstractmethod
+    def score(self, profile: Profile, blocks: Blocks) -> Scores:
+        """Return the harm by filter and multiplier, 0 or more; exact multipliers do none."""
+
+
+SCORES: Registry[Score] = Registry("scores")
+AnyScore = Annotated[SerializeAsAny[Score], BeforeValidator(SCORES.validate)]
+
+
+@SCORES.register
+class HawxScore(Score):
+    """Squared gradients of the loss times the error's mean and variance, from histograms alone.
+
+    The mean is the same at all places, so that its harm follows the squared sum of gradients;
+    METHODS B.4 counts it like the variance, place by place.
+
+    Example:
+        >>> HawxScore(kappa=1.0).judges
+        ('loss', 'margin')
+    """
+
+    kind: Literal["hawx"] = "hawx"
+    kappa: Probability = 0.0
+    """Share of the mean error that a correction of biases takes off."""
+
+    def score(self, profile: Profile, blocks: Blocks) -> Scores:
+        """Return gradient energy times error energy."""
+        return weighted(profile, blocks, profile.energy("loss"), kappa=self.kappa)
+
+
+@SCORES.register
+class HessianScore(Score):
+    """Half the diagonal of the Gauss-Newton matrix of the loss times the error's energy.
+
+    Unlike squared gradients of true labels, it does not vanish where a network is always right.
+
+    Example:
+        >>> HessianScore().judges
+        ('curvature', 'margin')
+    """
+
+    kind: Literal["hessian"] = "hessian"
+    judges: ClassVar[tuple[Judged, ...]] = ("curvature", "margin")
+    kappa: Probability = 0.0
+    """Share of the mean error that a correction of biases takes off."""
+
+    def score(self, profile: Profile, blocks: Blocks) -> Scores:
+        """Return half of curvature times error energy."""
+        return 0.5 * weighted(profile, blocks, profile.energy("curvature"), kappa=self.kappa)
+
+
+@SCORES.register
+class NoiseTolerance(Score):
+    """Energy of the error over the variance of the filter's outputs: no gradients.
+
+    Example:
+        >>> NoiseTolerance().kind
+        'noise_tolerance'
+    """
+
+    kind: Literal["noise_tolerance"] = "noise_tolerance"
+
+    def score(self, profile: Profile, blocks: Blocks) -> Scores:
+        """Return noise over signal, a layer's filters in the mean."""
+        means, variances = profile.moments([block.table.errors for block in blocks.all])
+        signal = torch.cat([own.signal for own in profile.layers]).clamp(min=SMALLEST)
+        filters = torch.cat(
+            [torch.full_like(own.signal, own.layer.filters) for own in profile.layers]
+        )
+        found: Scores = ((means**2 + variances) / (signal * filters)[:, None]).numpy()
+        return found
+
+
+@SCORES.register
+class ObservedScore(Score):
+    """Squared effect on the loss, first order, of errors that are computed, not predicted.
+
+    Each layer runs once with each multiplier on what it reads in the exact network: correlated
+    errors count as they are, for as many runs of the network as there are multipliers.
+
+    Example:
+        >>> ObservedScore().kind
+        'observed'
+    """
+
+    kind: Literal["observed"] = "observed"
+
+    def score(self, profile: Profile, blocks: Blocks) -> Scores:
+        """Return the mean over images of the squared sum of gradient times error."""
+        units, network = profile.units, profile.network
+        nodes = {node.name: node for node in network.nodes}
+        rough = {
+            (layer.name, number): network.with_products({layer.name: products})
+            for layer in units.layers
+            for number in range(len(blocks))
+            if (products := blocks.products(np.full(layer.filters, number), network.device))
+        }
+        total = torch.zeros(units.starts[-1], len(blocks), dtype=torch.float64)
+        draw = make_generator(0, "observed")
+        for part in profile.data.blocks(BATCH):
+            one = run_back(network, part, units, judges=("loss",), draw=draw)
+            for layer, first in zip(units.layers, units.starts, strict=False):
+                gradient, step = one.gradients["loss"][layer.name], network.constants[layer.name]
+                for number in range(len(blocks)):
+                    changed = rough.get((layer.name, number))
+                    if changed is None:
+                        continue
+                    sums = changed.accumulator(nodes[layer.name]).sums(one.codes[layer.name])
+                    values = by_filter(
+                        sums * step.multipliers[0], nodes[layer.name], layer, images=len(part)
+                    )
+                    effect = (gradient * (values - one.outputs[layer.name])).double().sum(2)
+                    total[first : first + layer.filters, number] += (effect**2).sum(0)
+        found: Scores = (total / len(profile.data)).numpy()
+        return found
+
+
+def weighted(profile: Profile, blocks: Blocks, energy: Energy, *, kappa: float = 0.0) -> Scores:
+    """Return squared gradients times the energy of errors, by filter and block."""
+    means, variances = profile.moments([block.table.errors for block in blocks.all])
+    shift, spread = energy.shift[:, None], energy.spread[:, None]
+    found: Scores = ((1 - kappa) * shift * means**2 + spread * variances).numpy()
+    return found

@@ -1,0 +1,383 @@
+"""A search over multipliers as a recipe: on a model that is quantized, or on a network."""
+
+import csv
+import io
+import json
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import Field, model_validator
+
+from bitproof import __version__
+from bitproof.approx import AnyMultiplier, Arithmetic
+from bitproof.core.errors import RecipeError
+from bitproof.core.files import write_text
+from bitproof.core.lock import claim, hold
+from bitproof.core.progress import SILENT, Progress
+from bitproof.core.rng import derive_seed, make_generator
+from bitproof.core.stop_request import StopRequest
+from bitproof.core.types import Seed
+from bitproof.data import Splits
+from bitproof.evaluation import Executor
+from bitproof.explore import Exploration, SearchImages, explore, read_blocks
+from bitproof.explore.directory import ExplorationDirectory, Shard
+from bitproof.explore.emulation import CountStore
+from bitproof.explore.exploration import (
+    HeldOut,
+    Outcome,
+    all_searches,
+    measured_accuracies,
+)
+from bitproof.explore.problem import Point
+from bitproof.explore.summary import summarize_exploration
+from bitproof.harden import Approximate, Candidate, TrainingContext
+from bitproof.models import save_weights
+from bitproof.quant import IntegerNetwork, Scheme, load_network, save_network
+from bitproof.recipe.building import build, weights_of
+from bitproof.recipe.injection import find_network
+from bitproof.recipe.recipe import (
+    BASELINE,
+    FLOAT,
+    AnyAugmentation,
+    AnyData,
+    AnyModel,
+    AnyStage,
+    MultiplierName,
+    Name,
+    NamedRecipe,
+    Recipe,
+    StageName,
+)
+from bitproof.recipe.stored_networks import check_fit
+from bitproof.recipe.toml import write_recipe
+from bitproof.report.exploration_page import write_exploration_report
+from bitproof.train import Optimization, train_
+
+SCHEMA = 1
+"""Version of the summary."""
+
+
+class ExplorationRecipe(NamedRecipe):
+    """Everything that decides the result of a search, and nothing else."""
+
+    name: Name = "explore"
+    """Short name, for directories: letters, digits, `_`, `.`, `+`, `-`."""
+    seed: Seed = 0
+    """Root of initial weights and of training."""
+    data: AnyData
+    """Images."""
+    model: AnyModel | None = None
+    """Architecture, which is quantized; none needs `network`."""
+    weights: str = ""
+    """Its weights, as in other recipes; `pretrained` for the published ones."""
+    train: Optimization | None = None
+    """Float training before everything else; none needs `weights`."""
+    augmentation: tuple[AnyAugmentation, ...] = ()
+    """Random changes of training images, in all training."""
+    quantization: Scheme = Scheme()
+    """How the model is quantized."""
+    harden: dict[StageName, AnyStage] = Field(default_factory=dict)
+    """Hardening stages before the search, in this order."""
+    recover: dict[StageName, AnyStage] = Field(default_factory=dict)
+    """Stages after it, on the multipliers that were chosen."""
+    network: str = ""
+    """An integer network instead of a model, such as `runs/NAME/networks/s1`; relative to the
+    recipe's folder or to the working directory."""
+    multipliers: dict[MultiplierName, AnyMultiplier]
+    """What there is to choose from, by name; one of them exact."""
+    exploration: Exploration = Exploration()
+    """What is searched, and how."""
+
+    @model_validator(mode="after")
+    def _one_network(self) -> "ExplorationRecipe":
+        if (self.model is None) == (not self.network):
+            raise ValueError("wanted one of 'model' and 'network'")
+        if self.network and (self.harden or self.recover or self.train):
+            raise ValueError("network: it is complete; harden, recover and train need a 'model'")
+        if self.model is not None and self.train is None and not self.weights:
+            raise ValueError("wanted 'weights', or a table 'train', or both; none came")
+        return self
+
+
+def explore_recipe(
+    recipe: ExplorationRecipe,
+    out: Path,
+    *,
+    executor: Executor | None = None,
+    shard: Shard | None = None,
+    device: str = "cpu",
+    data_dir: Path | None = None,
+    recipe_dir: Path | None = None,
+    resume: bool = False,
+    progress: Progress = SILENT,
+    stop: StopRequest | None = None,
+) -> Path | None:
+    """Carry out a search and return the path of its report; None while shares are missing.
+
+    `shard=(k, n)` does the k-th of n shares of the searches, counted from 1. Without an `executor`,
+    this process measures; files in the recipe are relative to `recipe_dir`, data sets lie in
+    `data_dir` (None: `BITPROOF_DATA`), and `resume` goes on with the search in `out`.
+
+    Raises:
+        StoppedError: asked to stop; everything so far is kept, and `resume` goes on from there.
+        BitproofError: in its kinds, for whatever is wrong with recipe, data, weights or disk.
+    """
+    directory = ExplorationDirectory(out)
+    directory.check_place()
+    splits = recipe.data.load(data_dir)
+    blocks = read_blocks(
+        recipe.multipliers,
+        costs=recipe.exploration.costs,
+        data_dir=data_dir,
+        folder=recipe_dir,
+    )
+    images = SearchImages.of(
+        splits, recipe.exploration, calibration=recipe.quantization.calibration_images
+    )
+    with ExitStack() as held:
+        held.enter_context(claim(out, shard=shard))
+        fingerprint = {
+            "recipe": recipe.to_dict(),
+            "multipliers": blocks.digest,
+            "data": {"train": splits.train.digest(), "test": splits.test.digest()},
+            "versions": {"bitproof": __version__, "torch": torch.__version__},
+        }
+        directory.begin({"fingerprint": fingerprint}, resume=resume or shard is not None)
+        work = _Work(recipe, directory, splits, data_dir, recipe_dir, progress, stop)
+        network = work.network().to(device)
+        outcome = explore(
+            network,
+            recipe.exploration,
+            blocks,
+            images,
+            classes=int(network(images.search.inputs(slice(0, 1)).to(device)).shape[-1]),
+            executor=executor,
+            store=CountStore(directory.counts_of(shard), directory.all_counts()),
+            only=_share(recipe.exploration, shard),
+            progress=progress,
+            stop=stop,
+        )
+        if shard is not None:
+            write_text(directory.finished(shard), "")
+            marks = [directory.finished((number, shard[1])) for number in range(1, shard[1] + 1)]
+            if not all(mark.exists() for mark in marks):
+                return None
+            outcome = explore(
+                network,
+                recipe.exploration,
+                blocks,
+                images,
+                classes=round(1 / outcome.problem.chance),
+                store=CountStore(directory.counts_of(shard), directory.all_counts()),
+                progress=progress,
+                stop=stop,
+            )
+        return work.finish(outcome, images)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """One search under way."""
+
+    recipe: ExplorationRecipe
+    directory: ExplorationDirectory
+    splits: Splits
+    data_dir: Path | None
+    recipe_dir: Path | None
+    progress: Progress
+    stop: StopRequest | None
+
+    def network(self) -> IntegerNetwork:
+        """Return the network with exact products, read from the directory once it is there."""
+        path = self.directory.network
+        with hold(self.directory.path / ".network"):
+            if not path.with_name(path.name + ".json").exists():
+                save_network(self._made(), path)
+        return load_network(path)
+
+    def finish(self, outcome: Outcome, images: SearchImages) -> Path:
+        """Write what was found, measured on images that no search has seen."""
+        directory = self.directory
+        title = self.recipe.exploration.searches[0].title
+        chosen = outcome.trials[title].best(outcome.acc0)
+        points = [point for trial in outcome.trials.values() for point in _front(trial.points)]
+        wanted = [outcome.problem.exact, *(point.choice for point in points)]
+        store = CountStore(directory.held_out)
+        held_out = HeldOut.measured(outcome, wanted, images.held_out, store)
+        summary = {
+            "schema": SCHEMA,
+            "title": self.recipe.title or self.recipe.name,
+            "source": self.recipe.source,
+            "model": self.recipe.network or (self.recipe.model.kind if self.recipe.model else ""),
+            "data": images.search.name,
+            "images": {
+                "profile": len(images.profile),
+                "search": outcome.problem.images,
+                "held_out": len(images.held_out),
+                "of": self.recipe.exploration.images_of,
+            },
+            "exploration": self.recipe.exploration.model_dump(mode="json"),
+            "network": outcome.problem.measuring.emulator.network.digest(),
+            "versions": {"bitproof": __version__, "torch": torch.__version__},
+            "device": str(outcome.problem.measuring.emulator.network.device),
+            **summarize_exploration(outcome, chosen, held_out),
+        }
+        if chosen is not None:
+            recovered = self._write_choice(outcome, chosen, images)
+            summary["recovered"] = recovered
+        write_text(directory.summary, json.dumps(summary, allow_nan=False) + "\n")
+        _write_front(summary, directory.front)
+        return write_exploration_report(directory.path)
+
+    def _made(self) -> IntegerNetwork:
+        if self.recipe.network:
+            network = load_network(find_network(self.recipe.network, self.recipe_dir))
+            check_fit(self.recipe.network, network, self.splits.test)
+            if network.products:
+                raise RecipeError(
+                    f"network: wanted exact products, {self.recipe.network} has multipliers already"
+                )
+            return network
+        return self._candidate().quantize(self.splits.train)
+
+    def _candidate(self) -> Candidate:
+        """Return the network before the search: trained, and hardened."""
+        recipe, path = self.recipe, self.directory.weights
+        assert recipe.model is not None
+        weights = weights_of(
+            recipe.weights, recipe.model, recipe_dir=self.recipe_dir, data_dir=self.data_dir
+        )
+        model = build(
+            recipe.model,
+            self.splits.train,
+            seed=recipe.seed,
+            weights=path if path.exists() else weights,
+        )
+        if not path.exists():
+            if recipe.train is not None:
+                train_(
+                    model,
+                    self.splits.train,
+                    recipe.train,
+                    generator=make_generator(recipe.seed, "train"),
+                    augmentation=recipe.augmentation,
+                    progress=self.progress,
+                )
+            save_weights(model, path)
+        candidate = Candidate(model.eval(), recipe.quantization, data_dir=self.data_dir)
+        return self._after(candidate, recipe.harden)
+
+    def _after(self, candidate: Candidate, stages: Mapping[str, Any]) -> Candidate:
+        for number, (name, stage) in enumerate(stages.items()):
+            context = TrainingContext(
+                train=self.splits.train,
+                seed=derive_seed(self.recipe.seed, *list(stages)[: number + 1]),
+                augmentation=self.recipe.augmentation,
+                progress=self.progress,
+            )
+            self.progress.say(f"stage {name}")
+            candidate = stage.apply(candidate, context)
+        return candidate
+
+    def _write_choice(
+        self, outcome: Outcome, chosen: Point, images: SearchImages
+    ) -> list[list[float]] | None:
+        """Write the choice in all its forms; return accuracies after recovery, if there is any."""
+        directory, emulator = self.directory, outcome.problem.measuring.emulator
+        arithmetic = emulator.arithmetic(chosen.choice)
+        write_text(directory.chosen, arithmetic.model_dump_json() + "\n")
+        calibration = images.calibration.inputs()
+        network = arithmetic.apply(
+            emulator.network.to("cpu"), calibration.cpu(), data_dir=self.data_dir
+        )
+        save_network(network, directory.chosen_network)
+        if self.recipe.model is None:
+            return None
+        write_recipe(_run_recipe(self.recipe, arithmetic, directory), directory.recipe)
+        if not self.recipe.recover:
+            return None
+        stem = directory.recovered_network
+        if not stem.with_name(stem.name + ".json").exists():
+            candidate = replace(self._candidate(), arithmetic=arithmetic)
+            recovered = self._after(candidate, self.recipe.recover).quantize(self.splits.train)
+            save_network(recovered, stem)
+        recovered = load_network(stem).to(emulator.network.device)
+        found = measured_accuracies(
+            recovered, emulator.evaluation, images.held_out, images.calibration
+        )
+        return [list(acc) for acc in found]
+
+
+def _run_recipe(
+    recipe: ExplorationRecipe, arithmetic: Arithmetic, directory: ExplorationDirectory
+) -> Recipe:
+    """Return a recipe for `bitproof run` that has the choice as a stage."""
+    assert recipe.model is not None
+    chosen = Approximate(layers=arithmetic.layers, correct_means=arithmetic.correct_means)
+    before, after = "+".join(recipe.harden), "+".join(recipe.recover)
+    variants = [before or BASELINE, "+".join(filter(None, (before, "chosen")))]
+    if after:
+        variants.append(f"{variants[-1]}+{after}")
+    return Recipe(
+        name=f"{recipe.name}-chosen",
+        title=recipe.title,
+        source=recipe.source,
+        seed=recipe.seed,
+        data=recipe.data,
+        model=recipe.model,
+        weights=directory.weights.name,
+        augmentation=recipe.augmentation,
+        quantization=recipe.quantization,
+        stages={**recipe.harden, "chosen": chosen, **recipe.recover},
+        variants=(FLOAT, *variants),
+        evaluation=recipe.exploration.evaluation,
+    )
+
+
+def _share(exploration: Exploration, shard: Shard | None) -> list[str] | None:
+    """Return the searches of a share, None for all."""
+    if shard is None:
+        return None
+    return list(all_searches(exploration))[shard[0] - 1 :: shard[1]]
+
+
+def _front(points: list[Point]) -> list[Point]:
+    """Return measured choices that no other beats in cost and accuracy."""
+    best, found = -1.0, []
+    for point in sorted(points, key=lambda point: (point.cost, -point.acc)):
+        if point.acc > best:
+            best = point.acc
+            found.append(point)
+    return found
+
+
+def _write_front(summary: Mapping[str, Any], path: Path) -> None:
+    """Write the front as CSV."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    names = [f"{one['title']} {one['level']:g}".strip() for one in summary["objectives"]]
+    columns = ("cost", "power", "area", "latency", "energy")
+    writer.writerow(
+        [
+            "search",
+            *columns,
+            *chain.from_iterable(
+                (f"{name} acc", f"{name} ci_low", f"{name} ci_high") for name in names
+            ),
+            "predicted acc",
+            "choice",
+        ]
+    )
+    for row in summary["front"]:
+        intervals = [
+            f"{one:.6g}" for low, value, high in row["intervals"] for one in (value, low, high)
+        ]
+        predicted = "" if row["predicted"] is None else f"{row['predicted'][1]:.6g}"
+        figures = [f"{row[name]:.6g}" for name in columns]
+        writer.writerow([row["search"], *figures, *intervals, predicted, row["choice"]])
+    write_text(path, text.getvalue())

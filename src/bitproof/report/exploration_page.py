@@ -1,0 +1,415 @@
+"""The report of a search over multipliers as one page, and its tables for the console."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bitproof.core.directory import read_json
+from bitproof.core.errors import DataError
+from bitproof.core.files import write_text
+from bitproof.report import html, wording
+from bitproof.report.html import REPORT, Alert, Tile
+from bitproof.report.page_table import DASH, PageCell, PageTable, facts_table, make_table
+
+EXPLORATION = "exploration.json"
+MOST_FRONT = 25
+"""Choices of a front that are listed."""
+MOST_LAYERS = 60
+"""Layers that are listed."""
+NEEDED = ("units", "objectives", "multipliers", "exact", "searches", "front", "scores", "load")
+"""Parts of a summary without which nothing can be told."""
+Summary = Mapping[str, Any]
+
+
+def write_exploration_report(folder: Path, *, interactive: bool = False) -> Path:
+    """Write `report.html` into the directory of a search and return its path.
+
+    Raises:
+        DataError: `exploration.json` is missing or damaged.
+        StorageError: the disk is full, or the place cannot be written.
+    """
+    path = folder / REPORT
+    write_text(path, render_exploration(read_exploration(folder), interactive=interactive))
+    return path
+
+
+def is_exploration(folder: Path) -> bool:
+    """Tell whether a directory holds a search over multipliers."""
+    return (folder / EXPLORATION).is_file()
+
+
+def read_exploration(folder: Path) -> Summary:
+    """Return the summary of a search.
+
+    Raises:
+        DataError: it is missing or damaged.
+    """
+    path = folder / EXPLORATION
+    if not path.is_file():
+        raise DataError(f"{folder}: wanted a finished search ({EXPLORATION}), there is none")
+    summary = read_json(path, DataError)
+    if missing := [name for name in NEEDED if name not in summary]:
+        raise DataError(f"{path}: damaged, wanted {', '.join(missing)}")
+    return summary
+
+
+def render_exploration(summary: Summary, *, interactive: bool = False) -> str:
+    """Return the page; equal summaries give equal pages."""
+    from bitproof.report.exploration_charts import (  # noqa: PLC0415 - slow to import
+        exploration_figures,
+    )
+
+    drawn = exploration_figures(summary)
+    return html.render("exploration.html.j2", _context(summary), drawn, interactive=interactive)
+
+
+def _context(summary: Summary) -> dict[str, Any]:
+    units, images = summary["units"], summary["images"]
+    return {
+        "brand": "multiplier search",
+        "heading": summary["title"],
+        "subtitle": [
+            summary["model"] or f"model {wording.ABSENT}",
+            f"data: {summary['data']}",
+            f"{wording.count(units['count'], 'unit')}, {choices_text(units['log10_choices'])}",
+        ],
+        "alerts": _alerts(summary),
+        "headline": headline(summary),
+        "aside": "",
+        "tiles": _tiles(summary),
+        "images": images,
+        "granularity": units["granularity"],
+        "accelerator": wording.settings(summary["exploration"]["accelerator"]),
+        "score": wording.settings(summary["exploration"]["score"]),
+        "front": front_table(summary),
+        "front_left": len(summary["front"]) - MOST_FRONT,
+        "chosen": chosen_table(summary),
+        "searches": search_table(summary),
+        "levels": levels_table(summary),
+        "layers": layer_table(summary),
+        "filters": filter_table(summary),
+        "multipliers": multiplier_table(summary),
+        "predictors": predictor_table(summary),
+        "load": load_table(summary),
+        "environment": _environment(summary),
+        "judged": summary["scores"]["judged"],
+    }
+
+
+def choices_text(log10: float) -> str:
+    """Return a number of choices in words.
+
+    Example:
+        >>> choices_text(1.505), choices_text(6.62)
+        ('32 choices', '10^6.6 choices')
+    """
+    return f"{round(10**log10):,} choices" if log10 < 6 else f"10^{log10:.1f} choices"
+
+
+def headline(summary: Summary) -> str:
+    """Return what the search found, in one sentence."""
+    chosen = summary["chosen"]
+    if chosen is None:
+        return "No measured choice meets the goal."
+    exact = summary["exact"]["accs"][0][1]
+    lost = exact - chosen["accs"][0]
+    saved = 1 - chosen["cost"]
+    return (
+        f"The choice saves {wording.percent(saved)} % of the cost and "
+        f"{'loses' if lost >= 0 else 'gains'} {wording.percent(abs(lost))} points of accuracy "
+        f"({wording.percent(chosen['accs'][0])} of {wording.percent(exact)} %) on search images."
+    )
+
+
+def _alerts(summary: Summary) -> list[Alert]:
+    found = []
+    if summary["chosen"] is None:
+        found.append(Alert("No choice", ["Name a larger budget, or a milder goal."]))
+    sources = sorted({one["source"].split(":")[0] for one in summary["multipliers"]})
+    if len(sources) > 1:
+        found.append(Alert("Costs from several sources", sources))
+    return found
+
+
+def _tiles(summary: Summary) -> list[Tile]:
+    chosen, tiles = summary["chosen"], []
+    if chosen is not None:
+        for name in ("power", "area", "latency"):
+            lines = ["of exact products"]
+            tiles.append(Tile(name.capitalize(), wording.percent(chosen[name]), "%", lines))
+        if chosen["held_out"]:
+            low, value, high = chosen["held_out"][0]
+            ends = f"95 % interval {wording.percent(low)} to {wording.percent(high)} %"
+            exact = summary["held_out"][0][1]
+            lines = [ends, f"exact products {wording.percent(exact)} %", "images no search saw"]
+            tiles.append(Tile("Accuracy", wording.percent(value), "%", lines))
+    first = summary["searches"][0]
+    lines = [f"{first['measuring_s'] + first['thinking_s']:.1f} s"]
+    if "log10_speedup" in first:
+        lines.append(f"all choices: {speedup_text(first['log10_speedup']['seconds'])} as long")
+    tiles.append(Tile("Measured choices", str(first["evaluations"]), "", lines))
+    return tiles
+
+
+def speedup_text(log10: float) -> str:
+    """Return a factor in words.
+
+    Example:
+        >>> speedup_text(1.2), speedup_text(6.52), speedup_text(3897.0)
+        ('16 times', '3.3 million times', '10^3897 times')
+    """
+    if log10 < 4:
+        return f"{10**log10:,.0f} times"
+    if log10 < 9:
+        return f"{10 ** (log10 - 6):.2g} million times"
+    return f"10^{log10:.0f} times"
+
+
+def front_table(summary: Summary) -> PageTable:
+    """Return the choices that no other beats, the cheapest first."""
+    from bitproof.report.exploration_charts import objective_title  # noqa: PLC0415
+
+    head = ["search", "cost, %", "power, %", "area, %", "latency, %"]
+    head += [f"{objective_title(one)}, %" for one in summary["objectives"]]
+    head += ["predicted, %", "images no\nsearch saw, %"]
+    rows: list[list[PageCell | str]] = []
+    for row in _thinned(summary["front"]):
+        figures = [wording.percent(row[name]) for name in ("cost", "power", "area", "latency")]
+        accs = [_ends(one) for one in row["intervals"]]
+        predicted = DASH if row["predicted"] is None else _ends(row["predicted"])
+        held_out = DASH if row["held_out"] is None else _ends(row["held_out"][0])
+        rows.append([row["search"], *figures, *accs, predicted, held_out])
+    return make_table(head, rows, look="wide dense")
+
+
+def _thinned(rows: Sequence[Any]) -> Sequence[Any]:
+    """Return some of many rows, evenly spread, the first and the last among them."""
+    if len(rows) <= MOST_FRONT:
+        return rows
+    step = (len(rows) - 1) / (MOST_FRONT - 1)
+    return [rows[round(number * step)] for number in range(MOST_FRONT)]
+
+
+def chosen_table(summary: Summary) -> PageTable:
+    """Return which layer has which multipliers."""
+    chosen = summary["chosen"]
+    if chosen is None:
+        return make_table([], [])
+    macs = {one["name"]: one["macs"] for one in summary["units"]["layers"]}
+    rows: list[list[PageCell | str]] = []
+    for own in chosen["used"][:MOST_LAYERS]:
+        count = sum(own["filters"].values())
+        parts = [
+            name if n == count else f"{name} {n}"
+            for name, n in sorted(own["filters"].items(), key=lambda one: -one[1])
+        ]
+        share = macs[own["layer"]] / summary["units"]["macs"]
+        cell = PageCell(", ".join(parts), "text")
+        rows.append([own["layer"], str(count), wording.percent(share), cell])
+    return make_table(["layer", "filters", "products, %", "multipliers"], rows, look="names dense")
+
+
+def search_table(summary: Summary) -> PageTable:
+    """Return what each search found, and what it took."""
+    head = [
+        "search",
+        "measured",
+        "measuring, s",
+        "searching, s",
+        "hypervolume",
+        "best cost, %",
+        "its accuracy, %",
+    ]
+    rows: list[list[PageCell | str]] = []
+    for one in summary["searches"]:
+        best = one["best"]
+        rows.append(
+            [
+                one["search"],
+                str(one["evaluations"]),
+                f"{one['measuring_s']:.2f}",
+                f"{one['thinking_s']:.2f}",
+                f"{one['hypervolume']:.4f}",
+                DASH if best is None else wording.percent(best["cost"]),
+                DASH if best is None else _ends([best["low"], best["accs"][0], best["high"]]),
+            ]
+        )
+    return make_table(head, rows, look="wide dense")
+
+
+def levels_table(summary: Summary) -> PageTable:
+    """Return the best choice at each cost, and the one that scores alone choose."""
+    rows: list[list[PageCell | str]] = [
+        [
+            wording.percent(one["cost"]),
+            wording.percent(one["best"]),
+            wording.percent(one["predicted"]),
+            wording.points(-one["gap"]),
+            PageCell(one["best_choice"], "text"),
+            PageCell(one["predicted_choice"], "text"),
+        ]
+        for one in summary["levels"]
+    ]
+    head = ["cost up to, %", "best, %", "by score, %", "points", "best choice", "choice by score"]
+    return make_table(head, rows, look="dense")
+
+
+def layer_table(summary: Summary) -> PageTable:
+    """Return what makes a layer tolerant: gradients, kinds of error, zeros, size."""
+    names = [one["name"] for one in summary["multipliers"]]
+    shown = _middling(summary)
+    total = sum(one["gradient"] for one in summary["scores"]["layers"]) or 1.0
+    macs = summary["units"]["macs"]
+    rows: list[list[PageCell | str]] = [
+        [
+            one["layer"],
+            wording.percent(one["macs"] / macs),
+            wording.percent(one["gradient"] / total),
+            wording.percent(one["zeros"]),
+            wording.figure(one["harm"][shown]),
+            wording.percent(one["from_means"][shown]),
+        ]
+        for one in summary["scores"]["layers"][:MOST_LAYERS]
+    ]
+    head = [
+        "layer",
+        "products, %",
+        "squared\ngradients, %",
+        "zeros\nread, %",
+        f"harm of\n{names[shown]}",
+        "of that from\nmean errors, %",
+    ]
+    return make_table(head, rows, look="names dense")
+
+
+def _middling(summary: Summary) -> int:
+    """Return the number of a multiplier that does middling harm."""
+    layers = summary["scores"]["layers"]
+    totals = [sum(one["harm"][n] for one in layers) for n in range(len(summary["multipliers"]))]
+    rough = sorted((n for n, total in enumerate(totals) if total > 0), key=lambda n: totals[n])
+    return rough[len(rough) // 2] if rough else 0
+
+
+def filter_table(summary: Summary) -> PageTable:
+    """Return the filters that take a middling multiplier best, and worst."""
+    rows: list[list[PageCell | str]] = []
+    for tolerant, title in ((True, "tolerate most"), (False, "tolerate least")):
+        own = [one for one in summary["scores"]["filters"] if one["tolerant"] == tolerant]
+        if own:
+            rows.append([title])
+        rows += [
+            [
+                one["filter"],
+                wording.figure(one["harm"]),
+                wording.figure(one["gradient"]),
+                wording.figure(one["mean"]),
+                wording.figure(one["spread"]),
+            ]
+            for one in own
+        ]
+    head = ["filter", "share of harm", "squared\ngradients", "mean error,\nsteps", "spread,\nsteps"]
+    return make_table(head, rows, look="names dense")
+
+
+def multiplier_table(summary: Summary) -> PageTable:
+    """Return the multipliers there were to choose from."""
+    rows: list[list[PageCell | str]] = [
+        [
+            one["name"],
+            PageCell(one["label"], "text"),
+            wording.figure(one["power_mw"]),
+            wording.figure(one["area_um2"]),
+            wording.figure(one["delay_ns"]),
+            wording.percent(one["mred"]),
+            wording.figure(one["bias"]),
+        ]
+        for one in summary["multipliers"]
+    ]
+    head = ["name", "multiplier", "power, mW", "area, µm²", "delay, ns", "MRED, %", "bias"]
+    return make_table(head, rows, look="names dense")
+
+
+def predictor_table(summary: Summary) -> PageTable:
+    """Return how well predictors tell what is measured of choices at random."""
+    rows: list[list[PageCell | str]] = [
+        [
+            one["predictor"],
+            PageCell(one["by"], "text"),
+            str(one["choices"]),
+            DASH if one["spearman"] is None else _plain(one["spearman"]),
+            f"{100 * one['mae']:.2f}",
+            f"{100 * one['coverage']:.0f}",
+            f"{100 * one['width']:.2f}",
+        ]
+        for one in summary.get("predictors", ())
+    ]
+    head = [
+        "predictor",
+        "from",
+        "choices",
+        "Spearman",
+        "mean absolute\nerror, points",
+        "inside the 95 %\ninterval, %",
+        "its width,\npoints",
+    ]
+    return make_table(head, rows, look="wide dense")
+
+
+def load_table(summary: Summary) -> PageTable:
+    """Return what each layer asks of the accelerator."""
+    rows: list[list[PageCell | str]] = [
+        [
+            one["layer"],
+            wording.grouped(one["macs"]),
+            wording.grouped(one["multipliers"]),
+            wording.grouped(one["cycles"]),
+            wording.percent(one["utilisation"]),
+            wording.grouped(one["bytes_moved"]),
+            wording.figure(one["intensity"]),
+            PageCell(one["bound"], "text"),
+        ]
+        for one in summary["load"][:MOST_LAYERS]
+    ]
+    head = [
+        "layer",
+        "products",
+        "multipliers",
+        "cycles",
+        "used, %",
+        "bytes",
+        "products\nper byte",
+        "bound by",
+    ]
+    return make_table(head, rows, look="names dense")
+
+
+def _environment(summary: Summary) -> PageTable:
+    figures = summary["exact"]["figures"]
+    return facts_table(
+        {
+            "profile images": summary["images"]["profile"],
+            "search images": summary["images"]["search"],
+            "images no search saw": summary["images"]["held_out"],
+            "profile, s": summary["seconds"].get("profile"),
+            "scores, s": summary["seconds"].get("scores"),
+            "exact products: power, mW": wording.figure(figures["power"]),
+            "of which multipliers, mW": wording.figure(figures["multiplier_power"]),
+            "exact products: area, µm²": wording.figure(figures["area"]),
+            "exact products: latency, ms": wording.figure(figures["latency"]),
+            "exact products: energy of an image, µJ": wording.figure(figures["energy"]),
+            "costs": summary["exploration"]["costs"],
+            "network (SHA-256)": summary["network"],
+            "device": summary["device"],
+            **summary["versions"],
+        }
+    )
+
+
+def _ends(interval: Sequence[float]) -> str:
+    low, value, high = interval
+    return f"{wording.percent(value)}\n{wording.percent(low)}–{wording.percent(high)}"
+
+
+def _plain(interval: Sequence[float]) -> str:
+    low, value, high = interval
+    return f"{value:.3f}\n{low:.3f}–{high:.3f}"
