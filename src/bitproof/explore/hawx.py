@@ -3,8 +3,8 @@
 Model:  a few choices are measured to calibrate accuracy by score (`predictors`). Which choice is
         cheapest at a score is a knapsack (`knapsack`), solved once for each set of multipliers
         that may stand together on the accelerator. Finalists at several predicted accuracies are
-        measured, the calibration takes them in, and those that meet the goal are proposed anew,
-        until nothing new is proposed.
+        measured, the calibration takes them in, and choices at the goal are proposed; the drop that
+        they are proposed at is moved until the measured one is that of the goal.
 Source: METHODS B.4; arXiv 2602.16336. Measuring and recalibrating are ours.
 """
 
@@ -24,7 +24,7 @@ from bitproof.explore.knapsack import (
     cheapest_within,
     convex_front,
 )
-from bitproof.explore.predictors import AccuracyCurve, MarginModel
+from bitproof.explore.predictors import AccuracyCurve, CalibratedHarm, MarginModel
 from bitproof.explore.problem import Point, Problem, Trial
 from bitproof.explore.random_choices import random_choice
 from bitproof.explore.search import SEARCHES, Search
@@ -56,27 +56,54 @@ class Hawx(Search):
     drawn: Index = 4
     """Choices at random that calibrate the curve as well."""
     finalists: Index = 5
-    """Choices that are measured at predicted drops about the goal's, beside the goal's own."""
-    rounds: Index = 3
+    """Choices that are measured at predicted drops about the goal's, before those at the goal."""
+    rounds: Index = 6
     """How often a choice at the goal is predicted, measured and taken into the calibration."""
     most_blocks: Index = 3
     """Kinds of multipliers that are used together where each costs area once."""
 
     def run(self, problem: Problem, trial: Trial) -> None:
         """Calibrate, solve, measure."""
-        calibrated = self.calibrate(problem, trial)
-        drop = problem.goal.max_drop or DROP
-        spread = np.geomspace(DROPS[0] * drop, DROPS[1] * drop, self.finalists).tolist()
-        for round_ in range(self.rounds):
-            plans = Plans(problem, calibrated.harm, self.most_blocks)
-            known = len(trial.points)
-            proposed = plans.for_goal(calibrated)
-            if not round_:
-                proposed += [each for one in spread for each in plans.at_drop(calibrated, one)]
-            trial.measure(proposed)
-            if round_ and len(trial.points) == known:
+        known = self.calibrate(problem, trial)
+        if self.finalists:
+            plans = Plans(problem, known.harm, self.most_blocks)
+            drop = problem.goal.max_drop or DROP
+            spread = np.geomspace(DROPS[0] * drop, DROPS[1] * drop, self.finalists).tolist()
+            trial.measure([each for one in spread for each in plans.at_drop(known, one)])
+            known = known.with_points(problem, trial.points)
+        if problem.goal.max_drop is None:
+            self._within_limits(problem, trial, known)
+        else:
+            self._at_drop(problem, trial, known, goal=problem.goal.max_drop)
+
+    def _within_limits(self, problem: Problem, trial: Trial, known: "Calibrated") -> None:
+        """Measure what is predicted to be best within limits, until it is known."""
+        for _ in range(self.rounds):
+            before = len(trial.points)
+            trial.measure(Plans(problem, known.harm, self.most_blocks).within_limits())
+            if len(trial.points) == before:
                 return
-            calibrated = calibrated.with_points(problem, trial.points)
+            known = known.with_points(problem, trial.points)
+
+    def _at_drop(self, problem: Problem, trial: Trial, known: "Calibrated", *, goal: float) -> None:
+        """Measure choices at a predicted drop, moved until the measured one is that of the goal."""
+        acc0 = next(
+            (p.acc for p in trial.points if p.choice.tobytes() == problem.exact.tobytes()),
+            known.model.acc0,
+        )
+        kept, broken, drop = 0.0, None, goal
+        for _ in range(self.rounds):
+            points = trial.measure(
+                Plans(problem, known.harm, self.most_blocks).at_drop(known, drop)
+            )
+            if not points:
+                return
+            if points[0].acc >= acc0 - goal:
+                kept = drop
+            else:
+                broken = drop
+            drop = 1.5 * kept if broken is None else (kept + broken) / 2
+            known = known.with_points(problem, trial.points)
 
     def calibrate(self, problem: Problem, trial: Trial) -> "Calibrated":
         """Measure what calibrates accuracy by score."""
@@ -94,7 +121,7 @@ class Hawx(Search):
         units, blocks = problem.units.count, len(problem.blocks)
         drawn = [random_choice(draw, units, blocks, 3) for _ in range(self.drawn)]
         trial.measure([problem.exact, *alike, *drawn])
-        return Calibrated(problem.scores, fitted_curve(problem, trial.points))
+        return calibrated(problem, trial.points)
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,15 +136,21 @@ class Calibrated:
         """Return the calibration with what was measured since."""
         if isinstance(self.model, MarginModel):
             return self
-        return Calibrated(self.harm, fitted_curve(problem, points))
+        return calibrated(problem, points)
 
 
-def fitted_curve(problem: Problem, points: Sequence[Point]) -> AccuracyCurve:
+def calibrated(problem: Problem, points: Sequence[Point]) -> Calibrated:
+    """Return accuracy by harm as measured choices have it."""
+    found = fitted_harm(problem, points)
+    return Calibrated(problem.scores * found.factors[problem.units.layer_of], found.curve)
+
+
+def fitted_harm(problem: Problem, points: Sequence[Point]) -> CalibratedHarm:
     """Return accuracy by score, of measured choices; exact products are among them."""
     exact = problem.exact.tobytes()
     acc0 = next(point.acc for point in points if point.choice.tobytes() == exact)
-    return AccuracyCurve.fit(
-        [problem.score(point.choice) for point in points],
+    return CalibratedHarm.fit(
+        np.stack([problem.harm(point.choice) for point in points]),
         [point.acc for point in points],
         acc0=acc0,
         chance=problem.chance,

@@ -2,13 +2,14 @@
 
 Model:  accuracy falls with the score H of a choice along one curve,
             Acc = Acc0 - A (1 - exp(-(H / H0)^q)),
-        A at most down to chance, fitted to choices that were measured. Or, with one measured choice
-        at most, errors turn an image's answer over when they exceed its margin:
+        A at most down to chance, fitted to choices that were measured. So are factors on the harm
+        in each layer and of each multiplier, near 1 unless measurements say otherwise: scores are
+        of first order, and searches find what they underrate. Or, with one measured choice at
+        most, errors turn an image's answer over when they exceed its margin:
             Acc = mean_i Phi(margin_i / (tau sqrt(noise))).
-        Intervals are conformal: each measured choice but the most harmful is predicted from the
-        others, the errors are divided by `1 / sqrt(images)` plus the predicted drop, and the 95th
-        percentile of that, the largest where there are fewer than 19, is the half width of all
-        intervals, in the same unit.
+        The spread of a prediction is that of the fit, linearized, and of single measurements about
+        the curve. Intervals are so many spreads wide as held 95 % of the measured choices, each
+        predicted from the others (all of them, where there are fewer than 19).
 Source: METHODS B.4, predictors; Vovk et al., "Algorithmic Learning in a Random World", 2005
         (conformal intervals).
 """
@@ -19,15 +20,23 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 from scipy.optimize import brentq, least_squares
-from scipy.special import ndtr
+from scipy.special import expit, ndtr
 
 from bitproof.core.errors import SpecError
 from bitproof.stats import Interval
 from bitproof.stats.intervals import score_interval
 
 Values = Float64[np.ndarray, " n"]
-MOST_LEFT_OUT = 24
-"""Measured choices up to which each is left out in turn; of more, as many groups."""
+Parameters = Float64[np.ndarray, " parameters"]
+Harm = Float64[np.ndarray, "choices layers blocks"]
+OneHarm = Float64[np.ndarray, "layers blocks"]
+LEFT_OUT = 12
+"""Groups of measured choices of which each is predicted from the others."""
+SLACK = 0.1
+"""Share of the lost accuracy that a curve may well miss."""
+LAYER_SPREAD, BLOCK_SPREAD = 0.5, 1.0
+"""Of the logarithms of factors on the harm in a layer, and on that of a multiplier, before anything
+is measured."""
 WIDEST = 60.0
 """Bound on the logarithm of H0."""
 
@@ -37,9 +46,9 @@ class AccuracyCurve:
     """Accuracy by score.
 
     Example:
-        >>> curve = AccuracyCurve(acc0=0.9, depth=0.8, scale=1.0, power=1.0, width=1.0, images=100)
-        >>> [round(end, 3) for end in curve.predict(0.0)]
-        [0.8, 0.9, 1.0]
+        >>> curve = AccuracyCurve(acc0=0.9, depth=0.8, scale=1.0, power=1.0)
+        >>> curve.values(np.array([0.0, 1e9])).round(3).tolist()
+        [0.9, 0.1]
         >>> round(curve.score_for(0.8), 3)
         0.134
     """
@@ -51,48 +60,16 @@ class AccuracyCurve:
     scale: float
     """Score at which 63 % of that is lost."""
     power: float
-    width: float
-    """Half width of intervals, in units of `1 / sqrt(images)` plus the predicted drop."""
-    images: int
-    """That accuracies are counted on."""
-
-    @classmethod
-    def fit(
-        cls,
-        scores: Sequence[float],
-        accs: Sequence[float],
-        *,
-        acc0: float,
-        chance: float,
-        images: int,
-    ) -> "AccuracyCurve":
-        """Fit the curve to measured choices; `acc0` is that of exact products.
-
-        Raises:
-            SpecError: no measured choice has a score.
-        """
-        h, y = (np.array(own, dtype=np.float64) for own in (scores, accs))
-        known = h > 0
-        if not known.any():
-            raise SpecError("accuracy: wanted a measured choice with errors, got none")
-        h, y = h[known], y[known]
-        depth, scale, power = _fitted(h, y, acc0, chance)
-        inner = h < h.max() if len(h) > 1 else h > 0
-        left_out, y = _left_out(h, y, acc0, chance)[inner], y[inner]
-        unit = 1 / np.sqrt(images) + np.maximum(acc0 - left_out, 0.0)
-        widths = np.sort(np.abs(y - left_out) / unit)
-        rank = min(int(np.ceil(0.95 * (len(widths) + 1))), len(widths))
-        return cls(acc0, depth, scale, power, float(widths[rank - 1]), images)
 
     def values(self, scores: Values) -> Values:
         """Return predicted accuracies."""
-        return _curve(np.asarray(scores, np.float64), self.acc0, self.depth, self.scale, self.power)
+        found: Values = self.acc0 + self.depth * np.expm1(-self.exponents(scores))
+        return found
 
-    def predict(self, score: float) -> Interval:
-        """Return the predicted accuracy of one choice, with its interval."""
-        value = float(self.values(np.array([score]))[0])
-        half = self.width * (self.images**-0.5 + max(self.acc0 - value, 0.0))
-        return Interval(max(value - half, 0.0), value, min(value + half, 1.0))
+    def exponents(self, scores: Values) -> Values:
+        """Return `(H / H0)^q`."""
+        found: Values = np.minimum((np.maximum(scores, 0.0) / self.scale) ** self.power, 700.0)
+        return found
 
     def score_for(self, acc: float) -> float:
         """Return the largest score that is predicted to leave this accuracy; infinite if all do."""
@@ -139,7 +116,7 @@ class MarginModel:
     def predict(self, noise: float) -> Interval:
         """Return the predicted accuracy; the interval is that of so many profiled images."""
         value = float(self.values(np.array([noise]))[0])
-        return score_interval(min(max(value, 0.0), 1.0), len(self.margins))
+        return score_interval(min(max(value, 0.0), 1.0), float(len(self.margins)))
 
     def values(self, noise: Values) -> Values:
         """Return predicted accuracies for variances of the margin."""
@@ -160,44 +137,134 @@ class MarginModel:
         return MarginModel(self.margins, float(np.exp(brentq(miss, low, high))), self.level)
 
 
-def _curve(h: Values, acc0: float, depth: float, scale: float, power: float) -> Values:
-    ratio = np.minimum((np.maximum(h, 0.0) / scale) ** power, 700.0)
-    found: Values = acc0 + depth * np.expm1(-ratio)
+@dataclass(frozen=True, eq=False)
+class CalibratedHarm:
+    """Accuracy by score, with scores corrected for what measured choices have shown."""
+
+    curve: AccuracyCurve
+    factors: OneHarm
+    """What the harm of each multiplier in each layer is multiplied by."""
+    covariance: Float64[np.ndarray, "parameters parameters"]
+    """Of the fit: of logit depth, log scale, log power, logarithms of factors by layer, then by
+    multiplier."""
+    images: int
+    """That accuracies are counted on."""
+    width: float = 2.0
+    """Half width of intervals, in spreads of a prediction."""
+
+    @classmethod
+    def fit(
+        cls, harm: Harm, accs: Sequence[float] | Values, *, acc0: float, chance: float, images: int
+    ) -> "CalibratedHarm":
+        """Fit curve and factors to measured choices.
+
+        Args:
+            harm: of each measured choice, by layer and multiplier.
+            accs: their accuracies.
+            acc0: accuracy with exact products.
+            chance: that of guessing.
+            images: that accuracies are counted on.
+
+        Raises:
+            SpecError: no measured choice has a score.
+        """
+        y = np.array(accs, dtype=np.float64)
+        known = harm.sum((1, 2)) > 0
+        if not known.any():
+            raise SpecError("accuracy: wanted a measured choice with errors, got none")
+        harm, y = harm[known], y[known]
+        found = _fitted(harm, y, acc0, chance, images)
+        missed = np.empty(len(y))
+        groups = np.arange(len(y)) % min(len(y), LEFT_OUT)
+        for group in set(groups.tolist()) if len(y) > 1 else ():
+            own = groups == group
+            others = _fitted(harm[~own], y[~own], acc0, chance, images)
+            missed[own] = np.abs(y[own] - others.values(harm[own])) / others.spreads(harm[own])
+        rank = min(int(np.ceil(0.95 * (len(y) + 1))), len(y))
+        width = float(np.sort(missed)[rank - 1]) if len(y) > 1 else found.width
+        return cls(found.curve, found.factors, found.covariance, images, width)
+
+    def values(self, harm: Harm) -> Values:
+        """Return predicted accuracies."""
+        return self.curve.values((harm * self.factors).sum((1, 2)))
+
+    def spreads(self, harm: Harm) -> Values:
+        """Return how far measured accuracies may well lie from predicted ones."""
+        slopes = _slopes(self.curve, harm * self.factors)
+        of_fit = np.einsum("np,pq,nq->n", slopes, self.covariance, slopes)
+        lost = self.curve.acc0 - self.values(harm)
+        found: Values = np.sqrt(np.maximum(of_fit, 0.0) + _spread(lost, self.images) ** 2)
+        return found
+
+    def predict(self, harm: OneHarm) -> Interval:
+        """Return the predicted accuracy of a choice with this harm, by layer and multiplier."""
+        value, spread = (float(own(harm[None])[0]) for own in (self.values, self.spreads))
+        half = self.width * spread
+        return Interval(max(value - half, 0.0), value, min(value + half, 1.0))
+
+
+def _spread(lost: Values, images: int) -> Values:
+    """Return how far a measured accuracy may well lie from the curve."""
+    found: Values = 0.5 * images**-0.5 + SLACK * np.maximum(lost, 0.0)
     return found
 
 
-def _fitted(h: Values, y: Values, acc0: float, chance: float) -> tuple[float, float, float]:
-    """Return depth, scale and power of the curve."""
+def _slopes(curve: AccuracyCurve, harm: Harm) -> Float64[np.ndarray, "choices parameters"]:
+    """Return the gradient of accuracy by the parameters of the fit; `harm` has its factors."""
+    totals = harm.sum((1, 2))
+    exponents = curve.exponents(totals)
+    falls = curve.depth * np.exp(-exponents) * exponents
+    by_log_total = -falls * curve.power
+    logs = np.log(np.maximum(totals, 1e-300) / curve.scale)
+    shares = harm / np.maximum(totals, 1e-300)[:, None, None]
+    return np.column_stack(
+        [
+            np.expm1(-exponents) * curve.depth,
+            -by_log_total,
+            -falls * logs * curve.power,
+            by_log_total[:, None] * shares.sum(2),
+            by_log_total[:, None] * shares.sum(1),
+        ]
+    )
+
+
+def _fitted(harm: Harm, y: Values, acc0: float, chance: float, images: int) -> CalibratedHarm:
+    """Return the most likely curve and factors; logarithms of factors are normal about 0."""
+    _, layers, blocks = harm.shape
     most = max(acc0 - chance, 1e-6)
-    if len(h) < 3:  # one parameter: the rest as for small errors of many images
+    spread = _spread(acc0 - y, images)
+    tightness = np.concatenate(
+        [[1 / 3, 0, 1 / 0.7], np.full(layers, 1 / LAYER_SPREAD), np.full(blocks, 1 / BLOCK_SPREAD)]
+    )
+    middle = np.zeros(len(tightness))
+    middle[0] = 3.0
 
-        def miss(logs: Values) -> Values:
-            gap: Values = _curve(h, acc0, most, float(np.exp(logs[0])), 1.0) - y
-            return gap
+    def unpacked(parameters: Parameters) -> tuple[AccuracyCurve, OneHarm]:
+        scale, power = np.exp(parameters[1:3])
+        depth = most * expit(parameters[0])
+        logs = parameters[3 : 3 + layers, None] + parameters[3 + layers :]
+        return AccuracyCurve(acc0, float(depth), float(scale), float(power)), np.exp(logs)
 
-        found = least_squares(miss, [float(np.log(h.max()))], bounds=(-WIDEST, WIDEST))
-        return most, float(np.exp(found.x[0])), 1.0
+    def residual(parameters: Parameters) -> Parameters:
+        curve, factors = unpacked(parameters)
+        found = (curve.values((harm * factors).sum((1, 2))) - y) / spread
+        return np.concatenate([found, (parameters - middle) * tightness])
 
-    weight = 1 / (0.01 + np.maximum(acc0 - y, 0.0))
+    def jacobian(parameters: Parameters) -> Float64[np.ndarray, "rows parameters"]:
+        curve, factors = unpacked(parameters)
+        slopes = _slopes(curve, harm * factors)
+        slopes[:, 0] *= 1 - expit(parameters[0])
+        return np.concatenate([slopes / spread[:, None], np.diag(tightness)])
 
-    def residual(logs: Values) -> Values:
-        depth, scale, power = most / (1 + np.exp(-logs[0])), np.exp(logs[1]), np.exp(logs[2])
-        gap: Values = _curve(h, acc0, float(depth), float(scale), float(power)) - y
-        return gap * weight
-
-    start = [3.0, float(np.log(np.median(h))), 0.0]
-    bounds = ([-6.0, -WIDEST, np.log(0.25)], [12.0, WIDEST, np.log(3.0)])
-    logs = least_squares(residual, start, bounds=bounds, loss="soft_l1").x
-    depth = most / (1 + np.exp(-logs[0]))
-    return float(depth), float(np.exp(logs[1])), float(np.exp(logs[2]))
-
-
-def _left_out(h: Values, y: Values, acc0: float, chance: float) -> Values:
-    """Return each measured choice as the curve of the others predicts it."""
-    predicted = np.empty(len(h))
-    groups = np.arange(len(h)) % min(len(h), MOST_LEFT_OUT)
-    for group in range(int(groups.max()) + 1):
-        own = groups == group
-        others = ~own if (~own).any() else own
-        predicted[own] = _curve(h[own], acc0, *_fitted(h[others], y[others], acc0, chance))
-    return predicted
+    start = middle.copy()
+    start[1] = float(np.log(np.median(harm.sum((1, 2)))))
+    bound = np.full(len(start), 8.0)
+    bound[:3] = 15.0, WIDEST, 1.5
+    found = least_squares(residual, start, jac=jacobian, bounds=(-bound, bound), max_nfev=200)
+    rows = jacobian(found.x)
+    curve, factors = unpacked(found.x)
+    covariance = np.linalg.pinv(rows.T @ rows)
+    # Slopes elsewhere are by depth itself; here they are by its logit.
+    covariance[0] *= 1 - expit(found.x[0])
+    covariance[:, 0] *= 1 - expit(found.x[0])
+    return CalibratedHarm(curve, factors, covariance, images)

@@ -160,6 +160,13 @@ class Problem:
         """Return the harm of a choice."""
         return float(self.scores[np.arange(self.units.count), choice].sum())
 
+    def harm(self, choice: Choice) -> Float64[np.ndarray, "layers blocks"]:
+        """Return the harm of a choice, by layer and multiplier."""
+        found = np.zeros((len(self.units.layers), len(self.blocks)))
+        own = self.scores[np.arange(self.units.count), choice]
+        np.add.at(found, (self.units.layer_of, choice), own)
+        return found
+
     def noise(self, choice: Choice) -> float:
         """Return the variance of margins under a choice."""
         return float(self.margin_scores[np.arange(self.units.count), choice].sum())

@@ -110,8 +110,8 @@ class Spatial(Accelerator):
             blocks,
             chosen,
             area=area,
-            latency_cycles=sum(cycles),
-            interval_cycles=max(cycles),
+            latency_cycles=float(sum(cycles)),
+            interval_cycles=float(max(cycles)),
         )
 
     def additive_area(self, units: Units, blocks: Blocks) -> Table:

@@ -20,9 +20,9 @@ from bitproof.core.errors import SpecError
 from bitproof.evaluation.evaluation import Evaluation
 from bitproof.explore.accelerator import FIGURES
 from bitproof.explore.exploration import CHECK, HeldOut, Outcome
-from bitproof.explore.hawx import Hawx, fitted_curve
+from bitproof.explore.hawx import Hawx, fitted_harm
 from bitproof.explore.hypervolume import hypervolume
-from bitproof.explore.predictors import AccuracyCurve
+from bitproof.explore.predictors import CalibratedHarm
 from bitproof.explore.problem import Point, Problem, Trial
 from bitproof.explore.units import Choice
 from bitproof.stats.correlation import rank_correlation
@@ -42,7 +42,7 @@ def summarize_exploration(outcome: Outcome, chosen: Point | None, held_out: Held
     """Return everything that reports tell; JSON values."""
     problem = outcome.problem
     first = next(title for title in outcome.trials if title != CHECK)
-    curve = _curve(problem, outcome.trials[first])
+    known = _calibrated(problem, outcome.trials[first])
     return {
         "units": _units(problem),
         "objectives": objectives(problem.measuring.emulator.evaluation),
@@ -60,9 +60,9 @@ def summarize_exploration(outcome: Outcome, chosen: Point | None, held_out: Held
             if title != CHECK
         ],
         "levels": _levels(outcome),
-        "predictors": _predictors(problem, outcome.trials.get(CHECK), curve),
-        "front": _front(problem, outcome.trials, curve, held_out),
-        "chosen": None if chosen is None else _point(problem, chosen, curve, held_out),
+        "predictors": _predictors(problem, outcome.trials.get(CHECK), known),
+        "front": _front(problem, outcome.trials, known, held_out),
+        "chosen": None if chosen is None else _point(problem, chosen, known, held_out),
         "held_out": _ends(held_out.accs(problem.exact)),
     }
 
@@ -262,21 +262,25 @@ def _levels(outcome: Outcome) -> list[Plain]:
     return found
 
 
-def _curve(problem: Problem, trial: Trial) -> AccuracyCurve | None:
+def _calibrated(problem: Problem, trial: Trial) -> CalibratedHarm | None:
     exact = problem.exact.tobytes()
     known = {point.choice.tobytes() for point in trial.points}
     scored = any(problem.score(point.choice) > 0 for point in trial.points)
-    return fitted_curve(problem, trial.points) if exact in known and scored else None
+    return fitted_harm(problem, trial.points) if exact in known and scored else None
 
 
-def _predictors(problem: Problem, check: Trial | None, curve: AccuracyCurve | None) -> list[Plain]:
+def _predicted(problem: Problem, known: CalibratedHarm, choice: Choice) -> Interval:
+    return known.predict(problem.harm(choice))
+
+
+def _predictors(problem: Problem, check: Trial | None, known: CalibratedHarm | None) -> list[Plain]:
     """Return how well each predictor tells what is measured of choices at random."""
     if check is None or len(check.points) < 8:
         return []
     found = []
     points = [point for point in check.points if problem.score(point.choice) > 0]
-    if curve is not None and len(points) >= 4:
-        predicted = [curve.predict(problem.score(point.choice)) for point in points]
+    if known is not None and len(points) >= 4:
+        predicted = [_predicted(problem, known, point.choice) for point in points]
         measured = [point.acc for point in points]
         found.append(_quality("accuracy", predicted, measured, by="score"))
     for name in HARDWARE:
@@ -315,7 +319,7 @@ def _quality(
 def _front(
     problem: Problem,
     trials: Mapping[str, Trial],
-    curve: AccuracyCurve | None,
+    known: CalibratedHarm | None,
     held_out: HeldOut,
 ) -> list[Plain]:
     """Return the measured choices that no other beats in cost and all accuracies."""
@@ -325,13 +329,15 @@ def _front(
     entries = [(-point.cost, *(acc.value for acc in point.accs)) for _, point in kept]
     front = [kept[n] for n in undominated(entries)]
     return [
-        {"search": title, **_point(problem, point, curve, held_out)}
+        {"search": title, **_point(problem, point, known, held_out)}
         for title, point in sorted(front, key=lambda one: one[1].cost)
     ]
 
 
-def _point(problem: Problem, point: Point, curve: AccuracyCurve | None, held_out: HeldOut) -> Plain:
-    predicted = None if curve is None else list(curve.predict(problem.score(point.choice)))
+def _point(
+    problem: Problem, point: Point, known: CalibratedHarm | None, held_out: HeldOut
+) -> Plain:
+    predicted = None if known is None else list(_predicted(problem, known, point.choice))
     return {
         **_brief(point),
         "intervals": [list(acc) for acc in point.accs],

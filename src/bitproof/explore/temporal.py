@@ -71,8 +71,8 @@ class Temporal(Accelerator):
             blocks,
             chosen,
             area=self.places * (place + self.adder_area_um2),
-            latency_cycles=cycles,
-            interval_cycles=cycles,
+            latency_cycles=float(cycles),
+            interval_cycles=float(cycles),
         )
 
     def additive_area(self, units: Units, blocks: Blocks) -> Table:

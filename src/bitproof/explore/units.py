@@ -94,6 +94,15 @@ class Units:
                 count += layer.filters
         return np.concatenate(parts).astype(np.int64)
 
+    @cached_property
+    def layer_of(self) -> Int64[np.ndarray, " units"]:
+        """The number of each unit's layer."""
+        numbers = np.repeat(np.arange(len(self.layers)), [one.filters for one in self.layers])
+        found: Choice = np.zeros(self.count, np.int64)
+        chosen = self.unit_of >= 0
+        found[self.unit_of[chosen]] = numbers[chosen]
+        return found
+
     @property
     def count(self) -> int:
         """Number of units."""

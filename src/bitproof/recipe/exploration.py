@@ -205,7 +205,8 @@ class _Work:
         directory = self.directory
         title = self.recipe.exploration.searches[0].title
         chosen = outcome.trials[title].best(outcome.acc0)
-        points = [point for trial in outcome.trials.values() for point in _front(trial.points)]
+        bests = [trial.best(outcome.acc0) for trial in outcome.trials.values()]
+        points = [*_front(outcome.trials[title].points), *filter(None, bests)]
         wanted = [outcome.problem.exact, *(point.choice for point in points)]
         store = CountStore(directory.held_out)
         held_out = HeldOut.measured(outcome, wanted, images.held_out, store)
