@@ -33,10 +33,10 @@ def splits() -> Splits:
 
 @pytest.fixture(scope="session")
 def network(splits: Splits) -> IntegerNetwork:
-    """Return the network of the demo, trained for two epochs, signed and symmetric."""
+    """Return the network of the demo, trained for eight epochs, signed and symmetric."""
     model = build(MODELS.build({"kind": "digits_cnn"}), splits.train)
     generator = torch.Generator().manual_seed(0)
-    how = Optimization(epochs=2, learning_rate=0.1, schedule="one_cycle")
+    how = Optimization(epochs=8, learning_rate=0.1, schedule="one_cycle")
     train_(model, splits.train, how, generator=generator)
     weight = {"kind": "affine", "symmetric": True, "signed": True}
     scheme = Scheme.model_validate(

@@ -218,7 +218,7 @@ class Measuring:
     @property
     def spent(self) -> float:
         """Seconds that calls of `measure` took so far."""
-        return sum(self._spent)
+        return sum(self._spent, 0.0)
 
     @classmethod
     def opened(

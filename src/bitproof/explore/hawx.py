@@ -53,7 +53,7 @@ class Hawx(Search):
     """`curve`: measures exact products, each multiplier everywhere, and `drawn` choices at random;
     `margin`: measures one multiplier everywhere, and takes accuracy without errors from the
     profiled images."""
-    drawn: Index = 4
+    drawn: Index = 8
     """Choices at random that calibrate the curve as well."""
     finalists: Index = 5
     """Choices that are measured at predicted drops about the goal's, before those at the goal."""

@@ -8,14 +8,13 @@ Model:  accuracy falls with the score H of a choice along one curve,
         most, errors turn an image's answer over when they exceed its margin:
             Acc = mean_i Phi(margin_i / (tau sqrt(noise))).
         The spread of a prediction is that of the fit, linearized, and of single measurements about
-        the curve. Intervals are so many spreads wide as held 95 % of the measured choices, each
-        predicted from the others (all of them, where there are fewer than 19).
-Source: METHODS B.4, predictors; Vovk et al., "Algorithmic Learning in a Random World", 2005
-        (conformal intervals).
+        the curve. Each measured choice is predicted from the others; where these predictions miss
+        by more than their spreads say, in the median, intervals are wider in proportion.
+Source: METHODS B.4, predictors.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float64
@@ -32,11 +31,15 @@ Harm = Float64[np.ndarray, "choices layers blocks"]
 OneHarm = Float64[np.ndarray, "layers blocks"]
 LEFT_OUT = 12
 """Groups of measured choices of which each is predicted from the others."""
-SLACK = 0.1
-"""Share of the lost accuracy that a curve may well miss."""
+SLACK = 0.35
+"""By how much the logarithm of a choice's true harm may well differ from that of its score."""
+STEEPNESS = 1.5
+"""Power of a curve of which the slopes are taken for that."""
 LAYER_SPREAD, BLOCK_SPREAD = 0.5, 1.0
 """Of the logarithms of factors on the harm in a layer, and on that of a multiplier, before anything
 is measured."""
+NORMAL_MEDIAN = 0.6745
+"""Median distance of a normal variable from its mean, in standard deviations."""
 WIDEST = 60.0
 """Bound on the logarithm of H0."""
 
@@ -147,9 +150,11 @@ class CalibratedHarm:
     covariance: Float64[np.ndarray, "parameters parameters"]
     """Of the fit: of logit depth, log scale, log power, logarithms of factors by layer, then by
     multiplier."""
+    most: float
+    """Accuracy that can be lost."""
     images: int
     """That accuracies are counted on."""
-    width: float = 2.0
+    width: float = 1.96
     """Half width of intervals, in spreads of a prediction."""
 
     @classmethod
@@ -174,15 +179,14 @@ class CalibratedHarm:
             raise SpecError("accuracy: wanted a measured choice with errors, got none")
         harm, y = harm[known], y[known]
         found = _fitted(harm, y, acc0, chance, images)
-        missed = np.empty(len(y))
+        missed = np.full(len(y), NORMAL_MEDIAN)
         groups = np.arange(len(y)) % min(len(y), LEFT_OUT)
         for group in set(groups.tolist()) if len(y) > 1 else ():
             own = groups == group
             others = _fitted(harm[~own], y[~own], acc0, chance, images)
             missed[own] = np.abs(y[own] - others.values(harm[own])) / others.spreads(harm[own])
-        rank = min(int(np.ceil(0.95 * (len(y) + 1))), len(y))
-        width = float(np.sort(missed)[rank - 1]) if len(y) > 1 else found.width
-        return cls(found.curve, found.factors, found.covariance, images, width)
+        width = max(float(np.median(missed)) / NORMAL_MEDIAN, 1.0) * found.width
+        return replace(found, width=width)
 
     def values(self, harm: Harm) -> Values:
         """Return predicted accuracies."""
@@ -193,7 +197,8 @@ class CalibratedHarm:
         slopes = _slopes(self.curve, harm * self.factors)
         of_fit = np.einsum("np,pq,nq->n", slopes, self.covariance, slopes)
         lost = self.curve.acc0 - self.values(harm)
-        found: Values = np.sqrt(np.maximum(of_fit, 0.0) + _spread(lost, self.images) ** 2)
+        about = _spread(lost, self.most, self.images)
+        found: Values = np.sqrt(np.maximum(of_fit, 0.0) + about**2)
         return found
 
     def predict(self, harm: OneHarm) -> Interval:
@@ -203,9 +208,11 @@ class CalibratedHarm:
         return Interval(max(value - half, 0.0), value, min(value + half, 1.0))
 
 
-def _spread(lost: Values, images: int) -> Values:
-    """Return how far a measured accuracy may well lie from the curve."""
-    found: Values = 0.5 * images**-0.5 + SLACK * np.maximum(lost, 0.0)
+def _spread(lost: Values, most: float, images: int) -> Values:
+    """Return how far a measured accuracy may well lie from the curve, where so much is lost."""
+    share = np.clip(lost / most, 0.0, 0.999)
+    slope = most * (1 - share) * -np.log1p(-share) * STEEPNESS  # by the logarithm of harm
+    found: Values = np.sqrt(0.25 / images + (SLACK * slope) ** 2)
     return found
 
 
@@ -232,7 +239,7 @@ def _fitted(harm: Harm, y: Values, acc0: float, chance: float, images: int) -> C
     """Return the most likely curve and factors; logarithms of factors are normal about 0."""
     _, layers, blocks = harm.shape
     most = max(acc0 - chance, 1e-6)
-    spread = _spread(acc0 - y, images)
+    spread = _spread(acc0 - y, most, images)
     tightness = np.concatenate(
         [[1 / 3, 0, 1 / 0.7], np.full(layers, 1 / LAYER_SPREAD), np.full(blocks, 1 / BLOCK_SPREAD)]
     )
@@ -245,7 +252,7 @@ def _fitted(harm: Harm, y: Values, acc0: float, chance: float, images: int) -> C
         logs = parameters[3 : 3 + layers, None] + parameters[3 + layers :]
         return AccuracyCurve(acc0, float(depth), float(scale), float(power)), np.exp(logs)
 
-    def residual(parameters: Parameters) -> Parameters:
+    def residual(parameters: Parameters) -> Float64[np.ndarray, " rows"]:
         curve, factors = unpacked(parameters)
         found = (curve.values((harm * factors).sum((1, 2))) - y) / spread
         return np.concatenate([found, (parameters - middle) * tightness])
@@ -267,4 +274,4 @@ def _fitted(harm: Harm, y: Values, acc0: float, chance: float, images: int) -> C
     # Slopes elsewhere are by depth itself; here they are by its logit.
     covariance[0] *= 1 - expit(found.x[0])
     covariance[:, 0] *= 1 - expit(found.x[0])
-    return CalibratedHarm(curve, factors, covariance, images)
+    return CalibratedHarm(curve, factors, covariance, most, images)

@@ -151,7 +151,12 @@ class Problem:
         return self._added({name: 1.0})
 
     def predicted_cost(self, choice: Choice, name: str | None = None) -> float:
-        """Return what tables that add up say a choice costs; a figure, or None: the cost."""
+        """Return what tables that add up say a choice costs; a figure, or None: the cost.
+
+        Area of an accelerator that layers share follows the kinds in use, which is no sum.
+        """
+        if name == "area" and self.accelerator.shares_blocks:
+            return self.figures(choice).area
         table = self.costs if name is None else self.limit_costs(name)
         rows = np.arange(self.units.count)
         return 1.0 + float(table[rows, choice].sum() - table[rows, self.exact].sum())
@@ -295,7 +300,7 @@ class Trial:
     @property
     def seconds(self) -> float:
         """What measuring took, as if nothing had been known before."""
-        return sum(point.seconds for point in self.points)
+        return sum((point.seconds for point in self.points), 0.0)
 
     def best(self, acc0: float) -> Point | None:
         """Return the best measured choice for the goal, or None where none is within it."""

@@ -290,7 +290,9 @@ def _predictors(problem: Problem, check: Trial | None, known: CalibratedHarm | N
         errors = np.sort(np.abs(np.subtract(added[:half], measured[:half])))
         width = float(errors[min(math.ceil(0.95 * (half + 1)), half) - 1])
         ends = [Interval(value - width, value, value + width) for value in added[half:]]
-        found.append(_quality(name, ends, measured[half:], by="sum over units"))
+        shared = name == "area" and problem.accelerator.shares_blocks
+        by = "kinds in use" if shared else "sum over units"
+        found.append(_quality(name, ends, measured[half:], by=by))
     return found
 
 
