@@ -10,11 +10,12 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from bitproof.approx import Truncated
+from bitproof.approx import Exact, Truncated
 from bitproof.core.errors import StoppedError
 from bitproof.core.rng import make_generator
 from bitproof.core.stop_request import StopRequest
 from bitproof.data import Dataset
+from bitproof.explore import ChooseMultipliers, Exploration, Goal, Hawx
 from bitproof.harden import (
     HARDEN,
     PGDAT,
@@ -47,6 +48,16 @@ SAMPLES: dict[str, HardeningStage] = {
     "advbet": AdvBET(n_flips=8, activate_below=None, optimization=SHORT),
     "approximate": Approximate(multiplier=Truncated(columns=7), correct_means=True),
     "approximation_aware": ApproximationAware(ber=0.01, lam_adv=0.5, optimization=SHORT),
+    "choose_multipliers": ChooseMultipliers(
+        multipliers={"exact": Exact(), "coarse": Truncated(columns=7)},
+        exploration=Exploration(
+            costs=str(Path(__file__).parent / "multiplier_costs.csv"),
+            profile_images=16,
+            images=16,
+            goal=Goal(max_drop=1.0),
+            searches=[Hawx(drawn=1, finalists=1, rounds=1)],
+        ),
+    ),
     "desensitize": Desensitize(epsilon=0.1, steps=2, optimization=SHORT),
     "fast_at": FastAT(epsilon=0.1, optimization=SHORT),
     "fault_aware": FaultAware(

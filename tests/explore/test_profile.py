@@ -17,7 +17,7 @@ def last_layer(network: IntegerNetwork, data: Dataset) -> tuple[str, dict[str, t
     draw = make_generator(0, "test")
     one = run_back(network, data, units, judges=("loss", "margin"), draw=draw)
     name = units.layers[-1].name
-    found = {judged: own[name][:, :, 0] for judged, own in one.gradients.items()}
+    found = {str(judged): own[name][:, :, 0] for judged, own in one.gradients.items()}
     return name, {**found, "margins": one.margins}
 
 
@@ -85,8 +85,7 @@ def test_curvature_is_drawn_from_answers_and_seed(network: IntegerNetwork, image
     units = units_of(network, images.inputs(slice(0, 1)), granularity="layer")
 
     def taken(seed: int) -> torch.Tensor:
-        judges = ("curvature",)
-        one = take_profile(network, images, units, signed=True, judges=judges, seed=seed)
+        one = take_profile(network, images, units, signed=True, judges=("curvature",), seed=seed)
         return one.energy("curvature").spread
 
     assert torch.equal(taken(1), taken(1))

@@ -15,11 +15,10 @@ from bitproof.quant.integers import integer_op
 @pytest.fixture(scope="module")
 def profile(network: IntegerNetwork, images: Dataset) -> Profile:
     units = units_of(network, images.inputs(slice(0, 1)), granularity="filter")
-    judges = ("loss", "curvature", "margin")
-    return take_profile(network, images, units, signed=True, judges=judges)
+    return take_profile(network, images, units, signed=True, judges=("loss", "curvature", "margin"))
 
 
-@pytest.mark.parametrize("score", [kind() for kind in SCORES])
+@pytest.mark.parametrize("score", [SCORES.build({"kind": kind}) for kind in SCORES.kinds()])
 def test_exact_products_do_no_harm_and_coarse_ones_more_than_mild_ones(
     score: Score, profile: Profile, blocks: Blocks
 ) -> None:

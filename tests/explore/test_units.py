@@ -62,7 +62,8 @@ class Attention(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         tokens = self.first(x.flatten(2))
-        return self.last((tokens @ tokens.transpose(1, 2) @ tokens).mean(1))
+        found: torch.Tensor = self.last((tokens @ tokens.transpose(1, 2) @ tokens).mean(1))
+        return found
 
 
 def test_products_of_activations_are_one_filter() -> None:

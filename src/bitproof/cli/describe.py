@@ -19,12 +19,13 @@ from bitproof.core.registry import Registry
 from bitproof.core.spec import NONE, Spec
 from bitproof.data import AUGMENT, DATA
 from bitproof.evaluation import EXECUTORS, THREATS, Evaluation
+from bitproof.explore import ACCELERATORS, SCORES, SEARCHES, Exploration, Folding, Goal
 from bitproof.faults import FAULTS, KINDS, PROTECTIONS, WEIGHT_ATTACKS, SystolicArray
 from bitproof.harden import HARDEN
 from bitproof.injection import FaultGroup, Injection
 from bitproof.models import MODELS
 from bitproof.quant import QUANTIZERS, Scheme
-from bitproof.recipe import InjectionRecipe, Recipe
+from bitproof.recipe import ExplorationRecipe, InjectionRecipe, Recipe
 from bitproof.stats import STOP_RULES
 from bitproof.train import Optimization
 
@@ -44,6 +45,9 @@ REGISTRIES: dict[str, Registry[Any]] = {
     "hardening": HARDEN,
     "multipliers": MULTIPLIERS,
     "circuits": DESIGNS,
+    "scores": SCORES,
+    "accelerators": ACCELERATORS,
+    "searches": SEARCHES,
 }
 """Registries, by the word that `describe` takes for all of their kinds."""
 TABLES: dict[str, type[Spec]] = {
@@ -55,6 +59,10 @@ TABLES: dict[str, type[Spec]] = {
     "injection": Injection,
     "injection.faults": FaultGroup,
     "injection.array": SystolicArray,
+    "exploration_recipe": ExplorationRecipe,
+    "exploration": Exploration,
+    "exploration.goal": Goal,
+    "exploration.accelerator.folding": Folding,
 }
 """Tables of a recipe that have no kind, by name."""
 PLAIN: dict[object, str] = {int: "integer", float: "number", bool: "true or false", str: "text"}

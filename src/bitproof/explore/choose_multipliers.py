@@ -8,12 +8,13 @@ Source: METHODS B.
 
 from copy import deepcopy
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field, field_validator
 
 from bitproof.approx.base import AnyMultiplier
+from bitproof.approx.deploy import Arithmetic
 from bitproof.core.errors import SpecError
 from bitproof.data.dataset import Dataset, Splits
 from bitproof.explore.blocks import read_blocks
@@ -34,16 +35,17 @@ class ChooseMultipliers(HardeningStage):
     """
 
     kind: Literal["choose_multipliers"] = "choose_multipliers"
-    multipliers: Annotated[dict[str, AnyMultiplier], Field(min_length=2)]
-    """What there is to choose from, by name; one of them exact."""
+    multipliers: dict[str, AnyMultiplier] = Field(default_factory=dict)
+    """What there is to choose from, by name: two or more, one of them exact. Those that the network
+    has already go."""
     exploration: Exploration = Exploration()
     """The search; the choice is that of its first one. `images` are the last training images."""
 
     @field_validator("exploration")
     @classmethod
-    def _check_check(cls, exploration: Exploration) -> Exploration:
+    def _check_images(cls, exploration: Exploration) -> Exploration:
         if exploration.images_of != "validation":
-            raise ValueError("images_of: a stage searches on training images, leave it out")
+            raise ValueError("images_of: wanted none, a stage searches on training images")
         return exploration
 
     def apply(self, candidate: Candidate, context: TrainingContext) -> Candidate:
@@ -52,9 +54,7 @@ class ChooseMultipliers(HardeningStage):
         Raises:
             SpecError: there are too few training images, or no choice meets the goal.
         """
-        if not candidate.arithmetic.is_exact:
-            raise SpecError(f"{self.kind}: wanted a network with exact products before it")
-        network = candidate.quantize(context.train)
+        network = replace(candidate, arithmetic=Arithmetic()).quantize(context.train)
         blocks = read_blocks(
             self.multipliers, costs=self.exploration.costs, data_dir=candidate.data_dir
         )
@@ -74,7 +74,10 @@ class ChooseMultipliers(HardeningStage):
                 "the goal; name a larger budget or a milder goal"
             )
         emulator = outcome.problem.measuring.emulator
-        arithmetic = emulator.arithmetic(best.choice)
+        arithmetic = Arithmetic(
+            layers=emulator.arithmetic(best.choice).layers,
+            correct_means=self.exploration.correct_means or candidate.arithmetic.correct_means,
+        )
         done = replace(candidate, model=deepcopy(candidate.model).eval(), arithmetic=arithmetic)
         return done.with_record(
             self.kind,

@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -58,6 +58,8 @@ from bitproof.recipe.toml import write_recipe
 from bitproof.report.exploration_page import write_exploration_report
 from bitproof.train import Optimization, train_
 
+CHOSEN = "chosen"
+"""The choice as a stage of a recipe."""
 SCHEMA = 1
 """Version of the summary."""
 
@@ -271,13 +273,16 @@ class _Work:
                 )
             save_weights(model, path)
         candidate = Candidate(model.eval(), recipe.quantization, data_dir=self.data_dir)
-        return self._after(candidate, recipe.harden)
+        return self._after(candidate, recipe.harden, ())
 
-    def _after(self, candidate: Candidate, stages: Mapping[str, Any]) -> Candidate:
+    def _after(
+        self, candidate: Candidate, stages: Mapping[str, Any], before: Sequence[str]
+    ) -> Candidate:
+        """Return a candidate after stages, whose draws are those of a run with the same names."""
         for number, (name, stage) in enumerate(stages.items()):
             context = TrainingContext(
                 train=self.splits.train,
-                seed=derive_seed(self.recipe.seed, *list(stages)[: number + 1]),
+                seed=derive_seed(self.recipe.seed, *before, *list(stages)[: number + 1]),
                 augmentation=self.recipe.augmentation,
                 progress=self.progress,
             )
@@ -305,7 +310,9 @@ class _Work:
         stem = directory.recovered_network
         if not stem.with_name(stem.name + ".json").exists():
             candidate = replace(self._candidate(), arithmetic=arithmetic)
-            recovered = self._after(candidate, self.recipe.recover).quantize(self.splits.train)
+            before = (*self.recipe.harden, CHOSEN)
+            done = self._after(candidate, self.recipe.recover, before)
+            recovered = done.quantize(self.splits.train)
             save_network(recovered, stem)
         recovered = load_network(stem).to(emulator.network.device)
         found = measured_accuracies(
@@ -321,7 +328,7 @@ def _run_recipe(
     assert recipe.model is not None
     chosen = Approximate(layers=arithmetic.layers, correct_means=arithmetic.correct_means)
     before, after = "+".join(recipe.harden), "+".join(recipe.recover)
-    variants = [before or BASELINE, "+".join(filter(None, (before, "chosen")))]
+    variants = [before or BASELINE, "+".join(filter(None, (before, CHOSEN)))]
     if after:
         variants.append(f"{variants[-1]}+{after}")
     return Recipe(
@@ -334,7 +341,7 @@ def _run_recipe(
         weights=directory.weights.name,
         augmentation=recipe.augmentation,
         quantization=recipe.quantization,
-        stages={**recipe.harden, "chosen": chosen, **recipe.recover},
+        stages={**recipe.harden, CHOSEN: chosen, **recipe.recover},
         variants=(FLOAT, *variants),
         evaluation=recipe.exploration.evaluation,
     )

@@ -217,6 +217,12 @@ ADAM_VULNERABILITY = Table(
     source="Taheri et al., AdAM, ETS 2024 (METHODS C); its SDC values are in figures only",
 )
 
+HAWX_SEARCH = Table(
+    name="hawx-search",
+    title="Choices of multipliers by layer at levels of power: all choices measured, and HAWX",
+    source="HAWX, arXiv 2602.16336 (METHODS B); its accuracies are not in what could be read",
+)
+
 TABLES: dict[str, Table] = {
     table.name: table
     for table in (
@@ -229,6 +235,7 @@ TABLES: dict[str, Table] = {
         SCALING_FACTORS,
         SCALING_REMEDIES,
         ADAM_VULNERABILITY,
+        HAWX_SEARCH,
     )
 }
 """All tables, by name."""

@@ -11,8 +11,9 @@ TOY_LIMITS: dict[str, int] = {
     **{"batches": 2, "iterations": 2, "adversarial_bit_errors.images": 16},
     **{"memory_faults.images": 16, "adversarial_examples.images": 16},
     **{"multiplier_faults.images": 16, "multiplier_faults.trials": 4},
+    **{"exploration.images": 32, "exploration.profile_images": 32},
 }
-"""The most that a field may be at toy size, by its name or that of its kind and its own."""
+"""The most that a field may be at toy size, by its name or that of its kind (or table) and its own."""
 
 
 def toy(recipe: Recipe) -> Recipe:
@@ -29,7 +30,7 @@ def toy(recipe: Recipe) -> Recipe:
 
 def _shrunk(value: Any, name: str = "", kind: str = "") -> Any:
     if isinstance(value, dict):
-        own = str(value.get("kind", ""))
+        own = str(value.get("kind", name))
         return {key: _shrunk(part, key, own) for key, part in value.items()}
     if isinstance(value, list):
         return [_shrunk(part) for part in value]

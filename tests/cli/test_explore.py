@@ -1,0 +1,60 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.recipe.test_exploration import BARE, COSTS, RECIPE
+
+Call = Callable[..., Any]
+"""The fixture `call` of conftest.py."""
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    text = RECIPE
+    for line in (*BARE, "epochs = 4 -> epochs = 1", "images = 100 -> images = 40"):
+        before, after = line.split(" -> ")
+        text = text.replace(before, after)
+    (tmp_path / "costs.csv").write_text(COSTS)
+    path = tmp_path / "small.toml"
+    path.write_text(text)
+    return path
+
+
+def test_a_search_prints_its_tables_and_is_reported_anew(
+    call: Call, recipe: Path, tmp_path: Path
+) -> None:
+    outcome = call("explore", recipe, "--out", "o", "--set", "exploration.goal.max_drop=1.0")
+    assert outcome.code == 0, outcome.err
+    for words in (
+        "Front: choices that no other beats",
+        "Searches",
+        "The choice saves",
+        "images no search saw",
+        "against measuring all choices",
+        "report: o/report.html",
+    ):
+        assert words in outcome.out
+    again = call("report", "o", "--interactive")
+    assert again.code == 0
+    assert again.out in outcome.out
+    page = (tmp_path / "o" / "report.html").read_text()
+    assert "<script>" in page
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    drawn = call("figures", "o").out.split()
+    assert "o/figures/scores.svg" in drawn
+    assert "o/figures/front-clean.pdf" in drawn
+
+
+def test_what_is_wrong_takes_one_line(call: Call, recipe: Path) -> None:
+    for words, message in (
+        (("--set", "exploration.costs=published"), "exact: wanted a published cost"),
+        (("--set", "exploration.keep=['conv9']"), "keep: no layer 'conv9'; wanted some of"),
+        (("--shard", "3/2"), "shard: wanted K/N with K from 1 to N"),
+        (("--device", "tpu"), "device: wanted auto, cpu or cuda, got 'tpu'"),
+    ):
+        outcome = call("explore", recipe, "--out", "o", *words)
+        assert outcome.code == 2
+        assert message in outcome.problems[-1]
+    assert call("report", "nowhere").code == 2
