@@ -75,5 +75,5 @@ def mean_errors(
     result = torch.zeros(len(words.kernel), dtype=torch.float64, device=words.kernel.device)
     for table in sorted(set(products.choice.tolist())):
         filters: Int64[Tensor, " f"] = (products.choice == table).nonzero()[:, 0]
-        result[filters] = words.expected(products.tables[table] - exact, filters)
+        result[filters] = words.expected(products.tables[table] - exact)[filters]
     return result

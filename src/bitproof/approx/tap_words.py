@@ -64,11 +64,9 @@ class TapWords:
         windows = self.counts[0, 0].sum().double()
         return self.counts.double() / windows
 
-    def expected(
-        self, entries: Num[Tensor, "256 256"], filters: Int64[Tensor, " f"] | None = None
-    ) -> Float64[Tensor, " f"]:
-        """Return the mean over windows of the sum of `entries[a, w]`, by filter; None: all."""
-        return self._by_tap(entries, filters).sum(1)
+    def expected(self, entries: Num[Tensor, "256 256"]) -> Float64[Tensor, " m"]:
+        """Return the mean over windows of the sum of `entries[a, w]`, by filter."""
+        return self._by_tap(entries).sum(1)
 
     def moments(
         self, errors: Num[Tensor, "256 256"]
@@ -78,20 +76,12 @@ class TapWords:
         squares = self._by_tap(errors.double() ** 2)
         return means.sum(1), (squares - means**2).clamp(min=0).sum(1)
 
-    def _by_tap(
-        self, entries: Num[Tensor, "256 256"], filters: Int64[Tensor, " f"] | None = None
-    ) -> Float64[Tensor, "f taps"]:
+    def _by_tap(self, entries: Num[Tensor, "256 256"]) -> Float64[Tensor, "m taps"]:
         """Return the mean of the entries that each tap of each filter meets."""
-        device = self.kernel.device
-        wanted = torch.arange(len(self.kernel), device=device) if filters is None else filters
-        result = torch.empty(len(wanted), self.kernel.shape[1], dtype=torch.float64, device=device)
-        group_of = wanted // (len(self.kernel) // len(self.counts))
-        by_weight = self.shares @ entries.double().to(device)  # [g, taps, 256]
-        for group in sorted(set(group_of.tolist())):
-            own = group_of == group
-            patterns = self.kernel[wanted[own]].long()
-            result[own] = by_weight[group].gather(1, patterns.T).T
-        return result
+        groups, taps = self.counts.shape[:2]
+        by_weight = self.shares @ entries.double().to(self.kernel.device)  # [g, taps, 256]
+        patterns = self.kernel.reshape(groups, -1, taps).transpose(1, 2).long()
+        return by_weight.gather(2, patterns).transpose(1, 2).reshape(-1, taps)
 
 
 def _counts(

@@ -248,6 +248,7 @@ def explore(
         )
     with _timed(seconds, "scores"):
         scores = exploration.score.score(profile, blocks)
+        interactions = exploration.score.interactions(profile, blocks)
         margin_scores = weighted(profile, blocks, profile.energy("margin"))
     emulator = Emulator(
         network,
@@ -273,6 +274,7 @@ def explore(
             margins=profile.margins.numpy(),
             measuring=measuring,
             chance=1 / classes,
+            interactions=interactions,
         )
         wanted = all_searches(exploration)
         trials = {

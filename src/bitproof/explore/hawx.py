@@ -16,6 +16,7 @@ from typing import Literal
 import numpy as np
 
 from bitproof.core.types import Index
+from bitproof.explore.interactions import Interactions
 from bitproof.explore.knapsack import (
     ConvexFront,
     Mask,
@@ -66,10 +67,10 @@ class Hawx(Search):
         """Calibrate, solve, measure."""
         known = self.calibrate(problem, trial)
         if self.finalists:
-            plans = Plans(problem, known.harm, self.most_blocks)
+            plans = Plans(problem, known, self.most_blocks)
             drop = problem.goal.max_drop or DROP
             spread = np.geomspace(DROPS[0] * drop, DROPS[1] * drop, self.finalists).tolist()
-            trial.measure([each for one in spread for each in plans.at_drop(known, one)])
+            trial.measure([each for one in spread for each in plans.at_drop(one)])
             known = known.with_points(problem, trial.points)
         if problem.goal.max_drop is None:
             self._within_limits(problem, trial, known)
@@ -80,7 +81,7 @@ class Hawx(Search):
         """Measure what is predicted to be best within limits, until it is known."""
         for _ in range(self.rounds):
             before = len(trial.points)
-            trial.measure(Plans(problem, known.harm, self.most_blocks).within_limits())
+            trial.measure(Plans(problem, known, self.most_blocks).within_limits())
             if len(trial.points) == before:
                 return
             known = known.with_points(problem, trial.points)
@@ -93,9 +94,7 @@ class Hawx(Search):
         )
         kept, broken, drop = 0.0, None, goal
         for _ in range(self.rounds):
-            points = trial.measure(
-                Plans(problem, known.harm, self.most_blocks).at_drop(known, drop)
-            )
+            points = trial.measure(Plans(problem, known, self.most_blocks).at_drop(drop))
             if not points:
                 return
             if points[0].acc >= acc0 - goal:
@@ -131,6 +130,8 @@ class Calibrated:
     harm: Table
     """By unit and block; adds up."""
     model: AccuracyCurve | MarginModel
+    interactions: Interactions | None = None
+    """Harm that does not add up."""
 
     def with_points(self, problem: Problem, points: Sequence[Point]) -> "Calibrated":
         """Return the calibration with what was measured since."""
@@ -142,7 +143,13 @@ class Calibrated:
 def calibrated(problem: Problem, points: Sequence[Point]) -> Calibrated:
     """Return accuracy by harm as measured choices have it."""
     found = fitted_harm(problem, points)
-    return Calibrated(problem.scores * found.factors[problem.units.layer_of], found.curve)
+    factors = found.factors[problem.units.layer_of]
+    together = problem.interactions
+    return Calibrated(
+        problem.scores * factors,
+        found.curve,
+        None if together is None else together.scaled(factors),
+    )
 
 
 def fitted_harm(problem: Problem, points: Sequence[Point]) -> CalibratedHarm:
@@ -163,8 +170,13 @@ class Plans:
     """Closed-form solutions for each set of multipliers that may stand together."""
 
     problem: Problem
-    harm: Table
+    known: Calibrated
     most_blocks: int
+
+    @property
+    def harm(self) -> Table:
+        """Harm by unit and block; adds up."""
+        return self.known.harm
 
     @cached_property
     def fronts(self) -> list[tuple[Mask, ConvexFront]]:
@@ -173,19 +185,13 @@ class Plans:
         costs = self.problem.costs
         return [(mask, convex_front(self.harm, costs, mask)) for mask in masks]
 
-    def for_goal(self, calibrated: Calibrated) -> list[Choice]:
-        """Return the choice for the goal, if one is predicted to meet it."""
-        goal = self.problem.goal
-        if goal.max_drop is None:
-            return self.within_limits()
-        return self.at_drop(calibrated, goal.max_drop)
-
-    def at_drop(self, calibrated: Calibrated, drop: float) -> list[Choice]:
+    def at_drop(self, drop: float) -> list[Choice]:
         """Return the cheapest choice that is predicted to lose so much accuracy, if there is one.
 
         Where limits do not allow it, the least harmful choice within them.
         """
-        bound = calibrated.model.score_for(calibrated.model.acc0 - drop)
+        model = self.known.model
+        bound = model.score_for(model.acc0 - drop)
         choice = self.cheapest(bound)
         if choice is not None and self.problem.fits(self.problem.figures(choice)):
             return [choice]
@@ -201,8 +207,21 @@ class Plans:
         if not able:
             return None
         mask, _ = min(able, key=lambda one: self._cost(one[1]))
+        if self.known.interactions is not None:
+            return self._together(harm, mask, self.known.interactions)
         filled = cheapest_within(self.harm, self.problem.costs, harm, mask)
         return self.problem.rounded(filled, self.harm)
+
+    def _together(self, harm: float, mask: Mask, together: Interactions) -> Choice | None:
+        """Return a cheap choice with at most this harm, where harm does not add up."""
+        costs = self.problem.costs
+        front = convex_front(together.alone, costs, mask)
+        able = [
+            together.filled(choice, costs, harm, mask)
+            for choice in together.choices(front, costs, mask)
+            if together.harm(choice) <= harm
+        ]
+        return min(able, key=self._cost, default=None)
 
     def within_limits(self) -> list[Choice]:
         """Return the least harmful choice that keeps to all limits, if there is one."""

@@ -23,6 +23,7 @@ from bitproof.evaluation.evaluation import Evaluation
 from bitproof.explore.accelerator import FIGURES, Accelerator, HardwareFigures
 from bitproof.explore.blocks import Blocks
 from bitproof.explore.emulation import Counted, Measuring
+from bitproof.explore.interactions import Interactions
 from bitproof.explore.knapsack import Mask, Table
 from bitproof.explore.units import Choice, Units
 from bitproof.stats import wilson
@@ -98,6 +99,8 @@ class Problem:
     measuring: Measuring
     chance: float
     """Accuracy of guessing."""
+    interactions: Interactions | None = None
+    """Harm that does not add up, where the score knows it."""
 
     @property
     def images(self) -> int:
@@ -163,14 +166,17 @@ class Problem:
 
     def score(self, choice: Choice) -> float:
         """Return the harm of a choice."""
+        if self.interactions is not None:
+            return self.interactions.harm(choice)
         return float(self.scores[np.arange(self.units.count), choice].sum())
 
     def harm(self, choice: Choice) -> Float64[np.ndarray, "layers blocks"]:
-        """Return the harm of a choice, by layer and multiplier."""
+        """Return the harm of a choice, by layer and multiplier; what does not add up, in proportion."""
         found = np.zeros((len(self.units.layers), len(self.blocks)))
         own = self.scores[np.arange(self.units.count), choice]
         np.add.at(found, (self.units.layer_of, choice), own)
-        return found
+        total = own.sum()
+        return found * (self.score(choice) / total) if total > 0 else found
 
     def noise(self, choice: Choice) -> float:
         """Return the variance of margins under a choice."""

@@ -1,4 +1,4 @@
-"""How much harm a multiplier does in a filter: four scores, which add up over filters.
+"""How much harm a multiplier does in a filter: scores, which add up over filters, and one more.
 
 Model:  the error of a filter's outputs has a mean M, the same at all places, and a variance V,
         independent at each (`tap_words`). A score of one filter and one multiplier is the expected
@@ -8,18 +8,21 @@ Source: METHODS B.4 (`hawx`); Dong et al., "HAWQ-V2", NeurIPS 2020 (`hessian`); 
 """
 
 from abc import abstractmethod
+from collections.abc import Iterator
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float64
+from jaxtyping import Float, Float64
 from pydantic import BeforeValidator, SerializeAsAny
+from torch import Tensor
 
 from bitproof.core.registry import Registry
 from bitproof.core.rng import make_generator
 from bitproof.core.spec import Spec
 from bitproof.core.types import Probability
 from bitproof.explore.blocks import Blocks
+from bitproof.explore.interactions import Interactions, check_size
 from bitproof.explore.profile import BATCH, Energy, Judged, Profile, run_back
 from bitproof.explore.units import by_filter
 
@@ -38,6 +41,10 @@ class Score(Spec):
     @abstractmethod
     def score(self, profile: Profile, blocks: Blocks) -> Scores:
         """Return the harm by filter and multiplier, 0 or more; exact multipliers do none."""
+
+    def interactions(self, profile: Profile, blocks: Blocks) -> Interactions | None:  # noqa: ARG002
+        """Return harm that does not add up, None where the score has none."""
+        return None
 
 
 SCORES: Registry[Score] = Registry("scores")
@@ -124,32 +131,72 @@ class ObservedScore(Score):
 
     def score(self, profile: Profile, blocks: Blocks) -> Scores:
         """Return the mean over images of the squared sum of gradient times error."""
-        units, network = profile.units, profile.network
-        nodes = {node.name: node for node in network.nodes}
-        rough = {
-            (layer.name, number): network.with_products({layer.name: products})
-            for layer in units.layers
-            for number in range(len(blocks))
-            if (products := blocks.products(np.full(layer.filters, number), network.device))
-        }
-        total = torch.zeros(units.starts[-1], len(blocks), dtype=torch.float64)
-        draw = make_generator(0, "observed")
-        for part in profile.data.blocks(BATCH):
-            one = run_back(network, part, units, judges=("loss",), draw=draw)
-            for layer, first in zip(units.layers, units.starts, strict=False):
-                gradient, step = one.gradients["loss"][layer.name], network.constants[layer.name]
-                for number in range(len(blocks)):
-                    changed = rough.get((layer.name, number))
-                    if changed is None:
-                        continue
-                    sums = changed.accumulator(nodes[layer.name]).sums(one.codes[layer.name])
-                    values = by_filter(
-                        sums * step.multipliers[0], nodes[layer.name], layer, images=len(part)
-                    )
-                    effect = (gradient * (values - one.outputs[layer.name])).double().sum(2)
-                    total[first : first + layer.filters, number] += (effect**2).sum(0)
-        found: Scores = (total / len(profile.data)).numpy()
-        return found
+        total = np.zeros((profile.units.starts[-1], len(blocks)))
+        for effects in observed_effects(profile, blocks):
+            total += (effects.double() ** 2).sum(0).numpy()
+        return total / len(profile.data)
+
+
+@SCORES.register
+class JointScore(ObservedScore):
+    """Effects as in `observed`, together: errors of several units strengthen or cancel each other.
+
+    For at most 12,000 pairs of unit and multiplier.
+
+    Example:
+        >>> JointScore().kind
+        'joint'
+    """
+
+    kind: Literal["joint"] = "joint"  # type: ignore[assignment]
+
+    def interactions(self, profile: Profile, blocks: Blocks) -> Interactions:
+        """Return what effects of units come to together.
+
+        Raises:
+            SpecError: there are too many units.
+        """
+        units = profile.units
+        check_size(units.count, len(blocks))
+        chosen = torch.from_numpy(units.unit_of >= 0)
+        index = torch.from_numpy(units.unit_of)[chosen]
+        parts = []
+        for effects in observed_effects(profile, blocks):
+            by_unit = torch.zeros(len(effects), units.count, len(blocks))
+            by_unit.index_add_(1, index, effects[:, chosen].float())
+            parts.append(by_unit)
+        return Interactions.of(torch.cat(parts).numpy())
+
+
+def observed_effects(
+    profile: Profile, blocks: Blocks
+) -> Iterator[Float[Tensor, "n filters blocks"]]:
+    """Yield first-order effects on the loss of each image, batch by batch."""
+    units, network = profile.units, profile.network
+    nodes = {node.name: node for node in network.nodes}
+    rough = {
+        (layer.name, number): network.with_products({layer.name: products})
+        for layer in units.layers
+        for number in range(len(blocks))
+        if (products := blocks.products(np.full(layer.filters, number), network.device))
+    }
+    draw = make_generator(0, "observed")
+    for part in profile.data.blocks(BATCH):
+        one = run_back(network, part, units, judges=("loss",), draw=draw)
+        found = torch.zeros(len(part), units.starts[-1], len(blocks))
+        for layer, first in zip(units.layers, units.starts, strict=False):
+            gradient, constants = one.gradients["loss"][layer.name], network.constants[layer.name]
+            for number in range(len(blocks)):
+                changed = rough.get((layer.name, number))
+                if changed is None:
+                    continue
+                sums = changed.accumulator(nodes[layer.name]).sums(one.codes[layer.name])
+                values = by_filter(
+                    sums * constants.multipliers[0], nodes[layer.name], layer, images=len(part)
+                )
+                effect = (gradient * (values - one.outputs[layer.name])).sum(2)
+                found[:, first : first + layer.filters, number] = effect.cpu()
+        yield found
 
 
 def weighted(profile: Profile, blocks: Blocks, energy: Energy, *, kappa: float = 0.0) -> Scores:

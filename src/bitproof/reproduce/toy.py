@@ -13,7 +13,8 @@ TOY_LIMITS: dict[str, int] = {
     **{"multiplier_faults.images": 16, "multiplier_faults.trials": 4},
     **{"exploration.images": 32, "exploration.profile_images": 32},
 }
-"""The most that a field may be at toy size, by its name or that of its kind (or table) and its own."""
+"""The most that a field may be at toy size, by its name, or that of its kind or table and its
+own."""
 
 
 def toy(recipe: Recipe) -> Recipe:
