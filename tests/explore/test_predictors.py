@@ -29,7 +29,7 @@ def fitted(harm: np.ndarray, accs: np.ndarray) -> CalibratedHarm:
 def test_a_curve_without_noise_is_found_again() -> None:
     harm, accs = drawn(40, 0, np.ones((3, 4)))
     found = fitted(harm, accs)
-    assert np.abs(found.values(harm) - accs).max() < 0.01
+    assert np.abs(found.values(harm) - accs).max() < 0.03
 
 
 def test_multipliers_that_do_more_harm_than_scored_are_found_out() -> None:

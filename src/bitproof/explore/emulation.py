@@ -28,6 +28,7 @@ from bitproof.data.dataset import Dataset
 from bitproof.evaluation.evaluation import Evaluation
 from bitproof.evaluation.executors import Executor, InProcess, Pool
 from bitproof.evaluation.models import IntegerModel
+from bitproof.evaluation.threat import Task
 from bitproof.explore.blocks import Blocks
 from bitproof.explore.units import Choice, Units
 from bitproof.metrics import Tally
@@ -35,6 +36,12 @@ from bitproof.quant.network import IntegerNetwork
 
 PREPARED = 4096
 """Layers with one multiplier that are kept prepared."""
+
+
+def counted_tasks(evaluation: Evaluation, data: Dataset) -> list[Task]:
+    """Return what is measured of a choice: all trials at the levels of all threats, no checks."""
+    levels = [threat.levels or (0.0,) for threat in evaluation.threats]
+    return [task for task in evaluation.tasks(data) if task.level in levels[task.threat]]
 
 
 @dataclass(frozen=True)
@@ -93,7 +100,7 @@ class Emulator:
             evaluation.threats[task.threat].measure(
                 model, self.data, level=task.level, trial=task.trial, seed=evaluation.seed
             )
-            for task in evaluation.tasks(self.data)
+            for task in counted_tasks(evaluation, self.data)
         ]
         return Counted(tuple(tallies), time.perf_counter() - begin)
 
@@ -130,7 +137,10 @@ class Emulator:
     def _fixed(self) -> str:
         if "fixed" not in self.__dict__:
             threats = [one.identity(self.data) for one in self.evaluation.threats]
-            tasks = [[t.threat, t.level, t.trial] for t in self.evaluation.tasks(self.data)]
+            tasks = [
+                [task.threat, task.level, task.trial]
+                for task in counted_tasks(self.evaluation, self.data)
+            ]
             digests = [
                 self.network.digest(),
                 self.blocks.digest,

@@ -21,15 +21,22 @@ from bitproof.evaluation.models import IntegerModel
 from bitproof.evaluation.threat import Clean
 from bitproof.explore.accelerator import AnyAccelerator
 from bitproof.explore.blocks import Blocks
-from bitproof.explore.emulation import Counted, CountStore, Emulator, Measuring
+from bitproof.explore.conditions import under
+from bitproof.explore.emulation import (
+    Counted,
+    CountStore,
+    Emulator,
+    Measuring,
+    counted_tasks,
+)
 from bitproof.explore.hawx import Hawx
-from bitproof.explore.problem import BudgetSpentError, Goal, Problem, Trial, accuracies
+from bitproof.explore.problem import BudgetSpentError, Goal, Harm, Problem, Trial, accuracies
 from bitproof.explore.profile import Profile, take_profile
 from bitproof.explore.random_choices import RandomChoices
 from bitproof.explore.scores import AnyScore, HawxScore, Scores, weighted
 from bitproof.explore.search import AnySearch, Search
 from bitproof.explore.spatial import Spatial
-from bitproof.explore.units import Choice, Granularity, Scope, units_of
+from bitproof.explore.units import Choice, Granularity, Scope, Units, units_of
 from bitproof.quant.network import IntegerNetwork
 from bitproof.stats.intervals import Interval
 
@@ -191,7 +198,7 @@ def measured_accuracies(
         evaluation.threats[task.threat].measure(
             model, data, level=task.level, trial=task.trial, seed=evaluation.seed
         )
-        for task in evaluation.tasks(data)
+        for task in counted_tasks(evaluation, data)
     )
     return accuracies(evaluation, data, Counted(tallies, 0.0))
 
@@ -248,7 +255,8 @@ def explore(
         )
     with _timed(seconds, "scores"):
         scores = exploration.score.score(profile, blocks)
-        interactions = exploration.score.interactions(profile, blocks)
+        harms = [Harm(units.summed(scores), exploration.score.interactions(profile, blocks))]
+        harms += _other_harms(exploration, network, blocks, images, units)
         margin_scores = weighted(profile, blocks, profile.energy("margin"))
     emulator = Emulator(
         network,
@@ -269,12 +277,11 @@ def explore(
             blocks=blocks,
             accelerator=exploration.accelerator,
             goal=exploration.goal,
-            scores=units.summed(scores),
+            harms=tuple(harms),
             margin_scores=units.summed(margin_scores),
             margins=profile.margins.numpy(),
             measuring=measuring,
             chance=1 / classes,
-            interactions=interactions,
         )
         wanted = all_searches(exploration)
         trials = {
@@ -283,6 +290,31 @@ def explore(
             if only is None or title in only
         }
     return Outcome(exploration, problem, profile, scores, trials, seconds)
+
+
+def _other_harms(
+    exploration: Exploration,
+    network: IntegerNetwork,
+    blocks: Blocks,
+    images: SearchImages,
+    units: Units,
+) -> list[Harm]:
+    """Return harm under each threat and level but the first."""
+    score, seed = exploration.score, exploration.seed
+    levels = [
+        (threat, level)
+        for threat in exploration.evaluation.threats
+        for level in threat.levels or (0.0,)
+    ]
+    found = []
+    for threat, level in levels[1:]:
+        changed, seen = under(threat, level, network, images.profile, seed=seed)
+        profile = take_profile(
+            changed, seen, units, signed=blocks.signed, judges=score.judges, seed=seed
+        )
+        scores = units.summed(score.score(profile, blocks))
+        found.append(Harm(scores, score.interactions(profile, blocks)))
+    return found
 
 
 def all_searches(exploration: Exploration) -> dict[str, Search]:

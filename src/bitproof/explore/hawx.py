@@ -57,7 +57,8 @@ class Hawx(Search):
     drawn: Index = 8
     """Choices at random that calibrate the curve as well."""
     finalists: Index = 5
-    """Choices that are measured at predicted drops about the goal's, before those at the goal."""
+    """Choices that are measured at predicted drops about the goal's, before those at the goal; so
+    many for accuracy under each threat and level."""
     rounds: Index = 6
     """How often a choice at the goal is predicted, measured and taken into the calibration."""
     most_blocks: Index = 3
@@ -66,16 +67,24 @@ class Hawx(Search):
     def run(self, problem: Problem, trial: Trial) -> None:
         """Calibrate, solve, measure."""
         known = self.calibrate(problem, trial)
-        if self.finalists:
-            plans = Plans(problem, known, self.most_blocks)
-            drop = problem.goal.max_drop or DROP
-            spread = np.geomspace(DROPS[0] * drop, DROPS[1] * drop, self.finalists).tolist()
-            trial.measure([each for one in spread for each in plans.at_drop(one)])
-            known = known.with_points(problem, trial.points)
+        known = self._spread(problem, trial, known)
+        for objective in range(1, len(problem.harms)) if self.calibration == "curve" else ():
+            other = problem.under(objective)
+            self._spread(other, trial, calibrated(other, trial.points))
         if problem.goal.max_drop is None:
             self._within_limits(problem, trial, known)
         else:
             self._at_drop(problem, trial, known, goal=problem.goal.max_drop)
+
+    def _spread(self, problem: Problem, trial: Trial, known: "Calibrated") -> "Calibrated":
+        """Measure choices at several predicted drops, and return what they calibrate."""
+        if not self.finalists:
+            return known
+        plans = Plans(problem, known, self.most_blocks)
+        drop = problem.goal.max_drop or DROP
+        spread = np.geomspace(DROPS[0] * drop, DROPS[1] * drop, self.finalists).tolist()
+        trial.measure([each for one in spread for each in plans.at_drop(one)])
+        return known.with_points(problem, trial.points)
 
     def _within_limits(self, problem: Problem, trial: Trial, known: "Calibrated") -> None:
         """Measure what is predicted to be best within limits, until it is known."""
@@ -155,12 +164,15 @@ def calibrated(problem: Problem, points: Sequence[Point]) -> Calibrated:
 def fitted_harm(problem: Problem, points: Sequence[Point]) -> CalibratedHarm:
     """Return accuracy by score, of measured choices; exact products are among them."""
     exact = problem.exact.tobytes()
-    acc0 = next(point.acc for point in points if point.choice.tobytes() == exact)
+    accs = [point.accs[problem.objective].value for point in points]
+    acc0 = next(
+        acc for acc, point in zip(accs, points, strict=True) if point.choice.tobytes() == exact
+    )
     return CalibratedHarm.fit(
         np.stack([problem.harm(point.choice) for point in points]),
-        [point.acc for point in points],
+        accs,
         acc0=acc0,
-        chance=problem.chance,
+        chance=min(problem.chance, *accs),
         images=problem.images,
     )
 

@@ -7,7 +7,7 @@ Model:  cost is a weighted sum of figures of the accelerator, each relative to e
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import combinations
 from typing import Annotated
@@ -22,7 +22,7 @@ from bitproof.data.dataset import Dataset
 from bitproof.evaluation.evaluation import Evaluation
 from bitproof.explore.accelerator import FIGURES, Accelerator, HardwareFigures
 from bitproof.explore.blocks import Blocks
-from bitproof.explore.emulation import Counted, Measuring
+from bitproof.explore.emulation import Counted, Measuring, counted_tasks
 from bitproof.explore.interactions import Interactions
 from bitproof.explore.knapsack import Mask, Table
 from bitproof.explore.units import Choice, Units
@@ -83,6 +83,16 @@ class Point:
 
 
 @dataclass(frozen=True, eq=False)
+class Harm:
+    """What multipliers do to the loss under one threat."""
+
+    scores: Table
+    """By unit and block; adds up."""
+    interactions: Interactions | None = None
+    """What does not add up, where the score knows it."""
+
+
+@dataclass(frozen=True, eq=False)
 class Problem:
     """A search problem."""
 
@@ -90,8 +100,8 @@ class Problem:
     blocks: Blocks
     accelerator: Accelerator
     goal: Goal
-    scores: Table
-    """Harm by unit and block; adds up."""
+    harms: tuple["Harm", ...]
+    """Under each threat and level, as the evaluation has them; none: that of the first."""
     margin_scores: Table
     """Variance of margins by unit and block; adds up."""
     margins: Float64[np.ndarray, " n"]
@@ -99,12 +109,26 @@ class Problem:
     measuring: Measuring
     chance: float
     """Accuracy of guessing."""
-    interactions: Interactions | None = None
-    """Harm that does not add up, where the score knows it."""
+    objective: int = 0
+    """The threat and level, by its place, that harm and accuracy are of."""
+
+    def under(self, objective: int) -> "Problem":
+        """Return the same problem for accuracy under another threat and level."""
+        return replace(self, objective=objective)
+
+    @property
+    def scores(self) -> Table:
+        """Harm by unit and block; adds up."""
+        return self.harms[self.objective].scores
+
+    @property
+    def interactions(self) -> Interactions | None:
+        """Harm that does not add up, where the score knows it."""
+        return self.harms[self.objective].interactions
 
     @property
     def images(self) -> int:
-        """Images that accuracy under the first threat is counted on."""
+        """Images that clean accuracy is counted on."""
         emulator = self.measuring.emulator
         wanted = getattr(emulator.evaluation.threats[0], "images", None)
         return min(wanted or len(emulator.data), len(emulator.data))
@@ -171,7 +195,10 @@ class Problem:
         return float(self.scores[np.arange(self.units.count), choice].sum())
 
     def harm(self, choice: Choice) -> Float64[np.ndarray, "layers blocks"]:
-        """Return the harm of a choice, by layer and multiplier; what does not add up, in proportion."""
+        """Return the harm of a choice by layer and multiplier.
+
+        What does not add up is shared out in proportion.
+        """
         found = np.zeros((len(self.units.layers), len(self.blocks)))
         own = self.scores[np.arange(self.units.count), choice]
         np.add.at(found, (self.units.layer_of, choice), own)
@@ -257,7 +284,7 @@ class Problem:
 def accuracies(evaluation: Evaluation, data: Dataset, counted: Counted) -> tuple[Interval, ...]:
     """Return the accuracy under each threat and level, over all images of all trials."""
     sums: dict[tuple[int, float], list[int]] = {}
-    for task, tally in zip(evaluation.tasks(data), counted.tallies, strict=True):
+    for task, tally in zip(counted_tasks(evaluation, data), counted.tallies, strict=True):
         own = sums.setdefault((task.threat, task.level), [0, 0])
         own[0] += tally.correct
         own[1] += tally.total
