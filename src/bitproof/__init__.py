@@ -38,6 +38,12 @@ if TYPE_CHECKING:  # the one list of names; `_homes` reads it, so that nothing i
     from bitproof.evaluation import Evaluation as Evaluation
     from bitproof.evaluation import MemoryFaults as MemoryFaults
     from bitproof.evaluation import MultiplierFaults as MultiplierFaults
+    from bitproof.explore import ChooseMultipliers as ChooseMultipliers
+    from bitproof.explore import Exploration as Exploration
+    from bitproof.explore import Goal as Goal
+    from bitproof.explore import Hawx as Hawx
+    from bitproof.explore import Spatial as Spatial
+    from bitproof.explore import Temporal as Temporal
     from bitproof.faults import BitAscent as BitAscent
     from bitproof.faults import MeasuredChip as MeasuredChip
     from bitproof.faults import ProgressiveBitSearch as ProgressiveBitSearch
@@ -77,6 +83,7 @@ if TYPE_CHECKING:  # the one list of names; `_homes` reads it, so that nothing i
     from bitproof.recipe.verbs import attack as attack
     from bitproof.recipe.verbs import build_model as build_model
     from bitproof.recipe.verbs import evaluate as evaluate
+    from bitproof.recipe.verbs import explore as explore
     from bitproof.recipe.verbs import harden_model as harden_model
     from bitproof.recipe.verbs import load_data as load_data
     from bitproof.recipe.verbs import train_model as train_model

@@ -66,12 +66,11 @@ class ChooseMultipliers(HardeningStage):
             classes=_classes(network, context.train),
             progress=context.progress,
         )
-        title, trial = next(iter(outcome.trials.items()))
-        best = trial.best(outcome.acc0)
+        best, trial = outcome.chosen, outcome.first
         if best is None:
             raise SpecError(
-                f"{self.kind}: none of the {len(trial.points)} choices that {title} measured meets "
-                "the goal; name a larger budget or a milder goal"
+                f"{self.kind}: none of the {len(trial.points)} choices that {trial.label} measured "
+                "meets the goal; name a larger budget or a milder goal"
             )
         emulator = outcome.problem.measuring.emulator
         arithmetic = Arithmetic(
@@ -81,7 +80,7 @@ class ChooseMultipliers(HardeningStage):
         done = replace(candidate, model=deepcopy(candidate.model).eval(), arithmetic=arithmetic)
         return done.with_record(
             self.kind,
-            search=title,
+            search=trial.label,
             evaluations=len(trial.points),
             figures=vars(best.figures),
             acc=list(best.accs[0]),

@@ -30,7 +30,7 @@ from bitproof.explore.emulation import (
     counted_tasks,
 )
 from bitproof.explore.hawx import Hawx
-from bitproof.explore.problem import BudgetSpentError, Goal, Harm, Problem, Trial, accuracies
+from bitproof.explore.problem import BudgetSpentError, Goal, Harm, Point, Problem, Trial, accuracies
 from bitproof.explore.profile import Profile, take_profile
 from bitproof.explore.random_choices import RandomChoices
 from bitproof.explore.scores import AnyScore, HawxScore, Scores, weighted
@@ -175,6 +175,22 @@ class Outcome:
     """By title of the search; `check` for choices that predictors are checked on."""
     seconds: dict[str, float] = field(default_factory=dict)
     """What profile and scores took."""
+
+    @property
+    def first(self) -> Trial:
+        """The first search, whose choice is the result."""
+        return next(iter(self.trials.values()))
+
+    @property
+    def chosen(self) -> Point | None:
+        """The choice: the best measured one for the goal; None where none meets it."""
+        return self.first.best(self.acc0)
+
+    @property
+    def network(self) -> IntegerNetwork | None:
+        """The network with the multipliers of the choice; None where there is none."""
+        chosen = self.chosen
+        return None if chosen is None else self.problem.measuring.emulator.emulated(chosen.choice)
 
     @property
     def acc0(self) -> float:

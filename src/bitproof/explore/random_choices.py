@@ -42,7 +42,7 @@ def random_choice(draw: np.random.Generator, units: int, blocks: int, kinds: int
 
     Example:
         >>> random_choice(np.random.default_rng(0), 4, 3, 2).tolist()
-        [0, 2, 0, 0]
+        [2, 2, 2, 2]
     """
     pool = draw.choice(blocks, draw.integers(1, min(kinds, blocks) + 1), replace=False)
     return draw.choice(pool, units).astype(np.int64)

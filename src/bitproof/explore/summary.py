@@ -41,8 +41,7 @@ Plain = dict[str, Any]
 def summarize_exploration(outcome: Outcome, chosen: Point | None, held_out: HeldOut) -> Plain:
     """Return everything that reports tell; JSON values."""
     problem = outcome.problem
-    first = next(title for title in outcome.trials if title != CHECK)
-    known = _calibrated(problem, outcome.trials[first])
+    known = _calibrated(problem, outcome.first)
     return {
         "units": _units(problem),
         "objectives": objectives(problem.measuring.emulator.evaluation),

@@ -205,10 +205,9 @@ class _Work:
     def finish(self, outcome: Outcome, images: SearchImages) -> Path:
         """Write what was found, measured on images that no search has seen."""
         directory = self.directory
-        title = self.recipe.exploration.searches[0].title
-        chosen = outcome.trials[title].best(outcome.acc0)
+        chosen = outcome.chosen
         bests = [trial.best(outcome.acc0) for trial in outcome.trials.values()]
-        points = [*_front(outcome.trials[title].points), *filter(None, bests)]
+        points = [*_front(outcome.first.points), *filter(None, bests)]
         wanted = [outcome.problem.exact, *(point.choice for point in points)]
         store = CountStore(directory.held_out)
         held_out = HeldOut.measured(outcome, wanted, images.held_out, store)

@@ -10,6 +10,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from bitproof.approx import Multiplier
 from bitproof.attacks import InputAttack
 from bitproof.core.progress import SILENT, Progress
 from bitproof.core.rng import derive_seed, make_generator
@@ -23,6 +24,8 @@ from bitproof.evaluation import (
     TallyStore,
 )
 from bitproof.evaluation.models import PROFILE_IMAGES
+from bitproof.explore import Exploration, Outcome, SearchImages, read_blocks
+from bitproof.explore import explore as search_multipliers
 from bitproof.harden import Candidate, HardeningStage, TrainingContext
 from bitproof.models import MODELS
 from bitproof.quant import IntegerNetwork, Scheme
@@ -57,6 +60,50 @@ def build_model(kind: str, splits: Splits, *, seed: int = 0, **parameters: Any) 
         ModelError: it does not fit the images.
     """
     return build(MODELS.build({"kind": kind, **parameters}), splits.train, seed=seed)
+
+
+def explore(
+    network: IntegerNetwork,
+    splits: Splits,
+    multipliers: Mapping[str, Multiplier],
+    exploration: Exploration | None = None,
+    *,
+    data_dir: Path | str | None = None,
+    executor: Executor | None = None,
+    progress: Progress = SILENT,
+) -> Outcome:
+    """Search which unit of `network` may use which of `multipliers`, one of which is exact.
+
+    Validation images are searched on (`exploration.images_of`); tables and published costs are read
+    from `data_dir`. The result is `Outcome.chosen`; `Outcome.network` has its multipliers.
+
+    Raises:
+        SpecError: multipliers, images or searches do not fit.
+        QuantizationError: the network has no layer that could choose.
+
+    Example:
+        >>> from bitproof.approx import Exact, Truncated
+        >>> from bitproof.quant import quantize
+        >>> splits = load_data("digits")
+        >>> network = quantize(build_model("digits_cnn", splits).eval(), splits.train.inputs())
+        >>> explore(network, splits, {"exact": Exact(), "rough": Truncated(columns=6)})
+        Traceback (most recent call last):
+        bitproof.core.errors.SpecError: exact: wanted a published cost, there is none; ...
+    """
+    exploration = exploration or Exploration()
+    folder = None if data_dir is None else Path(data_dir)
+    blocks = read_blocks(multipliers, costs=exploration.costs, data_dir=folder)
+    images = SearchImages.of(splits, exploration, calibration=PROFILE_IMAGES)
+    answers = network(images.search.inputs(slice(0, 1)))
+    return search_multipliers(
+        network,
+        exploration,
+        blocks,
+        images,
+        classes=answers.shape[-1],
+        executor=executor,
+        progress=progress,
+    )
 
 
 def train_model(
