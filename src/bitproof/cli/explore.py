@@ -17,6 +17,8 @@ from bitproof.recipe.overrides import parse_change
 from bitproof.recipe.toml import read_spec
 from bitproof.report.exploration_page import (
     chosen_table,
+    elsewhere_table,
+    elsewhere_text,
     front_table,
     headline,
     levels_table,
@@ -77,6 +79,8 @@ def print_exploration(folder: Path, report: Path) -> None:
         _print("Predictions of choices at random", predictor_table(summary))
     if summary["chosen"]:
         _print("The choice", chosen_table(summary))
+        _print("The choice on other accelerators", elsewhere_table(summary))
+        typer.echo(elsewhere_text(summary))
     typer.echo(headline(summary))
     if summary["chosen"] and summary["chosen"]["held_out"]:
         for objective, own, exact in zip(

@@ -9,7 +9,7 @@ Model:  fronts are of choices that were measured. Hypervolume is that of cost an
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from bitproof.approx.figures import error_figures
 from bitproof.approx.naming import short_name
 from bitproof.core.errors import SpecError
 from bitproof.evaluation.evaluation import Evaluation
-from bitproof.explore.accelerator import FIGURES
+from bitproof.explore.accelerator import ACCELERATORS, FIGURES, Accelerator
 from bitproof.explore.exploration import CHECK, HeldOut, Outcome
 from bitproof.explore.hawx import Hawx, fitted_harm
 from bitproof.explore.hypervolume import hypervolume
@@ -62,6 +62,7 @@ def summarize_exploration(outcome: Outcome, chosen: Point | None, held_out: Held
         "predictors": _predictors(problem, outcome.trials.get(CHECK), known),
         "front": _front(problem, outcome.trials, known, held_out),
         "chosen": None if chosen is None else _point(problem, chosen, known, held_out),
+        "elsewhere": [] if chosen is None else _elsewhere(problem, chosen),
         "held_out": _ends(held_out.accs(problem.exact)),
     }
 
@@ -363,6 +364,26 @@ def _used(problem: Problem, choice: Choice) -> list[Plain]:
             },
         }
         for layer, chosen in problem.units.by_layer(choice, rest=problem.blocks.exact).items()
+    ]
+
+
+def _elsewhere(problem: Problem, point: Point) -> list[Plain]:
+    """Return what a choice takes on each kind of accelerator, this one first.
+
+    Others have the clock, adders and memory of this one, and their own usual size.
+    """
+    common = problem.accelerator.model_dump(include=set(Accelerator.model_fields) - {"kind"})
+    kinds = [kind for kind in ACCELERATORS.kinds() if kind != problem.accelerator.kind]
+    others = [ACCELERATORS.build({"kind": kind, **common}) for kind in kinds]
+    used = len(set(problem.units.by_filter(point.choice, rest=problem.blocks.exact).tolist()))
+    return [
+        {
+            "accelerator": one.kind,
+            "kinds": used,
+            "shared": one.shares_blocks,
+            **asdict(replace(problem, accelerator=one).figures(point.choice)),
+        }
+        for one in (problem.accelerator, *others)
     ]
 
 

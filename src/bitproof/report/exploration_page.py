@@ -84,6 +84,8 @@ def _context(summary: Summary) -> dict[str, Any]:
         "front": front_table(summary),
         "front_left": len(summary["front"]) - MOST_FRONT,
         "chosen": chosen_table(summary),
+        "elsewhere": elsewhere_table(summary),
+        "elsewhere_why": elsewhere_text(summary),
         "searches": search_table(summary),
         "levels": levels_table(summary),
         "layers": layer_table(summary),
@@ -207,6 +209,38 @@ def chosen_table(summary: Summary) -> PageTable:
         cell = PageCell(", ".join(parts), "text")
         rows.append([own["layer"], str(count), wording.percent(share), cell])
     return make_table(["layer", "filters", "products, %", "multipliers"], rows, look="names dense")
+
+
+def elsewhere_table(summary: Summary) -> PageTable:
+    """Return what the choice takes on this accelerator, and on others."""
+    rows: list[list[PageCell | str]] = [
+        [
+            one["accelerator"],
+            str(one["kinds"]),
+            *(wording.percent(one[name]) for name in ("power", "area", "latency")),
+        ]
+        for one in summary.get("elsewhere", ())
+    ]
+    head = ["accelerator", "kinds of\nmultipliers", "power, %", "area, %", "latency, %"]
+    return make_table(head, rows, look="dense")
+
+
+def elsewhere_text(summary: Summary) -> str:
+    """Return why the same choice costs something else on another accelerator."""
+    own = summary.get("elsewhere", ())
+    if len(own) < 2:
+        return ""
+    shared = next((one for one in own if one["shared"]), None)
+    apart = next((one for one in own if not one["shared"]), None)
+    if shared is None or apart is None:
+        return ""
+    kinds = wording.count(shared["kinds"], "kind")
+    return (
+        f"Where all layers share an array, every place has all {kinds} of multipliers that the "
+        f"choice uses: {wording.percent(shared['area'])} % of the area of exact products. Engines "
+        f"of their own need only the kinds of their layer: {wording.percent(apart['area'])} %. "
+        "Power follows the products in both."
+    )
 
 
 def search_table(summary: Summary) -> PageTable:
