@@ -128,7 +128,11 @@ class Accelerator(Spec):
 
     def energy(self, units: Units, blocks: Blocks) -> Table:
         """Return picojoules of the products for one image, by filter and block."""
-        return units.macs[:, None] * (1000 * blocks.costs("power_mw") / self.characterised_mhz)
+        power = np.concatenate(
+            [np.tile(blocks.power(layer.name), (layer.filters, 1)) for layer in units.layers]
+        )
+        energy: Table = units.macs[:, None] * (1000 * power / self.characterised_mhz)
+        return energy
 
     def period_ns(self, blocks: Blocks, chosen: Choice) -> float:
         """Return the length of a cycle.

@@ -9,7 +9,7 @@ import csv
 import hashlib
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from pydantic import ValidationError
 from bitproof.approx.base import Multiplier, ProductTable
 from bitproof.approx.circuit import CircuitMultiplier
 from bitproof.approx.naming import short_name
-from bitproof.circuits import find_library, synthesize
+from bitproof.circuits import Library, find_library, synthesize
 from bitproof.circuits.activity import activity, uniform_pairs
 from bitproof.circuits.cost import cost_of
 from bitproof.core.errors import DataError, SpecError, near
@@ -57,6 +57,10 @@ class Blocks:
     """All multipliers to choose from, in the order of the recipe."""
 
     all: tuple[Block, ...]
+    library: Library | None = None
+    """The cells that costs are of, if they are of a library."""
+    by_layer: Mapping[str, Float64[np.ndarray, " blocks"]] = field(default_factory=dict)
+    """Power in single layers, with the operands that they meet; see `layer_power`."""
 
     def __len__(self) -> int:
         return len(self.all)
@@ -103,6 +107,10 @@ class Blocks:
             names=tuple(short_name(self.all[number].multiplier) for number in used),
         )
 
+    def power(self, layer: str) -> Float64[np.ndarray, " blocks"]:
+        """Return milliwatts of each in a layer."""
+        return self.by_layer[layer] if layer in self.by_layer else self.costs("power_mw")
+
     def costs(self, figure: str) -> Float64[np.ndarray, " blocks"]:
         """Return a figure of each: `area_um2`, `power_mw` or `delay_ns`."""
         return np.array([getattr(block.cost, figure) for block in self.all])
@@ -137,7 +145,10 @@ def read_blocks(
     """
     if len(multipliers) < 2:
         raise SpecError(f"multipliers: wanted two or more to choose from, got {len(multipliers)}")
-    known = _costs(multipliers, costs, data_dir, folder)
+    library = None
+    if costs != PUBLISHED and not costs.endswith(".csv"):
+        library = find_library(costs, data_root(data_dir))
+    known = _costs(multipliers, costs, library, data_dir, folder)
     blocks = tuple(
         Block(name, multiplier, multiplier.table(data_dir), known[name])
         for name, multiplier in multipliers.items()
@@ -148,18 +159,21 @@ def read_blocks(
         raise SpecError(f"multipliers: wanted all signed or all unsigned, only {signed} are signed")
     if not any(block.is_exact for block in blocks):
         raise SpecError(f"multipliers: wanted an exact one among {', '.join(signs)}, there is none")
-    return Blocks(blocks)
+    return Blocks(blocks, library)
 
 
 def _costs(
-    multipliers: Mapping[str, Multiplier], costs: str, data_dir: Path | None, folder: Path | None
+    multipliers: Mapping[str, Multiplier],
+    costs: str,
+    library: Library | None,
+    data_dir: Path | None,
+    folder: Path | None,
 ) -> Mapping[str, Cost]:
+    if library is not None:
+        return {name: _synthesized(name, each, library) for name, each in multipliers.items()}
     if costs == PUBLISHED:
         return {name: _published(name, each, data_dir) for name, each in multipliers.items()}
-    if costs.endswith(".csv"):
-        return _listed(multipliers, costs, folder)
-    library = find_library(costs, data_root(data_dir))
-    return {name: _synthesized(name, each, library) for name, each in multipliers.items()}
+    return _listed(multipliers, costs, folder)
 
 
 def _published(name: str, multiplier: Multiplier, data_dir: Path | None) -> Cost:
@@ -172,7 +186,7 @@ def _published(name: str, multiplier: Multiplier, data_dir: Path | None) -> Cost
     return cost
 
 
-def _synthesized(name: str, multiplier: Multiplier, library: Any) -> Cost:
+def _synthesized(name: str, multiplier: Multiplier, library: Library) -> Cost:
     if not isinstance(multiplier, CircuitMultiplier):
         raise SpecError(
             f"{name}: wanted a multiplier of kind 'circuit' for costs in cells of {library.name}, "

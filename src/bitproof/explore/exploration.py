@@ -30,6 +30,7 @@ from bitproof.explore.emulation import (
     counted_tasks,
 )
 from bitproof.explore.hawx import Hawx
+from bitproof.explore.layer_power import with_layer_power
 from bitproof.explore.problem import BudgetSpentError, Goal, Harm, Point, Problem, Trial, accuracies
 from bitproof.explore.profile import Profile, take_profile
 from bitproof.explore.random_choices import RandomChoices
@@ -40,6 +41,8 @@ from bitproof.explore.units import Choice, Granularity, Scope, Units, units_of
 from bitproof.quant.network import IntegerNetwork
 from bitproof.stats.intervals import Interval
 
+OPERAND_IMAGES = 32
+"""Images that operands of layers are taken from."""
 CHECK = "check"
 """What the choices are called that predictors are checked on."""
 
@@ -67,6 +70,9 @@ class Exploration(Spec):
     costs: str = "published"
     """Where the costs of multipliers are from: `published`, a library of cells such as `sky130`
     (circuits only), or a CSV file with the columns name, area_um2, power_mw, delay_ns."""
+    operands: Literal["uniform", "layers"] = "uniform"
+    """Operands that power is of: all as likely, or those that each layer meets (circuits in a
+    library of cells only)."""
     goal: Goal = Goal()
     """What is wanted of a choice."""
     searches: Annotated[tuple[AnySearch, ...], Field(min_length=1)] = (Hawx(),)
@@ -259,6 +265,9 @@ def explore(
         scope=exploration.scope,
         keep=exploration.keep,
     )
+    if exploration.operands == "layers":
+        few = images.profile.inputs(slice(0, OPERAND_IMAGES))
+        blocks = with_layer_power(blocks, network, few, units)
     with _timed(seconds, "profile"):
         judges = exploration.score.judges
         profile = take_profile(

@@ -283,15 +283,18 @@ def _predictors(problem: Problem, check: Trial | None, known: CalibratedHarm | N
         predicted = [_predicted(problem, known, point.choice) for point in points]
         measured = [point.acc for point in points]
         found.append(_quality("accuracy", predicted, measured, by="score"))
+    uniform = replace(problem, blocks=replace(problem.blocks, by_layer={}))
     for name in HARDWARE:
         measured = [float(getattr(point.figures, name)) for point in check.points]
-        added = [problem.predicted_cost(point.choice, name) for point in check.points]
+        added = [uniform.predicted_cost(point.choice, name) for point in check.points]
         half = len(added) // 2
         errors = np.sort(np.abs(np.subtract(added[:half], measured[:half])))
         width = float(errors[min(math.ceil(0.95 * (half + 1)), half) - 1])
         ends = [Interval(value - width, value, value + width) for value in added[half:]]
         shared = name == "area" and problem.accelerator.shares_blocks
         by = "kinds in use" if shared else "sum over units"
+        if name == "power" and problem.blocks.by_layer:
+            by = "uniform operands"
         found.append(_quality(name, ends, measured[half:], by=by))
     return found
 
