@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-BENCHMARKS := approx augmentation bfa campaign integers sampling training
+BENCHMARKS := approx augmentation bfa campaign explore integers sampling training
 
 .PHONY: demo test lint fix slow bench clean
 

@@ -70,7 +70,12 @@ def summarize_exploration(outcome: Outcome, chosen: Point | None, held_out: Held
 def objectives(evaluation: Evaluation) -> list[Plain]:
     """Return the threats and levels that a choice is measured under, in order."""
     return [
-        {"threat": threat.title, "level": level, "title": threat.label.title or threat.title}
+        {
+            "threat": threat.title,
+            "level": level,
+            "title": threat.label.title or threat.title,
+            "family": threat.label.family,
+        }
         for threat in evaluation.threats
         for level in threat.levels or (0.0,)
     ]

@@ -95,6 +95,7 @@ def _context(summary: Summary) -> dict[str, Any]:
         "load": load_table(summary),
         "environment": _environment(summary),
         "judged": summary["scores"]["judged"],
+        "attacked": any(one["family"] == "input_attack" for one in summary["objectives"]),
     }
 
 
@@ -234,12 +235,16 @@ def elsewhere_text(summary: Summary) -> str:
     apart = next((one for one in own if not one["shared"]), None)
     if shared is None or apart is None:
         return ""
-    kinds = wording.count(shared["kinds"], "kind")
+    ends = wording.percent(shared["area"]), wording.percent(apart["area"])
+    if shared["kinds"] == 1:
+        return (
+            f"The choice has one kind of multiplier: {ends[0]} % of the area of exact products on "
+            f"an array that all layers share, {ends[1]} % in engines of their own."
+        )
     return (
-        f"Where all layers share an array, every place has all {kinds} of multipliers that the "
-        f"choice uses: {wording.percent(shared['area'])} % of the area of exact products. Engines "
-        f"of their own need only the kinds of their layer: {wording.percent(apart['area'])} %. "
-        "Power follows the products in both."
+        f"Where all layers share an array, every place has all {shared['kinds']} kinds of "
+        f"multipliers that the choice uses: {ends[0]} % of the area of exact products. Engines of "
+        f"their own need only the kinds of their layer: {ends[1]} %. Power follows products in both."
     )
 
 
