@@ -15,17 +15,15 @@ from bitproof.recipe.building import choose_device
 from bitproof.recipe.exploration import ExplorationRecipe, explore_recipe
 from bitproof.recipe.overrides import parse_change
 from bitproof.recipe.toml import read_spec
-from bitproof.report.exploration_page import (
+from bitproof.report.exploration_page import headline, read_exploration, speedup_text
+from bitproof.report.exploration_tables import (
     chosen_table,
     elsewhere_table,
     elsewhere_text,
     front_table,
-    headline,
     levels_table,
     predictor_table,
-    read_exploration,
     search_table,
-    speedup_text,
 )
 from bitproof.report.page_table import PageTable
 

@@ -5,14 +5,16 @@ from bitproof.explore.blocks import Block, Blocks, read_blocks
 from bitproof.explore.choose_multipliers import ChooseMultipliers
 from bitproof.explore.emulation import CountStore, Emulator, Measuring
 from bitproof.explore.exhaustive import Exhaustive
-from bitproof.explore.exploration import Exploration, Outcome, SearchImages, explore
+from bitproof.explore.exploration import Exploration, Outcome, explore
 from bitproof.explore.genetic import Alwann, Nsga2
+from bitproof.explore.goal import Goal
 from bitproof.explore.greedy import Greedy
 from bitproof.explore.hawx import Hawx
 from bitproof.explore.hypervolume import hypervolume
 from bitproof.explore.knapsack import ConvexFront, best_for_cost, cheapest_within, convex_front
+from bitproof.explore.point import Point
 from bitproof.explore.predictors import AccuracyCurve, MarginModel
-from bitproof.explore.problem import Goal, Point, Problem, Trial
+from bitproof.explore.problem import Problem
 from bitproof.explore.profile import Profile, take_profile
 from bitproof.explore.random_choices import RandomChoices
 from bitproof.explore.scores import (
@@ -25,8 +27,10 @@ from bitproof.explore.scores import (
     Score,
 )
 from bitproof.explore.search import SEARCHES, AnySearch, Search
+from bitproof.explore.search_images import SearchImages
 from bitproof.explore.spatial import Folding, Spatial
 from bitproof.explore.temporal import Temporal
+from bitproof.explore.trial import Trial
 from bitproof.explore.units import LayerShape, Units, units_of
 
 __all__ = [

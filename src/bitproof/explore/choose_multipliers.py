@@ -18,7 +18,8 @@ from bitproof.approx.deploy import Arithmetic
 from bitproof.core.errors import SpecError
 from bitproof.data.dataset import Dataset, Splits
 from bitproof.explore.blocks import read_blocks
-from bitproof.explore.exploration import Exploration, SearchImages, explore
+from bitproof.explore.exploration import Exploration, explore
+from bitproof.explore.search_images import SearchImages
 from bitproof.harden.base import HARDEN, Candidate, HardeningStage, TrainingContext
 from bitproof.quant.network import IntegerNetwork
 
@@ -90,10 +91,8 @@ class ChooseMultipliers(HardeningStage):
     def _images(self, train: Dataset, candidate: Candidate) -> SearchImages:
         wanted = self.exploration.images
         last = train.subset(torch.arange(max(len(train) - wanted, 0), len(train)))
-        return SearchImages.of(
-            Splits(train, last, last),
-            self.exploration,
-            calibration=candidate.scheme.calibration_images,
+        return self.exploration.choose_images(
+            Splits(train, last, last), calibration=candidate.scheme.calibration_images
         )
 
 

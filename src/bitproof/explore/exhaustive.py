@@ -5,8 +5,9 @@ from typing import Literal
 import numpy as np
 
 from bitproof.core.errors import SpecError
-from bitproof.explore.problem import Problem, Trial
+from bitproof.explore.problem import Problem
 from bitproof.explore.search import SEARCHES, Search
+from bitproof.explore.trial import Trial
 
 
 @SEARCHES.register

@@ -6,38 +6,37 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-import torch
 from pydantic import Field, field_validator
 
-from bitproof.core.errors import SpecError
 from bitproof.core.progress import SILENT, Progress
 from bitproof.core.spec import Spec
 from bitproof.core.stop_request import StopRequest
 from bitproof.core.types import Count, Index, Seed
-from bitproof.data.dataset import Dataset, Splits
+from bitproof.data.dataset import Splits
 from bitproof.evaluation.evaluation import Evaluation
 from bitproof.evaluation.executors import Executor
-from bitproof.evaluation.models import IntegerModel
 from bitproof.evaluation.threat import Clean
 from bitproof.explore.accelerator import AnyAccelerator
 from bitproof.explore.blocks import Blocks
 from bitproof.explore.conditions import under
 from bitproof.explore.emulation import (
-    Counted,
     CountStore,
     Emulator,
     Measuring,
-    counted_tasks,
 )
+from bitproof.explore.goal import Goal
 from bitproof.explore.hawx import Hawx
 from bitproof.explore.layer_power import with_layer_power
-from bitproof.explore.problem import BudgetSpentError, Goal, Harm, Point, Problem, Trial, accuracies
+from bitproof.explore.point import Point, accuracies
+from bitproof.explore.problem import Harm, Problem
 from bitproof.explore.profile import Profile, take_profile
 from bitproof.explore.random_choices import RandomChoices
 from bitproof.explore.scores import AnyScore, HawxScore, Scores, weighted
 from bitproof.explore.search import AnySearch, Search
+from bitproof.explore.search_images import SearchImages
 from bitproof.explore.spatial import Spatial
-from bitproof.explore.units import Choice, Granularity, Scope, Units, units_of
+from bitproof.explore.trial import BudgetSpentError, Trial
+from bitproof.explore.units import Granularity, Scope, Units, units_of
 from bitproof.quant.network import IntegerNetwork
 from bitproof.stats.intervals import Interval
 
@@ -92,6 +91,20 @@ class Exploration(Spec):
     seed: Seed = 0
     """Root of the labels that `hessian` draws."""
 
+    def choose_images(self, splits: Splits, *, calibration: int) -> SearchImages:
+        """Return the images for profile, search and results; `calibration` is how many for means.
+
+        Raises:
+            SpecError: there are too few.
+        """
+        return SearchImages.of(
+            splits,
+            profile=self.profile_images,
+            calibration=calibration,
+            search=self.images,
+            search_of=self.images_of,
+        )
+
     @field_validator("searches")
     @classmethod
     def _check_titles(cls, searches: tuple[Search, ...]) -> tuple[Search, ...]:
@@ -100,72 +113,6 @@ class Exploration(Spec):
             if titles.count(title) > 1:
                 raise ValueError(f"wanted a 'name' for each of several searches called '{title}'")
         return searches
-
-
-@dataclass(frozen=True, eq=False)
-class SearchImages:
-    """Which images are for what."""
-
-    profile: Dataset
-    """Training images, with labels."""
-    calibration: Dataset
-    """Training images for means and bounds, those that the network was quantized with."""
-    search: Dataset
-    held_out: Dataset
-    """Images that no search has seen."""
-
-    @classmethod
-    def of(cls, splits: Splits, exploration: Exploration, *, calibration: int) -> "SearchImages":
-        """Return the images of a data set; `calibration` is how many.
-
-        Raises:
-            SpecError: there are too few.
-        """
-        wanted, which = exploration.images, exploration.images_of
-        train, test = splits.train, splits.test
-        found = len(splits.validation) if which == "validation" else len(test) - 1
-        if found < wanted:
-            hint = "; set data.validation_fraction, or images_of = 'test'"
-            raise SpecError(
-                f"images: wanted {wanted} of {which}, got {found}"
-                f"{hint if which == 'validation' else ''}"
-            )
-        own = splits.validation if which == "validation" else test
-        held_out = test if which == "validation" else test.subset(torch.arange(wanted, len(test)))
-        return cls(
-            profile=train.first(min(exploration.profile_images, len(train))),
-            calibration=train.first(min(calibration, len(train))),
-            search=own.first(wanted),
-            held_out=held_out,
-        )
-
-
-@dataclass(frozen=True, eq=False)
-class HeldOut:
-    """Choices measured on images that no search has seen."""
-
-    data: Dataset
-    evaluation: Evaluation
-    counts: dict[bytes, Counted]
-    """By the bytes of the choice."""
-
-    @classmethod
-    def measured(
-        cls, outcome: "Outcome", choices: Sequence[Choice], data: Dataset, store: CountStore
-    ) -> "HeldOut":
-        """Measure choices, in this process; what `store` has is not measured again."""
-        known = outcome.problem.measuring
-        measuring = Measuring.opened(
-            known.emulator.on(data), store, progress=known.progress, stop=known.stop
-        )
-        unique = {choice.tobytes(): choice for choice in choices}
-        counts = measuring.measure(list(unique.values()), "held-out images")
-        return cls(data, known.emulator.evaluation, dict(zip(unique, counts, strict=True)))
-
-    def accs(self, choice: Choice) -> tuple[Interval, ...] | None:
-        """Return the accuracies of a choice, None if it was not measured."""
-        counted = self.counts.get(choice.tobytes())
-        return None if counted is None else accuracies(self.evaluation, self.data, counted)
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,20 +156,6 @@ class Outcome:
         problem, emulator = self.problem, self.problem.measuring.emulator
         (counted,) = problem.measuring.measure([problem.exact], "exact products")
         return accuracies(emulator.evaluation, emulator.data, counted)
-
-
-def measured_accuracies(
-    network: IntegerNetwork, evaluation: Evaluation, data: Dataset, calibration: Dataset
-) -> tuple[Interval, ...]:
-    """Return the accuracy of any network under each threat and level."""
-    model = IntegerModel(network, calibration)
-    tallies = tuple(
-        evaluation.threats[task.threat].measure(
-            model, data, level=task.level, trial=task.trial, seed=evaluation.seed
-        )
-        for task in counted_tasks(evaluation, data)
-    )
-    return accuracies(evaluation, data, Counted(tallies, 0.0))
 
 
 def explore(

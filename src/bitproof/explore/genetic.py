@@ -16,8 +16,9 @@ from jaxtyping import Int64
 from bitproof.core.errors import AdapterError, SpecError
 from bitproof.core.rng import derive_seed
 from bitproof.core.types import Count
-from bitproof.explore.problem import Problem, Trial
+from bitproof.explore.problem import Problem
 from bitproof.explore.search import SEARCHES, Search
+from bitproof.explore.trial import Trial
 from bitproof.explore.units import Choice
 
 Genes = Int64[np.ndarray, " genes"]

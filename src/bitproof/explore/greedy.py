@@ -4,8 +4,9 @@ from typing import Literal
 
 import numpy as np
 
-from bitproof.explore.problem import Problem, Trial
+from bitproof.explore.problem import Problem
 from bitproof.explore.search import SEARCHES, Search
+from bitproof.explore.trial import Trial
 
 LOST = 1e-4
 """Added to a loss of accuracy, so that none of it is not worth everything."""

@@ -25,10 +25,12 @@ from bitproof.explore.knapsack import (
     cheapest_within,
     convex_front,
 )
+from bitproof.explore.point import Point
 from bitproof.explore.predictors import AccuracyCurve, CalibratedHarm, MarginModel
-from bitproof.explore.problem import Point, Problem, Trial
+from bitproof.explore.problem import Problem
 from bitproof.explore.random_choices import random_choice
 from bitproof.explore.search import SEARCHES, Search
+from bitproof.explore.trial import Trial
 from bitproof.explore.units import Choice
 
 DROPS = (0.25, 4.0)
@@ -50,10 +52,10 @@ class Hawx(Search):
     """
 
     kind: Literal["hawx"] = "hawx"
-    calibration: Literal["curve", "margin"] = "curve"
+    calibration: Literal["curve", "margin", "none"] = "curve"
     """`curve`: measures exact products, each multiplier everywhere, and `drawn` choices at random;
     `margin`: measures one multiplier everywhere, and takes accuracy without errors from the
-    profiled images."""
+    profiled images; `none`: measures nothing for that."""
     drawn: Index = 8
     """Choices at random that calibrate the curve as well."""
     finalists: Index = 5
@@ -117,6 +119,8 @@ class Hawx(Search):
         """Measure what calibrates accuracy by score."""
         usable = problem.accelerator.usable(problem.blocks)
         alike = [np.full(problem.units.count, block) for block in usable]
+        if self.calibration == "none":
+            return Calibrated(problem.margin_scores, MarginModel.of(problem.margins))
         if self.calibration == "margin":
             noises = np.array([problem.noise(one) for one in alike])
             noisy = np.flatnonzero(noises > 0)

@@ -7,79 +7,24 @@ Model:  cost is a weighted sum of figures of the accelerator, each relative to e
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
-from typing import Annotated
 
 import numpy as np
 from jaxtyping import Float64
-from pydantic import Field, model_validator
 
-from bitproof.core.spec import Spec
-from bitproof.core.types import Fraction, Positive
-from bitproof.data.dataset import Dataset
-from bitproof.evaluation.evaluation import Evaluation
-from bitproof.explore.accelerator import FIGURES, Accelerator, HardwareFigures
+from bitproof.explore.accelerator import Accelerator, HardwareFigures
 from bitproof.explore.blocks import Blocks
-from bitproof.explore.emulation import Counted, Measuring, counted_tasks
+from bitproof.explore.emulation import Counted, Measuring
+from bitproof.explore.goal import Goal
 from bitproof.explore.interactions import Interactions
 from bitproof.explore.knapsack import Mask, Table
+from bitproof.explore.point import Point, accuracies
 from bitproof.explore.units import Choice, Units
-from bitproof.stats import wilson
-from bitproof.stats.intervals import Interval
 
 OF_ENERGY = ("power", "multiplier_power", "energy", "multiplier_energy")
 """Figures that follow the energy of products."""
-
-
-class Goal(Spec):
-    """What a search is after.
-
-    Example:
-        >>> Goal(minimize={"power": 1.0, "area": 0.5}, max_drop=0.02).limits
-        {}
-    """
-
-    minimize: Annotated[dict[str, Positive], Field(min_length=1)] = Field(
-        default_factory=lambda: {"power": 1.0}
-    )
-    """Weights of figures, each relative to exact products: power, multiplier_power, area, latency,
-    interval, energy, multiplier_energy."""
-    max_drop: Fraction | None = 0.01
-    """Accuracy that a choice may lose, as a fraction; None: the best accuracy within `limits`."""
-    limits: dict[str, Positive] = Field(default_factory=dict)
-    """Largest figures, relative to exact products."""
-
-    @model_validator(mode="after")
-    def _check(self) -> "Goal":
-        for name in (*self.minimize, *self.limits):
-            if name not in FIGURES:
-                raise ValueError(f"wanted one of {', '.join(FIGURES)}, got '{name}'")
-        if self.max_drop is None and not self.limits:
-            raise ValueError("limits: wanted one where max_drop is none")
-        return self
-
-
-@dataclass(frozen=True, eq=False)
-class Point:
-    """A measured choice."""
-
-    choice: Choice
-    accs: tuple[Interval, ...]
-    """Accuracy under each threat and level, Wilson's interval over images of all trials."""
-    figures: HardwareFigures
-    """Relative to exact products."""
-    cost: float
-    seconds: float
-    """What measuring took."""
-    number: int
-    """How many were measured before it, by the same search."""
-
-    @property
-    def acc(self) -> float:
-        """Accuracy under the first threat."""
-        return self.accs[0].value
 
 
 @dataclass(frozen=True, eq=False)
@@ -279,67 +224,3 @@ class Problem:
             elif name == "area":
                 total += weight / whole * areas / exact.area
         return self.units.summed(total)
-
-
-def accuracies(evaluation: Evaluation, data: Dataset, counted: Counted) -> tuple[Interval, ...]:
-    """Return the accuracy under each threat and level, over all images of all trials."""
-    sums: dict[tuple[int, float], list[int]] = {}
-    for task, tally in zip(counted_tasks(evaluation, data), counted.tallies, strict=True):
-        own = sums.setdefault((task.threat, task.level), [0, 0])
-        own[0] += tally.correct
-        own[1] += tally.total
-    return tuple(wilson(right, total) for right, total in sums.values())
-
-
-class BudgetSpentError(Exception):
-    """A search has measured as many choices as it may; it ends here."""
-
-
-@dataclass(eq=False)
-class Trial:
-    """One search under way: what it measured, in order."""
-
-    problem: Problem
-    budget: int
-    """Choices that may be measured."""
-    label: str
-    points: list[Point] = field(default_factory=list)
-    thinking: float = 0.0
-    """Seconds of the search itself, without measuring."""
-    _known: dict[bytes, Point] = field(default_factory=dict)
-
-    def measure(self, choices: Sequence[Choice]) -> list[Point]:
-        """Return choices measured; what this search measured before is free.
-
-        Raises:
-            BudgetSpentError: not all of them fit into the budget; those that do are measured.
-            StoppedError: asked to stop.
-        """
-        new: dict[bytes, Choice] = {}
-        for choice in choices:
-            if (key := choice.tobytes()) not in self._known:
-                new.setdefault(key, choice)
-        room = self.budget - len(self.points)
-        taken = list(new.items())[:room]
-        counts = self.problem.measuring.measure([choice for _, choice in taken], self.label)
-        for (key, choice), counted in zip(taken, counts, strict=True):
-            point = self.problem.point(choice, counted, len(self.points))
-            self.points.append(point)
-            self._known[key] = point
-        if len(taken) < len(new):
-            raise BudgetSpentError
-        return [self._known[choice.tobytes()] for choice in choices]
-
-    @property
-    def seconds(self) -> float:
-        """What measuring took, as if nothing had been known before."""
-        return sum((point.seconds for point in self.points), 0.0)
-
-    def best(self, acc0: float) -> Point | None:
-        """Return the best measured choice for the goal, or None where none is within it."""
-        goal = self.problem.goal
-        able = [point for point in self.points if self.problem.fits(point.figures)]
-        if goal.max_drop is None:
-            return max(able, key=lambda point: (point.acc, -point.cost), default=None)
-        able = [point for point in able if point.acc >= acc0 - goal.max_drop - 1e-12]
-        return min(able, key=lambda point: (point.cost, -point.acc), default=None)

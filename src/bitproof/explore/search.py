@@ -14,7 +14,8 @@ from bitproof.core.registry import Registry
 from bitproof.core.rng import derive_seed
 from bitproof.core.spec import Spec
 from bitproof.core.types import Count, Seed
-from bitproof.explore.problem import Problem, Trial
+from bitproof.explore.problem import Problem
+from bitproof.explore.trial import Trial
 
 
 class Search(Spec):

@@ -19,11 +19,15 @@ from bitproof.approx.naming import short_name
 from bitproof.core.errors import SpecError
 from bitproof.evaluation.evaluation import Evaluation
 from bitproof.explore.accelerator import ACCELERATORS, FIGURES, Accelerator
-from bitproof.explore.exploration import CHECK, HeldOut, Outcome
+from bitproof.explore.explanation import explain_scores
+from bitproof.explore.exploration import CHECK, Outcome
 from bitproof.explore.hawx import Hawx, fitted_harm
 from bitproof.explore.hypervolume import hypervolume
+from bitproof.explore.point import Point
 from bitproof.explore.predictors import CalibratedHarm
-from bitproof.explore.problem import Point, Problem, Trial
+from bitproof.explore.problem import Problem
+from bitproof.explore.search_images import HeldOut
+from bitproof.explore.trial import Trial
 from bitproof.explore.units import Choice
 from bitproof.stats.correlation import rank_correlation
 from bitproof.stats.costs import undominated
@@ -31,8 +35,6 @@ from bitproof.stats.intervals import Interval
 
 DIGITS = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 """Of choices as text, one for each unit."""
-SHOWN_FILTERS = 8
-"""Filters that are listed from either end of the scores."""
 HARDWARE = ("power", "area", "latency")
 """Figures whose predictions are checked."""
 Plain = dict[str, Any]
@@ -52,7 +54,7 @@ def summarize_exploration(outcome: Outcome, chosen: Point | None, held_out: Held
             for one in problem.accelerator.load(problem.units)
         ],
         "seconds": {name: round(spent, 4) for name, spent in outcome.seconds.items()},
-        "scores": _scores(outcome),
+        "scores": explain_scores(outcome),
         "searches": [
             _search(outcome, title, trial)
             for title, trial in outcome.trials.items()
@@ -131,64 +133,6 @@ def _exact(outcome: Outcome) -> Plain:
         "figures": asdict(outcome.problem.exact_figures),
         "accs": [list(acc) for acc in outcome.exact_accs],
     }
-
-
-def _scores(outcome: Outcome) -> Plain:
-    """Return harm by layer and multiplier, and why: what is behind it in each layer."""
-    profile, units, scores = outcome.profile, outcome.problem.units, outcome.scores
-    blocks = outcome.problem.blocks
-    worst = float(scores.sum(0).max()) or 1.0
-    means, variances = profile.moments([block.table.errors for block in blocks.all])
-    judged = outcome.exploration.score.judges[0]
-    layers = []
-    for own, first in zip(profile.layers, units.starts, strict=False):
-        rows = slice(first, first + own.layer.filters)
-        energy = own.energies[judged]
-        shift = (energy.shift[:, None] * means[rows] ** 2).sum(0)
-        spread = (energy.spread[:, None] * variances[rows]).sum(0)
-        biased = shift / (shift + spread).clamp(min=1e-300)
-        layers.append(
-            {
-                "layer": own.layer.name,
-                "chooses": own.layer.name in units.choosing,
-                "harm": (scores[rows].sum(0) / worst).tolist(),
-                "gradient": float(energy.spread.sum()),
-                "from_means": biased.tolist(),
-                "zeros": own.zeros,
-                "macs": own.layer.macs,
-            }
-        )
-    return {"judged": judged, "layers": layers, "filters": _filters(outcome)}
-
-
-def _filters(outcome: Outcome) -> list[Plain]:
-    """Return the filters that tolerate most and least of a middling multiplier."""
-    problem, scores = outcome.problem, outcome.scores
-    profile, units = outcome.profile, problem.units
-    totals = scores.sum(0)
-    rough = [number for number in np.argsort(totals) if totals[number] > 0]
-    if not rough:
-        return []
-    block = int(rough[len(rough) // 2])
-    judged = outcome.exploration.score.judges[0]
-    energy = profile.energy(judged)
-    means, variances = profile.moments([problem.blocks.all[block].table.errors])
-    chosen = np.flatnonzero(units.unit_of >= 0)
-    order = chosen[np.argsort(scores[chosen, block], kind="stable")]
-    few = min(SHOWN_FILTERS, len(order) // 2)
-    names = [f"{layer.name}.{n}" for layer in units.layers for n in range(layer.filters)]
-    return [
-        {
-            "filter": names[n],
-            "multiplier": problem.blocks.names[block],
-            "harm": float(scores[n, block] / (totals[block] or 1.0)),
-            "gradient": float(energy.spread[n]),
-            "mean": float(means[n, 0]),
-            "spread": float(variances[n, 0] ** 0.5),
-            "tolerant": place < few,
-        }
-        for place, n in enumerate([*order[:few], *order[len(order) - few :]])
-    ]
 
 
 def _search(outcome: Outcome, title: str, trial: Trial) -> Plain:

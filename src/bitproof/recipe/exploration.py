@@ -28,12 +28,11 @@ from bitproof.explore import Exploration, SearchImages, explore, read_blocks
 from bitproof.explore.directory import ExplorationDirectory, Shard
 from bitproof.explore.emulation import CountStore
 from bitproof.explore.exploration import (
-    HeldOut,
     Outcome,
     all_searches,
-    measured_accuracies,
 )
-from bitproof.explore.problem import Point
+from bitproof.explore.point import Point
+from bitproof.explore.search_images import HeldOut, measured_accuracies
 from bitproof.explore.summary import summarize_exploration
 from bitproof.harden import Approximate, Candidate, TrainingContext
 from bitproof.models import save_weights
@@ -138,8 +137,8 @@ def explore_recipe(
         data_dir=data_dir,
         folder=recipe_dir,
     )
-    images = SearchImages.of(
-        splits, recipe.exploration, calibration=recipe.quantization.calibration_images
+    images = recipe.exploration.choose_images(
+        splits, calibration=recipe.quantization.calibration_images
     )
     with ExitStack() as held:
         held.enter_context(claim(out, shard=shard))
@@ -210,7 +209,7 @@ class _Work:
         points = [*_front(outcome.first.points), *filter(None, bests)]
         wanted = [outcome.problem.exact, *(point.choice for point in points)]
         store = CountStore(directory.held_out)
-        held_out = HeldOut.measured(outcome, wanted, images.held_out, store)
+        held_out = HeldOut.measured(outcome.problem.measuring, wanted, images.held_out, store)
         summary = {
             "schema": SCHEMA,
             "title": self.recipe.title or self.recipe.name,

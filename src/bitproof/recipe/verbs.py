@@ -24,7 +24,7 @@ from bitproof.evaluation import (
     TallyStore,
 )
 from bitproof.evaluation.models import PROFILE_IMAGES
-from bitproof.explore import Exploration, Outcome, SearchImages, read_blocks
+from bitproof.explore import Exploration, Outcome, read_blocks
 from bitproof.explore import explore as search_multipliers
 from bitproof.harden import Candidate, HardeningStage, TrainingContext
 from bitproof.models import MODELS
@@ -93,7 +93,7 @@ def explore(
     exploration = exploration or Exploration()
     folder = None if data_dir is None else Path(data_dir)
     blocks = read_blocks(multipliers, costs=exploration.costs, data_dir=folder)
-    images = SearchImages.of(splits, exploration, calibration=PROFILE_IMAGES)
+    images = exploration.choose_images(splits, calibration=PROFILE_IMAGES)
     answers = network(images.search.inputs(slice(0, 1)))
     return search_multipliers(
         network,

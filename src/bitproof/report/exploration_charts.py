@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bitproof.report import figures as fig
+from bitproof.report.exploration_tables import objective_title
 from bitproof.report.figures import Figure, Spec, category, layer, make_figure, number, scale
 from bitproof.report.run_charts import frame, tooltip
 
@@ -25,17 +26,6 @@ def exploration_figures(summary: Summary) -> list[Figure]:
     found.append(_score_map(summary))
     found += [_prediction(each) for each in summary["predictors"] if each["spearman"]]
     return fig.unique(found)
-
-
-def objective_title(objective: Mapping[str, Any]) -> str:
-    """Return a threat and its level in words.
-
-    Example:
-        >>> objective_title({"title": "Random bit flips", "level": 0.005})
-        'Random bit flips at 0.005'
-    """
-    level = objective["level"]
-    return f"{objective['title']} at {level:.3g}" if level else str(objective["title"])
 
 
 def _front(summary: Summary, place: int) -> Figure:
