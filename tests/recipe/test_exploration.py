@@ -129,15 +129,16 @@ def test_a_search_that_was_stopped_goes_on_to_the_same(
     folder: Path, after: type[StopRequest]
 ) -> None:
     explore_recipe(small(*BARE), folder / "whole", recipe_dir=folder)
-    for looks in (3, 9):
+    for looks in (3, 40, 5):
         with pytest.raises(StoppedError):
             explore_recipe(
                 small(*BARE),
                 folder / "parts",
                 recipe_dir=folder,
-                resume=looks > 3,
+                resume=(folder / "parts" / "plan.json").exists(),
                 stop=after(looks),
             )
+    assert not list((folder / "parts" / "checkpoints").glob("*"))
     explore_recipe(small(*BARE), folder / "parts", recipe_dir=folder, resume=True)
     assert found(folder / "parts") == found(folder / "whole")
 

@@ -3,6 +3,7 @@
 plan.json                      recipe and fingerprint; written once, before anything runs
 network.safetensors, .json     the network with exact products
 weights.safetensors            the float weights that it came from, if any
+checkpoints/NAME.safetensors   training under way; gone when it is done
 counts.jsonl                   what was measured on search images, appended; a share has its own
 held-out.jsonl                 what was measured on images that no search has seen
 exploration.json, front.csv, report.html
@@ -52,6 +53,10 @@ class ExplorationDirectory(ResumableDirectory):
     def all_counts(self) -> list[Path]:
         """Return all files of counts."""
         return sorted(self.path.glob("counts*.jsonl"))
+
+    def checkpoint(self, name: str) -> Path:
+        """Return the path of the snapshot of a training under way."""
+        return self.path / "checkpoints" / f"{name}.safetensors"
 
     def finished(self, shard: Shard) -> Path:
         """Return the mark of a share that is done."""

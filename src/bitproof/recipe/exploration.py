@@ -55,7 +55,7 @@ from bitproof.recipe.recipe import (
 from bitproof.recipe.stored_networks import check_fit
 from bitproof.recipe.toml import write_recipe
 from bitproof.report.exploration_page import write_exploration_report
-from bitproof.train import Optimization, train_
+from bitproof.train import Checkpointer, Optimization, train_
 
 CHOSEN = "chosen"
 """The choice as a stage of a recipe."""
@@ -260,6 +260,7 @@ class _Work:
             weights=path if path.exists() else weights,
         )
         if not path.exists():
+            checkpointer = self._checkpointer(FLOAT)
             if recipe.train is not None:
                 train_(
                     model,
@@ -267,9 +268,11 @@ class _Work:
                     recipe.train,
                     generator=make_generator(recipe.seed, "train"),
                     augmentation=recipe.augmentation,
+                    checkpointer=checkpointer,
                     progress=self.progress,
                 )
             save_weights(model, path)
+            checkpointer.forget()
         candidate = Candidate(model.eval(), recipe.quantization, data_dir=self.data_dir)
         return self._after(candidate, recipe.harden, ())
 
@@ -278,15 +281,22 @@ class _Work:
     ) -> Candidate:
         """Return a candidate after stages, whose draws are those of a run with the same names."""
         for number, (name, stage) in enumerate(stages.items()):
+            names = (*before, *list(stages)[: number + 1])
+            checkpointer = self._checkpointer("+".join(names))
             context = TrainingContext(
                 train=self.splits.train,
-                seed=derive_seed(self.recipe.seed, *before, *list(stages)[: number + 1]),
+                seed=derive_seed(self.recipe.seed, *names),
                 augmentation=self.recipe.augmentation,
+                checkpointer=checkpointer,
                 progress=self.progress,
             )
             self.progress.say(f"stage {name}")
             candidate = stage.apply(candidate, context)
+            checkpointer.forget()
         return candidate
+
+    def _checkpointer(self, name: str) -> Checkpointer:
+        return Checkpointer(self.directory.checkpoint(name), stop=self.stop)
 
     def _write_choice(
         self, outcome: Outcome, chosen: Point, images: SearchImages
