@@ -83,9 +83,9 @@ if TYPE_CHECKING:  # the one list of names; `_homes` reads it, so that nothing i
     from bitproof.recipe.verbs import attack as attack
     from bitproof.recipe.verbs import build_model as build_model
     from bitproof.recipe.verbs import evaluate as evaluate
-    from bitproof.recipe.verbs import explore as explore
     from bitproof.recipe.verbs import harden_model as harden_model
     from bitproof.recipe.verbs import load_data as load_data
+    from bitproof.recipe.verbs import search_multipliers as search_multipliers
     from bitproof.recipe.verbs import train_model as train_model
     from bitproof.train import Optimization as Optimization
 

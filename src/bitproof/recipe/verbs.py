@@ -24,8 +24,7 @@ from bitproof.evaluation import (
     TallyStore,
 )
 from bitproof.evaluation.models import PROFILE_IMAGES
-from bitproof.explore import Exploration, Outcome, read_blocks
-from bitproof.explore import explore as search_multipliers
+from bitproof.explore import Exploration, Outcome, explore, read_blocks
 from bitproof.harden import Candidate, HardeningStage, TrainingContext
 from bitproof.models import MODELS
 from bitproof.quant import IntegerNetwork, Scheme
@@ -62,7 +61,7 @@ def build_model(kind: str, splits: Splits, *, seed: int = 0, **parameters: Any) 
     return build(MODELS.build({"kind": kind, **parameters}), splits.train, seed=seed)
 
 
-def explore(
+def search_multipliers(
     network: IntegerNetwork,
     splits: Splits,
     multipliers: Mapping[str, Multiplier],
@@ -86,7 +85,7 @@ def explore(
         >>> from bitproof.quant import quantize
         >>> splits = load_data("digits")
         >>> network = quantize(build_model("digits_cnn", splits).eval(), splits.train.inputs())
-        >>> explore(network, splits, {"exact": Exact(), "rough": Truncated(columns=6)})
+        >>> search_multipliers(network, splits, {"exact": Exact(), "rough": Truncated(columns=6)})
         Traceback (most recent call last):
         bitproof.core.errors.SpecError: exact: wanted a published cost, there is none; ...
     """
@@ -95,7 +94,7 @@ def explore(
     blocks = read_blocks(multipliers, costs=exploration.costs, data_dir=folder)
     images = exploration.choose_images(splits, calibration=PROFILE_IMAGES)
     answers = network(images.search.inputs(slice(0, 1)))
-    return search_multipliers(
+    return explore(
         network,
         exploration,
         blocks,
