@@ -41,16 +41,12 @@ def test_each_kind_takes_whole_elements(blocks: Blocks) -> None:
     assert added == pytest.approx(12 * (3 * 300 + 5 * 700) / 8 + 32 * 700)
 
 
-def test_rounding_fills_elements_and_never_harms_more(blocks: Blocks) -> None:
+def test_filters_that_bear_as_much_share_an_element() -> None:
     machine = Spatial(folding={"conv": Folding(pe=4, simd=3), "fc": Folding(pe=2, simd=16)}, **BARE)
-    harm = np.zeros((14, 3))
-    harm[:, 2] = np.arange(14.0)
-    chosen = EXACT.copy()
-    chosen[:3] = 2
-    found = machine.rounded(UNITS, blocks, chosen, harm)
-    assert found.tolist() == [2, 2, 0, 0, 0, 0, 0, 0] + [0] * 6  # the one that it harms most
-    before, after = (machine.figures(UNITS, blocks, own).area for own in (chosen, found))
-    assert after < before
+    harm = np.array([8.0, 1.0, 7.0, 2.0, 6.0, 3.0, 5.0, 4.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
+    found = machine.groups(UNITS, harm)
+    assert found.tolist() == [3, 0, 3, 0, 2, 1, 2, 1, 4, 4, 4, 5, 5, 5]
+    assert Temporal().groups(UNITS, harm).tolist() == list(range(14))
 
 
 def test_engines_are_balanced_within_the_multipliers_there_are() -> None:

@@ -69,6 +69,15 @@ def test_filled_choices_are_cheap_and_within_the_bound(seed: int) -> None:
     assert min(map(cost, able)) <= 1.1 * best
 
 
+def test_groups_do_what_their_units_do_together() -> None:
+    _, both = drawn(2)
+    groups = np.array([0, 1, 0, 2, 2, 1])
+    found = both.grouped(groups)
+    for choice in np.random.default_rng(0).integers(0, 3, (10, 3)):
+        assert found.harm(choice) == pytest.approx(both.harm(choice[groups]))
+    assert both.grouped(np.arange(6)) is both
+
+
 def test_factors_scale_the_harm_alone() -> None:
     effects, both = drawn(1)
     factors = np.full((6, 3), 4.0)

@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import Literal
 
 import numpy as np
+from jaxtyping import Float64, Int64
 
 from bitproof.core.types import Index
 from bitproof.explore.interactions import Interactions
@@ -183,23 +184,37 @@ def fitted_harm(problem: Problem, points: Sequence[Point]) -> CalibratedHarm:
 
 @dataclass(frozen=True, eq=False)
 class Plans:
-    """Closed-form solutions for each set of multipliers that may stand together."""
+    """Closed-form solutions for each set of multipliers that may stand together.
+
+    What chooses are groups of units (`Problem.groups`), mostly of one each.
+    """
 
     problem: Problem
     known: Calibrated
     most_blocks: int
 
-    @property
+    @cached_property
     def harm(self) -> Table:
-        """Harm by unit and block; adds up."""
-        return self.known.harm
+        """Harm by group and block; adds up."""
+        return self._grouped(self.known.harm)
+
+    @cached_property
+    def together(self) -> Interactions | None:
+        """Harm of groups that does not add up."""
+        own = self.known.interactions
+        return None if own is None else own.grouped(self.problem.groups)
+
+    @cached_property
+    def costs(self) -> Table:
+        """Cost by group and block; adds up."""
+        return self._grouped(self.problem.costs)
 
     @cached_property
     def fronts(self) -> list[tuple[Mask, ConvexFront]]:
         """The sets, and for each the choices of least harm for their cost."""
-        masks = self.problem.masks(self.most_blocks)
-        costs = self.problem.costs
-        return [(mask, convex_front(self.harm, costs, mask)) for mask in masks]
+        first = np.unique(self.problem.groups, return_index=True)[1]
+        masks = [mask[first] for mask in self.problem.masks(self.most_blocks)]
+        return [(mask, convex_front(self.harm, self.costs, mask)) for mask in masks]
 
     def at_drop(self, drop: float) -> list[Choice]:
         """Return the cheapest choice that is predicted to lose so much accuracy, if there is one.
@@ -207,8 +222,7 @@ class Plans:
         Where limits do not allow it, the least harmful choice within them.
         """
         model = self.known.model
-        bound = model.score_for(model.acc0 - drop)
-        choice = self.cheapest(bound)
+        choice = self.cheapest(model.score_for(model.acc0 - drop))
         if choice is not None and self.problem.fits(self.problem.figures(choice)):
             return [choice]
         return self.within_limits() if self.problem.goal.limits else []
@@ -223,44 +237,43 @@ class Plans:
         if not able:
             return None
         mask, _ = min(able, key=lambda one: self._cost(one[1]))
-        if self.known.interactions is not None:
-            return self._together(harm, mask, self.known.interactions)
-        filled = cheapest_within(self.harm, self.problem.costs, harm, mask)
-        return self.problem.rounded(filled, self.harm)
+        if self.together is not None:
+            return self._improved(harm, mask, self.together)
+        return self._by_unit(cheapest_within(self.harm, self.costs, harm, mask))
 
-    def _together(self, harm: float, mask: Mask, together: Interactions) -> Choice | None:
+    def _improved(self, harm: float, mask: Mask, together: Interactions) -> Choice | None:
         """Return a cheap choice with at most this harm, where harm does not add up."""
-        costs = self.problem.costs
-        front = convex_front(together.alone, costs, mask)
+        front = convex_front(together.alone, self.costs, mask)
         able = [
-            together.filled(choice, costs, harm, mask)
-            for choice in together.choices(front, costs, mask)
+            together.filled(choice, self.costs, harm, mask)
+            for choice in together.choices(front, self.costs, mask)
             if together.harm(choice) <= harm
         ]
-        return min(able, key=self._cost, default=None)
+        found = min(able, key=self._cost, default=None)
+        return None if found is None else self._by_unit(found)
 
     def within_limits(self) -> list[Choice]:
         """Return the least harmful choice that keeps to all limits, if there is one."""
         found = [choice for mask, _ in self.fronts if (choice := self._limited(mask)) is not None]
-        rows = np.arange(self.problem.units.count)
-        return sorted(found, key=lambda one: float(self.harm[rows, one].sum()))[:1]
+        rows = np.arange(len(self.harm))
+        best = min(found, key=lambda one: float(self.harm[rows, one].sum()), default=None)
+        return [] if best is None else [self._by_unit(best)]
 
     def _limited(self, mask: Mask) -> Choice | None:
-        """Return the least harmful choice of one set within all limits."""
+        """Return the least harmful choice of groups, of one set, within all limits."""
         problem = self.problem
         names = [name for name in problem.goal.limits if problem.limit_costs(name).any()]
         bounds = {name: problem.goal.limits[name] for name in names}
         rows = np.arange(problem.units.count)
         for _ in range(TRIES):
-            # One limit at a time; where another is passed, both are weighed together.
+            # Limits are weighed together, each by its bound.
             costs, left = np.zeros_like(self.harm), float(len(names))
             for name in names:
                 own = problem.limit_costs(name)
-                costs = costs + own / bounds[name]
+                costs = costs + self._grouped(own) / bounds[name]
                 left -= (1 - own[rows, problem.exact].sum()) / bounds[name]
             choice = best_for_cost(self.harm, costs, left, mask)
-            choice = problem.rounded(choice, self.harm)
-            figures = problem.figures(choice)
+            figures = problem.figures(self._by_unit(choice))
             if problem.fits(figures):
                 return choice
             passed = [n for n in names if getattr(figures, n) > problem.goal.limits[n] + 1e-9]
@@ -269,5 +282,18 @@ class Plans:
             bounds |= {name: bounds[name] * TIGHTER for name in passed}
         return None
 
+    def _grouped(self, table: Table) -> Float64[np.ndarray, "groups blocks"]:
+        """Return the sums over the units of each group."""
+        groups = self.problem.groups
+        found = np.zeros((int(groups.max()) + 1, table.shape[1]))
+        np.add.at(found, groups, table)
+        return found
+
+    def _by_unit(self, choice: Int64[np.ndarray, " groups"]) -> Choice:
+        """Return the choice of units that a choice of groups is."""
+        found: Choice = choice[self.problem.groups]
+        return found
+
     def _cost(self, choice: Choice) -> float:
-        return self.problem.cost(self.problem.figures(choice))
+        """Return the cost of a choice of groups, everything rounded."""
+        return self.problem.cost(self.problem.figures(self._by_unit(choice)))

@@ -15,6 +15,7 @@ from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float32, Float64
+from scipy.sparse import csr_matrix
 
 from bitproof.core.errors import SpecError
 from bitproof.explore.knapsack import ConvexFront, Mask, Table
@@ -59,6 +60,15 @@ class Interactions:
     def alone(self) -> Table:
         """The harm of each unit and block alone; it adds up only without interactions."""
         return np.diag(self.products).reshape(-1, self.blocks)
+
+    def grouped(self, groups: Choice) -> "Interactions":
+        """Return the interactions of groups of units that choose together, numbered from 0."""
+        if len(groups) == int(groups.max()) + 1:
+            return self
+        pairs = (groups[:, None] * self.blocks + np.arange(self.blocks)).ravel()
+        size = (int(groups.max()) + 1) * self.blocks
+        ones = csr_matrix((np.ones(len(pairs)), (pairs, np.arange(len(pairs)))), (size, len(pairs)))
+        return Interactions(ones @ (ones @ self.products).T, self.blocks)
 
     def scaled(self, factors: Table) -> "Interactions":
         """Return the same with the harm of units and blocks times factors."""

@@ -78,14 +78,16 @@ class Problem:
         wanted = getattr(emulator.evaluation.threats[0], "images", None)
         return min(wanted or len(emulator.data), len(emulator.data))
 
-    def rounded(self, choice: Choice, harm: Table) -> Choice:
-        """Return a choice that wastes less, where the accelerator rounds; never of more harm."""
-        if self.units.granularity != "filter" or "area" not in {
-            *self.goal.minimize,
-            *self.goal.limits,
-        }:
-            return choice
-        return self.accelerator.rounded(self.units, self.blocks, choice, harm)
+    @cached_property
+    def groups(self) -> Choice:
+        """The group of each unit that closed-form search lets choose together, from 0.
+
+        Elements of an accelerator, where area counts; else each unit is one.
+        """
+        if "area" not in {*self.goal.minimize, *self.goal.limits}:
+            return np.arange(self.units.count)
+        usual = self.scores / np.maximum(self.scores.sum(0), 1e-300)
+        return self.accelerator.groups(self.units, usual.mean(1))
 
     @property
     def exact(self) -> Choice:

@@ -11,10 +11,10 @@ Source: METHODS B.4; Umuroglu et al., "FINN", FPGA 2017 (engines, folding).
 """
 
 from functools import lru_cache
-from itertools import pairwise
 from typing import Literal
 
 import numpy as np
+from jaxtyping import Float64
 from pydantic import Field
 
 from bitproof.core.spec import Spec
@@ -123,26 +123,20 @@ class Spatial(Accelerator):
         ]
         return np.concatenate(shares)[:, None] * areas
 
-    def rounded(self, units: Units, blocks: Blocks, choice: Choice, harm: Table) -> Choice:
-        """Return a choice in which elements are full, but for one of each layer.
-
-        Filters that would begin an element of a cheap multiplier, and those that it harms most, go
-        to the next larger one of the layer.
-        """
-        engines, areas = self.engines(units), blocks.costs("area_um2")
-        found = choice.copy()
+    def groups(self, units: Units, harm: Float64[np.ndarray, " units"]) -> Choice:
+        """Return the element of each filter: those that bear about as much share one."""
+        found: Choice = np.arange(units.count)
+        if units.granularity != "filter":
+            return found
+        engines, count = self.engines(units), 0
         for layer, first in zip(units.layers, units.starts, strict=False):
             own = units.unit_of[first : first + layer.filters]
             if own[0] < 0:
                 continue
             full = engines[layer.name].filters_of_element(layer)
-            used = sorted(set(found[own].tolist()), key=lambda block: areas[block])
-            for block, larger in pairwise(used):
-                filters = own[found[own] == block]
-                left = len(filters) % full
-                saved = harm[filters, block] - harm[filters, larger]
-                moved = filters[np.argsort(-saved, kind="stable")[:left]]
-                found[moved[harm[moved, larger] <= harm[moved, block]]] = larger
+            order = own[np.argsort(harm[own], kind="stable")]
+            found[order] = count + np.arange(len(order)) // full
+            count += -(-len(order) // full)
         return found
 
     def load(self, units: Units) -> list[LayerLoad]:
