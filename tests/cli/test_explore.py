@@ -42,6 +42,15 @@ def test_a_search_prints_its_tables_and_is_reported_anew(
     page = (tmp_path / "o" / "report.html").read_text()
     assert "<script>" in page
     assert "http://" not in page.replace("http://www.w3.org", "")
+    summary = tmp_path / "o" / "exploration.json"
+    whole = summary.read_text()
+    for damaged in (whole[:-9], whole.replace('"chosen"', '"chose"'), "{}"):
+        summary.write_text(damaged)
+        outcome = call("report", "o")
+        assert (outcome.code, len(outcome.problems)) == (2, 1)
+    summary.unlink()
+    assert "wanted a finished search" in call("report", "o").problems[0]
+    summary.write_text(whole)
     drawn = call("figures", "o").out.split()
     assert "o/figures/scores.svg" in drawn
     assert "o/figures/front-clean.pdf" in drawn

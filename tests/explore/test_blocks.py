@@ -67,6 +67,14 @@ def test_bad_files_of_costs_are_refused(tmp_path: Path, text: str, message: str)
     assert message in str(caught.value)
 
 
+def test_files_of_costs_are_utf8_with_or_without_mark(tmp_path: Path) -> None:
+    (tmp_path / "marked.csv").write_text(COSTS, encoding="utf-8-sig")
+    assert len(read_blocks(MULTIPLIERS, costs="marked.csv", folder=tmp_path)) == 3
+    (tmp_path / "latin.csv").write_bytes(COSTS.encode() + b"\xe9,1,1,1\n")
+    with pytest.raises(DataError, match=r"latin\.csv: wanted a table in UTF-8"):
+        read_blocks(MULTIPLIERS, costs="latin.csv", folder=tmp_path)
+
+
 def test_what_cannot_be_chosen_from_is_refused(cost_file: Path) -> None:
     with pytest.raises(SpecError, match="two or more"):
         read_blocks({"exact": Exact()})

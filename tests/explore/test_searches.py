@@ -1,8 +1,10 @@
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from bitproof.approx import with_multipliers
 from bitproof.core.errors import SpecError
 from bitproof.data import Dataset, Splits
 from bitproof.explore import (
@@ -159,3 +161,56 @@ def test_a_goal_needs_known_figures_and_a_bound() -> None:
 def test_searches_need_names_of_their_own() -> None:
     with pytest.raises(ValueError, match="wanted a 'name' for each of several searches"):
         Exploration(searches=(Hawx(), Hawx(budget=3)))
+
+
+@pytest.mark.parametrize("kind", ["nsga2", "alwann"])
+@pytest.mark.parametrize("keep", [("conv1", "linear"), ("conv1", "linear", "conv2", "block.conv1")])
+def test_genetic_searches_end_where_choices_run_out(
+    explored: Explored, kind: str, keep: tuple[str, ...]
+) -> None:
+    pytest.importorskip("pymoo")
+    table = {"kind": kind, "budget": 64, "population": 4}
+    trial = explored(searches=[table], keep=keep).trials[kind]
+    assert len(trial.points) <= 3 ** (5 - len(keep))
+
+
+def test_networks_with_multipliers_are_refused(
+    network: IntegerNetwork, blocks: Blocks, images: Dataset, splits: Splits
+) -> None:
+    own = SearchImages(splits.train.first(64), splits.train.first(64), images, splits.test)
+    rough = with_multipliers(network, blocks.all[2].multiplier)
+    with pytest.raises(SpecError, match="wanted exact products, 5 layers have multipliers"):
+        explore(rough, Exploration(), blocks, own, classes=10)
+
+
+def test_multipliers_too_slow_for_the_clock_are_left_out(explored: Explored) -> None:
+    slow = Spatial(clock_mhz=660.0, adder_delay_ns=0.01)
+    kept = explored(searches=[RandomChoices(budget=4)], accelerator=slow, **FEW).problem.blocks
+    assert kept.names == ["exact", "mild", "coarse"]
+    with pytest.raises(SpecError, match=r"690 MHz is too fast for exact"):
+        explored(searches=[RandomChoices(budget=4)], accelerator=Spatial(clock_mhz=690.0), **FEW)
+
+
+@pytest.mark.parametrize(
+    ("costs", "message"),
+    [
+        ({"power_mw": 0.0}, "some multiplier power"),
+        ({"area_um2": 0.0}, "some area"),
+        ({"delay_ns": 0.0}, "wanted a clock, or multipliers with a delay"),
+    ],
+)
+def test_exact_products_have_to_take_something(  # noqa: PLR0917
+    network: IntegerNetwork,
+    blocks: Blocks,
+    images: Dataset,
+    splits: Splits,
+    costs: dict[str, float],
+    message: str,
+) -> None:
+    own = SearchImages(splits.train.first(64), splits.train.first(64), images, splits.test)
+    free = Blocks(
+        tuple(replace(block, cost=block.cost.model_copy(update=costs)) for block in blocks.all)
+    )
+    machine = Spatial(clock_mhz=None, adder_area_um2=0.0)
+    with pytest.raises(SpecError, match=message):
+        explore(network, Exploration(accelerator=machine), free, own, classes=10)

@@ -178,6 +178,16 @@ class StopAtOnce(StopRequest):
         return True
 
 
+@pytest.mark.slow
+def test_parts_of_a_search_without_its_plan_are_not_taken(folder: Path) -> None:
+    explore_recipe(small(*BARE), folder / "o", recipe_dir=folder)
+    (folder / "o" / "network.safetensors").unlink()
+    explore_recipe(small(*BARE), folder / "o", recipe_dir=folder, resume=True)  # made again
+    (folder / "o" / "plan.json").unlink()
+    with pytest.raises(ResumeError, match=r"without its plan\.json"):
+        explore_recipe(small(*BARE), folder / "o", recipe_dir=folder)
+
+
 def test_too_few_images_are_refused_before_training(folder: Path) -> None:
     wanted = small("images = 100 -> images = 5000")
     with pytest.raises(SpecError, match=r"wanted 5000 of validation, got .*; set data.validation"):
@@ -192,6 +202,7 @@ def test_too_few_images_are_refused_before_training(folder: Path) -> None:
         ('kind = "hawx" -> kind = "haws"', "no kind 'haws'. Did you mean 'hawx'?"),
         ("max_drop = 0.05 -> max_drop = 2.0", "max_drop: should be less than or equal to 1"),
         ("power = 1.0 -> powr = 1.0", "wanted one of power, multiplier_power"),
+        ("recover.retrain -> recover.chosen", "wanted another name for stage 'chosen'"),
     ],
 )
 def test_faulty_recipes_are_refused_with_their_line(change: str, message: str) -> None:

@@ -143,11 +143,16 @@ class Accelerator(Spec):
         """Return the length of a cycle.
 
         Raises:
-            SpecError: the clock is faster than a multiplier in use.
+            SpecError: the clock is faster than a multiplier in use, or nothing sets it.
         """
         delays = blocks.costs("delay_ns") + self.adder_delay_ns
         slowest = int(max(set(chosen.tolist()), key=lambda block: delays[block]))
         if self.clock_mhz is None:
+            if not delays[slowest] > 0:
+                raise SpecError(
+                    "clock_mhz: wanted a clock, or multipliers with a delay; "
+                    f"{blocks.names[slowest]} has none"
+                )
             return float(delays[slowest])
         period = 1000 / self.clock_mhz
         if delays[slowest] > period:

@@ -8,8 +8,8 @@ Model:  costs are those that somebody published, those of our circuits in a libr
 import csv
 import hashlib
 import io
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,10 @@ class Blocks:
 
     def __len__(self) -> int:
         return len(self.all)
+
+    def only(self, numbers: Sequence[int]) -> "Blocks":
+        """Return some of them."""
+        return replace(self, all=tuple(self.all[number] for number in numbers))
 
     @property
     def names(self) -> list[str]:
@@ -214,13 +218,16 @@ def _listed(
     path = next((place for place in places if place.is_file()), None)
     if path is None:
         raise DataError(f"costs: wanted a file '{costs}', there is none")
-    rows = csv.reader(io.StringIO(path.read_text(encoding="utf-8"), newline=""))
-    header = next(rows, [])
+    try:
+        rows = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8-sig"), newline="")))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: wanted a table in UTF-8, got {error}") from None
+    header = rows[0] if rows else []
     if tuple(header) != COLUMNS:
         wanted, came = ",".join(COLUMNS), ",".join(header) or "nothing"
         raise DataError(f"{path}: wanted the columns {wanted}, got {came}")
     found: dict[str, Cost] = {}
-    for number, cells in enumerate(rows, 2):
+    for number, cells in enumerate(rows[1:], 2):
         if len(cells) != len(COLUMNS):
             raise DataError(f"{path}, line {number}: wanted {len(COLUMNS)} cells, got {len(cells)}")
         if cells[0] in found:

@@ -56,12 +56,14 @@ class ChooseMultipliers(HardeningStage):
             SpecError: there are too few training images, or no choice meets the goal.
         """
         network = replace(candidate, arithmetic=Arithmetic()).quantize(context.train)
+        means = self.exploration.correct_means or candidate.arithmetic.correct_means
+        exploration = self.exploration.model_copy(update={"correct_means": means})
         blocks = read_blocks(
             self.multipliers, costs=self.exploration.costs, data_dir=candidate.data_dir
         )
         outcome = explore(
             network,
-            self.exploration,
+            exploration,
             blocks,
             self._images(context.train, candidate),
             classes=_classes(network, context.train),
@@ -74,10 +76,7 @@ class ChooseMultipliers(HardeningStage):
                 "meets the goal; name a larger budget or a milder goal"
             )
         emulator = outcome.problem.measuring.emulator
-        arithmetic = Arithmetic(
-            layers=emulator.arithmetic(best.choice).layers,
-            correct_means=self.exploration.correct_means or candidate.arithmetic.correct_means,
-        )
+        arithmetic = emulator.arithmetic(best.choice)
         done = replace(candidate, model=deepcopy(candidate.model).eval(), arithmetic=arithmetic)
         return done.with_record(
             self.kind,

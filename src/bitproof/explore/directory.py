@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from bitproof.core.directory import Entry, ResumableDirectory, read_sealed, write_sealed
-from bitproof.core.errors import DataError
+from bitproof.core.errors import DataError, ResumeError
 from bitproof.core.files import sweep
 from bitproof.core.lock import hold
 
@@ -74,11 +74,21 @@ class ExplorationDirectory(ResumableDirectory):
         with hold(self.path / ".begin"):  # of several shares that start at once, one writes
             sweep(self.path)
             if not self.plan.exists():
+                self._check_empty()
                 write_sealed(self.plan, content)
                 return
         self.check_resume(resume=resume)
         before = self.read_plan()["fingerprint"]
         self.check_same(before, content["fingerprint"], "belongs to another search")
+
+    def _check_empty(self) -> None:
+        """Raise a ResumeError if parts of a search lie here, but not what it was."""
+        stored = [self.counts, self.weights, self.summary, *self.path.glob("network*")]
+        if found := [path.name for path in stored if path.exists()]:
+            raise ResumeError(
+                f"{self.path}: holds parts of a search ({found[0]}) without its plan.json; choose "
+                "another --out"
+            )
 
     def read_plan(self) -> dict[str, Any]:
         """Return the plan, or raise a DataError if it is missing or damaged."""

@@ -245,6 +245,11 @@ class Measuring:
         sent = emulator if isinstance(executor, InProcess) else emulator.bare()
         return cls(emulator, store, executor.open(sent), progress, stop)
 
+    def check_stop(self) -> None:
+        """Raise a StoppedError if asked to stop."""
+        if self.stop:
+            self.stop.check()
+
     def measure(self, choices: Sequence[Choice], label: str = "emulate") -> list[Counted]:
         """Return the counts of each choice; what is in the store is not measured again.
 
@@ -262,8 +267,7 @@ class Measuring:
 
         def tasks() -> Iterator[bytes]:
             for choice in missing.values():
-                if self.stop:
-                    self.stop.check()
+                self.check_stop()
                 yield choice
 
         found = self.pool.run(tasks())

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
+from bitproof.core.errors import SpecError
 from bitproof.core.progress import SILENT, Progress
 from bitproof.core.spec import Spec
 from bitproof.core.stop_request import StopRequest
@@ -187,9 +188,16 @@ def explore(
 
     Raises:
         QuantizationError: the network has no layer to choose for, or a name is wrong.
-        SpecError: a search does not fit the problem.
+        SpecError: the network has multipliers already, the clock is too fast for all but one, or a
+            search does not fit the problem.
         StoppedError: asked to stop; what is finished is in `store`.
     """
+    if network.products:
+        raise SpecError(
+            f"network: wanted exact products, {len(network.products)} layers have multipliers "
+            "already"
+        )
+    blocks = _in_time(blocks, exploration, progress)
     seconds: dict[str, float] = {}
     units = units_of(
         network,
@@ -237,7 +245,7 @@ def explore(
             goal=exploration.goal,
             harms=tuple(harms),
             margin_scores=units.summed(margin_scores),
-            margins=profile.margins.numpy(),
+            margins=profile.margins.cpu().numpy(),
             measuring=measuring,
             chance=1 / classes,
         )
@@ -248,6 +256,21 @@ def explore(
             if only is None or title in only
         }
     return Outcome(exploration, problem, profile, scores, trials, seconds)
+
+
+def _in_time(blocks: Blocks, exploration: Exploration, progress: Progress) -> Blocks:
+    """Return the multipliers that are fast enough for the clock, and tell of the others."""
+    usable = exploration.accelerator.usable(blocks)
+    if len(usable) == len(blocks):
+        return blocks
+    slow = ", ".join(name for n, name in enumerate(blocks.names) if n not in usable)
+    if len(usable) < 2 or not any(blocks.all[number].is_exact for number in usable):
+        raise SpecError(
+            f"clock_mhz: wanted a clock that an exact multiplier and another one can follow, "
+            f"{exploration.accelerator.clock_mhz:g} MHz is too fast for {slow}"
+        )
+    progress.say(f"left out, too slow for the clock: {slow}")
+    return blocks.only(usable)
 
 
 def _other_harms(

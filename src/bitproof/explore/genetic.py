@@ -21,6 +21,8 @@ from bitproof.explore.search import SEARCHES, Search
 from bitproof.explore.trial import Trial
 from bitproof.explore.units import Choice
 
+MOST_IDLE = 30
+"""Generations without a new choice after which a search ends: few choices are left."""
 Genes = Int64[np.ndarray, " genes"]
 
 
@@ -44,10 +46,13 @@ class Genetic(Search):
         Raises:
             AdapterError: pymoo is not installed.
         """
-        algorithm = _algorithm(self, self.largest(problem))
-        while len(trial.points) < self.budget:
+        algorithm, idle = _algorithm(self, self.largest(problem)), 0
+        while len(trial.points) < self.budget and idle < MOST_IDLE:
+            problem.measuring.check_stop()
             before = len(trial.points)
             population = algorithm.ask()
+            if population is None or not len(population):
+                return  # there is no individual that it has not had
             choices = [
                 self.choice(np.asarray(genes, np.int64), problem) for genes in population.get("X")
             ]
@@ -56,8 +61,7 @@ class Genetic(Search):
             for individual in population:
                 individual.evaluated.update(("F", "G", "H"))
             algorithm.tell(infills=population)
-            if len(trial.points) == before and not algorithm.has_next():
-                return
+            idle = idle + 1 if len(trial.points) == before else 0
 
 
 @SEARCHES.register

@@ -14,7 +14,8 @@ from itertools import combinations
 import numpy as np
 from jaxtyping import Float64
 
-from bitproof.explore.accelerator import Accelerator, HardwareFigures
+from bitproof.core.errors import SpecError
+from bitproof.explore.accelerator import FIGURES, Accelerator, HardwareFigures
 from bitproof.explore.blocks import Blocks
 from bitproof.explore.emulation import Counted, Measuring
 from bitproof.explore.goal import Goal
@@ -96,8 +97,19 @@ class Problem:
 
     @cached_property
     def exact_figures(self) -> HardwareFigures:
-        """What exact products take."""
-        return self._absolute(self.exact)
+        """What exact products take.
+
+        Raises:
+            SpecError: a figure is 0, so that none can be told relative to it.
+        """
+        found = self._absolute(self.exact)
+        for name in FIGURES:
+            if not getattr(found, name) > 0:
+                raise SpecError(
+                    f"costs: wanted exact products that take some {name.replace('_', ' ')}, which "
+                    "others are told relative to; they take none"
+                )
+        return found
 
     def figures(self, choice: Choice) -> HardwareFigures:
         """Return what a choice takes, relative to exact products."""

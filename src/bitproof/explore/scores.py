@@ -111,7 +111,7 @@ class NoiseTolerance(Score):
         filters = torch.cat(
             [torch.full_like(own.signal, own.layer.filters) for own in profile.layers]
         )
-        found: Scores = ((means**2 + variances) / (signal * filters)[:, None]).numpy()
+        found: Scores = ((means**2 + variances) / (signal * filters)[:, None]).cpu().numpy()
         return found
 
 
@@ -133,7 +133,7 @@ class ObservedScore(Score):
         """Return the mean over images of the squared sum of gradient times error."""
         total = np.zeros((profile.units.starts[-1], len(blocks)))
         for effects in observed_effects(profile, blocks):
-            total += (effects.double() ** 2).sum(0).numpy()
+            total += (effects.double() ** 2).sum(0).cpu().numpy()
         return total / len(profile.data)
 
 
@@ -203,5 +203,5 @@ def weighted(profile: Profile, blocks: Blocks, energy: Energy, *, kappa: float =
     """Return squared gradients times the energy of errors, by filter and block."""
     means, variances = profile.moments([block.table.errors for block in blocks.all])
     shift, spread = energy.shift[:, None], energy.spread[:, None]
-    found: Scores = ((1 - kappa) * shift * means**2 + spread * variances).numpy()
+    found: Scores = ((1 - kappa) * shift * means**2 + spread * variances).cpu().numpy()
     return found

@@ -54,13 +54,11 @@ from bitproof.recipe.recipe import (
 )
 from bitproof.recipe.stored_networks import check_fit
 from bitproof.recipe.toml import write_recipe
-from bitproof.report.exploration_page import write_exploration_report
+from bitproof.report.exploration_page import EXPLORATION_SCHEMA, write_exploration_report
 from bitproof.train import Checkpointer, Optimization, train_
 
 CHOSEN = "chosen"
 """The choice as a stage of a recipe."""
-SCHEMA = 1
-"""Version of the summary."""
 
 
 class ExplorationRecipe(NamedRecipe):
@@ -100,6 +98,15 @@ class ExplorationRecipe(NamedRecipe):
             raise ValueError("wanted one of 'model' and 'network'")
         if self.network and (self.harden or self.recover or self.train):
             raise ValueError("network: it is complete; harden, recover and train need a 'model'")
+        names = [*self.harden, CHOSEN, *self.recover]
+        for name in (FLOAT, BASELINE, *names):
+            if name in {FLOAT, BASELINE, CHOSEN} & {*self.harden, *self.recover} or (
+                names.count(name) > 1
+            ):
+                raise ValueError(
+                    f"wanted another name for stage '{name}': each is used once, and "
+                    f"'{FLOAT}', '{BASELINE}', '{CHOSEN}' are taken"
+                )
         if self.model is not None and self.train is None and not self.weights:
             raise ValueError("wanted 'weights', or a table 'train', or both; none came")
         return self
@@ -138,7 +145,7 @@ def explore_recipe(
         folder=recipe_dir,
     )
     images = recipe.exploration.choose_images(
-        splits, calibration=recipe.quantization.calibration_images
+        splits.to(device), calibration=recipe.quantization.calibration_images
     )
     with ExitStack() as held:
         held.enter_context(claim(out, shard=shard))
@@ -156,7 +163,7 @@ def explore_recipe(
             recipe.exploration,
             blocks,
             images,
-            classes=int(network(images.search.inputs(slice(0, 1)).to(device)).shape[-1]),
+            classes=int(network(images.search.inputs(slice(0, 1))).shape[-1]),
             executor=executor,
             store=CountStore(directory.counts_of(shard), directory.all_counts()),
             only=_share(recipe.exploration, shard),
@@ -197,7 +204,7 @@ class _Work:
         """Return the network with exact products, read from the directory once it is there."""
         path = self.directory.network
         with hold(self.directory.path / ".network"):
-            if not path.with_name(path.name + ".json").exists():
+            if not _stored(path):
                 save_network(self._made(), path)
         return load_network(path)
 
@@ -211,7 +218,7 @@ class _Work:
         store = CountStore(directory.held_out)
         held_out = HeldOut.measured(outcome.problem.measuring, wanted, images.held_out, store)
         summary = {
-            "schema": SCHEMA,
+            "schema": EXPLORATION_SCHEMA,
             "title": self.recipe.title or self.recipe.name,
             "source": self.recipe.source,
             "model": self.recipe.network or (self.recipe.model.kind if self.recipe.model else ""),
@@ -312,11 +319,13 @@ class _Work:
         save_network(network, directory.chosen_network)
         if self.recipe.model is None:
             return None
+        if not directory.weights.exists():
+            self._candidate()
         write_recipe(_run_recipe(self.recipe, arithmetic, directory), directory.recipe)
         if not self.recipe.recover:
             return None
         stem = directory.recovered_network
-        if not stem.with_name(stem.name + ".json").exists():
+        if not _stored(stem):
             candidate = replace(self._candidate(), arithmetic=arithmetic)
             before = (*self.recipe.harden, CHOSEN)
             done = self._after(candidate, self.recipe.recover, before)
@@ -341,7 +350,7 @@ def _run_recipe(
         variants.append(f"{variants[-1]}+{after}")
     return Recipe(
         name=f"{recipe.name}-chosen",
-        title=recipe.title,
+        title=recipe.title + _searched(recipe),
         source=recipe.source,
         seed=recipe.seed,
         data=recipe.data,
@@ -353,6 +362,18 @@ def _run_recipe(
         variants=(FLOAT, *variants),
         evaluation=recipe.exploration.evaluation,
     )
+
+
+def _searched(recipe: ExplorationRecipe) -> str:
+    """Return a warning where test images were searched on, which a run measures on as well."""
+    if recipe.exploration.images_of == "validation":
+        return ""
+    return f" (chosen on the first {recipe.exploration.images} test images)"
+
+
+def _stored(stem: Path) -> bool:
+    """Return whether both files of an integer network are there."""
+    return all(stem.with_name(stem.name + end).exists() for end in (".json", ".safetensors"))
 
 
 def _share(exploration: Exploration, shard: Shard | None) -> list[str] | None:

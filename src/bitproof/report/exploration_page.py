@@ -26,8 +26,19 @@ from bitproof.report.html import REPORT, Alert, Tile
 from bitproof.report.page_table import PageTable, facts_table
 
 EXPLORATION = "exploration.json"
-NEEDED = ("units", "objectives", "multipliers", "exact", "searches", "front", "scores", "load")
-"""Parts of a summary without which nothing can be told."""
+PLAN = "plan.json"
+EXPLORATION_SCHEMA = 1
+"""Version of the summary."""
+NEEDED: Mapping[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("title", "model", "data", "network", "device"), str),
+    **dict.fromkeys(("units", "exact", "scores", "images", "exploration"), dict),
+    **dict.fromkeys(("seconds", "versions"), dict),
+    **dict.fromkeys(("objectives", "multipliers", "searches", "front", "load"), list),
+    **dict.fromkeys(("levels", "predictors", "elsewhere"), list),
+    "chosen": (dict, type(None)),
+    "held_out": (list, type(None)),
+}
+"""Parts of a summary, and what they are."""
 Summary = Mapping[str, Any]
 
 
@@ -44,8 +55,11 @@ def write_exploration_report(folder: Path, *, interactive: bool = False) -> Path
 
 
 def is_exploration(folder: Path) -> bool:
-    """Tell whether a directory holds a search over multipliers."""
-    return (folder / EXPLORATION).is_file()
+    """Tell whether a directory holds a search over multipliers, finished or not."""
+    if (folder / EXPLORATION).is_file():
+        return True
+    path = folder / PLAN
+    return path.is_file() and '"exploration"' in path.read_text(encoding="utf-8", errors="replace")
 
 
 def read_exploration(folder: Path) -> Summary:
@@ -58,8 +72,13 @@ def read_exploration(folder: Path) -> Summary:
     if not path.is_file():
         raise DataError(f"{folder}: wanted a finished search ({EXPLORATION}), there is none")
     summary = read_json(path, DataError)
-    if missing := [name for name in NEEDED if name not in summary]:
-        raise DataError(f"{path}: damaged, wanted {', '.join(missing)}")
+    if summary.get("schema") != EXPLORATION_SCHEMA:
+        raise DataError(f"{path}: schema {summary.get('schema')}, wanted {EXPLORATION_SCHEMA}")
+    wrong = [
+        n for n, kind in NEEDED.items() if n not in summary or not isinstance(summary[n], kind)
+    ]
+    if wrong:
+        raise DataError(f"{path}: damaged, wanted {', '.join(wrong)}")
     return summary
 
 
