@@ -44,7 +44,12 @@ def test_a_search_prints_its_tables_and_is_reported_anew(
     assert "http://" not in page.replace("http://www.w3.org", "")
     summary = tmp_path / "o" / "exploration.json"
     whole = summary.read_text()
-    for damaged in (whole[:-9], whole.replace('"chosen"', '"chose"'), "{}"):
+    for damaged in (
+        whole[:-9],
+        whole.replace('"chosen"', '"chose"'),
+        "{}",
+        whole.replace("mred", "mre"),
+    ):
         summary.write_text(damaged)
         outcome = call("report", "o")
         assert (outcome.code, len(outcome.problems)) == (2, 1)

@@ -49,8 +49,14 @@ def write_exploration_report(folder: Path, *, interactive: bool = False) -> Path
         DataError: `exploration.json` is missing or damaged.
         StorageError: the disk is full, or the place cannot be written.
     """
-    path = folder / REPORT
-    write_text(path, render_exploration(read_exploration(folder), interactive=interactive))
+    path, summary = folder / REPORT, read_exploration(folder)
+    try:
+        page = render_exploration(summary, interactive=interactive)
+    except (KeyError, TypeError, IndexError) as error:  # of a part of the summary
+        raise DataError(
+            f"{folder / EXPLORATION}: damaged, or of another version ({error!r})"
+        ) from None
+    write_text(path, page)
     return path
 
 
