@@ -29,6 +29,7 @@ def test_published_costs_come_from_the_library(data_dir: Path) -> None:
     assert found.costs("area_um2").tolist() == [729.8, 685.2, 543.0]
 
 
+@pytest.mark.slow
 def test_circuits_have_the_costs_of_a_library_of_cells(data_dir: Path) -> None:
     if not sta_available():
         pytest.skip("OpenSTA is not installed")

@@ -72,6 +72,7 @@ def test_counts_are_those_of_the_threats(
     assert first.total == second.total == 100
 
 
+@pytest.mark.slow
 def test_workers_count_the_same(
     network: IntegerNetwork, blocks: Blocks, images: Dataset, splits: Splits
 ) -> None:
