@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from bitproof.cli.inject import parse_shard, recipe_of
+from bitproof.cli.inject import recipe_of
+from bitproof.cli.options import parse_shard
 from bitproof.cli.running import executor_of
 from bitproof.core.errors import RecipeError, SpecError, UnknownKindError
 from bitproof.quant import Scheme

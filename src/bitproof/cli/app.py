@@ -8,7 +8,17 @@ from typer.core import TyperGroup
 
 from bitproof import __version__
 from bitproof.cli.data import data_app
-from bitproof.cli.options import DataDir, Device, Engine, Out, Resume, Sets, Threads, Workers
+from bitproof.cli.options import (
+    DataDir,
+    Device,
+    Engine,
+    Out,
+    Resume,
+    Sets,
+    ShardOption,
+    Threads,
+    Workers,
+)
 from bitproof.cli.outcome import report_problems
 
 
@@ -141,7 +151,7 @@ def inject(  # noqa: PLR0917
     sets: Sets = None,
     workers: Workers = None,
     engine: Engine = "auto",
-    shard: Annotated[str | None, typer.Option(help="K/N: do the K-th of N shares.")] = None,
+    shard: ShardOption = None,
     threads: Threads = None,
     out: Out = None,
     device: Device = "cpu",
@@ -176,7 +186,7 @@ def explore(  # noqa: PLR0917
     sets: Sets = None,
     workers: Workers = None,
     engine: Engine = "auto",
-    shard: Annotated[str | None, typer.Option(help="K/N: do the K-th of N shares.")] = None,
+    shard: ShardOption = None,
     device: Device = "cpu",
     data_dir: DataDir = None,
     resume: Resume = False,

@@ -7,7 +7,7 @@ from pathlib import Path
 import typer
 
 from bitproof.cli.console import print_table, watcher
-from bitproof.cli.inject import parse_shard
+from bitproof.cli.options import parse_shard
 from bitproof.cli.outcome import report_problems, terminable
 from bitproof.core.stop_request import StopRequest
 from bitproof.evaluation import Executor

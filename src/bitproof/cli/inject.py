@@ -9,12 +9,13 @@ import torch
 import typer
 
 from bitproof.cli.console import print_table, watcher
+from bitproof.cli.options import parse_shard
 from bitproof.cli.outcome import report_problems
-from bitproof.core.errors import RecipeError, SpecError
+from bitproof.core.errors import RecipeError
 from bitproof.core.spec import NONE
 from bitproof.evaluation import Executor
 from bitproof.faults import write_fault_list
-from bitproof.injection.campaign import Shard, facts_in
+from bitproof.injection.campaign import facts_in
 from bitproof.injection.directory import CampaignDirectory
 from bitproof.injection.sealed import read_fault_table
 from bitproof.recipe.building import choose_device
@@ -161,14 +162,6 @@ def _widths(bits: int, table: Mapping[str, Any]) -> Iterator[Change]:
         elif known != NONE:
             yield Change((*place, "bits"), bits, "--bits")
     yield Change(("quantization", "activation_bits"), bits, "--bits")
-
-
-def parse_shard(text: str) -> Shard:
-    """Return number and count of `K/N`."""
-    first, _, last = text.partition("/")
-    if not (first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last) <= 10**6):
-        raise SpecError(f"shard: wanted K/N with K from 1 to N, such as 2/8, got '{text}'")
-    return int(first), int(last)
 
 
 def _plain(value: object) -> str:

@@ -5,6 +5,9 @@ from typing import Annotated
 
 import typer
 
+from bitproof.core.errors import SpecError
+from bitproof.core.lock import Shard
+
 Out = Annotated[Path | None, typer.Option(help="Directory of the run; default runs/NAME.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 DataDir = Annotated[
@@ -22,3 +25,12 @@ Sets = Annotated[
 Workers = Annotated[int | None, typer.Option(help="Processes, or Ray actors.")]
 Engine = Annotated[str, typer.Option(help="auto, in_process, processes or ray.")]
 Threads = Annotated[int | None, typer.Option(help="Threads of this process.", min=1)]
+ShardOption = Annotated[str | None, typer.Option("--shard", help="K/N: do the K-th of N shares.")]
+
+
+def parse_shard(text: str) -> Shard:
+    """Return number and count of `K/N`."""
+    first, _, last = text.partition("/")
+    if not (first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last) <= 10**6):
+        raise SpecError(f"shard: wanted K/N with K from 1 to N, such as 2/8, got '{text}'")
+    return int(first), int(last)

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 from bitproof.core.errors import BitproofError, DataError, ResumeError, StorageError
 from bitproof.core.files import sweep, write_bytes, write_text
-from bitproof.core.lock import LOCK, claim
+from bitproof.core.lock import LOCK, claim, hold
 from bitproof.core.spec import canonical_json
 
 FACTS = "run.json"
@@ -106,6 +106,59 @@ class Entry:
 
     def __get__(self, directory: ResumableDirectory, owner: type) -> Path:
         return directory.path / self.name
+
+
+@dataclass(frozen=True)
+class PlannedDirectory(ResumableDirectory):
+    """Long work whose plan is written down before anything runs, so that any process may share."""
+
+    parts_of_work: ClassVar[tuple[str, ...]] = ()
+    """Names, with `*`, of what may not lie here without a plan."""
+
+    plan = Entry("plan.json")
+
+    def begin(self, plan: dict[str, Any], *, resume: bool = False) -> None:
+        """Write down what is to be done, or make sure that it is what was begun.
+
+        `plan` holds JSON values; its table `fingerprint` says what the results depend on. The keys
+        `layout` and `sha256` are added in the file. With `resume`, work that lies here may go on;
+        without any, it begins: so all shards pass True.
+
+        Raises:
+            ResumeError: work lies here and `resume` was not asked for, or its fingerprint differs,
+                each difference is named; or only parts of it lie here.
+            DataError: its plan is damaged.
+            StorageError: the place cannot be written.
+        """
+        self.check_place()
+        content = json.loads(json.dumps(plan, allow_nan=False))
+        with hold(self.path / ".begin"):  # of several shards that start at once, one writes
+            sweep(self.path)
+            if not self.plan.exists():
+                self._check_no_parts()
+                write_sealed(self.plan, content)
+                return
+        self.check_resume(resume=resume)
+        before = self.read_plan()["fingerprint"]
+        self.check_same(before, content["fingerprint"], f"belongs to another {self.work}")
+
+    def read_plan(self) -> dict[str, Any]:
+        """Return the plan that `begin` wrote, or raise a DataError if it is missing or damaged."""
+        if not self.plan.exists():
+            raise DataError(f"{self.path}: holds no {self.work} (no plan.json)")
+        content = read_sealed(self.plan)
+        if not isinstance(content.get("fingerprint"), dict):
+            raise DataError(f"{self.plan}: damaged, wanted a fingerprint")
+        return content
+
+    def _check_no_parts(self) -> None:
+        """Raise a ResumeError if parts of other work lie here, but not what it was."""
+        found = [path.name for each in self.parts_of_work for path in self.path.glob(each)]
+        if found:
+            raise ResumeError(
+                f"{self.path}: holds parts of a {self.work} ({min(found)}) without its plan.json; "
+                "choose another --out"
+            )
 
 
 def read_json(path: Path, problem: type[BitproofError] = ResumeError) -> dict[str, Any]:

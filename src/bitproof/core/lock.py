@@ -14,12 +14,14 @@ from socket import gethostname
 
 from bitproof.core.errors import InUseError, StorageError
 
+Shard = tuple[int, int]
+"""Number of the share of some work, from 1, and number of shares."""
 LOCK = ".lock"
 """The file that a whole run holds alone."""
 
 
 @contextmanager
-def claim(folder: Path, *, shard: tuple[int, int] | None) -> Iterator[None]:
+def claim(folder: Path, *, shard: Shard | None) -> Iterator[None]:
     """Hold a directory, made if there is none, for a run; or be refused at once.
 
     With `shard=None` this is a whole run, which excludes all others; `(k, n)` is one of `n` shards,

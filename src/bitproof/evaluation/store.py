@@ -1,18 +1,13 @@
-"""Finished measurements on disk: an append-only log of counts, one JSON line each.
+"""Finished measurements on disk: counts, one JSON line each.
 
 A count stands under the digest of what was measured, so equal measurements are made once, whatever
-the networks are called; the names beside it are for people. A line is written when its measurement
-is complete, so an interrupted run loses at most the one under way. A torn last line is ignored, and
-cut off by whoever writes next: reading never writes.
+the networks are called; the names beside it are for people.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
-from bitproof.core.errors import DataError
-from bitproof.core.files import append_line, write_text
-from bitproof.core.spec import canonical_json
+from bitproof.core.json_lines import JsonLines
 from bitproof.metrics import Tally
 
 
@@ -20,28 +15,8 @@ class TallyStore:
     """Counts by key; with a path, they outlive the process."""
 
     def __init__(self, path: Path | None = None) -> None:
-        self.path = path
-        self._tallies: dict[str, Tally] = {}
-        self._whole: str | None = None
-        """The text before a torn last line."""
-        if path and path.exists():
-            self._read(path)
-
-    def _read(self, path: Path) -> None:
-        text = path.read_text(encoding="utf-8", errors="replace")
-        lines = text.split("\n")
-        for number, line in enumerate(lines[:-1], 1):
-            try:
-                entry = json.loads(line)
-                others = tuple((str(k), int(n)) for k, n in entry.get("others", {}).items())
-                counts = Tally(entry["correct"], entry["total"], others)
-                self._tallies[str(entry["key"])] = counts
-            except (ValueError, KeyError, TypeError, AttributeError):
-                raise DataError(
-                    f"{path}: line {number} is not a measurement: {line[:60]!r}"
-                ) from None
-        if lines[-1]:  # torn by an interruption, or being written this moment
-            self._whole = text[: -len(lines[-1])]
+        self._log = JsonLines(path) if path else None
+        self._tallies = dict(self._log.read(_parsed)) if self._log else {}
 
     def get(self, key: str) -> Tally | None:
         """Return the count of a finished measurement."""
@@ -49,12 +24,14 @@ class TallyStore:
 
     def add(self, key: str, tally: Tally, **names: Any) -> None:
         """Keep a count; `names` are JSON values by which people know it."""
-        if self.path:
-            if self._whole is not None:
-                write_text(self.path, self._whole)
-                self._whole = None
+        if self._log:
             counts: dict[str, Any] = {"correct": tally.correct, "total": tally.total}
             if tally.others:
                 counts["others"] = dict(tally.others)
-            append_line(self.path, canonical_json({**names, "key": key, **counts}))
+            self._log.append({**names, "key": key, **counts})
         self._tallies[key] = tally
+
+
+def _parsed(entry: dict[str, Any]) -> tuple[str, Tally]:
+    others = tuple((str(k), int(n)) for k, n in entry.get("others", {}).items())
+    return str(entry["key"]), Tally(entry["correct"], entry["total"], others)

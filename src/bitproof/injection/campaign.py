@@ -15,7 +15,7 @@ from safetensors.torch import save
 
 from bitproof.core.errors import SpecError
 from bitproof.core.files import write_bytes, write_text
-from bitproof.core.lock import claim
+from bitproof.core.lock import Shard, claim
 from bitproof.core.progress import SILENT, Progress
 from bitproof.core.spec import canonical_json
 from bitproof.core.version import __version__
@@ -46,8 +46,6 @@ from bitproof.stats import wilson
 
 SCHEMA = 1
 """Version of the summary."""
-Shard = tuple[int, int]
-"""Number of the share, from 1, and number of shares."""
 
 
 def prepare_campaign(
