@@ -111,10 +111,17 @@ def test_a_search_writes_all_that_it_promises(folder: Path) -> None:
     again = arithmetic.apply(load_network(directory.network), splits.train.inputs())
     assert torch.equal(again(test.inputs()), network(test.inputs()))
     run(read_recipe(directory.recipe), folder / "run", recipe_dir=out, device="cpu")
-    rows = {(row.variant, row.threat): row.value for row in read_results(folder / "run/results.csv")
-            if row.metric == "acc"}  # fmt: skip
-    assert rows["chosen", "clean"] == pytest.approx(chosen["held_out"][0][1])
-    assert rows["chosen+retrain", "clean"] == pytest.approx(summary["recovered"][0][1])
+    rows = {
+        (row.variant, row.threat): row.interval
+        for row in read_results(folder / "run/results.csv")
+        if row.metric == "acc"
+    }
+    for number, threat in enumerate(("clean", "random_flips")):
+        for variant, accs in (
+            ("chosen", chosen["held_out"]),
+            ("chosen+retrain", summary["recovered"]),
+        ):
+            assert rows[variant, threat] == pytest.approx(accs[number])
 
 
 BARE = ("check = 12 -> check = 0", "kind = \"memory_faults\"\nlevels = [1e-2]\nchips = 2\n"

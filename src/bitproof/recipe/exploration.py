@@ -17,98 +17,74 @@ from bitproof import __version__
 from bitproof.approx import AnyMultiplier, Arithmetic
 from bitproof.core.errors import RecipeError
 from bitproof.core.files import write_text
-from bitproof.core.lock import claim, hold
+from bitproof.core.lock import Shard, claim, hold
 from bitproof.core.progress import SILENT, Progress
 from bitproof.core.rng import derive_seed, make_generator
 from bitproof.core.stop_request import StopRequest
-from bitproof.core.types import Seed
 from bitproof.data import Splits
 from bitproof.evaluation import Executor
-from bitproof.explore import Exploration, SearchImages, explore, read_blocks
-from bitproof.explore.directory import ExplorationDirectory, Shard
-from bitproof.explore.emulation import CountStore
-from bitproof.explore.exploration import (
-    Outcome,
-    all_searches,
-)
+from bitproof.explore import Exploration, SearchImages, explore, read_multipliers
+from bitproof.explore.count_store import CountStore
+from bitproof.explore.directory import ExplorationDirectory
+from bitproof.explore.exploration import Outcome, all_searches
 from bitproof.explore.point import Point
 from bitproof.explore.search_images import HeldOut, measured_accuracies
 from bitproof.explore.summary import summarize_exploration
 from bitproof.harden import Approximate, Candidate, TrainingContext
 from bitproof.models import save_weights
-from bitproof.quant import IntegerNetwork, Scheme, load_network, save_network
+from bitproof.quant import IntegerNetwork, load_network, save_network
 from bitproof.recipe.building import build, weights_of
 from bitproof.recipe.injection import find_network
 from bitproof.recipe.recipe import (
     BASELINE,
     FLOAT,
     AnyAugmentation,
-    AnyData,
-    AnyModel,
     AnyStage,
     MultiplierName,
     Name,
-    NamedRecipe,
+    NetworkRecipe,
     Recipe,
     StageName,
 )
 from bitproof.recipe.stored_networks import check_fit
 from bitproof.recipe.toml import write_recipe
 from bitproof.report.exploration_page import EXPLORATION_SCHEMA, write_exploration_report
+from bitproof.stats.costs import undominated
 from bitproof.train import Checkpointer, Optimization, train_
 
 CHOSEN = "chosen"
 """The choice as a stage of a recipe."""
 
 
-class ExplorationRecipe(NamedRecipe):
+class ExplorationRecipe(NetworkRecipe):
     """Everything that decides the result of a search, and nothing else."""
 
     name: Name = "explore"
     """Short name, for directories: letters, digits, `_`, `.`, `+`, `-`."""
-    seed: Seed = 0
-    """Root of initial weights and of training."""
-    data: AnyData
-    """Images."""
-    model: AnyModel | None = None
-    """Architecture, which is quantized; none needs `network`."""
-    weights: str = ""
-    """Its weights, as in other recipes; `pretrained` for the published ones."""
     train: Optimization | None = None
     """Float training before everything else; none needs `weights`."""
     augmentation: tuple[AnyAugmentation, ...] = ()
     """Random changes of training images, in all training."""
-    quantization: Scheme = Scheme()
-    """How the model is quantized."""
     harden: dict[StageName, AnyStage] = Field(default_factory=dict)
     """Hardening stages before the search, in this order."""
     recover: dict[StageName, AnyStage] = Field(default_factory=dict)
     """Stages after it, on the multipliers that were chosen."""
-    network: str = ""
-    """An integer network instead of a model, such as `runs/NAME/networks/s1`; relative to the
-    recipe's folder or to the working directory."""
     multipliers: dict[MultiplierName, AnyMultiplier]
     """What there is to choose from, by name; one of them exact."""
     exploration: Exploration = Exploration()
     """What is searched, and how."""
 
     @model_validator(mode="after")
-    def _one_network(self) -> "ExplorationRecipe":
-        if (self.model is None) == (not self.network):
-            raise ValueError("wanted one of 'model' and 'network'")
+    def _check_parts(self) -> "ExplorationRecipe":
         if self.network and (self.harden or self.recover or self.train):
             raise ValueError("network: it is complete; harden, recover and train need a 'model'")
-        names = [*self.harden, CHOSEN, *self.recover]
-        for name in (FLOAT, BASELINE, *names):
-            if name in {FLOAT, BASELINE, CHOSEN} & {*self.harden, *self.recover} or (
-                names.count(name) > 1
-            ):
-                raise ValueError(
-                    f"wanted another name for stage '{name}': each is used once, and "
-                    f"'{FLOAT}', '{BASELINE}', '{CHOSEN}' are taken"
-                )
         if self.model is not None and self.train is None and not self.weights:
             raise ValueError("wanted 'weights', or a table 'train', or both; none came")
+        taken = {FLOAT, BASELINE, CHOSEN}
+        for name in (*self.harden, *self.recover):
+            if name in taken:
+                raise ValueError(f"wanted another name for stage '{name}': it is taken")
+            taken.add(name)
         return self
 
 
@@ -138,7 +114,7 @@ def explore_recipe(
     directory = ExplorationDirectory(out)
     directory.check_place()
     splits = recipe.data.load(data_dir)
-    blocks = read_blocks(
+    blocks = read_multipliers(
         recipe.multipliers,
         costs=recipe.exploration.costs,
         data_dir=data_dir,
@@ -213,7 +189,9 @@ class _Work:
         directory = self.directory
         chosen = outcome.chosen
         bests = [trial.best(outcome.acc0) for trial in outcome.trials.values()]
-        points = [*_front(outcome.first.points), *filter(None, bests)]
+        first = outcome.first.points
+        front = [first[n] for n in undominated([(-point.cost, point.acc) for point in first])]
+        points = [*front, *filter(None, bests)]
         wanted = [outcome.problem.exact, *(point.choice for point in points)]
         store = CountStore(directory.held_out)
         held_out = HeldOut.measured(outcome.problem.measuring, wanted, images.held_out, store)
@@ -381,16 +359,6 @@ def _share(exploration: Exploration, shard: Shard | None) -> list[str] | None:
     if shard is None:
         return None
     return list(all_searches(exploration))[shard[0] - 1 :: shard[1]]
-
-
-def _front(points: list[Point]) -> list[Point]:
-    """Return measured choices that no other beats in cost and accuracy."""
-    best, found = -1.0, []
-    for point in sorted(points, key=lambda point: (point.cost, -point.acc)):
-        if point.acc > best:
-            best = point.acc
-            found.append(point)
-    return found
 
 
 def _write_front(summary: Mapping[str, Any], path: Path) -> None:

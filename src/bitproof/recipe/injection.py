@@ -5,53 +5,31 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import model_validator
-
 from bitproof.core.directory import read_json
 from bitproof.core.errors import RecipeError
+from bitproof.core.lock import Shard
 from bitproof.core.progress import SILENT, Progress
-from bitproof.core.types import Seed
 from bitproof.data import Dataset, Splits
 from bitproof.evaluation import Executor
 from bitproof.faults import read_fault_list
 from bitproof.harden import Candidate
 from bitproof.injection import Injection, carry_out_campaign, prepare_campaign
-from bitproof.injection.campaign import Shard
-from bitproof.quant import IntegerNetwork, Scheme, load_network
+from bitproof.quant import IntegerNetwork, load_network
 from bitproof.recipe.building import build, weights_of
-from bitproof.recipe.recipe import AnyData, AnyModel, Name, NamedRecipe
+from bitproof.recipe.recipe import Name, NetworkRecipe
 from bitproof.recipe.stored_networks import check_fit
 from bitproof.report import write_campaign_report, write_campaign_tables
 
 
-class InjectionRecipe(NamedRecipe):
+class InjectionRecipe(NetworkRecipe):
     """Everything that decides the result of a campaign, and nothing else."""
 
     name: Name = "inject"
     """Short name, for directories: letters, digits, `_`, `.`, `+`, `-`."""
-    data: AnyData
-    """Images."""
-    model: AnyModel | None = None
-    """Architecture, which is quantized; none needs `network`."""
-    weights: str = ""
-    """Its weights, as in other recipes; `pretrained` for the published ones."""
-    quantization: Scheme = Scheme()
-    """How the model is quantized."""
-    network: str = ""
-    """An integer network instead, such as `runs/NAME/networks/s1`; relative to the recipe's folder
-    or to the working directory."""
-    seed: Seed = 0
-    """Root of initial weights, where there are none to load."""
     fault_list: str = ""
     """Replay the faults of this CSV file instead of drawing."""
     injection: Injection = Injection()
     """What is faulty, how often, and how it is counted."""
-
-    @model_validator(mode="after")
-    def _one_network(self) -> "InjectionRecipe":
-        if (self.model is None) == (not self.network):
-            raise ValueError("wanted one of 'model' and 'network'")
-        return self
 
 
 def inject_recipe(

@@ -58,6 +58,30 @@ class NamedRecipe(Spec):
         return table
 
 
+class NetworkRecipe(NamedRecipe):
+    """A recipe of work on one integer network: a model that is quantized, or a stored one."""
+
+    seed: Seed = 0
+    """Root of initial weights, where there are none to load, and of training."""
+    data: AnyData
+    """Images."""
+    model: AnyModel | None = None
+    """Architecture, which is quantized; none needs `network`."""
+    weights: str = ""
+    """Its weights, as in other recipes; `pretrained` for the published ones."""
+    quantization: Scheme = Scheme()
+    """How the model is quantized."""
+    network: str = ""
+    """An integer network instead, such as `runs/NAME/networks/s1`; relative to the recipe's folder
+    or to the working directory."""
+
+    @model_validator(mode="after")
+    def _check_one_network(self) -> "NetworkRecipe":
+        if (self.model is None) == (not self.network):
+            raise ValueError("wanted one of 'model' and 'network'")
+        return self
+
+
 class Recipe(NamedRecipe):
     """Everything that decides the result of a run, and nothing else."""
 

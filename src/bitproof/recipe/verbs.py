@@ -24,7 +24,7 @@ from bitproof.evaluation import (
     TallyStore,
 )
 from bitproof.evaluation.models import PROFILE_IMAGES
-from bitproof.explore import Exploration, Outcome, explore, read_blocks
+from bitproof.explore import Exploration, Outcome, explore, read_multipliers
 from bitproof.harden import Candidate, HardeningStage, TrainingContext
 from bitproof.models import MODELS
 from bitproof.quant import IntegerNetwork, Scheme
@@ -91,7 +91,7 @@ def search_multipliers(
     """
     exploration = exploration or Exploration()
     folder = None if data_dir is None else Path(data_dir)
-    blocks = read_blocks(multipliers, costs=exploration.costs, data_dir=folder)
+    blocks = read_multipliers(multipliers, costs=exploration.costs, data_dir=folder)
     images = exploration.choose_images(splits, calibration=PROFILE_IMAGES)
     answers = network(images.search.inputs(slice(0, 1)))
     return explore(
