@@ -28,12 +28,12 @@ from bitproof.approx.partial_products import Exact
 from bitproof.data import Dataset
 from bitproof.evaluation import Clean, Evaluation
 from bitproof.explore import (
-    Block,
-    Blocks,
+    CostedMultiplier,
     CountStore,
     Emulator,
     HawxScore,
     Measuring,
+    MultiplierSet,
     cheapest_within,
     convex_front,
     take_profile,
@@ -58,7 +58,7 @@ SCHEME = Scheme.model_validate(
 )
 
 
-def blocks(count: int) -> Blocks:
+def blocks(count: int) -> MultiplierSet:
     """Return an exact multiplier and others that leave more and more out."""
     rough: list[Multiplier] = [Truncated(columns=columns, signed=True) for columns in range(2, 8)]
     rough += [TruncatedOperands(bits=bits, signed=True) for bits in (1, 2, 3, 4, 5)]
@@ -68,7 +68,9 @@ def blocks(count: int) -> Blocks:
         for n in range(count)
     ]
     named = zip(chosen, costs, strict=True)
-    return Blocks(tuple(Block(str(n), m, m.table(), c) for n, (m, c) in enumerate(named)))
+    return MultiplierSet(
+        tuple(CostedMultiplier(str(n), m, m.table(), c) for n, (m, c) in enumerate(named))
+    )
 
 
 def network_of(units: int) -> tuple[nn.Module, IntegerNetwork, Dataset]:
@@ -99,7 +101,7 @@ def seconds(work: Callable[[], object]) -> float:
     return min(taken)
 
 
-def score_row(count: int, own: Blocks) -> Row:
+def score_row(count: int, own: MultiplierSet) -> Row:
     """Return what scores of one network take."""
     model, network, data = network_of(count)
     units = units_of(network, data.inputs(slice(0, 1)), granularity="filter")
@@ -152,7 +154,7 @@ def search_row(count: int, n_blocks: int) -> Row:
     return Row(f"search, {count} units", rival, taken, seconds(lambda: np.sort(steps)), "s")
 
 
-def lenet_row(own: Blocks) -> Row:
+def lenet_row(own: MultiplierSet) -> Row:
     """Return what all choices of two multipliers take, and what scores take."""
     spec = MODELS.build({"kind": "lenet5"})
     model = spec.build(

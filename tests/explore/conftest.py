@@ -8,7 +8,7 @@ import torch
 from bitproof.approx import Exact, Truncated
 from bitproof.approx.base import Multiplier
 from bitproof.data import DATA, Dataset, Splits
-from bitproof.explore import Blocks, read_blocks
+from bitproof.explore import MultiplierSet, read_multipliers
 from bitproof.models import MODELS
 from bitproof.quant import IntegerNetwork, Scheme, quantize
 from bitproof.recipe.building import build
@@ -53,8 +53,8 @@ def cost_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def blocks(cost_file: Path) -> Blocks:
-    return read_blocks(MULTIPLIERS, costs=str(cost_file))
+def blocks(cost_file: Path) -> MultiplierSet:
+    return read_multipliers(MULTIPLIERS, costs=str(cost_file))
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from bitproof.core.errors import SpecError
-from bitproof.explore import Blocks, Folding, LayerShape, Spatial, Temporal, Units
+from bitproof.explore import Folding, LayerShape, MultiplierSet, Spatial, Temporal, Units
 
 LAYERS = (
     LayerShape("conv", "conv", filters=8, taps=9, places=16, groups=1, weights=72, words_in=64,
@@ -15,7 +15,7 @@ BARE = {"adder_area_um2": 0.0, "adder_energy_pj": 0.0, "byte_energy_pj": 0.0}
 EXACT = np.zeros(14, np.int64)
 
 
-def test_engines_are_counted_by_hand(blocks: Blocks) -> None:
+def test_engines_are_counted_by_hand(blocks: MultiplierSet) -> None:
     engines = {"conv": Folding(pe=4, simd=3), "fc": Folding(pe=2, simd=16)}
     machine = Spatial(folding=engines, clock_mhz=100.0, **BARE)
     loads = {one.layer: one for one in machine.load(UNITS)}
@@ -31,7 +31,7 @@ def test_engines_are_counted_by_hand(blocks: Blocks) -> None:
     assert figures.power == pytest.approx(macs * 0.4 / (96 * 10))
 
 
-def test_each_kind_takes_whole_elements(blocks: Blocks) -> None:
+def test_each_kind_takes_whole_elements(blocks: MultiplierSet) -> None:
     machine = Spatial(folding={"conv": Folding(pe=4, simd=3), "fc": Folding(pe=2, simd=16)}, **BARE)
     chosen = EXACT.copy()
     chosen[:3] = 2  # three of eight filters, two to an element: two elements, and three exact ones
@@ -63,7 +63,7 @@ def test_engines_are_balanced_within_the_multipliers_there_are() -> None:
     assert fixed.engines(UNITS)["fc"].multipliers == 768
 
 
-def test_each_kind_costs_area_once_on_an_array(blocks: Blocks) -> None:
+def test_each_kind_costs_area_once_on_an_array(blocks: MultiplierSet) -> None:
     machine = Temporal(rows=4, columns=4, mux_area_um2=10.0, **BARE)
     assert machine.figures(UNITS, blocks, EXACT).area == 16 * 700
     chosen = EXACT.copy()
@@ -97,7 +97,7 @@ def test_cycles_of_tiles_equal_a_systolic_array_stepped_cycle_by_cycle() -> None
     assert load.cycles == rows + last
 
 
-def test_lanes_of_other_multipliers_wait_for_each_other(blocks: Blocks) -> None:
+def test_lanes_of_other_multipliers_wait_for_each_other(blocks: MultiplierSet) -> None:
     machine = Temporal(rows=8, columns=8, dataflow="lanes", clock_mhz=500.0, **BARE)
     alike = machine.figures(UNITS, blocks, EXACT).latency
     chosen = EXACT.copy()
@@ -107,7 +107,7 @@ def test_lanes_of_other_multipliers_wait_for_each_other(blocks: Blocks) -> None:
     assert mixed == pytest.approx((3 * 9 + 1 * 128) * 2e-6)
 
 
-def test_slow_multipliers_set_the_clock_or_are_refused(blocks: Blocks) -> None:
+def test_slow_multipliers_set_the_clock_or_are_refused(blocks: MultiplierSet) -> None:
     free = Temporal(clock_mhz=None)
     slow = free.figures(UNITS, blocks, EXACT).latency
     fast = free.figures(UNITS, blocks, np.full(14, 2)).latency

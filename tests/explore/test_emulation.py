@@ -8,7 +8,7 @@ from bitproof.core.errors import DataError, StoppedError
 from bitproof.core.stop_request import StopRequest
 from bitproof.data import Dataset, Splits
 from bitproof.evaluation import Clean, Evaluation, MemoryFaults, Processes
-from bitproof.explore import Blocks, CountStore, Emulator, Measuring, units_of
+from bitproof.explore import CountStore, Emulator, Measuring, MultiplierSet, units_of
 from bitproof.explore.units import Granularity
 from bitproof.quant import IntegerNetwork
 
@@ -17,7 +17,7 @@ SMALL = Evaluation(threats=(Clean(), MemoryFaults(levels=(1e-2,), chips=2, image
 
 def emulator(
     network: IntegerNetwork,
-    blocks: Blocks,
+    blocks: MultiplierSet,
     images: Dataset,
     splits: Splits,
     *,
@@ -37,7 +37,7 @@ def choices(own: Emulator, count: int) -> list[np.ndarray]:
 @pytest.mark.parametrize("correct_means", [False, True])
 def test_emulated_networks_are_those_of_their_arithmetic(  # noqa: PLR0917
     network: IntegerNetwork,
-    blocks: Blocks,
+    blocks: MultiplierSet,
     images: Dataset,
     splits: Splits,
     granularity: Granularity,
@@ -53,7 +53,7 @@ def test_emulated_networks_are_those_of_their_arithmetic(  # noqa: PLR0917
 
 
 def test_exact_products_give_the_exact_network(
-    network: IntegerNetwork, blocks: Blocks, images: Dataset, splits: Splits
+    network: IntegerNetwork, blocks: MultiplierSet, images: Dataset, splits: Splits
 ) -> None:
     own = emulator(network, blocks, images, splits)
     exact = own.emulated(np.zeros(own.units.count, np.int64))
@@ -62,7 +62,7 @@ def test_exact_products_give_the_exact_network(
 
 
 def test_counts_are_those_of_the_threats(
-    network: IntegerNetwork, blocks: Blocks, images: Dataset, splits: Splits
+    network: IntegerNetwork, blocks: MultiplierSet, images: Dataset, splits: Splits
 ) -> None:
     own = emulator(network, blocks, images, splits)
     (choice,) = choices(own, 1)
@@ -74,7 +74,7 @@ def test_counts_are_those_of_the_threats(
 
 @pytest.mark.slow
 def test_workers_count_the_same(
-    network: IntegerNetwork, blocks: Blocks, images: Dataset, splits: Splits
+    network: IntegerNetwork, blocks: MultiplierSet, images: Dataset, splits: Splits
 ) -> None:
     own = emulator(network, blocks, images, splits)
     wanted = choices(own, 3)
@@ -86,7 +86,7 @@ def test_workers_count_the_same(
 
 
 def test_keys_follow_all_that_counts_depend_on(
-    network: IntegerNetwork, blocks: Blocks, images: Dataset, splits: Splits
+    network: IntegerNetwork, blocks: MultiplierSet, images: Dataset, splits: Splits
 ) -> None:
     own = emulator(network, blocks, images, splits)
     one, other, _ = choices(own, 3)
@@ -103,7 +103,7 @@ def test_keys_follow_all_that_counts_depend_on(
 
 
 def test_what_is_measured_is_kept_and_not_measured_again(
-    network: IntegerNetwork, blocks: Blocks, images: Dataset, splits: Splits, tmp_path: Path
+    network: IntegerNetwork, blocks: MultiplierSet, images: Dataset, splits: Splits, tmp_path: Path
 ) -> None:
     own = emulator(network, blocks, images, splits)
     wanted, path = choices(own, 3), tmp_path / "counts.jsonl"
@@ -120,7 +120,7 @@ def test_what_is_measured_is_kept_and_not_measured_again(
 
 def test_a_stop_keeps_what_is_finished(  # noqa: PLR0917
     network: IntegerNetwork,
-    blocks: Blocks,
+    blocks: MultiplierSet,
     images: Dataset,
     splits: Splits,
     tmp_path: Path,

@@ -5,7 +5,7 @@ import pytest
 
 from bitproof.core.errors import SpecError
 from bitproof.data import Dataset
-from bitproof.explore import Blocks, JointScore, ObservedScore, take_profile, units_of
+from bitproof.explore import JointScore, MultiplierSet, ObservedScore, take_profile, units_of
 from bitproof.explore.interactions import Interactions, check_size
 from bitproof.explore.knapsack import convex_front
 from bitproof.quant import IntegerNetwork
@@ -87,22 +87,18 @@ def test_factors_scale_the_harm_alone() -> None:
 
 
 def test_alone_units_do_what_the_observed_score_says(
-    network: IntegerNetwork, blocks: Blocks, images: Dataset
+    network: IntegerNetwork, blocks: MultiplierSet, images: Dataset
 ) -> None:
     units = units_of(network, images.inputs(slice(0, 1)), granularity="layer")
     profile = take_profile(network, images, units, signed=True)
     both = JointScore().interactions(profile, blocks)
-    assert both is not None
     assert np.allclose(both.alone[:, 0], 0.0)
-    alone = units_of(network, images.inputs(slice(0, 1)), granularity="layer", keep=["conv1"])
-    assert alone.count == units.count - 1
     by_filter = ObservedScore().score(profile, blocks)
     last = units.layers[-1]
     # Effects of filters of a layer are summed before they are squared.
     assert both.alone[-1, 2] != pytest.approx(by_filter[-last.filters :, 2].sum())
     own = units_of(network, images.inputs(slice(0, 1)), granularity="filter")
     fine = JointScore().interactions(take_profile(network, images, own, signed=True), blocks)
-    assert fine is not None
     np.testing.assert_allclose(fine.alone, own.summed(by_filter), rtol=1e-3, atol=1e-9)
 
 

@@ -11,7 +11,7 @@ from bitproof.approx.operands import operand_pairs_of
 from bitproof.circuits import ExactCircuit, MitchellCircuit, sta_available
 from bitproof.core.errors import SpecError
 from bitproof.data import Dataset
-from bitproof.explore import Blocks, Spatial, Temporal, read_blocks, units_of
+from bitproof.explore import MultiplierSet, Spatial, Temporal, read_multipliers, units_of
 from bitproof.explore.layer_power import CYCLES, with_layer_power
 from bitproof.quant import IntegerNetwork, Scheme, quantize
 
@@ -19,7 +19,7 @@ DESIGNS = {"exact": ExactCircuit(signed=True), "rough": MitchellCircuit(signed=T
 
 
 def test_published_costs_have_no_gates_to_simulate(
-    network: IntegerNetwork, blocks: Blocks, images: Dataset
+    network: IntegerNetwork, blocks: MultiplierSet, images: Dataset
 ) -> None:
     units = units_of(network, images.inputs(slice(0, 1)), granularity="layer")
     with pytest.raises(SpecError, match="operands: wanted costs of a library of cells"):
@@ -41,7 +41,7 @@ def test_power_is_that_of_the_words_of_each_layer(data_dir: Path) -> None:
         Scheme.model_validate({**scheme, "activation_signed": True, "activation_symmetric": True}),
     )
     named = {name: CircuitMultiplier(design=design) for name, design in DESIGNS.items()}
-    blocks = read_blocks(named, costs="sky130", data_dir=data_dir)
+    blocks = read_multipliers(named, costs="sky130", data_dir=data_dir)
     units = units_of(network, images, granularity="filter")
     found = with_layer_power(blocks, network, images, units)
     first, last = (layer.name for layer in units.layers)

@@ -68,6 +68,9 @@ def test_batches_do_not_change_the_profile(
     torch.testing.assert_close(parts.energy("loss").spread, whole.energy("loss").spread)
     torch.testing.assert_close(parts.energy("margin").shift, whole.energy("margin").shift)
     torch.testing.assert_close(parts.margins, whole.margins)
+    for part, own in zip(parts.layers, whole.layers, strict=True):
+        torch.testing.assert_close(part.outputs.variance, own.outputs.variance)
+        assert part.zeros == pytest.approx(own.zeros)
     table = torch.randint(-9, 9, (256, 256), generator=torch.Generator().manual_seed(0)).int()
     for one, other in zip(parts.moments([table]), whole.moments([table]), strict=True):
         torch.testing.assert_close(one, other)

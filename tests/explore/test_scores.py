@@ -4,7 +4,7 @@ import torch
 
 from bitproof.approx import with_multipliers
 from bitproof.data import Dataset
-from bitproof.explore import SCORES, Blocks, HawxScore, HessianScore, ObservedScore, Score
+from bitproof.explore import SCORES, HawxScore, HessianScore, MultiplierSet, ObservedScore, Score
 from bitproof.explore.profile import Profile, take_profile
 from bitproof.explore.units import by_filter, units_of
 from bitproof.quant import IntegerNetwork
@@ -20,7 +20,7 @@ def profile(network: IntegerNetwork, images: Dataset) -> Profile:
 
 @pytest.mark.parametrize("score", [SCORES.build({"kind": kind}) for kind in SCORES.kinds()])
 def test_exact_products_do_no_harm_and_coarse_ones_more_than_mild_ones(
-    score: Score, profile: Profile, blocks: Blocks
+    score: Score, profile: Profile, blocks: MultiplierSet
 ) -> None:
     found = score.score(profile, blocks)
     assert found.shape == (profile.units.starts[-1], 3)
@@ -29,7 +29,9 @@ def test_exact_products_do_no_harm_and_coarse_ones_more_than_mild_ones(
     assert found[:, 2].sum() > 10 * found[:, 1].sum() > 0
 
 
-def test_the_score_is_gradients_times_errors_by_a_loop(profile: Profile, blocks: Blocks) -> None:
+def test_the_score_is_gradients_times_errors_by_a_loop(
+    profile: Profile, blocks: MultiplierSet
+) -> None:
     found = HawxScore(kappa=0.25).score(profile, blocks)
     errors = blocks.all[2].table.errors
     for own, first in zip(profile.layers, profile.units.starts, strict=False):
@@ -43,7 +45,7 @@ def test_the_score_is_gradients_times_errors_by_a_loop(profile: Profile, blocks:
 
 
 def test_observed_harm_is_that_of_layers_that_run_with_the_multiplier(
-    network: IntegerNetwork, images: Dataset, profile: Profile, blocks: Blocks
+    network: IntegerNetwork, images: Dataset, profile: Profile, blocks: MultiplierSet
 ) -> None:
     """Of the last layer, whose gradient is softmax minus target: nothing is shared with ours."""
     found = ObservedScore().score(profile, blocks)
@@ -60,14 +62,14 @@ def test_observed_harm_is_that_of_layers_that_run_with_the_multiplier(
     np.testing.assert_allclose(found[profile.units.starts[-2] :, 2], expected, rtol=1e-3)
 
 
-def test_means_are_a_part_of_the_harm(profile: Profile, blocks: Blocks) -> None:
+def test_means_are_a_part_of_the_harm(profile: Profile, blocks: MultiplierSet) -> None:
     whole, corrected = (HessianScore(kappa=kappa).score(profile, blocks) for kappa in (0.0, 1.0))
     assert (corrected <= whole).all()
     assert corrected[:, 2].sum() < 0.9 * whole[:, 2].sum()
 
 
 def test_predicted_outputs_are_those_of_the_network(
-    network: IntegerNetwork, images: Dataset, profile: Profile, blocks: Blocks
+    network: IntegerNetwork, images: Dataset, profile: Profile, blocks: MultiplierSet
 ) -> None:
     """Means of errors by histogram equal means of errors that a layer makes."""
     means, _ = profile.moments([blocks.all[2].table.errors])

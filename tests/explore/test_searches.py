@@ -11,12 +11,12 @@ from bitproof.explore import (
     SEARCHES,
     Accelerator,
     Alwann,
-    Blocks,
     Exhaustive,
     Exploration,
     Goal,
     Greedy,
     Hawx,
+    MultiplierSet,
     Nsga2,
     Outcome,
     RandomChoices,
@@ -26,8 +26,9 @@ from bitproof.explore import (
     Temporal,
     explore,
 )
-from bitproof.explore.emulation import CountStore
+from bitproof.explore.count_store import CountStore
 from bitproof.quant import IntegerNetwork
+from bitproof.stats import mean_interval, wilson
 
 Explored = Callable[..., Outcome]
 FEW = {"keep": ("conv1", "linear")}
@@ -35,7 +36,9 @@ FEW = {"keep": ("conv1", "linear")}
 
 
 @pytest.fixture
-def explored(network: IntegerNetwork, blocks: Blocks, images: Dataset, splits: Splits) -> Explored:
+def explored(
+    network: IntegerNetwork, blocks: MultiplierSet, images: Dataset, splits: Splits
+) -> Explored:
     """Return a function that searches for multipliers of the small network."""
     own = SearchImages(splits.train.first(128), splits.train.first(64), images, splits.test)
     store = CountStore()
@@ -147,8 +150,33 @@ def test_tiles_of_alwann_bound_the_kinds(explored: Explored) -> None:
 
 def test_margins_alone_need_one_measured_choice(explored: Explored) -> None:
     hawx = Hawx(calibration="margin", finalists=0, rounds=0)
-    outcome = explored(searches=[hawx])
-    assert len(outcome.trials["hawx"].points) == 1
+    limited = Goal(max_drop=None, limits={"power": 0.9})
+    assert len(explored(searches=[hawx], goal=limited).first.points) == 1
+    exact, one = sorted(explored(searches=[hawx]).first.points, key=lambda point: -point.cost)
+    assert exact.cost == 1 > one.cost  # a drop is counted from exact products
+
+
+def test_accuracies_have_the_intervals_of_runs(explored: Explored) -> None:
+    threats = [
+        {"kind": "clean"},
+        {"kind": "memory_faults", "levels": [0.01], "chips": 3},
+    ]
+    outcome = explored(searches=[RandomChoices(budget=1)], evaluation={"threats": threats}, **FEW)
+    (point,) = outcome.first.points
+    emulator = outcome.problem.measuring.emulator
+    clean, *chips = emulator.measure(point.choice).tallies
+    assert point.accs[0] == wilson(clean.correct, clean.total)
+    assert point.accs[1] == mean_interval([chip.acc for chip in chips])
+
+
+def test_threats_without_an_accuracy_are_refused(explored: Explored) -> None:
+    attack = {"kind": "linf_pgd", "epsilon": 0.1, "steps": 1}
+    threats = [
+        {"kind": "adversarial_examples", "name": "pgd", "attack": attack, "levels": [0.1]},
+        {"kind": "black_box_check", "against": "pgd", "levels": [0.1]},
+    ]
+    with pytest.raises(SpecError, match="wanted threats that give an accuracy of every choice"):
+        explored(searches=[RandomChoices(budget=1)], evaluation={"threats": threats}, **FEW)
 
 
 def test_a_goal_needs_known_figures_and_a_bound() -> None:
@@ -175,7 +203,7 @@ def test_genetic_searches_end_where_choices_run_out(
 
 
 def test_networks_with_multipliers_are_refused(
-    network: IntegerNetwork, blocks: Blocks, images: Dataset, splits: Splits
+    network: IntegerNetwork, blocks: MultiplierSet, images: Dataset, splits: Splits
 ) -> None:
     own = SearchImages(splits.train.first(64), splits.train.first(64), images, splits.test)
     rough = with_multipliers(network, blocks.all[2].multiplier)
@@ -183,10 +211,21 @@ def test_networks_with_multipliers_are_refused(
         explore(rough, Exploration(), blocks, own, classes=10)
 
 
-def test_multipliers_too_slow_for_the_clock_are_left_out(explored: Explored) -> None:
-    slow = Spatial(clock_mhz=660.0, adder_delay_ns=0.01)
-    kept = explored(searches=[RandomChoices(budget=4)], accelerator=slow, **FEW).problem.blocks
-    assert kept.names == ["exact", "mild", "coarse"]
+def test_multipliers_too_slow_for_the_clock_are_left_out(
+    explored: Explored,
+    network: IntegerNetwork,
+    blocks: MultiplierSet,
+    images: Dataset,
+    splits: Splits,
+) -> None:
+    late = replace(blocks.all[2], cost=blocks.all[2].cost.model_copy(update={"delay_ns": 1.7}))
+    known = MultiplierSet((*blocks.all[:2], late))
+    own = SearchImages(splits.train.first(64), splits.train.first(64), images, splits.test)
+    exploration = Exploration(
+        searches=(RandomChoices(budget=4),), accelerator=Spatial(clock_mhz=600.0), **FEW
+    )
+    outcome = explore(network, exploration, known, own, classes=10)
+    assert outcome.problem.blocks.names == ["exact", "mild"]
     with pytest.raises(SpecError, match=r"690 MHz is too fast for exact"):
         explored(searches=[RandomChoices(budget=4)], accelerator=Spatial(clock_mhz=690.0), **FEW)
 
@@ -201,14 +240,14 @@ def test_multipliers_too_slow_for_the_clock_are_left_out(explored: Explored) -> 
 )
 def test_exact_products_have_to_take_something(  # noqa: PLR0917
     network: IntegerNetwork,
-    blocks: Blocks,
+    blocks: MultiplierSet,
     images: Dataset,
     splits: Splits,
     costs: dict[str, float],
     message: str,
 ) -> None:
     own = SearchImages(splits.train.first(64), splits.train.first(64), images, splits.test)
-    free = Blocks(
+    free = MultiplierSet(
         tuple(replace(block, cost=block.cost.model_copy(update=costs)) for block in blocks.all)
     )
     machine = Spatial(clock_mhz=None, adder_area_um2=0.0)

@@ -1,9 +1,9 @@
 """Search for multipliers: which layer or filter of a network may use which, on what hardware."""
 
 from bitproof.explore.accelerator import ACCELERATORS, Accelerator, AnyAccelerator, HardwareFigures
-from bitproof.explore.blocks import Block, Blocks, read_blocks
 from bitproof.explore.choose_multipliers import ChooseMultipliers
-from bitproof.explore.emulation import CountStore, Emulator, Measuring
+from bitproof.explore.count_store import CountStore
+from bitproof.explore.emulation import Emulator
 from bitproof.explore.exhaustive import Exhaustive
 from bitproof.explore.exploration import Exploration, Outcome, explore
 from bitproof.explore.genetic import Alwann, Nsga2
@@ -12,6 +12,8 @@ from bitproof.explore.greedy import Greedy
 from bitproof.explore.hawx import Hawx
 from bitproof.explore.hypervolume import hypervolume
 from bitproof.explore.knapsack import ConvexFront, best_for_cost, cheapest_within, convex_front
+from bitproof.explore.measuring import Measuring
+from bitproof.explore.multiplier_set import CostedMultiplier, MultiplierSet, read_multipliers
 from bitproof.explore.point import Point
 from bitproof.explore.predictors import AccuracyCurve, MarginModel
 from bitproof.explore.problem import Problem
@@ -42,10 +44,9 @@ __all__ = [
     "Alwann",
     "AnyAccelerator",
     "AnySearch",
-    "Block",
-    "Blocks",
     "ChooseMultipliers",
     "ConvexFront",
+    "CostedMultiplier",
     "CountStore",
     "Emulator",
     "Exhaustive",
@@ -61,6 +62,7 @@ __all__ = [
     "LayerShape",
     "MarginModel",
     "Measuring",
+    "MultiplierSet",
     "NoiseTolerance",
     "Nsga2",
     "ObservedScore",
@@ -81,7 +83,7 @@ __all__ = [
     "convex_front",
     "explore",
     "hypervolume",
-    "read_blocks",
+    "read_multipliers",
     "take_profile",
     "units_of",
 ]

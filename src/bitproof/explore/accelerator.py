@@ -20,10 +20,10 @@ from bitproof.core.errors import SpecError
 from bitproof.core.registry import Registry
 from bitproof.core.spec import Spec
 from bitproof.core.types import NonNegative, Positive
-from bitproof.explore.blocks import Blocks
+from bitproof.explore.multiplier_set import MultiplierSet
 from bitproof.explore.units import Choice, LayerShape, Units
 
-Table = Float64[np.ndarray, "filters blocks"]
+FilterTable = Float64[np.ndarray, "filters blocks"]
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class Accelerator(Spec):
     """Bytes that memory gives in a cycle."""
 
     @abstractmethod
-    def figures(self, units: Units, blocks: Blocks, chosen: Choice) -> HardwareFigures:
+    def figures(self, units: Units, blocks: MultiplierSet, chosen: Choice) -> HardwareFigures:
         """Return what a choice takes, with everything rounded as hardware does.
 
         `chosen` is the block of each filter.
@@ -110,7 +110,7 @@ class Accelerator(Spec):
         """
 
     @abstractmethod
-    def additive_area(self, units: Units, blocks: Blocks) -> Table:
+    def additive_area(self, units: Units, blocks: MultiplierSet) -> FilterTable:
         """Return area by filter and block, as if it could be cut at will; 0 where it cannot."""
 
     @abstractmethod
@@ -131,15 +131,15 @@ class Accelerator(Spec):
         found: Choice = np.arange(units.count)
         return found
 
-    def energy(self, units: Units, blocks: Blocks) -> Table:
+    def energy(self, units: Units, blocks: MultiplierSet) -> FilterTable:
         """Return picojoules of the products for one image, by filter and block."""
         power = np.concatenate(
             [np.tile(blocks.power(layer.name), (layer.filters, 1)) for layer in units.layers]
         )
-        energy: Table = units.macs[:, None] * (1000 * power / self.characterised_mhz)
+        energy: FilterTable = units.macs[:, None] * (1000 * power / self.characterised_mhz)
         return energy
 
-    def period_ns(self, blocks: Blocks, chosen: Choice) -> float:
+    def period_ns(self, blocks: MultiplierSet, chosen: Choice) -> float:
         """Return the length of a cycle.
 
         Raises:
@@ -162,7 +162,7 @@ class Accelerator(Spec):
             )
         return period
 
-    def usable(self, blocks: Blocks) -> list[int]:
+    def usable(self, blocks: MultiplierSet) -> list[int]:
         """Return the blocks that are fast enough for the clock."""
         if self.clock_mhz is None:
             return list(range(len(blocks)))
@@ -172,7 +172,7 @@ class Accelerator(Spec):
     def _total(
         self,
         units: Units,
-        blocks: Blocks,
+        blocks: MultiplierSet,
         chosen: Choice,
         *,
         area: float,

@@ -17,8 +17,8 @@ from bitproof.approx.base import AnyMultiplier
 from bitproof.approx.deploy import Arithmetic
 from bitproof.core.errors import SpecError
 from bitproof.data.dataset import Dataset, Splits
-from bitproof.explore.blocks import read_blocks
 from bitproof.explore.exploration import Exploration, explore
+from bitproof.explore.multiplier_set import read_multipliers
 from bitproof.explore.search_images import SearchImages
 from bitproof.harden.base import HARDEN, Candidate, HardeningStage, TrainingContext
 from bitproof.quant.network import IntegerNetwork
@@ -58,7 +58,7 @@ class ChooseMultipliers(HardeningStage):
         network = replace(candidate, arithmetic=Arithmetic()).quantize(context.train)
         means = self.exploration.correct_means or candidate.arithmetic.correct_means
         exploration = self.exploration.model_copy(update={"correct_means": means})
-        blocks = read_blocks(
+        blocks = read_multipliers(
             self.multipliers, costs=self.exploration.costs, data_dir=candidate.data_dir
         )
         outcome = explore(

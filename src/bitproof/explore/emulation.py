@@ -1,17 +1,15 @@
-"""Choices of multipliers measured by exact emulation, each once, in this process or in others.
+"""The network with a choice of multipliers, and what it answers.
 
 Model:  the network with the multipliers of a choice answers all images under all threats. A choice
         is an `Arithmetic`; its digest, with those of network, products, images and threats, is the
-        key that its counts are kept under. Layers that several choices have in common are prepared
-        once.
+        key that its counts are kept under. Layers that choices have in common are prepared once.
 """
 
 import hashlib
-import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -19,19 +17,14 @@ import torch
 from bitproof.approx.base import Multiplier
 from bitproof.approx.control_variate import correct_means
 from bitproof.approx.deploy import Arithmetic
-from bitproof.core.errors import DataError
-from bitproof.core.files import append_line, write_text
-from bitproof.core.progress import SILENT, Progress
 from bitproof.core.spec import canonical_json
-from bitproof.core.stop_request import StopRequest
 from bitproof.data.dataset import Dataset
 from bitproof.evaluation.evaluation import Evaluation
-from bitproof.evaluation.executors import Executor, InProcess, Pool
 from bitproof.evaluation.models import IntegerModel
 from bitproof.evaluation.threat import Task
-from bitproof.explore.blocks import Blocks
+from bitproof.explore.count_store import Counted
+from bitproof.explore.multiplier_set import MultiplierSet
 from bitproof.explore.units import Choice, Units
-from bitproof.metrics import Tally
 from bitproof.quant.network import IntegerNetwork
 
 PREPARED = 4096
@@ -44,16 +37,6 @@ def counted_tasks(evaluation: Evaluation, data: Dataset) -> list[Task]:
     return [task for task in evaluation.tasks(data) if task.level in levels[task.threat]]
 
 
-@dataclass(frozen=True)
-class Counted:
-    """What was measured of one choice."""
-
-    tallies: tuple[Tally, ...]
-    """Of all tasks of the evaluation, in their order."""
-    seconds: float
-    """What it took, preparation included."""
-
-
 @dataclass(frozen=True, eq=False)
 class Emulator:
     """A network, and what may multiply in it."""
@@ -61,7 +44,7 @@ class Emulator:
     network: IntegerNetwork
     """With exact products."""
     units: Units
-    blocks: Blocks
+    blocks: MultiplierSet
     evaluation: Evaluation
     data: Dataset
     calibration: Dataset
@@ -74,7 +57,13 @@ class Emulator:
     def start(self) -> Callable[[bytes], Counted]:
         """Return what measures a choice, given as the bytes of its int64 numbers."""
         device = torch.device(self.device)
-        here = replace(self, network=self.network.to(device), data=self.data.to(device))
+        here = replace(
+            self,
+            network=self.network.to(device),
+            data=self.data.to(device),
+            calibration=self.calibration.to(device),
+            _prepared={},
+        )
         return lambda choice: here.measure(np.frombuffer(choice, np.int64))
 
     def on(self, data: Dataset) -> "Emulator":
@@ -133,22 +122,17 @@ class Emulator:
             f"{self._fixed}{self.arithmetic(choice).digest()}".encode()
         ).hexdigest()
 
-    @property
+    @cached_property
     def _fixed(self) -> str:
-        if "fixed" not in self.__dict__:
-            threats = [one.identity(self.data) for one in self.evaluation.threats]
-            tasks = [
-                [task.threat, task.level, task.trial]
-                for task in counted_tasks(self.evaluation, self.data)
-            ]
-            digests = [
-                self.network.digest(),
-                self.blocks.digest,
-                self.data.digest(),
-                self.calibration.digest(),
-            ]
-            self.__dict__["fixed"] = canonical_json([digests, threats, tasks, self.evaluation.seed])
-        return str(self.__dict__["fixed"])
+        """What all choices have in common, as text."""
+        parts = (self.network, self.data, self.calibration)
+        digests = [self.blocks.digest, *(part.digest() for part in parts)]
+        threats = [one.identity(self.data) for one in self.evaluation.threats]
+        tasks = [
+            [task.threat, task.level, task.trial]
+            for task in counted_tasks(self.evaluation, self.data)
+        ]
+        return canonical_json([digests, threats, tasks, self.evaluation.seed])
 
     def _single(self, name: str, block: int, filters: int) -> IntegerNetwork | None:
         """Return the network with one multiplier in all of one layer; None: it is exact."""
@@ -161,118 +145,3 @@ class Emulator:
                 known.clear()
             known[name, block] = self.network.with_products({name: products})
         return known[name, block]
-
-
-class CountStore:
-    """Counts of choices on disk, one JSON line each; several processes have a file each.
-
-    A torn last line is ignored, and cut off by whoever writes next.
-    """
-
-    def __init__(self, path: Path | None = None, others: Sequence[Path] = ()) -> None:
-        self.path = path
-        self._counts: dict[str, Counted] = {}
-        self._whole: str | None = None
-        for each in dict.fromkeys((*others, *([path] if path else []))):
-            if each.exists():
-                self._read(each)
-
-    def get(self, key: str) -> Counted | None:
-        """Return what is known of a choice."""
-        return self._counts.get(key)
-
-    def add(self, key: str, counted: Counted) -> None:
-        """Keep the counts of a choice."""
-        if self.path:
-            if self._whole is not None:
-                write_text(self.path, self._whole)
-                self._whole = None
-            counts = [
-                [one.correct, one.total, *([dict(one.others)] if one.others else [])]
-                for one in counted.tallies
-            ]
-            line = {"key": key, "counts": counts, "seconds": round(counted.seconds, 6)}
-            append_line(self.path, canonical_json(line))
-        self._counts[key] = counted
-
-    def _read(self, path: Path) -> None:
-        text = path.read_text(encoding="utf-8", errors="replace")
-        lines = text.split("\n")
-        for number, line in enumerate(lines[:-1], 1):
-            try:
-                entry = json.loads(line)
-                tallies = tuple(
-                    Tally(int(one[0]), int(one[1]), tuple((*one[2:], {})[0].items()))
-                    for one in entry["counts"]
-                )
-                self._counts[str(entry["key"])] = Counted(tallies, float(entry["seconds"]))
-            except (ValueError, KeyError, TypeError, AttributeError, IndexError):
-                raise DataError(
-                    f"{path}: line {number} is not a measurement: {line[:60]!r}"
-                ) from None
-        if path == self.path and lines[-1]:
-            self._whole = text[: -len(lines[-1])]
-
-
-@dataclass(frozen=True, eq=False)
-class Measuring:
-    """An emulator with workers, and a memory of what was measured."""
-
-    emulator: Emulator
-    store: CountStore
-    pool: Pool[bytes, Counted]
-    progress: Progress = SILENT
-    stop: StopRequest | None = None
-    _spent: list[float] = field(default_factory=list)
-
-    @property
-    def spent(self) -> float:
-        """Seconds that calls of `measure` took so far."""
-        return sum(self._spent, 0.0)
-
-    @classmethod
-    def opened(
-        cls,
-        emulator: Emulator,
-        store: CountStore,
-        executor: Executor | None = None,
-        *,
-        progress: Progress = SILENT,
-        stop: StopRequest | None = None,
-    ) -> "Measuring":
-        """Return it with a pool that starts with the first choice."""
-        executor = executor or InProcess()
-        sent = emulator if isinstance(executor, InProcess) else emulator.bare()
-        return cls(emulator, store, executor.open(sent), progress, stop)
-
-    def check_stop(self) -> None:
-        """Raise a StoppedError if asked to stop."""
-        if self.stop:
-            self.stop.check()
-
-    def measure(self, choices: Sequence[Choice], label: str = "emulate") -> list[Counted]:
-        """Return the counts of each choice; what is in the store is not measured again.
-
-        Raises:
-            StoppedError: asked to stop; what is finished is in the store.
-        """
-        begin = time.perf_counter()
-        keys = [self.emulator.key(choice) for choice in choices]
-        missing = {
-            key: np.ascontiguousarray(choice, np.int64).tobytes()
-            for key, choice in zip(keys, choices, strict=True)
-            if self.store.get(key) is None
-        }
-        key_of = {choice: key for key, choice in missing.items()}
-
-        def tasks() -> Iterator[bytes]:
-            for choice in missing.values():
-                self.check_stop()
-                yield choice
-
-        found = self.pool.run(tasks())
-        for choice, counted in self.progress.track(found, label=label, total=len(missing)):
-            self.store.add(key_of[choice], counted)
-        self._spent.append(time.perf_counter() - begin)
-        results = [self.store.get(key) for key in keys]
-        return [one for one in results if one is not None]

@@ -32,4 +32,4 @@ class Exhaustive(Search):
                 f"multipliers), got {self.budget}"
             )
         weights = blocks ** np.arange(units - 1, -1, -1)
-        trial.measure([np.arange(count)[n] // weights % blocks for n in range(count)])
+        trial.measure([n // weights % blocks for n in range(count)])

@@ -17,7 +17,7 @@ def explain_scores(outcome: Outcome) -> Plain:
     blocks = outcome.problem.blocks
     worst = float(scores.sum(0).max()) or 1.0
     means, variances = profile.moments([block.table.errors for block in blocks.all])
-    judged = outcome.exploration.score.judges[0]
+    judged = outcome.exploration.score.judged
     layers = []
     for own, first in zip(profile.layers, units.starts, strict=False):
         rows = slice(first, first + own.layer.filters)
@@ -48,7 +48,7 @@ def _filters(outcome: Outcome) -> list[Plain]:
     if not rough:
         return []
     block = int(rough[len(rough) // 2])
-    judged = outcome.exploration.score.judges[0]
+    judged = outcome.exploration.score.judged
     energy = profile.energy(judged)
     means, variances = profile.moments([problem.blocks.all[block].table.errors])
     chosen = np.flatnonzero(units.unit_of >= 0)

@@ -18,16 +18,13 @@ from bitproof.evaluation.evaluation import Evaluation
 from bitproof.evaluation.executors import Executor
 from bitproof.evaluation.threat import Clean
 from bitproof.explore.accelerator import AnyAccelerator
-from bitproof.explore.blocks import Blocks
-from bitproof.explore.conditions import under
-from bitproof.explore.emulation import (
-    CountStore,
-    Emulator,
-    Measuring,
-)
+from bitproof.explore.count_store import CountStore
+from bitproof.explore.emulation import Emulator
 from bitproof.explore.goal import Goal
 from bitproof.explore.hawx import Hawx
 from bitproof.explore.layer_power import with_layer_power
+from bitproof.explore.measuring import Measuring
+from bitproof.explore.multiplier_set import MultiplierSet
 from bitproof.explore.point import Point, accuracies
 from bitproof.explore.problem import Harm, Problem
 from bitproof.explore.profile import Profile, take_profile
@@ -37,6 +34,7 @@ from bitproof.explore.search import AnySearch, Search
 from bitproof.explore.search_images import SearchImages
 from bitproof.explore.spatial import Spatial
 from bitproof.explore.trial import BudgetSpentError, Trial
+from bitproof.explore.under_threat import under
 from bitproof.explore.units import Granularity, Scope, Units, units_of
 from bitproof.quant.network import IntegerNetwork
 from bitproof.stats.intervals import Interval
@@ -125,6 +123,8 @@ class Outcome:
     profile: Profile
     scores: Scores
     """Harm by filter and block."""
+    exact_accs: tuple[Interval, ...]
+    """Accuracy with exact products under each threat and level."""
     trials: dict[str, Trial]
     """By title of the search; `check` for choices that predictors are checked on."""
     seconds: dict[str, float] = field(default_factory=dict)
@@ -148,21 +148,14 @@ class Outcome:
 
     @property
     def acc0(self) -> float:
-        """Accuracy with exact products; measured, if no search has done so."""
+        """Accuracy with exact products under the first threat."""
         return self.exact_accs[0].value
-
-    @property
-    def exact_accs(self) -> tuple[Interval, ...]:
-        """Accuracy with exact products under each threat and level."""
-        problem, emulator = self.problem, self.problem.measuring.emulator
-        (counted,) = problem.measuring.measure([problem.exact], "exact products")
-        return accuracies(emulator.evaluation, emulator.data, counted)
 
 
 def explore(
     network: IntegerNetwork,
     exploration: Exploration,
-    blocks: Blocks,
+    blocks: MultiplierSet,
     images: SearchImages,
     *,
     classes: int,
@@ -188,8 +181,8 @@ def explore(
 
     Raises:
         QuantizationError: the network has no layer to choose for, or a name is wrong.
-        SpecError: the network has multipliers already, the clock is too fast for all but one, or a
-            search does not fit the problem.
+        SpecError: the network has multipliers already, the clock is too fast for all but one, a
+            threat gives no accuracy, or a search does not fit the problem.
         StoppedError: asked to stop; what is finished is in `store`.
     """
     if network.products:
@@ -210,13 +203,12 @@ def explore(
         few = images.profile.inputs(slice(0, OPERAND_IMAGES))
         blocks = with_layer_power(blocks, network, few, units)
     with _timed(seconds, "profile"):
-        judges = exploration.score.judges
         profile = take_profile(
             network,
             images.profile,
             units,
             signed=blocks.signed,
-            judges=judges,
+            judges=(exploration.score.judged, "margin"),
             seed=exploration.seed,
         )
     with _timed(seconds, "scores"):
@@ -249,16 +241,18 @@ def explore(
             measuring=measuring,
             chance=1 / classes,
         )
+        (counted,) = measuring.measure([problem.exact], "exact products")
+        exact_accs = accuracies(exploration.evaluation, images.search, counted)
         wanted = all_searches(exploration)
         trials = {
             title: _carried_out(search, problem)
             for title, search in wanted.items()
             if only is None or title in only
         }
-    return Outcome(exploration, problem, profile, scores, trials, seconds)
+    return Outcome(exploration, problem, profile, scores, exact_accs, trials, seconds)
 
 
-def _in_time(blocks: Blocks, exploration: Exploration, progress: Progress) -> Blocks:
+def _in_time(blocks: MultiplierSet, exploration: Exploration, progress: Progress) -> MultiplierSet:
     """Return the multipliers that are fast enough for the clock, and tell of the others."""
     usable = exploration.accelerator.usable(blocks)
     if len(usable) == len(blocks):
@@ -276,7 +270,7 @@ def _in_time(blocks: Blocks, exploration: Exploration, progress: Progress) -> Bl
 def _other_harms(
     exploration: Exploration,
     network: IntegerNetwork,
-    blocks: Blocks,
+    blocks: MultiplierSet,
     images: SearchImages,
     units: Units,
 ) -> list[Harm]:
@@ -291,7 +285,7 @@ def _other_harms(
     for threat, level in levels[1:]:
         changed, seen = under(threat, level, network, images.profile, seed=seed)
         profile = take_profile(
-            changed, seen, units, signed=blocks.signed, judges=score.judges, seed=seed
+            changed, seen, units, signed=blocks.signed, judges=(score.judged,), seed=seed
         )
         scores = units.summed(score.score(profile, blocks))
         found.append(Harm(scores, score.interactions(profile, blocks)))

@@ -21,7 +21,7 @@ from bitproof.explore.interactions import Interactions
 from bitproof.explore.knapsack import (
     ConvexFront,
     Mask,
-    Table,
+    UnitTable,
     best_for_cost,
     cheapest_within,
     convex_front,
@@ -100,16 +100,13 @@ class Hawx(Search):
 
     def _at_drop(self, problem: Problem, trial: Trial, known: "Calibrated", *, goal: float) -> None:
         """Measure choices at a predicted drop, moved until the measured one is that of the goal."""
-        acc0 = next(
-            (p.acc for p in trial.points if p.choice.tobytes() == problem.exact.tobytes()),
-            known.model.acc0,
-        )
+        (exact,) = trial.measure([problem.exact])
         kept, broken, drop = 0.0, None, goal
         for _ in range(self.rounds):
             points = trial.measure(Plans(problem, known, self.most_blocks).at_drop(drop))
             if not points:
                 return
-            if points[0].acc >= acc0 - goal:
+            if points[0].acc >= exact.acc - goal:
                 kept = drop
             else:
                 broken = drop
@@ -118,8 +115,7 @@ class Hawx(Search):
 
     def calibrate(self, problem: Problem, trial: Trial) -> "Calibrated":
         """Measure what calibrates accuracy by score."""
-        usable = problem.accelerator.usable(problem.blocks)
-        alike = [np.full(problem.units.count, block) for block in usable]
+        alike = [np.full(problem.units.count, block) for block in range(len(problem.blocks))]
         if self.calibration == "none":
             return Calibrated(problem.margin_scores, MarginModel.of(problem.margins))
         if self.calibration == "margin":
@@ -141,7 +137,7 @@ class Hawx(Search):
 class Calibrated:
     """Accuracy by harm, and the harm that is meant."""
 
-    harm: Table
+    harm: UnitTable
     """By unit and block; adds up."""
     model: AccuracyCurve | MarginModel
     interactions: Interactions | None = None
@@ -194,7 +190,7 @@ class Plans:
     most_blocks: int
 
     @cached_property
-    def harm(self) -> Table:
+    def harm(self) -> UnitTable:
         """Harm by group and block; adds up."""
         return self._grouped(self.known.harm)
 
@@ -205,7 +201,7 @@ class Plans:
         return None if own is None else own.grouped(self.problem.groups)
 
     @cached_property
-    def costs(self) -> Table:
+    def costs(self) -> UnitTable:
         """Cost by group and block; adds up."""
         return self._grouped(self.problem.costs)
 
@@ -262,14 +258,14 @@ class Plans:
     def _limited(self, mask: Mask) -> Choice | None:
         """Return the least harmful choice of groups, of one set, within all limits."""
         problem = self.problem
-        names = [name for name in problem.goal.limits if problem.limit_costs(name).any()]
+        names = [name for name in problem.goal.limits if problem.figure_costs[name].any()]
         bounds = {name: problem.goal.limits[name] for name in names}
         rows = np.arange(problem.units.count)
         for _ in range(TRIES):
             # Limits are weighed together, each by its bound.
             costs, left = np.zeros_like(self.harm), float(len(names))
             for name in names:
-                own = problem.limit_costs(name)
+                own = problem.figure_costs[name]
                 costs = costs + self._grouped(own) / bounds[name]
                 left -= (1 - own[rows, problem.exact].sum()) / bounds[name]
             choice = best_for_cost(self.harm, costs, left, mask)
@@ -282,7 +278,7 @@ class Plans:
             bounds |= {name: bounds[name] * TIGHTER for name in passed}
         return None
 
-    def _grouped(self, table: Table) -> Float64[np.ndarray, "groups blocks"]:
+    def _grouped(self, table: UnitTable) -> Float64[np.ndarray, "groups blocks"]:
         """Return the sums over the units of each group."""
         groups = self.problem.groups
         found = np.zeros((int(groups.max()) + 1, table.shape[1]))

@@ -18,7 +18,7 @@ from jaxtyping import Float32, Float64
 from scipy.sparse import csr_matrix
 
 from bitproof.core.errors import SpecError
-from bitproof.explore.knapsack import ConvexFront, Mask, Table
+from bitproof.explore.knapsack import ConvexFront, Mask, UnitTable
 from bitproof.explore.units import Choice
 
 LARGEST = 12_000
@@ -57,7 +57,7 @@ class Interactions:
         return cls((flat.T @ flat / images).astype(np.float64), blocks)
 
     @cached_property
-    def alone(self) -> Table:
+    def alone(self) -> UnitTable:
         """The harm of each unit and block alone; it adds up only without interactions."""
         return np.diag(self.products).reshape(-1, self.blocks)
 
@@ -70,7 +70,7 @@ class Interactions:
         ones = csr_matrix((np.ones(len(pairs)), (pairs, np.arange(len(pairs)))), (size, len(pairs)))
         return Interactions(ones @ (ones @ self.products).T, self.blocks)
 
-    def scaled(self, factors: Table) -> "Interactions":
+    def scaled(self, factors: UnitTable) -> "Interactions":
         """Return the same with the harm of units and blocks times factors."""
         roots = np.sqrt(factors.ravel())
         return Interactions(self.products * roots[:, None] * roots, self.blocks)
@@ -80,7 +80,7 @@ class Interactions:
         own = self._pairs(choice)
         return float(self.products[np.ix_(own, own)].sum())
 
-    def improved(self, choice: Choice, costs: Table, price: float, allowed: Mask) -> Choice:
+    def improved(self, choice: Choice, costs: UnitTable, price: float, allowed: Mask) -> Choice:
         """Return a choice of which no unit can be changed for less harm plus price times cost."""
         choice = choice.copy()
         with_all = self.products[:, self._pairs(choice)].sum(1)
@@ -92,7 +92,7 @@ class Interactions:
                 return choice
             self._change_(choice, with_all, int(unit), int(block))
 
-    def filled(self, choice: Choice, costs: Table, bound: float, allowed: Mask) -> Choice:
+    def filled(self, choice: Choice, costs: UnitTable, bound: float, allowed: Mask) -> Choice:
         """Return a cheaper choice with at most this harm, changed unit by unit."""
         choice = choice.copy()
         with_all = self.products[:, self._pairs(choice)].sum(1)
@@ -108,7 +108,7 @@ class Interactions:
             harm += float(more[unit, block])
             self._change_(choice, with_all, int(unit), int(block))
 
-    def choices(self, front: ConvexFront, costs: Table, allowed: Mask) -> Iterator[Choice]:
+    def choices(self, front: ConvexFront, costs: UnitTable, allowed: Mask) -> Iterator[Choice]:
         """Yield choices of a front, improved at the price where each of them is best."""
         last = len(front) - 1
         for number in np.unique(np.linspace(0, last, STARTS).round().astype(int)).tolist():
@@ -123,14 +123,16 @@ class Interactions:
         own: Choice = np.arange(len(choice)) * self.blocks + choice
         return own
 
-    def _changes(self, choice: Choice, with_all: Float64[np.ndarray, " pairs"]) -> Table:
+    def _changes(self, choice: Choice, with_all: Float64[np.ndarray, " pairs"]) -> UnitTable:
         """Return by how much changing one unit changes the harm."""
         own = self._pairs(choice)
         alone, everyone = self.alone, with_all.reshape(-1, self.blocks)
         units = np.arange(len(choice))
         between = self.products.reshape(len(choice), self.blocks, -1)[units, :, own]
         now = everyone[units, choice][:, None]
-        found: Table = 2 * (everyone - now) + alone + alone[units, choice][:, None] - 2 * between
+        found: UnitTable = (
+            2 * (everyone - now) + alone + alone[units, choice][:, None] - 2 * between
+        )
         return found
 
     def _change_(
@@ -154,6 +156,6 @@ def check_size(units: int, blocks: int) -> None:
         )
 
 
-def _cost_changes(choice: Choice, costs: Table) -> Table:
-    found: Table = costs - costs[np.arange(len(choice)), choice][:, None]
+def _cost_changes(choice: Choice, costs: UnitTable) -> UnitTable:
+    found: UnitTable = costs - costs[np.arange(len(choice)), choice][:, None]
     return found

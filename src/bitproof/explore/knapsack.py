@@ -20,7 +20,7 @@ from bitproof.explore.units import Choice
 MOST_PAIRED = 1000
 """Units times blocks up to which pairs of units are tried."""
 SMALLEST_GAIN = 1e-15
-Table = Float64[np.ndarray, "units blocks"]
+UnitTable = Float64[np.ndarray, "units blocks"]
 Mask = Bool[np.ndarray, "units blocks"]
 
 
@@ -72,7 +72,7 @@ class ConvexFront:
         return int(fits[0]) if len(fits) else self.cheapest
 
 
-def undominated_pairs(scores: Table, costs: Table, allowed: Mask | None = None) -> Mask:
+def undominated_pairs(scores: UnitTable, costs: UnitTable, allowed: Mask | None = None) -> Mask:
     """Return which blocks of a unit no other beats in both harm and cost; of equals, the first.
 
     Example:
@@ -93,7 +93,7 @@ def undominated_pairs(scores: Table, costs: Table, allowed: Mask | None = None) 
     return kept
 
 
-def convex_front(scores: Table, costs: Table, allowed: Mask | None = None) -> ConvexFront:
+def convex_front(scores: UnitTable, costs: UnitTable, allowed: Mask | None = None) -> ConvexFront:
     """Return the convex front; `allowed` says which blocks a unit may take, None: all."""
     kept = undominated_pairs(scores, costs, allowed)
     units = len(scores)
@@ -144,7 +144,7 @@ def convex_front(scores: Table, costs: Table, allowed: Mask | None = None) -> Co
 
 
 def cheapest_within(
-    scores: Table, costs: Table, score: float, allowed: Mask | None = None
+    scores: UnitTable, costs: UnitTable, score: float, allowed: Mask | None = None
 ) -> Choice:
     """Return a cheap choice with at most this harm: the convex front, then filled up.
 
@@ -155,7 +155,9 @@ def cheapest_within(
     return _filled(choice, scores, costs, score, allowed)
 
 
-def best_for_cost(scores: Table, costs: Table, cost: float, allowed: Mask | None = None) -> Choice:
+def best_for_cost(
+    scores: UnitTable, costs: UnitTable, cost: float, allowed: Mask | None = None
+) -> Choice:
     """Return a choice of little harm that costs no more; where none does, the cheapest one."""
     front = convex_front(scores, costs, allowed)
     choice = front.choice(front.for_cost(cost))
@@ -163,7 +165,7 @@ def best_for_cost(scores: Table, costs: Table, cost: float, allowed: Mask | None
 
 
 def _filled(
-    choice: Choice, bounded: Table, wanted: Table, bound: float, allowed: Mask | None
+    choice: Choice, bounded: UnitTable, wanted: UnitTable, bound: float, allowed: Mask | None
 ) -> Choice:
     """Return a choice that `wanted` is less of, while `bounded` stays within its bound.
 
@@ -186,7 +188,7 @@ def _filled(
             choice[unit] = block
 
 
-def _one_change(gain: Table, price: Table, room: float) -> list[tuple[int, int]]:
+def _one_change(gain: UnitTable, price: UnitTable, room: float) -> list[tuple[int, int]]:
     """Return the change of one unit that gains most for its price, if one fits."""
     fits = (gain > SMALLEST_GAIN) & (price <= room)
     if not fits.any():
@@ -196,7 +198,7 @@ def _one_change(gain: Table, price: Table, room: float) -> list[tuple[int, int]]
     return [(int(unit), int(block))]
 
 
-def _two_changes(gain: Table, price: Table, room: float) -> list[tuple[int, int]]:
+def _two_changes(gain: UnitTable, price: UnitTable, room: float) -> list[tuple[int, int]]:
     """Return the changes of two units that gain most together, if a pair fits."""
     blocks = gain.shape[1]
     gains, prices = gain.ravel(), price.ravel()

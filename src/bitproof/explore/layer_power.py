@@ -15,7 +15,7 @@ from bitproof.approx.circuit import CircuitMultiplier, operand_ports
 from bitproof.approx.operands import operand_pairs_of
 from bitproof.circuits import activity, cost_of, synthesize
 from bitproof.core.errors import SpecError
-from bitproof.explore.blocks import Blocks
+from bitproof.explore.multiplier_set import MultiplierSet
 from bitproof.explore.units import Units
 from bitproof.quant.network import IntegerNetwork
 
@@ -24,11 +24,11 @@ CYCLES = 2048
 
 
 def with_layer_power(
-    blocks: Blocks,
+    blocks: MultiplierSet,
     network: IntegerNetwork,
     images: Float[torch.Tensor, "n *features"],
     units: Units,
-) -> Blocks:
+) -> MultiplierSet:
     """Return multipliers with their power in each layer.
 
     Raises:
@@ -41,7 +41,7 @@ def with_layer_power(
         )
     circuits = []
     for block in blocks.all:
-        assert isinstance(block.multiplier, CircuitMultiplier)  # as `read_blocks` made sure
+        assert isinstance(block.multiplier, CircuitMultiplier)  # as `read_multipliers` made sure
         circuits.append(synthesize(block.multiplier.design.source(), blocks.library))
     by_layer = {}
     for layer in units.layers:

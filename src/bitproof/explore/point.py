@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass
 
+from bitproof.core.errors import SpecError
 from bitproof.data.dataset import Dataset
 from bitproof.evaluation.evaluation import Evaluation
 from bitproof.explore.accelerator import HardwareFigures
-from bitproof.explore.emulation import Counted, counted_tasks
+from bitproof.explore.count_store import Counted
+from bitproof.explore.emulation import counted_tasks
 from bitproof.explore.units import Choice
-from bitproof.stats import wilson
+from bitproof.metrics import Tally
 from bitproof.stats.intervals import Interval
 
 
@@ -17,7 +19,8 @@ class Point:
 
     choice: Choice
     accs: tuple[Interval, ...]
-    """Accuracy under each threat and level, Wilson's interval over images of all trials."""
+    """Accuracy under each threat and level, with the interval that runs give it as well: between
+    chips or trials where there are several, else over images."""
     figures: HardwareFigures
     """Relative to exact products."""
     cost: float
@@ -33,10 +36,22 @@ class Point:
 
 
 def accuracies(evaluation: Evaluation, data: Dataset, counted: Counted) -> tuple[Interval, ...]:
-    """Return the accuracy under each threat and level, over all images of all trials."""
-    sums: dict[tuple[int, float], list[int]] = {}
+    """Return the accuracy under each threat and level, with the interval that the threat gives it.
+
+    Raises:
+        SpecError: a threat gives no accuracy of such a network.
+    """
+    counts: list[dict[float, list[Tally]]] = [{} for _ in evaluation.threats]
     for task, tally in zip(counted_tasks(evaluation, data), counted.tallies, strict=True):
-        own = sums.setdefault((task.threat, task.level), [0, 0])
-        own[0] += tally.correct
-        own[1] += tally.total
-    return tuple(wilson(right, total) for right, total in sums.values())
+        counts[task.threat].setdefault(task.level, []).append(tally)
+    found = []
+    for threat, own in zip(evaluation.threats, counts, strict=True):
+        rows = {row.level: row.interval for row in threat.rows(own) if row.metric == "acc"}
+        for level in own:
+            if (interval := rows.get(level)) is None:
+                raise SpecError(
+                    f"evaluation: wanted threats that give an accuracy of every choice, "
+                    f"{threat.title} gives none"
+                )
+            found.append(interval)
+    return tuple(found)

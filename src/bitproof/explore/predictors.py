@@ -27,8 +27,8 @@ from bitproof.stats.intervals import score_interval
 
 Values = Float64[np.ndarray, " n"]
 Parameters = Float64[np.ndarray, " parameters"]
-Harm = Float64[np.ndarray, "choices layers blocks"]
-OneHarm = Float64[np.ndarray, "layers blocks"]
+HarmTables = Float64[np.ndarray, "choices layers blocks"]
+HarmTable = Float64[np.ndarray, "layers blocks"]
 LEFT_OUT = 12
 """Groups of measured choices of which each is predicted from the others."""
 SLACK = 0.35
@@ -145,7 +145,7 @@ class CalibratedHarm:
     """Accuracy by score, with scores corrected for what measured choices have shown."""
 
     curve: AccuracyCurve
-    factors: OneHarm
+    factors: HarmTable
     """What the harm of each multiplier in each layer is multiplied by."""
     covariance: Float64[np.ndarray, "parameters parameters"]
     """Of the fit: of logit depth, log scale, log power, logarithms of factors by layer, then by
@@ -159,7 +159,13 @@ class CalibratedHarm:
 
     @classmethod
     def fit(
-        cls, harm: Harm, accs: Sequence[float] | Values, *, acc0: float, chance: float, images: int
+        cls,
+        harm: HarmTables,
+        accs: Sequence[float] | Values,
+        *,
+        acc0: float,
+        chance: float,
+        images: int,
     ) -> "CalibratedHarm":
         """Fit curve and factors to measured choices.
 
@@ -188,11 +194,11 @@ class CalibratedHarm:
         width = max(float(np.median(missed)) / NORMAL_MEDIAN, 1.0) * found.width
         return replace(found, width=width)
 
-    def values(self, harm: Harm) -> Values:
+    def values(self, harm: HarmTables) -> Values:
         """Return predicted accuracies."""
         return self.curve.values((harm * self.factors).sum((1, 2)))
 
-    def spreads(self, harm: Harm) -> Values:
+    def spreads(self, harm: HarmTables) -> Values:
         """Return how far measured accuracies may well lie from predicted ones."""
         slopes = _slopes(self.curve, harm * self.factors)
         of_fit = np.einsum("np,pq,nq->n", slopes, self.covariance, slopes)
@@ -201,7 +207,7 @@ class CalibratedHarm:
         found: Values = np.sqrt(np.maximum(of_fit, 0.0) + about**2)
         return found
 
-    def predict(self, harm: OneHarm) -> Interval:
+    def predict(self, harm: HarmTable) -> Interval:
         """Return the predicted accuracy of a choice with this harm, by layer and multiplier."""
         value, spread = (float(own(harm[None])[0]) for own in (self.values, self.spreads))
         half = self.width * spread
@@ -216,7 +222,7 @@ def _spread(lost: Values, most: float, images: int) -> Values:
     return found
 
 
-def _slopes(curve: AccuracyCurve, harm: Harm) -> Float64[np.ndarray, "choices parameters"]:
+def _slopes(curve: AccuracyCurve, harm: HarmTables) -> Float64[np.ndarray, "choices parameters"]:
     """Return the gradient of accuracy by the parameters of the fit; `harm` has its factors."""
     totals = harm.sum((1, 2))
     exponents = curve.exponents(totals)
@@ -235,7 +241,7 @@ def _slopes(curve: AccuracyCurve, harm: Harm) -> Float64[np.ndarray, "choices pa
     )
 
 
-def _fitted(harm: Harm, y: Values, acc0: float, chance: float, images: int) -> CalibratedHarm:
+def _fitted(harm: HarmTables, y: Values, acc0: float, chance: float, images: int) -> CalibratedHarm:
     """Return the most likely curve and factors; logarithms of factors are normal about 0."""
     _, layers, blocks = harm.shape
     most = max(acc0 - chance, 1e-6)
@@ -246,7 +252,7 @@ def _fitted(harm: Harm, y: Values, acc0: float, chance: float, images: int) -> C
     middle = np.zeros(len(tightness))
     middle[0] = 3.0
 
-    def unpacked(parameters: Parameters) -> tuple[AccuracyCurve, OneHarm]:
+    def unpacked(parameters: Parameters) -> tuple[AccuracyCurve, HarmTable]:
         scale, power = np.exp(parameters[1:3])
         depth = most * expit(parameters[0])
         logs = parameters[3 : 3 + layers, None] + parameters[3 + layers :]

@@ -16,11 +16,12 @@ from jaxtyping import Float64
 
 from bitproof.core.errors import SpecError
 from bitproof.explore.accelerator import FIGURES, Accelerator, HardwareFigures
-from bitproof.explore.blocks import Blocks
-from bitproof.explore.emulation import Counted, Measuring
+from bitproof.explore.count_store import Counted
 from bitproof.explore.goal import Goal
 from bitproof.explore.interactions import Interactions
-from bitproof.explore.knapsack import Mask, Table
+from bitproof.explore.knapsack import Mask, UnitTable
+from bitproof.explore.measuring import Measuring
+from bitproof.explore.multiplier_set import MultiplierSet
 from bitproof.explore.point import Point, accuracies
 from bitproof.explore.units import Choice, Units
 
@@ -32,7 +33,7 @@ OF_ENERGY = ("power", "multiplier_power", "energy", "multiplier_energy")
 class Harm:
     """What multipliers do to the loss under one threat."""
 
-    scores: Table
+    scores: UnitTable
     """By unit and block; adds up."""
     interactions: Interactions | None = None
     """What does not add up, where the score knows it."""
@@ -43,12 +44,12 @@ class Problem:
     """A search problem."""
 
     units: Units
-    blocks: Blocks
+    blocks: MultiplierSet
     accelerator: Accelerator
     goal: Goal
-    harms: tuple["Harm", ...]
-    """Under each threat and level, as the evaluation has them; none: that of the first."""
-    margin_scores: Table
+    harms: tuple[Harm, ...]
+    """Under each threat and level, as the evaluation has them."""
+    margin_scores: UnitTable
     """Variance of margins by unit and block; adds up."""
     margins: Float64[np.ndarray, " n"]
     """Of profiled images."""
@@ -63,7 +64,7 @@ class Problem:
         return replace(self, objective=objective)
 
     @property
-    def scores(self) -> Table:
+    def scores(self) -> UnitTable:
         """Harm by unit and block; adds up."""
         return self.harms[self.objective].scores
 
@@ -128,23 +129,23 @@ class Problem:
         )
 
     @cached_property
-    def costs(self) -> Table:
-        """Cost by unit and block; adds up, with `fixed_cost`."""
+    def costs(self) -> UnitTable:
+        """Cost by unit and block, as far as it adds up."""
         return self._added(self.goal.minimize)
 
-    def limit_costs(self, name: str) -> Table:
-        """Return one figure by unit and block."""
-        return self._added({name: 1.0})
+    @cached_property
+    def figure_costs(self) -> dict[str, UnitTable]:
+        """Each figure by unit and block, as far as it adds up; all 0 where it does not."""
+        return {name: self._added({name: 1.0}) for name in FIGURES}
 
-    def predicted_cost(self, choice: Choice, name: str | None = None) -> float:
-        """Return what tables that add up say a choice costs; a figure, or None: the cost.
+    def predicted_figure(self, choice: Choice, name: str) -> float:
+        """Return what tables that add up say of one figure of a choice, 1 for exact products.
 
         Area of an accelerator that layers share follows the kinds in use, which is no sum.
         """
         if name == "area" and self.accelerator.shares_blocks:
             return self.figures(choice).area
-        table = self.costs if name is None else self.limit_costs(name)
-        rows = np.arange(self.units.count)
+        table, rows = self.figure_costs[name], np.arange(self.units.count)
         return 1.0 + float(table[rows, choice].sum() - table[rows, self.exact].sum())
 
     def score(self, choice: Choice) -> float:
@@ -171,10 +172,10 @@ class Problem:
     def masks(self, most_blocks: int) -> list[Mask]:
         """Return which blocks units may take together.
 
-        All that are fast enough for the clock and for a limit of latency; on an accelerator that
-        layers share, each subset of at most `most_blocks` of them.
+        All that are fast enough for a limit of latency; on an accelerator that layers share, each
+        subset of at most `most_blocks` of them.
         """
-        usable = [block for block in self.accelerator.usable(self.blocks) if self._in_time(block)]
+        usable = self._within_latency()
         sets: Iterable[Sequence[int]] = [usable]
         if self.accelerator.shares_blocks:
             sizes = range(1, min(most_blocks, len(usable)) + 1)
@@ -212,18 +213,20 @@ class Problem:
         named = {*self.goal.minimize, *self.goal.limits} & {"latency", "interval"}
         return self.accelerator.clock_mhz is None and bool(named)
 
-    def _in_time(self, block: int) -> bool:
-        limit = min(self.goal.limits.get(name, np.inf) for name in ("latency", "interval"))
+    def _within_latency(self) -> list[int]:
+        """Return the blocks that a limit of latency allows; with a clock, all are as fast."""
         if self.accelerator.clock_mhz is not None:
-            return True
+            return list(range(len(self.blocks)))
+        limit = min(self.goal.limits.get(name, np.inf) for name in ("latency", "interval"))
         delays = self.blocks.costs("delay_ns") + self.accelerator.adder_delay_ns
-        return bool(delays[block] <= limit * delays[self.blocks.exact] + 1e-9)
+        most = limit * delays[self.blocks.exact] + 1e-9
+        return [block for block, delay in enumerate(delays) if delay <= most]
 
     def _absolute(self, choice: Choice) -> HardwareFigures:
         chosen = self.units.by_filter(choice, rest=self.blocks.exact)
         return self.accelerator.figures(self.units, self.blocks, chosen)
 
-    def _added(self, weights: Mapping[str, float]) -> Table:
+    def _added(self, weights: Mapping[str, float]) -> UnitTable:
         """Return the weighted sum of relative figures by unit and block."""
         whole = sum(weights.values())
         products = self.accelerator.energy(self.units, self.blocks)

@@ -77,6 +77,32 @@ class Energy:
 
 
 @dataclass(frozen=True, eq=False)
+class Outputs:
+    """Sums over images and places of what the filters of a layer give."""
+
+    count: int
+    """Outputs of each filter."""
+    total: Float64[Tensor, " f"]
+    squares: Float64[Tensor, " f"]
+
+    @classmethod
+    def of(cls, outputs: Float32[Tensor, "n f places"]) -> "Outputs":
+        """Return the sums of one batch."""
+        wide = outputs.double()
+        return cls(wide[:, 0].numel(), wide.sum((0, 2)), (wide**2).sum((0, 2)))
+
+    def __add__(self, other: "Outputs") -> "Outputs":
+        return Outputs(
+            self.count + other.count, self.total + other.total, self.squares + other.squares
+        )
+
+    @property
+    def variance(self) -> Float64[Tensor, " f"]:
+        """By filter, over images and places."""
+        return (self.squares / self.count - (self.total / self.count) ** 2).clamp(min=0)
+
+
+@dataclass(frozen=True, eq=False)
 class LayerProfile:
     """What was seen of one layer; outputs are counted in steps of its output words."""
 
@@ -85,8 +111,7 @@ class LayerProfile:
     step: Float64[Tensor, " f"]
     """Output that one step of the accumulator makes."""
     energies: dict[Judged, Energy]
-    signal: Float64[Tensor, " f"]
-    """Variance of outputs, over images and places."""
+    outputs: Outputs
     zeros: float
     """Share of words that stand for 0 among those that are read."""
 
@@ -152,12 +177,13 @@ def take_profile(
         (torch.Size([8]), torch.Size([2]))
     """
     draw = make_generator(seed, "profile labels")
-    seen, margins = [], []
+    seen, margins, sizes = [], [], []
     for part in data.blocks(BATCH):
         one = run_back(network, part, units, judges=judges, draw=draw)
         seen.append(_seen(network, units, one, signed=signed))
         margins.append(one.margins.double())
-    layers = tuple(_joined(own) for own in zip(*seen, strict=True))
+        sizes.append(len(part))
+    layers = tuple(_joined(own, sizes) for own in zip(*seen, strict=True))
     energies = [
         {judged: energy.scaled(1 / len(data)) for judged, energy in own.energies.items()}
         for own in layers
@@ -249,7 +275,7 @@ def _seen(network: IntegerNetwork, units: Units, one: Pass, *, signed: bool) -> 
                 words=_words(network, nodes[name], layer, one.codes[name], signed=signed),
                 step=step,
                 energies={judged: _energy(own) for judged, own in by_judge.items()},
-                signal=one.outputs[name].var((0, 2), correction=0).double(),
+                outputs=Outputs.of(one.outputs[name]),
                 zeros=float((one.codes[name][0] == reads[0].zero_point).double().mean()),
             )
         )
@@ -274,19 +300,20 @@ def _words(
     return ActivationWords(first, second, layer.taps)
 
 
-def _joined(parts: Sequence[LayerProfile]) -> LayerProfile:
-    """Return one layer as all batches show it."""
-    first, total = parts[0], len(parts)
-    words, energies = first.words, dict(first.energies)
+def _joined(parts: Sequence[LayerProfile], sizes: Sequence[int]) -> LayerProfile:
+    """Return one layer as all batches show it, of so many images each."""
+    first = parts[0]
+    words, energies, outputs = first.words, dict(first.energies), first.outputs
     for own in parts[1:]:
         words = words + own.words  # type: ignore[operator]
         energies = {judged: energies[judged] + own.energies[judged] for judged in energies}
+        outputs = outputs + own.outputs
     return replace(
         first,
         words=words,
         energies=energies,
-        signal=torch.stack([own.signal for own in parts]).mean(0),
-        zeros=sum(own.zeros for own in parts) / total,
+        outputs=outputs,
+        zeros=sum(own.zeros * size for own, size in zip(parts, sizes, strict=True)) / sum(sizes),
     )
 
 

@@ -21,8 +21,8 @@ from bitproof.core.registry import Registry
 from bitproof.core.rng import make_generator
 from bitproof.core.spec import Spec
 from bitproof.core.types import Probability
-from bitproof.explore.blocks import Blocks
 from bitproof.explore.interactions import Interactions, check_size
+from bitproof.explore.multiplier_set import MultiplierSet
 from bitproof.explore.profile import BATCH, Energy, Judged, Profile, run_back
 from bitproof.explore.units import by_filter
 
@@ -35,14 +35,14 @@ class Score(Spec):
     """A measure of the harm that a multiplier does in a filter."""
 
     kind: str
-    judges: ClassVar[tuple[Judged, ...]] = ("loss", "margin")
-    """What the profile takes gradients of: what the score needs, and the margin."""
+    judged: ClassVar[Judged] = "loss"
+    """What the profile takes gradients of for it."""
 
     @abstractmethod
-    def score(self, profile: Profile, blocks: Blocks) -> Scores:
+    def score(self, profile: Profile, blocks: MultiplierSet) -> Scores:
         """Return the harm by filter and multiplier, 0 or more; exact multipliers do none."""
 
-    def interactions(self, profile: Profile, blocks: Blocks) -> Interactions | None:  # noqa: ARG002
+    def interactions(self, profile: Profile, blocks: MultiplierSet) -> Interactions | None:  # noqa: ARG002
         """Return harm that does not add up, None where the score has none."""
         return None
 
@@ -59,15 +59,15 @@ class HawxScore(Score):
     METHODS B.4 counts it like the variance, place by place.
 
     Example:
-        >>> HawxScore(kappa=1.0).judges
-        ('loss', 'margin')
+        >>> HawxScore(kappa=1.0).judged
+        'loss'
     """
 
     kind: Literal["hawx"] = "hawx"
     kappa: Probability = 0.0
     """Share of the mean error that a correction of biases takes off."""
 
-    def score(self, profile: Profile, blocks: Blocks) -> Scores:
+    def score(self, profile: Profile, blocks: MultiplierSet) -> Scores:
         """Return gradient energy times error energy."""
         return weighted(profile, blocks, profile.energy("loss"), kappa=self.kappa)
 
@@ -79,16 +79,16 @@ class HessianScore(Score):
     Unlike squared gradients of true labels, it does not vanish where a network is always right.
 
     Example:
-        >>> HessianScore().judges
-        ('curvature', 'margin')
+        >>> HessianScore().judged
+        'curvature'
     """
 
     kind: Literal["hessian"] = "hessian"
-    judges: ClassVar[tuple[Judged, ...]] = ("curvature", "margin")
+    judged: ClassVar[Judged] = "curvature"
     kappa: Probability = 0.0
     """Share of the mean error that a correction of biases takes off."""
 
-    def score(self, profile: Profile, blocks: Blocks) -> Scores:
+    def score(self, profile: Profile, blocks: MultiplierSet) -> Scores:
         """Return half of curvature times error energy."""
         return 0.5 * weighted(profile, blocks, profile.energy("curvature"), kappa=self.kappa)
 
@@ -104,14 +104,11 @@ class NoiseTolerance(Score):
 
     kind: Literal["noise_tolerance"] = "noise_tolerance"
 
-    def score(self, profile: Profile, blocks: Blocks) -> Scores:
+    def score(self, profile: Profile, blocks: MultiplierSet) -> Scores:
         """Return noise over signal, a layer's filters in the mean."""
         means, variances = profile.moments([block.table.errors for block in blocks.all])
-        signal = torch.cat([own.signal for own in profile.layers]).clamp(min=SMALLEST)
-        filters = torch.cat(
-            [torch.full_like(own.signal, own.layer.filters) for own in profile.layers]
-        )
-        found: Scores = ((means**2 + variances) / (signal * filters)[:, None]).cpu().numpy()
+        signal = torch.cat([own.outputs.variance * own.layer.filters for own in profile.layers])
+        found: Scores = ((means**2 + variances) / signal.clamp(min=SMALLEST)[:, None]).cpu().numpy()
         return found
 
 
@@ -129,7 +126,7 @@ class ObservedScore(Score):
 
     kind: Literal["observed"] = "observed"
 
-    def score(self, profile: Profile, blocks: Blocks) -> Scores:
+    def score(self, profile: Profile, blocks: MultiplierSet) -> Scores:
         """Return the mean over images of the squared sum of gradient times error."""
         total = np.zeros((profile.units.starts[-1], len(blocks)))
         for effects in observed_effects(profile, blocks):
@@ -150,7 +147,7 @@ class JointScore(ObservedScore):
 
     kind: Literal["joint"] = "joint"  # type: ignore[assignment]
 
-    def interactions(self, profile: Profile, blocks: Blocks) -> Interactions:
+    def interactions(self, profile: Profile, blocks: MultiplierSet) -> Interactions:
         """Return what effects of units come to together.
 
         Raises:
@@ -169,7 +166,7 @@ class JointScore(ObservedScore):
 
 
 def observed_effects(
-    profile: Profile, blocks: Blocks
+    profile: Profile, blocks: MultiplierSet
 ) -> Iterator[Float[Tensor, "n filters blocks"]]:
     """Yield first-order effects on the loss of each image, batch by batch."""
     units, network = profile.units, profile.network
@@ -199,7 +196,9 @@ def observed_effects(
         yield found
 
 
-def weighted(profile: Profile, blocks: Blocks, energy: Energy, *, kappa: float = 0.0) -> Scores:
+def weighted(
+    profile: Profile, blocks: MultiplierSet, energy: Energy, *, kappa: float = 0.0
+) -> Scores:
     """Return squared gradients times the energy of errors, by filter and block."""
     means, variances = profile.moments([block.table.errors for block in blocks.all])
     shift, spread = energy.shift[:, None], energy.spread[:, None]

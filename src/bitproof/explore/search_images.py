@@ -9,7 +9,9 @@ from bitproof.core.errors import SpecError
 from bitproof.data.dataset import Dataset, Splits
 from bitproof.evaluation.evaluation import Evaluation
 from bitproof.evaluation.models import IntegerModel
-from bitproof.explore.emulation import Counted, CountStore, Measuring, counted_tasks
+from bitproof.explore.count_store import Counted, CountStore
+from bitproof.explore.emulation import counted_tasks
+from bitproof.explore.measuring import Measuring
 from bitproof.explore.point import accuracies
 from bitproof.explore.units import Choice
 from bitproof.quant.network import IntegerNetwork

@@ -22,13 +22,13 @@ from bitproof.core.types import Count
 from bitproof.explore.accelerator import (
     ACCELERATORS,
     Accelerator,
+    FilterTable,
     HardwareFigures,
     LayerLoad,
-    Table,
     bound_by,
     check_layer,
 )
-from bitproof.explore.blocks import Blocks
+from bitproof.explore.multiplier_set import MultiplierSet
 from bitproof.explore.units import Choice, LayerShape, Units
 
 
@@ -94,7 +94,7 @@ class Spatial(Accelerator):
             for layer in units.layers
         }
 
-    def figures(self, units: Units, blocks: Blocks, chosen: Choice) -> HardwareFigures:
+    def figures(self, units: Units, blocks: MultiplierSet, chosen: Choice) -> HardwareFigures:
         """Return what a choice takes; each kind of multiplier takes whole elements."""
         engines, areas = self.engines(units), blocks.costs("area_um2") + self.adder_area_um2
         area = 0.0
@@ -114,7 +114,7 @@ class Spatial(Accelerator):
             interval_cycles=float(max(cycles)),
         )
 
-    def additive_area(self, units: Units, blocks: Blocks) -> Table:
+    def additive_area(self, units: Units, blocks: MultiplierSet) -> FilterTable:
         """Return the share of its engine that each filter takes."""
         engines, areas = self.engines(units), blocks.costs("area_um2") + self.adder_area_um2
         shares = [

@@ -16,7 +16,6 @@ import numpy as np
 
 from bitproof.approx.figures import error_figures
 from bitproof.approx.naming import short_name
-from bitproof.core.errors import SpecError
 from bitproof.evaluation.evaluation import Evaluation
 from bitproof.explore.accelerator import ACCELERATORS, FIGURES, Accelerator
 from bitproof.explore.explanation import explain_scores
@@ -33,8 +32,6 @@ from bitproof.stats.correlation import rank_correlation
 from bitproof.stats.costs import undominated
 from bitproof.stats.intervals import Interval
 
-DIGITS = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-"""Of choices as text, one for each unit."""
 HARDWARE = ("power", "area", "latency")
 """Figures whose predictions are checked."""
 Plain = dict[str, Any]
@@ -84,20 +81,13 @@ def objectives(evaluation: Evaluation) -> list[Plain]:
 
 
 def as_text(choice: Choice) -> str:
-    """Return a choice as one digit for each unit.
+    """Return a choice as the number of each unit's multiplier.
 
     Example:
         >>> as_text(np.array([0, 11, 36]))
-        '0bA'
+        '0 11 36'
     """
-    if int(choice.max()) >= len(DIGITS):
-        raise SpecError(f"choice: wanted at most {len(DIGITS)} multipliers, got more")
-    return "".join(DIGITS[number] for number in choice.tolist())
-
-
-def from_text(text: str) -> Choice:
-    """Return the choice that `as_text` wrote."""
-    return np.array([DIGITS.index(digit) for digit in text], np.int64)
+    return " ".join(map(str, choice.tolist()))
 
 
 def _units(problem: Problem) -> Plain:
@@ -235,7 +225,7 @@ def _predictors(problem: Problem, check: Trial | None, known: CalibratedHarm | N
     uniform = replace(problem, blocks=replace(problem.blocks, by_layer={}))
     for name in HARDWARE:
         measured = [float(getattr(point.figures, name)) for point in check.points]
-        added = [uniform.predicted_cost(point.choice, name) for point in check.points]
+        added = [uniform.predicted_figure(point.choice, name) for point in check.points]
         half = len(added) // 2
         errors = np.sort(np.abs(np.subtract(added[:half], measured[:half])))
         width = float(errors[min(math.ceil(0.95 * (half + 1)), half) - 1])

@@ -19,12 +19,12 @@ from bitproof.core.types import Count, NonNegative
 from bitproof.explore.accelerator import (
     ACCELERATORS,
     Accelerator,
+    FilterTable,
     HardwareFigures,
     LayerLoad,
-    Table,
     bound_by,
 )
-from bitproof.explore.blocks import Blocks
+from bitproof.explore.multiplier_set import MultiplierSet
 from bitproof.explore.units import Choice, LayerShape, Units
 
 
@@ -57,7 +57,7 @@ class Temporal(Accelerator):
         """Return that layers share their multipliers."""
         return True
 
-    def figures(self, units: Units, blocks: Blocks, chosen: Choice) -> HardwareFigures:
+    def figures(self, units: Units, blocks: MultiplierSet, chosen: Choice) -> HardwareFigures:
         """Return what a choice takes; each kind that is used anywhere costs area once."""
         used = sorted(set(chosen.tolist()))
         areas = blocks.costs("area_um2")
@@ -75,7 +75,7 @@ class Temporal(Accelerator):
             interval_cycles=float(cycles),
         )
 
-    def additive_area(self, units: Units, blocks: Blocks) -> Table:
+    def additive_area(self, units: Units, blocks: MultiplierSet) -> FilterTable:
         """Return zeros: area follows the kinds that are used, not the filters that use them."""
         return np.zeros((units.starts[-1], len(blocks)))
 

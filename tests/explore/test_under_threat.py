@@ -3,7 +3,7 @@ import torch
 from bitproof.attacks import LinfPGD
 from bitproof.data import Dataset
 from bitproof.evaluation import AdversarialExamples, Clean, MemoryFaults
-from bitproof.explore.conditions import under
+from bitproof.explore.under_threat import under
 from bitproof.quant import IntegerNetwork
 
 

@@ -38,7 +38,7 @@ COLUMNS = ("name", "area_um2", "power_mw", "delay_ns")
 
 
 @dataclass(frozen=True, eq=False)
-class Block:
+class CostedMultiplier:
     """One multiplier to choose."""
 
     name: str
@@ -53,10 +53,10 @@ class Block:
 
 
 @dataclass(frozen=True, eq=False)
-class Blocks:
+class MultiplierSet:
     """All multipliers to choose from, in the order of the recipe."""
 
-    all: tuple[Block, ...]
+    all: tuple[CostedMultiplier, ...]
     library: Library | None = None
     """The cells that costs are of, if they are of a library."""
     by_layer: Mapping[str, Float64[np.ndarray, " blocks"]] = field(default_factory=dict)
@@ -65,7 +65,7 @@ class Blocks:
     def __len__(self) -> int:
         return len(self.all)
 
-    def only(self, numbers: Sequence[int]) -> "Blocks":
+    def only(self, numbers: Sequence[int]) -> "MultiplierSet":
         """Return some of them."""
         return replace(self, all=tuple(self.all[number] for number in numbers))
 
@@ -120,13 +120,13 @@ class Blocks:
         return np.array([getattr(block.cost, figure) for block in self.all])
 
 
-def read_blocks(
+def read_multipliers(
     multipliers: Mapping[str, Multiplier],
     *,
     costs: str = PUBLISHED,
     data_dir: Path | None = None,
     folder: Path | None = None,
-) -> Blocks:
+) -> MultiplierSet:
     """Return multipliers with their costs.
 
     Args:
@@ -143,7 +143,7 @@ def read_blocks(
 
     Example:
         >>> from bitproof.approx import Exact
-        >>> read_blocks({"a": Exact(), "b": Exact()})
+        >>> read_multipliers({"a": Exact(), "b": Exact()})
         Traceback (most recent call last):
         bitproof.core.errors.SpecError: a: wanted a published cost, there is none; name costs of ...
     """
@@ -154,7 +154,7 @@ def read_blocks(
         library = find_library(costs, data_root(data_dir))
     known = _costs(multipliers, costs, library, data_dir, folder)
     blocks = tuple(
-        Block(name, multiplier, multiplier.table(data_dir), known[name])
+        CostedMultiplier(name, multiplier, multiplier.table(data_dir), known[name])
         for name, multiplier in multipliers.items()
     )
     signs = {block.name: block.table.signed for block in blocks}
@@ -163,7 +163,7 @@ def read_blocks(
         raise SpecError(f"multipliers: wanted all signed or all unsigned, only {signed} are signed")
     if not any(block.is_exact for block in blocks):
         raise SpecError(f"multipliers: wanted an exact one among {', '.join(signs)}, there is none")
-    return Blocks(blocks, library)
+    return MultiplierSet(blocks, library)
 
 
 def _costs(
