@@ -161,7 +161,7 @@ def applicable(network: IntegerNetwork) -> list[str]:
     return [
         node.name
         for node in network.nodes
-        if node.op in MAC_OPS and stored.get(f"{node.name}.weight", 0) <= MAPS
+        if node.op in MAC_OPS and stored.get(node.key("weight"), 0) <= MAPS
     ]
 
 
@@ -173,7 +173,7 @@ def _products_of(
     table: Callable[[Multiplier], ProductTable],
     stack: Callable[[tuple[Multiplier, ...]], Tensor],
 ) -> Products:
-    weight = network.tensors.get(f"{node.name}.weight")
+    weight = network.tensors.get(node.key("weight"))
     filters = 1 if weight is None else len(weight.codes)
     chosen = [choice] * filters if isinstance(choice, Multiplier) else list(choice)
     if not chosen:

@@ -71,7 +71,7 @@ def operand_pairs_of(
         raise QuantizationError("operands: wanted a layer with weights, the network has none")
     node = next(n for n in network.nodes if n.name == (layer or names[len(names) // 2]))
     codes = _read_by(network, node, images)
-    weight = network.tensors[f"{node.name}.weight"]
+    weight = network.tensors[node.key("weight")]
     grid = network.grids[node.inputs[0]]
     encoding = OperandEncoding.of(grid, signed=signed)
     kernel, move = as_kernel(

@@ -45,7 +45,7 @@ class TapWords:
         signed: bool,
     ) -> "TapWords":
         """Count what a node with a weight reads, as multipliers of these signs see it."""
-        weight = network.tensors[f"{node.name}.weight"]
+        weight = network.tensors[node.key("weight")]
         encoding = OperandEncoding.of(network.grids[node.inputs[0]], signed=signed)
         patterns = OperandEncoding.of(weight.grid, signed=signed).patterns(weight.codes)
         (kernel, geometry), maps = as_kernel(patterns, node), as_maps(codes, node)

@@ -213,7 +213,7 @@ def _output_shapes(network: IntegerNetwork, example: Tensor) -> dict[str, tuple[
 
 
 def _shape(network: IntegerNetwork, node: Node, shapes: dict[str, tuple[int, ...]]) -> LayerShape:
-    weight = network.tensors.get(f"{node.name}.weight")
+    weight = network.tensors.get(node.key("weight"))
     words_out = int(np.prod(shapes[node.name]))
     words_in = sum(int(np.prod(shapes[name])) for name in node.inputs)
     if weight is None:

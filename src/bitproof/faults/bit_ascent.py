@@ -67,7 +67,7 @@ class BitAscent(WeightAttack):
         generator: torch.Generator,
     ) -> FaultTable:
         """Return the flips of the iterate with the largest loss, by layer and place."""
-        names = [f"{node.name}.weight" for node in weighted_layers(network)]
+        names = [node.key("weight") for node in weighted_layers(network)]
         if not names:
             raise FaultListError(f"{self.kind}: wanted a network with weights, got none")
         subsets = {"all": names, "first": names[:1], "last": names[-1:]}

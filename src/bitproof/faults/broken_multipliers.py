@@ -54,7 +54,7 @@ def on_array(network: IntegerNetwork) -> list[Node]:
     return [
         node
         for node in network.nodes
-        if node.op in LAYERS and f"{node.name}.weight" in network.tensors
+        if node.op in LAYERS and node.key("weight") in network.tensors
     ]
 
 
@@ -128,7 +128,7 @@ def layer_words(
         )
     totals = accumulator.totals(codes)
     sums = at.layer.as_matrix(totals).to(torch.int32, copy=True)
-    weight = network.tensors[f"{node.name}.weight"].grid
+    weight = network.tensors[node.key("weight")].grid
     shifts = tuple(OperandEncoding.of(grid, signed=signed).shift for grid in (at.grid, weight))
     flow = array.dataflow_of(at.layer)
     for one in broken:

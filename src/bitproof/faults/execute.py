@@ -6,6 +6,8 @@ Model:  faults in stored words change what is read; faults in registers change o
 Source: METHODS C.3 and D.2.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from jaxtyping import Int64, Integer
@@ -84,7 +86,7 @@ def faulty_node(
                 f"{node.name}: wanted a fault of an array alone, got one beside {', '.join(others)}"
             )
         return systolic_words(network, node, operands[0], array or SystolicArray(), faults)
-    broken, n = broken_memory(network, node, faults), len(inputs)
+    broken, n = broken_memory(network, {node.name: faults}), len(inputs)
     if "input" in faults:
         faulty = break_words(operands[0], faults["input"], network.grids[node.inputs[0]], n=n)
         operands = [faulty, *operands[1:]]
@@ -102,13 +104,14 @@ def faulty_node(
     return result
 
 
-def broken_memory(network: IntegerNetwork, node: Node, faults: NodeFaults) -> IntegerNetwork:
-    """Return `network` with faults in the stored words of one node."""
+def broken_memory(network: IntegerNetwork, faults: Mapping[str, NodeFaults]) -> IntegerNetwork:
+    """Return `network` with faults in the stored words of nodes, by name."""
     codes = {}
-    for site in MEMORY:
-        if site in faults:
-            coded = network.tensors[f"{node.name}.{site}"]
-            codes[f"{node.name}.{site}"] = break_words(coded.codes, faults[site], coded.grid)
+    for name, own in faults.items():
+        for site in MEMORY:
+            if site in own:
+                coded = network.tensors[f"{name}.{site}"]
+                codes[f"{name}.{site}"] = break_words(coded.codes, own[site], coded.grid)
     return network.with_codes(codes) if codes else network
 
 
@@ -120,7 +123,7 @@ def faulty_element(
     `codes` are what the convolution or linear layer reads, images on the first axis.
     """
     constants = network.constants[node.name]
-    coded, read = network.tensors[f"{node.name}.weight"], network.grids[node.inputs[0]]
+    coded, read = network.tensors[node.key("weight")], network.grids[node.inputs[0]]
     channel, patch = window(node, codes, element, coded.codes.shape, constants.zero_points[0])
     stored = coded.codes[channel].reshape(-1).long()
     points = coded.grid.zero_point.reshape(-1).long()

@@ -16,6 +16,7 @@ from bitproof.quant.arithmetic import requantize_
 from bitproof.quant.execution import affected, execute
 from bitproof.quant.graph import Node
 from bitproof.quant.integers import integer_op
+from bitproof.quant.network_data import NetworkData
 from bitproof.quant.weight_gradient import KeptRun
 
 
@@ -42,8 +43,10 @@ def logits_after(run: KeptRun, change: CodeChange) -> Tensor:
         >>> (logits_after(run, CodeChange("0", 5, -128)) != run.logits).any(0)
         tensor([False,  True, False])
     """
-    network = run.network
-    first, *suffix = affected(network.nodes, {change.layer})
+    network, readers = run.network, run.network.readers({change.layer})
+    if len(readers) > 1:
+        return run.after_change(_with_change(run, change), change.layer).logits
+    first, *suffix = affected(network.nodes, readers)
     changed = _changed_output(run, first, change)
 
     def compute(node: Node, operands: list[Tensor]) -> Tensor:
@@ -73,7 +76,7 @@ def _changed_output(run: KeptRun, node: Node, change: CodeChange) -> Tensor:
 
 def _read_by(run: KeptRun, node: Node, element: int) -> tuple[int, Tensor]:
     """Return the output channel of a weight, and the integers that it is multiplied with there."""
-    weight = run.network.tensors[f"{node.name}.weight"].codes
+    weight = run.network.tensors[node.key("weight")].codes
     channel, rest = divmod(element, weight[0].numel())
     codes = run.codes[node.inputs[0]]
     point = run.network.constants[node.name].zero_points[0]
@@ -89,9 +92,14 @@ def _read_by(run: KeptRun, node: Node, element: int) -> tuple[int, Tensor]:
 
 def _recomputed(run: KeptRun, node: Node, change: CodeChange) -> Tensor:
     """Return the output of a layer of any other sort, executed whole."""
-    name = f"{node.name}.weight"
-    codes = run.network.tensors[name].codes.flatten().clone()
-    codes[change.element] = int(codes[change.element]) + change.step
-    changed = run.network.with_codes({name: codes.view(run.network.tensors[name].codes.shape)})
     operands = [run.codes[read] for read in node.inputs]
-    return integer_op(changed, node, operands, run.inputs)
+    return integer_op(_with_change(run, change), node, operands, run.inputs)
+
+
+def _with_change(run: KeptRun, change: CodeChange) -> NetworkData:
+    """Return the network with the changed weight."""
+    name = f"{change.layer}.weight"
+    codes = run.network.tensors[name].codes
+    changed = codes.flatten().clone()
+    changed[change.element] = int(changed[change.element]) + change.step
+    return run.network.with_codes({name: changed.view(codes.shape)})

@@ -159,5 +159,5 @@ class LayerMatrices:
 
 def matrices_of(network: IntegerNetwork, node: Node, codes: tuple[int, ...]) -> LayerMatrices:
     """Return the sizes of a node of a network; `codes` is the shape of one image's input words."""
-    weight = tuple(network.tensors[f"{node.name}.weight"].codes.shape)
+    weight = tuple(network.tensors[node.key("weight")].codes.shape)
     return LayerMatrices.of(node, weight=weight, codes=codes)

@@ -34,7 +34,7 @@ class LayerWords:
         self, groups: Indices, channels: Indices, taps: Indices
     ) -> tuple[Int32[Tensor, "g n k"], Int32[Tensor, "g n 1"]]:
         """Return weight words, and their zero points."""
-        layer, coded = self.layer, self.network.tensors[f"{self.node.name}.weight"]
+        layer, coded = self.layer, self.network.tensors[self.node.key("weight")]
         codes = coded.codes.reshape(layer.groups, layer.n_channels, layer.n_taps)
         points = coded.grid.zero_point.reshape(-1)
         points = points.expand(len(coded.codes)).reshape(layer.groups, layer.n_channels, 1)

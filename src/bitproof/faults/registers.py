@@ -18,7 +18,7 @@ def product_bits(network: IntegerNetwork, node: Node) -> int:
     own = network.products.get(node.name)
     if own is not None:
         return int(own.tables.long().abs().max()).bit_length() + 1
-    grid = network.tensors[f"{node.name}.weight"].grid
+    grid = network.tensors[node.key("weight")].grid
     peak = max(int((grid.zero_point - end).abs().max()) for end in (grid.low, grid.high))
     return (network.grids[node.inputs[0]].peak * peak).bit_length() + 1
 
@@ -29,6 +29,6 @@ def register_bits(network: IntegerNetwork, node: Node, site: str) -> tuple[int, 
         grid = network.grids[node.inputs[0]]
         return grid.bits, grid.signed
     if site == "pe_weight":
-        grid = network.tensors[f"{node.name}.weight"].grid
+        grid = network.tensors[node.key("weight")].grid
         return grid.bits, grid.signed
     return (product_bits(network, node) if site == "pe_product" else ACCUMULATOR_BITS), True

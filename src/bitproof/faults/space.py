@@ -24,7 +24,7 @@ from bitproof.faults.systolic import SystolicArray
 from bitproof.faults.table import ARRAY_SITES, TAP_SITES, FaultSite
 from bitproof.quant.graph import Node
 from bitproof.quant.network import IntegerNetwork
-from bitproof.quant.operations import MAC_OPS, MOVING_OPS
+from bitproof.quant.operations import MAC_OPS, is_written
 
 WHOLE_ARRAY = "all layers"
 """What results call the layer of a permanent fault in an array."""
@@ -195,8 +195,7 @@ def _facts(
         return None if coded is None else (tuple(coded.codes.shape), coded.grid.bits, 1)
     if site in {"activation", "output"}:
         grid = network.grids.get(node.name)
-        moves = node.op in MOVING_OPS | {"constant"}
-        if grid is None or moves or (site == "output" and node.op not in MAC_OPS):
+        if grid is None or not is_written(node) or (site == "output" and node.op not in MAC_OPS):
             return None
         return shapes[node.name], grid.bits, 1
     if node.op not in PRODUCT_OPS:
@@ -222,7 +221,7 @@ def _facts_of_array(
 def _facts_of_products(
     site: FaultSite, node: Node, network: IntegerNetwork, shapes: Shapes
 ) -> tuple[tuple[int, ...], int, int]:
-    read, weight = network.grids[node.inputs[0]], network.tensors[f"{node.name}.weight"]
+    read, weight = network.grids[node.inputs[0]], network.tensors[node.key("weight")]
     if site == "input":
         return shapes[node.inputs[0]], read.bits, 1
     widths = {

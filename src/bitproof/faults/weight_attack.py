@@ -141,7 +141,4 @@ def with_flips(network: IntegerNetwork, faults: FaultTable, trial: int = 0) -> I
         >>> (broken.tensors["0.weight"].codes ^ network.tensors["0.weight"].codes)[1, 1].item()
         128
     """
-    nodes = {node.name: node for node in network.nodes}
-    for name, own in faults_by_node(faults.of_trial(trial)).items():
-        network = broken_memory(network, nodes[name], own)
-    return network
+    return broken_memory(network, faults_by_node(faults.of_trial(trial)))

@@ -180,7 +180,7 @@ class Emulation:
         folded = stored * _along(factor, 0, stored.ndim)
         (own,) = self.scheme.weight.fit_all([folded], shrinks=[self.shrink.get(node.name, 1.0)])
         coded = self.scheme.weight.encode(folded, own)
-        name = f"{node.name}.weight"
+        name = node.key("weight")
         if self.inject is not None:
             coded = CodedTensor(self.inject({name: coded})[name], coded.grid)
         grid = self.network.grids[node.inputs[0]]

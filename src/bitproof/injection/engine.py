@@ -16,7 +16,7 @@ from torch import Tensor
 
 from bitproof.faults.bounding import Restriction
 from bitproof.faults.broken_bits import NodeFaults
-from bitproof.faults.execute import faults_by_node, faulty_node
+from bitproof.faults.execute import MEMORY, broken_memory, faults_by_node, faulty_node
 from bitproof.faults.systolic import SystolicArray
 from bitproof.faults.table import FaultTable
 from bitproof.injection.golden import Golden
@@ -78,7 +78,8 @@ class Engine:
             if not by_name:
                 continue
             name, own = next(iter(by_name.items()))
-            if len(by_name) == 1 and self.golden.by_image and name not in self.golden.constant:
+            alone = len(by_name) == 1 and len(self.network.readers({name})) == 1
+            if alone and self.golden.by_image and name not in self.golden.constant:
                 by_node.setdefault(name, []).append((row, own))
             else:
                 self._count(counts, self._in_full(row, by_name))
@@ -107,19 +108,22 @@ class Engine:
 
     def _in_full(self, row: int, faults: Mapping[str, NodeFaults]) -> End:
         """Return rows, images and logits of a trial with faults in any number of nodes."""
-        logits = self._logits(faults, affected(self.network.nodes, faults))
+        logits = self._logits(faults, affected(self.network.nodes, self.network.readers(faults)))
         images = torch.arange(len(logits), device=logits.device)
         return torch.full_like(images, row), images, logits
 
     def _logits(self, faults: Mapping[str, NodeFaults], nodes: Sequence[Node]) -> Tensor:
         """Return logits with faults in any number of nodes, by executing `nodes` again."""
+        broken = broken_memory(self.network, faults)
+        elsewhere = {
+            name: {site: found for site, found in own.items() if site not in MEMORY}
+            for name, own in faults.items()
+        }
 
         def logits_of(golden: Golden) -> Tensor:
             def compute(node: Node, operands: list[Tensor]) -> Tensor:
-                own = faults.get(node.name, {})
-                return faulty_node(
-                    self.network, node, operands, golden.inputs, own, array=self.array
-                )
+                own = elsewhere.get(node.name, {})
+                return faulty_node(broken, node, operands, golden.inputs, own, array=self.array)
 
             read, written = golden.codes.__getitem__, golden.bounded
             values = execute(nodes, compute, read=read, written=written)

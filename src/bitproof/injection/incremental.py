@@ -87,7 +87,7 @@ class Incremental:
         plain = node.op == "linear" or (node.op == "conv" and node.attrs["groups"] == 1)
         if not plain or set(faults).difference(MEMORY):
             return None
-        taps = self.golden.network.tensors[f"{node.name}.weight"].codes[0].numel()
+        taps = self.golden.network.tensors[node.key("weight")].codes[0].numel()
         found = {fault.element // taps for fault in faults.get("weight", ())}
         found |= {fault.element for fault in faults.get("bias", ())}
         return found.pop() if len(found) == 1 else None
@@ -176,7 +176,7 @@ class Incremental:
         self, node: Node, units: list[tuple[int, int, NodeFaults]]
     ) -> tuple[Tensor, Tensor]:
         """Return centered weights of the faulty channels, and their biases, as exact integers."""
-        coded = self.golden.network.tensors[f"{node.name}.weight"]
+        coded = self.golden.network.tensors[node.key("weight")]
         constants = self.golden.network.constants[node.name]
         points = coded.grid.zero_point.reshape(-1).long()
         kernels, biases = [], []
@@ -188,7 +188,7 @@ class Incremental:
             kernels.append(row - points[channel if len(points) > 1 else 0])
             bias = constants.bias
             if "bias" in faults:
-                broken = broken_memory(self.golden.network, node, {"bias": faults["bias"]})
+                broken = broken_memory(self.golden.network, {node.name: {"bias": faults["bias"]}})
                 bias = broken.constants[node.name].bias
             biases.append(0.0 if bias is None else float(bias[channel]))
         shape = coded.codes.shape[1:]

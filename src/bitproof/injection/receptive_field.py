@@ -145,7 +145,7 @@ class ReceptiveField:
         return codes.contiguous(memory_format=torch.channels_last)
 
     def _kernel(self, node: Node) -> tuple[int, int]:
-        high, wide = self.golden.network.tensors[f"{node.name}.weight"].codes.shape[2:]
+        high, wide = self.golden.network.tensors[node.key("weight")].codes.shape[2:]
         return high, wide
 
     def _find_end(self, name: str) -> str:

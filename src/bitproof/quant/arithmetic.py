@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bitproof.quant.constants import Constants
-from bitproof.quant.floats import multiply_accumulate
+from bitproof.quant.constants import EXP_ONE, Constants
+from bitproof.quant.floats import divisors, mix, multiply_accumulate
 from bitproof.quant.graph import Node
 from bitproof.quant.grid import Grid
 
@@ -41,6 +41,15 @@ def sum_steps(node: Node, constants: Constants, operands: list[Tensor]) -> Tenso
         return torch.cat(scaled, node.attrs["dim"])
     if node.op == "mul":
         return operands[0] * operands[1] * m[0]
+    if node.op == "div":
+        return torch.nan_to_num(operands[0] / operands[1], nan=0.0) * m[0]
+    if node.op in {"maximum", "minimum"}:
+        larger = torch.maximum if node.op == "maximum" else torch.minimum
+        return larger(operands[0] * m[0], operands[1] * m[1])
+    if node.op == "resample":
+        # float64 holds every sum of words times whole numbers below 2**53.
+        sums = mix(operands[0].double(), node.attrs)
+        return (sums / divisors(sums, node.attrs)).float() * m[0]
     if node.op == "avg_pool":
         return window_sums(operands[0], node) * m[0]
     assert node.op == "mean", node.op
@@ -53,6 +62,8 @@ def sum_steps(node: Node, constants: Constants, operands: list[Tensor]) -> Tenso
 def window_sums(x: Tensor, node: Node) -> Tensor:
     """Return the sum of each pooling window."""
     kernel, stride, padding = (list(node.attrs[key]) for key in ("kernel", "stride", "padding"))
+    if len(kernel) == 3:
+        return functional.avg_pool3d(x, kernel, stride, padding, divisor_override=1)
     flat = len(kernel) == 1
     if flat:
         kernel, stride, padding = [1, *kernel], [1, *stride], [0, *padding]
@@ -62,19 +73,30 @@ def window_sums(x: Tensor, node: Node) -> Tensor:
 
 
 def softmax_steps(node: Node, constants: Constants, x: Tensor) -> Tensor:
-    """Return a softmax from integer exponentials: `table[max - x] / sum`, in output steps."""
+    """Return a softmax from integer exponentials, or its logarithm, in output steps.
+
+    The softmax is `table[max - x] / sum`; words at the floor of a mask count for nothing.
+    """
     dim = node.attrs["dim"]
     assert constants.table is not None
     assert constants.scale is not None
     distance = (x.amax(dim, keepdim=True) - x).long()
     powers = constants.table[distance]
-    return powers / powers.sum(dim, keepdim=True) / constants.scale.double()
+    if constants.floor is not None:
+        powers = powers.masked_fill(x == constants.floor, 0.0)
+    total = powers.sum(dim, keepdim=True)
+    if node.op == "log_softmax":
+        away = constants.scales[0] * distance.double()
+        return -(away + (total / EXP_ONE).log()) / constants.scale.double()
+    return powers / total / constants.scale.double()
 
 
 def norm_steps(node: Node, constants: Constants, x: Tensor) -> Tensor:
-    """Return a layer or group norm from exact integer moments, in output steps, as float64."""
+    """Return a norm from exact integer moments, in output steps, as float64."""
     assert constants.scale is not None
     shape, weight, bias = x.shape, constants.weight, constants.bias
+    if node.op in {"rms", "rms_norm"}:
+        return _by_root_mean_square(node, constants, x.double())
     if node.op == "layer_norm":
         rows = x.double().flatten(-node.attrs["axes"])
         affine_shape = shape[-node.attrs["axes"] :]
@@ -90,6 +112,21 @@ def norm_steps(node: Node, constants: Constants, x: Tensor) -> Tensor:
         result = result * weight.double().reshape(affine_shape)
     if bias is not None:
         result = result + bias.double().reshape(affine_shape)
+    return result / constants.scale.double()
+
+
+def _by_root_mean_square(node: Node, constants: Constants, x: Tensor) -> Tensor:
+    """Return the root mean square along axes, or `x` divided by it, in output steps."""
+    assert constants.scale is not None
+    dims, step = node.attrs["dims"], constants.scales[0]
+    count = torch.Size([x.shape[d] for d in dims]).numel()
+    squares = (x * x).sum(dims, keepdim=node.attrs.get("keepdim", True))
+    root = (squares / count + node.attrs["eps"] / step**2).sqrt()
+    if node.op == "rms":
+        return root * step / constants.scale.double()
+    result = torch.nan_to_num(x / root, nan=0.0)
+    if constants.weight is not None:
+        result = result * constants.weight.double()
     return result / constants.scale.double()
 
 

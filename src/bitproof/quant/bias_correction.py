@@ -40,7 +40,7 @@ def correct_biases(
     def compute_both(node: Node, operands: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
         """Return the output of one node as real values and as words."""
         wanted, codes = [real for real, _ in operands], [codes for _, codes in operands]
-        key = f"{node.name}.bias"
+        key = node.key("bias")
         if node.op in CORRECTED and key in tensors:
             bias = graph.tensors[key] + _mean_error(node, graph, fixed, wanted, codes)
             tensors[key] = _encode(bias, tensors[key].grid, scheme)
@@ -57,9 +57,9 @@ def _mean_error(
 ) -> Tensor:
     """Return float minus integer sums per output channel, without the bias of either."""
     constants = network.constants[node.name]
-    real = compute(node, wanted, graph.tensors[f"{node.name}.weight"], None)
+    real = compute(node, wanted, graph.tensors[node.key("weight")], None)
     bare = [center(x, point) for x, point in zip(operands, constants.zero_points, strict=True)]
-    weight = network.tensors[f"{node.name}.weight"].values()
+    weight = network.tensors[node.key("weight")].values()
     ours = compute(node, [bare[0] * constants.scales[0]], weight, None)
     channel = real.ndim - 1 if node.op == "linear" else 1
     others = [axis for axis in range(real.ndim) if axis != channel]

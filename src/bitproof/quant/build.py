@@ -12,7 +12,7 @@ from bitproof.quant.calibrate import Range, measure_ranges
 from bitproof.quant.graph import Graph, Node
 from bitproof.quant.grid import CodedTensor, Grid
 from bitproof.quant.network import IntegerNetwork, check_inputs
-from bitproof.quant.operations import MAC_OPS, MOVING_OPS
+from bitproof.quant.operations import MAC_OPS, MEMORY_OPS, MOVING_OPS
 from bitproof.quant.quantizer import Quantizer
 from bitproof.quant.scheme import Scheme
 from bitproof.quant.trace import trace
@@ -61,29 +61,30 @@ def quantize_graph(
     scheme, shrink = scheme or Scheme(), shrink or {}
     _check_shrink(shrink, graph)
     ranges = ranges if ranges is not None else measure_ranges(graph, images, scheme)
+    as_activations = {n.memory or n.name for n in graph.nodes if n.op in MEMORY_OPS}
     tensors: dict[str, CodedTensor] = {}
     grids: dict[str, Grid] = {}
     for node in graph.nodes:
         weight, bias = (graph.tensors.get(f"{node.name}.{key}") for key in ("weight", "bias"))
-        if weight is not None and f"{node.name}.weight" in graph.less_one:
+        if weight is not None and node.key("weight") in graph.less_one:
             factor = shrink.get(node.name, 1.0)
-            tensors[f"{node.name}.weight"] = encode_scale(weight, scheme.weight, shrink=factor)
+            tensors[node.key("weight")] = encode_scale(weight, scheme.weight, shrink=factor)
         elif weight is not None:
-            # A constant takes part as an activation does: one grid, also where weights have many.
-            ranged = weight.flatten() if node.op == "constant" else weight
+            # What is read as an activation is has one grid, also where weights have many.
+            ranged = weight.flatten() if node.name in as_activations else weight
             grid = scheme.weight.fit(ranged, shrink=shrink.get(node.name, 1.0))
-            tensors[f"{node.name}.weight"] = scheme.weight.encode(weight, grid)
+            tensors[node.key("weight")] = scheme.weight.encode(weight, grid)
         out = _output_grid(node, graph, scheme, ranges=ranges, grids=grids, tensors=tensors)
         if out is not None:
             grids[node.name] = out
         if bias is None:
             continue
         if scheme.bias is None and node.op in MAC_OPS:
-            step = tensors[f"{node.name}.weight"].grid.scale.double()
+            step = tensors[node.key("weight")].grid.scale.double()
             stored = _on_accumulator_grid(bias, step * grids[node.inputs[0]].scale.double())
         else:
             stored = (scheme.bias or scheme.weight).encode(bias)
-        tensors[f"{node.name}.bias"] = stored
+        tensors[node.key("bias")] = stored
     return IntegerNetwork(graph.nodes, tensors, grids, scheme.activation_rounding)
 
 
@@ -122,8 +123,11 @@ def _output_grid(
     if node.op in MOVING_OPS:
         grid = grids[node.inputs[0]]
         return replace(grid, scale=grid.scale * node.attrs.get("factor", 1.0))
-    if node.op == "constant":
-        return tensors[f"{node.name}.weight"].grid
+    if node.attrs.get("tokens"):
+        zero = torch.tensor(0, dtype=torch.int32)
+        return Grid(torch.tensor(1.0), zero, 32, signed=True)
+    if node.op in MEMORY_OPS:
+        return tensors[node.key("weight")].grid
     if node is graph.nodes[-1] and node.op in MAC_OPS and "clamp" not in node.attrs:
         return None
     low, high = input_range(node) if node.op == "input" else ranges[node.name]

@@ -1,12 +1,16 @@
 """A graph under construction: unique names, nodes, tensors, and the call being lowered."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
 
 from bitproof.core.errors import TraceError
-from bitproof.quant.graph import Node
+from bitproof.quant.graph import BATCH, Node
+
+SPELLINGS = {"dim": "axis", "keepdim": "keepdims", "input": "self"}
+"""Other names of an argument: NumPy's, which torch takes too, and those of torch's operators."""
 
 
 @dataclass(frozen=True)
@@ -15,6 +19,8 @@ class Ref:
 
     name: str
     shape: tuple[int, ...]
+    value: Tensor | None = field(default=None, compare=False, repr=False)
+    """What it is for a batch of two, where that does not depend on the images."""
 
 
 @dataclass
@@ -26,6 +32,10 @@ class Builder:
     names: set[str] = field(default_factory=set)
     less_one: set[str] = field(default_factory=set)
     """Tensors that the model holds less one."""
+    memories: dict[tuple[Any, ...], str] = field(default_factory=dict)
+    """The node that stores what the model holds at a place in memory."""
+    held: list[Tensor] = field(default_factory=list)
+    """Tensors of the model that are kept alive, so that no other one takes their place."""
 
     def emit(
         self,
@@ -35,22 +45,45 @@ class Builder:
         path: str,
         attrs: dict[str, Any] | None = None,
         tensors: dict[str, Tensor | None] | None = None,
+        origin: Sequence[Tensor | None] | None = None,
     ) -> str:
-        """Append a node and return its name: its path, with a number where that is taken."""
+        """Append a node and return its name: its path, with a number where that is taken.
+
+        A node that stores what an earlier one does reads the memory of that one. `origin` are the
+        tensors of the model that `tensors` were made of; None: these themselves.
+        """
         name, count = path or op, 0
         while name in self.names:
             count += 1
             name = f"{path or op}_{count}"
         self.names.add(name)
-        self.nodes.append(Node(name, op, inputs, attrs or {}, path))
-        for key, tensor in (tensors or {}).items():
-            if tensor is not None:
+        stored = {key: tensor for key, tensor in (tensors or {}).items() if tensor is not None}
+        owner = self._owner(name, list(stored.values()) if origin is None else origin)
+        self.nodes.append(Node(name, op, inputs, attrs or {}, path, "" if owner == name else owner))
+        if owner == name:
+            for key, tensor in stored.items():
                 self.tensors[f"{name}.{key}"] = tensor.detach().clone().float()
         return name
 
+    def _owner(self, name: str, origin: Sequence[Tensor | None]) -> str:
+        """Return the node that stores some tensors of the model, `name` where none does yet."""
+        held = [tensor for tensor in origin if tensor is not None and tensor.numel()]
+        if not held:
+            return name
+        place = tuple((one.data_ptr(), tuple(one.shape), one.stride()) for one in held)
+        self.held += held
+        return self.memories.setdefault(place, name)
+
+    def is_stored(self, weight: Tensor) -> bool:
+        """Tell whether a layer stores a tensor of the model by itself, as its weight."""
+        place = ((weight.data_ptr(), tuple(weight.shape), weight.stride()),)
+        owner = self.memories.get(place)
+        return any(node.name == owner and node.op != "constant" for node in self.nodes)
+
     def constant(self, value: Tensor, *, path: str) -> Ref:
         """Append a stored tensor."""
-        return Ref(self.emit("constant", path=path, tensors={"weight": value}), tuple(value.shape))
+        name = self.emit("constant", path=path, tensors={"weight": value})
+        return Ref(name, tuple(value.shape), value.detach())
 
     def unknown(self, value: Any) -> Any:
         """Return a stand-in for the result of a call without a rule, so that all get named."""
@@ -65,9 +98,34 @@ class Builder:
             if node.name in needed:
                 needed.update(node.inputs)
         self.nodes = [node for node in self.nodes if node.name in needed or node.op == "input"]
+        self._keep_memories()
         self.nodes.sort(key=lambda node: node.name == result.name)
+
+    def _keep_memories(self) -> None:
+        """Give each memory to the first node left that reads it."""
+        moved: dict[str, str] = {}
+        nodes = []
+        for node in self.nodes:
+            owner = moved.setdefault(node.memory or node.name, node.name)
+            nodes.append(
+                Node(
+                    node.name,
+                    node.op,
+                    node.inputs,
+                    node.attrs,
+                    node.path,
+                    "" if owner == node.name else owner,
+                )
+            )
+        self.nodes = nodes
+        named = ((*key.rpartition(".")[::2], tensor) for key, tensor in self.tensors.items())
         self.tensors = {
-            key: tensor for key, tensor in self.tensors.items() if key.rpartition(".")[0] in needed
+            f"{moved[name]}.{kind}": tensor for name, kind, tensor in named if name in moved
+        }
+        self.less_one = {
+            f"{moved[name]}.{kind}"
+            for name, _, kind in (key.rpartition(".") for key in self.less_one)
+            if name in moved
         }
 
 
@@ -88,7 +146,9 @@ class Call:
         """Return an argument by position or name."""
         if position < len(self.args):
             return self.args[position]
-        return self.kwargs.get(name, default)
+        if name in self.kwargs:
+            return self.kwargs[name]
+        return self.kwargs.get(SPELLINGS.get(name, name), default)
 
     def given(self, layer: Any, *names: str) -> tuple[Any, ...]:
         """Return what a layer, or the function that it stands for, was given; None for nothing.
@@ -103,6 +163,8 @@ class Call:
         """Return an argument that has to be a number known now, whatever the batch."""
         if isinstance(value, bool | int | float):
             return float(value)
+        if isinstance(value, Ref) and value.value is not None and value.value.numel() == 1:
+            return float(value.value)
         came = "a tensor" if isinstance(value, Ref) else repr(value)
         raise TraceError(f"{self.path}: wanted a number, got {came}")
 
@@ -117,18 +179,57 @@ class Call:
     def emit(self, op: str, *inputs: Ref, **more: Any) -> Ref:
         """Append a node that reads `inputs` and has the result's shape.
 
-        Keyword arguments are attributes, but for `tensors`.
+        Keyword arguments are attributes, but for `tensors` and their `origin`.
         """
-        tensors = more.pop("tensors", None)
+        tensors, origin = more.pop("tensors", None), more.pop("origin", None)
+        path = more.pop("path", self.path)
         names = tuple(ref.name for ref in inputs)
-        name = self.builder.emit(op, names, path=self.path, attrs=more, tensors=tensors)
+        name = self.builder.emit(op, names, path=path, attrs=more, tensors=tensors, origin=origin)
         return Ref(name, tuple(self.value.shape) if isinstance(self.value, Tensor) else ())
 
-    def step(self, op: str, *inputs: Ref, shape: tuple[int, ...], **more: Any) -> Ref:
+    def step(self, op: str, *inputs: Ref, shape: Sequence[int], **more: Any) -> Ref:
         """Append an inner node of a call that needs several.
 
         `shape` is the result's for a batch of two; the attribute of that name is given as `to`.
         """
         if "to" in more:
             more["shape"] = more.pop("to")
-        return Ref(self.emit(op, *inputs, **more).name, shape)
+        return Ref(self.emit(op, *inputs, **more).name, tuple(shape))
+
+    def reshape(self, x: Ref, shape: Sequence[int], *, batch: int = 0) -> Ref:
+        """Append a reshaping; axis `batch` of the result holds the images."""
+        to: list[Any] = list(shape)
+        to[batch] = [BATCH, shape[batch] // 2]
+        return self.step("reshape", x, shape=shape, to=to)
+
+    def rescale(self, x: Ref, factor: float) -> Ref:
+        """Append a multiplication by a positive number, which changes the grid and no word."""
+        return x if factor == 1 else self.step("rescale", x, shape=x.shape, factor=float(factor))
+
+    def table(self, x: Ref, function: str, **parameters: float | str) -> Ref:
+        """Append an elementwise function."""
+        return self.step("table", x, shape=x.shape, function=function, parameters=parameters)
+
+    def permute(self, x: Ref, dims: Sequence[int]) -> Ref:
+        """Append a reordering of axes."""
+        return self.step("permute", x, shape=[x.shape[d] for d in dims], dims=list(dims))
+
+    def slice(self, x: Ref, dim: int, start: int, stop: int) -> Ref:
+        """Append a range of one axis."""
+        shape = [*x.shape[:dim], stop - start, *x.shape[dim + 1 :]]
+        index = [[None, None, None]] * dim + [[start, stop, None]]
+        return self.step("slice", x, shape=shape, index=index)
+
+    def select(self, x: Ref, dim: int, at: int) -> Ref:
+        """Append one entry of an axis, which goes."""
+        shape = [*x.shape[:dim], *x.shape[dim + 1 :]]
+        return self.step("slice", x, shape=shape, index=[[None, None, None]] * dim + [at])
+
+    def take(self, x: Ref, dim: int, index: Sequence[int]) -> Ref:
+        """Append a choice of entries of one axis."""
+        shape = [*x.shape[:dim], len(index), *x.shape[dim + 1 :]]
+        return self.step("take", x, shape=shape, dim=dim, index=list(index))
+
+
+Rule = Callable[..., Any]
+"""Lowers a call of a function, or of a layer, which it then takes too."""

@@ -8,7 +8,7 @@ from bitproof.core.errors import QuantizationError
 from bitproof.core.rng import make_generator
 from bitproof.quant.floats import run_floats
 from bitproof.quant.graph import Graph, Node
-from bitproof.quant.operations import MOVING_OPS
+from bitproof.quant.operations import is_written
 from bitproof.quant.quantizer import AffineQuantizer
 from bitproof.quant.scheme import Scheme
 
@@ -32,7 +32,7 @@ def measure_ranges(
     ends: dict[str, Range] = {}
 
     def observe(node: Node, value: Tensor) -> None:
-        if node.op in MOVING_OPS | {"constant"}:
+        if not is_written(node):
             return
         low, high = float(value.amin()), float(value.amax())
         if not (-float("inf") < low <= high < float("inf")):

@@ -16,7 +16,7 @@ from bitproof.kernels.exact_floats import sum_bounds, sum_type
 from bitproof.quant.floats import elementwise
 from bitproof.quant.graph import Node
 from bitproof.quant.grid import CodedTensor, Grid
-from bitproof.quant.operations import MAC_OPS, MOVING_OPS, NORM_OPS
+from bitproof.quant.operations import MAC_OPS, MEMORY_OPS, MOVING_OPS, NORM_OPS
 
 EXP_ONE = 1 << 20
 """What `exp(0)` is in the integer table of a softmax."""
@@ -50,6 +50,8 @@ class Constants:
     """Step of the output; of the accumulator, if the logits stay at that width."""
     rounding: str = "nearest"
     """How sums become words."""
+    floor: int | None = None
+    """Centered word that a masked softmax takes for minus infinity."""
 
     @property
     def in_float32(self) -> "Constants":
@@ -68,19 +70,20 @@ def prepare(
     zero_points = tuple(int(grid.zero_point) for grid in inputs)
     scales = tuple(float(grid.scale) for grid in inputs)
     bare = Constants(zero_points, scales, rounding=rounding)
-    if node.op == "constant" or node.op in MOVING_OPS:
+    if node.op in MEMORY_OPS | MOVING_OPS:
         return replace(bare, zero_point=int(grids[node.name].zero_point))
     out = grids.get(node.name)
     ready = _with_output(bare, node, out)
-    stored = {key: tensors.get(f"{node.name}.{key}") for key in ("weight", "bias")}
+    stored = {key: tensors.get(node.key(key)) for key in ("weight", "bias")}
     if node.op in NORM_OPS:
         weight, bias = (None if coded is None else coded.values() for coded in stored.values())
         return replace(ready, weight=weight, bias=bias)
     if node.op in MAC_OPS:
         return _multiply_accumulate(ready, node, stored, inputs, out)
     assert out is not None
-    if node.op == "softmax":
-        return replace(ready, table=_exponentials(inputs[0]))
+    if node.op in {"softmax", "log_softmax"}:
+        floor = inputs[0].low - zero_points[0] if node.attrs.get("masked") else None
+        return replace(ready, table=_exponentials(inputs[0]), floor=floor)
     ready = replace(ready, multipliers=_multipliers(node, scales, out))
     return replace(ready, table=_lookup(node, inputs[0], ready)) if node.op == "table" else ready
 
@@ -135,7 +138,7 @@ def _multiply_accumulate(
 
 def bias_steps(bias: CodedTensor, step: Tensor) -> Tensor:
     """Return a bias in whole steps of the accumulator, as float64 integers within int32."""
-    if bias.grid.bits == 32:
+    if bias.grid.bits == 32 and bool((bias.grid.scale.flatten() == step.float()).all()):
         return bias.codes.double()
     steps = (bias.values().double() / step).round()
     return steps.clamp(-(2**31), 2**31 - 1)
@@ -147,6 +150,8 @@ def _multipliers(node: Node, scales: tuple[float, ...], out: Grid) -> tuple[Tens
         steps = [1.0]
     elif node.op == "mul":
         steps = [scales[0] * scales[1]]
+    elif node.op == "div":
+        steps = [scales[0] / scales[1]]
     elif node.op == "avg_pool":
         steps = [scales[0] / torch.Size(node.attrs["kernel"]).numel()]
     else:

@@ -7,17 +7,20 @@ Model:  the integers of `run_integers`, held in float32, with the gradient of ro
 Source: Bengio et al., "Estimating or Propagating Gradients Through Stochastic Neurons", 2013.
 """
 
+import math
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn import functional
 
+from bitproof.core.errors import InputRangeError
 from bitproof.quant.arithmetic import requantize, sum_steps, uncenter
 from bitproof.quant.constants import Constants
 from bitproof.quant.execution import execute
-from bitproof.quant.floats import MOVES, Observe, compute, normalize
+from bitproof.quant.floats import MOVES, Observe, compute, normalize, unpacked
 from bitproof.quant.graph import Node
 from bitproof.quant.integers import integer_op
 from bitproof.quant.network_data import NetworkData
@@ -51,7 +54,16 @@ def fake_op(network: NetworkData, node: Node, operands: list[Tensor], inputs: Te
     """Return the output of one node as centered words (real-valued logits at the end)."""
     constants = network.constants[node.name]
     if node.op == "constant":
-        return network.tensors[f"{node.name}.weight"].centered().float()
+        return network.tensors[node.key("weight")].centered().float()
+    if node.attrs.get("tokens") or node.op == "embedding":
+        raise InputRangeError("inputs: wanted values with gradients, got a network of tokens")
+    if node.op == "mask":
+        floor = float(network.grids[node.name].low - constants.zero_points[0])
+        mask = unpacked(node.attrs).to(operands[0].device)
+        return operands[0].clamp(min=floor + 1).masked_fill(mask, floor)
+    if node.attrs.get("lowest"):
+        floor = float(network.grids[node.name].low - constants.zero_points[0])
+        return functional.pad(operands[0], node.attrs["padding"], value=floor)
     if node.op in MOVING_OPS:
         return MOVES[node.op](operands[0], node.attrs, len(inputs))
     if node.op == "input":
@@ -75,6 +87,8 @@ def _replaced(network: NetworkData, node: Node, operands: list[Tensor], inputs: 
     if not operands[0].requires_grad:
         return hard
     reals = [x * scale for x, scale in zip(operands, constants.scales, strict=True)]
+    if constants.floor is not None:
+        reals[0] = reals[0].masked_fill(operands[0] == constants.floor, -math.inf)
     assert constants.scale is not None
     soft = compute(node, reals, constants.weight, constants.bias) / constants.scale
     low, high = (bound - constants.zero_point for bound in (constants.low, constants.high))

@@ -105,7 +105,7 @@ def flip_error(network: NetworkData, *, generator: torch.Generator, ber: float =
 
 def layer_weights(network: NetworkData) -> dict[str, CodedTensor]:
     """Return the stored weights of convolutions and linear layers, on the CPU, by name."""
-    names = [f"{node.name}.weight" for node in network.nodes if node.op in LAYERS]
+    names = dict.fromkeys(node.key("weight") for node in network.nodes if node.op in LAYERS)
     return {name: network.tensors[name].to("cpu") for name in names}
 
 

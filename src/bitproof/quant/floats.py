@@ -40,6 +40,26 @@ FUNCTIONS: dict[str, Callable[..., Tensor]] = {
     "sqrt": torch.sqrt,
     "multiply": torch.mul,
     "shift": torch.add,
+    "celu": functional.celu,
+    "softsign": functional.softsign,
+    "tanhshrink": functional.tanhshrink,
+    "logsigmoid": functional.logsigmoid,
+    "hardshrink": functional.hardshrink,
+    "softshrink": functional.softshrink,
+    "threshold": functional.threshold,
+    "expm1": torch.expm1,
+    "log": torch.log,
+    "log1p": torch.log1p,
+    "log2": torch.log2,
+    "rsqrt": torch.rsqrt,
+    "reciprocal": torch.reciprocal,
+    "sin": torch.sin,
+    "cos": torch.cos,
+    "erf": torch.erf,
+    "sign": torch.sign,
+    "floor": torch.floor,
+    "ceil": torch.ceil,
+    "round": torch.round,
 }
 """Elementwise functions, which a lookup table can hold; parameters are stored beside the name."""
 
@@ -50,8 +70,17 @@ MOVES: dict[str, Callable[[Tensor, dict[str, Any], int], Tensor]] = {
     "slice": lambda x, attrs, _: x[
         tuple(slice(*i) if isinstance(i, list) else i for i in attrs["index"])
     ],
-    "pad": lambda x, attrs, _: functional.pad(x, attrs["padding"]),
+    "pad": lambda x, attrs, _: functional.pad(
+        x, attrs["padding"], value=float("-inf") if attrs.get("lowest") else 0.0
+    ),
     "max_pool": lambda x, attrs, _: max_pool(x, attrs),
+    "take": lambda x, attrs, _: x.index_select(
+        attrs["dim"], torch.tensor(attrs["index"], device=x.device)
+    ),
+    "spread": lambda x, attrs, _: spread(x, attrs["factors"]),
+    "amax": lambda x, attrs, _: x.amax(attrs["dims"], keepdim=attrs["keepdim"]),
+    "amin": lambda x, attrs, _: x.amin(attrs["dims"], keepdim=attrs["keepdim"]),
+    "mask": lambda x, attrs, _: x.masked_fill(unpacked(attrs).to(x.device), float("-inf")),
     "rescale": lambda x, *_: x,  # a positive factor changes the grid, not the words
 }
 """What moves or selects words, given the batch size: the same on floats, codes and centered codes.
@@ -63,10 +92,15 @@ PLAIN: dict[str, Callable[[list[Tensor], dict[str, Any]], Tensor]] = {
     "add": lambda xs, _: xs[0] + xs[1],
     "sub": lambda xs, _: xs[0] - xs[1],
     "mul": lambda xs, _: xs[0] * xs[1],
+    "div": lambda xs, _: xs[0] / xs[1],
+    "maximum": lambda xs, _: torch.maximum(*xs),
+    "minimum": lambda xs, _: torch.minimum(*xs),
     "concat": lambda xs, attrs: torch.cat(xs, attrs["dim"]),
+    "resample": lambda xs, attrs: resample(xs[0], attrs),
     "avg_pool": lambda xs, attrs: average_pool(xs[0], attrs),
     "mean": lambda xs, attrs: xs[0].mean(attrs["dims"], keepdim=attrs["keepdim"]),
     "softmax": lambda xs, attrs: torch.softmax(xs[0], attrs["dim"]),
+    "log_softmax": lambda xs, attrs: torch.log_softmax(xs[0], attrs["dim"]),
     "table": lambda xs, attrs: elementwise(attrs)(xs[0]),
 }
 """Other operations without stored tensors."""
@@ -93,12 +127,14 @@ def float_op(
     if node.op == "input":
         return normalize(inputs, node.attrs)
     if node.op == "constant":
-        return tensors[f"{node.name}.weight"]
+        return tensors[node.key("weight")]
+    if node.op == "embedding":
+        return tensors[node.key("weight")][operands[0].long()]
     if node.op in MOVES:
         factor = node.attrs.get("factor", 1.0)
         moved: Tensor = MOVES[node.op](operands[0], node.attrs, len(inputs)) * factor
         return moved
-    weight, bias = tensors.get(f"{node.name}.weight"), tensors.get(f"{node.name}.bias")
+    weight, bias = tensors.get(node.key("weight")), tensors.get(node.key("bias"))
     value = compute(node, operands, weight, bias)
     low, high = node.attrs.get("clamp", (None, None))
     return value if low is None and high is None else value.clamp(low, high)
@@ -117,8 +153,14 @@ def compute(
 
 
 def standardize(node: Node, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
-    """Return a layer or group norm."""
+    """Return a norm, or the root mean square that one divides by."""
     attrs = node.attrs
+    if node.op in {"rms", "rms_norm"}:
+        keepdim = attrs.get("keepdim", True)
+        root = (x.square().mean(attrs["dims"], keepdim=keepdim) + attrs["eps"]).sqrt()
+        if node.op == "rms":
+            return root
+        return x / root if weight is None else x / root * weight
     if node.op == "group_norm":
         return functional.group_norm(x, attrs["groups"], weight, bias, attrs["eps"])
     return functional.layer_norm(x, x.shape[-attrs["axes"] :], weight, bias, attrs["eps"])
@@ -177,6 +219,51 @@ def max_pool(x: Tensor, attrs: dict[str, Any]) -> Tensor:
     pool: Callable[..., Tensor] = getattr(functional, f"max_pool{len(attrs['kernel'])}d")
     names = ("kernel", "stride", "padding", "dilation")
     return pool(x, *(attrs[name] for name in names), ceil_mode=attrs["ceil_mode"])
+
+
+def spread(x: Tensor, factors: list[int]) -> Tensor:
+    """Return `x` with zeros between its entries along the last axes.
+
+    Example:
+        >>> spread(torch.tensor([1, 2]), [3])
+        tensor([1, 0, 0, 2])
+    """
+    lead = x.ndim - len(factors)
+    sizes = zip(x.shape[lead:], factors, strict=True)
+    wide = x.new_zeros([*x.shape[:lead], *((size - 1) * factor + 1 for size, factor in sizes)])
+    steps = tuple(slice(None, None, factor) for factor in factors)
+    wide[(..., *steps)] = x
+    return wide
+
+
+def unpacked(attrs: dict[str, Any]) -> Tensor:
+    """Return the mask that a `mask` node holds as hexadecimal digits.
+
+    Example:
+        >>> unpacked({"sizes": [5], "bits": "88"})
+        tensor([ True, False, False, False,  True])
+    """
+    count = torch.Size(attrs["sizes"]).numel()
+    digits = f"{int(attrs['bits'] or '0', 16):0{4 * len(attrs['bits'])}b}"[:count]
+    return torch.tensor([digit == "1" for digit in digits]).reshape(attrs["sizes"])
+
+
+def resample(x: Tensor, attrs: dict[str, Any]) -> Tensor:
+    """Return fixed sums along one axis, each over its divisor."""
+    sums = mix(x, attrs)
+    return sums / divisors(sums, attrs)
+
+
+def mix(x: Tensor, attrs: dict[str, Any]) -> Tensor:
+    """Return sums of entries times whole numbers along one axis."""
+    weights = torch.tensor(attrs["weights"], dtype=x.dtype, device=x.device)
+    return (x.movedim(attrs["dim"], -1) @ weights.t()).movedim(-1, attrs["dim"])
+
+
+def divisors(sums: Tensor, attrs: dict[str, Any]) -> Tensor:
+    """Return the divisor of each sum, shaped to broadcast."""
+    shape = [-1 if axis == attrs["dim"] else 1 for axis in range(sums.ndim)]
+    return torch.tensor(attrs["divisors"], dtype=sums.dtype, device=sums.device).reshape(shape)
 
 
 def average_pool(x: Tensor, attrs: dict[str, Any]) -> Tensor:

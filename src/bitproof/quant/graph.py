@@ -1,7 +1,7 @@
 """A network as a flat list of nodes: what tracing yields and what quantization works on."""
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -30,6 +30,24 @@ class Node:
     """JSON values only; `operations` says which."""
     path: str = ""
     """Where it came from in the user's model, for messages."""
+    memory: str = ""
+    """The node whose stored tensors it reads, where a layer is used again; empty: its own."""
+
+    def key(self, kind: str) -> str:
+        """Return the name of a stored tensor, `weight` or `bias`, that the node reads.
+
+        Example:
+            >>> Node("rnn.1", "linear", ("x",), memory="rnn").key("weight")
+            'rnn.weight'
+        """
+        return f"{self.memory or self.name}.{kind}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values; a memory of its own is left out."""
+        plain = asdict(self)
+        if not self.memory:
+            del plain["memory"]
+        return plain
 
     @property
     def geometry(self) -> Geometry:
@@ -47,6 +65,13 @@ class Graph:
     tensors: dict[str, Tensor]
     less_one: frozenset[str] = frozenset()
     """Tensors that the model holds less one: scales `1 + a` with `a` as parameter."""
+    captured_by: Literal["fx", "export"] = "fx"
+    """What read the user's forward: torch.fx or torch.export."""
+
+    def sharing(self) -> frozenset[str]:
+        """Return the nodes that have one memory with others."""
+        owners = {node.memory for node in self.nodes if node.memory}
+        return frozenset(n.name for n in self.nodes if n.memory or n.name in owners)
 
     def users(self) -> dict[str, list[Node]]:
         """Return, for each node's name, the nodes that read it."""

@@ -12,22 +12,23 @@ from dataclasses import replace
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional
 
 from bitproof.quant.accumulators import ExactAccumulator
 from bitproof.quant.arithmetic import center, norm_steps, requantize_, softmax_steps, sum_steps
 from bitproof.quant.compiled import words_of_sum
 from bitproof.quant.constants import Constants
 from bitproof.quant.execution import execute
-from bitproof.quant.floats import MOVES, normalize
+from bitproof.quant.floats import MOVES, normalize, unpacked
 from bitproof.quant.graph import Node
 from bitproof.quant.grid import Grid
 from bitproof.quant.network_data import NetworkData
-from bitproof.quant.operations import MAC_OPS, MOVING_OPS, NORM_OPS
+from bitproof.quant.operations import MAC_OPS, MOVING_OPS, NORM_OPS, is_written
 
 Corrupt = Callable[[Node, Tensor, Grid], Tensor]
 """Returns the words that are read where a node's output words were stored."""
 
-NEEDS_ZERO = frozenset({"pad", "max_pool"})
+NEEDS_ZERO = frozenset({"pad", "max_pool", "spread"})
 """Movements that bring zeros in, and so work on centered words."""
 
 
@@ -53,7 +54,7 @@ def run_integers(
         return integer_op(network, node, operands, inputs, native=native)
 
     def read_back(node: Node, codes: Tensor) -> Tensor:
-        stored = node.op not in MOVING_OPS | {"constant"} and node.name in network.grids
+        stored = is_written(node) and node.name in network.grids
         return corrupt(node, codes, network.grids[node.name]) if corrupt and stored else codes
 
     values = execute(network.nodes, compute, written=read_back)
@@ -71,9 +72,14 @@ def integer_op(
     """Return the output words of one node (or real-valued logits, for the last accumulators)."""
     constants, grid = network.constants[node.name], network.grids.get(node.name)
     if node.op == "constant":
-        return network.tensors[f"{node.name}.weight"].codes
+        return network.tensors[node.key("weight")].codes
+    if node.op == "embedding":
+        return network.tensors[node.key("weight")].codes[operands[0].long()]
+    if node.attrs.get("tokens"):
+        return inputs.to(torch.int32)
     if node.op in MOVING_OPS:
-        return _move(node, constants, operands[0], len(inputs))
+        lowest = network.grids[node.name].low
+        return _move(node, constants, operands[0], len(inputs), lowest)
     if node.op == "table":
         return _look_up(network, node, operands[0])
     if node.op in MAC_OPS:
@@ -97,7 +103,7 @@ def _compute(node: Node, constants: Constants, operands: list[Tensor]) -> Tensor
     """Return the output, in its own steps, of a sum, a softmax or a norm."""
     points = constants.zero_points
     centered = [center(x, point) for x, point in zip(operands, points, strict=True)]
-    if node.op == "softmax":
+    if node.op in {"softmax", "log_softmax"}:
         return softmax_steps(node, constants, centered[0])
     if node.op in NORM_OPS:
         return norm_steps(node, constants, centered[0])
@@ -108,7 +114,13 @@ def _compute(node: Node, constants: Constants, operands: list[Tensor]) -> Tensor
     return sum_steps(node, constants, centered)
 
 
-def _move(node: Node, constants: Constants, codes: Tensor, n: int) -> Tensor:
+def _move(node: Node, constants: Constants, codes: Tensor, n: int, lowest: int) -> Tensor:
+    if node.op == "mask":
+        return codes.clamp(min=lowest + 1).masked_fill(
+            unpacked(node.attrs).to(codes.device), lowest
+        )
+    if node.attrs.get("lowest"):
+        return functional.pad(codes, node.attrs["padding"], value=lowest)
     if node.op not in NEEDS_ZERO:
         return MOVES[node.op](codes, node.attrs, n)
     point = constants.zero_points[0]

@@ -4,8 +4,8 @@ What runs it takes this; `network.IntegerNetwork` adds the verbs.
 """
 
 import hashlib
-from collections.abc import Container, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Collection, Container, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -54,7 +54,7 @@ class NetworkData:
         """Return how a multiply-accumulate node of this network computes its sums."""
         known = self._accumulators
         if node.name not in known:
-            weight, products = self.tensors.get(f"{node.name}.weight"), self.products.get(node.name)
+            weight, products = self.tensors.get(node.key("weight")), self.products.get(node.name)
             grids = tuple(self.grids[name] for name in node.inputs)
             common = node, self.constants[node.name], grids
             if products is None:
@@ -72,7 +72,7 @@ class NetworkData:
 
     def digest(self) -> str:
         """Return the SHA-256 of nodes, words, grids and products, whatever the device."""
-        plain = [asdict(node) for node in self.nodes]
+        plain = [node.to_dict() for node in self.nodes]
         state = hashlib.sha256(canonical_json([plain, self.rounding]).encode())
         grids = {f"tensor {name}": coded.grid for name, coded in self.tensors.items()}
         grids |= {f"grid {name}": grid for name, grid in self.grids.items()}
@@ -119,7 +119,7 @@ class NetworkData:
                     f"got {came[0]} of {came[1]}"
                 )
             tensors[name] = CodedTensor(new, tensors[name].grid)
-        touched = {name.rpartition(".")[0] for name in codes}
+        touched = self.readers({name.rpartition(".")[0] for name in codes})
         changed = self._sharing(touched, tensors=tensors)
         changed.__dict__["constants"] = self.constants | {
             node.name: prepare(node, tensors, self.grids, self.rounding)
@@ -151,6 +151,12 @@ class NetworkData:
         known = self._accumulators.items()
         changed.__dict__["_accumulators"] = {n: one for n, one in known if n not in touched}
         return changed
+
+    def readers(self, layers: Collection[str]) -> frozenset[str]:
+        """Return the nodes that read the stored words of some layers, those layers included."""
+        return frozenset(
+            node.name for node in self.nodes if node.name in layers or node.memory in layers
+        )
 
     def to(self: N, device: torch.device | str) -> N:
         """Return the same network on `device`."""

@@ -11,9 +11,10 @@ from typing import Any, Literal
 from pydantic import TypeAdapter, ValidationError
 
 from bitproof.core.errors import near
+from bitproof.quant.graph import Node
 
-Sort = Literal["source", "mac", "sum", "lookup", "norm", "movement"]
-"""`mac` multiplies and accumulates, with wide accumulators; `sum` adds, averages or multiplies
+Sort = Literal["source", "memory", "mac", "sum", "lookup", "norm", "movement"]
+"""`memory` gives stored words as they are; `mac` multiplies and accumulates, with wide accumulators; `sum` adds, averages or multiplies
 elementwise; `lookup` reads a table; `norm` standardizes by the moments of each input; `movement`
 moves or selects words and never computes new ones."""
 
@@ -72,9 +73,12 @@ _CLAMPS = {"clamp": Clamp}
 
 OPERATIONS: dict[str, Operation] = {
     "input": Operation(
-        "source", (0, 0), optional={"rank": int, "mean": list[float], "std": list[float]}
+        "source",
+        (0, 0),
+        optional={"rank": int, "mean": list[float], "std": list[float], "tokens": bool},
     ),
-    "constant": Operation("source", (0, 0), stores=("weight",)),
+    "constant": Operation("memory", (0, 0), stores=("weight",)),
+    "embedding": Operation("memory", (1, 1), stores=("weight",)),
     "conv": Operation("mac", (1, 1), {**_MOVES, "groups": int}, _CLAMPS, ("weight",)),
     "linear": Operation("mac", (1, 1), {}, _CLAMPS, ("weight",)),
     "affine": Operation("mac", (1, 1), {}, {**_CLAMPS, "rank": int}, ("weight",)),
@@ -82,19 +86,31 @@ OPERATIONS: dict[str, Operation] = {
     "add": Operation("sum", (2, 2), {}, _CLAMPS),
     "sub": Operation("sum", (2, 2), {}, _CLAMPS),
     "mul": Operation("sum", (2, 2), {}, _CLAMPS),
+    "div": Operation("sum", (2, 2), {}, _CLAMPS),
+    "maximum": Operation("sum", (2, 2), {}, _CLAMPS),
+    "minimum": Operation("sum", (2, 2), {}, _CLAMPS),
     "concat": Operation("sum", (1, MANY), {"dim": int}),
+    "resample": Operation("sum", (1, 1), {"dim": int, "weights": list[Sizes], "divisors": Sizes}),
     "avg_pool": Operation("sum", (1, 1), _POOLS),
     "mean": Operation("sum", (1, 1), {"dims": Sizes, "keepdim": bool}, _CLAMPS),
     "table": Operation("lookup", (1, 1), {"function": str}, {"parameters": dict[str, float | str]}),
-    "softmax": Operation("lookup", (1, 1), {"dim": int}),
+    "softmax": Operation("lookup", (1, 1), {"dim": int}, {"masked": bool}),
+    "log_softmax": Operation("lookup", (1, 1), {"dim": int}),
     "layer_norm": Operation("norm", (1, 1), {"axes": int, "eps": float}),
     "group_norm": Operation("norm", (1, 1), {"groups": int, "eps": float}),
+    "rms_norm": Operation("norm", (1, 1), {"dims": Sizes, "eps": float}),
+    "rms": Operation("norm", (1, 1), {"dims": Sizes, "keepdim": bool, "eps": float}),
     "reshape": Operation("movement", (1, 1), {"shape": Shape}),
     "expand": Operation("movement", (1, 1), {"shape": Shape}),
     "permute": Operation("movement", (1, 1), {"dims": Sizes}),
     "slice": Operation("movement", (1, 1), {"index": Index}),
-    "pad": Operation("movement", (1, 1), {"padding": Sizes}),
+    "pad": Operation("movement", (1, 1), {"padding": Sizes}, {"lowest": bool}),
     "max_pool": Operation("movement", (1, 1), {**_POOLS, "dilation": Sizes, "ceil_mode": bool}),
+    "take": Operation("movement", (1, 1), {"dim": int, "index": Sizes}),
+    "spread": Operation("movement", (1, 1), {"factors": Sizes}),
+    "amax": Operation("movement", (1, 1), {"dims": Sizes, "keepdim": bool}),
+    "amin": Operation("movement", (1, 1), {"dims": Sizes, "keepdim": bool}),
+    "mask": Operation("movement", (1, 1), {"sizes": Sizes, "bits": str}),
     "rescale": Operation("movement", (1, 1), {"factor": float}),
 }
 """Every operation, by name."""
@@ -111,9 +127,14 @@ def of_sort(*sorts: Sort) -> frozenset[str]:
 
 
 MAC_OPS, SUM_OPS, NORM_OPS = of_sort("mac"), of_sort("sum"), of_sort("norm")
-MOVING_OPS = of_sort("movement")
+MOVING_OPS, MEMORY_OPS = of_sort("movement"), of_sort("memory")
 CLAMPING_OPS = frozenset(name for name, known in OPERATIONS.items() if "clamp" in known.optional)
 """Operations that can clamp what they compute, at no cost."""
+
+
+def is_written(node: Node) -> bool:
+    """Tell whether a node writes words of its own, which a memory for activations holds."""
+    return node.op not in MOVING_OPS | MEMORY_OPS and not node.attrs.get("tokens")
 
 
 @lru_cache

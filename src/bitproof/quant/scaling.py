@@ -122,7 +122,7 @@ class _Reading:
 
 def _layer(network: NetworkData, node: Node, reading: _Reading) -> LayerScaling:
     grid, values, counts = reading.grid, reading.values, reading.counts.double()
-    weight = float(network.tensors[f"{node.name}.weight"].grid.scale.double().mean())
+    weight = float(network.tensors[node.key("weight")].grid.scale.double().mean())
     step = float(grid.scale)
     rms = float((values.square() * counts).sum() / counts.sum()) ** 0.5
     flip = tuple((step * 2**bit) ** 2 for bit in range(grid.bits))

@@ -7,13 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bitproof.core.errors import TraceError
 from bitproof.quant.graph import Graph, Node
-from bitproof.quant.operations import CLAMPING_OPS
+from bitproof.quant.operations import CLAMPING_OPS, MOVING_OPS
 
 
 def simplify(graph: Graph) -> Graph:
     """Return an equivalent graph with fewer nodes."""
-    for rewrite in (absorb_normalization, fold_affine, fuse_clamps):
+    for rewrite in (absorb_normalization, fold_affine, fuse_clamps, mark_masks):
         graph = rewrite(graph)
     return graph
 
@@ -41,8 +42,8 @@ def absorb_normalization(graph: Graph) -> Graph:
 
 def _scale_and_shift(node: Node, graph: Graph) -> tuple[Tensor, Tensor] | None:
     """Return the factor and the summand that a node puts on the input; None: it does more."""
-    if node.op == "affine":
-        scale, shift = (graph.tensors[f"{node.name}.{key}"].double() for key in ("weight", "bias"))
+    if node.op == "affine" and node.name not in graph.sharing():
+        scale, shift = (graph.tensors[node.key(key)].double() for key in ("weight", "bias"))
         return scale, shift
     first = graph.nodes[0]
     if node.op in {"add", "sub", "mul"}:
@@ -79,7 +80,7 @@ def fold_affine(graph: Graph) -> Graph:
         if not found:
             return graph
         node, before = found
-        scale, shift = (graph.tensors[f"{node.name}.{key}"].double() for key in ("weight", "bias"))
+        scale, shift = (graph.tensors[node.key(key)].double() for key in ("weight", "bias"))
         weight = graph.tensors[f"{before.name}.weight"].double()
         bias = graph.tensors.get(f"{before.name}.bias", torch.zeros_like(shift)).double()
         factors = scale.reshape([-1] + [1] * (weight.ndim - 1))
@@ -110,6 +111,23 @@ def fuse_clamps(graph: Graph) -> Graph:
         graph = _merge(graph, node, before, {"clamp": clamp})
 
 
+def mark_masks(graph: Graph) -> Graph:
+    """Tell each softmax behind a mask, and what only moves words between, that it is there."""
+    masked: set[str] = set()
+    nodes = []
+    for node in graph.nodes:
+        if node.op == "mask" or (node.op in MOVING_OPS and node.inputs[0] in masked):
+            masked.add(node.name)
+        elif node.op == "softmax" and node.inputs[0] in masked:
+            node = replace(node, attrs={**node.attrs, "masked": True})  # noqa: PLW2901
+        elif masked.intersection(node.inputs):
+            raise TraceError(
+                f"{node.path}: wanted a softmax behind the mask of scores, got {node.op}"
+            )
+        nodes.append(node)
+    return replace(graph, nodes=tuple(nodes))
+
+
 def _clamps(node: Node, before: Node) -> bool:
     return node.attrs.get("function") == "clamp" and "clamp" not in before.attrs
 
@@ -118,10 +136,12 @@ def _find_pair(
     graph: Graph, ops: Collection[str], *, where: Callable[[Node, Node], bool]
 ) -> tuple[Node, Node] | None:
     """Return a node and the one before it, of some operation, if that one has no other user."""
-    users = graph.users()
+    users, shared = graph.users(), graph.sharing()
     by_name = {node.name: node for node in graph.nodes}
     for node in graph.nodes:
         before = by_name[node.inputs[0]] if node.inputs else node
+        if node.op == "affine" and {node.name, before.name} & shared:
+            continue
         if before.op in ops and len(users[before.name]) == 1 and where(node, before):
             return node, before
     return None

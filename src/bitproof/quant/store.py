@@ -1,7 +1,6 @@
 """Integer networks on disk: words in safetensors, everything else in JSON. Never code."""
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,7 @@ def save_network(network: IntegerNetwork, path: Path) -> None:
     """
     tensors: dict[str, Tensor] = {}
     layout: dict[str, Any] = {"schema": SCHEMA, "rounding": network.rounding}
-    layout |= {"nodes": [asdict(node) for node in network.nodes], "tensors": {}, "grids": {}}
+    layout |= {"nodes": [node.to_dict() for node in network.nodes], "tensors": {}, "grids": {}}
     for name, coded in network.tensors.items():
         tensors[f"codes.{name}"] = coded.codes
         layout["tensors"][name] = _describe(f"tensor.{name}", coded.grid, tensors)
@@ -81,8 +80,12 @@ def _check(network: IntegerNetwork, path: Path) -> None:
         if node.op not in OPERATIONS:
             raise WeightsError(f"{path}: {node.name}: {near(node.op, OPERATIONS)}")
         operation = OPERATIONS[node.op]
+        if node.memory and (node.memory not in known or known[node.memory].memory):
+            raise WeightsError(
+                f"{path}: {node.name} shares the words of {node.memory!r}, which has none"
+            )
         problem = operation.problem(node.attrs, reads=len(node.inputs))
-        stored = (f"{node.name}.{key}" for key in operation.stores)
+        stored = (node.key(key) for key in operation.stores)
         problem = problem or next((f"no {key}" for key in stored if key not in network.tensors), "")
         if problem:
             raise WeightsError(f"{path}: {node.name} ({node.op}): {problem}")

@@ -1,157 +1,224 @@
-"""From a user's module to a graph: torch.fx traces it, two example runs tell the shapes.
+"""From a user's module to a graph: it is captured call by call, each lowered by its rule.
 
-The traced module is run on two batches of different size and brightness. A number that differs
-between the runs is a multiple of the batch size; every other number is a constant of the graph. So
-shape arithmetic in the user's code (`x.shape[0]`, `n, c, h, w = x.shape`, `view(b, -1)`) needs no
-rules, and neither does what is computed from weights alone: it is stored as a constant. At the end
-the graph has to give what the model gave.
+torch.fx comes first, since it keeps layers whole; where it fails or a call has no rule,
+torch.export. At the end the graph has to give what the model gave.
 """
 
-from collections.abc import Callable
-from functools import partial
+import logging
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from jaxtyping import Float
-from torch import Tensor, fx, nn
+from jaxtyping import Num
+from torch import Tensor, nn
 
 from bitproof.core.errors import TraceError
 from bitproof.models.base import Normalize
 from bitproof.quant.builder import Builder, Call, Ref
-from bitproof.quant.example_runs import RUNS, Values, example_batches, record, symbolic, untouched
+from bitproof.quant.capture import (
+    RUNS,
+    Captured,
+    Step,
+    example_batches,
+    merge,
+    untouched,
+)
+from bitproof.quant.capture_export import capture_export
+from bitproof.quant.capture_fx import capture_fx
 from bitproof.quant.floats import run_floats
-from bitproof.quant.graph import BATCH, Graph
-from bitproof.quant.rules import FUNCTION_RULES, MODULE_RULES
+from bitproof.quant.graph import Graph
+from bitproof.quant.rules import FUNCTION_RULES, MODULE_RULES, Rule, operator_rule
 from bitproof.quant.simplify import simplify
 
+LOG = logging.getLogger(__name__)
+Capture = Callable[[nn.Module, Tensor], Captured]
+OUTPUTS = ("logits", "out", "prediction_logits", "last_hidden_state")
+"""Which of several outputs is the network's, where one has such a name."""
+SHAPED = frozenset(
+    {"zeros_like", "ones_like", "full_like", "empty_like", "new_zeros", "new_ones", "new_full"}
+)
+"""Functions that read a tensor for its shape only."""
 
-def trace(model: nn.Module, example: Float[Tensor, "n *features"]) -> Graph:
+
+def trace(model: nn.Module, example: Num[Tensor, "n *features"]) -> Graph:
     """Return the graph of `model` in evaluation mode, batch norms folded, ReLUs fused.
 
     Args:
-        model: any module that torch.fx can trace, with one input and one output tensor; further
-            inputs keep their defaults. It is left as it was.
+        model: any module with one input that torch.fx or torch.export captures; further inputs
+            keep their defaults. It is left as it was.
         example: at least one input of the right shape.
 
     Raises:
-        TraceError: the model cannot be traced, or holds an operation without a rule; each such
+        TraceError: the model cannot be captured, or holds an operation without a rule; each such
             operation is named with its path.
     """
     return simplify(trace_as_is(model, example))
 
 
-def trace_as_is(model: nn.Module, example: Float[Tensor, "n *features"]) -> Graph:
+def trace_as_is(model: nn.Module, example: Num[Tensor, "n *features"]) -> Graph:
     """Return the graph as `trace` does, with norms and activations as nodes of their own."""
     with untouched(model):
         model.eval()
-        module = symbolic(model)
-        runs = record(module, example)
-        graph = _lower(module, runs)
-        _check(graph, type(model).__name__, example, runs[1])
-        return graph
+        try:
+            return _lowered(model, example, capture_fx)
+        except TraceError as by_fx:
+            try:
+                return _lowered(model, example, capture_export)
+            except TraceError as by_export:
+                raise _reason(by_fx, by_export) from by_export
 
 
-def _lower(module: fx.GraphModule, runs: list[Values]) -> Graph:
+def _lowered(model: nn.Module, example: Tensor, capture: Capture) -> Graph:
+    captured = capture(model, example)
+    graph, wanted = _lower(captured)
+    _check(graph, type(model).__name__, example, wanted)
+    return graph
+
+
+def _reason(by_fx: TraceError, by_export: TraceError) -> TraceError:
+    """Return the error that helps more: what has no rule, before what was not captured."""
+    without_rule = "cannot trace" not in str(by_fx)
+    return by_fx if without_rule and "no rule" not in str(by_export) else by_export
+
+
+def _lower(captured: Captured) -> tuple[Graph, Tensor]:
+    """Return the graph, and its output in the second example run."""
     builder = Builder()
     refs: dict[str, Any] = {}
     problems: list[str] = []
     fixed: set[str] = set()
     owners: dict[int, list[str]] = {}
-    for node in module.graph.nodes:
-        values = (runs[0][node.name], runs[1][node.name])
-        if _is_fixed(node, values, fixed):
-            fixed.add(node.name)
+    for step in captured.steps[:-1]:
+        if _is_fixed(step, fixed):
+            fixed.add(step.name)
         try:
-            refs[node.name] = _lower_node(
-                node, module, builder, refs, values=values, fixed=node.name in fixed
-            )
+            refs[step.name] = _lower_step(step, builder, refs, fixed=step.name in fixed)
         except TraceError as error:
-            problems.append(str(error))
-            refs[node.name] = builder.unknown(values[0])
-        if isinstance(values[0], Tensor):
+            problems.append(f"{error} ({step.where})" if step.where else str(error))
+            refs[step.name] = builder.unknown(step.values[0])
+        if isinstance(step.values[0], Tensor) and step.name not in fixed:
             # A call that returns its argument may have changed it in place: the names that it
             # had before mean the result from now on.
-            names = owners.setdefault(id(values[0]), [])
-            names.append(node.name)
-            refs.update(dict.fromkeys(names, refs[node.name]))
+            names = owners.setdefault(id(step.values[0]), [])
+            names.append(step.name)
+            refs.update(dict.fromkeys(names, refs[step.name]))
     if problems:
         raise TraceError("; ".join(dict.fromkeys(problems)))
-    return Graph(tuple(builder.nodes), builder.tensors, frozenset(builder.less_one))
+    last = captured.steps[-1]
+    (result,), _ = last.resolve(refs)
+    outputs, values = (_leaves(each) for each in (result, last.values[1]))
+    if not outputs:
+        raise TraceError(f"output: wanted a tensor, got {type(result).__name__}")
+    chosen = _choose(list(outputs))
+    builder.finish(outputs[chosen])
+    less_one = frozenset(builder.less_one)
+    return Graph(tuple(builder.nodes), builder.tensors, less_one, captured.by), values[chosen]
 
 
-def _is_fixed(node: fx.Node, values: tuple[Any, Any], fixed: set[str]) -> bool:
-    """Tell whether a node's value depends neither on the images nor on how many there are."""
-    if node.op in {"placeholder", "output"}:
+def _is_fixed(step: Step, fixed: set[str]) -> bool:
+    """Tell whether a value depends on no image, but at most on how many there are."""
+    if step.kind == "input":
         return False
-    if not _holds_tensor(values[0]):
-        return bool(values[0] == values[1])
-    return all(other.name in fixed for other in node.all_input_nodes)
+    if not _holds_tensor(step.values[0]) or _name(step) in SHAPED:
+        return True
+    return all(name in fixed for name in step.reads)
 
 
-def _lower_node(
-    node: fx.Node,
-    module: fx.GraphModule,
-    builder: Builder,
-    refs: dict[str, Any],
-    *,
-    values: tuple[Any, Any],
-    fixed: bool,
-) -> Any:
-    """Return what a traced node is in the graph, given its value in each example run."""
-    path, (first, second) = _path(node), values
-    resolve = partial(fx.node.map_arg, fn=lambda other: refs[other.name])
-    if node.op == "output":
-        return _output(resolve(node.args[0]), values, builder)
+def _lower_step(step: Step, builder: Builder, refs: Mapping[str, Any], *, fixed: bool) -> Any:
+    """Return what a call is in the graph."""
+    first, second = step.values
     if not _holds_tensor(first):
-        return _merge(first, second, path)
-    if node.op == "placeholder":
-        name = builder.emit("input", path="input", attrs={"rank": first.ndim})
-        return Ref(name, tuple(first.shape))
+        return merge(first, second, step.path)
+    if step.kind == "input":
+        return _input(first, builder)
     if fixed:
-        return _constants(first, builder, str(node.target) if node.op == "get_attr" else path)
-    rule, shape = _rule_of(node, module, path), _shape(first, second, path)
-    return rule(Call(resolve(node.args), resolve(node.kwargs), first, shape, path, builder))
+        return _constants(first, second, builder, step.path)
+    rule = _rule_of(step)
+    args, kwargs = step.resolve(refs)
+    return rule(Call(args, kwargs, first, _shape(first, second, step.path), step.path, builder))
 
 
-def _constants(value: Any, builder: Builder, path: str) -> Any:
-    if isinstance(value, tuple | list):
-        return [_constants(item, builder, path) for item in value]
-    return builder.constant(value, path=path) if isinstance(value, Tensor) else value
+def _input(value: Tensor, builder: Builder) -> Ref:
+    attrs: dict[str, Any] = {"rank": value.ndim}
+    if not value.is_floating_point():
+        attrs["tokens"] = True
+    return Ref(builder.emit("input", path="input", attrs=attrs), tuple(value.shape))
 
 
-def _rule_of(node: fx.Node, module: fx.GraphModule, path: str) -> Callable[[Call], Any]:
-    if node.op == "call_module":
-        layer = module.get_submodule(str(node.target))
+def _constants(first: Any, second: Any, builder: Builder, path: str) -> Any:
+    if isinstance(first, tuple | list):
+        pairs = zip(first, second, strict=True)
+        return [_constants(a, b, builder, path) for a, b in pairs]
+    if not isinstance(first, Tensor):
+        return merge(first, second, path)
+    if first.shape == second.shape:
+        if not torch.equal(first, second):
+            raise TraceError(f"{path}: wanted the same values in every run, got random ones")
+        return builder.constant(first, path=path)
+    shape = merge(tuple(first.shape), tuple(second.shape), path)
+    (axis,) = (place for place, size in enumerate(shape) if isinstance(size, list))
+    one = first.narrow(axis, 0, 1)
+    if shape[axis][1] != 1 or not torch.equal(one.expand_as(first), first):
+        raise TraceError(f"{path}: wanted the same values for every input, got others for each")
+    stored = builder.constant(one.clone(), path=path)
+    name = builder.emit("expand", (stored.name,), path=path, attrs={"shape": shape})
+    return Ref(name, tuple(first.shape), first)
+
+
+def _name(step: Step) -> str:
+    """Return the name of a function, whoever captured it."""
+    if step.kind != "function":
+        return ""
+    if isinstance(step.target, str):
+        return step.target
+    return str(getattr(step.target, "_opname", getattr(step.target, "__name__", ""))).strip("_")
+
+
+def _rule_of(step: Step) -> Rule:
+    if step.kind == "layer":
+        layer = step.target
         rule = MODULE_RULES.get(Normalize if isinstance(layer, Normalize) else type(layer))
         if rule is None:
-            raise TraceError(f"{path}: no rule to quantize a {type(layer).__name__}")
+            raise TraceError(f"{step.path}: no rule to quantize a {type(layer).__name__}")
         return lambda call: rule(call, layer)
-    name = node.target if isinstance(node.target, str) else node.target.__name__
-    name = str(name).strip("_")
-    function = FUNCTION_RULES.get(name) or FUNCTION_RULES.get(name.removeprefix("i"))
+    if not isinstance(step.target, str):
+        function = operator_rule(step.target)
+    else:
+        name = step.target
+        function = FUNCTION_RULES.get(name) or FUNCTION_RULES.get(name.removeprefix("i"))
     if function is None:
-        raise TraceError(f"{path}: no rule to quantize the operation '{name}'")
+        raise TraceError(f"{step.path}: no rule to quantize the operation '{_name(step)}'")
     return function
 
 
-def _output(result: Any, values: tuple[Any, Any], builder: Builder) -> Ref:
-    if not isinstance(result, Ref):
-        kind = type(result).__name__.removeprefix("immutable_")
-        raise TraceError(f"output: wanted one tensor, got {kind}")
-    if _shape(*values, "output")[0] != [BATCH, 1]:
-        raise TraceError(
-            f"output: wanted one row for each image, got shape {tuple(values[0].shape)} "
-            f"for {RUNS[0][0]} images"
-        )
-    builder.finish(result)
-    return result
+def _choose(outputs: list[str]) -> str:
+    """Return which of several outputs is the network's."""
+    chosen = next((name for name in OUTPUTS if name in outputs), outputs[0])
+    if len(outputs) > 1:
+        LOG.warning("output: of %s, the network gives %s", ", ".join(outputs), chosen)
+    return chosen
 
 
-def _check(graph: Graph, name: str, example: Tensor, run: Values) -> None:
-    """Compare the graph with the second example run, whose last value is the model's output."""
-    wanted = list(run.values())[-1]
+def _leaves(result: Any) -> dict[str, Any]:
+    """Return the tensors in a result by name, or by number where they have none."""
+    if isinstance(result, Ref | Tensor):
+        return {"0": result}
+    if not isinstance(result, dict | tuple | list):
+        return {}
+    pairs = result.items() if isinstance(result, dict) else enumerate(result)
+    found = {str(name): list(_leaves(part).values())[:1] for name, part in pairs}
+    return {name: leaves[0] for name, leaves in found.items() if leaves}
+
+
+def _check(graph: Graph, name: str, example: Tensor, wanted: Tensor) -> None:
+    """Compare the graph with the second example run."""
     with torch.no_grad():
         got = run_floats(graph, example_batches(example)[1])
+    if wanted.shape[:1] != (RUNS[1][0],):
+        raise TraceError(
+            f"output: wanted one row for each input, got shape {tuple(wanted.shape)} "
+            f"for {RUNS[1][0]}"
+        )
     off = float((got - wanted).abs().max()) if got.shape == wanted.shape else float("inf")
     if off > 1e-3 * (1 + float(wanted.abs().max())):
         raise TraceError(
@@ -160,33 +227,10 @@ def _check(graph: Graph, name: str, example: Tensor, run: Values) -> None:
         )
 
 
-def _path(node: fx.Node) -> str:
-    stack = node.meta.get("nn_module_stack")
-    inner = next(reversed(stack.values()))[0] if stack else ""
-    if node.op == "call_module":
-        return str(node.target)
-    return f"{inner}.{node.name}" if inner else node.name
-
-
 def _holds_tensor(value: Any) -> bool:
     if isinstance(value, tuple | list):
         return any(_holds_tensor(item) for item in value)
     return isinstance(value, Tensor)
-
-
-def _merge(first: Any, second: Any, path: str) -> Any:
-    """Return a number, shape or other non-tensor as the graph stores it."""
-    if isinstance(first, tuple | list):
-        return [_merge(a, b, path) for a, b in zip(first, second, strict=True)]
-    if first == second:
-        return first
-    (n, _), (m, _) = RUNS
-    if isinstance(first, int) and first % n == 0 and first // n * m == second:
-        return [BATCH, first // n]
-    raise TraceError(
-        f"{path}: wanted a number that does not depend on the images, or a multiple of their "
-        f"count, got {first} for {n} images and {second} for {m}"
-    )
 
 
 def _shape(first: Any, second: Any, path: str) -> list[Any]:
@@ -196,7 +240,7 @@ def _shape(first: Any, second: Any, path: str) -> list[Any]:
             _shape(*pair, path)
     if not isinstance(first, Tensor):
         return []
-    shape: list[Any] = _merge(tuple(first.shape), tuple(second.shape), path)
+    shape: list[Any] = merge(tuple(first.shape), tuple(second.shape), path)
     if sum(isinstance(size, list) for size in shape) != 1:
         raise TraceError(
             f"{path}: wanted a result for each image, got shape {tuple(first.shape)} "

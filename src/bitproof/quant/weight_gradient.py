@@ -60,10 +60,10 @@ class KeptRun:
 
     @torch.no_grad()
     def after_change(self, network: NetworkData, layer: str) -> "KeptRun":
-        """Return the run of a network that has other words in one layer only."""
+        """Return the run of a network that has other words in one layer's memory only."""
         parts = (dict(part) for part in (self.codes, self.sums, self.values))
         run = KeptRun(network, self.inputs, *parts)
-        return run._continued(affected(network.nodes, {layer}))
+        return run._continued(affected(network.nodes, network.readers({layer})))
 
     @property
     def logits(self) -> Float[Tensor, "n k"]:
@@ -79,7 +79,7 @@ class KeptRun:
         `slope` is the gradient of the loss by the logits; `layers` are among `weighted_layers`.
         """
         nodes, last = self.network.nodes, self.network.nodes[-1]
-        carriers = {node.name for node in affected(nodes, layers)}
+        carriers = {node.name for node in affected(nodes, self.network.readers(layers))}
         grid = self.network.grids.get(last.name)
         flowing = {last.name: slope if grid is None else slope * grid.scale}
         found: dict[str, Tensor] = {}
@@ -88,9 +88,10 @@ class KeptRun:
             if gradient is None:
                 continue
             wanted = [name in carriers for name in node.inputs]
-            *by_input, by_weight = self._back(node, gradient, wanted, node.name in layers)
+            owner = node.memory or node.name
+            *by_input, by_weight = self._back(node, gradient, wanted, owner in layers)
             if by_weight is not None:
-                found[node.name] = by_weight
+                found[owner] = found[owner] + by_weight if owner in found else by_weight
             for name, own in zip(node.inputs, by_input, strict=True):
                 if own is not None:
                     flowing[name] = flowing[name] + own if name in flowing else own
@@ -201,7 +202,7 @@ class KeptRun:
 
 
 def weighted_layers(network: NetworkData) -> tuple[Node, ...]:
-    """Return the nodes that multiply with a stored weight: convolutions and linear layers."""
+    """Return the nodes that multiply with a stored weight of their own."""
     return tuple(
         node
         for node in network.nodes

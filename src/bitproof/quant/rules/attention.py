@@ -1,5 +1,6 @@
 """Rules for attention: linear maps, two products of activations and a softmax."""
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -10,28 +11,59 @@ from torch.nn import functional
 from bitproof.core.errors import TraceError
 from bitproof.quant.builder import Call, Ref
 from bitproof.quant.graph import BATCH
+from bitproof.quant.rules.elementwise import hide, of_two, with_number
 
 
 def softmax(call: Call, layer: Any = None) -> Ref:
     """Lower a softmax over an axis that does not hold the images."""
+    return _softmax(call, layer, "softmax")
+
+
+def log_softmax(call: Call, layer: Any = None) -> Ref:
+    """Lower the logarithm of a softmax."""
+    return _softmax(call, layer, "log_softmax")
+
+
+def softmin(call: Call, layer: Any = None) -> Ref:
+    """Lower a softmax of the negative."""
+    turned = with_number(call, call.x, "mul", -1.0)
+    return _softmax(replace(call, args=(turned, *call.args[1:])), layer, "softmax")
+
+
+def _softmax(call: Call, layer: Any, op: str) -> Ref:
     (dim,) = call.given(layer, "dim")
+    if dim is None and len(call.x.shape) in {2, 4}:
+        dim = 1  # torch's choice where none is given
     if dim is None or isinstance(call.shape[dim], list):
         raise TraceError(f"{call.path}: wanted a softmax within one image, got dim={dim}")
-    return call.step("softmax", call.x, shape=call.x.shape, dim=dim % len(call.x.shape))
+    return call.step(op, call.x, shape=call.x.shape, dim=dim % len(call.x.shape))
+
+
+def softmax_2d(call: Call, layer: nn.Softmax2d) -> Ref:  # noqa: ARG001
+    """Lower a softmax over channels."""
+    return call.step("softmax", call.x, shape=call.x.shape, dim=len(call.x.shape) - 3)
 
 
 def scaled_dot_product_attention(call: Call) -> Ref:
-    """Lower `softmax(q k^T / sqrt(d)) v`, without mask."""
+    """Lower `softmax(q k^T / sqrt(d) + mask) v`."""
     q, k, v = (call.get(i, name) for i, name in enumerate(("query", "key", "value")))
-    if call.get(3, "attn_mask") is not None or call.get(5, "is_causal", False):
-        raise TraceError(f"{call.path}: attention with a mask has no rule")
-    if call.get(4, "dropout_p", 0.0) or call.kwargs.get("enable_gqa", False):
-        raise TraceError(f"{call.path}: attention with dropout or grouped queries has no rule")
+    if call.get(4, "dropout_p", 0.0):
+        raise TraceError(f"{call.path}: attention with dropout has no rule")
+    if call.kwargs.get("enable_gqa", False) and k.shape[-3] != q.shape[-3]:
+        times = q.shape[-3] // k.shape[-3]
+        heads = [head for head in range(k.shape[-3]) for _ in range(times)]
+        k, v = (call.take(one, len(one.shape) - 3, heads) for one in (k, v))
+    mask = call.get(3, "attn_mask")
+    if call.get(5, "is_causal", False):
+        later = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool).triu(1)
+        mask = Ref("", tuple(later.shape), torch.zeros(later.shape).masked_fill(later, -math.inf))
     scale = call.kwargs.get("scale")
-    return attend(call, q, k, v, scale=None if scale is None else call.number(scale))
+    return attend(call, q, k, v, scale=None if scale is None else call.number(scale), mask=mask)
 
 
-def attend(call: Call, q: Ref, k: Ref, v: Ref, *, scale: float | None = None) -> Ref:
+def attend(
+    call: Call, q: Ref, k: Ref, v: Ref, *, scale: float | None = None, mask: Ref | None = None
+) -> Ref:
     """Append the nodes of scaled dot-product attention over the last two axes."""
     rank = len(k.shape)
     swapped = [*range(rank - 2), rank - 1, rank - 2]
@@ -41,8 +73,17 @@ def attend(call: Call, q: Ref, k: Ref, v: Ref, *, scale: float | None = None) ->
     if factor <= 0:
         raise TraceError(f"{call.path}: wanted a positive scale of the scores, got {factor:g}")
     scaled = call.step("rescale", scores, shape=scores.shape, factor=factor)
+    if mask is not None:
+        scaled = _add_mask(call, scaled, mask)
     weights = call.step("softmax", scaled, shape=scores.shape, dim=len(scores.shape) - 1)
     return call.step("matmul", weights, v, shape=(*q.shape[:-1], v.shape[-1]))
+
+
+def _add_mask(call: Call, scores: Ref, mask: Ref) -> Ref:
+    """Append a mask: of truth values, or of summands."""
+    if mask.value is not None and mask.value.dtype == torch.bool:
+        return hide(call, scores, ~mask.value)
+    return replace(of_two(call, "add", scores, mask), shape=scores.shape)
 
 
 def multihead_attention(call: Call, layer: nn.MultiheadAttention) -> list[Any]:
