@@ -38,6 +38,8 @@ def quantize(
         QuantizationError: weights or activations are not finite.
         InputRangeError: images lie outside [0, 1].
     """
+    if images.is_floating_point():
+        check_inputs(images)
     return quantize_graph(trace(model, images), images, scheme, shrink=shrink)
 
 
@@ -57,7 +59,8 @@ def quantize_graph(
         QuantizationError: weights or activations are not finite, or `shrink` names no layer.
         InputRangeError: images lie outside [0, 1].
     """
-    check_inputs(images)
+    if not graph.nodes[0].attrs.get("tokens"):
+        check_inputs(images)
     scheme, shrink = scheme or Scheme(), shrink or {}
     _check_shrink(shrink, graph)
     ranges = ranges if ranges is not None else measure_ranges(graph, images, scheme)

@@ -6,7 +6,8 @@ in float32 and gradients that pass rounding.
 
 from dataclasses import dataclass
 
-from jaxtyping import Float
+import torch
+from jaxtyping import Float, Num
 from torch import Tensor
 
 from bitproof.core.errors import InputRangeError
@@ -36,7 +37,7 @@ class IntegerNetwork(NetworkData):
         Raises:
             InputRangeError: inputs lie outside [0, 1].
         """
-        check_inputs(inputs)
+        check_inputs(inputs, tokens=self.tokens)
         return run_integers(self, inputs)
 
     def differentiable(self, inputs: Float[Tensor, "n *features"]) -> Float[Tensor, "n *outputs"]:
@@ -45,21 +46,32 @@ class IntegerNetwork(NetworkData):
         Raises:
             InputRangeError: inputs lie outside [0, 1].
         """
-        check_inputs(inputs)
+        check_inputs(inputs, tokens=self.tokens)
         return run_differentiable(self, inputs)
 
 
-def check_inputs(images: Float[Tensor, "n *features"]) -> None:
-    """Check that images lie in [0, 1], as everything here promises.
+def check_inputs(images: Num[Tensor, "n *features"], *, tokens: int | None = None) -> None:
+    """Check that images lie in [0, 1], as everything here promises, or tokens below their number.
 
     Raises:
         InputRangeError: they do not, or hold NaN; or there are none.
     """
     if not images.numel():
         raise InputRangeError(f"images: wanted at least one, got shape {tuple(images.shape)}")
+    if tokens is not None:
+        _check_tokens(images, tokens)
+        return
     low, high = (float(end) for end in images.detach().aminmax())
     if not (low >= 0 and high <= 1):  # also where they are NaN
         raise InputRangeError(
             f"images: wanted values in [0, 1], got {low:g} to {high:g}; "
             "put normalisation into the model"
         )
+
+
+def _check_tokens(inputs: Num[Tensor, "n *features"], tokens: int) -> None:
+    if inputs.is_floating_point() or inputs.dtype == torch.bool:
+        raise InputRangeError(f"inputs: wanted token numbers (integers), got {inputs.dtype}")
+    low, high = (int(end) for end in inputs.aminmax())
+    if low < 0 or high >= tokens:
+        raise InputRangeError(f"inputs: wanted tokens from 0 to {tokens - 1}, got {low} to {high}")

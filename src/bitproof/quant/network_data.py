@@ -90,6 +90,15 @@ class NetworkData:
         return state.hexdigest()
 
     @property
+    def tokens(self) -> int | None:
+        """How many tokens the input may be one of; None: it is no number of a token."""
+        first = self.nodes[0]
+        if not first.attrs.get("tokens"):
+            return None
+        tables = (n.key("weight") for n in self.nodes if first.name in n.inputs)
+        return min(len(self.tensors[name].codes) for name in tables)
+
+    @property
     def device(self) -> torch.device:
         """Where the words lie."""
         return next(iter(self.grids.values())).scale.device

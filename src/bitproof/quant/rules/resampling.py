@@ -44,20 +44,13 @@ def _scales(call: Call, place: int, rank: int) -> list[float | None]:
 
 def _matrix(kind: str, size: int, wanted: int, corners: list[bool], scale: float | None) -> Tensor:
     """Return what torch makes of each unit vector, `(wanted, size)`."""
-    units = torch.eye(size, dtype=torch.float64)[None, :, :, None]
-    if kind in {"nearest", "nearest_exact", "_nearest_exact"}:
-        function = ATEN.upsample_nearest2d if kind == "nearest" else ATEN._upsample_nearest_exact2d
-        found = function(units, [wanted, 1], scale, None)
-    else:
-        name = {"linear": "bilinear", "trilinear": "bilinear"}.get(kind, kind)
-        function = getattr(
-            ATEN,
-            f"upsample_{name}2d"
-            if "_aa" not in name
-            else f"_upsample_{name.removesuffix('_aa')}2d_aa",
-        )
-        found = function(units, [wanted, 1], *corners, scale, None)
-    return found[0, :, :, 0].t()
+    # Along columns: torch's antialiasing along rows is wrong for maps of one column.
+    units = torch.eye(size, dtype=torch.float64)[None, :, None, :]
+    name = {"linear": "bilinear", "trilinear": "bilinear"}.get(kind, kind)
+    plain, aa = name.removesuffix("_aa"), "_aa" if name.endswith("_aa") else ""
+    hidden = "_" if aa or plain == "nearest_exact" else ""
+    function = getattr(ATEN, f"{hidden}upsample_{plain}2d{aa}")
+    return function(units, [1, wanted], *corners, None, scale)[0, :, 0].t()
 
 
 def _apply(call: Call, x: Ref, dim: int, matrix: Tensor) -> Ref:

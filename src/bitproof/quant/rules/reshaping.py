@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -252,6 +253,41 @@ def channel_shuffle(call: Call, layer: Any = None) -> Ref:
         g * (channels // groups) + at for at in range(channels // groups) for g in range(groups)
     ]
     return call.take(x, 1, order)
+
+
+def scatter(call: Call) -> Ref:
+    """Lower `select_scatter` and `slice_scatter`: a tensor with a part of one axis replaced."""
+    x, part, dim = call.x, call.get(1, "src"), call.get(2, "dim", 0) % len(call.x.shape)
+    start, stop, step = call.get(3, "start"), call.get(4, "end"), call.get(5, "step", 1)
+    size = x.shape[dim]
+    if len(part.shape) < len(x.shape):
+        start %= size
+        stop, shape = start + 1, [*x.shape[:dim], 1, *x.shape[dim + 1 :]]
+        to = list(call.shape)
+        to[dim] = 1
+        part = call.step("reshape", part, shape=shape, to=to)
+    start, stop, _ = slice(start, stop).indices(size)
+    if step != 1:
+        raise TraceError(f"{call.path}: no rule for an assignment to every {step}th entry")
+    before = [call.slice(x, dim, 0, start)] if start else []
+    after = [call.slice(x, dim, stop, size)] if stop < size else []
+    parts = [*before, part, *after]
+    return call.step("concat", *parts, shape=x.shape, dim=dim) if len(parts) > 1 else part
+
+
+def copied(call: Call) -> Ref:
+    """Lower `aten.copy`: the source, in the shape of what it overwrites."""
+    source = call.get(1, "src")
+    if source.shape == call.value.shape:
+        return Ref(source.name, source.shape, source.value)
+    return expand(replace(call, args=(source,)))
+
+
+def filled(call: Call) -> Ref:
+    """Lower `aten.fill`: one number everywhere."""
+    return call.table(
+        call.table(call.x, "multiply", other=0.0), "shift", other=call.number(call.get(1, "value"))
+    )
 
 
 def _is_plain_index(index: Any) -> bool:
