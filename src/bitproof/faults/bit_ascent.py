@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Literal
 
 import torch
-from jaxtyping import Float, Int, Int64
+from jaxtyping import Int, Int64, Num
 from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import cross_entropy
@@ -61,7 +61,7 @@ class BitAscent(WeightAttack):
     def search(
         self,
         network: IntegerNetwork,
-        inputs: Float[Tensor, "n *features"],
+        inputs: Num[Tensor, "n *features"],
         labels: Int[Tensor, " n"],
         *,
         generator: torch.Generator,

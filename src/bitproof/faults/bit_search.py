@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int, Num
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -82,7 +82,7 @@ class ProgressiveBitSearch(WeightAttack):
     def search(
         self,
         network: IntegerNetwork,
-        inputs: Float[Tensor, "n *features"],
+        inputs: Num[Tensor, "n *features"],
         labels: Int[Tensor, " n"],
         *,
         generator: torch.Generator,  # noqa: ARG002
@@ -130,7 +130,7 @@ class TargetedBitSearch(WeightAttack):
     def search(
         self,
         network: IntegerNetwork,
-        inputs: Float[Tensor, "n *features"],
+        inputs: Num[Tensor, "n *features"],
         labels: Int[Tensor, " n"],
         *,
         generator: torch.Generator,  # noqa: ARG002
@@ -159,7 +159,7 @@ class TargetedBitSearch(WeightAttack):
 
 def search_bits(
     network: IntegerNetwork,
-    inputs: Float[Tensor, "n *features"],
+    inputs: Num[Tensor, "n *features"],
     objective: Objective,
     *,
     n_flips: int,

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int32
+from jaxtyping import Float, Int32, Num
 from torch import Tensor
 
 from bitproof.core.errors import SpecError
@@ -78,7 +78,7 @@ def cycles_of(
 
 def run_broken(
     network: IntegerNetwork,
-    images: Float[Tensor, "n *features"],
+    images: Num[Tensor, "n *features"],
     array: SystolicArray,
     broken: Sequence[BrokenMultiplier],
     *,

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Annotated, ClassVar, final
 
 import torch
-from jaxtyping import Float, Int, Int64
+from jaxtyping import Int, Int64, Num
 from pydantic import BeforeValidator, SerializeAsAny
 from torch import Tensor
 
@@ -59,7 +59,7 @@ class WeightAttack(Spec):
     def choose_bits(
         self,
         network: IntegerNetwork,
-        inputs: Float[Tensor, "n *features"],
+        inputs: Num[Tensor, "n *features"],
         labels: Int[Tensor, " labels"],
         *,
         generator: torch.Generator,
@@ -95,7 +95,7 @@ class WeightAttack(Spec):
     def search(
         self,
         network: IntegerNetwork,
-        inputs: Float[Tensor, "n *features"],
+        inputs: Num[Tensor, "n *features"],
         labels: Int[Tensor, " n"],
         *,
         generator: torch.Generator,

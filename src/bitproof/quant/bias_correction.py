@@ -9,7 +9,7 @@ Source: Nagel et al., "Data-Free Quantization", ICCV 2019 (empirical variant); M
 from dataclasses import replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Num
 from torch import Tensor
 
 from bitproof.quant.arithmetic import center
@@ -29,7 +29,7 @@ IMAGES = 256
 
 @torch.no_grad()
 def correct_biases(
-    network: IntegerNetwork, graph: Graph, images: Float[Tensor, "n *features"], scheme: Scheme
+    network: IntegerNetwork, graph: Graph, images: Num[Tensor, "n *features"], scheme: Scheme
 ) -> IntegerNetwork:
     """Return `network` with corrected biases; `graph` is what it was quantized from."""
     images = images[:IMAGES]

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Num
 from torch import Tensor, nn
 
 from bitproof.core.errors import QuantizationError, near
@@ -20,7 +20,7 @@ from bitproof.quant.trace import trace
 
 def quantize(
     model: nn.Module,
-    images: Float[Tensor, "n *features"],
+    images: Num[Tensor, "n *features"],
     scheme: Scheme | None = None,
     *,
     shrink: Mapping[str, float] | None = None,
@@ -45,7 +45,7 @@ def quantize(
 
 def quantize_graph(
     graph: Graph,
-    images: Float[Tensor, "n *features"],
+    images: Num[Tensor, "n *features"],
     scheme: Scheme | None = None,
     *,
     shrink: Mapping[str, float] | None = None,

@@ -1,7 +1,7 @@
 """Ranges of activations, measured by running the float graph on calibration images."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Num
 from torch import Tensor
 
 from bitproof.core.errors import QuantizationError
@@ -21,7 +21,7 @@ Range = tuple[float, float]
 
 
 def measure_ranges(
-    graph: Graph, images: Float[Tensor, "n *features"], scheme: Scheme
+    graph: Graph, images: Num[Tensor, "n *features"], scheme: Scheme
 ) -> dict[str, Range]:
     """Return the range of every node that gets a grid, zero included.
 

@@ -31,6 +31,11 @@ from bitproof.quant.capture import (
 )
 from bitproof.quant.rules import MODULE_RULES, operator_rule
 
+CONTEXTS = (
+    torch.ops.higher_order.wrap_with_autocast,
+    torch.ops.higher_order.wrap_with_set_grad_enabled,
+)
+"""Blocks of the user's code that export keeps as programs of their own."""
 MOST_ROUNDS = 4
 """Rounds of decomposition: what one gives may need the next."""
 
@@ -69,6 +74,7 @@ def _exported(model: nn.Module, images: Tensor) -> ExportedProgram:
         warnings.simplefilter("ignore")
         try:
             program = export(model, (images,), strict=False)
+            _inline(program.graph_module)
             if any(_mutates(node) for node in program.graph.nodes):
                 program = program.run_decompositions({})
             for _ in range(MOST_ROUNDS):
@@ -85,6 +91,28 @@ def _exported(model: nn.Module, images: Tensor) -> ExportedProgram:
                 f"({first_line(error)}){line_of(error)}"
             ) from error
     return program
+
+
+def _inline(module: fx.GraphModule) -> None:
+    """Put the calls inside `autocast` and `no_grad` where those are called, in place."""
+    for node in list(module.graph.nodes):
+        if node.op != "call_function" or node.target not in CONTEXTS:
+            continue
+        place = next(at for at, one in enumerate(node.args) if isinstance(one, fx.Node))
+        held: Any = node.args[place]
+        inner = getattr(module, str(held.target))
+        _inline(inner)
+        inputs = [one for one in inner.graph.nodes if one.op == "placeholder"]
+        known = dict(zip(inputs, node.args[place + 1 :], strict=True))
+        with module.graph.inserting_before(node):
+            results: Any = module.graph.graph_copy(inner.graph, known)
+        for user in list(node.users):
+            user.replace_all_uses_with(results[user.args[1]])
+            module.graph.erase_node(user)
+        module.graph.erase_node(node)
+        if not held.users:
+            module.graph.erase_node(held)
+    module.recompile()
 
 
 def _mutates(node: fx.Node) -> bool:

@@ -11,7 +11,7 @@ import math
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Num
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
@@ -30,7 +30,7 @@ from bitproof.quant.pass_gradient import pass_gradient
 
 def run_differentiable(
     network: NetworkData,
-    inputs: Float[Tensor, "n *features"],
+    inputs: Num[Tensor, "n *features"],
     *,
     observe: Observe | None = None,
 ) -> Float[Tensor, "n *outputs"]:

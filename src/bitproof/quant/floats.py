@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Num
 from torch import Tensor
 from torch.nn import functional
 
@@ -107,7 +107,7 @@ PLAIN: dict[str, Callable[[list[Tensor], dict[str, Any]], Tensor]] = {
 
 
 def run_floats(
-    graph: Graph, inputs: Float[Tensor, "n *features"], *, observe: Observe | None = None
+    graph: Graph, inputs: Num[Tensor, "n *features"], *, observe: Observe | None = None
 ) -> Float[Tensor, "n *outputs"]:
     """Return the output of `graph`, showing every node's value to `observe`."""
 

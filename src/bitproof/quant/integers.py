@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Num
 from torch import Tensor
 from torch.nn import functional
 
@@ -35,7 +35,7 @@ NEEDS_ZERO = frozenset({"pad", "max_pool", "spread"})
 @torch.no_grad()
 def run_integers(
     network: NetworkData,
-    inputs: Float[Tensor, "n *features"],
+    inputs: Num[Tensor, "n *features"],
     *,
     corrupt: Corrupt | None = None,
     native: bool | None = None,

@@ -31,7 +31,7 @@ class IntegerNetwork(NetworkData):
         torch.Size([3, 2])
     """
 
-    def __call__(self, inputs: Float[Tensor, "n *features"]) -> Float[Tensor, "n *outputs"]:
+    def __call__(self, inputs: Num[Tensor, "n *features"]) -> Float[Tensor, "n *outputs"]:
         """Return logits by integer arithmetic.
 
         Raises:
@@ -40,7 +40,7 @@ class IntegerNetwork(NetworkData):
         check_inputs(inputs, tokens=self.tokens)
         return run_integers(self, inputs)
 
-    def differentiable(self, inputs: Float[Tensor, "n *features"]) -> Float[Tensor, "n *outputs"]:
+    def differentiable(self, inputs: Num[Tensor, "n *features"]) -> Float[Tensor, "n *outputs"]:
         """Return the same logits with gradients to `inputs` that pass rounding as the identity.
 
         Raises:

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int64, Num
 from torch import Tensor
 
 from bitproof.core.errors import QuantizationError
@@ -52,7 +52,7 @@ class Redundancy:
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
 
 
-def redundancy(network: NetworkData, images: Float[Tensor, "n *features"]) -> Redundancy:
+def redundancy(network: NetworkData, images: Num[Tensor, "n *features"]) -> Redundancy:
     """Return the figures of a network; its ReLUs are seen on `images`, in [0, 1].
 
     Raises:
@@ -91,7 +91,7 @@ def redundancy(network: NetworkData, images: Float[Tensor, "n *features"]) -> Re
     )
 
 
-def relu_relevance(network: NetworkData, images: Float[Tensor, "n *features"]) -> float | None:
+def relu_relevance(network: NetworkData, images: Num[Tensor, "n *features"]) -> float | None:
     """Return the share of the outputs of ReLUs that are not zero; None without a ReLU."""
     whole, active = 0, 0
 

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Num
 from torch import Tensor
 
 from bitproof.core.errors import QuantizationError
@@ -58,9 +58,7 @@ class LayerScaling:
 
 
 @torch.no_grad()
-def scaling_factors(
-    network: NetworkData, images: Float[Tensor, "n *features"]
-) -> list[LayerScaling]:
+def scaling_factors(network: NetworkData, images: Num[Tensor, "n *features"]) -> list[LayerScaling]:
     """Return the figures of every convolution and linear layer, in order of execution.
 
     What layers read is seen on `images`, in [0, 1]; padding does not count.

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Num
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -86,7 +86,7 @@ class StoredParameters:
     def of(
         cls,
         model: nn.Module,
-        example: Float[Tensor, "n *features"],
+        example: Num[Tensor, "n *features"],
         scheme: Scheme,
         shrink: Mapping[str, float] | None = None,
     ) -> "StoredParameters":

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Num
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -28,7 +28,7 @@ Inject = Callable[[dict[str, CodedTensor]], Mapping[str, Tensor]]
 """Maps stored tensors, by parameter name, to the codes that are read back."""
 
 
-def norm_after(model: nn.Module, example: Float[Tensor, "n *features"]) -> dict[str, str]:
+def norm_after(model: nn.Module, example: Num[Tensor, "n *features"]) -> dict[str, str]:
     """Return, for each layer whose batch norm will be folded into it, the path of that norm."""
     graph = trace_as_is(model, example)
     users = graph.users()
@@ -87,7 +87,7 @@ def faulty_weights(
 
 def call_with(
     model: nn.Module,
-    inputs: Float[Tensor, "n *features"],
+    inputs: Num[Tensor, "n *features"],
     seen: Mapping[str, Tensor],
     *,
     limit: float | None = None,

@@ -235,9 +235,6 @@ def _holds_tensor(value: Any) -> bool:
 
 def _shape(first: Any, second: Any, path: str) -> list[Any]:
     """Return the shape of a tensor result, the batch marked; empty for several results."""
-    if isinstance(first, tuple | list):
-        for pair in zip(first, second, strict=True):
-            _shape(*pair, path)
     if not isinstance(first, Tensor):
         return []
     shape: list[Any] = merge(tuple(first.shape), tuple(second.shape), path)

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Num
 from torch import Tensor
 
 from bitproof.quant.accumulators import ExactAccumulator
@@ -43,7 +43,7 @@ class KeptRun:
     """
 
     network: NetworkData
-    inputs: Float[Tensor, "n *features"]
+    inputs: Num[Tensor, "n *features"]
     codes: dict[str, Tensor]
     """Output words by node; real logits for the last one, where it has no grid."""
     sums: dict[str, Tensor] = field(default_factory=dict)
@@ -53,7 +53,7 @@ class KeptRun:
 
     @classmethod
     @torch.no_grad()
-    def of(cls, network: NetworkData, inputs: Float[Tensor, "n *features"]) -> "KeptRun":
+    def of(cls, network: NetworkData, inputs: Num[Tensor, "n *features"]) -> "KeptRun":
         """Execute `network`, and keep everything."""
         run = cls(network, inputs, {})
         return run._continued(network.nodes)

@@ -149,7 +149,8 @@ FUNCTION_RULES: dict[str, Rule] = {
     ),
     **_each(reshaping.expand, "expand", "expand_as", "broadcast_to"),
     **_each(reshaping.transpose, "transpose", "swapaxes", "swapdims"),
-    **_each(reshaping.turn, "t", "mT", "adjoint"),
+    **_each(reshaping.turn, "t", "adjoint"),
+    "getattr": reshaping.attribute,
     **_each(reshaping.movedim, "movedim", "moveaxis"),
     **_each(
         reshaping.split, "chunk", "split", "split_with_sizes", "tensor_split", "unsafe_split",

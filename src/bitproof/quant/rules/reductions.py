@@ -36,7 +36,7 @@ def total(call: Call) -> Ref:
     """Lower a sum over axes: the mean, in steps that are worth more."""
     dims, keepdim = axes(call, call.get(1, "dim")), bool(call.get(2, "keepdim", False))
     count = math.prod(call.x.shape[d] for d in dims)
-    return call.rescale(_mean(call, call.x, dims, keepdim=keepdim), count)
+    return call.rescale(_mean(call, call.x, dims, keepdim=keepdim), float(count))
 
 
 def extreme(op: str) -> Rule:

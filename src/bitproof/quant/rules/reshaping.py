@@ -94,6 +94,16 @@ def transpose(call: Call) -> Ref:
     return call.permute(call.x, order)
 
 
+def attribute(call: Call) -> Ref:
+    """Lower a tensor that another one has as an attribute."""
+    name = call.get(1, "name")
+    if name in {"mT", "mH"} or (name in {"T", "H"} and len(call.x.shape) == 2):
+        return turn(call)
+    if name in {"data", "real"}:
+        return call.x
+    raise TraceError(f"{call.path}: no rule for the attribute '{name}' of a tensor")
+
+
 def getitem(call: Call) -> Any:
     """Lower indexing by integers and slices; of a list of results, pick one."""
     if isinstance(call.args[0], tuple | list):
