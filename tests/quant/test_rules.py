@@ -299,6 +299,11 @@ EXPORTED: dict[str, Callable[[], Case]] = {
     "zeros beside": lambda: case(
         lambda s, x: torch.cat([s.conv(x), torch.zeros(x.shape[0], 1, 8, 8)], 1)
     ),
+    "columns back to maps": lambda: case(
+        lambda s, x: functional.fold(
+            functional.unfold(s.conv(x), 3, padding=1, stride=2), (8, 8), 3, padding=1, stride=2
+        )
+    ),
     "windows": lambda: after_conv(lambda y: y.unfold(2, 3, 2)),
     "assignments": lambda: case(assigned),
     "attention with a mask": lambda: case(

@@ -13,6 +13,10 @@ SPELLINGS = {"dim": "axis", "keepdim": "keepdims", "input": "self"}
 """Other names of an argument: NumPy's, which torch takes too, and those of torch's operators."""
 
 
+UNEQUAL = "!"
+"""In the place of a node: values that differ from input to input, but not with what it holds."""
+
+
 @dataclass(frozen=True)
 class Ref:
     """A tensor of the graph: its node, and its shape for a batch of two."""
@@ -52,6 +56,8 @@ class Builder:
         A node that stores what an earlier one does reads the memory of that one. `origin` are the
         tensors of the model that `tensors` were made of; None: these themselves.
         """
+        if UNEQUAL in inputs:
+            raise TraceError(f"{path}: wanted the same values for every input, got others for each")
         name, count = path or op, 0
         while name in self.names:
             count += 1
@@ -92,14 +98,14 @@ class Builder:
         return [self.unknown(item) for item in value] if isinstance(value, tuple | list) else value
 
     def finish(self, result: Ref) -> None:
-        """Drop what the result does not depend on, and put its node last."""
+        """Drop what the result does not depend on; put the input first and the result last."""
         needed = {result.name}
         for node in reversed(self.nodes):
             if node.name in needed:
                 needed.update(node.inputs)
         self.nodes = [node for node in self.nodes if node.name in needed or node.op == "input"]
         self._keep_memories()
-        self.nodes.sort(key=lambda node: node.name == result.name)
+        self.nodes.sort(key=lambda node: (node.op != "input", node.name == result.name))
 
     def _keep_memories(self) -> None:
         """Give each memory to the first node left that reads it."""

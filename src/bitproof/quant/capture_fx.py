@@ -62,12 +62,6 @@ def _symbolic(model: nn.Module) -> fx.GraphModule:
         raise TraceError(
             f"{where}: torch.fx cannot trace its forward ({first_line(error)}){line_of(error)}"
         ) from error
-    inputs = [str(node.target) for node in module.graph.nodes if _is_required(node)]
-    if len(inputs) != 1:
-        raise TraceError(
-            f"{type(model).__name__}: wanted a model with one input, "
-            f"got {', '.join(inputs) or 'none'}"
-        )
     return module
 
 
@@ -76,10 +70,6 @@ def _defaults(model: nn.Module) -> dict[str, Any]:
     parameters = inspect.signature(model.forward).parameters.values()
     plain = (bool, int, float, str, type(None))
     return {one.name: one.default for one in parameters if isinstance(one.default, plain)}
-
-
-def _is_required(node: fx.Node) -> bool:
-    return node.op == "placeholder" and not node.args and not str(node.target).startswith("*")
 
 
 def _step(node: fx.Node, module: fx.GraphModule, runs: list[Values]) -> Step:

@@ -4,6 +4,7 @@ torch.fx comes first, since it keeps layers whole; where it fails or a call has 
 torch.export. At the end the graph has to give what the model gave.
 """
 
+import inspect
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,13 +15,15 @@ from torch import Tensor, nn
 
 from bitproof.core.errors import TraceError
 from bitproof.models.base import Normalize
-from bitproof.quant.builder import Builder, Call, Ref
+from bitproof.quant.builder import UNEQUAL, Builder, Call, Ref
 from bitproof.quant.capture import (
     RUNS,
     Captured,
     Step,
     example_batches,
+    first_line,
     merge,
+    run_once,
     untouched,
 )
 from bitproof.quant.capture_export import capture_export
@@ -68,10 +71,25 @@ def trace_as_is(model: nn.Module, example: Num[Tensor, "n *features"]) -> Graph:
                 raise _reason(by_fx, by_export) from by_export
 
 
+def _check_signature(model: nn.Module) -> None:
+    """Check that a model needs one input."""
+    named = inspect.signature(model.forward).parameters.values()
+    needed = [one for one in named if one.default is one.empty]
+    plain = [one.name for one in needed if one.kind not in {one.VAR_POSITIONAL, one.VAR_KEYWORD}]
+    if len(plain) > 1 or not named:
+        raise TraceError(
+            f"{type(model).__name__}: wanted a model with one input, "
+            f"got {', '.join(plain) or 'none'}"
+        )
+
+
 def _lowered(model: nn.Module, example: Tensor, capture: Capture) -> Graph:
-    captured = capture(model, example)
-    graph, wanted = _lower(captured)
-    _check(graph, type(model).__name__, example, wanted)
+    _check_signature(model)
+    images = example_batches(example)[1]
+    outputs = _leaves(run_once(model, images, lambda: model(images)))
+    chosen = _choose([name for name, value in outputs.items() if value.is_floating_point()])
+    graph = _lower(capture(model, example), chosen)
+    _check(graph, type(model).__name__, images, outputs[chosen])
     return graph
 
 
@@ -81,8 +99,7 @@ def _reason(by_fx: TraceError, by_export: TraceError) -> TraceError:
     return by_fx if without_rule and "no rule" not in str(by_export) else by_export
 
 
-def _lower(captured: Captured) -> tuple[Graph, Tensor]:
-    """Return the graph, and its output in the second example run."""
+def _lower(captured: Captured, output: str) -> Graph:
     builder = Builder()
     refs: dict[str, Any] = {}
     problems: list[str] = []
@@ -104,15 +121,13 @@ def _lower(captured: Captured) -> tuple[Graph, Tensor]:
             refs.update(dict.fromkeys(names, refs[step.name]))
     if problems:
         raise TraceError("; ".join(dict.fromkeys(problems)))
-    last = captured.steps[-1]
-    (result,), _ = last.resolve(refs)
-    outputs, values = (_leaves(each) for each in (result, last.values[1]))
-    if not outputs:
-        raise TraceError(f"output: wanted a tensor, got {type(result).__name__}")
-    chosen = _choose(list(outputs))
-    builder.finish(outputs[chosen])
+    (result,), _ = captured.steps[-1].resolve(refs)
+    outputs = _leaves(result)
+    if output not in outputs:
+        raise TraceError(f"output: wanted what depends on the input as '{output}'")
+    builder.finish(outputs[output])
     less_one = frozenset(builder.less_one)
-    return Graph(tuple(builder.nodes), builder.tensors, less_one, captured.by), values[chosen]
+    return Graph(tuple(builder.nodes), builder.tensors, less_one, captured.by)
 
 
 def _is_fixed(step: Step, fixed: set[str]) -> bool:
@@ -159,7 +174,7 @@ def _constants(first: Any, second: Any, builder: Builder, path: str) -> Any:
     (axis,) = (place for place, size in enumerate(shape) if isinstance(size, list))
     one = first.narrow(axis, 0, 1)
     if shape[axis][1] != 1 or not torch.equal(one.expand_as(first), first):
-        raise TraceError(f"{path}: wanted the same values for every input, got others for each")
+        return Ref(UNEQUAL, tuple(first.shape), first)
     stored = builder.constant(one.clone(), path=path)
     name = builder.emit("expand", (stored.name,), path=path, attrs={"shape": shape})
     return Ref(name, tuple(first.shape), first)
@@ -193,7 +208,9 @@ def _rule_of(step: Step) -> Rule:
 
 def _choose(outputs: list[str]) -> str:
     """Return which of several outputs is the network's."""
-    chosen = next((name for name in OUTPUTS if name in outputs), outputs[0])
+    if not outputs:
+        raise TraceError("output: wanted a tensor of numbers, got none")
+    chosen = next(name for name in (*OUTPUTS, *outputs) if name in outputs)
     if len(outputs) > 1:
         LOG.warning("output: of %s, the network gives %s", ", ".join(outputs), chosen)
     return chosen
@@ -210,15 +227,21 @@ def _leaves(result: Any) -> dict[str, Any]:
     return {name: leaves[0] for name, leaves in found.items() if leaves}
 
 
-def _check(graph: Graph, name: str, example: Tensor, wanted: Tensor) -> None:
-    """Compare the graph with the second example run."""
-    with torch.no_grad():
-        got = run_floats(graph, example_batches(example)[1])
+def _check(graph: Graph, name: str, images: Tensor, wanted: Tensor) -> None:
+    """Compare the graph with the model."""
     if wanted.shape[:1] != (RUNS[1][0],):
         raise TraceError(
             f"output: wanted one row for each input, got shape {tuple(wanted.shape)} "
             f"for {RUNS[1][0]}"
         )
+    try:
+        with torch.no_grad():
+            got = run_floats(graph, images)
+    except (RuntimeError, IndexError) as error:
+        raise TraceError(
+            f"{name}: its graph does not run on {len(images)} inputs ({first_line(error)}); wanted a "
+            "forward that treats each input by itself"
+        ) from error
     off = float((got - wanted).abs().max()) if got.shape == wanted.shape else float("inf")
     if off > 1e-3 * (1 + float(wanted.abs().max())):
         raise TraceError(

@@ -223,6 +223,7 @@ OPERATOR_RULES: dict[str, Rule] = {
     "fill": reshaping.filled,
     **_each(reshaping.scatter, "select_scatter", "slice_scatter"),
     "im2col": reshaping.image_to_columns,
+    "col2im": reshaping.columns_to_image,
     **_each(with_none(max_pool), "max_pool2d_with_indices", "max_pool3d_with_indices"),
     **{f"_adaptive_avg_pool{d}d": adaptive(largest=False) for d in (2, 3)},
     **{f"adaptive_max_pool{d}d": with_none(adaptive(largest=True)) for d in (1, 2, 3)},

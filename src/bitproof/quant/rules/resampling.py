@@ -59,12 +59,13 @@ def _apply(call: Call, x: Ref, dim: int, matrix: Tensor) -> Ref:
         index = matrix.argmax(1).tolist()
         return x if index == list(range(x.shape[dim])) else call.take(x, dim, index)
     weights = (matrix * ONE).round().long()
-    return _resample(call, x, dim, weights.tolist(), [ONE] * len(weights))
+    return mixed(call, x, dim, weights.tolist(), [ONE] * len(weights))
 
 
-def _resample(
+def mixed(
     call: Call, x: Ref, dim: int, weights: Sequence[Sequence[int]], divisors: Sequence[int]
 ) -> Ref:
+    """Append sums along one axis of entries times whole numbers, each over its divisor."""
     shape = [*x.shape[:dim], len(weights), *x.shape[dim + 1 :]]
     rows = [list(row) for row in weights]
     return call.step("resample", x, shape=shape, dim=dim, weights=rows, divisors=list(divisors))
@@ -78,7 +79,7 @@ def uneven_means(
     lead = len(x.shape) - len(windows)
     for dim, (own, counts) in enumerate(zip(windows, divisors, strict=True), lead):
         rows = [[int(at in window) for at in range(x.shape[dim])] for window in own]
-        x = _resample(call, x, dim, rows, counts)
+        x = mixed(call, x, dim, rows, counts)
     return x
 
 
@@ -90,7 +91,7 @@ def matrix_over_axis(weights: Callable[[int], Sequence[Sequence[int]]]) -> Rule:
         if isinstance(call.shape[dim], list):
             raise TraceError(f"{call.path}: wanted a sum within one image, got dim={dim}")
         rows = weights(call.x.shape[dim])
-        return _resample(call, call.x, dim, rows, [1] * len(rows))
+        return mixed(call, call.x, dim, rows, [1] * len(rows))
 
     return rule
 

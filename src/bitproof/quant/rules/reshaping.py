@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from bitproof.core.errors import TraceError
 from bitproof.quant.builder import Call, Ref
+from bitproof.quant.rules.resampling import mixed
 
 
 def reshape(call: Call) -> Ref:
@@ -235,6 +236,27 @@ def image_to_columns(call: Call, layer: Any = None) -> Ref:
     apart = (n, channels, kernel[0], counts[0], kernel[1], counts[1])
     x = call.permute(call.reshape(x, apart), [0, 1, 2, 4, 3, 5])
     return call.reshape(x, (n, channels * kernel[0] * kernel[1], counts[0] * counts[1]))
+
+
+def columns_to_image(call: Call) -> Ref:
+    """Lower `nn.Fold`: columns added up where they overlap."""
+    size, kernel, dilation, padding, stride = (list(call.get(n, "")) for n in range(1, 6))
+    x, (high, wide) = call.x, size
+    counts = [
+        (edge + 2 * p - d * (k - 1) - 1) // s + 1
+        for edge, k, d, p, s in zip(size, kernel, dilation, padding, stride, strict=True)
+    ]
+    n, channels = x.shape[0], x.shape[1] // (kernel[0] * kernel[1])
+    x = call.reshape(x, (n, channels, *kernel, *counts))
+    x = call.permute(x, [0, 1, 2, 4, 3, 5])
+    x = call.reshape(x, (n, channels, kernel[0] * counts[0], kernel[1] * counts[1]))
+    for dim, (edge, k, d, p, s, count) in enumerate(
+        zip((high, wide), kernel, dilation, padding, stride, counts, strict=True), 2
+    ):
+        places = [tap * d + at * s - p for tap in range(k) for at in range(count)]
+        rows = [[int(place == row) for place in places] for row in range(edge)]
+        x = mixed(call, x, dim, rows, [1] * edge)
+    return x
 
 
 def shuffle(*, up: bool) -> Callable[..., Ref]:
