@@ -17,6 +17,7 @@ from torch import Tensor, fx, nn
 
 from bitproof.core.errors import TraceError
 from bitproof.models.base import Normalize
+from bitproof.models.user_module import traceable
 from bitproof.quant.builder import Builder, Call, Ref
 from bitproof.quant.example_runs import RUNS, Values, example_batches, record, symbolic, untouched
 from bitproof.quant.floats import run_floats
@@ -42,6 +43,7 @@ def trace(model: nn.Module, example: Float[Tensor, "n *features"]) -> Graph:
 
 def trace_as_is(model: nn.Module, example: Float[Tensor, "n *features"]) -> Graph:
     """Return the graph as `trace` does, with norms and activations as nodes of their own."""
+    model = traceable(model)
     with untouched(model):
         model.eval()
         module = symbolic(model)

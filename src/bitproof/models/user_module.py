@@ -1,0 +1,191 @@
+"""A module as its user hands it in: what it is wrapped in, and what of it can be traced.
+
+Model:  wrappers that run the same network elsewhere (`DataParallel`, `torch.compile`) are taken
+        off. What computes a weight anew in each call (parametrizations, old weight and spectral
+        norm, pruning) is worked out once, in evaluation mode; float64, float16 and bfloat16
+        parameters become float32 ones (from float64 to within 2**-24 of each value, from the others
+        exactly). All of that happens in a copy: the user's module stays as it was. What would be
+        lost on the way is refused by name.
+"""
+
+from collections.abc import Iterator
+from copy import deepcopy
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.lazy import LazyModuleMixin
+from torch.nn.utils import parametrize, prune, remove_spectral_norm, remove_weight_norm
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
+
+from bitproof.core.errors import ModelError, TraceError
+
+WRAPPERS = {
+    "DataParallel": "module",
+    "DistributedDataParallel": "module",
+    "OptimizedModule": "_orig_mod",
+}
+"""Torch's modules that run another one, and the name that they hold it under. Kinds by name, because
+that of `torch.compile` takes seconds to import."""
+REMOVERS = {
+    WeightNorm: remove_weight_norm,
+    SpectralNorm: remove_spectral_norm,
+    prune.BasePruningMethod: prune.remove,
+}
+"""Hooks that compute a weight before each call, and what leaves the computed weight behind."""
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """Return the module inside `DataParallel` and `torch.compile`, as it was written in Python.
+
+    It is the user's own; only where parts of it are wrapped, it is a copy without the wrappers.
+
+    Raises:
+        ModelError: it is no module, or TorchScript or an exported program.
+
+    Example:
+        >>> layer = nn.Linear(2, 1)
+        >>> unwrapped(nn.DataParallel(layer)) is layer
+        True
+    """
+    while (inside := _inside(model)) is not None:
+        model = inside
+    check_module(model)
+    if any(_inside(module) is not None for module in model.modules()):
+        return _copy(model)
+    return model
+
+
+def check_module(model: nn.Module) -> None:
+    """Check that `model` and all parts of it are modules as written in Python.
+
+    Raises:
+        ModelError: there is something else, which is named.
+    """
+    if not isinstance(model, nn.Module):
+        came = type(model).__name__
+        made = came == "ExportedProgram"
+        hint = "; hand in the module that it was exported from" if made else ""
+        raise ModelError(f"model: wanted an nn.Module as written in Python, got {_an(came)}{hint}")
+    for path, module in model.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            raise ModelError(
+                f"{path or 'model'}: wanted an nn.Module as written in Python, got a ScriptModule; "
+                "hand in the module that it was scripted from"
+            )
+
+
+def traceable(model: nn.Module) -> nn.Module:
+    """Return what computes what `model` does in evaluation mode, for tracing: plain, in float32.
+
+    Paths of layers are those of the module inside its wrappers. It is the user's own module where
+    there is nothing to change, else a copy.
+
+    Raises:
+        ModelError: see `unwrapped`.
+        TraceError: it has forward hooks that would be lost, or lazy layers that never ran.
+
+    Example:
+        >>> layer = torch.nn.utils.parametrizations.weight_norm(nn.Linear(2, 1))
+        >>> type(traceable(layer)), type(layer).__name__
+        (<class 'torch.nn.modules.linear.Linear'>, 'ParametrizedLinear')
+    """
+    model = unwrapped(model)
+    for path, module in model.named_modules():
+        _check_part(path or type(model).__name__, module)
+    if not any(map(_needs_copy, model.modules())):
+        return model
+    plain = _copy(model).eval()
+    for module in list(plain.modules()):
+        _fix_weights_(module)
+    return plain.float()
+
+
+def dtype_of(model: nn.Module) -> torch.dtype:
+    """Return the type of the numbers that `model` computes with: of its first float parameter.
+
+    Example:
+        >>> dtype_of(nn.Linear(2, 1).half())
+        torch.float16
+    """
+    floats = (weight.dtype for weight in model.parameters() if weight.is_floating_point())
+    return next(floats, torch.float32)
+
+
+def _inside(module: nn.Module) -> nn.Module | None:
+    """Return what a wrapper wraps; None of any other module."""
+    for kind in type(module).__mro__:
+        if kind.__module__.startswith("torch.") and kind.__name__ in WRAPPERS:
+            inside: nn.Module = getattr(module, WRAPPERS[kind.__name__])
+            return inside
+    return None
+
+
+def _check_part(path: str, module: nn.Module) -> None:
+    if isinstance(module, LazyModuleMixin) and module.has_uninitialized_params():  # type: ignore[no-untyped-call]
+        raise TraceError(
+            f"{path}: wanted a layer that knows its size, got {_an(type(module).__name__)} that "
+            "never ran; run the model once on an input"
+        )
+    own = tuple(REMOVERS)
+    hooks = [*module._forward_hooks.values()]
+    hooks += [hook for hook in module._forward_pre_hooks.values() if not isinstance(hook, own)]
+    if hooks:
+        name = getattr(hooks[0], "__qualname__", type(hooks[0]).__name__)
+        raise TraceError(
+            f"{path}: wanted a module without forward hooks, which quantization would lose, got "
+            f"'{name}'; remove it, or put what it does into `forward`"
+        )
+
+
+def _needs_copy(module: nn.Module) -> bool:
+    """Tell whether tracing needs another module than this one, whatever lies inside it."""
+    own = module.parameters(recurse=False)
+    return (
+        parametrize.is_parametrized(module)
+        or bool(module._forward_pre_hooks)
+        or module._compiled_call_impl is not None
+        or any(weight.is_floating_point() and weight.dtype != torch.float32 for weight in own)
+    )
+
+
+def _copy(model: nn.Module) -> nn.Module:
+    """Return a deep copy without wrappers, not compiled."""
+    memo = {id(value): value.detach().clone() for value in _computed(model)}
+    try:
+        for module in reversed(list(model.modules())):  # what lies inside comes first
+            if (inside := _inside(module)) is not None:
+                memo[id(module)] = deepcopy(inside, memo)  # type: ignore[assignment]
+        return deepcopy(model, memo)
+    except (RuntimeError, TypeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ModelError(f"{type(model).__name__}: cannot be copied ({reason})") from error
+
+
+def _computed(model: nn.Module) -> Iterator[Tensor]:
+    """Yield tensors that modules hold as results of earlier calls, which cannot be copied."""
+    for module in model.modules():
+        for value in vars(module).values():
+            if isinstance(value, Tensor) and not value.is_leaf:
+                yield value
+
+
+def _fix_weights_(module: nn.Module) -> None:
+    """Make parameters of the weights that a module in evaluation mode computes for itself."""
+    for hook in list(module._forward_pre_hooks.values()):
+        for kind, remove in REMOVERS.items():
+            if isinstance(hook, kind):
+                remove(module, getattr(hook, "name", None) or hook._tensor_name)
+    if not parametrize.is_parametrized(module):
+        return
+    # Not `remove_parametrizations`: it changes a class that the user's module has as well.
+    with torch.no_grad():
+        found = {name: getattr(module, name) for name in module.parametrizations}  # type: ignore[union-attr]
+    module.__class__ = parametrize.type_before_parametrizations(module)
+    del module._modules["parametrizations"]
+    for name, value in found.items():
+        module.register_parameter(name, nn.Parameter(value.detach(), requires_grad=False))
+
+
+def _an(name: str) -> str:
+    return f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"
