@@ -4,14 +4,17 @@ Model:  wrappers that run the same network elsewhere (`DataParallel`, `torch.com
         off. What computes a weight anew in each call (parametrizations, old weight and spectral
         norm, pruning) is worked out once, in evaluation mode; float64, float16 and bfloat16
         parameters become float32 ones (from float64 to within 2**-24 of each value, from the others
-        exactly). All of that happens in a copy: the user's module stays as it was. What would be
-        lost on the way is refused by name.
+        exactly). All of that happens in a copy: the user's module stays as it was. Forward hooks
+        are left out; those that change answers are refused by name.
 """
 
-from collections.abc import Iterator
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
+from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.utils import parametrize, prune, remove_spectral_norm, remove_weight_norm
@@ -19,6 +22,7 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
 from bitproof.core.errors import ModelError, TraceError
+from bitproof.models.norms import evaluating
 
 WRAPPERS = {
     "DataParallel": "module",
@@ -33,6 +37,7 @@ REMOVERS = {
     prune.BasePruningMethod: prune.remove,
 }
 """Hooks that compute a weight before each call, and what leaves the computed weight behind."""
+COMPUTES_WEIGHTS = tuple(REMOVERS)
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
@@ -48,57 +53,55 @@ def unwrapped(model: nn.Module) -> nn.Module:
         >>> unwrapped(nn.DataParallel(layer)) is layer
         True
     """
-    while (inside := _inside(model)) is not None:
-        model = inside
-    check_module(model)
+    model = inside_wrappers(model)
     if any(_inside(module) is not None for module in model.modules()):
-        return _copy(model)
+        return _copy(model, {})
     return model
 
 
-def check_module(model: nn.Module) -> None:
-    """Check that `model` and all parts of it are modules as written in Python.
+def inside_wrappers(model: nn.Module) -> nn.Module:
+    """Return the user's own module, inside what wraps it as a whole.
 
     Raises:
-        ModelError: there is something else, which is named.
+        ModelError: it is no module, or TorchScript or an exported program.
     """
-    if not isinstance(model, nn.Module):
-        came = type(model).__name__
-        made = came == "ExportedProgram"
-        hint = "; hand in the module that it was exported from" if made else ""
-        raise ModelError(f"model: wanted an nn.Module as written in Python, got {_an(came)}{hint}")
-    for path, module in model.named_modules():
-        if isinstance(module, torch.jit.ScriptModule):
-            raise ModelError(
-                f"{path or 'model'}: wanted an nn.Module as written in Python, got a ScriptModule; "
-                "hand in the module that it was scripted from"
-            )
+    while (inside := _inside(model)) is not None:
+        model = inside
+    _check_written_in_python(model)
+    return model
 
 
-def traceable(model: nn.Module) -> nn.Module:
+def traceable(model: nn.Module, example: Float[Tensor, "n *features"]) -> nn.Module:
     """Return what computes what `model` does in evaluation mode, for tracing: plain, in float32.
 
-    Paths of layers are those of the module inside its wrappers. It is the user's own module where
+    The first image of `example` tells whether forward hooks change answers. Paths of layers are those of the module inside its wrappers. It is the user's own module where
     there is nothing to change, else a copy.
 
     Raises:
         ModelError: see `unwrapped`.
-        TraceError: it has forward hooks that would be lost, or lazy layers that never ran.
+        TraceError: forward hooks change its answers, or it has lazy layers that never ran.
 
     Example:
         >>> layer = torch.nn.utils.parametrizations.weight_norm(nn.Linear(2, 1))
-        >>> type(traceable(layer)), type(layer).__name__
+        >>> type(traceable(layer, torch.zeros(1, 2))), type(layer).__name__
         (<class 'torch.nn.modules.linear.Linear'>, 'ParametrizedLinear')
     """
     model = unwrapped(model)
     for path, module in model.named_modules():
-        _check_part(path or type(model).__name__, module)
+        if isinstance(module, LazyModuleMixin) and module.has_uninitialized_params():  # type: ignore[no-untyped-call]
+            raise TraceError(
+                f"{path}: wanted a layer that knows its size, got {_an(type(module).__name__)} "
+                "that never ran; run the model once on an input"
+            )
     if not any(map(_needs_copy, model.modules())):
         return model
-    plain = _copy(model).eval()
+    plain = _copy(model, _without_hooks(model)).eval()
     for module in list(plain.modules()):
         _fix_weights_(module)
-    return plain.float()
+    plain = plain.float()
+    if hooks := _hooks(model):
+        _check_hooks(hooks, model, plain, example[:1])
+    return plain
 
 
 def dtype_of(model: nn.Module) -> torch.dtype:
@@ -112,6 +115,20 @@ def dtype_of(model: nn.Module) -> torch.dtype:
     return next(floats, torch.float32)
 
 
+def _check_written_in_python(model: nn.Module) -> None:
+    if not isinstance(model, nn.Module):
+        came = type(model).__name__
+        made = came == "ExportedProgram"
+        hint = "; hand in the module that it was exported from" if made else ""
+        raise ModelError(f"model: wanted an nn.Module as written in Python, got {_an(came)}{hint}")
+    for path, module in model.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            raise ModelError(
+                f"{path or 'model'}: wanted an nn.Module as written in Python, got a ScriptModule; "
+                "hand in the module that it was scripted from"
+            )
+
+
 def _inside(module: nn.Module) -> nn.Module | None:
     """Return what a wrapper wraps; None of any other module."""
     for kind in type(module).__mro__:
@@ -121,21 +138,32 @@ def _inside(module: nn.Module) -> nn.Module | None:
     return None
 
 
-def _check_part(path: str, module: nn.Module) -> None:
-    if isinstance(module, LazyModuleMixin) and module.has_uninitialized_params():  # type: ignore[no-untyped-call]
-        raise TraceError(
-            f"{path}: wanted a layer that knows its size, got {_an(type(module).__name__)} that "
-            "never ran; run the model once on an input"
-        )
-    own = tuple(REMOVERS)
-    hooks = [*module._forward_hooks.values()]
-    hooks += [hook for hook in module._forward_pre_hooks.values() if not isinstance(hook, own)]
-    if hooks:
-        name = getattr(hooks[0], "__qualname__", type(hooks[0]).__name__)
-        raise TraceError(
-            f"{path}: wanted a module without forward hooks, which quantization would lose, got "
-            f"'{name}'; remove it, or put what it does into `forward`"
-        )
+def _hooks(model: nn.Module) -> dict[str, str]:
+    """Return the name of a forward hook on each module that has one, by its path."""
+    found = {}
+    for path, module in model.named_modules():
+        hooks = [*module._forward_hooks.values(), *module._forward_pre_hooks.values()]
+        for hook in hooks:
+            if not isinstance(hook, COMPUTES_WEIGHTS):
+                found[path or type(model).__name__] = getattr(hook, "__name__", type(hook).__name__)
+    return found
+
+
+def _check_hooks(
+    hooks: Mapping[str, str], model: nn.Module, plain: nn.Module, image: Tensor
+) -> None:
+    """Check that the module without its hooks answers as the module with them."""
+    with evaluating(model), torch.no_grad():
+        try:
+            wanted = model(image.to(dtype_of(model)) if image.is_floating_point() else image)
+            found = plain(image)
+            torch.testing.assert_close(found, wanted, rtol=0.02, atol=1e-3, check_dtype=False)
+        except Exception as error:  # whatever the user's forward raises without its hooks
+            named = ", ".join(f"'{name}' on {path}" for path, name in hooks.items())
+            raise TraceError(
+                "forward hooks: wanted none that change answers, which quantization would lose, "
+                f"got {named}; remove them, or put what they do into `forward`"
+            ) from error
 
 
 def _needs_copy(module: nn.Module) -> bool:
@@ -143,19 +171,29 @@ def _needs_copy(module: nn.Module) -> bool:
     own = module.parameters(recurse=False)
     return (
         parametrize.is_parametrized(module)
-        or bool(module._forward_pre_hooks)
+        or bool(module._forward_pre_hooks or module._forward_hooks)
         or module._compiled_call_impl is not None
         or any(weight.is_floating_point() and weight.dtype != torch.float32 for weight in own)
     )
 
 
-def _copy(model: nn.Module) -> nn.Module:
-    """Return a deep copy without wrappers, not compiled."""
-    memo = {id(value): value.detach().clone() for value in _computed(model)}
+def _without_hooks(model: nn.Module) -> dict[int, Any]:
+    """Return what stands in for the hooks of modules in a deep copy: those that compute weights."""
+    memo: dict[int, Any] = {}
+    for module in model.modules():
+        before = module._forward_pre_hooks
+        kept = {key: hook for key, hook in before.items() if isinstance(hook, COMPUTES_WEIGHTS)}
+        memo[id(before)], memo[id(module._forward_hooks)] = OrderedDict(kept), OrderedDict()
+    return memo
+
+
+def _copy(model: nn.Module, memo: dict[int, Any]) -> nn.Module:
+    """Return a deep copy without wrappers, not compiled; `memo` as `deepcopy` has it."""
+    memo |= {id(value): value.detach().clone() for value in _computed(model)}
     try:
         for module in reversed(list(model.modules())):  # what lies inside comes first
             if (inside := _inside(module)) is not None:
-                memo[id(module)] = deepcopy(inside, memo)  # type: ignore[assignment]
+                memo[id(module)] = deepcopy(inside, memo)
         return deepcopy(model, memo)
     except (RuntimeError, TypeError) as error:
         reason = str(error).splitlines()[0]

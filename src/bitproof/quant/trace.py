@@ -43,7 +43,7 @@ def trace(model: nn.Module, example: Float[Tensor, "n *features"]) -> Graph:
 
 def trace_as_is(model: nn.Module, example: Float[Tensor, "n *features"]) -> Graph:
     """Return the graph as `trace` does, with norms and activations as nodes of their own."""
-    model = traceable(model)
+    model = traceable(model, example)
     with untouched(model):
         model.eval()
         module = symbolic(model)
