@@ -1,6 +1,6 @@
 """Whether the numbers of a table look as if they followed another convention than its user says.
 
-Model:  no multiplier is off by more than its product on average (mred above 1), and none comes ten
+Model:  no multiplier is off by more than its product on average (mred above 1), and none comes three
         times closer to exact products in another convention than in its own. Conventions: operands
         signed or not; rows and columns by bit pattern or by value; products as they are, with
         32,768 added, or as 16-bit words read with the wrong sign.
@@ -22,7 +22,7 @@ SUSPECT = 0.1
 """Mean relative error distance from which other conventions are tried."""
 FAR = 1.0
 """That from which a table is suspect even if no convention fits."""
-CLOSER = 10.0
+CLOSER = 3.0
 """How many times closer another convention has to be."""
 OFFSET = 1 << 15
 RANGE = 1 << 16
@@ -63,7 +63,7 @@ def suspicion(
     tried = [(_mred(changed, one), one) for one, changed in _conventions(numbers) if one != said]
     best, other = min(tried, key=lambda pair: pair[0])
     text = f"mean relative error is {100 * own:.3g} % with {said}"
-    if best < own / CLOSER:
+    if best < min(own / CLOSER, FAR):
         return f"{text}; it is {100 * best:.3g} % with {other}"
     return f"{text}, and no other convention fits" if own > FAR else ""
 

@@ -59,12 +59,16 @@ def unwrapped(model: nn.Module) -> nn.Module:
     return model
 
 
-def inside_wrappers(model: nn.Module) -> nn.Module:
+def inside_wrappers(model: object) -> nn.Module:
     """Return the user's own module, inside what wraps it as a whole.
 
     Raises:
         ModelError: it is no module, or TorchScript or an exported program.
     """
+    if not isinstance(model, nn.Module):
+        came = type(model).__name__
+        made = "; hand in the module that it was exported from" if "Exported" in came else ""
+        raise ModelError(f"model: wanted an nn.Module as written in Python, got {_an(came)}{made}")
     while (inside := _inside(model)) is not None:
         model = inside
     _check_written_in_python(model)
@@ -116,11 +120,6 @@ def dtype_of(model: nn.Module) -> torch.dtype:
 
 
 def _check_written_in_python(model: nn.Module) -> None:
-    if not isinstance(model, nn.Module):
-        came = type(model).__name__
-        made = came == "ExportedProgram"
-        hint = "; hand in the module that it was exported from" if made else ""
-        raise ModelError(f"model: wanted an nn.Module as written in Python, got {_an(came)}{hint}")
     for path, module in model.named_modules():
         if isinstance(module, torch.jit.ScriptModule):
             raise ModelError(
