@@ -73,7 +73,7 @@ def test_outputs_that_are_no_scores_of_classes_are_none_of_its_business() -> Non
 
 
 def test_a_model_in_short_floats_is_not_trained() -> None:
-    with pytest.raises(SpecError, match="wanted float32 parameters to train, got torch.float16"):
+    with pytest.raises(SpecError, match=r"wanted float32 parameters to train, got torch\.float16"):
         bp.harden_model(network().half(), [bp.Desensitize(optimization=SHORT)], images(9))
 
 

@@ -1,9 +1,9 @@
 """Whether the numbers of a table look as if they followed another convention than its user says.
 
-Model:  no multiplier is off by more than its product on average (mred above 1), and none comes three
-        times closer to exact products in another convention than in its own. Conventions: operands
-        signed or not; rows and columns by bit pattern or by value; products as they are, with
-        32,768 added, or as 16-bit words read with the wrong sign.
+Model:  no multiplier is off by more than its product on average (mred above 1), and none comes
+        three times closer to exact products in another convention than in its own. Conventions:
+        operands signed or not; rows and columns by bit pattern or by value; products as they are,
+        with 32,768 added, or as 16-bit words read with the wrong sign.
 """
 
 from collections.abc import Iterator

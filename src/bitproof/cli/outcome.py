@@ -87,7 +87,7 @@ def plain_warnings() -> Iterator[None]:
     """Print deliberate warnings in one line on standard error inside the block."""
     show = warnings.showwarning
 
-    def show_plainly(
+    def show_plainly(  # noqa: PLR0917 - as Python calls it
         message: Warning | str,
         category: type[Warning],
         filename: str,
@@ -96,7 +96,7 @@ def plain_warnings() -> Iterator[None]:
         line: str | None = None,
     ) -> None:
         if issubclass(category, BitproofWarning):
-            print(f"bitproof: warning: {message}", file=file or sys.stderr)  # noqa: T201
+            print(f"bitproof: warning: {message}", file=file or sys.stderr)
         else:
             show(message, category, filename, lineno, file, line)
 

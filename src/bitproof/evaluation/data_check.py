@@ -9,7 +9,7 @@ from bitproof.evaluation.models import EvaluatedModel
 
 
 def check_data(name: str, model: EvaluatedModel, data: Dataset) -> None:
-    """Check that `model`, called `name`, takes the images of `data` and has their labels as outputs.
+    """Check that `model`, called `name`, takes the images of `data` and has their labels.
 
     Raises:
         DataError: there are no images, or labels lie beyond the outputs.

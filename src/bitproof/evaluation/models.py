@@ -190,8 +190,8 @@ class FloatModel:
         for name, weight in codes.items():
             if weight.dtype != torch.float32:
                 raise SpecError(
-                    f"{name}: wanted float32, whose words of 32 bits can break, got {weight.dtype}; "
-                    "hand in `model.float()`, or leave out `float`"
+                    f"{name}: wanted float32, whose words of 32 bits can break, "
+                    f"got {weight.dtype}; hand in `model.float()`, or leave out `float`"
                 )
         faulty = corrupt_float32(codes, fault, generator=generator, protections=protections)
 

@@ -9,14 +9,14 @@ Model:  wrappers that run the same network elsewhere (`DataParallel`, `torch.com
 """
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.modules.lazy import LazyModuleMixin
+from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize, prune, remove_spectral_norm, remove_weight_norm
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
@@ -29,9 +29,9 @@ WRAPPERS = {
     "DistributedDataParallel": "module",
     "OptimizedModule": "_orig_mod",
 }
-"""Torch's modules that run another one, and the name that they hold it under. Kinds by name, because
-that of `torch.compile` takes seconds to import."""
-REMOVERS = {
+"""Torch's modules that run another one, and the name that they hold it under. Kinds are known by
+name, because that of `torch.compile` takes seconds to import."""
+REMOVERS: dict[type, Callable[[nn.Module, str], nn.Module]] = {
     WeightNorm: remove_weight_norm,
     SpectralNorm: remove_spectral_norm,
     prune.BasePruningMethod: prune.remove,
@@ -78,8 +78,9 @@ def inside_wrappers(model: object) -> nn.Module:
 def traceable(model: nn.Module, example: Float[Tensor, "n *features"]) -> nn.Module:
     """Return what computes what `model` does in evaluation mode, for tracing: plain, in float32.
 
-    The first image of `example` tells whether forward hooks change answers. Paths of layers are those of the module inside its wrappers. It is the user's own module where
-    there is nothing to change, else a copy.
+    The first image of `example` tells whether forward hooks change answers. Paths of layers are
+    those of the module inside its wrappers. It is the user's own module where there is nothing to
+    change, else a copy.
 
     Raises:
         ModelError: see `unwrapped`.
@@ -92,7 +93,7 @@ def traceable(model: nn.Module, example: Float[Tensor, "n *features"]) -> nn.Mod
     """
     model = unwrapped(model)
     for path, module in model.named_modules():
-        if isinstance(module, LazyModuleMixin) and module.has_uninitialized_params():  # type: ignore[no-untyped-call]
+        if any(map(is_lazy, module.parameters(recurse=False))):
             raise TraceError(
                 f"{path}: wanted a layer that knows its size, got {_an(type(module).__name__)} "
                 "that never ran; run the model once on an input"
@@ -209,10 +210,11 @@ def _computed(model: nn.Module) -> Iterator[Tensor]:
 
 def _fix_weights_(module: nn.Module) -> None:
     """Make parameters of the weights that a module in evaluation mode computes for itself."""
-    for hook in list(module._forward_pre_hooks.values()):
+    hooks: list[Any] = list(module._forward_pre_hooks.values())
+    for hook in hooks:
         for kind, remove in REMOVERS.items():
             if isinstance(hook, kind):
-                remove(module, getattr(hook, "name", None) or hook._tensor_name)
+                remove(module, hook._tensor_name if hasattr(hook, "_tensor_name") else hook.name)
     if not parametrize.is_parametrized(module):
         return
     # Not `remove_parametrizations`: it changes a class that the user's module has as well.

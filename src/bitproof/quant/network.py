@@ -52,8 +52,7 @@ class IntegerNetwork(NetworkData):
 
 
 def in_float32(inputs: Num[Tensor, "n *features"]) -> Num[Tensor, "n *features"]:
-    """Return inputs of any float type as float32; those that are there already, and integers, are
-    the same tensor."""
+    """Return inputs of any float type as float32, integers as they are."""
     return inputs.float() if inputs.is_floating_point() else inputs
 
 
