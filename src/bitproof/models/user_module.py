@@ -210,11 +210,11 @@ def _computed(model: nn.Module) -> Iterator[Tensor]:
 
 def _fix_weights_(module: nn.Module) -> None:
     """Make parameters of the weights that a module in evaluation mode computes for itself."""
-    hooks: list[Any] = list(module._forward_pre_hooks.values())
-    for hook in hooks:
+    for hook in list(module._forward_pre_hooks.values()):
+        name = getattr(hook, "_tensor_name", getattr(hook, "name", ""))
         for kind, remove in REMOVERS.items():
             if isinstance(hook, kind):
-                remove(module, hook._tensor_name if hasattr(hook, "_tensor_name") else hook.name)
+                remove(module, name)
     if not parametrize.is_parametrized(module):
         return
     # Not `remove_parametrizations`: it changes a class that the user's module has as well.
