@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from bitproof.attacks.ascent import LinfPGD
 from bitproof.attacks.autoattack import AutoAttack
-from bitproof.attacks.base import InputAttack, InputShapeError
-from bitproof.core.errors import AdapterError
+from bitproof.attacks.base import InputAttack
+from bitproof.core.errors import AdapterError, InputShapeError
 from bitproof.core.rng import make_generator
 
 installed = pytest.mark.skipif(

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bitproof.attacks.base import Classifier, InputAttack, InputShapeError, check_inputs
-from bitproof.core.errors import InputRangeError, SpecError
+from bitproof.attacks.base import Classifier, InputAttack, check_inputs
+from bitproof.core.errors import InputRangeError, InputShapeError, SpecError
 from bitproof.core.rng import make_generator
 
 

@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from bitproof.attacks.ascent import LinfPGD
-from bitproof.attacks.base import InputShapeError
 from bitproof.attacks.random_search import LinfNoise, LinfSquare, margin, search_at_random
+from bitproof.core.errors import InputShapeError
 from bitproof.core.rng import make_generator
 
 GREY = torch.full((30, 3, 8, 8), 0.5)

@@ -4,12 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from bitproof.cli.inject import recipe_of
 from bitproof.cli.options import parse_shard
 from bitproof.cli.running import executor_of
 from bitproof.core.errors import RecipeError, SpecError, UnknownKindError
-from bitproof.quant import Scheme
+from bitproof.quant import Scheme, quantize, save_network
 from bitproof.recipe import InjectionRecipe
 
 Call = Callable[..., Any]
@@ -160,3 +161,41 @@ def test_shards_are_counted_from_one(text: str) -> None:
     assert parse_shard("2/8") == (2, 8)
     with pytest.raises(SpecError, match="wanted K/N"):
         parse_shard(text)
+
+
+def test_a_list_without_faults_is_refused(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "f.csv").write_text("trial,site,layer,element,tap,bit,action\n")
+    outcome = call(*SMALL[:-2], "--list", "f.csv", "--out", "d")
+    assert outcome.code == 2
+    assert outcome.problems == ["bitproof: f.csv: wanted at least one fault, got only the header"]
+
+
+def test_a_list_with_one_large_number_has_one_trial(call: Call, tmp_path: Path) -> None:
+    header = "trial,site,layer,element,tap,bit,action"
+    call(*SMALL, "--out", "c")
+    call("faults", "c", "--out", "f.csv")
+    row = (tmp_path / "f.csv").read_text().splitlines()[1].split(",")
+    (tmp_path / "f.csv").write_text(f"{header}\n{','.join(['20000', *row[1:]])}\n")
+    outcome = call(*SMALL[:-2], "--list", "f.csv", "--out", "d")
+    assert "1 of 1 planned trials" in outcome.out
+    assert "1 trials have faults, with numbers up to 20000" in outcome.out
+
+
+def test_a_network_for_other_images_is_refused(call: Call, tmp_path: Path) -> None:
+    images = torch.rand(8, 1, 12, 12)
+    layers = torch.nn.AdaptiveAvgPool2d(4), torch.nn.Flatten(), torch.nn.Linear(16, 10)
+    save_network(quantize(torch.nn.Sequential(*layers), images), tmp_path / "mine")
+    outcome = call("inject", "--network", "mine", "--data", "digits", "--trials", "5", "--out", "d")
+    assert outcome.code == 2
+    assert outcome.problems == [
+        "bitproof: mine: wanted a network for digits (images of 1 x 8 x 8), this one takes others"
+    ]
+
+
+def test_labels_beyond_the_outputs_are_refused(call: Call, tmp_path: Path) -> None:
+    layers = torch.nn.Flatten(), torch.nn.Linear(64, 7)
+    network = quantize(torch.nn.Sequential(*layers), torch.rand(8, 1, 8, 8))
+    save_network(network, tmp_path / "mine")
+    outcome = call("inject", "--network", "mine", "--data", "digits", "--trials", "5", "--out", "d")
+    assert outcome.code == 2
+    assert "10 classes), this one answers 7" in outcome.problems[0]

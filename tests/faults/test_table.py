@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bitproof.core.errors import FaultListError, StorageError
+from bitproof.core.progress import Silent
 from bitproof.faults.table import (
     ACTIONS,
     COLUMNS,
@@ -32,6 +33,7 @@ rows_of = st.lists(
         st.integers(0, 63),
         st.sampled_from(ACTIONS),
     ),
+    min_size=1,
     max_size=20,
 )
 shared = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
@@ -54,7 +56,7 @@ def test_rows_come_back_in_the_order_of_trials(rows: list[Row]) -> None:
     table = FaultTable.from_rows(rows, layers=LAYERS)
     assert table.rows() == sorted(rows, key=lambda row: row[0])
     assert len(table) == len(rows)
-    assert table.n_trials == max((row[0] for row in rows), default=-1) + 1
+    assert table.n_trials == max(row[0] for row in rows) + 1
 
 
 @given(rows_of)
@@ -76,8 +78,12 @@ def test_layers_are_counted_as_they_come_if_none_are_given() -> None:
 
 @shared
 @given(rows=rows_of)
-def test_a_list_survives_its_file(rows: list[Row], tmp_path: Path) -> None:
+def test_a_list_survives_its_file_but_for_gaps_between_trials(
+    rows: list[Row], tmp_path: Path
+) -> None:
     path = tmp_path / "faults.csv"
+    places = {trial: place for place, trial in enumerate(sorted({row[0] for row in rows}))}
+    rows = [(places[row[0]], *row[1:]) for row in rows]
     table = FaultTable.from_rows(rows, layers=LAYERS)
     write_fault_list(table, path)
     again = read_fault_list(path, layers=LAYERS)
@@ -91,14 +97,47 @@ def test_empty_lines_and_carriage_returns_are_passed_over(tmp_path: Path) -> Non
     path = tmp_path / "faults.csv"
     path.write_bytes(f"{HEADER}\r\n\r\n2,weight,fc,1,-1,3,stuck1\r\n\r\n".encode())
     table = read_fault_list(path, layers=LAYERS)
-    assert table.rows() == [(2, "weight", "fc", 1, -1, 3, "stuck1")]
-    assert table.n_trials == 3
+    assert table.rows() == [(0, "weight", "fc", 1, -1, 3, "stuck1")]
+
+
+class Heard(Silent):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.lines.append(text)
+
+
+def test_trials_are_those_that_have_a_line_and_it_is_said(tmp_path: Path) -> None:
+    lines = (f"{trial},weight,fc,{trial},-1,3,flip" for trial in (20000, 7, 20000))
+    path, heard = write(tmp_path, *lines), Heard()
+    table = read_fault_list(path, layers=LAYERS, progress=heard)
+    assert table.n_trials == 2
+    assert [row[0] for row in table.rows()] == [0, 1, 1]
+    assert [row[3] for row in table.rows()] == [7, 20000, 20000]
+    assert heard.lines == [
+        f"{path}: 2 trials have faults, with numbers up to 20000; they are numbered anew, 0 to 1"
+    ]
+
+
+def test_nothing_is_said_of_trials_without_gaps(tmp_path: Path) -> None:
+    heard = Heard()
+    path = write(tmp_path, "1,weight,fc,1,-1,3,flip", "0,weight,fc,2,-1,3,flip")
+    assert read_fault_list(path, layers=LAYERS, progress=heard).n_trials == 2
+    assert heard.lines == []
+
+
+def test_a_list_with_only_a_header_is_refused(tmp_path: Path) -> None:
+    assert "wanted at least one fault, got only the header" in complaint(write(tmp_path))
 
 
 def test_the_largest_numbers_are_read(tmp_path: Path) -> None:
     line = f"{MOST_TRIALS - 1},product,fc,{2**40},{2**31 - 1},63,flip"
     table = read_fault_list(write(tmp_path, line), layers=LAYERS)
-    assert table.rows() == [(MOST_TRIALS - 1, "product", "fc", 2**40, 2**31 - 1, 63, "flip")]
+    assert table.rows() == [(0, "product", "fc", 2**40, 2**31 - 1, 63, "flip")]
+    assert table.n_trials == 1
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def correct_means(network: IntegerNetwork, images: Float[Tensor, "n *features"])
         >>> bool((correct_means(rough, images).products["1"].offset > 0).all())
         True
     """
-    check_inputs(images)
+    check_inputs(images, network.input_shape)
     images = images[:IMAGES]
     fixed = network
 

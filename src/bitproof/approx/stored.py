@@ -7,6 +7,7 @@ Model:  the numbers are given row by row; a row is one first operand, a column o
 
 import hashlib
 import io
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -16,7 +17,8 @@ import torch
 from pydantic import Field
 
 from bitproof.approx.base import MULTIPLIERS, Multiplier, ProductTable
-from bitproof.core.errors import ChecksumError, DataError
+from bitproof.approx.convention import suspicion
+from bitproof.core.errors import BitproofWarning, ChecksumError, DataError
 from bitproof.core.files import write_bytes
 from bitproof.data.layout import data_root
 from bitproof.data.packed import read_arrays
@@ -50,6 +52,9 @@ class Stored(Multiplier):
     def table(self, data_dir: Path | None = None) -> ProductTable:
         """Return the products in the file.
 
+        Warns (`BitproofWarning`) where they look as if they followed another convention; see
+        `convention`.
+
         Raises:
             DataError: the file is missing or malformed, or holds something else.
             ChecksumError: it is not the file of the checksum.
@@ -62,6 +67,8 @@ class Stored(Multiplier):
         largest = max(abs(int(numbers.min())), abs(int(numbers.max())))
         if largest > LARGEST:
             raise DataError(f"{path}: wanted products of 32 bits, got {largest}")
+        if wrong := suspicion(numbers, signed=self.signed, order=self.order):
+            warnings.warn(f"{path}: {wrong}", BitproofWarning, stacklevel=2)
         products = torch.from_numpy(numbers.astype(np.int32))
         if self.signed and self.order == "values":
             products = products.roll((WORDS // 2, WORDS // 2), (0, 1))

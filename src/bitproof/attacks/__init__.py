@@ -7,8 +7,9 @@ AutoAttack (`autoattack`, an optional package).
 from bitproof.attacks.ascent import FGSM, L2PGD, LinfPGD, Loss, input_gradient, signed_ascent
 from bitproof.attacks.autoattack import AutoAttack
 from bitproof.attacks.balls import Ball, project_l2, project_linf
-from bitproof.attacks.base import ATTACKS, AnyAttack, Classifier, InputAttack, InputShapeError
+from bitproof.attacks.base import ATTACKS, AnyAttack, Classifier, InputAttack
 from bitproof.attacks.random_search import LinfNoise, LinfSquare
+from bitproof.core.errors import InputShapeError
 
 __all__ = [
     "ATTACKS",

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from bitproof.attacks.balls import Ball, Images, Labels
-from bitproof.attacks.base import ATTACKS, Classifier, InputAttack, InputShapeError, check_images
-from bitproof.core.errors import AdapterError
+from bitproof.attacks.base import ATTACKS, Classifier, InputAttack, check_images
+from bitproof.core.errors import AdapterError, InputShapeError
 from bitproof.core.rng import draw_seed
 
 LEAST_CLASSES = {"standard": 4, "rand": 3}

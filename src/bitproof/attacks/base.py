@@ -3,21 +3,24 @@
 Model:  a classifier maps inputs in [0, 1] to logits (normalisation is part of the classifier) and
         treats images independently, so it is in evaluation mode. Gradients, where an attack uses
         them, pass rounding straight through: the attacker sees the network that is deployed.
+        A module is attacked in evaluation mode and keeps the mode that it is in.
 """
 
 from abc import abstractmethod
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Annotated, final
 
 import torch
 from pydantic import BeforeValidator, SerializeAsAny
-from torch import Tensor
+from torch import Tensor, nn
 
 from bitproof.attacks.balls import Ball, Images, Labels, per_image, project_l2, project_linf
-from bitproof.core.errors import BitproofError, InputRangeError
+from bitproof.core.errors import InputRangeError, InputShapeError
 from bitproof.core.registry import Registry
 from bitproof.core.spec import Spec
 from bitproof.core.types import NonNegative
+from bitproof.models.norms import evaluating
 from bitproof.stats.threats import ThreatLabel
 
 Classifier = Callable[[Tensor], Tensor]
@@ -30,10 +33,6 @@ TITLES = {
     "square": "Square",
 }
 """How people write the parts of a kind."""
-
-
-class InputShapeError(BitproofError, ValueError):
-    """Inputs and labels do not fit together, or inputs are no images where images are needed."""
 
 
 class InputAttack(Spec):
@@ -81,7 +80,8 @@ class InputAttack(Spec):
         clean = inputs.detach()
         if self.epsilon == 0 or not len(clean):
             return clean.clone()
-        found = self.search(model, clean, labels.to(clean.device).long(), generator=generator)
+        with evaluating(model) if isinstance(model, nn.Module) else nullcontext():
+            found = self.search(model, clean, labels.to(clean.device).long(), generator=generator)
         finite = found.detach().flatten(1).isfinite().all(dim=1)
         return self.project(torch.where(per_image(finite, clean), found.detach(), clean), clean)
 

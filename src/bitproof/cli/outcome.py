@@ -7,10 +7,12 @@ import errno
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import TextIO
 
-from bitproof.core.errors import BitproofError, StoppedError
+from bitproof.core.errors import BitproofError, BitproofWarning, StoppedError
 from bitproof.core.stop_request import StopRequest
 
 CAUSED = {
@@ -78,6 +80,31 @@ def report_problems(interrupted: str = "") -> Iterator[None]:
         if error.errno not in CAUSED:
             raise
         leave(f"{error.filename or 'output'}: {error.strerror}", 2)
+
+
+@contextmanager
+def plain_warnings() -> Iterator[None]:
+    """Print deliberate warnings in one line on standard error inside the block."""
+    show = warnings.showwarning
+
+    def show_plainly(  # noqa: PLR0917 - as Python calls it
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if issubclass(category, BitproofWarning):
+            print(f"bitproof: warning: {message}", file=file or sys.stderr)
+        else:
+            show(message, category, filename, lineno, file, line)
+
+    warnings.showwarning = show_plainly
+    try:
+        yield
+    finally:
+        warnings.showwarning = show
 
 
 def leave(message: str, code: int) -> None:

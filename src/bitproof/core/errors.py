@@ -32,6 +32,10 @@ class InputRangeError(BitproofError, ValueError):
     """Inputs lie outside [0, 1], the range that every model and attack here expects."""
 
 
+class InputShapeError(BitproofError, ValueError):
+    """Inputs have another shape than labels, a network or an attack need."""
+
+
 class DataError(BitproofError):
     """A data set is missing, truncated or malformed."""
 
@@ -94,6 +98,10 @@ class WorkerError(BitproofError):
 
 class AdapterError(BitproofError):
     """An optional package is not installed."""
+
+
+class BitproofWarning(UserWarning):
+    """Work goes on, with what looks wrong; the command line prints it in one line."""
 
 
 def near(name: str, known: Iterable[str]) -> str:

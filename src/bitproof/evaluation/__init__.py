@@ -4,11 +4,13 @@
   `adversarial_examples`.
 - `flip_curve`: accuracy after every flip of a weight attack.
 - `evaluation`: the list of threats, and measurements as tasks; `models`: what is measured.
+- `data_check`: whether images and labels fit a network.
 - `executors`, `ray_executor`: who computes; `store`: counts on disk.
 """
 
 from bitproof.evaluation.adversarial_bits import AdversarialBitErrors
 from bitproof.evaluation.adversarial_examples import AdversarialExamples, BlackBoxCheck
+from bitproof.evaluation.data_check import check_data
 from bitproof.evaluation.evaluation import Evaluation
 from bitproof.evaluation.executors import EXECUTORS, Executor, InProcess, Pool, Processes, Work
 from bitproof.evaluation.flip_curve import FlipCurve, flip_curves, join_faults
@@ -41,6 +43,7 @@ __all__ = [
     "TallyStore",
     "Threat",
     "Work",
+    "check_data",
     "count",
     "flip_curves",
     "join_faults",

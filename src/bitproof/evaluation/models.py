@@ -26,6 +26,8 @@ from bitproof.faults import (
 )
 from bitproof.faults.bounding import Bounding, Restriction, activation_words, restrictions
 from bitproof.faults.memory import bounded, site_of
+from bitproof.models.norms import evaluating
+from bitproof.models.user_module import dtype_of, unwrapped
 from bitproof.quant.network import IntegerNetwork
 
 PROFILE_IMAGES = 256
@@ -124,9 +126,19 @@ class IntegerModel:
 
 @dataclass(frozen=True)
 class FloatModel:
-    """A float model in evaluation mode, its weights and biases stored as float32 words."""
+    """A float model in evaluation mode, its weights and biases stored as float32 words.
+
+    The module stays in the mode that it is in. One of another float type gets its inputs in that
+    type; logits are float32 in any case.
+
+    Raises:
+        ModelError: it is no module as written in Python.
+    """
 
     model: nn.Module
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "model", unwrapped(self.model))
 
     def digest(self) -> str:
         """Return the SHA-256 of the names and bytes of all weights, and of the architecture."""
@@ -145,8 +157,11 @@ class FloatModel:
 
     def differentiable(self, inputs: Float[Tensor, "n *features"]) -> Float[Tensor, "n k"]:
         """Return logits with gradients to the inputs."""
-        logits: Tensor = self.model(inputs)
-        return logits
+        if inputs.is_floating_point():
+            inputs = inputs.to(dtype_of(self.model))
+        with evaluating(self.model):
+            logits: Tensor = self.model(inputs)
+        return logits.float()
 
     def broken(
         self,
@@ -159,7 +174,8 @@ class FloatModel:
         """Return the model with faults in its float32 parameters; activations stay whole.
 
         Raises:
-            SpecError: 32-bit words do not fit a protection, or it would bound activations.
+            SpecError: 32-bit words do not fit a protection, or it would bound activations; or
+                parameters are no float32.
         """
         if bounding := [one.kind for one in protections if isinstance(one, Bounding)]:
             raise SpecError(
@@ -171,11 +187,18 @@ class FloatModel:
             for name, weight in self.model.named_parameters()
             if site_of(name) in sites
         }
+        for name, weight in codes.items():
+            if weight.dtype != torch.float32:
+                raise SpecError(
+                    f"{name}: wanted float32, whose words of 32 bits can break, "
+                    f"got {weight.dtype}; hand in `model.float()`, or leave out `float`"
+                )
         faulty = corrupt_float32(codes, fault, generator=generator, protections=protections)
 
         @torch.no_grad()
         def classify(inputs: Tensor) -> Tensor:
-            logits: Tensor = functional_call(self.model, faulty, (inputs,))
-            return logits
+            with evaluating(self.model):
+                logits: Tensor = functional_call(self.model, faulty, (inputs,))
+            return logits.float()
 
         return classify

@@ -17,6 +17,7 @@ from jaxtyping import Int32, Int64, UInt8
 
 from bitproof.core.errors import FaultListError, near
 from bitproof.core.files import write_text
+from bitproof.core.progress import SILENT, Progress
 
 ArraySite = Literal["pe_input", "pe_weight", "pe_product", "pe_sum"]
 """Registers of the processing elements of an array: `element` is the number of the processing
@@ -154,18 +155,24 @@ def write_fault_list(table: FaultTable, path: Path) -> None:
     write_text(path, text.getvalue())
 
 
-def read_fault_list(path: Path, *, layers: Sequence[str]) -> FaultTable:
-    """Return the faults of a CSV file; trials without a line have no fault.
+def read_fault_list(
+    path: Path, *, layers: Sequence[str], progress: Progress = SILENT
+) -> FaultTable:
+    """Return the faults of a CSV file; its trials are those that have a line, in rising order.
+
+    Where numbers are missing, as after lines were taken out, trials are numbered anew from 0 and
+    `progress` says so: a trial without a fault has no line, so it takes no part in rates.
 
     Raises:
-        FaultListError: the file is missing or a line is no fault; the message names the line.
+        FaultListError: the file is missing, holds no fault, or a line is none; the message names
+            the line.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise FaultListError(f"{path}: cannot read the fault list ({reason})") from None
-    rows = []
+    rows: list[FaultRow] = []
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         header = next(reader, [])
@@ -175,7 +182,17 @@ def read_fault_list(path: Path, *, layers: Sequence[str]) -> FaultTable:
         rows = [_row(cells, set(layers)) for cells in reader if cells]
     except (FaultListError, csv.Error) as error:
         raise FaultListError(f"{path}: line {reader.line_num}: {error}") from None
-    return FaultTable.from_rows(rows, layers=layers)
+    if not rows:
+        raise FaultListError(f"{path}: wanted at least one fault, got only the header")
+    numbers = sorted({row[0] for row in rows})
+    if numbers[-1] >= len(numbers):
+        progress.say(
+            f"{path}: {len(numbers)} trials have faults, with numbers up to {numbers[-1]}; "
+            f"they are numbered anew, 0 to {len(numbers) - 1}"
+        )
+    anew = {number: place for place, number in enumerate(numbers)}
+    renumbered = [(anew[row[0]], *row[1:]) for row in rows]
+    return FaultTable.from_rows(renumbered, layers=layers)
 
 
 def _row(cells: list[str], layers: set[str]) -> FaultRow:

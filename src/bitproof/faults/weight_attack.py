@@ -74,10 +74,11 @@ class WeightAttack(Spec):
 
         Raises:
             InputRangeError: an image lies outside [0, 1], or there are none.
+            InputShapeError: images are of another shape than those of calibration.
             DataError: labels do not fit the images, or the attack finds no image that it needs.
             FaultListError: the network has no weights, or the attack broke its promise.
         """
-        check_inputs(inputs)
+        check_inputs(inputs, network.input_shape)
         if labels.shape != inputs.shape[:1]:
             raise DataError(
                 f"labels: wanted one for each of {len(inputs)} images, got {tuple(labels.shape)}"

@@ -16,9 +16,10 @@ from bitproof.core.registry import Registry
 from bitproof.core.rng import make_generator
 from bitproof.core.spec import Spec
 from bitproof.data.dataset import Dataset
+from bitproof.models.user_module import unwrapped
 from bitproof.quant.bias_correction import correct_biases
 from bitproof.quant.build import quantize_graph
-from bitproof.quant.network import IntegerNetwork
+from bitproof.quant.network import IntegerNetwork, check_inputs
 from bitproof.quant.scheme import Scheme
 from bitproof.quant.trace import trace
 from bitproof.train.batches import Batch
@@ -30,7 +31,11 @@ from bitproof.train.process_group import SINGLE_PROCESS, ProcessGroup
 
 @dataclass(frozen=True)
 class Candidate:
-    """A network on its way to the chip: float weights, and how they will be quantized."""
+    """A network on its way to the chip: float weights, and how they will be quantized.
+
+    Raises:
+        ModelError: `model` is no module as written in Python.
+    """
 
     model: nn.Module
     scheme: Scheme = field(default_factory=Scheme)
@@ -45,6 +50,9 @@ class Candidate:
     record: tuple[dict[str, Any], ...] = ()
     """What each stage so far reports: JSON values."""
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "model", unwrapped(self.model))
+
     def quantize(self, calibration: Dataset) -> IntegerNetwork:
         """Return the integer network; of `calibration`, `scheme.calibration_images` are used.
 
@@ -52,8 +60,10 @@ class Candidate:
             TraceError: the model cannot be traced or quantized.
             QuantizationError: weights or activations are not finite, or multipliers do not fit.
             DataError: the table of a multiplier is missing.
+            InputRangeError: there are no calibration images.
         """
         images = calibration.inputs(slice(0, self.scheme.calibration_images))
+        check_inputs(images)
         graph = trace(self.model, images)
         network = quantize_graph(graph, images, self.scheme, shrink=self.shrink)
         if self.correct_bias:

@@ -13,14 +13,16 @@ import torch
 from jaxtyping import Float
 from safetensors.torch import save
 
-from bitproof.core.errors import SpecError
+from bitproof.core.errors import FaultListError, SpecError
 from bitproof.core.files import write_bytes, write_text
 from bitproof.core.lock import Shard, claim
 from bitproof.core.progress import SILENT, Progress
 from bitproof.core.spec import canonical_json
 from bitproof.core.version import __version__
 from bitproof.data.dataset import Dataset
+from bitproof.evaluation.data_check import check_data
 from bitproof.evaluation.executors import Executor, InProcess, Pool
+from bitproof.evaluation.models import IntegerModel
 from bitproof.faults.bounding import Bounding
 from bitproof.faults.execute import check_faults
 from bitproof.faults.table import FaultTable
@@ -67,17 +69,22 @@ def prepare_campaign(
 
     Raises:
         ResumeError: another campaign lies here, or one at all and `resume` was not asked for.
-        SpecError: there is nothing to break, or no image.
-        FaultListError: a fault of the list names a bit that the network does not have.
+        SpecError: there is nothing to break, or too few images.
+        DataError: there are no images, or labels lie beyond the network's outputs.
+        InputShapeError: images are of another shape than those of calibration.
+        FaultListError: the list is empty, or a fault names a bit that the network does not have.
         StorageError: the place cannot be written.
     """
     directory = CampaignDirectory(folder)
     network = network.to("cpu")
+    check_data("network", IntegerModel(network), test.to("cpu"))
     images = _choose(network, injection, test)
     shapes = Golden.run(network, images.inputs(slice(0, 1))).shapes
     if faults is None:
         plan = draw_plan(injection, network, shapes)
     else:
+        if not len(faults):
+            raise FaultListError("faults: wanted at least one, the list is empty")
         check_faults(network, faults, shapes, array=injection.array)
         plan = plan_of_list(faults)
     needs_profile = any(isinstance(one, Bounding) for one in injection.protections)

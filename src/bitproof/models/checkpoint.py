@@ -26,6 +26,7 @@ from torch.serialization import get_unsafe_globals_in_checkpoint
 from bitproof.core.errors import UnsafeFileError, WeightsError
 from bitproof.core.files import write_bytes
 from bitproof.models.base import Normalize
+from bitproof.models.user_module import inside_wrappers
 
 DAMAGE = (
     *(ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError, OSError),
@@ -38,12 +39,15 @@ DAMAGE = (
 def load_weights(model: nn.Module, path: Path) -> nn.Module:
     """Return a copy of `model` with the weights of a file; `model` stays as it is.
 
+    Of a model in `DataParallel` or `torch.compile`, it is a copy of what is inside.
+
     The file is `.safetensors`, `.npz`, or a state dict as `.pt`, `.pth`, `.th`, plain or under
     `state_dict`. `module.` before every name in it, left by `DataParallel`, is dropped.
 
     Raises:
         WeightsError: the file cannot be read, or does not fit; every key that is missing,
             unexpected or of another shape or type is named, and every one that is not finite.
+        ModelError: it is no module as written in Python.
         UnsafeFileError: the file holds Python objects instead of arrays.
 
     Example:
@@ -55,6 +59,7 @@ def load_weights(model: nn.Module, path: Path) -> nn.Module:
         ...     torch.equal(load_weights(nn.Linear(2, 2), path).weight, model.weight)
         True
     """
+    model = inside_wrappers(model)
     wanted = model.state_dict()
     found = _read_tensors(path)
     if all(name.startswith("module.") for name in found) and not any(
@@ -73,9 +78,10 @@ def load_weights(model: nn.Module, path: Path) -> nn.Module:
 
 
 def save_weights(model: nn.Module, path: Path) -> None:
-    """Write parameters and buffers as `.safetensors`, bit for bit.
+    """Write parameters and buffers as `.safetensors`, bit for bit; names are those inside wrappers.
 
     Raises:
+        ModelError: it is no module as written in Python.
         WeightsError: the name ends in something else.
         StorageError: the disk is full, or the place cannot be written.
     """
@@ -84,7 +90,7 @@ def save_weights(model: nn.Module, path: Path) -> None:
     # Clones, because safetensors refuses tensors that share memory.
     tensors = {
         name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
-        for name, value in model.state_dict().items()
+        for name, value in inside_wrappers(model).state_dict().items()
     }
     write_bytes(path, safetensors.torch.save(tensors, metadata={"format": "pt"}))
 

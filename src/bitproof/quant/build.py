@@ -11,7 +11,7 @@ from bitproof.core.errors import QuantizationError, near
 from bitproof.quant.calibrate import Range, measure_ranges
 from bitproof.quant.graph import Graph, Node
 from bitproof.quant.grid import CodedTensor, Grid
-from bitproof.quant.network import IntegerNetwork, check_inputs
+from bitproof.quant.network import IntegerNetwork, check_inputs, in_float32
 from bitproof.quant.operations import MAC_OPS, MEMORY_OPS, MOVING_OPS
 from bitproof.quant.quantizer import Quantizer
 from bitproof.quant.scheme import Scheme
@@ -28,7 +28,8 @@ def quantize(
     """Return the integer network of `model`, which holds its own normalisation.
 
     Args:
-        model: any module that torch.fx can trace.
+        model: any module that torch.fx can trace, in any mode and float type; parameters become
+            float32 in a copy (from float64 to within 2**-24 of each value).
         images: calibration images in [0, 1], from the training set.
         scheme: None for robust quantization at 8 bits.
         shrink: factors on the weight ranges of single layers, by node name (RESQ's alpha).
@@ -36,10 +37,12 @@ def quantize(
     Raises:
         TraceError: the model cannot be traced or holds what cannot be quantized.
         QuantizationError: weights or activations are not finite.
-        InputRangeError: images lie outside [0, 1].
+        InputRangeError: images lie outside [0, 1], or there are none.
+        ModelError: it is no module as written in Python.
     """
     if images.is_floating_point():
         check_inputs(images)
+    images = in_float32(images)
     return quantize_graph(trace(model, images), images, scheme, shrink=shrink)
 
 
@@ -88,7 +91,10 @@ def quantize_graph(
         else:
             stored = (scheme.bias or scheme.weight).encode(bias)
         tensors[node.key("bias")] = stored
-    return IntegerNetwork(graph.nodes, tensors, grids, scheme.activation_rounding)
+    shape = tuple(images.shape[1:])
+    return IntegerNetwork(
+        graph.nodes, tensors, grids, scheme.activation_rounding, input_shape=shape
+    )
 
 
 def encode_scale(scale: Tensor, quantizer: Quantizer, *, shrink: float = 1.0) -> CodedTensor:

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Num
 from torch import Tensor
 
-from bitproof.core.errors import InputRangeError
+from bitproof.core.errors import InputRangeError, InputShapeError
 from bitproof.quant.fake import run_differentiable
 from bitproof.quant.integers import run_integers
 from bitproof.quant.network_data import NetworkData
@@ -36,26 +36,46 @@ class IntegerNetwork(NetworkData):
 
         Raises:
             InputRangeError: inputs lie outside [0, 1].
+            InputShapeError: their shape is not that of the calibration images.
         """
-        check_inputs(inputs, tokens=self.tokens)
-        return run_integers(self, inputs)
+        check_inputs(inputs, self.input_shape, tokens=self.tokens)
+        return run_integers(self, in_float32(inputs))
 
     def differentiable(self, inputs: Num[Tensor, "n *features"]) -> Float[Tensor, "n *outputs"]:
         """Return the same logits with gradients to `inputs` that pass rounding as the identity.
 
         Raises:
             InputRangeError: inputs lie outside [0, 1].
+            InputShapeError: their shape is not that of the calibration images.
         """
-        check_inputs(inputs, tokens=self.tokens)
-        return run_differentiable(self, inputs)
+        check_inputs(inputs, self.input_shape, tokens=self.tokens)
+        return run_differentiable(self, in_float32(inputs))
 
 
-def check_inputs(images: Num[Tensor, "n *features"], *, tokens: int | None = None) -> None:
+def in_float32(inputs: Num[Tensor, "n *features"]) -> Num[Tensor, "n *features"]:
+    """Return inputs of any float type as float32, integers as they are."""
+    return inputs.float() if inputs.is_floating_point() else inputs
+
+
+def check_inputs(
+    images: Num[Tensor, "n *features"],
+    shape: tuple[int, ...] | None = None,
+    *,
+    tokens: int | None = None,
+) -> None:
     """Check that images lie in [0, 1], as everything here promises, or tokens below their number.
+
+    Where a `shape` is given, each of them has it.
 
     Raises:
         InputRangeError: they do not, or hold NaN; or there are none.
+        InputShapeError: they have another shape.
     """
+    if shape is not None and tuple(images.shape[1:]) != shape:
+        wanted = ", ".join(("n", *map(str, shape)))
+        raise InputShapeError(
+            f"images: wanted shape ({wanted}), as at calibration, got {tuple(images.shape)}"
+        )
     if not images.numel():
         raise InputRangeError(f"images: wanted at least one, got shape {tuple(images.shape)}")
     if tokens is not None:

@@ -38,6 +38,9 @@ class NetworkData:
     """How accumulators become words: `nearest` or `truncate`."""
     products: dict[str, Products] = field(default_factory=dict)
     """What multiplies in nodes whose products are not exact, by node."""
+    input_shape: tuple[int, ...] | None = None
+    """Shape of one calibration image, which inputs must have; None: not known. Answers do not
+    depend on it, so it is no part of the digest."""
 
     @cached_property
     def constants(self) -> dict[str, Constants]:

@@ -36,6 +36,8 @@ def save_network(network: IntegerNetwork, path: Path) -> None:
         layout["tensors"][name] = _describe(f"tensor.{name}", coded.grid, tensors)
     for name, grid in network.grids.items():
         layout["grids"][name] = _describe(f"grid.{name}", grid, tensors)
+    if network.input_shape is not None:
+        layout["input_shape"] = network.input_shape
     if network.products:
         layout["products"] = _describe_products(network.products, tensors)
     own = {key: value.cpu().contiguous().clone() for key, value in tensors.items()}
@@ -65,7 +67,9 @@ def load_network(path: Path) -> IntegerNetwork:
         grids = {name: _grid(f"grid.{name}", one, tensors) for name, one in layout["grids"].items()}
         entries = layout.get("products", {})
         products = {name: _products(name, entry, tensors) for name, entry in entries.items()}
-        network = IntegerNetwork(nodes, words, grids, layout["rounding"], products)
+        sizes = layout.get("input_shape")  # absent in files from before it was kept
+        shape = None if sizes is None else tuple(map(int, sizes))
+        network = IntegerNetwork(nodes, words, grids, layout["rounding"], products, shape)
         _check(network, path)
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]

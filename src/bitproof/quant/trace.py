@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from bitproof.core.errors import TraceError
 from bitproof.models.base import Normalize
+from bitproof.models.user_module import traceable
 from bitproof.quant.builder import UNEQUAL, Builder, Call, Ref
 from bitproof.quant.capture import (
     RUNS,
@@ -60,6 +61,7 @@ def trace(model: nn.Module, example: Num[Tensor, "n *features"]) -> Graph:
 
 def trace_as_is(model: nn.Module, example: Num[Tensor, "n *features"]) -> Graph:
     """Return the graph as `trace` does, with norms and activations as nodes of their own."""
+    model = traceable(model, example)
     with untouched(model):
         model.eval()
         try:

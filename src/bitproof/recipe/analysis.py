@@ -18,6 +18,7 @@ from typing import Any
 from bitproof.core.errors import SpecError
 from bitproof.core.progress import SILENT, Progress
 from bitproof.data import Dataset
+from bitproof.evaluation import IntegerModel, check_data
 from bitproof.injection import FaultGroup, Injection
 from bitproof.quant import IntegerNetwork
 from bitproof.quant.scaling import LayerScaling, mean_scaling, scaling_factors
@@ -127,7 +128,11 @@ def analyze(
     Raises:
         SpecError: a network gets too few images right.
         QuantizationError: a network has no layer with weights.
+        DataError: there are no images, or labels lie beyond the outputs of a network.
+        InputShapeError: images are of another shape than those of calibration.
     """
+    for name, network in networks.items():
+        check_data(name, IntegerModel(network), data)
     seen = data.first(min(len(data), SCALING_IMAGES)).inputs()
     found = []
     for name, network in networks.items():

@@ -58,7 +58,8 @@ def inject_recipe(
     faults = None
     if recipe.fault_list:
         path = _find(recipe.fault_list, recipe_dir)
-        faults = read_fault_list(path, layers=[node.name for node in network.nodes])
+        names = [node.name for node in network.nodes]
+        faults = read_fault_list(path, layers=names, progress=progress)
     model = recipe.network or (recipe.model.kind if recipe.model else "")
     facts = {"title": recipe.title or recipe.name, "model": model, "data": splits.test.name}
     prepare_campaign(

@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from bitproof.approx import Multiplier
 from bitproof.attacks import InputAttack
+from bitproof.core.errors import SpecError
 from bitproof.core.progress import SILENT, Progress
 from bitproof.core.rng import derive_seed, make_generator
 from bitproof.data import DATA, Augmentation, Dataset, Splits
@@ -22,11 +24,13 @@ from bitproof.evaluation import (
     FloatModel,
     IntegerModel,
     TallyStore,
+    check_data,
 )
 from bitproof.evaluation.models import PROFILE_IMAGES
 from bitproof.explore import Exploration, Outcome, explore, read_multipliers
 from bitproof.harden import Candidate, HardeningStage, TrainingContext
 from bitproof.models import MODELS
+from bitproof.models.user_module import dtype_of
 from bitproof.quant import IntegerNetwork, Scheme
 from bitproof.recipe.building import build
 from bitproof.stats import Row
@@ -78,6 +82,8 @@ def search_multipliers(
 
     Raises:
         SpecError: multipliers, images or searches do not fit.
+        DataError: labels lie beyond the network's outputs.
+        InputShapeError: images are of another shape than those of calibration.
         QuantizationError: the network has no layer that could choose.
 
     Example:
@@ -93,6 +99,7 @@ def search_multipliers(
     folder = None if data_dir is None else Path(data_dir)
     blocks = read_multipliers(multipliers, costs=exploration.costs, data_dir=folder)
     images = exploration.choose_images(splits, calibration=PROFILE_IMAGES)
+    check_data("network", IntegerModel(network), images.search)
     answers = network(images.search.inputs(slice(0, 1)))
     return explore(
         network,
@@ -116,9 +123,15 @@ def train_model(
 ) -> nn.Module:
     """Train `model` in place on the cross-entropy and return it, in evaluation mode.
 
+    Wrappers such as `DataParallel` or `torch.compile` stay on it.
+
     Raises:
         DivergenceError: the loss is NaN or infinite.
+        ModelError: it is no module as written in Python.
+        DataError: there are no images, or labels lie beyond the model's outputs.
+        InputShapeError: the model does not run on the images.
     """
+    check_data("model", FloatModel(model), data)
     generator = make_generator(seed, "train")
     train_(
         model, data, optimization, generator=generator, augmentation=augmentation, progress=progress
@@ -141,8 +154,17 @@ def harden_model(
     `model` stays as it is; it is a float model, which `scheme` will quantize, or a candidate from
     an earlier call, which knows its own. Stages are applied in order, all randomness comes from
     `seed`.
+
+    Raises:
+        ModelError: it is no module as written in Python.
+        DataError: there are no images, or labels lie beyond the model's outputs.
+        InputShapeError: the model does not run on the images.
+        SpecError: its parameters are no float32.
     """
     done = model if isinstance(model, Candidate) else Candidate(model, scheme or Scheme())
+    check_data("model", FloatModel(done.model), data)
+    if stages and dtype_of(done.model) != torch.float32:
+        raise SpecError(f"model: wanted float32 parameters to train, got {dtype_of(done.model)}")
     for number, stage in enumerate(stages):
         context = TrainingContext(
             train=data,
@@ -159,12 +181,18 @@ def attack(
 ) -> Float[Tensor, "n c h w"]:
     """Return the images of `data`, perturbed by a white-box attack on `network`.
 
+    A float model is attacked in evaluation mode; it stays as it is.
+
     Raises:
         InputRangeError: images lie outside [0, 1].
+        ModelError: the model is no module as written in Python.
+        DataError: there are no images, or labels lie beyond the network's outputs.
+        InputShapeError: the network does not run on the images.
     """
-    classifier = network.differentiable if isinstance(network, IntegerNetwork) else network
+    model = _measurable(network)
+    check_data("network", model, data)
     generator = make_generator(seed, "attack")
-    return method.run(classifier, data.inputs(), data.labels, generator=generator)
+    return method.run(model.differentiable, data.inputs(), data.labels, generator=generator)
 
 
 def evaluate(
@@ -178,18 +206,20 @@ def evaluate(
 ) -> list[Row]:
     """Return accuracy without faults, under bit errors and under attack, with intervals.
 
-    Networks are integer ones and float models (in evaluation mode), by name. `train` are images
-    that bounds of activations are taken from, which `Ranger` and the like need. Without an
-    `executor`, this process measures.
+    Networks are integer ones and float models, by name; those are measured in evaluation mode and
+    stay as they are. `train` are images that bounds of activations are taken from, which `Ranger`
+    and the like need. Without an `executor`, this process measures.
+
+    Raises:
+        ModelError: a model is no module as written in Python.
+        DataError: there are no images, or labels lie beyond the outputs of a network.
+        InputShapeError: a network does not run on the images.
     """
     evaluation = evaluation or Evaluation()
     profile = None if train is None else train.first(min(len(train), PROFILE_IMAGES))
-    models: dict[str, EvaluatedModel] = {
-        name: IntegerModel(network, profile)
-        if isinstance(network, IntegerNetwork)
-        else FloatModel(network)
-        for name, network in networks.items()
-    }
+    models = {name: _measurable(network, profile) for name, network in networks.items()}
+    for name, model in models.items():
+        check_data(name, model, data)
     rows: list[Row] = []
     with evaluation.open(models.__getitem__, data, executor) as pool:
         for name, model in models.items():
@@ -198,3 +228,11 @@ def evaluate(
             evaluation.measure(name, keys, pool=pool, store=store, progress=progress)
             rows += evaluation.rows(name, evaluation.counts(keys, store) or {})
     return rows
+
+
+def _measurable(
+    network: IntegerNetwork | nn.Module, profile: Dataset | None = None
+) -> EvaluatedModel:
+    if isinstance(network, IntegerNetwork):
+        return IntegerModel(network, profile)
+    return FloatModel(network)
