@@ -30,7 +30,7 @@ from bitproof.quant.capture import (
 from bitproof.quant.capture_export import capture_export
 from bitproof.quant.capture_fx import capture_fx
 from bitproof.quant.floats import run_floats
-from bitproof.quant.graph import Graph
+from bitproof.quant.graph import BATCH, Graph
 from bitproof.quant.rules import FUNCTION_RULES, MODULE_RULES, Rule, operator_rule
 from bitproof.quant.simplify import simplify
 
@@ -174,11 +174,14 @@ def _constants(first: Any, second: Any, builder: Builder, path: str) -> Any:
         return builder.constant(first, path=path)
     shape = merge(tuple(first.shape), tuple(second.shape), path)
     (axis,) = (place for place, size in enumerate(shape) if isinstance(size, list))
-    one = first.narrow(axis, 0, 1)
-    if shape[axis][1] != 1 or not torch.equal(one.expand_as(first), first):
+    count = shape[axis][1]
+    one, other = first.narrow(axis, 0, count), first.narrow(axis, count, count)
+    if not torch.equal(one, other):
         return Ref(UNEQUAL, tuple(first.shape), first)
-    stored = builder.constant(one.clone(), path=path)
-    name = builder.emit("expand", (stored.name,), path=path, attrs={"shape": shape})
+    stored = builder.constant(one.unsqueeze(axis).clone(), path=path)
+    apart = [*shape[:axis], [BATCH, 1], count, *shape[axis + 1 :]]
+    name = builder.emit("expand", (stored.name,), path=path, attrs={"shape": apart})
+    name = builder.emit("reshape", (name,), path=path, attrs={"shape": shape})
     return Ref(name, tuple(first.shape), first)
 
 

@@ -81,9 +81,10 @@ def attend(
 
 def _add_mask(call: Call, scores: Ref, mask: Ref) -> Ref:
     """Append a mask: of truth values, or of summands."""
+    inner = replace(call, shape=[call.shape[0], *scores.shape[1:]])
     if mask.value is not None and mask.value.dtype == torch.bool:
-        return hide(call, scores, ~mask.value)
-    return replace(of_two(call, "add", scores, mask), shape=scores.shape)
+        return hide(inner, scores, ~mask.value)
+    return replace(of_two(inner, "add", scores, mask), shape=scores.shape)
 
 
 def multihead_attention(call: Call, layer: nn.MultiheadAttention) -> list[Any]:

@@ -1,6 +1,7 @@
 """Rules for what works element by element: look-up tables, sums, products, fixed masks."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -125,13 +126,42 @@ def of_two(call: Call, op: str, a: Ref, b: Ref) -> Ref:
     """Append a sum, difference or product of two tensors; a fixed mask hides scores."""
     if op == "add" and a.value is not None and b.value is None:
         a, b = b, a
-    if op == "add" and b.value is not None and bool((b.value <= HIDDEN).any()):
-        hidden = b.value <= HIDDEN
-        rest = b.value.masked_fill(hidden, 0.0)
-        if bool((rest != 0).any()):
-            a = call.emit("add", a, call.builder.constant(rest, path=f"{call.path}.bias"))
-        return hide(call, a, hidden)
+    if b.value is not None:
+        a, value, restored = by_image(call, a, b.value)
+        hidden = value <= HIDDEN
+        if op == "add" and bool(hidden.any()):
+            value = value.masked_fill(hidden, 0.0)
+            if bool((value != 0).any()):
+                a = _with_constant(call, op, a, value)
+            return restored(hide(call, a, hidden))
+        if value is not b.value:
+            return restored(_with_constant(call, op, a, value))
     return call.emit(op, a, b)
+
+
+def _with_constant(call: Call, op: str, x: Ref, value: Tensor) -> Ref:
+    stored = call.builder.constant(value, path=f"{call.path}.other")
+    return call.step(op, x, stored, shape=x.shape)
+
+
+def by_image(call: Call, x: Ref, value: Tensor) -> tuple[Ref, Tensor, Callable[[Ref], Ref]]:
+    """Return `x` and fixed values so that these are the same for every image.
+
+    Values may differ within what one image has on the first axis, such as the masks of windows; it
+    is then split in two, which the function that is returned takes back.
+    """
+    n, whole = x.shape[0], tuple(x.shape)
+    if value.ndim != len(whole) or value.shape[0] != n or not isinstance(call.shape[0], list):
+        return x, value, lambda result: result
+    first = value[: n // 2]
+    if not torch.equal(first, value[n // 2 :]):
+        raise TraceError(
+            f"{call.path}: wanted the same values for every input, got others for each"
+        )
+    if bool((first == first[:1]).all()):
+        return x, first[:1], lambda result: result
+    apart = call.reshape(x, (2, n // 2, *whole[1:]))
+    return apart, first[None], lambda result: call.reshape(result, whole)
 
 
 def reversed_difference(call: Call) -> Ref:
@@ -276,12 +306,9 @@ def hide(call: Call, x: Ref, mask: Tensor) -> Ref:
     """Append what a softmax takes for minus infinity where `mask` is true."""
     if not bool(mask.any()):
         return x
-    if mask.ndim == len(x.shape) and mask.shape[0] == x.shape[0]:
-        if not torch.equal(mask[:1].expand_as(mask), mask):
-            raise TraceError(f"{call.path}: wanted one mask for all inputs, got others")
-        mask = mask[:1]
+    x, mask, restored = by_image(call, x, mask)
     attrs = {"sizes": list(mask.shape), "bits": packed(mask)}
-    return call.step("mask", x, shape=x.shape, **attrs)
+    return restored(call.step("mask", x, shape=x.shape, **attrs))
 
 
 LOOKUPS: dict[type[nn.Module], tuple[str, ...]] = {
