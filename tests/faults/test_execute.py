@@ -469,7 +469,7 @@ def test_words_without_images_on_the_first_axis_are_struck_as_one_image(
 @given(st.data())
 def test_broken_memory_differs_in_the_struck_words_alone(data: st.DataObject) -> None:
     layer, faults = draw_struck(data.draw, ("weight", "bias"))
-    broken = broken_memory(layer.network, layer.node, strikes(faults))
+    broken = broken_memory(layer.network, {layer.node.name: strikes(faults)})
     for site in ("weight", "bias"):
         stored = layer.network.tensors.get(f"y.{site}")
         if stored is not None:

@@ -66,15 +66,15 @@ def over_gru_cells(s: Any, x: Tensor) -> Tensor:
     return h
 
 
-def layer_norm_by_hand(s: Any, x: Tensor) -> Tensor:
+def layer_norm_by_hand(s: Any, x: Tensor) -> Any:
     y: Tensor = s.conv(x)
     y = y - y.mean(1, keepdim=True)
     return y / torch.sqrt(y.pow(2).mean(1, keepdim=True) + 1e-6)
 
 
-def global_response_norm(s: Any, x: Tensor) -> Tensor:
+def global_response_norm(s: Any, x: Tensor) -> Any:
     y: Tensor = s.conv(x)
-    size = torch.norm(y, p=2, dim=(2, 3), keepdim=True)
+    size: Tensor = torch.norm(y, p=2, dim=(2, 3), keepdim=True)
     return y * (size / (size.mean(1, keepdim=True) + 1e-6)) + y
 
 
@@ -114,8 +114,15 @@ def shifted_windows(s: Any, x: Tensor) -> Tensor:
 
 
 def grouped_queries(s: Any, x: Tensor) -> Tensor:
-    y = tokens_of(s, x)[:, :6].unflatten(2, (4, 1)).transpose(1, 2)
+    y = tokens_of(s, x)[:, :6, :, None].transpose(1, 2)
     return functional.scaled_dot_product_attention(y, y[:, :2], y[:, :2], enable_gqa=True)
+
+
+def pruned() -> nn.Module:
+    module: nn.Module = prune.l1_unstructured(  # type: ignore[no-untyped-call]
+        nn.Conv2d(3, 4, 3), "weight", 0.5
+    )
+    return module
 
 
 Case = tuple[Callable[[Any, Tensor], Any], dict[str, nn.Module]]
@@ -222,7 +229,9 @@ RULES: dict[str, Callable[[], Case]] = {
         lambda s, x: s.conv(x)[:, :3].reshape_as(x).type_as(x).to(x.dtype)
     ),
     "NumPy's names": lambda: case(
-        lambda s, x: torch.concatenate([s.conv(x), x], axis=1).mean(axis=1, keepdims=True)
+        lambda s, x: torch.concatenate(  # type: ignore[call-arg]
+            [s.conv(x), x], axis=1
+        ).mean(axis=1, keepdims=True)
     ),
     "PReLU": lambda: case(lambda s, x: s.b(s.a(s.conv(x))), a=nn.PReLU(), b=nn.PReLU(4)),
     "gate": lambda: case(lambda s, x: s.gate(s.conv(x)), gate=nn.GLU(1)),
@@ -242,7 +251,9 @@ RULES: dict[str, Callable[[], Case]] = {
     ),
     "reflection": lambda: after_conv(lambda y: functional.pad(y, (1, 2, 2, 1), mode="reflect")),
     "shuffles": lambda: case(
-        lambda s, x: s.shuffle(functional.pixel_unshuffle(functional.pixel_shuffle(s.conv(x), 2), 4)),
+        lambda s, x: s.shuffle(
+            functional.pixel_unshuffle(functional.pixel_shuffle(s.conv(x), 2), 4)
+        ),
         shuffle=nn.ChannelShuffle(4),
     ),
     "columns": lambda: layer(nn.Unfold(3, padding=1, stride=2)),
@@ -252,7 +263,7 @@ RULES: dict[str, Callable[[], Case]] = {
     ),
     "causal attention": lambda: case(
         lambda s, x: functional.scaled_dot_product_attention(
-            *[tokens_of(s, x)] * 3, is_causal=True
+            tokens_of(s, x), tokens_of(s, x), tokens_of(s, x), is_causal=True
         )
     ),
     "masked scores": lambda: case(causal_scores),
@@ -264,7 +275,7 @@ RULES: dict[str, Callable[[], Case]] = {
     ),
     "old weight norm": lambda: layer(nn.utils.weight_norm(nn.Conv2d(3, 4, 3))),
     "old spectral norm": lambda: layer(nn.utils.spectral_norm(nn.Conv2d(3, 4, 3))),
-    "pruned": lambda: layer(prune.l1_unstructured(nn.Conv2d(3, 4, 3), "weight", 0.5)),
+    "pruned": lambda: layer(pruned()),
 }  # fmt: skip
 """What torch.fx captures."""
 
@@ -285,7 +296,8 @@ EXPORTED: dict[str, Callable[[], Case]] = {
     ),
     "interpolation in 1-D and 3-D": lambda: after_conv(
         lambda y: functional.interpolate(
-            functional.interpolate(y.flatten(2), scale_factor=0.5, mode="linear").unflatten(2, (4, 8))[:, None],
+            functional.interpolate(y.flatten(2), scale_factor=0.5, mode="linear")
+            .reshape(-1, 1, 4, 4, 8),
             scale_factor=2, mode="trilinear",
         )
     ),
@@ -347,8 +359,7 @@ TOKENS: dict[str, Callable[[], Case]] = {
 def build(make: Callable[[], Case]) -> nn.Module:
     torch.manual_seed(0)
     forward, children = make()
-    model = Lambda(forward, **children).eval()
-    return model
+    return Lambda(forward, **children).eval()
 
 
 def compare(make: Callable[[], Case], inputs: Tensor, tmp_path: Path) -> IntegerNetwork:

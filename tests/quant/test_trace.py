@@ -494,7 +494,7 @@ class Custom(nn.Module):
 
 def unpooled(x: Tensor) -> Tensor:
     largest, places = functional.max_pool2d(x, 2, return_indices=True)
-    return functional.max_unpool2d(largest, places, 2)
+    return functional.max_unpool2d(largest, places, [2])
 
 
 UNSUPPORTED: dict[str, tuple[nn.Module, str]] = {
@@ -522,7 +522,7 @@ UNSUPPORTED: dict[str, tuple[nn.Module, str]] = {
         r"Custom: .* at test_trace.py:\d+: .* if x.sum\(\) > 0",
     ),
     "loop over images": (Custom(lambda _, x: sum(row for row in x)), "same operations for 2 and 5"),
-    "nothing": (Custom(lambda _, x: None), "output: wanted a tensor of numbers, got none"),
+    "nothing": (Custom(lambda *_: None), "output: wanted a tensor of numbers, got none"),
     "rows of nothing": (Custom(lambda _, x: x.flatten(0, 1)), "output: wanted one row"),
     "two inputs": (Two(), "Two: wanted a model with one input, got x, y"),
     "mask without softmax": (

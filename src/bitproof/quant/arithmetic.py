@@ -4,7 +4,7 @@ Every function takes operands `code - zero_point` and returns what is rounded ne
 units of its own step. All sums of products are exact integers in `constants.dtype`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -32,31 +32,45 @@ def wrap_int32(sums: Tensor) -> Tensor:
 
 def sum_steps(node: Node, constants: Constants, operands: list[Tensor]) -> Tensor:
     """Return the output of a node that only adds, multiplies or averages, in output steps."""
-    m = constants.multipliers
-    if node.op in {"add", "sub"}:
-        left, right = operands[0] * m[0], operands[1] * m[1]
-        return left + right if node.op == "add" else left - right
-    if node.op == "concat":
-        scaled = [x * factor for x, factor in zip(operands, m, strict=True)]
-        return torch.cat(scaled, node.attrs["dim"])
-    if node.op == "mul":
-        return operands[0] * operands[1] * m[0]
-    if node.op == "div":
-        return torch.nan_to_num(operands[0] / operands[1], nan=0.0) * m[0]
-    if node.op in {"maximum", "minimum"}:
-        larger = torch.maximum if node.op == "maximum" else torch.minimum
-        return larger(operands[0] * m[0], operands[1] * m[1])
-    if node.op == "resample":
-        # float64 holds every sum of words times whole numbers below 2**53.
-        sums = mix(operands[0].double(), node.attrs)
-        return (sums / divisors(sums, node.attrs)).float() * m[0]
-    if node.op == "avg_pool":
-        return window_sums(operands[0], node) * m[0]
-    assert node.op == "mean", node.op
-    count = torch.Size([operands[0].shape[d] for d in node.attrs["dims"]]).numel()
+    return SUMS[node.op](node, operands, constants.multipliers)
+
+
+Factors = tuple[Tensor, ...]
+
+
+def _add(node: Node, xs: list[Tensor], m: Factors) -> Tensor:
+    left, right = xs[0] * m[0], xs[1] * m[1]
+    return left + right if node.op == "add" else left - right
+
+
+def _mean(node: Node, xs: list[Tensor], m: Factors) -> Tensor:
+    count = torch.Size([xs[0].shape[d] for d in node.attrs["dims"]]).numel()
     # float64: the sum over a large map can pass 2**24.
-    total = operands[0].sum(node.attrs["dims"], keepdim=node.attrs["keepdim"], dtype=torch.float64)
+    total = xs[0].sum(node.attrs["dims"], keepdim=node.attrs["keepdim"], dtype=torch.float64)
     return total.float() * (m[0] / count)
+
+
+def _resample(node: Node, xs: list[Tensor], m: Factors) -> Tensor:
+    # float64 holds every sum of words times whole numbers below 2**53.
+    sums = mix(xs[0].double(), node.attrs)
+    return (sums / divisors(sums, node.attrs)).float() * m[0]
+
+
+SUMS: dict[str, Callable[[Node, list[Tensor], Factors], Tensor]] = {
+    "add": _add,
+    "sub": _add,
+    "mul": lambda _, xs, m: xs[0] * xs[1] * m[0],
+    "div": lambda _, xs, m: torch.nan_to_num(xs[0] / xs[1], nan=0.0) * m[0],
+    "maximum": lambda _, xs, m: torch.maximum(xs[0] * m[0], xs[1] * m[1]),
+    "minimum": lambda _, xs, m: torch.minimum(xs[0] * m[0], xs[1] * m[1]),
+    "concat": lambda node, xs, m: torch.cat(
+        [x * factor for x, factor in zip(xs, m, strict=True)], node.attrs["dim"]
+    ),
+    "avg_pool": lambda node, xs, m: window_sums(xs[0], node) * m[0],
+    "mean": _mean,
+    "resample": _resample,
+}
+"""Operations that add, multiply or average, from centered words and their multipliers."""
 
 
 def window_sums(x: Tensor, node: Node) -> Tensor:
@@ -120,7 +134,7 @@ def _by_root_mean_square(node: Node, constants: Constants, x: Tensor) -> Tensor:
     assert constants.scale is not None
     dims, step = node.attrs["dims"], constants.scales[0]
     count = torch.Size([x.shape[d] for d in dims]).numel()
-    squares = (x * x).sum(dims, keepdim=node.attrs.get("keepdim", True))
+    squares: Tensor = (x * x).sum(dims, keepdim=node.attrs.get("keepdim", True))
     root = (squares / count + node.attrs["eps"] / step**2).sqrt()
     if node.op == "rms":
         return root * step / constants.scale.double()

@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -143,7 +144,7 @@ def line_in(stack: str | None) -> str:
     """Return the last line of the user's code in a printed stack, for a message."""
     lines = (stack or "").splitlines()
     found = ""
-    for head, code in zip(lines, lines[1:], strict=False):
+    for head, code in pairwise(lines):
         parts = head.strip().split('"')
         if len(parts) == 3 and head.strip().startswith("File ") and is_users(parts[1]):
             number = parts[2].split("line ")[-1].split(",")[0]

@@ -121,7 +121,7 @@ def _mutates(node: fx.Node) -> bool:
     if node.op != "call_function" or schema is None or not schema.is_mutable:
         return False
     changed: Any = node.args[0]
-    made_by = getattr(changed.target, "_schema", None)
+    made_by: Any = getattr(changed.target, "_schema", None)
     views = changed.op != "call_function" or any(one.alias_info for one in made_by.returns)
     return operator_rule(node.target) is None or views
 

@@ -1,6 +1,7 @@
 """Capture by torch.fx, which keeps the modules of the user's model as calls."""
 
 import inspect
+from functools import partial
 from typing import Any
 
 from torch import Tensor, fx, nn
@@ -30,7 +31,7 @@ def capture_fx(model: nn.Module, example: Tensor) -> Captured:
     runs: list[Values] = []
     for images in example_batches(example):
         interpreter = fx.Interpreter(module, garbage_collect_values=False)
-        run_once(model, images, lambda of=interpreter, x=images: of.run(x))
+        run_once(model, images, partial(interpreter.run, images))
         runs.append({node.name: value for node, value in interpreter.env.items()})
     return Captured([_step(node, module, runs) for node in module.graph.nodes], "fx")
 

@@ -157,7 +157,8 @@ def standardize(node: Node, x: Tensor, weight: Tensor | None, bias: Tensor | Non
     attrs = node.attrs
     if node.op in {"rms", "rms_norm"}:
         keepdim = attrs.get("keepdim", True)
-        root = (x.square().mean(attrs["dims"], keepdim=keepdim) + attrs["eps"]).sqrt()
+        squares: Tensor = x.square().mean(attrs["dims"], keepdim=keepdim)
+        root = (squares + attrs["eps"]).sqrt()
         if node.op == "rms":
             return root
         return x / root if weight is None else x / root * weight
@@ -231,8 +232,8 @@ def spread(x: Tensor, factors: list[int]) -> Tensor:
     lead = x.ndim - len(factors)
     sizes = zip(x.shape[lead:], factors, strict=True)
     wide = x.new_zeros([*x.shape[:lead], *((size - 1) * factor + 1 for size, factor in sizes)])
-    steps = tuple(slice(None, None, factor) for factor in factors)
-    wide[(..., *steps)] = x
+    index: tuple[Any, ...] = (..., *(slice(None, None, factor) for factor in factors))
+    wide[index] = x
     return wide
 
 

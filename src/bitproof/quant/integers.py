@@ -23,7 +23,7 @@ from bitproof.quant.floats import MOVES, normalize, unpacked
 from bitproof.quant.graph import Node
 from bitproof.quant.grid import Grid
 from bitproof.quant.network_data import NetworkData
-from bitproof.quant.operations import MAC_OPS, MOVING_OPS, NORM_OPS, is_written
+from bitproof.quant.operations import MAC_OPS, MEMORY_OPS, MOVING_OPS, NORM_OPS, is_written
 
 Corrupt = Callable[[Node, Tensor, Grid], Tensor]
 """Returns the words that are read where a node's output words were stored."""
@@ -71,12 +71,8 @@ def integer_op(
 ) -> Tensor:
     """Return the output words of one node (or real-valued logits, for the last accumulators)."""
     constants, grid = network.constants[node.name], network.grids.get(node.name)
-    if node.op == "constant":
-        return network.tensors[node.key("weight")].codes
-    if node.op == "embedding":
-        return network.tensors[node.key("weight")].codes[operands[0].long()]
-    if node.attrs.get("tokens"):
-        return inputs.to(torch.int32)
+    if node.op in MEMORY_OPS or node.op == "input":
+        return _source(network, node, operands, inputs)
     if node.op in MOVING_OPS:
         lowest = network.grids[node.name].low
         return _move(node, constants, operands[0], len(inputs), lowest)
@@ -87,16 +83,24 @@ def integer_op(
         if native is not None and isinstance(accumulator, ExactAccumulator):
             accumulator = replace(accumulator, native=native)
         return accumulator.run(operands, grid)
-    if node.op == "input":
-        values = normalize(inputs, node.attrs) * constants.multipliers[0]
-    else:
-        words = None
-        if node.op == "add" and grid is not None:
-            words = words_of_sum(operands, constants, grid.dtype)
+    if node.op == "add" and grid is not None:
+        words = words_of_sum(operands, constants, grid.dtype)
         if words is not None:
             return words
-        values = _compute(node, constants, operands)
+    values = _compute(node, constants, operands)
     return values if grid is None else requantize_(values, constants).to(grid.dtype)
+
+
+def _source(network: NetworkData, node: Node, operands: list[Tensor], inputs: Tensor) -> Tensor:
+    """Return stored words, or those of the input."""
+    if node.op == "input":
+        if node.attrs.get("tokens"):
+            return inputs.to(torch.int32)
+        constants = network.constants[node.name]
+        values = normalize(inputs, node.attrs) * constants.multipliers[0]
+        return requantize_(values, constants).to(network.grids[node.name].dtype)
+    codes = network.tensors[node.key("weight")].codes
+    return codes[operands[0].long()] if node.op == "embedding" else codes
 
 
 def _compute(node: Node, constants: Constants, operands: list[Tensor]) -> Tensor:

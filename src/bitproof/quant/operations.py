@@ -14,9 +14,9 @@ from bitproof.core.errors import near
 from bitproof.quant.graph import Node
 
 Sort = Literal["source", "memory", "mac", "sum", "lookup", "norm", "movement"]
-"""`memory` gives stored words as they are; `mac` multiplies and accumulates, with wide accumulators; `sum` adds, averages or multiplies
-elementwise; `lookup` reads a table; `norm` standardizes by the moments of each input; `movement`
-moves or selects words and never computes new ones."""
+"""`memory` gives stored words as they are; `mac` multiplies and accumulates in wide accumulators;
+`sum` adds, averages or multiplies elementwise; `lookup` reads a table; `norm` standardizes by the
+moments of each input; `movement` moves or selects words and never computes new ones."""
 
 Sizes = list[int]
 Shape = list[int | list[int | str]]

@@ -1,6 +1,7 @@
 """Integer networks on disk: words in safetensors, everything else in JSON. Never code."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -81,22 +82,9 @@ def _check(network: IntegerNetwork, path: Path) -> None:
     """Check that the parts of a network fit each other."""
     known: dict[str, Node] = {}
     for node in network.nodes:
-        if node.op not in OPERATIONS:
-            raise WeightsError(f"{path}: {node.name}: {near(node.op, OPERATIONS)}")
-        operation = OPERATIONS[node.op]
-        if node.memory and (node.memory not in known or known[node.memory].memory):
-            raise WeightsError(
-                f"{path}: {node.name} shares the words of {node.memory!r}, which has none"
-            )
-        problem = operation.problem(node.attrs, reads=len(node.inputs))
-        stored = (node.key(key) for key in operation.stores)
-        problem = problem or next((f"no {key}" for key in stored if key not in network.tensors), "")
+        problem = _problem(node, network, known)
         if problem:
             raise WeightsError(f"{path}: {node.name} ({node.op}): {problem}")
-        readable = known.keys() & network.grids.keys()
-        missing = [name for name in node.inputs if name not in readable]
-        if missing:
-            raise WeightsError(f"{path}: {node.name} reads {missing[0]}, which is not there")
         known[node.name] = node
     for name, coded in network.tensors.items():
         if name.rpartition(".")[0] not in known or coded.codes.dtype != coded.grid.dtype:
@@ -108,6 +96,24 @@ def _check(network: IntegerNetwork, path: Path) -> None:
     if not known or network.nodes[0].op != "input":
         raise WeightsError(f"{path}: wanted a network that starts with its input")
     len(network.constants)  # prepared now, so that what is missing shows here
+
+
+def _problem(node: Node, network: IntegerNetwork, known: Mapping[str, Node]) -> str:
+    """Say what is wrong with a node behind those that are known; empty if nothing is."""
+    if node.op not in OPERATIONS:
+        return near(node.op, OPERATIONS)
+    operation = OPERATIONS[node.op]
+    if node.memory and (node.memory not in known or known[node.memory].memory):
+        return f"shares the words of {node.memory}, which has none"
+    problem = operation.problem(node.attrs, reads=len(node.inputs))
+    if problem:
+        return problem
+    for key in operation.stores:
+        if node.key(key) not in network.tensors:
+            return f"no {key}"
+    readable = known.keys() & network.grids.keys()
+    missing = [name for name in node.inputs if name not in readable]
+    return f"reads {missing[0]}, which is not there" if missing else ""
 
 
 def _describe(key: str, grid: Grid, tensors: dict[str, Tensor]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from bitproof.core.errors import TraceError
 from bitproof.models.base import Normalize
 from bitproof.models.user_module import traceable
-from bitproof.quant.builder import UNEQUAL, Builder, Call, Ref
+from bitproof.quant.builder import UNEQUAL, Builder, Call, Ref, Rule
 from bitproof.quant.capture import (
     RUNS,
     Captured,
@@ -31,7 +31,7 @@ from bitproof.quant.capture_export import capture_export
 from bitproof.quant.capture_fx import capture_fx
 from bitproof.quant.floats import run_floats
 from bitproof.quant.graph import BATCH, Graph
-from bitproof.quant.rules import FUNCTION_RULES, MODULE_RULES, Rule, operator_rule
+from bitproof.quant.rules import FUNCTION_RULES, MODULE_RULES, operator_rule
 from bitproof.quant.simplify import simplify
 
 LOG = logging.getLogger(__name__)
@@ -244,8 +244,8 @@ def _check(graph: Graph, name: str, images: Tensor, wanted: Tensor) -> None:
             got = run_floats(graph, images)
     except (RuntimeError, IndexError) as error:
         raise TraceError(
-            f"{name}: its graph does not run on {len(images)} inputs ({first_line(error)}); wanted a "
-            "forward that treats each input by itself"
+            f"{name}: its graph does not run on {len(images)} inputs ({first_line(error)}); "
+            "wanted a forward that treats each input by itself"
         ) from error
     off = float((got - wanted).abs().max()) if got.shape == wanted.shape else float("inf")
     if off > 1e-3 * (1 + float(wanted.abs().max())):

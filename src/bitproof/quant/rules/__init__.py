@@ -15,15 +15,22 @@ from bitproof.quant.builder import Call, Rule
 from bitproof.quant.rules import (
     attention,
     elementwise,
+    indexing,
     layers,
+    masks,
     norms,
+    padding,
     recurrent,
     reductions,
     reshaping,
+    windows,
 )
 from bitproof.quant.rules.elementwise import LOOKUPS, UNARY, binary, clamp, table
 from bitproof.quant.rules.pooling import adaptive, avg_pool, max_pool, with_none
 from bitproof.quant.rules.resampling import interpolation, matrix_over_axis, running_sums
+
+
+__all__ = ["FUNCTION_RULES", "MODULE_RULES", "OPERATOR_RULES", "operator_rule"]
 
 
 def unchanged(call: Call, layer: Any = None) -> Any:  # noqa: ARG001
@@ -77,7 +84,7 @@ MODULE_RULES: dict[type[nn.Module], Rule] = {
     ),
     **_each(lambda call, _: reshaping.reshape(call), nn.Flatten, nn.Unflatten),
     **_each(
-        reshaping.pad,
+        padding.pad,
         nn.ZeroPad1d, nn.ZeroPad2d, nn.ZeroPad3d,
         nn.ConstantPad1d, nn.ConstantPad2d, nn.ConstantPad3d,
         nn.ReflectionPad1d, nn.ReflectionPad2d, nn.ReflectionPad3d,
@@ -87,7 +94,7 @@ MODULE_RULES: dict[type[nn.Module], Rule] = {
     nn.PixelShuffle: reshaping.shuffle(up=True),
     nn.PixelUnshuffle: reshaping.shuffle(up=False),
     nn.ChannelShuffle: reshaping.channel_shuffle,
-    nn.Unfold: reshaping.image_to_columns,
+    nn.Unfold: windows.image_to_columns,
     **_each(
         unchanged, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout,
         nn.FeatureAlphaDropout, nn.Identity,
@@ -122,9 +129,9 @@ FUNCTION_RULES: dict[str, Rule] = {
     **_each(elementwise.divide, "div", "truediv", "true_divide", "divide"),
     "addcmul": elementwise.product_and_sum("mul"),
     "addcdiv": elementwise.product_and_sum("div"),
-    "where": elementwise.where,
-    "masked_fill": elementwise.masked_fill,
-    "normalize": elementwise.functional_normalize,
+    "where": masks.where,
+    "masked_fill": masks.masked_fill,
+    "normalize": norms.functional_normalize,
     **_each(reshaping.concat, "cat", "concat", "concatenate"),
     **_each(layers.matmul, "matmul", "bmm", "mm"),
     "addmm": layers.addmm,
@@ -153,21 +160,21 @@ FUNCTION_RULES: dict[str, Rule] = {
     "getattr": reshaping.attribute,
     **_each(reshaping.movedim, "movedim", "moveaxis"),
     **_each(
-        reshaping.split, "chunk", "split", "split_with_sizes", "tensor_split", "unsafe_split",
+        indexing.split, "chunk", "split", "split_with_sizes", "tensor_split", "unsafe_split",
         "unsafe_chunk", "unsafe_split_with_sizes",
     ),
-    "getitem": reshaping.getitem,
-    "select": reshaping.select,
-    "narrow": reshaping.narrow,
-    "index_select": reshaping.index_select,
-    "flip": reshaping.flip,
-    "pad": reshaping.pad,
+    "getitem": indexing.getitem,
+    "select": indexing.select,
+    "narrow": indexing.narrow,
+    "index_select": indexing.index_select,
+    "flip": indexing.flip,
+    "pad": padding.pad,
     "permute": reshaping.permute,
     **_each(reshaping.repeat, "repeat", "tile"),
-    "repeat_interleave": reshaping.repeat_interleave,
-    "roll": reshaping.roll,
+    "repeat_interleave": indexing.repeat_interleave,
+    "roll": indexing.roll,
     "stack": reshaping.stack,
-    "unbind": reshaping.unbind,
+    "unbind": indexing.unbind,
     "pixel_shuffle": reshaping.shuffle(up=True),
     "pixel_unshuffle": reshaping.shuffle(up=False),
     **_each(reshaping.channel_shuffle, "channel_shuffle", "native_channel_shuffle"),
@@ -184,7 +191,10 @@ FUNCTION_RULES: dict[str, Rule] = {
         "alpha_dropout", "feature_alpha_dropout", "feature_dropout",
     ),
     "stochastic_depth": elementwise.stochastic_depth,
-    **_each(unchanged, "contiguous", "clone", "detach", "float", "to", "type_as", "alias", "lift_fresh_copy"),
+    **_each(
+        unchanged, "contiguous", "clone", "detach", "float", "to", "type_as", "alias",
+        "lift_fresh_copy",
+    ),
     **_each(layers.convolution, "conv1d", "conv2d", "conv3d"),
     **_each(
         layers.transposed_convolution, "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"
@@ -216,14 +226,14 @@ OPERATOR_RULES: dict[str, Rule] = {
     "_log_softmax": attention.log_softmax,
     "_to_copy": unchanged,
     "_unsafe_view": reshaping.reshape,
-    "index": reshaping.index,
-    "slice": reshaping.operator_slice,
-    "unfold": reshaping.unfold,
+    "index": indexing.index,
+    "slice": indexing.operator_slice,
+    "unfold": windows.unfold,
     "copy": reshaping.copied,
     "fill": reshaping.filled,
-    **_each(reshaping.scatter, "select_scatter", "slice_scatter"),
-    "im2col": reshaping.image_to_columns,
-    "col2im": reshaping.columns_to_image,
+    **_each(indexing.scatter, "select_scatter", "slice_scatter"),
+    "im2col": windows.image_to_columns,
+    "col2im": windows.columns_to_image,
     **_each(with_none(max_pool), "max_pool2d_with_indices", "max_pool3d_with_indices"),
     **{f"_adaptive_avg_pool{d}d": adaptive(largest=False) for d in (2, 3)},
     **{f"adaptive_max_pool{d}d": with_none(adaptive(largest=True)) for d in (1, 2, 3)},
@@ -234,7 +244,7 @@ OPERATOR_RULES: dict[str, Rule] = {
             ("linear", "1d"), ("bilinear", "2d"), ("trilinear", "3d"), ("bicubic", "2d"),
         )
     },
-    **{f"_upsample_nearest_exact{axes}": interpolation("nearest_exact") for axes in ("1d", "2d", "3d")},
+    **{f"_upsample_nearest_exact{d}d": interpolation("nearest_exact") for d in (1, 2, 3)},
     "_upsample_bilinear2d_aa": interpolation("bilinear_aa"),
     "_upsample_bicubic2d_aa": interpolation("bicubic_aa"),
 }  # fmt: skip

@@ -10,8 +10,8 @@ from torch.nn import functional
 
 from bitproof.core.errors import TraceError
 from bitproof.quant.builder import Call, Ref
-from bitproof.quant.graph import BATCH
-from bitproof.quant.rules.elementwise import hide, of_two, with_number
+from bitproof.quant.rules.elementwise import of_two, with_number
+from bitproof.quant.rules.masks import hide
 
 
 def softmax(call: Call, layer: Any = None) -> Ref:
@@ -111,7 +111,7 @@ def heads(call: Call, layer: nn.MultiheadAttention, q: Ref, k: Ref, v: Ref) -> R
     mixed = attend(call, *split)
     n, h, t, d = mixed.shape
     merged = call.step("permute", mixed, shape=(n, t, h, d), dims=[0, 2, 1, 3])
-    merged = _reshape(call, merged, (n, t, h * d))
+    merged = call.reshape(merged, (n, t, h * d))
     return _linear(call, merged, layer.out_proj.weight, layer.out_proj.bias)
 
 
@@ -122,13 +122,8 @@ def _linear(call: Call, x: Ref, weight: Tensor, bias: Tensor | None) -> Ref:
 
 def _split_heads(call: Call, x: Ref, count: int) -> Ref:
     n, t, d = x.shape
-    apart = _reshape(call, x, (n, t, count, d // count))
+    apart = call.reshape(x, (n, t, count, d // count))
     return call.step("permute", apart, shape=(n, count, t, d // count), dims=[0, 2, 1, 3])
-
-
-def _reshape(call: Call, x: Ref, shape: tuple[int, ...]) -> Ref:
-    to = [[BATCH, shape[0] // 2], *shape[1:]]
-    return call.step("reshape", x, shape=shape, to=to)
 
 
 def encoder(call: Call, stack: nn.TransformerEncoder) -> Ref:

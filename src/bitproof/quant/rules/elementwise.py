@@ -1,7 +1,6 @@
-"""Rules for what works element by element: look-up tables, sums, products, fixed masks."""
+"""Rules for what works element by element: look-up tables, sums, products."""
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -10,11 +9,8 @@ from torch import Tensor, nn
 from bitproof.core.errors import TraceError
 from bitproof.quant.builder import Call, Ref, Rule
 from bitproof.quant.rules.layers import stored
-from bitproof.quant.rules.norms import scale_channels
-from bitproof.quant.rules.reshaping import packed
-
-HIDDEN = -1e4
-"""Scores at most this large are hidden from a softmax."""
+from bitproof.quant.rules.masks import HIDDEN, by_image, hide
+from bitproof.quant.rules.norms import normalized, scale_channels
 
 
 def table(function: str, *names: str) -> Rule:
@@ -144,26 +140,6 @@ def _with_constant(call: Call, op: str, x: Ref, value: Tensor) -> Ref:
     return call.step(op, x, stored, shape=x.shape)
 
 
-def by_image(call: Call, x: Ref, value: Tensor) -> tuple[Ref, Tensor, Callable[[Ref], Ref]]:
-    """Return `x` and fixed values so that these are the same for every image.
-
-    Values may differ within what one image has on the first axis, such as the masks of windows; it
-    is then split in two, which the function that is returned takes back.
-    """
-    n, whole = x.shape[0], tuple(x.shape)
-    if value.ndim != len(whole) or value.shape[0] != n or not isinstance(call.shape[0], list):
-        return x, value, lambda result: result
-    first = value[: n // 2]
-    if not torch.equal(first, value[n // 2 :]):
-        raise TraceError(
-            f"{call.path}: wanted the same values for every input, got others for each"
-        )
-    if bool((first == first[:1]).all()):
-        return x, first[:1], lambda result: result
-    apart = call.reshape(x, (2, n // 2, *whole[1:]))
-    return apart, first[None], lambda result: call.reshape(result, whole)
-
-
 def reversed_difference(call: Call) -> Ref:
     """Lower `other - alpha * self`."""
     swapped = Call(
@@ -199,45 +175,10 @@ def divide(call: Call) -> Ref:
         return with_number(call, inverse, "mul", call.number(x))
     if divisor.value is None:
         return normalized(call, x, divisor) or call.emit("div", x, divisor)
-    inverse = 1 / divisor.value
-    if not bool(inverse.isfinite().all()):
+    factor = 1 / divisor.value
+    if not bool(factor.isfinite().all()):
         raise TraceError(f"{call.path}: division by a stored zero")
-    return call.emit("mul", x, call.builder.constant(inverse, path=f"{call.path}.inverse"))
-
-
-def normalized(call: Call, x: Ref, divisor: Ref) -> Ref | None:
-    """Append a norm, where a tensor is divided by its own length; None: it is not.
-
-    The length is a `rms` node behind rescaling, bounds and repetition.
-    """
-    nodes = {node.name: node for node in call.builder.nodes}
-    node, factor, floor = nodes[divisor.name], 1.0, 0.0
-    while node.op in {"expand", "rescale"} or node.attrs.get("function") == "clamp":
-        if node.op == "rescale":
-            factor *= node.attrs["factor"]
-        elif node.op == "table":
-            if "max" in node.attrs["parameters"]:
-                return None
-            floor = float(node.attrs["parameters"]["min"]) / factor
-        node = nodes[node.inputs[0]]
-    if node.op != "rms" or node.inputs != (x.name,) or not node.attrs["keepdim"]:
-        return None
-    eps = max(floor * floor, node.attrs["eps"], 1e-24)
-    found = call.step("rms_norm", x, shape=x.shape, dims=node.attrs["dims"], eps=eps)
-    return call.rescale(found, 1 / factor)
-
-
-def functional_normalize(call: Call) -> Ref:
-    """Lower `x / max(|x|, eps)` along axes, with the Euclidean length."""
-    power, dim = call.number(call.get(1, "p", 2.0)), call.get(2, "dim", 1)
-    if power != 2:
-        raise TraceError(f"{call.path}: no rule for a norm of order {power:g}")
-    x, dims = call.x, list(dim) if isinstance(dim, tuple | list) else [dim]
-    dims = [d % len(x.shape) for d in dims]
-    count = math.prod(x.shape[d] for d in dims)
-    eps = max(call.number(call.get(3, "eps", 1e-12)) ** 2 / count, 1e-24)
-    found = call.step("rms_norm", x, shape=x.shape, dims=dims, eps=eps)
-    return call.rescale(found, count**-0.5)
+    return call.emit("mul", x, call.builder.constant(factor, path=f"{call.path}.inverse"))
 
 
 def power(call: Call) -> Ref:
@@ -256,59 +197,6 @@ def product_and_sum(op: str) -> Rule:
         return of_two(call, "add", base, found)
 
     return rule
-
-
-def where(call: Call) -> Ref:
-    """Lower a choice by a fixed mask."""
-    mask, a, b = (
-        call.get(place, name) for place, name in enumerate(("condition", "input", "other"))
-    )
-    if not isinstance(mask, Ref) or mask.value is None:
-        raise TraceError(f"{call.path}: no rule for a choice that depends on the input")
-    if isinstance(a, Ref) and a.value is None:
-        return masked(call, a, ~mask.value.bool(), b)
-    return masked(call, b, mask.value.bool(), a)
-
-
-def masked_fill(call: Call) -> Ref:
-    """Lower a number put where a fixed mask says so."""
-    mask, value = call.get(1, "mask"), call.get(2, "value")
-    if not isinstance(mask, Ref) or mask.value is None:
-        raise TraceError(f"{call.path}: no rule for a mask that depends on the input")
-    return masked(call, call.x, mask.value.bool(), value)
-
-
-def masked(call: Call, x: Any, mask: Tensor, value: Any) -> Ref:
-    """Append `value` in the place of `x` where `mask` is true."""
-    if not isinstance(x, Ref):
-        raise TraceError(f"{call.path}: no rule for a choice between numbers")
-    if not isinstance(value, Ref):
-        fill = torch.tensor(call.number(value))
-    elif value.value is not None:
-        fill = value.value.float()
-    else:
-        keep = call.builder.constant((~mask).float(), path=f"{call.path}.mask")
-        other = call.builder.constant(mask.float(), path=f"{call.path}.mask")
-        return call.emit("add", call.emit("mul", x, keep), call.emit("mul", value, other))
-    if bool((fill <= HIDDEN).all()):
-        return hide(call, x, mask)
-    if not bool(mask.any()):
-        return x
-    keep = call.builder.constant((~mask).float(), path=f"{call.path}.mask")
-    kept = call.emit("mul", x, keep)
-    added = mask * fill
-    if not bool((added != 0).any()):
-        return kept
-    return call.emit("add", kept, call.builder.constant(added, path=f"{call.path}.fill"))
-
-
-def hide(call: Call, x: Ref, mask: Tensor) -> Ref:
-    """Append what a softmax takes for minus infinity where `mask` is true."""
-    if not bool(mask.any()):
-        return x
-    x, mask, restored = by_image(call, x, mask)
-    attrs = {"sizes": list(mask.shape), "bits": packed(mask)}
-    return restored(call.step("mask", x, shape=x.shape, **attrs))
 
 
 LOOKUPS: dict[type[nn.Module], tuple[str, ...]] = {
@@ -331,6 +219,7 @@ LOOKUPS: dict[type[nn.Module], tuple[str, ...]] = {
     nn.Softshrink: ("softshrink", "lambd"),
 }
 """Elementwise layers: the function's name, and what it takes besides the input."""
+
 
 UNARY = (
     *("exp", "expm1", "log", "log1p", "log2", "abs", "square", "sqrt", "rsqrt", "reciprocal"),

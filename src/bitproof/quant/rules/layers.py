@@ -8,8 +8,8 @@ from torch import Tensor
 
 from bitproof.core.errors import TraceError
 from bitproof.quant.builder import Call, Ref
+from bitproof.quant.rules.padding import pad_by
 from bitproof.quant.rules.pooling import each_axis
-from bitproof.quant.rules.reshaping import pad_by
 
 MOVES = ("weight", "bias", "stride", "padding", "dilation", "groups")
 TRANSPOSED = ("weight", "bias", "stride", "padding", "output_padding", "groups", "dilation")

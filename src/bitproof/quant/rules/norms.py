@@ -1,5 +1,6 @@
 """Rules for norms: a scale and a shift in evaluation mode, or moments of each input."""
 
+import math
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ def batch_norm(call: Call, layer: Any) -> Ref:
 
 
 def functional_batch_norm(*names: str) -> Rule:
-    """Return the rule of a batch norm as a function, whose arguments after the input are `names`."""
+    """Return the rule of a batch norm as a function with `names` after the input."""
 
     def rule(call: Call) -> Ref:
         given = {name: call.get(place, name) for place, name in enumerate(names, 1)}
@@ -132,3 +133,38 @@ def instance_norm(call: Call, layer: Any = None) -> Ref:
 def first_of(rule: Rule) -> Rule:
     """Return the rule of an operator that gives moments beside its result, which nobody reads."""
     return lambda call: [rule(call), None, None]
+
+
+def normalized(call: Call, x: Ref, divisor: Ref) -> Ref | None:
+    """Append a norm, where a tensor is divided by its own length; None: it is not.
+
+    The length is a `rms` node behind rescaling, bounds and repetition.
+    """
+    nodes = {node.name: node for node in call.builder.nodes}
+    node, factor, floor = nodes[divisor.name], 1.0, 0.0
+    while node.op in {"expand", "rescale"} or node.attrs.get("function") == "clamp":
+        if node.op == "rescale":
+            factor *= node.attrs["factor"]
+        elif node.op == "table":
+            if "max" in node.attrs["parameters"]:
+                return None
+            floor = float(node.attrs["parameters"]["min"]) / factor
+        node = nodes[node.inputs[0]]
+    if node.op != "rms" or node.inputs != (x.name,) or not node.attrs["keepdim"]:
+        return None
+    eps = max(floor * floor, node.attrs["eps"], 1e-24)
+    found = call.step("rms_norm", x, shape=x.shape, dims=node.attrs["dims"], eps=eps)
+    return call.rescale(found, 1 / factor)
+
+
+def functional_normalize(call: Call) -> Ref:
+    """Lower `x / max(|x|, eps)` along axes, with the Euclidean length."""
+    power, dim = call.number(call.get(1, "p", 2.0)), call.get(2, "dim", 1)
+    if power != 2:
+        raise TraceError(f"{call.path}: no rule for a norm of order {power:g}")
+    x, dims = call.x, list(dim) if isinstance(dim, tuple | list) else [dim]
+    dims = [d % len(x.shape) for d in dims]
+    count = math.prod(x.shape[d] for d in dims)
+    eps = max(call.number(call.get(3, "eps", 1e-12)) ** 2 / count, 1e-24)
+    found = call.step("rms_norm", x, shape=x.shape, dims=dims, eps=eps)
+    return call.rescale(found, count**-0.5)

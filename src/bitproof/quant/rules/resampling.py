@@ -50,7 +50,8 @@ def _matrix(kind: str, size: int, wanted: int, corners: list[bool], scale: float
     plain, aa = name.removesuffix("_aa"), "_aa" if name.endswith("_aa") else ""
     hidden = "_" if aa or plain == "nearest_exact" else ""
     function = getattr(ATEN, f"{hidden}upsample_{plain}2d{aa}")
-    return function(units, [1, wanted], *corners, None, scale)[0, :, 0].t()
+    found: Tensor = function(units, [1, wanted], *corners, None, scale)
+    return found[0, :, 0].t()
 
 
 def _apply(call: Call, x: Ref, dim: int, matrix: Tensor) -> Ref:
