@@ -135,7 +135,7 @@ def _by_root_mean_square(node: Node, constants: Constants, x: Tensor) -> Tensor:
     dims, step = node.attrs["dims"], constants.scales[0]
     count = torch.Size([x.shape[d] for d in dims]).numel()
     squares: Tensor = (x * x).sum(dims, keepdim=node.attrs.get("keepdim", True))
-    root = (squares / count + node.attrs["eps"] / step**2).sqrt()
+    root: Tensor = (squares / count + node.attrs["eps"] / step**2).sqrt()
     if node.op == "rms":
         return root * step / constants.scale.double()
     result = torch.nan_to_num(x / root, nan=0.0)

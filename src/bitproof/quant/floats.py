@@ -158,7 +158,7 @@ def standardize(node: Node, x: Tensor, weight: Tensor | None, bias: Tensor | Non
     if node.op in {"rms", "rms_norm"}:
         keepdim = attrs.get("keepdim", True)
         squares: Tensor = x.square().mean(attrs["dims"], keepdim=keepdim)
-        root = (squares + attrs["eps"]).sqrt()
+        root: Tensor = (squares + attrs["eps"]).sqrt()
         if node.op == "rms":
             return root
         return x / root if weight is None else x / root * weight

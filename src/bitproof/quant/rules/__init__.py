@@ -29,7 +29,6 @@ from bitproof.quant.rules.elementwise import LOOKUPS, UNARY, binary, clamp, tabl
 from bitproof.quant.rules.pooling import adaptive, avg_pool, max_pool, with_none
 from bitproof.quant.rules.resampling import interpolation, matrix_over_axis, running_sums
 
-
 __all__ = ["FUNCTION_RULES", "MODULE_RULES", "OPERATOR_RULES", "operator_rule"]
 
 
