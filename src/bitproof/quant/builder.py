@@ -188,9 +188,10 @@ class Call:
         Keyword arguments are attributes, but for `tensors` and their `origin`.
         """
         tensors, origin = more.pop("tensors", None), more.pop("origin", None)
-        path = more.pop("path", self.path)
         names = tuple(ref.name for ref in inputs)
-        name = self.builder.emit(op, names, path=path, attrs=more, tensors=tensors, origin=origin)
+        name = self.builder.emit(
+            op, names, path=self.path, attrs=more, tensors=tensors, origin=origin
+        )
         return Ref(name, tuple(self.value.shape) if isinstance(self.value, Tensor) else ())
 
     def step(self, op: str, *inputs: Ref, shape: Sequence[int], **more: Any) -> Ref:

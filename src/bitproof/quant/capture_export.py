@@ -122,7 +122,8 @@ def _mutates(node: fx.Node) -> bool:
         return False
     changed: Any = node.args[0]
     made_by: Any = getattr(changed.target, "_schema", None)
-    views = changed.op != "call_function" or any(one.alias_info for one in made_by.returns)
+    is_made = changed.op == "call_function" and made_by is not None
+    views = not is_made or any(one.alias_info for one in made_by.returns)
     return operator_rule(node.target) is None or views
 
 

@@ -5,7 +5,7 @@ The tables say what operations and functions are called; movements serve words a
 
 import warnings
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
@@ -244,9 +244,13 @@ def unpacked(attrs: dict[str, Any]) -> Tensor:
         >>> unpacked({"sizes": [5], "bits": "88"})
         tensor([ True, False, False, False,  True])
     """
-    count = torch.Size(attrs["sizes"]).numel()
-    digits = f"{int(attrs['bits'] or '0', 16):0{4 * len(attrs['bits'])}b}"[:count]
-    return torch.tensor([digit == "1" for digit in digits]).reshape(attrs["sizes"])
+    return _unpacked(tuple(attrs["sizes"]), attrs["bits"])
+
+
+@lru_cache(maxsize=256)
+def _unpacked(sizes: tuple[int, ...], bits: str) -> Tensor:
+    digits = f"{int(bits or '0', 16):0{4 * len(bits)}b}"[: torch.Size(sizes).numel()]
+    return torch.tensor([digit == "1" for digit in digits]).reshape(sizes)
 
 
 def resample(x: Tensor, attrs: dict[str, Any]) -> Tensor:
