@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from bitproof.core.errors import QuantizationError, near
+from bitproof.quant.accumulator_width import fit_accumulator
 from bitproof.quant.calibrate import Range, measure_ranges
 from bitproof.quant.graph import Graph, Node
 from bitproof.quant.grid import CodedTensor, Grid
@@ -35,7 +36,8 @@ def quantize(
 
     Raises:
         TraceError: the model cannot be traced or holds what cannot be quantized.
-        QuantizationError: weights or activations are not finite.
+        QuantizationError: weights or activations are not finite, or sums of a layer would wrap in
+            int32 accumulators.
         InputRangeError: images lie outside [0, 1].
     """
     return quantize_graph(trace(model, images), images, scheme, shrink=shrink)
@@ -54,7 +56,8 @@ def quantize_graph(
     `ranges` are those of activations from an earlier call; None measures them.
 
     Raises:
-        QuantizationError: weights or activations are not finite, or `shrink` names no layer.
+        QuantizationError: weights or activations are not finite, `shrink` names no layer, or sums
+            of a layer would wrap in int32 accumulators.
         InputRangeError: images lie outside [0, 1].
     """
     check_inputs(images)
@@ -65,14 +68,20 @@ def quantize_graph(
     grids: dict[str, Grid] = {}
     for node in graph.nodes:
         weight, bias = (graph.tensors.get(f"{node.name}.{key}") for key in ("weight", "bias"))
-        if weight is not None and f"{node.name}.weight" in graph.less_one:
+        if weight is not None:
             factor = shrink.get(node.name, 1.0)
-            tensors[f"{node.name}.weight"] = encode_scale(weight, scheme.weight, shrink=factor)
-        elif weight is not None:
-            # A constant takes part as an activation does: one grid, also where weights have many.
-            ranged = weight.flatten() if node.op == "constant" else weight
-            grid = scheme.weight.fit(ranged, shrink=shrink.get(node.name, 1.0))
-            tensors[f"{node.name}.weight"] = scheme.weight.encode(weight, grid)
+            coded = _encode_weight(node, graph, scheme.weight, shrink=factor)
+            if node.op in MAC_OPS:
+                coded = fit_accumulator(
+                    node,
+                    coded,
+                    weight,
+                    bias,
+                    source=grids[node.inputs[0]],
+                    quantizer=scheme.weight,
+                    shrink=factor,
+                )
+            tensors[f"{node.name}.weight"] = coded
         out = _output_grid(node, graph, scheme, ranges=ranges, grids=grids, tensors=tensors)
         if out is not None:
             grids[node.name] = out
@@ -85,6 +94,17 @@ def quantize_graph(
             stored = (scheme.bias or scheme.weight).encode(bias)
         tensors[f"{node.name}.bias"] = stored
     return IntegerNetwork(graph.nodes, tensors, grids, scheme.activation_rounding)
+
+
+def _encode_weight(
+    node: Node, graph: Graph, quantizer: Quantizer, *, shrink: float
+) -> CodedTensor:
+    weight = graph.tensors[f"{node.name}.weight"]
+    if f"{node.name}.weight" in graph.less_one:
+        return encode_scale(weight, quantizer, shrink=shrink)
+    # A constant takes part as an activation does: one grid, also where weights have many.
+    ranged = weight.flatten() if node.op == "constant" else weight
+    return quantizer.encode(weight, quantizer.fit(ranged, shrink=shrink))
 
 
 def encode_scale(scale: Tensor, quantizer: Quantizer, *, shrink: float = 1.0) -> CodedTensor:
@@ -104,7 +124,7 @@ def encode_scale(scale: Tensor, quantizer: Quantizer, *, shrink: float = 1.0) ->
 
 def _on_accumulator_grid(bias: Tensor, scale: Tensor) -> CodedTensor:
     """Return a bias as int32 words in steps of `scale`."""
-    codes = (bias.double() / scale).round().clamp(-(2**31), 2**31 - 1).to(torch.int32)
+    codes = (bias.double() / scale).round().to(torch.int32)  # `fit_accumulator` has made room
     zero = torch.zeros_like(scale, dtype=torch.int32)
     axis = 0 if scale.ndim else None
     return CodedTensor(codes, Grid(scale.float(), zero, 32, True, axis))
