@@ -85,6 +85,10 @@ def print_campaign(folder: Path, report: Path) -> None:
         print_table(table.header, table.rows, title=table.title, numbers=True)
     for line in _planned(summary):
         typer.echo(line)
+    if summary.campaign.fidelity:
+        typer.echo(summary.campaign.fidelity.line)
+    for warning in summary.campaign.warnings:
+        typer.echo(f"warning: {warning}")
     facts = facts_in(path)
     if "stop" in facts:
         low, value, high = (f"{100 * end:.3g}" for end in facts["stop"]["interval"])

@@ -18,6 +18,7 @@ from bitproof.core.spec import Spec
 from bitproof.data.dataset import Dataset
 from bitproof.quant.bias_correction import correct_biases
 from bitproof.quant.build import quantize_graph
+from bitproof.quant.compare import compare_with_floats
 from bitproof.quant.network import IntegerNetwork
 from bitproof.quant.scheme import Scheme
 from bitproof.quant.trace import trace
@@ -46,7 +47,9 @@ class Candidate:
     """What each stage so far reports: JSON values."""
 
     def quantize(self, calibration: Dataset) -> IntegerNetwork:
-        """Return the integer network; of `calibration`, `scheme.calibration_images` are used.
+        """Return the integer network, compared with floats before it gets other multipliers.
+
+        Of `calibration`, `scheme.calibration_images` are used.
 
         Raises:
             TraceError: the model cannot be traced or quantized.
@@ -58,6 +61,7 @@ class Candidate:
         network = quantize_graph(graph, images, self.scheme, shrink=self.shrink)
         if self.correct_bias:
             network = correct_biases(network, graph, images, self.scheme)
+        network = replace(network, fidelity=compare_with_floats(network, graph, images))
         return self.arithmetic.apply(network, images, data_dir=self.data_dir)
 
     def with_record(self, kind: str, **record: object) -> "Candidate":

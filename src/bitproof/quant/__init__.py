@@ -6,6 +6,7 @@
 from bitproof.quant.build import quantize, quantize_graph
 from bitproof.quant.calibrate import measure_ranges
 from bitproof.quant.fake import run_differentiable
+from bitproof.quant.fidelity import Fidelity, LayerFidelity
 from bitproof.quant.flip_error import FlipError, flip_error
 from bitproof.quant.floats import run_floats
 from bitproof.quant.graph import Graph, Node
@@ -33,10 +34,12 @@ __all__ = [
     "RQUANT",
     "AffineQuantizer",
     "CodedTensor",
+    "Fidelity",
     "FlipError",
     "Graph",
     "Grid",
     "IntegerNetwork",
+    "LayerFidelity",
     "LayerScaling",
     "Node",
     "Quantizer",

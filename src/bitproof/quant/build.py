@@ -1,5 +1,6 @@
 """From a float model and calibration images to an integer network."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from bitproof.core.errors import QuantizationError, near
 from bitproof.quant.accumulator_width import fit_accumulator
 from bitproof.quant.calibrate import Range, measure_ranges
+from bitproof.quant.compare import compare_with_floats
 from bitproof.quant.graph import Graph, Node
 from bitproof.quant.grid import CodedTensor, Grid
 from bitproof.quant.network import IntegerNetwork, check_inputs
@@ -17,6 +19,8 @@ from bitproof.quant.operations import MAC_OPS, MOVING_OPS
 from bitproof.quant.quantizer import Quantizer
 from bitproof.quant.scheme import Scheme
 from bitproof.quant.trace import trace
+
+LOG = logging.getLogger("bitproof.quant")
 
 
 def quantize(
@@ -27,6 +31,9 @@ def quantize(
     shrink: Mapping[str, float] | None = None,
 ) -> IntegerNetwork:
     """Return the integer network of `model`, which holds its own normalisation.
+
+    It is compared with the float network on some of the images: `network.fidelity`. Where the two
+    are far apart, a warning is logged (`bitproof.quant`).
 
     Args:
         model: any module that torch.fx can trace.
@@ -40,7 +47,27 @@ def quantize(
             int32 accumulators.
         InputRangeError: images lie outside [0, 1].
     """
-    return quantize_graph(trace(model, images), images, scheme, shrink=shrink)
+    network = quantize_traced(trace(model, images), images, scheme, shrink=shrink)
+    if network.fidelity and network.fidelity.warning:
+        LOG.warning("%s", network.fidelity.warning)
+    return network
+
+
+def quantize_traced(
+    graph: Graph,
+    images: Float[Tensor, "n *features"],
+    scheme: Scheme | None = None,
+    *,
+    shrink: Mapping[str, float] | None = None,
+) -> IntegerNetwork:
+    """Return the integer network of a traced graph, compared with it; see `quantize`.
+
+    Raises:
+        QuantizationError: as `quantize_graph`.
+        InputRangeError: images lie outside [0, 1].
+    """
+    network = quantize_graph(graph, images, scheme, shrink=shrink)
+    return replace(network, fidelity=compare_with_floats(network, graph, images))
 
 
 def quantize_graph(
@@ -51,7 +78,7 @@ def quantize_graph(
     shrink: Mapping[str, float] | None = None,
     ranges: Mapping[str, Range] | None = None,
 ) -> IntegerNetwork:
-    """Return the integer network of a traced graph; see `quantize`.
+    """Return the integer network of a traced graph, without comparing the two; see `quantize`.
 
     `ranges` are those of activations from an earlier call; None measures them.
 
@@ -96,9 +123,7 @@ def quantize_graph(
     return IntegerNetwork(graph.nodes, tensors, grids, scheme.activation_rounding)
 
 
-def _encode_weight(
-    node: Node, graph: Graph, quantizer: Quantizer, *, shrink: float
-) -> CodedTensor:
+def _encode_weight(node: Node, graph: Graph, quantizer: Quantizer, *, shrink: float) -> CodedTensor:
     weight = graph.tensors[f"{node.name}.weight"]
     if f"{node.name}.weight" in graph.less_one:
         return encode_scale(weight, quantizer, shrink=shrink)

@@ -16,6 +16,7 @@ from bitproof.core.errors import WeightsError, near
 from bitproof.core.spec import canonical_json
 from bitproof.quant.accumulators import Accumulator, ExactAccumulator
 from bitproof.quant.constants import Constants, prepare
+from bitproof.quant.fidelity import Fidelity
 from bitproof.quant.graph import Node
 from bitproof.quant.grid import CodedTensor, Grid
 from bitproof.quant.product_layer import ProductLayer, ProductMatmul
@@ -38,6 +39,9 @@ class NetworkData:
     """How accumulators become words: `nearest` or `truncate`."""
     products: dict[str, Products] = field(default_factory=dict)
     """What multiplies in nodes whose products are not exact, by node."""
+    fidelity: Fidelity | None = None
+    """How far it was from the float network when it was quantized, with exact products; None where
+    nobody compared. No part of the digest."""
 
     @cached_property
     def constants(self) -> dict[str, Constants]:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from bitproof.core.errors import WeightsError, near
 from bitproof.core.files import write_bytes, write_text
+from bitproof.quant.fidelity import Fidelity
 from bitproof.quant.graph import Node
 from bitproof.quant.grid import CodedTensor, Grid
 from bitproof.quant.network import IntegerNetwork
@@ -39,6 +40,8 @@ def save_network(network: IntegerNetwork, path: Path) -> None:
         layout["grids"][name] = _describe(f"grid.{name}", grid, tensors)
     if network.products:
         layout["products"] = _describe_products(network.products, tensors)
+    if network.fidelity:
+        layout["fidelity"] = network.fidelity.to_dict()
     own = {key: value.cpu().contiguous().clone() for key, value in tensors.items()}
     write_bytes(_with(path, ".safetensors"), save(own))
     write_text(_with(path, ".json"), json.dumps(layout, indent=1) + "\n")
@@ -66,7 +69,9 @@ def load_network(path: Path) -> IntegerNetwork:
         grids = {name: _grid(f"grid.{name}", one, tensors) for name, one in layout["grids"].items()}
         entries = layout.get("products", {})
         products = {name: _products(name, entry, tensors) for name, entry in entries.items()}
-        network = IntegerNetwork(nodes, words, grids, layout["rounding"], products)
+        found = layout.get("fidelity")
+        fidelity = None if found is None else Fidelity.from_dict(found)
+        network = IntegerNetwork(nodes, words, grids, layout["rounding"], products, fidelity)
         _check(network, path)
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
