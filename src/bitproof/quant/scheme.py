@@ -11,12 +11,25 @@ from bitproof.quant.quantizer import PRESETS, QUANTIZERS, RQUANT, AffineQuantize
 
 AnyQuantizer = Annotated[SerializeAsAny[Quantizer], BeforeValidator(QUANTIZERS.validate)]
 
+ACCURATE = "accurate"
+"""The preset for networks that shall answer as they did in floats."""
+PER_CHANNEL = AffineQuantizer(symmetric=True, signed=True, per_channel=True, margin=0.0)
+"""Weights of that preset."""
+
 
 class Scheme(Spec):
     """Quantizers of weights, biases and activations, and how activation ranges are found.
 
     Activations get one grid per tensor, with zero on the grid. The logits stay at accumulator
-    width.
+    width. `Scheme("accurate")` has symmetric weights with one grid per output channel, int32
+    biases, and activation ranges of least squared error; `Scheme("rquant")`, which is also the
+    default, is robust quantization as published. Quantizers of `PRESETS` are named likewise.
+
+    Example:
+        >>> Scheme("accurate").bias is None, Scheme("rquant") == Scheme()
+        (True, True)
+        >>> Scheme("accurate", bits=4).weight.bits
+        4
     """
 
     weight: AnyQuantizer = RQUANT
@@ -38,22 +51,28 @@ class Scheme(Spec):
     calibration_images: Count = 1024
     """Images, from the training set, that ranges are measured on."""
 
+    def __init__(self, named: str | None = None, /, **fields: Any) -> None:
+        """Build from fields, or from a preset by its name and other fields."""
+        super().__init__(**({} if named is None else {"preset": named}), **fields)
+
     @model_validator(mode="before")
     @classmethod
     def _read_preset(cls, table: Any) -> Any:
-        """Put quantizers in the place of `preset`, one of `PRESETS`, and of its `bits`."""
+        """Put fields in the place of `preset`, and of the `bits` of its quantizers."""
         if not isinstance(table, dict) or "preset" not in table:
             return table
         rest = {name: value for name, value in table.items() if name not in {"preset", "bits"}}
-        name = table["preset"]
-        if not isinstance(name, str) or name not in PRESETS:
-            raise ValueError(f"no preset '{name}'. {near(str(name), PRESETS)}")
+        name, names = table["preset"], [*PRESETS, ACCURATE]
+        if not isinstance(name, str) or name not in names:
+            raise ValueError(f"no preset '{name}'. {near(str(name), names)}")
         for kind in ("weight", "bias"):
             if kind in rest:
                 raise ValueError(f"preset: wanted it, or '{kind}', got both")
-            quantizer = {**PRESETS[name].model_dump(), "bits": table.get("bits", 8)}
-            rest[kind] = quantizer
-        return rest
+        quantizer = PER_CHANNEL if name == ACCURATE else PRESETS[name]
+        weight = {**quantizer.model_dump(), "bits": table.get("bits", 8)}
+        if name == ACCURATE:
+            return {"calibration": "mse", **rest, "weight": weight, "bias": None}
+        return {**rest, "weight": weight, "bias": weight}
 
     def activation(self) -> AffineQuantizer:
         """Return the quantizer of the activations."""
