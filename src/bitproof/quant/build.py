@@ -19,6 +19,7 @@ from bitproof.quant.operations import MAC_OPS, MOVING_OPS
 from bitproof.quant.quantizer import Quantizer
 from bitproof.quant.scheme import Scheme
 from bitproof.quant.trace import trace
+from bitproof.quant.wide_outputs import wide_outputs
 
 LOG = logging.getLogger("bitproof.quant")
 
@@ -93,6 +94,7 @@ def quantize_graph(
     ranges = ranges if ranges is not None else measure_ranges(graph, images, scheme)
     tensors: dict[str, CodedTensor] = {}
     grids: dict[str, Grid] = {}
+    wide = wide_outputs(graph)
     for node in graph.nodes:
         weight, bias = (graph.tensors.get(f"{node.name}.{key}") for key in ("weight", "bias"))
         if weight is not None:
@@ -109,9 +111,10 @@ def quantize_graph(
                     shrink=factor,
                 )
             tensors[f"{node.name}.weight"] = coded
-        out = _output_grid(node, graph, scheme, ranges=ranges, grids=grids, tensors=tensors)
-        if out is not None:
-            grids[node.name] = out
+        if node.name not in wide:
+            grids[node.name] = _output_grid(
+                node, graph, scheme, ranges=ranges, grids=grids, tensors=tensors
+            )
         if bias is None:
             continue
         if scheme.bias is None and node.op in MAC_OPS:
@@ -163,14 +166,12 @@ def _output_grid(
     ranges: Mapping[str, Range],
     grids: Mapping[str, Grid],
     tensors: Mapping[str, CodedTensor],
-) -> Grid | None:
+) -> Grid:
     if node.op in MOVING_OPS:
         grid = grids[node.inputs[0]]
         return replace(grid, scale=grid.scale * node.attrs.get("factor", 1.0))
     if node.op == "constant":
         return tensors[f"{node.name}.weight"].grid
-    if node is graph.nodes[-1] and node.op in MAC_OPS and "clamp" not in node.attrs:
-        return None
     low, high = input_range(node) if node.op == "input" else ranges[node.name]
     device = next(iter(graph.tensors.values())).device if graph.tensors else "cpu"
     ends = (torch.tensor([end], dtype=torch.float64, device=device) for end in (low, high))

@@ -23,6 +23,7 @@ from bitproof.quant.integers import integer_op
 from bitproof.quant.network_data import NetworkData
 from bitproof.quant.operations import MAC_OPS, MOVING_OPS, SUM_OPS
 from bitproof.quant.pass_gradient import pass_gradient
+from bitproof.quant.wide_outputs import reads_wide, real_op
 
 
 def run_differentiable(
@@ -48,7 +49,9 @@ def run_differentiable(
 
 
 def fake_op(network: NetworkData, node: Node, operands: list[Tensor], inputs: Tensor) -> Tensor:
-    """Return the output of one node as centered words (real-valued logits at the end)."""
+    """Return the output of one node as centered words; real from the last accumulators on."""
+    if reads_wide(node, network.grids):
+        return _real(node, operands[0], len(inputs))
     constants = network.constants[node.name]
     if node.op == "constant":
         return network.tensors[f"{node.name}.weight"].centered().float()
@@ -79,6 +82,13 @@ def _replaced(network: NetworkData, node: Node, operands: list[Tensor], inputs: 
     soft = compute(node, reals, constants.weight, constants.bias) / constants.scale
     low, high = (bound - constants.zero_point for bound in (constants.low, constants.high))
     return pass_gradient(soft.clamp(low, high), hard)
+
+
+def _real(node: Node, logits: Tensor, n: int) -> Tensor:
+    """Return what a node makes of real values, with the gradient of its function."""
+    if node.op in MOVING_OPS:
+        return real_op(node, logits, n)
+    return pass_gradient(compute(node, [logits], None, None), real_op(node, logits.detach(), n))
 
 
 class RequantizeThrough(torch.autograd.Function):

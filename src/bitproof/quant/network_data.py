@@ -34,7 +34,8 @@ class NetworkData:
     tensors: dict[str, CodedTensor]
     """Stored words, by `node.weight` or `node.bias`, in order of execution."""
     grids: dict[str, Grid]
-    """Grid of each node's output; absent for logits that stay at accumulator width."""
+    """Grid of each node's output; absent from the last accumulators on, where outputs are real:
+    see `wide_outputs`."""
     rounding: str = "nearest"
     """How accumulators become words: `nearest` or `truncate`."""
     products: dict[str, Products] = field(default_factory=dict)

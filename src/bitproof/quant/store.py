@@ -16,9 +16,10 @@ from bitproof.quant.fidelity import Fidelity
 from bitproof.quant.graph import Node
 from bitproof.quant.grid import CodedTensor, Grid
 from bitproof.quant.network import IntegerNetwork
-from bitproof.quant.operations import OPERATIONS
+from bitproof.quant.operations import MAC_OPS, OPERATIONS
 from bitproof.quant.product_layer import check_products
 from bitproof.quant.products import Products
+from bitproof.quant.wide_outputs import can_be_wide
 
 SCHEMA = 1
 """Version of the JSON layout."""
@@ -91,10 +92,10 @@ def _check(network: IntegerNetwork, path: Path) -> None:
         problem = problem or next((f"no {key}" for key in stored if key not in network.tensors), "")
         if problem:
             raise WeightsError(f"{path}: {node.name} ({node.op}): {problem}")
-        readable = known.keys() & network.grids.keys()
-        missing = [name for name in node.inputs if name not in readable]
+        missing = [name for name in node.inputs if name not in known]
         if missing:
             raise WeightsError(f"{path}: {node.name} reads {missing[0]}, which is not there")
+        _check_grids(node, network, path)
         known[node.name] = node
     for name, coded in network.tensors.items():
         if name.rpartition(".")[0] not in known or coded.codes.dtype != coded.grid.dtype:
@@ -106,6 +107,18 @@ def _check(network: IntegerNetwork, path: Path) -> None:
     if not known or network.nodes[0].op != "input":
         raise WeightsError(f"{path}: wanted a network that starts with its input")
     len(network.constants)  # prepared now, so that what is missing shows here
+
+
+def _check_grids(node: Node, network: IntegerNetwork, path: Path) -> None:
+    """Check that outputs without a grid are last accumulators, or read those alone."""
+    bare = [name for name in node.inputs if name not in network.grids]
+    has_grid = node.name in network.grids
+    if bare and (has_grid or node.op in MAC_OPS or not can_be_wide(node)):
+        raise WeightsError(f"{path}: {node.name} reads {bare[0]}, which has no grid")
+    if not (has_grid or can_be_wide(node)):
+        raise WeightsError(f"{path}: {node.name} ({node.op}) has no grid")
+    if not (has_grid or bare or node.op in MAC_OPS):
+        raise WeightsError(f"{path}: {node.name} ({node.op}) has no grid, but reads words")
 
 
 def _describe(key: str, grid: Grid, tensors: dict[str, Tensor]) -> dict[str, Any]:
