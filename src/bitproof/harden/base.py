@@ -16,9 +16,7 @@ from bitproof.core.registry import Registry
 from bitproof.core.rng import make_generator
 from bitproof.core.spec import Spec
 from bitproof.data.dataset import Dataset
-from bitproof.quant.bias_correction import correct_biases
-from bitproof.quant.build import quantize_graph
-from bitproof.quant.compare import compare_with_floats
+from bitproof.quant.build import quantize_traced
 from bitproof.quant.network import IntegerNetwork
 from bitproof.quant.scheme import Scheme
 from bitproof.quant.trace import trace
@@ -58,10 +56,9 @@ class Candidate:
         """
         images = calibration.inputs(slice(0, self.scheme.calibration_images))
         graph = trace(self.model, images)
-        network = quantize_graph(graph, images, self.scheme, shrink=self.shrink)
-        if self.correct_bias:
-            network = correct_biases(network, graph, images, self.scheme)
-        network = replace(network, fidelity=compare_with_floats(network, graph, images))
+        corrected = self.correct_bias or self.scheme.bias_correction
+        scheme = self.scheme.model_copy(update={"bias_correction": corrected})
+        network = quantize_traced(graph, images, scheme, shrink=self.shrink)
         return self.arithmetic.apply(network, images, data_dir=self.data_dir)
 
     def with_record(self, kind: str, **record: object) -> "Candidate":

@@ -3,8 +3,10 @@
 `trace` turns a module into a graph, `quantize` gives it integer codes, `IntegerNetwork` runs.
 """
 
-from bitproof.quant.build import quantize, quantize_graph
+from bitproof.quant.adaround import AdaRound
+from bitproof.quant.build import quantize, quantize_graph, quantize_traced
 from bitproof.quant.calibrate import measure_ranges
+from bitproof.quant.equalize import equalize
 from bitproof.quant.fake import run_differentiable
 from bitproof.quant.fidelity import Fidelity, LayerFidelity
 from bitproof.quant.flip_error import FlipError, flip_error
@@ -32,6 +34,7 @@ __all__ = [
     "PRESETS",
     "QUANTIZERS",
     "RQUANT",
+    "AdaRound",
     "AffineQuantizer",
     "CodedTensor",
     "Fidelity",
@@ -45,11 +48,13 @@ __all__ = [
     "Quantizer",
     "Redundancy",
     "Scheme",
+    "equalize",
     "flip_error",
     "load_network",
     "measure_ranges",
     "quantize",
     "quantize_graph",
+    "quantize_traced",
     "redundancy",
     "run_differentiable",
     "run_floats",

@@ -43,7 +43,7 @@ def fit_accumulator(
     Raises:
         QuantizationError: sums could wrap on any grid that `quantizer` gives.
     """
-    if _surely_fits(coded, bias, source) or _bound(coded, bias, source) < LIMIT:
+    if fits_accumulator(coded, bias, source):
         return coded
     step = _least_step(weight, bias, source)
     rows = weight.double().reshape(len(weight), -1)
@@ -60,6 +60,11 @@ def fit_accumulator(
             "range is free"
         )
     return wide
+
+
+def fits_accumulator(coded: CodedTensor, bias: Tensor | None, source: Grid) -> bool:
+    """Tell whether the sums of a layer with these weights and real biases cannot wrap."""
+    return _surely_fits(coded, bias, source) or _bound(coded, bias, source) < LIMIT
 
 
 def _surely_fits(coded: CodedTensor, bias: Tensor | None, source: Grid) -> bool:

@@ -10,8 +10,10 @@ from torch import Tensor, nn
 
 from bitproof.core.errors import QuantizationError, near
 from bitproof.quant.accumulator_width import fit_accumulator
+from bitproof.quant.bias_correction import correct_biases
 from bitproof.quant.calibrate import Range, measure_ranges
 from bitproof.quant.compare import compare_with_floats
+from bitproof.quant.equalize import equalize
 from bitproof.quant.graph import Graph, Node
 from bitproof.quant.grid import CodedTensor, Grid
 from bitproof.quant.network import IntegerNetwork, check_inputs
@@ -67,7 +69,14 @@ def quantize_traced(
         QuantizationError: as `quantize_graph`.
         InputRangeError: images lie outside [0, 1].
     """
+    scheme = scheme or Scheme()
+    if scheme.equalize:
+        graph = equalize(graph)
     network = quantize_graph(graph, images, scheme, shrink=shrink)
+    if scheme.adaround:
+        network = scheme.adaround.apply(network, graph, images)
+    if scheme.bias_correction:
+        network = correct_biases(network, graph, images, scheme)
     return replace(network, fidelity=compare_with_floats(network, graph, images))
 
 
@@ -79,7 +88,10 @@ def quantize_graph(
     shrink: Mapping[str, float] | None = None,
     ranges: Mapping[str, Range] | None = None,
 ) -> IntegerNetwork:
-    """Return the integer network of a traced graph, without comparing the two; see `quantize`.
+    """Return the integer network of a traced graph, bare; see `quantize`.
+
+    Bare: not compared with floats, and without what `scheme` asks for before and after: equalized
+    layers, adaptive rounding, corrected biases. Searches call this many times.
 
     `ranges` are those of activations from an earlier call; None measures them.
 

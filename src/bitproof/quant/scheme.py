@@ -1,12 +1,20 @@
 """How a whole network is quantized: one quantizer for each kind of stored word."""
 
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SerializeAsAny,
+    model_serializer,
+    model_validator,
+)
 
 from bitproof.core.errors import near
 from bitproof.core.spec import Spec
 from bitproof.core.types import Count
+from bitproof.quant.adaround import AdaRound
 from bitproof.quant.quantizer import PRESETS, QUANTIZERS, RQUANT, AffineQuantizer, Quantizer
 
 AnyQuantizer = Annotated[SerializeAsAny[Quantizer], BeforeValidator(QUANTIZERS.validate)]
@@ -15,6 +23,8 @@ ACCURATE = "accurate"
 """The preset for networks that shall answer as they did in floats."""
 PER_CHANNEL = AffineQuantizer(symmetric=True, signed=True, per_channel=True, margin=0.0)
 """Weights of that preset."""
+LATER = ("equalize", "adaround", "bias_correction")
+"""Fields that version 1 of recipes did not start with."""
 
 
 class Scheme(Spec):
@@ -50,6 +60,14 @@ class Scheme(Spec):
     """Share of values, per cent, that do not exceed the range, on either side; for `percentile`."""
     calibration_images: Count = 1024
     """Images, from the training set, that ranges are measured on."""
+    equalize: bool = False
+    """Share out the ranges of neighbouring layers by channel before weights are quantized (Nagel et
+    al. 2019), which one grid for all channels needs most. Of a finished network: training on words
+    passes over it, as over the next two."""
+    adaround: AdaRound | None = None
+    """Learn whether each weight is rounded up or down; None: round to nearest."""
+    bias_correction: bool = False
+    """Let biases absorb the mean error of each channel, last of all."""
 
     def __init__(self, named: str | None = None, /, **fields: Any) -> None:
         """Build from fields, or from a preset by its name and other fields."""
@@ -73,6 +91,18 @@ class Scheme(Spec):
         if name == ACCURATE:
             return {"calibration": "mse", **rest, "weight": weight, "bias": None}
         return {**rest, "weight": weight, "bias": weight}
+
+    @model_serializer(mode="wrap")
+    def _leave_out_later_fields(self, dump: Callable[[Any], Any]) -> dict[str, Any]:
+        """Return a table that says what earlier versions said, where later fields change nothing.
+
+        Digests of recipes are those of such tables.
+        """
+        table: dict[str, Any] = dump(self)
+        for name in LATER:
+            if getattr(self, name) == type(self).model_fields[name].default:
+                table.pop(name, None)
+        return table
 
     def activation(self) -> AffineQuantizer:
         """Return the quantizer of the activations."""
