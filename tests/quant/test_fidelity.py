@@ -61,9 +61,10 @@ def test_figures_are_those_of_the_two_networks_answers(
 
 def test_of_single_outputs_signs_have_to_agree(images: Tensor) -> None:
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Flatten(), nn.Linear(72, 1)).eval()
+    layer = nn.Linear(72, 1)
+    model = nn.Sequential(nn.Flatten(), layer).eval()
     with torch.no_grad():
-        model[1].bias -= model(images).mean()
+        layer.bias.copy_(layer.bias - model(images).mean())
     network = quantize(model, images, Scheme(weight=AffineQuantizer(bits=2)))
     assert network.fidelity is not None
     with torch.no_grad():
@@ -104,9 +105,10 @@ def test_own_error_of_the_input_is_that_of_rounding(images: Tensor) -> None:
 
 
 def test_a_network_without_any_error_has_the_most_decibels() -> None:
-    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2, bias=False)).eval()
+    layer = nn.Linear(4, 2, bias=False)
     with torch.no_grad():
-        model[1].weight.copy_(torch.tensor([[127.0, -127.0, 1.0, 0.0], [0.0, 127.0, 2.0, 3.0]]))
+        layer.weight.copy_(torch.tensor([[127.0, -127.0, 1.0, 0.0], [0.0, 127.0, 2.0, 3.0]]))
+    model = nn.Sequential(nn.Flatten(), layer).eval()
     exact = AffineQuantizer(symmetric=True, signed=True, margin=0.0)
     images = torch.randint(0, 256, (8, 1, 2, 2), generator=make_generator(0)) / 255
     found = fidelity(model, images, Scheme(weight=exact))

@@ -33,6 +33,7 @@ class Unequal(nn.Module):
         factors = torch.logspace(-1.5, 1.5, 8)
         with torch.no_grad():
             self.wide.weight *= factors.reshape(-1, 1, 1, 1)
+            assert self.wide.bias is not None
             self.wide.bias *= factors
             self.deep.weight /= factors.reshape(-1, 1, 1, 1)
             for layer in (self.deep, self.grouped, self.out, self.last):
@@ -41,7 +42,8 @@ class Unequal(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         maps = torch.relu(self.deep(torch.relu(self.wide(images))))
         maps = torch.relu(self.grouped(nn.functional.max_pool2d(maps, 2)))
-        return self.last(torch.relu(self.out(maps.flatten(1))))
+        logits: Tensor = self.last(torch.relu(self.out(maps.flatten(1))))
+        return logits
 
 
 @pytest.fixture
@@ -106,7 +108,8 @@ def test_layers_that_others_read_as_well_stay_as_they_are(images: Tensor) -> Non
 
         def forward(self, x: Tensor) -> Tensor:
             x = torch.relu(self.a(x))
-            return x + self.b(x)
+            total: Tensor = x + self.b(x)
+            return total
 
     graph = trace(Shared().eval(), images)
     assert torch.equal(equalize(graph).tensors["a.weight"], graph.tensors["a.weight"])

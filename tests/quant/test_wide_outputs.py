@@ -69,7 +69,7 @@ def test_outputs_are_real_and_those_of_the_slow_execution(
 
 def test_single_answers_do_not_tie(images: Tensor) -> None:
     _, network = network_of("one sigmoid", images)
-    assert len(network(images).unique()) == len(images)
+    assert len(set(network(images).tolist())) == len(images)
 
 
 @pytest.mark.parametrize("name", ENDINGS)
@@ -80,12 +80,11 @@ def test_gradients_are_those_of_the_ending_on_the_logits_of_the_network(
     bare = quantize(Model(lambda y: y).eval(), images, Scheme("accurate"))
     slope = torch.randn(network(images).shape, generator=make_generator(1))
     found, wanted = (images.clone().requires_grad_() for _ in range(2))
-    (network.differentiable(found) * slope).sum().backward()
-    (ENDINGS[name](bare.differentiable(wanted)) * slope).sum().backward()
-    assert found.grad is not None
-    assert wanted.grad is not None
-    assert found.grad.abs().max() > 0
-    assert torch.allclose(found.grad, wanted.grad, rtol=1e-4, atol=1e-7)
+    (own,) = torch.autograd.grad((network.differentiable(found) * slope).sum(), found)
+    outputs = ENDINGS[name](bare.differentiable(wanted))
+    (other,) = torch.autograd.grad((outputs * slope).sum(), wanted)
+    assert own.abs().max() > 0
+    assert torch.allclose(own, other, rtol=1e-4, atol=1e-7)
 
 
 @pytest.mark.parametrize("name", ENDINGS)

@@ -140,7 +140,7 @@ class AdaRound(Spec):
             error = outputs((codes - point) * scale, read[chosen]) - wanted[chosen]
             loss = error.square().sum() / len(chosen) + self._penalty(rounded, step)
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         codes = floor + (up().detach() >= 0.5) + point
         return CodedTensor(codes.clamp(grid.low, grid.high).to(grid.dtype), grid)

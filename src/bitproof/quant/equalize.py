@@ -75,7 +75,7 @@ def _aligned(first: Node, second: Node, graph: Graph) -> bool:
         return False
     groups = second.attrs.get("groups", 1)
     one, other = (graph.tensors[f"{node.name}.weight"] for node in (first, second))
-    return len(one) == other.shape[1] * groups
+    return bool(len(one) == other.shape[1] * groups)
 
 
 def _balance(pair: _Pair, tensors: dict[str, Tensor]) -> float:
