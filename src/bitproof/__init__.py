@@ -70,7 +70,9 @@ if TYPE_CHECKING:  # the one list of names; `_homes` reads it, so that nothing i
     from bitproof.injection import Injection as Injection
     from bitproof.models import load_weights as load_weights
     from bitproof.models import save_weights as save_weights
+    from bitproof.quant import AdaRound as AdaRound
     from bitproof.quant import AffineQuantizer as AffineQuantizer
+    from bitproof.quant import Fidelity as Fidelity
     from bitproof.quant import IntegerNetwork as IntegerNetwork
     from bitproof.quant import Scheme as Scheme
     from bitproof.quant import load_network as load_network

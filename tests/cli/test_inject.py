@@ -27,7 +27,8 @@ def test_options_alone_make_a_campaign_and_print_its_table(call: Call, tmp_path:
     with (tmp_path / "c" / "results.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert {row["site"] for row in rows} == {"", "weight", "bias"}
-    assert {row["bit"] for row in rows} == {"", "0", "1", "2", "3"}
+    bits = {row["bit"] for row in rows if row["site"] == "weight"}
+    assert bits == {"", "0", "1", "2", "3"}
 
 
 def test_a_list_is_exported_edited_and_replayed(call: Call, tmp_path: Path) -> None:
@@ -134,17 +135,24 @@ def test_a_problem_of_the_file_keeps_its_line(tmp_path: Path) -> None:
 
 def test_options_alone_are_the_recipe_that_says_the_same() -> None:
     found = recipe_of(None, {"model": "resnet20", "bits": 4, "site": ["weight,bias"]}, ["seed=3"])
-    words = {"kind": "affine", "bits": 4}
     assert found == InjectionRecipe.model_validate(
         {
             "title": "bitproof inject --model resnet20 --bits 4 --site weight,bias --set seed=3",
             "data": {"kind": "digits"},
             "model": {"kind": "resnet20"},
-            "quantization": {"weight": words, "bias": words, "activation_bits": 4},
+            "quantization": {"preset": "accurate", "bits": 4, "activation_bits": 4},
             "seed": 3,
             "injection": {"faults": [{"sites": ["weight", "bias"]}]},
         }
     )
+
+
+def test_models_without_a_recipe_are_quantized_accurately_unless_said_otherwise() -> None:
+    plain = recipe_of(None, {"model": "resnet20"}, [])
+    assert plain.quantization == Scheme("accurate")
+    sets = ["quantization.preset=rquant"]
+    assert recipe_of(None, {"model": "resnet20"}, sets).quantization == Scheme()
+    assert recipe_of(None, {"network": "runs/x"}, []).quantization == Scheme()
 
 
 def test_engines_by_name_and_by_number_of_workers() -> None:

@@ -105,12 +105,25 @@ class Turned(nn.Module):
         return self.out(x.permute(1, 0, 2).flatten(1))
 
 
+class Ending(nn.Module):
+    """Real outputs behind the last accumulators: cut, scaled, and a softmax."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.out = nn.Conv2d(2, 3, 3, padding=1), nn.Linear(48, 7)
+
+    def forward(self, x: Tensor) -> Any:
+        x = self.out(torch.relu(self.conv(x)).flatten(1))
+        return torch.softmax(x[:, 1:] * 0.5, 1)
+
+
 SHAPES: dict[type[nn.Module], tuple[int, ...]] = {
     Branches: (2, 4, 4),
     Transformer: (3, 2, 2),
     Depthwise: (2, 4, 4),
     Folded: (2, 4, 4),
     Turned: (2, 4, 4),
+    Ending: (2, 4, 4),
 }
 SCHEMES = {
     "plain": Scheme(),
@@ -501,6 +514,7 @@ def test_the_first_axis_of_images_is_told_from_others() -> None:
         Depthwise: True,
         Folded: False,
         Turned: False,
+        Ending: True,
     }
 
 

@@ -67,7 +67,9 @@ def resnet20(data_dir: Path) -> nn.Module:
 def run_slowly(network: IntegerNetwork, images: torch.Tensor) -> dict[str, Words]:
     codes: dict[str, Words] = {}
     for node in network.nodes:
-        codes[node.name] = OPERATIONS[node.op](Step(network, node, codes, images.numpy()))
+        wide = bool(node.inputs) and node.inputs[0] not in network.grids
+        table = {**OPERATIONS, **ON_REALS} if wide else OPERATIONS
+        codes[node.name] = table[node.op](Step(network, node, codes, images.numpy()))
     return codes
 
 
@@ -79,7 +81,7 @@ class Step:
     ) -> None:
         self.attrs, self.images, self.n = node.attrs, images, len(images)
         self.codes = [codes[name] for name in node.inputs]
-        self.grids = [network.grids[name] for name in node.inputs]
+        self.grids = [network.grids[name] for name in node.inputs if name in network.grids]
         self.out = network.grids.get(node.name)
         self.rounding = network.rounding
         self.stored = {key: network.tensors.get(f"{node.name}.{key}") for key in ("weight", "bias")}
@@ -425,3 +427,16 @@ OPERATIONS: dict[str, Callable[[Step], Words]] = {
     "permute": lambda s: s.codes[0].transpose(s.attrs["dims"]),
     "rescale": lambda s: s.codes[0],
 }
+
+
+def softmax_of_reals(s: Step) -> Words:
+    powers = np.exp(s.codes[0].astype(f64) - s.codes[0].max(s.attrs["dim"], keepdims=True))
+    return (powers / powers.sum(s.attrs["dim"], keepdims=True)).astype(f32)
+
+
+ON_REALS: dict[str, Callable[[Step], Words]] = {
+    "rescale": lambda s: s.codes[0] * f32(s.attrs["factor"]),
+    "table": lambda s: (1 / (1 + np.exp(-s.codes[0].astype(f64)))).astype(f32),
+    "softmax": softmax_of_reals,
+}
+"""What is another operation on real values, behind the last accumulators."""

@@ -18,6 +18,7 @@ from bitproof.faults import write_fault_list
 from bitproof.injection.campaign import facts_in
 from bitproof.injection.directory import CampaignDirectory
 from bitproof.injection.sealed import read_fault_table
+from bitproof.quant.scheme import ACCURATE
 from bitproof.recipe.building import choose_device
 from bitproof.recipe.injection import InjectionRecipe, inject_recipe
 from bitproof.recipe.lines import Location
@@ -37,6 +38,7 @@ PLACES: Mapping[str, Location] = {
     "margin": ("injection", "margin"),
 }
 """Where options stand in a recipe."""
+PRESET = ("quantization", "preset")
 
 
 def run_injection(
@@ -85,6 +87,10 @@ def print_campaign(folder: Path, report: Path) -> None:
         print_table(table.header, table.rows, title=table.title, numbers=True)
     for line in _planned(summary):
         typer.echo(line)
+    if summary.campaign.fidelity:
+        typer.echo(summary.campaign.fidelity.line)
+    for warning in summary.campaign.warnings:
+        typer.echo(f"warning: {warning}")
     facts = facts_in(path)
     if "stop" in facts:
         low, value, high = (f"{100 * end:.3g}" for end in facts["stop"]["interval"])
@@ -119,18 +125,25 @@ def recipe_of(
 ) -> InjectionRecipe:
     """Return the recipe in a file, or the default one, with what was said on the command line.
 
+    Without a file, a model is quantized by the preset `accurate`.
+
     `options` are values by name, None and empty where nothing was said; `sets`, of `KEY=VALUE`, are
     laid on top of them.
     """
     text, name = (read_text(path), str(path)) if path else ("", "")
     table = parse_table(text, name)
     said = {name: value for name, value in options.items() if value not in (None, [])}
+    model = said.get("model")
     if path is None:
         words = [f"--{name} {_plain(value)}" for name, value in said.items()]
         words += [f"--set {text}" for text in sets]
         title = " ".join(["bitproof inject", *words])
         said = {"data": "digits", **said, "title": title}
+        if model:
+            table = {"quantization": {"preset": ACCURATE}}
     changes = [*_changes(said, table), *map(parse_change, sets)]
+    if path is None and model:
+        changes.insert(0, Change(PRESET, ACCURATE, "--model"))
     return parse_spec(text, InjectionRecipe, name=name, changes=changes)
 
 
@@ -154,6 +167,10 @@ def _changes(said: Mapping[str, Any], table: Mapping[str, Any]) -> Iterator[Chan
 
 def _widths(bits: int, table: Mapping[str, Any]) -> Iterator[Change]:
     """Yield the width of every word; quantizers of the recipe stay what they are otherwise."""
+    if look_up(table, PRESET) is not None:
+        yield Change(("quantization", "bits"), bits, "--bits")
+        yield Change(("quantization", "activation_bits"), bits, "--bits")
+        return
     for name in ("weight", "bias"):
         place = ("quantization", name)
         known = look_up(table, place)

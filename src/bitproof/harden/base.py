@@ -17,8 +17,7 @@ from bitproof.core.rng import make_generator
 from bitproof.core.spec import Spec
 from bitproof.data.dataset import Dataset
 from bitproof.models.user_module import unwrapped
-from bitproof.quant.bias_correction import correct_biases
-from bitproof.quant.build import quantize_graph
+from bitproof.quant.build import quantize_traced
 from bitproof.quant.network import IntegerNetwork, check_inputs
 from bitproof.quant.scheme import Scheme
 from bitproof.quant.trace import trace
@@ -54,7 +53,9 @@ class Candidate:
         object.__setattr__(self, "model", unwrapped(self.model))
 
     def quantize(self, calibration: Dataset) -> IntegerNetwork:
-        """Return the integer network; of `calibration`, `scheme.calibration_images` are used.
+        """Return the integer network, compared with floats before it gets other multipliers.
+
+        Of `calibration`, `scheme.calibration_images` are used.
 
         Raises:
             TraceError: the model cannot be traced or quantized.
@@ -65,9 +66,9 @@ class Candidate:
         images = calibration.inputs(slice(0, self.scheme.calibration_images))
         check_inputs(images)
         graph = trace(self.model, images)
-        network = quantize_graph(graph, images, self.scheme, shrink=self.shrink)
-        if self.correct_bias:
-            network = correct_biases(network, graph, images, self.scheme)
+        corrected = self.correct_bias or self.scheme.bias_correction
+        scheme = self.scheme.model_copy(update={"bias_correction": corrected})
+        network = quantize_traced(graph, images, scheme, shrink=self.shrink)
         return self.arithmetic.apply(network, images, data_dir=self.data_dir)
 
     def with_record(self, kind: str, **record: object) -> "Candidate":

@@ -177,6 +177,7 @@ def _facts(
     injection: Injection, plan: Plan, columns: Mapping[str, np.ndarray], network: IntegerNetwork
 ) -> dict[str, Any]:
     """Return what the summary says of the campaign as a whole; the same wherever it ran."""
+    fidelity = network.fidelity
     return {
         "images": int(columns["images"][0]) if len(columns["images"]) else 0,
         "trials": len(columns["trial"]),
@@ -189,6 +190,8 @@ def _facts(
         "array": injection.array.model_dump(mode="json") if injection.in_array else None,
         "seed": injection.seed,
         "network": network.digest(),
+        "fidelity": fidelity and fidelity.to_dict(),
+        "warnings": [fidelity.warning] if fidelity and fidelity.warning else [],
         "checksum": checksum(columns),
         "versions": {
             "bitproof": __version__,

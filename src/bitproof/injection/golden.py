@@ -32,7 +32,7 @@ class Golden:
     network: IntegerNetwork
     inputs: Num[Tensor, "n *features"]
     codes: Mapping[str, Tensor]
-    """By node; real logits for the last one."""
+    """By node; real values from the last accumulators on."""
     bounds: Mapping[str, Restriction]
     """By node; what a protection allows as its output."""
 
@@ -56,7 +56,7 @@ class Golden:
         return replace(golden, codes=codes)
 
     @property
-    def logits(self) -> Float[Tensor, "n k"]:
+    def logits(self) -> Float[Tensor, "n *outputs"]:
         """Answers without faults."""
         return self.network.logits(self.codes[self.network.nodes[-1].name])
 

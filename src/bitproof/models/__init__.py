@@ -8,6 +8,7 @@ from bitproof.models.efficientnet import EfficientNetB0, EfficientNetLite0
 from bitproof.models.factory import Factory
 from bitproof.models.features import penultimate, with_features
 from bitproof.models.lenet5 import LeNet5
+from bitproof.models.mobilenet import MobileNetV2
 from bitproof.models.norms import ScaledBatchNorm2d, ScaledGroupNorm
 from bitproof.models.resnet import ResNet18, ResNet20, ResNet32, ResNet44, ResNet56
 from bitproof.models.simplenet import SimpleNet
@@ -26,6 +27,7 @@ __all__ = [
     "Factory",
     "ImageModelSpec",
     "LeNet5",
+    "MobileNetV2",
     "ModelSpec",
     "Normalize",
     "ResNet18",

@@ -9,6 +9,7 @@ from bitproof.models.alexnet import AlexNet
 from bitproof.models.base import ModelSpec
 from bitproof.models.efficientnet import EfficientNetB0, EfficientNetLite0
 from bitproof.models.lenet5 import LeNet5
+from bitproof.models.mobilenet import MobileNetV2
 from bitproof.models.resnet import ResNet18, ResNet20, ResNet32, ResNet44, ResNet56
 from bitproof.models.simplenet import SimpleNet
 from bitproof.models.swin import SwinTiny
@@ -51,6 +52,7 @@ SIZES: tuple[Size, ...] = (
     Size(EfficientNetB0(), 3, 224, 1000, 5_288_548, TORCHVISION),
     Size(EfficientNetLite0(), 3, 224, 1000, 4_652_008, "timm, efficientnet_lite0"),
     Size(LeNet5(), 1, 28, 10, 61_706, "the usual count of LeNet-5 with plain linear outputs"),
+    Size(MobileNetV2(), 3, 224, 1000, 3_504_872, TORCHVISION),
     Size(ResNet18(), 3, 32, 10, 11_173_962, NEURALFUSE),
     Size(ResNet18(), 3, 224, 1000, 11_689_512, TORCHVISION),
     Size(ResNet20(), 3, 32, 10, 270_000, AKAMASTER, 2),

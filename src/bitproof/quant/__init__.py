@@ -3,9 +3,12 @@
 `trace` turns a module into a graph, `quantize` gives it integer codes, `IntegerNetwork` runs.
 """
 
-from bitproof.quant.build import quantize, quantize_graph
+from bitproof.quant.adaround import AdaRound
+from bitproof.quant.build import quantize, quantize_graph, quantize_traced
 from bitproof.quant.calibrate import measure_ranges
+from bitproof.quant.equalize import equalize
 from bitproof.quant.fake import run_differentiable
+from bitproof.quant.fidelity import Fidelity, LayerFidelity
 from bitproof.quant.flip_error import FlipError, flip_error
 from bitproof.quant.floats import run_floats
 from bitproof.quant.graph import Graph, Node
@@ -31,22 +34,27 @@ __all__ = [
     "PRESETS",
     "QUANTIZERS",
     "RQUANT",
+    "AdaRound",
     "AffineQuantizer",
     "CodedTensor",
+    "Fidelity",
     "FlipError",
     "Graph",
     "Grid",
     "IntegerNetwork",
+    "LayerFidelity",
     "LayerScaling",
     "Node",
     "Quantizer",
     "Redundancy",
     "Scheme",
+    "equalize",
     "flip_error",
     "load_network",
     "measure_ranges",
     "quantize",
     "quantize_graph",
+    "quantize_traced",
     "redundancy",
     "run_differentiable",
     "run_floats",

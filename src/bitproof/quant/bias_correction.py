@@ -31,17 +31,20 @@ IMAGES = 256
 def correct_biases(
     network: IntegerNetwork, graph: Graph, images: Num[Tensor, "n *features"], scheme: Scheme
 ) -> IntegerNetwork:
-    """Return `network` with corrected biases; `graph` is what it was quantized from."""
+    """Return `network` with corrected biases; `graph` is what it was quantized from.
+
+    A layer that is used several times keeps its bias: what it lacks differs from call to call.
+    """
     images = images[:IMAGES]
     tensors = dict(network.tensors)
     fixed = replace(network, tensors=tensors)
-    constants = fixed.constants
+    constants, shared = fixed.constants, graph.sharing()
 
     def compute_both(node: Node, operands: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
         """Return the output of one node as real values and as words."""
         wanted, codes = [real for real, _ in operands], [codes for _, codes in operands]
         key = node.key("bias")
-        if node.op in CORRECTED and key in tensors:
+        if node.op in CORRECTED and key in tensors and node.name not in shared:
             bias = graph.tensors[key] + _mean_error(node, graph, fixed, wanted, codes)
             tensors[key] = _encode(bias, tensors[key].grid, scheme)
             constants[node.name] = prepare(node, tensors, network.grids, network.rounding)

@@ -1,5 +1,6 @@
 """From a float model and calibration images to an integer network."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -8,7 +9,11 @@ from jaxtyping import Num
 from torch import Tensor, nn
 
 from bitproof.core.errors import QuantizationError, near
+from bitproof.quant.accumulator_width import check_accumulator, fit_accumulator
+from bitproof.quant.bias_correction import correct_biases
 from bitproof.quant.calibrate import Range, measure_ranges
+from bitproof.quant.compare import compare_with_floats
+from bitproof.quant.equalize import equalize
 from bitproof.quant.graph import Graph, Node
 from bitproof.quant.grid import CodedTensor, Grid
 from bitproof.quant.network import IntegerNetwork, check_inputs, in_float32
@@ -16,6 +21,9 @@ from bitproof.quant.operations import MAC_OPS, MEMORY_OPS, MOVING_OPS
 from bitproof.quant.quantizer import Quantizer
 from bitproof.quant.scheme import Scheme
 from bitproof.quant.trace import trace
+from bitproof.quant.wide_outputs import wide_outputs
+
+LOG = logging.getLogger("bitproof.quant")
 
 
 def quantize(
@@ -27,23 +35,54 @@ def quantize(
 ) -> IntegerNetwork:
     """Return the integer network of `model`, which holds its own normalisation.
 
+    It is compared with the float network on some of the images: `network.fidelity`. Where the two
+    are far apart, a warning is logged (`bitproof.quant`).
+
     Args:
-        model: any module that torch.fx can trace, in any mode and float type; parameters become
-            float32 in a copy (from float64 to within 2**-24 of each value).
+        model: any module with one input that torch.fx or torch.export captures, in any mode and
+            float type; parameters become float32 in a copy (from float64 to within 2**-24 of each value).
         images: calibration images in [0, 1], from the training set.
         scheme: None for robust quantization at 8 bits.
         shrink: factors on the weight ranges of single layers, by node name (RESQ's alpha).
 
     Raises:
         TraceError: the model cannot be traced or holds what cannot be quantized.
-        QuantizationError: weights or activations are not finite.
+        QuantizationError: weights or activations are not finite, or sums of a layer would wrap in
+            int32 accumulators.
         InputRangeError: images lie outside [0, 1], or there are none.
         ModelError: it is no module as written in Python.
     """
     if images.is_floating_point():
         check_inputs(images)
     images = in_float32(images)
-    return quantize_graph(trace(model, images), images, scheme, shrink=shrink)
+    network = quantize_traced(trace(model, images), images, scheme, shrink=shrink)
+    if network.fidelity and network.fidelity.warning:
+        LOG.warning("%s", network.fidelity.warning)
+    return network
+
+
+def quantize_traced(
+    graph: Graph,
+    images: Num[Tensor, "n *features"],
+    scheme: Scheme | None = None,
+    *,
+    shrink: Mapping[str, float] | None = None,
+) -> IntegerNetwork:
+    """Return the integer network of a traced graph, compared with it; see `quantize`.
+
+    Raises:
+        QuantizationError: as `quantize_graph`.
+        InputRangeError: images lie outside [0, 1].
+    """
+    scheme = scheme or Scheme()
+    if scheme.equalize:
+        graph = equalize(graph)
+    network = quantize_graph(graph, images, scheme, shrink=shrink)
+    if scheme.adaround:
+        network = scheme.adaround.apply(network, graph, images)
+    if scheme.bias_correction:
+        network = correct_biases(network, graph, images, scheme)
+    return replace(network, fidelity=compare_with_floats(network, graph, images))
 
 
 def quantize_graph(
@@ -54,12 +93,16 @@ def quantize_graph(
     shrink: Mapping[str, float] | None = None,
     ranges: Mapping[str, Range] | None = None,
 ) -> IntegerNetwork:
-    """Return the integer network of a traced graph; see `quantize`.
+    """Return the integer network of a traced graph, bare; see `quantize`.
+
+    Bare: not compared with floats, and without what `scheme` asks for before and after: equalized
+    layers, adaptive rounding, corrected biases. Searches call this many times.
 
     `ranges` are those of activations from an earlier call; None measures them.
 
     Raises:
-        QuantizationError: weights or activations are not finite, or `shrink` names no layer.
+        QuantizationError: weights or activations are not finite, `shrink` names no layer, or sums
+            of a layer would wrap in int32 accumulators.
         InputRangeError: images lie outside [0, 1].
     """
     if not graph.nodes[0].attrs.get("tokens"):
@@ -70,19 +113,35 @@ def quantize_graph(
     as_activations = {n.memory or n.name for n in graph.nodes if n.op in MEMORY_OPS}
     tensors: dict[str, CodedTensor] = {}
     grids: dict[str, Grid] = {}
+    wide = wide_outputs(graph)
     for node in graph.nodes:
         weight, bias = (graph.tensors.get(f"{node.name}.{key}") for key in ("weight", "bias"))
-        if weight is not None and node.key("weight") in graph.less_one:
+        if weight is not None:
             factor = shrink.get(node.name, 1.0)
-            tensors[node.key("weight")] = encode_scale(weight, scheme.weight, shrink=factor)
-        elif weight is not None:
-            # What is read as an activation is has one grid, also where weights have many.
-            ranged = weight.flatten() if node.name in as_activations else weight
-            grid = scheme.weight.fit(ranged, shrink=shrink.get(node.name, 1.0))
-            tensors[node.key("weight")] = scheme.weight.encode(weight, grid)
-        out = _output_grid(node, graph, scheme, ranges=ranges, grids=grids, tensors=tensors)
-        if out is not None:
-            grids[node.name] = out
+            flat = node.name in as_activations
+            coded = _encode_weight(node, graph, scheme.weight, shrink=factor, flat=flat)
+            if node.op in MAC_OPS:
+                coded = fit_accumulator(
+                    node,
+                    coded,
+                    weight,
+                    bias,
+                    source=grids[node.inputs[0]],
+                    quantizer=scheme.weight,
+                    shrink=factor,
+                )
+            tensors[node.key("weight")] = coded
+        elif node.memory and node.op in MAC_OPS:
+            check_accumulator(
+                node,
+                tensors[node.key("weight")],
+                graph.tensors.get(node.key("bias")),
+                source=grids[node.inputs[0]],
+            )
+        if node.name not in wide:
+            grids[node.name] = _output_grid(
+                node, graph, scheme, ranges=ranges, grids=grids, tensors=tensors
+            )
         if bias is None:
             continue
         if scheme.bias is None and node.op in MAC_OPS:
@@ -94,6 +153,18 @@ def quantize_graph(
     shape = tuple(images.shape[1:])
     return IntegerNetwork(
         graph.nodes, tensors, grids, scheme.activation_rounding, input_shape=shape
+    )
+
+
+def _encode_weight(
+    node: Node, graph: Graph, quantizer: Quantizer, *, shrink: float, flat: bool
+) -> CodedTensor:
+    """Return the words of a weight; of one that is read as activations are, on one grid."""
+    weight = graph.tensors[node.key("weight")]
+    if node.key("weight") in graph.less_one:
+        return encode_scale(weight, quantizer, shrink=shrink)
+    return quantizer.encode(
+        weight, quantizer.fit(weight.flatten() if flat else weight, shrink=shrink)
     )
 
 
@@ -114,7 +185,7 @@ def encode_scale(scale: Tensor, quantizer: Quantizer, *, shrink: float = 1.0) ->
 
 def _on_accumulator_grid(bias: Tensor, scale: Tensor) -> CodedTensor:
     """Return a bias as int32 words in steps of `scale`."""
-    codes = (bias.double() / scale).round().clamp(-(2**31), 2**31 - 1).to(torch.int32)
+    codes = (bias.double() / scale).round().to(torch.int32)  # `fit_accumulator` has made room
     zero = torch.zeros_like(scale, dtype=torch.int32)
     axis = 0 if scale.ndim else None
     return CodedTensor(codes, Grid(scale.float(), zero, 32, True, axis))
@@ -128,7 +199,7 @@ def _output_grid(
     ranges: Mapping[str, Range],
     grids: Mapping[str, Grid],
     tensors: Mapping[str, CodedTensor],
-) -> Grid | None:
+) -> Grid:
     if node.op in MOVING_OPS:
         grid = grids[node.inputs[0]]
         return replace(grid, scale=grid.scale * node.attrs.get("factor", 1.0))
@@ -137,8 +208,6 @@ def _output_grid(
         return Grid(torch.tensor(1.0), zero, 32, signed=True)
     if node.op in MEMORY_OPS:
         return tensors[node.key("weight")].grid
-    if node is graph.nodes[-1] and node.op in MAC_OPS and "clamp" not in node.attrs:
-        return None
     low, high = input_range(node) if node.op == "input" else ranges[node.name]
     device = next(iter(graph.tensors.values())).device if graph.tensors else "cpu"
     ends = (torch.tensor([end], dtype=torch.float64, device=device) for end in (low, high))

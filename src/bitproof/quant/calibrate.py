@@ -75,13 +75,13 @@ def _percentile(sample: Tensor, percent: float, ends: Range) -> Range:
 
 def _least_squares(sample: Tensor, ends: Range, quantizer: AffineQuantizer) -> Range:
     """Return the fraction of the range with the least squared error, of 40 tried."""
-    best, result = float("inf"), ends
+    best, result, values = float("inf"), ends, torch.empty_like(sample)
     for fraction in torch.linspace(0.3, 1.0, 40).tolist():
         tried = (ends[0] * fraction, ends[1] * fraction)
         grid = quantizer.grid_for(*(torch.tensor([end], dtype=torch.float64) for end in tried))
-        steps = (sample / grid.scale.double()).round() + grid.zero_point
-        steps = steps.clamp(grid.low, grid.high) - grid.zero_point
-        error = float(((steps * grid.scale.double() - sample) ** 2).mean())
+        step, point = float(grid.scale), int(grid.zero_point)
+        torch.div(sample, step, out=values).round_().clamp_(grid.low - point, grid.high - point)
+        error = float(values.mul_(step).sub_(sample).square_().mean())
         if error < best:
             best, result = error, tried
     return result

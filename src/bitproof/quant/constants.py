@@ -17,6 +17,7 @@ from bitproof.quant.floats import elementwise
 from bitproof.quant.graph import Node
 from bitproof.quant.grid import CodedTensor, Grid
 from bitproof.quant.operations import MAC_OPS, MEMORY_OPS, MOVING_OPS, NORM_OPS
+from bitproof.quant.wide_outputs import reads_wide
 
 EXP_ONE = 1 << 20
 """What `exp(0)` is in the integer table of a softmax."""
@@ -66,6 +67,8 @@ def prepare(
     node: Node, tensors: Mapping[str, CodedTensor], grids: Mapping[str, Grid], rounding: str
 ) -> Constants:
     """Return the constants of `node`."""
+    if reads_wide(node, grids):
+        return Constants((0,), (1.0,), rounding=rounding)
     inputs = [grids[name] for name in node.inputs]
     zero_points = tuple(int(grid.zero_point) for grid in inputs)
     scales = tuple(float(grid.scale) for grid in inputs)

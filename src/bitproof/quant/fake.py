@@ -24,8 +24,9 @@ from bitproof.quant.floats import MOVES, Observe, compute, normalize, unpacked
 from bitproof.quant.graph import Node
 from bitproof.quant.integers import integer_op
 from bitproof.quant.network_data import NetworkData
-from bitproof.quant.operations import MAC_OPS, MOVING_OPS, SUM_OPS
+from bitproof.quant.operations import MAC_OPS, MEMORY_OPS, MOVING_OPS, SUM_OPS
 from bitproof.quant.pass_gradient import pass_gradient
+from bitproof.quant.wide_outputs import reads_wide, real_op
 
 
 def run_differentiable(
@@ -51,21 +52,15 @@ def run_differentiable(
 
 
 def fake_op(network: NetworkData, node: Node, operands: list[Tensor], inputs: Tensor) -> Tensor:
-    """Return the output of one node as centered words (real-valued logits at the end)."""
+    """Return the output of one node as centered words; real from the last accumulators on."""
+    if reads_wide(node, network.grids):
+        return _real(node, operands[0], len(inputs))
     constants = network.constants[node.name]
-    if node.op == "constant":
-        return network.tensors[node.key("weight")].centered().float()
-    if node.attrs.get("tokens") or node.op == "embedding":
-        raise InputRangeError("inputs: wanted values with gradients, got a network of tokens")
-    if node.op == "mask":
-        floor = float(network.grids[node.name].low - constants.zero_points[0])
-        mask = unpacked(node.attrs).to(operands[0].device)
-        return operands[0].clamp(min=floor + 1).masked_fill(mask, floor)
-    if node.attrs.get("lowest"):
-        floor = float(network.grids[node.name].low - constants.zero_points[0])
-        return functional.pad(operands[0], node.attrs["padding"], value=floor)
+    if node.op in MEMORY_OPS or node.attrs.get("tokens"):
+        return _stored(network, node)
     if node.op in MOVING_OPS:
-        return MOVES[node.op](operands[0], node.attrs, len(inputs))
+        lowest = float(network.grids[node.name].low - constants.zero_points[0])
+        return _moved(node, operands[0], len(inputs), lowest)
     if node.op == "input":
         values = normalize(inputs, node.attrs) * constants.multipliers[0]
     elif node.op in MAC_OPS:
@@ -77,6 +72,21 @@ def fake_op(network: NetworkData, node: Node, operands: list[Tensor], inputs: Te
     if node.name in network.grids:
         values = RequantizeThrough.apply(values, constants)  # type: ignore[no-untyped-call]
     return values
+
+
+def _stored(network: NetworkData, node: Node) -> Tensor:
+    if node.op != "constant":
+        raise InputRangeError("inputs: wanted values with gradients, got a network of tokens")
+    return network.tensors[node.key("weight")].centered().float()
+
+
+def _moved(node: Node, centered: Tensor, n: int, lowest: float) -> Tensor:
+    if node.op == "mask":
+        hidden = unpacked(node.attrs).to(centered.device)
+        return centered.clamp(min=lowest + 1).masked_fill(hidden, lowest)
+    if node.attrs.get("lowest"):
+        return functional.pad(centered, node.attrs["padding"], value=lowest)
+    return MOVES[node.op](centered, node.attrs, n)
 
 
 def _replaced(network: NetworkData, node: Node, operands: list[Tensor], inputs: Tensor) -> Tensor:
@@ -93,6 +103,13 @@ def _replaced(network: NetworkData, node: Node, operands: list[Tensor], inputs: 
     soft = compute(node, reals, constants.weight, constants.bias) / constants.scale
     low, high = (bound - constants.zero_point for bound in (constants.low, constants.high))
     return pass_gradient(soft.clamp(low, high), hard)
+
+
+def _real(node: Node, logits: Tensor, n: int) -> Tensor:
+    """Return what a node makes of real values, with the gradient of its function."""
+    if node.op in MOVING_OPS:
+        return real_op(node, logits, n)
+    return pass_gradient(compute(node, [logits], None, None), real_op(node, logits.detach(), n))
 
 
 class RequantizeThrough(torch.autograd.Function):

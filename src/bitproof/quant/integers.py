@@ -24,6 +24,7 @@ from bitproof.quant.graph import Node
 from bitproof.quant.grid import Grid
 from bitproof.quant.network_data import NetworkData
 from bitproof.quant.operations import MAC_OPS, MEMORY_OPS, MOVING_OPS, NORM_OPS, is_written
+from bitproof.quant.wide_outputs import reads_wide, real_op
 
 Corrupt = Callable[[Node, Tensor, Grid], Tensor]
 """Returns the words that are read where a node's output words were stored."""
@@ -69,7 +70,16 @@ def integer_op(
     *,
     native: bool | None = None,
 ) -> Tensor:
-    """Return the output words of one node (or real-valued logits, for the last accumulators)."""
+    """Return the output words of one node; real values from the last accumulators on."""
+    if reads_wide(node, network.grids):
+        return real_op(node, operands[0], len(inputs))
+    return _words(network, node, operands, inputs, native)
+
+
+def _words(
+    network: NetworkData, node: Node, operands: list[Tensor], inputs: Tensor, native: bool | None
+) -> Tensor:
+    """Return the output of a node that reads words."""
     constants, grid = network.constants[node.name], network.grids.get(node.name)
     if node.op in MEMORY_OPS or node.op == "input":
         return _source(network, node, operands, inputs)

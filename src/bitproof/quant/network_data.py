@@ -16,6 +16,7 @@ from bitproof.core.errors import WeightsError, near
 from bitproof.core.spec import canonical_json
 from bitproof.quant.accumulators import Accumulator, ExactAccumulator
 from bitproof.quant.constants import Constants, prepare
+from bitproof.quant.fidelity import Fidelity
 from bitproof.quant.graph import Node
 from bitproof.quant.grid import CodedTensor, Grid
 from bitproof.quant.product_layer import ProductLayer, ProductMatmul
@@ -33,7 +34,8 @@ class NetworkData:
     tensors: dict[str, CodedTensor]
     """Stored words, by `node.weight` or `node.bias`, in order of execution."""
     grids: dict[str, Grid]
-    """Grid of each node's output; absent for logits that stay at accumulator width."""
+    """Grid of each node's output; absent from the last accumulators on, where outputs are real:
+    see `wide_outputs`."""
     rounding: str = "nearest"
     """How accumulators become words: `nearest` or `truncate`."""
     products: dict[str, Products] = field(default_factory=dict)
@@ -41,6 +43,9 @@ class NetworkData:
     input_shape: tuple[int, ...] | None = None
     """Shape of one calibration image, which inputs must have; None: not known. Answers do not
     depend on it, so it is no part of the digest."""
+    fidelity: Fidelity | None = None
+    """How far it was from the float network when it was quantized, with exact products; None where
+    nobody compared. No part of the digest."""
 
     @cached_property
     def constants(self) -> dict[str, Constants]:

@@ -1,22 +1,45 @@
 """How a whole network is quantized: one quantizer for each kind of stored word."""
 
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SerializeAsAny,
+    model_serializer,
+    model_validator,
+)
 
 from bitproof.core.errors import near
 from bitproof.core.spec import Spec
 from bitproof.core.types import Count
+from bitproof.quant.adaround import AdaRound
 from bitproof.quant.quantizer import PRESETS, QUANTIZERS, RQUANT, AffineQuantizer, Quantizer
 
 AnyQuantizer = Annotated[SerializeAsAny[Quantizer], BeforeValidator(QUANTIZERS.validate)]
+
+ACCURATE = "accurate"
+"""The preset for networks that shall answer as they did in floats."""
+PER_CHANNEL = AffineQuantizer(symmetric=True, signed=True, per_channel=True, margin=0.0)
+"""Weights of that preset."""
+LATER = ("equalize", "adaround", "bias_correction")
+"""Fields that version 1 of recipes did not start with."""
 
 
 class Scheme(Spec):
     """Quantizers of weights, biases and activations, and how activation ranges are found.
 
     Activations get one grid per tensor, with zero on the grid. The logits stay at accumulator
-    width.
+    width. `Scheme("accurate")` has symmetric weights with one grid per output channel, int32
+    biases, and activation ranges of least squared error; `Scheme("rquant")`, which is also the
+    default, is robust quantization as published. Quantizers of `PRESETS` are named likewise.
+
+    Example:
+        >>> Scheme("accurate").bias is None, Scheme("rquant") == Scheme()
+        (True, True)
+        >>> Scheme("accurate", bits=4).weight.bits
+        4
     """
 
     weight: AnyQuantizer = RQUANT
@@ -37,23 +60,49 @@ class Scheme(Spec):
     """Share of values, per cent, that do not exceed the range, on either side; for `percentile`."""
     calibration_images: Count = 1024
     """Images, from the training set, that ranges are measured on."""
+    equalize: bool = False
+    """Share out the ranges of neighbouring layers by channel before weights are quantized (Nagel et
+    al. 2019), which one grid for all channels needs most. Of a finished network: training on words
+    passes over it, as over the next two."""
+    adaround: AdaRound | None = None
+    """Learn whether each weight is rounded up or down; None: round to nearest."""
+    bias_correction: bool = False
+    """Let biases absorb the mean error of each channel, last of all."""
+
+    def __init__(self, named: str | None = None, /, **fields: Any) -> None:
+        """Build from fields, or from a preset by its name and other fields."""
+        super().__init__(**({} if named is None else {"preset": named}), **fields)
 
     @model_validator(mode="before")
     @classmethod
     def _read_preset(cls, table: Any) -> Any:
-        """Put quantizers in the place of `preset`, one of `PRESETS`, and of its `bits`."""
+        """Put fields in the place of `preset`, and of the `bits` of its quantizers."""
         if not isinstance(table, dict) or "preset" not in table:
             return table
         rest = {name: value for name, value in table.items() if name not in {"preset", "bits"}}
-        name = table["preset"]
-        if not isinstance(name, str) or name not in PRESETS:
-            raise ValueError(f"no preset '{name}'. {near(str(name), PRESETS)}")
+        name, names = table["preset"], [*PRESETS, ACCURATE]
+        if not isinstance(name, str) or name not in names:
+            raise ValueError(f"no preset '{name}'. {near(str(name), names)}")
         for kind in ("weight", "bias"):
             if kind in rest:
                 raise ValueError(f"preset: wanted it, or '{kind}', got both")
-            quantizer = {**PRESETS[name].model_dump(), "bits": table.get("bits", 8)}
-            rest[kind] = quantizer
-        return rest
+        quantizer = PER_CHANNEL if name == ACCURATE else PRESETS[name]
+        weight = {**quantizer.model_dump(), "bits": table.get("bits", 8)}
+        if name == ACCURATE:
+            return {"calibration": "mse", **rest, "weight": weight, "bias": None}
+        return {**rest, "weight": weight, "bias": weight}
+
+    @model_serializer(mode="wrap")
+    def _leave_out_later_fields(self, dump: Callable[[Any], Any]) -> dict[str, Any]:
+        """Return a table that says what earlier versions said, where later fields change nothing.
+
+        Digests of recipes are those of such tables.
+        """
+        table: dict[str, Any] = dump(self)
+        for name in LATER:
+            if getattr(self, name) == type(self).model_fields[name].default:
+                table.pop(name, None)
+        return table
 
     def activation(self) -> AffineQuantizer:
         """Return the quantizer of the activations."""

@@ -12,12 +12,14 @@ from torch import Tensor
 
 from bitproof.core.errors import WeightsError, near
 from bitproof.core.files import write_bytes, write_text
+from bitproof.quant.fidelity import Fidelity
 from bitproof.quant.graph import Node
 from bitproof.quant.grid import CodedTensor, Grid
 from bitproof.quant.network import IntegerNetwork
-from bitproof.quant.operations import OPERATIONS
+from bitproof.quant.operations import MAC_OPS, OPERATIONS
 from bitproof.quant.product_layer import check_products
 from bitproof.quant.products import Products
+from bitproof.quant.wide_outputs import can_be_wide
 
 SCHEMA = 1
 """Version of the JSON layout."""
@@ -41,6 +43,8 @@ def save_network(network: IntegerNetwork, path: Path) -> None:
         layout["input_shape"] = network.input_shape
     if network.products:
         layout["products"] = _describe_products(network.products, tensors)
+    if network.fidelity:
+        layout["fidelity"] = network.fidelity.to_dict()
     own = {key: value.cpu().contiguous().clone() for key, value in tensors.items()}
     write_bytes(_with(path, ".safetensors"), save(own))
     write_text(_with(path, ".json"), json.dumps(layout, indent=1) + "\n")
@@ -70,7 +74,9 @@ def load_network(path: Path) -> IntegerNetwork:
         products = {name: _products(name, entry, tensors) for name, entry in entries.items()}
         sizes = layout.get("input_shape")  # absent in files from before it was kept
         shape = None if sizes is None else tuple(map(int, sizes))
-        network = IntegerNetwork(nodes, words, grids, layout["rounding"], products, shape)
+        found = layout.get("fidelity")
+        fidelity = None if found is None else Fidelity.from_dict(found)
+        network = IntegerNetwork(nodes, words, grids, layout["rounding"], products, shape, fidelity)
         _check(network, path)
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
@@ -111,9 +117,23 @@ def _problem(node: Node, network: IntegerNetwork, known: Mapping[str, Node]) -> 
     for key in operation.stores:
         if node.key(key) not in network.tensors:
             return f"no {key}"
-    readable = known.keys() & network.grids.keys()
-    missing = [name for name in node.inputs if name not in readable]
-    return f"reads {missing[0]}, which is not there" if missing else ""
+    missing = [name for name in node.inputs if name not in known]
+    if missing:
+        return f"reads {missing[0]}, which is not there"
+    return _problem_of_grids(node, network)
+
+
+def _problem_of_grids(node: Node, network: IntegerNetwork) -> str:
+    """Say whether an output without a grid is no last accumulator, and reads none of those."""
+    bare = [name for name in node.inputs if name not in network.grids]
+    has_grid = node.name in network.grids
+    if bare and (has_grid or node.op in MAC_OPS or not can_be_wide(node)):
+        return f"reads {bare[0]}, which has no grid"
+    if not (has_grid or can_be_wide(node)):
+        return "has no grid"
+    if not (has_grid or bare or node.op in MAC_OPS):
+        return "has no grid, but reads words"
+    return ""
 
 
 def _describe(key: str, grid: Grid, tensors: dict[str, Tensor]) -> dict[str, Any]:

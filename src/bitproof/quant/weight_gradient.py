@@ -66,13 +66,13 @@ class KeptRun:
         return run._continued(affected(network.nodes, network.readers({layer})))
 
     @property
-    def logits(self) -> Float[Tensor, "n k"]:
+    def logits(self) -> Float[Tensor, "n *outputs"]:
         """Answers."""
         return self.network.logits(self.codes[self.network.nodes[-1].name])
 
     @torch.no_grad()
     def weight_gradients(
-        self, slope: Float[Tensor, "n k"], layers: Collection[str]
+        self, slope: Float[Tensor, "n *outputs"], layers: Collection[str]
     ) -> dict[str, Tensor]:
         """Return the gradient by the codes of some layers' weights, by layer.
 

@@ -39,6 +39,7 @@ from bitproof.quant import (
     save_network,
     trace,
 )
+from bitproof.quant.fidelity import Fidelity
 from bitproof.quant.flip_error import layer_weights
 from bitproof.recipe.building import build, choose_device, weights_of
 from bitproof.recipe.directory import RunDirectory, environment, now
@@ -160,6 +161,7 @@ class _Run:
                     rows += evaluation.rows(variant, counts)
                     warnings += evaluation.warnings(variant, counts, test)
                     warnings += self._left_float(variant)
+                    warnings += self._far_from_floats(variant)
         if self.group.is_main:
             write_results(rows, self.folder.results)
             self.folder.note(warnings=warnings, finished=now())
@@ -179,6 +181,13 @@ class _Run:
                     f"floats, untouched by what it trains for: {shown}"
                 )
         return found
+
+    def _far_from_floats(self, variant: str) -> list[str]:
+        """Return what the comparison of an integer network with its floats warned of."""
+        path = self.folder.statistics(variant)
+        found = read_json(path).get("fidelity") if path.exists() else None
+        warning = Fidelity.from_dict(found).warning if found else ""
+        return [f"{variant}: {warning}"] if warning else []
 
     def _alone(self, work: Callable[[], T]) -> T | None:
         """Let the main process work, while the others wait; all stop if it is asked to stop."""
@@ -324,22 +333,32 @@ class _Run:
         candidate = self._candidate(variant)
         if self.group.is_main:
             network = candidate.quantize(self.splits.train)
+            if network.fidelity:
+                self.progress.say(f"{variant}: {network.fidelity.line}")
             # First: what is there under the network's name is taken for finished.
             self._write_statistics(variant, network, candidate.scheme)
             save_network(network.to("cpu"), path)
         self.group.wait()
 
     def _write_statistics(self, variant: str, network: IntegerNetwork, scheme: Scheme) -> None:
-        """Write what flipped bits do to the weights of a network, if it has any in layers."""
-        if not layer_weights(network):
-            return
+        """Write how far a network is from floats, and what flipped bits do to weights of layers."""
+        found: dict[str, Any] = {}
+        if network.fidelity:
+            found["fidelity"] = network.fidelity.to_dict()
+        if layer_weights(network):
+            found |= self._weight_statistics(variant, network, scheme)
+        if found:
+            write_text(self.folder.statistics(variant), json.dumps(found) + "\n")
+
+    def _weight_statistics(
+        self, variant: str, network: IntegerNetwork, scheme: Scheme
+    ) -> dict[str, Any]:
         images = self.splits.train.inputs(slice(0, min(scheme.calibration_images, PROFILE_IMAGES)))
         generator = make_generator(self.recipe.seed, "flip error", variant)
-        found = {
+        return {
             "flips": flip_error(network, generator=generator).to_dict(),
             "redundancy": redundancy(network, images).to_dict(),
         }
-        write_text(self.folder.statistics(variant), json.dumps(found) + "\n")
 
 
 @dataclass(frozen=True)

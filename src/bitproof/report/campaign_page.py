@@ -14,6 +14,7 @@ from bitproof.report.campaign_summary import (
     read_summary,
     slices,
 )
+from bitproof.report.fidelity import layer_table
 from bitproof.report.html import REPORT, Alert, Tile
 from bitproof.report.page_table import (
     DASH,
@@ -83,6 +84,7 @@ def _context(summary: CampaignSummary) -> dict[str, Any]:
         "protections": ", ".join(wording.settings(each) for each in campaign.protections),
         "array": array_text(campaign.array or {}),
         "planned": planned_table(summary),
+        "fidelity": layer_table(campaign.fidelity),
         "outcomes": outcome_table(summary),
         "places": place_tables(summary),
         "channels": channel_table(summary),
@@ -106,14 +108,16 @@ def array_text(array: Mapping[str, Any]) -> str:
 
 
 def alerts(summary: CampaignSummary) -> list[Alert]:
-    """Return what is missing in a campaign."""
+    """Return what is missing in a campaign, and the warnings of its checks."""
     campaign = summary.campaign
+    title = f"{wording.count(len(campaign.warnings), 'warning')} from the checks of this campaign"
+    found = [Alert(title, campaign.warnings)] if campaign.warnings else []
     if campaign.trials >= campaign.planned:
-        return []
+        return found
     done = f"{wording.grouped(campaign.trials)} of {wording.grouped(campaign.planned)}"
     reason = "" if campaign.stopped else ": it is still going, or was interrupted"
     title = "Stopped early by its rule" if campaign.stopped else "Partial campaign"
-    return [Alert(title, [f"{done} planned trials are done{reason}."])]
+    return [Alert(title, [f"{done} planned trials are done{reason}."]), *found]
 
 
 def headline(summary: CampaignSummary) -> str:

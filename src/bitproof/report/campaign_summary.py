@@ -19,6 +19,7 @@ from pydantic import (
 
 from bitproof.core.errors import DataError
 from bitproof.core.spec import describe_problem
+from bitproof.report.fidelity import FidelityFacts
 from bitproof.stats.intervals import Interval
 
 SUMMARY = "summary.json"
@@ -76,6 +77,10 @@ class Campaign(_Part):
     protections: tuple[dict[str, Any], ...] = ()
     array: dict[str, Any] | None = None
     """What layers ran on, where faults lay in its registers."""
+    fidelity: FidelityFacts | None = None
+    """How far the network was from floats when it was quantized, where that was measured."""
+    warnings: tuple[str, ...] = ()
+    """Of the checks."""
     golden_acc: Rate | None = None
     """Accuracy without faults."""
     seed: int | None = None

@@ -7,6 +7,7 @@ from bitproof.core.files import write_text
 from bitproof.report import html, run_tables
 from bitproof.report.corruption import corruption_table
 from bitproof.report.energy import energy_table
+from bitproof.report.fidelity import fidelity_table
 from bitproof.report.findings import focus, headline, main_threats
 from bitproof.report.html import REPORT, Alert
 from bitproof.report.multipliers import (
@@ -78,6 +79,7 @@ def _context(run: Run) -> dict[str, Any]:
         "matrix": run_tables.matrix_table(run, names),
         "chips": run_tables.chip_table(run, names),
         "corruption": corruption_table(run, names),
+        "fidelity": fidelity_table(run),
         "weights": weight_table(run),
         "scaling": scaling_table(run),
         "correlations": correlation_lines(run),
