@@ -64,6 +64,7 @@ def flip_curves(
     Raises:
         DataError: the attack images leave none to be classified, or lack what the attack needs.
     """
+    threat.check(data)
     classified, most = threat.classified(data), threat.attack.n_flips
     chance = float(classified.labels.bincount().max()) / len(classified)
     clean = count(network, classified)

@@ -19,7 +19,7 @@ from torch.nn.functional import (
 )
 
 from bitproof.metrics.outcomes import OUTCOMES, outcomes, relative_move
-from bitproof.metrics.task import TASKS, Labels, Outputs, Task, finite, shapes
+from bitproof.metrics.task import TASKS, AllLabels, Labels, Outputs, Task, finite, shapes
 
 LEAST = 1e-12
 """Smallest probability of which a logarithm is taken."""
@@ -28,8 +28,9 @@ LEAST = 1e-12
 class Scored(Task):
     """A task whose outputs are logits, or probabilities."""
 
-    probabilities: bool = False
-    """The outputs are probabilities (the network ends in a softmax or sigmoid), not logits."""
+    probabilities: bool | None = None
+    """The outputs are probabilities (the network ends in a softmax or sigmoid), not logits. None:
+    as the network ends."""
 
     @property
     def read_as(self) -> str:
@@ -60,7 +61,7 @@ class Classification(Scored):
         """Return nothing, so that counts from before there were tasks are still found."""
         return self.digest() if self.probabilities else ""
 
-    def problem(self, outputs: Outputs, labels: Labels) -> str:
+    def problem(self, outputs: Outputs, labels: AllLabels) -> str:
         """Say why outputs and labels do not fit the task; empty where they do."""
         if outputs.ndim != 2 or labels.ndim != 1 or labels.is_floating_point():
             return f"wants outputs (n, k) and integer labels (n), got {shapes(outputs, labels)}"
@@ -80,12 +81,12 @@ class Classification(Scored):
         self, outputs: Outputs, golden: Outputs, labels: Labels
     ) -> dict[str, Bool[Tensor, " n"]]:
         """Return the outcomes of `outcomes`, by name."""
-        found = outcomes(outputs, golden, probabilities=self.probabilities).bool()
+        found = outcomes(outputs, golden, probabilities=bool(self.probabilities)).bool()
         return dict(zip(OUTCOMES, found.unbind(1), strict=True))
 
     def loss(self, outputs: Outputs, labels: Labels) -> Float[Tensor, ""]:
         """Return the cross-entropy."""
-        return categorical_loss(outputs, labels, probabilities=self.probabilities).sum()
+        return categorical_loss(outputs, labels, probabilities=bool(self.probabilities)).sum()
 
     def margin(self, outputs: Outputs, labels: Labels) -> Float[Tensor, " n"]:
         """Return how far the output of the true class is above the highest other one."""
@@ -113,7 +114,7 @@ class Binary(Scored):
 
     kind: Literal["binary"] = "binary"
 
-    def problem(self, outputs: Outputs, labels: Labels) -> str:
+    def problem(self, outputs: Outputs, labels: AllLabels) -> str:
         """Say why outputs and labels do not fit the task; empty where they do."""
         one = outputs.ndim == 1 or (outputs.ndim == 2 and outputs.shape[1] == 1)
         if not one or labels.ndim != 1:
@@ -142,7 +143,7 @@ class Binary(Scored):
 
     def loss(self, outputs: Outputs, labels: Labels) -> Float[Tensor, ""]:
         """Return the binary cross-entropy."""
-        return binary_loss(outputs.reshape(-1), labels, probabilities=self.probabilities).sum()
+        return binary_loss(outputs.reshape(-1), labels, probabilities=bool(self.probabilities)).sum()
 
     def margin(self, outputs: Outputs, labels: Labels) -> Float[Tensor, " n"]:
         """Return how far the output lies on the right side."""
@@ -172,7 +173,7 @@ class MultiLabel(Scored):
 
     kind: Literal["multi_label"] = "multi_label"
 
-    def problem(self, outputs: Outputs, labels: Labels) -> str:
+    def problem(self, outputs: Outputs, labels: AllLabels) -> str:
         """Say why outputs and labels do not fit the task; empty where they do."""
         if outputs.ndim != 2 or labels.ndim != 2 or outputs.shape[1:] != labels.shape[1:]:
             return f"wants outputs (n, k) and labels (n, k), got {shapes(outputs, labels)}"
@@ -205,7 +206,7 @@ class MultiLabel(Scored):
 
     def loss(self, outputs: Outputs, labels: Labels) -> Float[Tensor, ""]:
         """Return the binary cross-entropy, its mean over the labels of each image."""
-        return binary_loss(outputs, labels, probabilities=self.probabilities).mean(1).sum()
+        return binary_loss(outputs, labels, probabilities=bool(self.probabilities)).mean(1).sum()
 
     def margin(self, outputs: Outputs, labels: Labels) -> Float[Tensor, " n"]:
         """Return how far the output nearest to the wrong side is from it."""

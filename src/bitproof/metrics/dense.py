@@ -25,7 +25,7 @@ from bitproof.metrics.classes import (
     class_margin,
     sign_margin,
 )
-from bitproof.metrics.task import TASKS, Labels, Outputs, finite, shapes
+from bitproof.metrics.task import TASKS, AllLabels, Labels, Outputs, finite, shapes
 
 IGNORED = -100
 """Label of parts that are left out, unless a task names another: that of PyTorch's losses."""
@@ -46,10 +46,10 @@ class Dense(Scored):
         """Return outputs by class and part."""
 
     @abstractmethod
-    def fits(self, outputs: Outputs, labels: Labels) -> bool:
+    def fits(self, outputs: Outputs, labels: AllLabels) -> bool:
         """Tell whether the shapes are such as the task takes."""
 
-    def problem(self, outputs: Outputs, labels: Labels) -> str:
+    def problem(self, outputs: Outputs, labels: AllLabels) -> str:
         """Say why outputs and labels do not fit the task; empty where they do."""
         if labels.is_floating_point() or not self.fits(outputs, labels):
             return f"wants {self._wanted}, got {shapes(outputs, labels)}"
@@ -105,11 +105,11 @@ class Dense(Scored):
         split, flat, kept = self.split(outputs), labels.flatten(1), self._kept(labels)
         if split.shape[1] > 1:
             each = categorical_loss(
-                split, flat, probabilities=self.probabilities, ignore=self.ignore
+                split, flat, probabilities=bool(self.probabilities), ignore=self.ignore
             )
         else:
             known = flat.masked_fill(~kept, 0)
-            each = binary_loss(split[:, 0], known, probabilities=self.probabilities) * kept
+            each = binary_loss(split[:, 0], known, probabilities=bool(self.probabilities)) * kept
         return (each.sum(1) / kept.sum(1).clamp(min=1)).sum()
 
     def margin(self, outputs: Outputs, labels: Labels) -> Float[Tensor, " n"]:
@@ -146,7 +146,7 @@ class Segmentation(Dense):
     def _wanted(self) -> str:
         return "outputs (n, k, h, w) and integer labels (n, h, w)"
 
-    def fits(self, outputs: Outputs, labels: Labels) -> bool:
+    def fits(self, outputs: Outputs, labels: AllLabels) -> bool:
         """Tell whether the shapes are such as the task takes; one class needs no axis."""
         if labels.ndim != 3:
             return False
@@ -205,7 +205,7 @@ class Sequence(Dense):
     def _wanted(self) -> str:
         return "outputs (n, t, k) and integer labels (n, t)"
 
-    def fits(self, outputs: Outputs, labels: Labels) -> bool:
+    def fits(self, outputs: Outputs, labels: AllLabels) -> bool:
         """Tell whether the shapes are such as the task takes."""
         return outputs.ndim == 3 and labels.ndim == 2 and outputs.shape[1] == labels.shape[1]
 

@@ -18,7 +18,7 @@ from bitproof.core.errors import DataError
 from bitproof.metrics.classes import Binary, Classification, MultiLabel, Scored
 from bitproof.metrics.dense import Dense, Segmentation, Sequence
 from bitproof.metrics.regression import Regression
-from bitproof.metrics.task import Labels, Outputs, Task, shapes
+from bitproof.metrics.task import AllLabels, Outputs, Task, shapes
 
 Ending = Literal["softmax", "sigmoid", "logits", "unknown"]
 """What a network does last."""
@@ -29,24 +29,37 @@ SUM_TOLERANCE = 1e-3
 
 
 def guess_task(
-    outputs: Outputs, labels: Labels, *, ending: Ending = "unknown", name: str = "labels"
+    outputs: Outputs,
+    labels: AllLabels,
+    *,
+    given: Task | None = None,
+    ending: Ending = "unknown",
+    name: str = "labels",
 ) -> Task:
     """Return the task that outputs of the first images and all labels ask for.
 
+    Args:
+        outputs: of the first images.
+        labels: all of them.
+        given: a task that is known; what it leaves open is filled in.
+        ending: what the network does last.
+        name: what the data set is called.
+
     Raises:
-        DataError: they fit no task, or leave open what outputs mean; one line.
+        DataError: they do not fit the task, or any; or leave open what outputs mean; one line.
 
     Example:
         >>> import torch
-        >>> guess_task(torch.randn(8, 10), torch.arange(8), name="toy")
-        Classification(kind='classification', probabilities=False)
+        >>> guess_task(torch.randn(8, 10), torch.arange(8), name="toy").kind
+        'classification'
         >>> guess_task(torch.randn(8, 1) + 3, torch.arange(8) % 2).kind
         'binary'
     """
-    task = _by_shape(outputs, labels, name)
-    if isinstance(task, Scored) and _probabilities(task, outputs, ending, name):
-        task = task.model_copy(update={"probabilities": True})
+    task = given or _by_shape(outputs, labels, name)
     task.check(outputs, labels, name=name)
+    if isinstance(task, Scored) and task.probabilities is None:
+        found = _probabilities(task, outputs, ending, name)
+        return task.model_copy(update={"probabilities": found})
     return task
 
 

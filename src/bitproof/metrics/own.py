@@ -17,7 +17,7 @@ from torch import Tensor
 
 from bitproof.core.errors import DataError, SpecError
 from bitproof.core.spec import canonical_json
-from bitproof.metrics.task import TASKS, Labels, Outputs, Task, finite
+from bitproof.metrics.task import TASKS, AllLabels, Labels, Outputs, Task, finite
 
 Judge = Callable[[Tensor, Tensor], Tensor]
 """Maps outputs and labels to one bool an image."""
@@ -73,7 +73,7 @@ class Own(Task):
             source = ""
         return hashlib.sha256(canonical_json([self.function, source]).encode()).hexdigest()
 
-    def problem(self, outputs: Outputs, labels: Labels) -> str:
+    def problem(self, outputs: Outputs, labels: AllLabels) -> str:
         """Say that the function fails on the first images, or gives no bool for each of them."""
         n = min(len(outputs), len(labels))
         try:

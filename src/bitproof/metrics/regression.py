@@ -15,7 +15,7 @@ from torch import Tensor
 from bitproof.core.types import Positive
 from bitproof.metrics.outcomes import relative_move
 from bitproof.metrics.tally import Number
-from bitproof.metrics.task import TASKS, Labels, Outputs, Task, shapes
+from bitproof.metrics.task import TASKS, AllLabels, Labels, Outputs, Task, shapes
 
 SHARE_OF_SPREAD = 0.1
 """Tolerance where none is named, in standard deviations of the labels."""
@@ -35,13 +35,13 @@ class Regression(Task):
     """How far an output may be from its label, in units of the label."""
 
     @classmethod
-    def of_labels(cls, labels: Labels) -> "Regression | None":
+    def of_labels(cls, labels: AllLabels) -> "Regression | None":
         """Return the task with a tenth of the labels' standard deviation as tolerance, if any."""
         spread = float(labels.double().std()) if labels.numel() > 1 else 0.0
         tolerance = float(f"{SHARE_OF_SPREAD * spread:.2g}")
         return cls(tolerance=tolerance) if tolerance > 0 else None
 
-    def problem(self, outputs: Outputs, labels: Labels) -> str:
+    def problem(self, outputs: Outputs, labels: AllLabels) -> str:
         """Say why outputs and labels do not fit the task; empty where they do."""
         if outputs[:1].numel() != labels[:1].numel() or not labels.is_floating_point():
             return f"wants as many outputs as float labels, got {shapes(outputs, labels)}"

@@ -28,6 +28,8 @@ Outputs = Float[Tensor, "n *answer"]
 """What a network answers."""
 Labels = Shaped[Tensor, "n *label"]
 """What it should have answered."""
+AllLabels = Shaped[Tensor, "all *label"]
+"""Labels of all images, where outputs are those of the first ones."""
 SHARES = ("masked", "sdc1", "sdc10", "sdc20", "due")
 """Outcomes of tasks without a ranking of classes."""
 
@@ -52,7 +54,7 @@ class Task(Spec):
         return ""
 
     @abstractmethod
-    def problem(self, outputs: Outputs, labels: Labels) -> str:
+    def problem(self, outputs: Outputs, labels: AllLabels) -> str:
         """Say why outputs and labels do not fit the task; empty where they do.
 
         `labels` are all labels; `outputs` those of the first images.
@@ -143,7 +145,7 @@ class Task(Spec):
         return torch.stack([columns[name] for name in OUTCOMES], 1).int()
 
     @final
-    def check(self, outputs: Outputs, labels: Labels, *, name: str = "labels") -> None:
+    def check(self, outputs: Outputs, labels: AllLabels, *, name: str = "labels") -> None:
         """Check that outputs and labels are such as the task reads.
 
         Raises:

@@ -126,7 +126,7 @@ class _Run:
         multipliers = self.recipe.multipliers.items()
         described = {name: describe(multiplier, self.data_dir) for name, multiplier in multipliers}
         labels = self.recipe.evaluation.labels().items()
-        self.recipe.evaluation.tasks(self.splits.test)  # refuses what has too few test images
+        self.recipe.evaluation.measurements(self.splits.test)  # refuses what has too few test images
         model, train = self._build(self.weights), self.splits.train
         if set(self.recipe.variants) != {FLOAT}:
             trace(model, train.inputs(slice(0, 1)))
