@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from bitproof.faults.bounding import Restriction
@@ -30,7 +30,7 @@ class Golden:
     """Output words of every node for one batch of images, without faults."""
 
     network: IntegerNetwork
-    inputs: Float[Tensor, "n *features"]
+    inputs: Shaped[Tensor, "n *features"]
     codes: Mapping[str, Tensor]
     """By node; real logits for the last one."""
     bounds: Mapping[str, Restriction]
@@ -40,7 +40,7 @@ class Golden:
     def run(
         cls,
         network: IntegerNetwork,
-        inputs: Float[Tensor, "n *features"],
+        inputs: Shaped[Tensor, "n *features"],
         bounds: Mapping[str, Restriction] | None = None,
     ) -> "Golden":
         """Execute `network` and keep everything."""
@@ -56,7 +56,7 @@ class Golden:
         return replace(golden, codes=codes)
 
     @property
-    def logits(self) -> Float[Tensor, "n k"]:
+    def logits(self) -> Float[Tensor, "n *answer"]:
         """Answers without faults."""
         return self.network.logits(self.codes[self.network.nodes[-1].name])
 
