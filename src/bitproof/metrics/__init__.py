@@ -9,10 +9,10 @@ from bitproof.metrics.classes import Binary, Classification, MultiLabel
 from bitproof.metrics.dense import Segmentation, Sequence
 from bitproof.metrics.guess import Ending, guess_task
 from bitproof.metrics.outcomes import OUTCOMES, outcomes
-from bitproof.metrics.own import Own
+from bitproof.metrics.own import Own, read_task
 from bitproof.metrics.regression import Regression
 from bitproof.metrics.tally import Tally, metrics_of, tally
-from bitproof.metrics.task import TASKS, AnyTask, Task, read_task
+from bitproof.metrics.task import TASKS, AnyTask, Task
 
 __all__ = [
     "OUTCOMES",

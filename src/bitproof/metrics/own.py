@@ -120,6 +120,24 @@ class Own(Task):
         return f"own ({self.function})"
 
 
+def read_task(task: Task | Judge | str) -> Task:
+    """Return the task that is meant: a task, the kind of one, or a function that judges.
+
+    Raises:
+        SpecError: a parameter is missing, or the function cannot be found by its name.
+        UnknownKindError: there is no such kind.
+
+    Example:
+        >>> read_task("binary")
+        Binary(kind='binary', probabilities=None)
+    """
+    if isinstance(task, Task | str):
+        return TASKS.build(task)
+    if not callable(task):
+        raise SpecError(f"task: wanted a task, its kind or a function, got {task!r}")
+    return Own.of(task)
+
+
 def _find(name: str) -> Judge:
     """Return a function by its name, or raise a ValueError."""
     module, _, path = name.partition(":")

@@ -10,7 +10,6 @@ Model:  a network answers each image (input) with one or several numbers. A task
 """
 
 from abc import abstractmethod
-from collections.abc import Callable
 from typing import Annotated, ClassVar, final
 
 import torch
@@ -18,7 +17,7 @@ from jaxtyping import Bool, Float, Int, Int64, Shaped
 from pydantic import BeforeValidator, SerializeAsAny
 from torch import Tensor
 
-from bitproof.core.errors import DataError, SpecError
+from bitproof.core.errors import DataError
 from bitproof.core.registry import Registry
 from bitproof.core.spec import Spec
 from bitproof.metrics.outcomes import OUTCOMES
@@ -183,20 +182,3 @@ def letters(tensor: Tensor) -> str:
         ('(n, 3, 4)', '(n)')
     """
     return f"({', '.join(['n', *map(str, tensor.shape[1:])])})"
-
-
-def read_task(task: "Task | Callable[..., Tensor] | dict[str, object] | str") -> Task:
-    """Return the task that is meant: a task, its kind or table, or a function that judges.
-
-    Raises:
-        SpecError: a parameter is missing or wrong, or the function cannot be found by its name.
-        UnknownKindError: there is no such kind.
-    """
-    if callable(task) and not isinstance(task, Spec):
-        from bitproof.metrics.own import Own  # noqa: PLC0415 - it is a task itself
-
-        return Own.of(task)
-    found = TASKS.build(task)
-    if not isinstance(found, Task):
-        raise SpecError(f"task: wanted a task, got {found!r}")
-    return found

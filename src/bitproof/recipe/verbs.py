@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from bitproof.approx import Multiplier
 from bitproof.attacks import InputAttack
+from bitproof.core.errors import DataError, SpecError
 from bitproof.core.progress import SILENT, Progress
 from bitproof.core.rng import derive_seed, make_generator
 from bitproof.data import DATA, Augmentation, Dataset, Splits
@@ -23,12 +24,16 @@ from bitproof.evaluation import (
     IntegerModel,
     TallyStore,
 )
+from bitproof.evaluation.adversarial_examples import check_attack
 from bitproof.evaluation.models import PROFILE_IMAGES
+from bitproof.evaluation.tasks import AnyTaskLike, ending_of, settle_task
 from bitproof.explore import Exploration, Outcome, explore, read_multipliers
 from bitproof.harden import Candidate, HardeningStage, TrainingContext
+from bitproof.metrics import Ending
 from bitproof.models import MODELS
 from bitproof.quant import IntegerNetwork, Scheme
 from bitproof.recipe.building import build
+from bitproof.recipe.stored_networks import check_classes
 from bitproof.stats import Row
 from bitproof.train import Optimization, train_
 
@@ -89,6 +94,7 @@ def search_multipliers(
         Traceback (most recent call last):
         bitproof.core.errors.SpecError: exact: wanted a published cost, there is none; ...
     """
+    check_classes(network, splits.test, work="search_multipliers")
     exploration = exploration or Exploration()
     folder = None if data_dir is None else Path(data_dir)
     blocks = read_multipliers(multipliers, costs=exploration.costs, data_dir=folder)
@@ -117,8 +123,10 @@ def train_model(
     """Train `model` in place on the cross-entropy and return it, in evaluation mode.
 
     Raises:
+        DataError: labels are no classes.
         DivergenceError: the loss is NaN or infinite.
     """
+    _check_trainable(data)
     generator = make_generator(seed, "train")
     train_(
         model, data, optimization, generator=generator, augmentation=augmentation, progress=progress
@@ -142,6 +150,7 @@ def harden_model(
     an earlier call, which knows its own. Stages are applied in order, all randomness comes from
     `seed`.
     """
+    _check_trainable(data)
     done = model if isinstance(model, Candidate) else Candidate(model, scheme or Scheme())
     for number, stage in enumerate(stages):
         context = TrainingContext(
@@ -155,16 +164,30 @@ def harden_model(
 
 
 def attack(
-    network: IntegerNetwork | nn.Module, method: InputAttack, data: Dataset, *, seed: int = 0
-) -> Float[Tensor, "n c h w"]:
+    network: IntegerNetwork | nn.Module,
+    method: InputAttack,
+    data: Dataset,
+    *,
+    task: AnyTaskLike | None = None,
+    seed: int = 0,
+) -> Float[Tensor, "n *features"]:
     """Return the images of `data`, perturbed by a white-box attack on `network`.
+
+    `task` is what `inject` takes.
 
     Raises:
         InputRangeError: images lie outside [0, 1].
+        SpecError: inputs are tokens, or the attack does not know the task.
+        DataError: outputs and labels fit no task, or not this one.
     """
-    classifier = network.differentiable if isinstance(network, IntegerNetwork) else network
+    check_attack(method.kind, method, data)
+    answers = IntegerModel(network) if isinstance(network, IntegerNetwork) else FloatModel(network)
+    data = settle_task(data, answers.predict, task, ending=_ending(network))
+    check_attack(method.kind, method, data)
     generator = make_generator(seed, "attack")
-    return method.run(classifier, data.inputs(), data.labels, generator=generator)
+    return method.run(
+        answers.differentiable, data.inputs(), data.labels, generator=generator, task=data.task
+    )
 
 
 def evaluate(
@@ -173,14 +196,19 @@ def evaluate(
     evaluation: Evaluation | None = None,
     *,
     train: Dataset | None = None,
+    task: AnyTaskLike | None = None,
     executor: Executor | None = None,
     progress: Progress = SILENT,
 ) -> list[Row]:
     """Return accuracy without faults, under bit errors and under attack, with intervals.
 
     Networks are integer ones and float models (in evaluation mode), by name. `train` are images
-    that bounds of activations are taken from, which `Ranger` and the like need. Without an
-    `executor`, this process measures.
+    that bounds of activations are taken from, which `Ranger` and the like need. `task` is what
+    `inject` takes. Without an `executor`, this process measures.
+
+    Raises:
+        DataError: outputs and labels fit no task, or not this one.
+        SpecError: networks are about different tasks, or a threat does not know it.
     """
     evaluation = evaluation or Evaluation()
     profile = None if train is None else train.first(min(len(train), PROFILE_IMAGES))
@@ -190,6 +218,7 @@ def evaluate(
         else FloatModel(network)
         for name, network in networks.items()
     }
+    data = _settled(data, networks, models, task, progress)
     rows: list[Row] = []
     with evaluation.open(models.__getitem__, data, executor) as pool:
         for name, model in models.items():
@@ -198,3 +227,37 @@ def evaluate(
             evaluation.measure(name, keys, pool=pool, store=store, progress=progress)
             rows += evaluation.rows(name, evaluation.counts(keys, store) or {})
     return rows
+
+
+def _settled(
+    data: Dataset,
+    networks: Mapping[str, IntegerNetwork | nn.Module],
+    models: Mapping[str, EvaluatedModel],
+    task: AnyTaskLike | None,
+    progress: Progress,
+) -> Dataset:
+    """Return the data set with the one task of all networks."""
+    found: dict[str, Dataset] = {}
+    for name, network in networks.items():
+        ending, watch = _ending(network), SILENT if found else progress
+        predict = models[name].predict
+        found[name] = settle_task(data, predict, task, ending=ending, progress=watch)
+    tasks = {each.task: name for name, each in found.items()}
+    if len(tasks) > 1:
+        came = ", ".join(f"{own!r} for {name}" for own, name in tasks.items())
+        raise SpecError(f"task: wanted one for all networks, got {came}")
+    return next(iter(found.values()), data)
+
+
+def _ending(network: IntegerNetwork | nn.Module) -> Ending:
+    return ending_of(network.nodes) if isinstance(network, IntegerNetwork) else "unknown"
+
+
+def _check_trainable(data: Dataset) -> None:
+    """Refuse labels that are no classes: nothing here trains on another loss."""
+    if data.labels.ndim != 1 or data.labels.is_floating_point():
+        kind = str(data.labels.dtype).removeprefix("torch.")
+        raise DataError(
+            f"{data.name}: wanted one class an image to train on, got {kind} labels of shape "
+            f"{tuple(data.labels.shape)}"
+        )
