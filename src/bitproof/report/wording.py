@@ -151,7 +151,8 @@ def outcome_meanings(task: Mapping[str, Any]) -> dict[str, str]:
         },
     }
     of_class = f"The probability{softmax} of the class that is first without the fault {moved}"
-    meant = found.get(str(kind), {"SDC-1": first, **five, both: of_class})
+    found["classification"] = {"SDC-1": first, **five, both: of_class}
+    meant = found.get(str(kind), {"SDC-1": "The answer differs from that without the fault."})
     meant["SDC-1"] += (
         " This page says that the answer changes. (Outputs that are neither masked, nor SDC of any "
         "kind, nor DUE differ without harm.)"
