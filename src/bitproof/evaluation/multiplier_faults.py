@@ -139,7 +139,7 @@ class MultiplierFaults(Threat):
             counts += task.judge(logits, golden, part.labels).sum(0).cpu()
         right, named = total(tallies), dict(zip(OUTCOMES, counts.tolist(), strict=True))
         shown = tuple((name, named[name]) for name in SHOWN if name in task.outcomes)
-        return Tally(right.correct, right.total, (*right.others, *shown))
+        return Tally(right.correct, right.total, tuple(sorted((*right.others, *shown))))
 
     def _draw(
         self,

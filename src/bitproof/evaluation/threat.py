@@ -186,7 +186,7 @@ def acc_interval(tally: Tally, *, confidence: float = 0.95) -> Interval:
     others = dict(tally.others)
     if SQUARES[0] not in others:
         return wilson(tally.correct, tally.total, confidence=confidence)
-    squares = (others[name] for name in SQUARES)
+    squares = (int(others[name]) for name in SQUARES)
     return ratio_rate(tally.correct, tally.total, tally.images, *squares, confidence=confidence)
 
 

@@ -112,7 +112,7 @@ def prepare_campaign(
             "versions": {"bitproof": __version__, "torch": torch.__version__},
         },
     }
-    if task.identity:  # none: directories from before there were tasks are as they would be today
+    if task.identity or ending != "logits":  # else as it was before there were tasks
         content["task"] = task.model_dump(mode="json")
     directory.begin(content, resume=resume)
     if not (folder / "images.safetensors").exists():

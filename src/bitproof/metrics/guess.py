@@ -55,6 +55,7 @@ def guess_task(
         >>> guess_task(torch.randn(8, 1) + 3, torch.arange(8) % 2).kind
         'binary'
     """
+    outputs = outputs.detach()
     task = given or _by_shape(outputs, labels, name)
     task.check(outputs, labels, name=name)
     if isinstance(task, Scored) and task.probabilities is None:

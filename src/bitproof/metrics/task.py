@@ -117,13 +117,12 @@ class Task(Spec):
         sums = dict(zip(names, counts.sum(0).tolist(), strict=True))
         if not self.parts:
             others = tuple((n, sums[n]) for n in names[1:]) + self.errors(outputs, labels)
-            return Tally(sums["correct"], len(outputs), others)
+            return Tally(sums["correct"], len(outputs), tuple(sorted(others)))
         right, parts = counts[:, 0], counts[:, 1]
         squares = [int((a * b).sum()) for a, b in ((right, right), (right, parts), (parts, parts))]
         moments = zip((IMAGES, *SQUARES), (len(outputs), *squares), strict=True)
-        return Tally(
-            sums["correct"], sums["parts"], (*moments, *((n, sums[n]) for n in names[2:]))
-        )
+        others = (*moments, *((n, sums[n]) for n in names[2:]))
+        return Tally(sums["correct"], sums["parts"], tuple(sorted(others)))
 
     @final
     def judge(

@@ -90,12 +90,12 @@ def cluster_rate(
 
 
 def ratio_rate(
-    successes: float,
-    total: float,
+    successes: int,
+    total: int,
     count: int,
-    success_squares: float,
-    products: float,
-    total_squares: float,
+    success_squares: int,
+    products: int,
+    total_squares: int,
     *,
     confidence: float = 0.95,
 ) -> Interval:
@@ -115,7 +115,7 @@ def ratio_rate(
 
     Example:
         >>> hits, parts = np.array([64, 0, 0, 0, 64, 0, 0, 1, 0, 0]), np.full(10, 64)
-        >>> sums = (hits @ hits, hits @ parts, parts @ parts)
+        >>> sums = map(int, (hits @ hits, hits @ parts, parts @ parts))
         >>> [round(end, 3) for end in ratio_rate(129, 640, 10, *sums)]
         [0.056, 0.202, 0.518]
     """
@@ -126,7 +126,14 @@ def ratio_rate(
     variance = max(squares, 0.0) * count / max(count - 1, 1) / total**2
     share = total_squares / total**2
     return _effective(
-        rate, variance, share, 1 / share, count - 1, total, confidence=confidence, method="wilson"
+        rate,
+        variance,
+        share,
+        1 / share,
+        count - 1,
+        float(total),
+        confidence=confidence,
+        method="wilson",
     )
 
 
