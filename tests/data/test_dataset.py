@@ -128,7 +128,9 @@ def test_digest_depends_on_the_task_but_for_classification() -> None:
 
 def test_digest_depends_on_the_shape_of_labels() -> None:
     labels = np.array([[0, 1, 1, 0]])
-    row, square = (Dataset.from_arrays(np.zeros((1, 4)), labels.reshape(s)) for s in ((1, 4), (1, 2, 2)))
+    row, square = (
+        Dataset.from_arrays(np.zeros((1, 4)), labels.reshape(s)) for s in ((1, 4), (1, 2, 2))
+    )
     assert row.digest() != square.digest()
 
 

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from bitproof.core.errors import DataError, SpecError
 from bitproof.data import Dataset
-from bitproof.faults.kinds import Burst
 from bitproof.faults.ecc import Secded
+from bitproof.faults.kinds import Burst
 from bitproof.faults.table import FaultTable
 from bitproof.injection import FaultGroup, Injection
 from bitproof.injection.engine import Engine
@@ -171,7 +171,7 @@ def test_segmentation_campaign_has_a_layer_table_and_miou(tmp_path: Path) -> Non
 
     out = tmp_path / "campaign"
     injection = Injection(trials=40, images=IMAGES)
-    summary = inject(network, data, injection, out=out, progress=Said())  # type: ignore[arg-type]
+    summary = inject(network, data, injection, out=out, progress=Said())
     assert told[0].startswith("task: segmentation (3 classes, 8 x 8 pixels; SDC-1: over 1 %")
     assert summary["outcomes"] == ["masked", "sdc1", "sdc10", "sdc20", "due"]
     assert summary["campaign"]["task"]["kind"] == "segmentation"

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from bitproof.core.errors import DataError
 from bitproof.metrics import Classification, Regression, Segmentation, Task, guess_task
+from bitproof.metrics.classes import Scored
 
 N = 40
 
@@ -102,17 +103,23 @@ def test_outputs_that_add_up_to_1_are_probabilities() -> None:
 
 def test_the_end_of_a_network_says_whether_outputs_are_probabilities() -> None:
     rounded = (outputs(5).softmax(1) * 16).round() / 16
-    for ending, wanted in (("softmax", True), ("logits", False)):
-        found = guess_task(rounded, classes(5), ending=ending)
-        assert found == Classification(probabilities=wanted)
+    found = guess_task(rounded, classes(5), ending="softmax")
+    assert found == Classification(probabilities=True)
+    found = guess_task(rounded, classes(5), ending="logits")
+    assert found == Classification(probabilities=False)
 
 
 @pytest.mark.parametrize("shape", [(1,), (), (1, 2, 2)])
 def test_single_outputs_within_0_and_1_are_probabilities(shape: tuple[int, ...]) -> None:
     given, labels = outputs(*shape).sigmoid(), classes(2, *shape[1:])
-    assert guess_task(given, labels).probabilities
-    assert guess_task(given[:5], labels, ending="sigmoid").probabilities
-    assert not guess_task(given[:5], labels, ending="logits").probabilities
+    wanted = [
+        (guess_task(given, labels), True),
+        (guess_task(given[:5], labels, ending="sigmoid"), True),
+        (guess_task(given[:5], labels, ending="logits"), False),
+    ]
+    for task, probabilities in wanted:
+        assert isinstance(task, Scored)
+        assert task.probabilities is probabilities
     with pytest.raises(DataError, match="say whether they are probabilities"):
         guess_task(given[:5], labels)
     with pytest.raises(DataError, match="say whether they are probabilities"):

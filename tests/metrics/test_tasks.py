@@ -90,11 +90,14 @@ def right_parts(task: Task, outputs: Tensor, labels: Tensor) -> list[list[bool]]
     """Return for each image which of its parts, left out ones aside, are right."""
     if isinstance(task, Regression):
         return [
-            [abs(o - l) <= task.tolerance for o, l in zip(a, b, strict=True)]
+            [abs(x - y) <= task.tolerance for x, y in zip(a, b, strict=True)]
             for a, b in zip(outputs.tolist(), labels.tolist(), strict=True)
         ]
     if isinstance(task, Own):
-        return [[(o[1] > o[0]) == bool(l) and not any(map(math.isnan, o))] for o, l in zip(outputs.tolist(), labels.tolist(), strict=True)]
+        return [
+            [(x[1] > x[0]) == bool(y) and not any(map(math.isnan, x))]
+            for x, y in zip(outputs.tolist(), labels.tolist(), strict=True)
+        ]
     wanted = [one.flatten().tolist() for one in labels]
     pairs = zip(answers(task, outputs), wanted, strict=True)
     return [[a == b for a, b in zip(one, own, strict=False) if b != IGNORED] for one, own in pairs]
@@ -109,8 +112,8 @@ def silent(task: Task, now: list[float], was: list[float], label: list[float]) -
     tensors = [torch.tensor(each)[None] for each in (now, was)]
     if isinstance(task, Own):
         wanted = torch.tensor([label])
-        a, b = (right_parts(task, each, wanted)[0] for each in tensors)
-        return {"sdc1"} if a != b else set()
+        one, other = (right_parts(task, each, wanted)[0] for each in tensors)
+        return {"sdc1"} if one != other else set()
     if isinstance(task, Regression):
         moves = [abs(a - b) for a, b in zip(now, was, strict=True)]
         shares = [m / abs(b) if b else math.inf * bool(m) for m, b in zip(moves, was, strict=True)]
@@ -197,8 +200,12 @@ def test_outcomes_are_what_a_loop_says(task: Task, seed: int) -> None:
 def test_own_outcomes_are_what_a_loop_says(seed: int) -> None:
     task = Own.of(second_is_larger)
     outputs, golden, labels = drawn(task, seed)
-    assert task.right(outputs, labels).tolist() == [all(one) for one in right_parts(task, outputs, labels)]
-    for now, was, label, row in zip(outputs, golden, labels, task.judge(outputs, golden, labels).tolist(), strict=True):
+    assert task.right(outputs, labels).tolist() == [
+        all(one) for one in right_parts(task, outputs, labels)
+    ]
+    for now, was, label, row in zip(
+        outputs, golden, labels, task.judge(outputs, golden, labels).tolist(), strict=True
+    ):
         names = {name for name, holds in zip(OUTCOMES, row, strict=True) if holds}
         if now.isfinite().all() and not torch.equal(now, was):
             assert names == silent(task, now.tolist(), was.tolist(), label.item())
@@ -216,21 +223,30 @@ def test_classification_is_as_it_was_before_there_were_tasks(seed: int) -> None:
 def test_probabilities_are_not_softmaxed_again() -> None:
     golden, outputs = torch.tensor([[0.8, 0.1, 0.1]]), torch.tensor([[0.7, 0.2, 0.1]])
     labels = torch.tensor([0])
-    asked = dict(zip(OUTCOMES, Classification(probabilities=True).judge(outputs, golden, labels)[0].tolist(), strict=True))
+    asked = dict(
+        zip(
+            OUTCOMES,
+            Classification(probabilities=True).judge(outputs, golden, labels)[0].tolist(),
+            strict=True,
+        )
+    )
     assert (asked["sdc10"], asked["sdc20"]) == (1, 0)
-    plain = dict(zip(OUTCOMES, Classification().judge(outputs, golden, labels)[0].tolist(), strict=True))
+    plain = dict(
+        zip(OUTCOMES, Classification().judge(outputs, golden, labels)[0].tolist(), strict=True)
+    )
     assert plain["sdc10"] == 0
 
 
 def entropy(logits: list[float], label: int) -> float:
     highest = max(logits)
-    return highest + math.log(sum(math.exp(each - highest) for each in logits)) - logits[label]
+    return highest - logits[label] + math.log(sum(math.exp(each - highest) for each in logits))
 
 
 def loss_of(task: Task, now: Tensor, label: Any) -> float:
     """Return the loss of one image."""
     if isinstance(task, Regression):
-        return sum((a - b) ** 2 for a, b in zip(now.tolist(), label, strict=True)) / len(label)
+        squares = [(a - b) ** 2 for a, b in zip(now.tolist(), label, strict=True)]
+        return float(sum(squares)) / len(squares)
     if isinstance(task, Binary | MultiLabel):
         wanted = [label] if isinstance(task, Binary) else label
         each = [probability(task, value) for value in now.tolist()]
@@ -249,7 +265,9 @@ def loss_of(task: Task, now: Tensor, label: Any) -> float:
 @pytest.mark.parametrize("task", ALL, ids=str)
 def test_loss_is_the_sum_of_a_loop_over_images(task: Task, seed: int) -> None:
     _, golden, labels = drawn(task, seed)
-    wanted = sum(loss_of(task, now, label) for now, label in zip(golden, labels.tolist(), strict=True))
+    wanted = sum(
+        loss_of(task, now, label) for now, label in zip(golden, labels.tolist(), strict=True)
+    )
     assert float(task.loss(golden, labels)) == pytest.approx(wanted, rel=1e-4, abs=1e-4)
 
 
@@ -274,10 +292,15 @@ def test_miou_is_that_of_a_loop_over_classes() -> None:
     task = Segmentation()
     outputs, _, labels = drawn(task, 11)
     flat = [one.flatten().tolist() for one in labels]
-    pairs = [(a, b) for one, own in zip(answers(task, outputs), flat, strict=True) for a, b in zip(one, own, strict=False) if b != IGNORED]
+    pairs = [
+        (a, b)
+        for one, own in zip(answers(task, outputs), flat, strict=True)
+        for a, b in zip(one, own, strict=False)
+        if b != IGNORED
+    ]
     shares = []
     for k in range(3):
-        union = sum(a == k or b == k for a, b in pairs)
+        union = sum(k in {a, b} for a, b in pairs)
         shares.append(sum(a == b == k for a, b in pairs) / union)
     whole = task.tally(outputs, labels)
     assert whole.metrics["miou"] == pytest.approx(sum(shares) / 3)
@@ -333,10 +356,12 @@ def test_a_function_without_a_name_to_find_it_by_is_refused() -> None:
         TASKS.build({"kind": "own", "function": "torch:no_such"})
 
 
-def wrong_shape(outputs: Tensor, labels: Tensor) -> Tensor:  # noqa: ARG001
+def wrong_shape(outputs: Tensor, labels: Tensor) -> Tensor:
     return outputs > 0
 
 
 def test_a_function_must_give_one_bool_an_image() -> None:
-    with pytest.raises(DataError, match=r"toy: task 'own' wants 3 bools .*, got torch.bool \(3, 2\)"):
+    with pytest.raises(
+        DataError, match=r"toy: task 'own' wants 3 bools .*, got torch.bool \(3, 2\)"
+    ):
         Own.of(wrong_shape).check(torch.zeros(3, 2), torch.zeros(3), name="toy")

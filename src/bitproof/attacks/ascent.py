@@ -144,9 +144,10 @@ def ascend(
     """Climb the task's loss from each of `starts`, leaving an image alone once it is wrong.
 
     An image keeps the first point at which it was misclassified (of an answer with parts, in all of
-    them), its clean input included; the others keep the last point of the last start. Only images that are still right are computed,
-    so networks that fall at once cost little. Each of `starts` covers the whole batch and all of
-    them are consumed, so what is drawn does not depend on how the model fares.
+    them), its clean input included; the others keep the last point of the last start. Only images
+    that are still right are computed, so networks that fall at once cost little. Each of `starts`
+    covers the whole batch and all of them are consumed, so what is drawn does not depend on how the
+    model fares.
 
     Example:
         >>> model = torch.nn.Identity()  # two pixels are the two logits

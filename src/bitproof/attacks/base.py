@@ -75,7 +75,9 @@ class InputAttack(Spec):
             SpecError: it does not.
         """
         if task is not None and not task.has_loss:
-            raise SpecError(f"{self.kind}: wanted a task with a loss to climb, '{task.kind}' has none")
+            raise SpecError(
+                f"{self.kind}: wanted a task with a loss to climb, '{task.kind}' has none"
+            )
         if task not in {None, CLASSES, PLAIN} and not self.any_task:
             raise SpecError(f"{self.kind}: wanted a classification by logits, got {task!r}")
 

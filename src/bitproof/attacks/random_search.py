@@ -61,7 +61,9 @@ class LinfNoise(InputAttack):
             signs = _draw_signs(*inputs.shape, generator=own)
             return self.project(inputs + self.epsilon * signs.to(inputs), inputs)
 
-        return search_at_random(model, inputs, labels, propose=propose, queries=self.tries, task=task)
+        return search_at_random(
+            model, inputs, labels, propose=propose, queries=self.tries, task=task
+        )
 
 
 @ATTACKS.register
@@ -113,7 +115,9 @@ class LinfSquare(InputAttack):
             # A step of twice epsilon, cut off at the ball, ends at epsilon wherever it began.
             return torch.where(square, self.project(inputs + self.epsilon * signs, inputs), best)
 
-        return search_at_random(model, inputs, labels, propose=propose, queries=self.queries, task=task)
+        return search_at_random(
+            model, inputs, labels, propose=propose, queries=self.queries, task=task
+        )
 
 
 @torch.no_grad()

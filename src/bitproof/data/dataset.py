@@ -2,7 +2,7 @@
 
 Model:  inputs are images, or any other features, signals and volumes, of rank 2 or more; or token
         numbers. Here and elsewhere, "images" stands for all of them. Labels are what the task of
-        the set takes: classes, 0/1 for each of several labels, classes of pixels or places, numbers.
+        the set takes: classes, 0/1 for each of several, classes of pixels or places, numbers.
 """
 
 import hashlib

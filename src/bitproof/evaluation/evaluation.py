@@ -130,7 +130,9 @@ class Evaluation(Spec):
                 keys[one], tally, variant=variant, threat=title, level=one.level, trial=one.trial
             )
 
-    def counts(self, keys: Mapping[Measurement, str], store: TallyStore) -> dict[str, Counts] | None:
+    def counts(
+        self, keys: Mapping[Measurement, str], store: TallyStore
+    ) -> dict[str, Counts] | None:
         """Return the counts of a network by threat, level and trial; None while one is missing."""
         titles = [threat.title for threat in self.threats]
         found: dict[str, dict[float, list[Tally]]] = {title: defaultdict(list) for title in titles}

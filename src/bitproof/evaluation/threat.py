@@ -179,21 +179,30 @@ def acc_interval(tally: Tally, *, confidence: float = 0.95) -> Interval:
 
     Example:
         >>> from bitproof.metrics.tally import IMAGES, SQUARES
-        >>> parts = dict(zip((IMAGES, *SQUARES), (4, 30_000, 20_000, 40_000)))
+        >>> parts = dict(zip((IMAGES, *SQUARES), (4, 20_000, 20_000, 40_000)))
         >>> [round(end, 2) for end in acc_interval(Tally(200, 400, tuple(parts.items())))]
-        [0.15, 0.5, 0.85]
+        [0.14, 0.5, 0.86]
     """
     others = dict(tally.others)
     if SQUARES[0] not in others:
         return wilson(tally.correct, tally.total, confidence=confidence)
-    squares = (int(others[name]) for name in SQUARES)
-    return ratio_rate(tally.correct, tally.total, tally.images, *squares, confidence=confidence)
+    right_right, right_parts, parts_parts = (int(others[name]) for name in SQUARES)
+    return ratio_rate(
+        tally.correct,
+        tally.total,
+        count=tally.images,
+        success_squares=right_right,
+        products=right_parts,
+        total_squares=parts_parts,
+        confidence=confidence,
+    )
 
 
 def spread_rows(title: str, counts: Counts, *, area: str = "") -> list[Row]:
     """Return the mean accuracy over trials at each level, their spread, and the worst.
 
-    What else the counts come to, such as `miou`, has its mean over trials. `area` is the metric's name for the mean over the decades of levels, by trial; empty: none.
+    What else the counts come to, such as `miou`, has its mean over trials. `area` is the metric's
+    name for the mean over the decades of levels, by trial; empty: none.
     """
     rows = []
     accs = {level: [one.acc for one in trials] for level, trials in counts.items()}

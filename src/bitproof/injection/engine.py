@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from bitproof.evaluation.tasks import ending_of
 from bitproof.faults.bounding import Restriction
 from bitproof.faults.broken_bits import NodeFaults
 from bitproof.faults.execute import faults_by_node, faulty_node
@@ -21,7 +22,6 @@ from bitproof.faults.systolic import SystolicArray
 from bitproof.faults.table import FaultTable
 from bitproof.injection.golden import Golden
 from bitproof.injection.incremental import Incremental, Start, differs, take
-from bitproof.evaluation.tasks import ending_of
 from bitproof.metrics import OUTCOMES, Task, guess_task
 from bitproof.quant.execution import affected, execute
 from bitproof.quant.graph import Node

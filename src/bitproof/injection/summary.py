@@ -274,7 +274,9 @@ class _Summary:
             for element in np.unique(elements).tolist():
                 chosen = elements == element
                 own = None if weights is None else weights[chosen]
-                rates = {name: _rounded(self._plain(name, rows[chosen], own)) for name in self.outcomes}
+                rates = {
+                    name: _rounded(self._plain(name, rows[chosen], own)) for name in self.outcomes
+                }
                 row, column = divmod(element, columns)
                 place = {"group": group, "row": row, "column": column}
                 found.append({**place, **self._counts(rows[chosen]), "rates": rates})

@@ -79,7 +79,6 @@ class Worker:
             **{name: columns[name].astype(self._dtype(name)) for name in self.kept},
         }
 
-
     def _dtype(self, name: str) -> type[np.integer]:
         """Return the type of a column: what counts parts of images may be large."""
         return np.int32 if name in {*OUTCOMES, "correct"} and not self._parts else np.int64

@@ -78,7 +78,10 @@ class Classification(Scored):
         return outputs.argmax(1) == labels
 
     def changes(
-        self, outputs: Outputs, golden: Outputs, labels: Labels
+        self,
+        outputs: Outputs,
+        golden: Outputs,
+        labels: Labels,  # noqa: ARG002
     ) -> dict[str, Bool[Tensor, " n"]]:
         """Return the outcomes of `outcomes`, by name."""
         found = outcomes(outputs, golden, probabilities=bool(self.probabilities)).bool()
@@ -108,7 +111,8 @@ class Binary(Scored):
     Example:
         >>> Binary().right(torch.tensor([[-2.0], [0.5]]), torch.tensor([0, 1])).tolist()
         [True, True]
-        >>> Binary(probabilities=True).right(torch.tensor([0.4, 0.7]), torch.tensor([1, 1])).tolist()
+        >>> sure = Binary(probabilities=True)
+        >>> sure.right(torch.tensor([0.4, 0.7]), torch.tensor([1, 1])).tolist()
         [False, True]
     """
 
@@ -126,7 +130,10 @@ class Binary(Scored):
         return ((self.scores(outputs.reshape(-1)) > 0) == labels.bool()) & finite(outputs)
 
     def changes(
-        self, outputs: Outputs, golden: Outputs, labels: Labels
+        self,
+        outputs: Outputs,
+        golden: Outputs,
+        labels: Labels,  # noqa: ARG002
     ) -> dict[str, Bool[Tensor, " n"]]:
         """Return where the answer is the other one, and how far its probability moved."""
         now, was = (self.scores(each.reshape(-1)) > 0 for each in (outputs, golden))
@@ -143,7 +150,9 @@ class Binary(Scored):
 
     def loss(self, outputs: Outputs, labels: Labels) -> Float[Tensor, ""]:
         """Return the binary cross-entropy."""
-        return binary_loss(outputs.reshape(-1), labels, probabilities=bool(self.probabilities)).sum()
+        return binary_loss(
+            outputs.reshape(-1), labels, probabilities=bool(self.probabilities)
+        ).sum()
 
     def margin(self, outputs: Outputs, labels: Labels) -> Float[Tensor, " n"]:
         """Return how far the output lies on the right side."""
@@ -166,8 +175,8 @@ class MultiLabel(Scored):
     SDC-1: the set of labels differs. The share of single labels that are right is `label_acc`.
 
     Example:
-        >>> outputs, labels = torch.tensor([[1.0, -1.0], [1.0, 1.0]]), torch.tensor([[1, 0], [1, 0]])
-        >>> MultiLabel().right(outputs, labels).tolist()
+        >>> outputs = torch.tensor([[1.0, -1.0], [1.0, 1.0]])
+        >>> MultiLabel().right(outputs, torch.tensor([[1, 0], [1, 0]])).tolist()
         [True, False]
     """
 
@@ -198,7 +207,10 @@ class MultiLabel(Scored):
         return torch.stack([hits.all(1).long(), right, torch.full_like(right, hits.shape[1])], 1)
 
     def changes(
-        self, outputs: Outputs, golden: Outputs, labels: Labels
+        self,
+        outputs: Outputs,
+        golden: Outputs,
+        labels: Labels,  # noqa: ARG002
     ) -> dict[str, Bool[Tensor, " n"]]:
         """Return where labels differ, and where more than a tenth, a fifth of them do."""
         share = ((self.scores(outputs) > 0) != (self.scores(golden) > 0)).double().mean(1)

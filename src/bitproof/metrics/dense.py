@@ -150,7 +150,7 @@ class Segmentation(Dense):
         """Tell whether the shapes are such as the task takes; one class needs no axis."""
         if labels.ndim != 3:
             return False
-        axes = outputs.ndim == 4 or outputs.ndim == 3
+        axes = outputs.ndim in {3, 4}
         return axes and outputs.shape[-2:] == labels.shape[1:]
 
     def split(self, outputs: Outputs) -> Float[Tensor, "n k parts"]:

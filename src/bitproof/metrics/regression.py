@@ -8,7 +8,6 @@ Model:  an image is right if each of its outputs is within `tolerance` of its la
 
 from typing import Literal
 
-import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -26,6 +25,7 @@ class Regression(Task):
     """Name numbers, one or several an image.
 
     Example:
+        >>> import torch
         >>> Regression(tolerance=0.5).right(torch.tensor([[1.0], [2.0]]), torch.tensor([1.4, 3.0]))
         tensor([ True, False])
     """
@@ -56,13 +56,16 @@ class Regression(Task):
 
     def errors(self, outputs: Outputs, labels: Labels) -> tuple[tuple[str, Number], ...]:
         """Return the outputs, those that are finite, and the sum of their absolute errors."""
-        off = self._off(outputs, labels).double()
+        off = self._off(outputs.detach(), labels).double()
         known = off.isfinite()
         total = float(off[known].sum())
         return (("answers", off.numel()), ("finite", int(known.sum())), ("abs_error", total))
 
     def changes(
-        self, outputs: Outputs, golden: Outputs, labels: Labels
+        self,
+        outputs: Outputs,
+        golden: Outputs,
+        labels: Labels,  # noqa: ARG002
     ) -> dict[str, Bool[Tensor, " n"]]:
         """Return where an output moves by more than it may."""
         after, before = (each.reshape(len(each), -1).double() for each in (outputs, golden))

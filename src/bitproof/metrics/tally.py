@@ -60,9 +60,8 @@ def metrics_of(counts: Mapping[str, Number]) -> dict[str, float]:
     """Return what counts beside right answers come to.
 
     `miou`: the mean over classes of intersection over union, classes that are neither in labels nor
-    in answers left out. `exact`: the share of images with all parts right. `label_acc`: the share of
-    single labels that are right. `mae`: the mean absolute
-    error, only where all answers are finite.
+    in answers left out. `exact`: the share of images with all parts right. `label_acc`: the share
+    of single labels that are right. `mae`: the mean absolute error, only where all are finite.
 
     Example:
         >>> metrics_of({"intersection_0": 2, "union_0": 4, "intersection_1": 3, "union_1": 3})

@@ -1,4 +1,4 @@
-"""What a task is: when an answer is right, when a fault has changed it, and what an attacker climbs.
+"""What a task is: when an answer is right, when a fault changed it, and what an attacker climbs.
 
 Model:  a network answers each image (input) with one or several numbers. A task reads them: as one
         answer, right or wrong, or as an answer of many parts (pixels, tokens), of which a share is
@@ -90,7 +90,7 @@ class Task(Spec):
         """Return the answers in which an attack still has something to spoil."""
         return self.right(outputs, labels)
 
-    def columns(self, outputs: Outputs) -> tuple[str, ...]:
+    def columns(self, outputs: Outputs) -> tuple[str, ...]:  # noqa: ARG002
         """Return the names of what `counts` counts; the first is `correct`."""
         return ("correct",)
 
@@ -98,11 +98,11 @@ class Task(Spec):
         """Return what is counted of each image, in the order of `columns`."""
         return self.right(outputs, labels)[:, None].long()
 
-    def errors(self, outputs: Outputs, labels: Labels) -> tuple[tuple[str, Number], ...]:
+    def errors(self, outputs: Outputs, labels: Labels) -> tuple[tuple[str, Number], ...]:  # noqa: ARG002
         """Return sums over images that a tally holds beside its counts."""
         return ()
 
-    def chance(self, n_classes: int) -> float | None:
+    def chance(self, n_classes: int) -> float | None:  # noqa: ARG002
         """Return the accuracy of guessing, None where there is none to speak of."""
         return None
 
@@ -125,9 +125,7 @@ class Task(Spec):
         return Tally(sums["correct"], sums["parts"], tuple(sorted(others)))
 
     @final
-    def judge(
-        self, outputs: Outputs, golden: Outputs, labels: Labels
-    ) -> Int[Tensor, "n outcomes"]:
+    def judge(self, outputs: Outputs, golden: Outputs, labels: Labels) -> Int[Tensor, "n outcomes"]:
         """Return 1 for every outcome that holds, in the order of `OUTCOMES`, image by image.
 
         `golden` are the finite answers of the same images without faults. What is not among the

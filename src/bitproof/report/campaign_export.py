@@ -1,10 +1,10 @@
 """The results of a campaign as files: tidy CSV for programs, LaTeX for papers.
 
 In `results.csv`, a row without layer or bit sums over them. Beside the outcomes of the campaign,
-totals have the rows `acc`, `acc_std`, `acc_min` and `rerr`, those of the task (`miou`), and `fit` stands wherever it is known
-(failures in 10^9 hours; the rest are fractions). Cells that were not tried have no value. Kinds
-of fault that hit several places at once have totals alone. `elements.csv`, for faults in arrays,
-has the processing elements, each over all of its registers.
+totals have the rows `acc`, `acc_std`, `acc_min` and `rerr`, and those of the task, such as `miou`;
+`fit` stands wherever it is known (failures in 10^9 hours; the rest are fractions). Cells that were
+not tried have no value. Kinds of fault that hit several places at once have totals alone.
+`elements.csv`, for faults in arrays, has the processing elements, each over all of its registers.
 """
 
 import csv

@@ -92,11 +92,11 @@ def cluster_rate(
 def ratio_rate(
     successes: int,
     total: int,
+    *,
     count: int,
     success_squares: int,
     products: int,
     total_squares: int,
-    *,
     confidence: float = 0.95,
 ) -> Interval:
     """Return the rate over parts of clusters, from sums over clusters alone.
@@ -115,8 +115,10 @@ def ratio_rate(
 
     Example:
         >>> hits, parts = np.array([64, 0, 0, 0, 64, 0, 0, 1, 0, 0]), np.full(10, 64)
+        >>> names = ("success_squares", "products", "total_squares")
         >>> sums = map(int, (hits @ hits, hits @ parts, parts @ parts))
-        >>> [round(end, 3) for end in ratio_rate(129, 640, 10, *sums)]
+        >>> sums = dict(zip(names, sums, strict=True))
+        >>> [round(end, 3) for end in ratio_rate(129, 640, count=10, **sums)]
         [0.056, 0.202, 0.518]
     """
     if not total:
@@ -127,11 +129,11 @@ def ratio_rate(
     share = total_squares / total**2
     return _effective(
         rate,
-        variance,
-        share,
-        1 / share,
-        count - 1,
-        float(total),
+        variance=variance,
+        largest=share,
+        all_or_nothing=1 / share,
+        freedom=count - 1,
+        images=float(total),
         confidence=confidence,
         method="wilson",
     )
@@ -242,11 +244,11 @@ def _interval(
     all_or_nothing = 1 / float((shares**2).sum())
     return _effective(
         rate,
-        variance,
-        largest,
-        all_or_nothing,
-        freedom,
-        images,
+        variance=variance,
+        largest=largest,
+        all_or_nothing=all_or_nothing,
+        freedom=freedom,
+        images=images,
         confidence=confidence,
         method=method,
     )
@@ -254,12 +256,12 @@ def _interval(
 
 def _effective(
     rate: float,
+    *,
     variance: float,
     largest: float,
     all_or_nothing: float,
     freedom: int,
     images: float,
-    *,
     confidence: float,
     method: Method,
 ) -> Interval:
