@@ -19,7 +19,7 @@ OUTCOME_NAMES = {
     "due": "DUE",
 }
 
-METRIC_NAMES = {"miou": "mIoU", "exact": "exact", "label_acc": "labels right"}
+METRIC_NAMES = {"miou": "mIoU", "exact": "exact", "label_acc": "labels right", "mae": "MAE"}
 """What tasks count beside right answers."""
 
 
