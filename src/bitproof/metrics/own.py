@@ -6,8 +6,12 @@ Model:  the function judges each image on its own. SDC-1: an image is judged oth
 
 import hashlib
 import inspect
+import sys
 from collections.abc import Callable
-from importlib import import_module
+from contextlib import suppress
+from importlib import import_module, invalidate_caches
+from pathlib import Path
+from types import ModuleType
 from typing import ClassVar, Literal
 
 import torch
@@ -142,7 +146,7 @@ def _find(name: str) -> Judge:
     """Return a function by its name, or raise a ValueError."""
     module, _, path = name.partition(":")
     try:
-        found: object = import_module(module)
+        found: object = _module(module)
         for part in path.split("."):
             found = getattr(found, part)
     except (ImportError, AttributeError, ValueError):
@@ -150,3 +154,18 @@ def _find(name: str) -> Judge:
     if not path or not callable(found):
         raise ValueError(f"wanted 'package.module:name' of a function, got '{name}'")
     return found
+
+
+def _module(name: str) -> ModuleType:
+    """Return a module, which may lie in the working directory, as with `python -m`."""
+    try:
+        return import_module(name)
+    except ModuleNotFoundError:
+        place = str(Path.cwd())
+        sys.path.insert(0, place)
+        invalidate_caches()
+        try:
+            return import_module(name)
+        finally:
+            with suppress(ValueError):
+                sys.path.remove(place)
