@@ -49,8 +49,9 @@ def accuracy_table(run: Run, names: Sequence[str]) -> PageTable:
     rows: list[list[PageCell | str]] = [
         [_heading("Clean", _units(run, CLEAN))],
         [PageCell("no threat"), *line(CLEAN, 0.0)],
-        *([name, *line(CLEAN, 0.0, metric)] for metric, name in _more(run, CLEAN)),
     ]
+    for metric, name in _more(run, CLEAN):
+        rows.append([name, *line(CLEAN, 0.0, metric)])
     for threat in run.threats:
         label, levels = run.label(threat), run.levels(threat)
         rows.append([_heading(label.title, label.symbol, _units(run, threat))])
