@@ -68,6 +68,12 @@ if TYPE_CHECKING:  # the one list of names; `_homes` reads it, so that nothing i
     from bitproof.harden import Vanilla as Vanilla
     from bitproof.injection import FaultGroup as FaultGroup
     from bitproof.injection import Injection as Injection
+    from bitproof.metrics import Binary as Binary
+    from bitproof.metrics import Classification as Classification
+    from bitproof.metrics import MultiLabel as MultiLabel
+    from bitproof.metrics import Regression as Regression
+    from bitproof.metrics import Segmentation as Segmentation
+    from bitproof.metrics import Sequence as Sequence
     from bitproof.models import load_weights as load_weights
     from bitproof.models import save_weights as save_weights
     from bitproof.quant import AdaRound as AdaRound

@@ -5,9 +5,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from bitproof.attacks.ascent import LinfPGD
-from bitproof.attacks.random_search import LinfNoise, LinfSquare, margin, search_at_random
+from bitproof.attacks.random_search import LinfNoise, LinfSquare, search_at_random
 from bitproof.core.errors import InputShapeError
 from bitproof.core.rng import make_generator
+from bitproof.metrics.classes import class_margin as margin
 
 GREY = torch.full((30, 3, 8, 8), 0.5)
 ZEROS = torch.zeros(30, dtype=torch.int64)

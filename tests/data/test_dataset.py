@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from bitproof.core.errors import DataError, InputRangeError
 from bitproof.data.dataset import Dataset, Splits
+from bitproof.metrics import Classification, Segmentation
 
 
 def make(n: int = 6, *, seed: int = 0) -> Dataset:
@@ -62,11 +63,13 @@ def test_labels_out_of_range_are_refused(labels: list[int]) -> None:
 @pytest.mark.parametrize(
     ("images", "labels", "message"),
     [
-        (np.zeros((2, 3, 3), np.uint8), [0, 1], "shape"),
+        (np.zeros(2, np.uint8), [0, 1], "shape"),
+        (np.zeros((2, 3, 3), np.int64), [0, 1], "int64 of shape"),
         (np.zeros((2, 1, 3, 3), np.int32), [0, 1], "int32"),
         (np.zeros((2, 1, 3, 3), np.uint8), [0], "wanted 2 int64 labels"),
-        (np.zeros((2, 1, 3, 3), np.uint8), [0.0, 1.0], "float64"),
-        (np.zeros((2, 1, 3, 3), np.uint8), [[0], [1]], "shape"),
+        (np.zeros((2, 1, 3, 3), np.uint8), [0.0, np.nan], "wanted finite labels"),
+        (np.zeros((2, 1, 3, 3), np.uint8), [False, True], "bool"),
+        (np.zeros((2, 5), np.int64) - 1, [0, 1], "wanted token numbers from 0, got -1"),
         ([["a"]], [0], "cannot be read as numbers"),
         ([[0], [0, 1]], [0], "cannot be read as numbers"),
     ],
@@ -74,6 +77,61 @@ def test_labels_out_of_range_are_refused(labels: list[int]) -> None:
 def test_wrong_arrays_are_refused_by_name(images: object, labels: object, message: str) -> None:
     with pytest.raises(DataError, match=f"^mine: .*{message}"):
         Dataset.from_arrays(images, labels, name="mine", n_classes=2)
+
+
+@pytest.mark.parametrize("shape", [(4, 7), (4, 2, 9), (4, 1, 3, 3, 3)])
+def test_inputs_may_have_any_shape_beside_the_images(shape: tuple[int, ...]) -> None:
+    features = np.linspace(0, 1, int(np.prod(shape))).reshape(shape)
+    data = Dataset.from_arrays(features, [0, 1, 0, 1])
+    assert data.inputs(slice(2)).shape == (2, *shape[1:])
+    assert not data.is_images
+    with pytest.raises(InputRangeError):
+        Dataset.from_arrays(features + 0.1, [0, 1, 0, 1])
+
+
+def test_tokens_come_back_as_they_are() -> None:
+    data = Dataset.from_arrays(np.array([[5, 0, 2], [1, 1, 1]], np.int32), [0, 1])
+    assert data.is_tokens
+    assert torch.equal(data.inputs(), torch.tensor([[5, 0, 2], [1, 1, 1]]))
+    assert data.first(1).is_tokens
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes"),
+    [
+        ([[0, 1, 1], [1, 0, 0]], 2),
+        (np.array([[[0, 4], [-100, 1]]] * 2), 5),
+        ([0.5, -3.0], 1),
+        (np.zeros((2, 3)), 3),
+    ],
+)
+def test_labels_may_be_of_any_task(labels: object, classes: int) -> None:
+    data = Dataset.from_arrays(np.zeros((2, 4)), labels)
+    assert (len(data), data.n_classes) == (2, classes)
+    assert data.labels.dtype == (torch.float32 if classes in {1, 3} else torch.int64)
+
+
+def test_only_parts_of_an_answer_may_be_left_out_by_their_label() -> None:
+    with pytest.raises(DataError, match="got -100 to 1"):
+        Dataset.from_arrays(np.zeros((2, 4)), [-100, 1])
+    masks = np.array([[[0, 255]]])
+    with pytest.raises(DataError, match="wanted labels from 0 to 2, got 0 to 255"):
+        Dataset.from_arrays(np.zeros((1, 4)), masks, n_classes=3)
+    Dataset.from_arrays(np.zeros((1, 4)), masks, n_classes=3, task=Segmentation(ignore=255))
+
+
+def test_digest_depends_on_the_task_but_for_classification() -> None:
+    data = make()
+    assert data.with_task(Classification()).digest() == data.digest()
+    assert data.with_task(Classification(probabilities=True)).digest() != data.digest()
+
+
+def test_digest_depends_on_the_shape_of_labels() -> None:
+    labels = np.array([[0, 1, 1, 0]])
+    row, square = (
+        Dataset.from_arrays(np.zeros((1, 4)), labels.reshape(s)) for s in ((1, 4), (1, 2, 2))
+    )
+    assert row.digest() != square.digest()
 
 
 def test_from_arrays_does_not_share_memory_with_numpy() -> None:

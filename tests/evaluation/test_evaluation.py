@@ -89,7 +89,7 @@ def test_everything_that_was_asked_for_is_measured(whole: dict[str, Counts]) -> 
 def test_an_interruption_changes_nothing(
     lives: int, whole: dict[str, Counts], integers: IntegerModel, data: Dataset
 ) -> None:
-    store, n = Fragile(lives), len(SMALL.tasks(data))
+    store, n = Fragile(lives), len(SMALL.measurements(data))
     with pytest.raises(Interruption):
         measure(SMALL, integers, data, store)
     assert SMALL.counts(SMALL.keys(integers.digest(), data), store) is None
@@ -101,7 +101,7 @@ def test_an_interruption_changes_nothing(
 def test_order_does_not_matter(
     whole: dict[str, Counts], integers: IntegerModel, data: Dataset
 ) -> None:
-    for task in reversed(SMALL.tasks(data)):
+    for task in reversed(SMALL.measurements(data)):
         threat = SMALL.threats[task.threat]
         found = threat.measure(integers, data, level=task.level, trial=task.trial, seed=0)
         assert found == whole[threat.title][task.level][task.trial]

@@ -11,7 +11,7 @@ Source: the constant part of the control variate of Zervakis et al., "Control Va
 """
 
 import torch
-from jaxtyping import Float, Float64, Int64, Integer
+from jaxtyping import Float64, Int64, Integer, Num
 from torch import Tensor
 
 from bitproof.approx.tap_words import TapWords
@@ -26,7 +26,7 @@ IMAGES = 256
 
 
 @torch.no_grad()
-def correct_means(network: IntegerNetwork, images: Float[Tensor, "n *features"]) -> IntegerNetwork:
+def correct_means(network: IntegerNetwork, images: Num[Tensor, "n *features"]) -> IntegerNetwork:
     """Return `network` with offsets that cancel the mean error of each filter.
 
     Products of two activations stay as they are, and so do nodes that multiply exactly.

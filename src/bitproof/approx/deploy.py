@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 import torch
-from jaxtyping import Float, Int32
+from jaxtyping import Int32, Num
 from pydantic import Field
 from torch import Tensor
 
@@ -58,7 +58,7 @@ class Arithmetic(Spec):
     def apply(
         self,
         network: IntegerNetwork,
-        images: Float[Tensor, "n *features"],
+        images: Num[Tensor, "n *features"],
         *,
         data_dir: Path | None = None,
     ) -> IntegerNetwork:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Float64, Int64, UInt8
+from jaxtyping import Float64, Int64, Num, UInt8
 from torch import Tensor
 from torch.nn import functional
 
@@ -44,7 +44,7 @@ class OperandPairs:
 
 def operand_pairs_of(
     network: IntegerNetwork,
-    images: Float[Tensor, "n *features"],
+    images: Num[Tensor, "n *features"],
     *,
     signed: bool,
     layer: str = "",

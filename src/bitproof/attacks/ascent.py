@@ -10,7 +10,7 @@ Source: `fgsm`: Goodfellow, Shlens and Szegedy, "Explaining and Harnessing Adver
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -18,9 +18,10 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from bitproof.attacks.balls import Ball, Images, Labels, draw_l2, draw_linf, norms, project_linf
-from bitproof.attacks.base import ATTACKS, Classifier, InputAttack, check_inputs
+from bitproof.attacks.base import ATTACKS, CLASSES, Classifier, InputAttack, check_inputs
 from bitproof.core.errors import ModelError
 from bitproof.core.types import Count, Positive
+from bitproof.metrics import Task
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """Maps logits and labels to a scalar: a sum over images, so that each sees only its own part."""
@@ -41,6 +42,8 @@ class FGSM(InputAttack):
         tensor([[0.5000, 0.7500]])
     """
 
+    any_task: ClassVar[bool] = True
+
     kind: Literal["fgsm"] = "fgsm"
 
     def search(
@@ -50,9 +53,11 @@ class FGSM(InputAttack):
         labels: Labels,
         *,
         generator: torch.Generator,  # noqa: ARG002
+        task: Task = CLASSES,
     ) -> Images:
         """Return the inputs after their step."""
-        return ascend(model, inputs, labels, starts=[inputs], steps=1, move=self._move)
+        starts = [inputs]
+        return ascend(model, inputs, labels, starts=starts, steps=1, move=self._move, task=task)
 
     def _move(self, points: Tensor, gradient: Tensor, inputs: Tensor) -> Tensor:
         return self.project(points + self.epsilon * gradient.sign(), inputs)
@@ -60,6 +65,8 @@ class FGSM(InputAttack):
 
 class ProjectedAscent(InputAttack):
     """What the attacks below share; a subclass draws starts and takes steps in its ball."""
+
+    any_task: ClassVar[bool] = True
 
     steps: Count = 20
     """Gradient evaluations per input and restart."""
@@ -69,12 +76,19 @@ class ProjectedAscent(InputAttack):
     """Random starts, one after the other, for images that resist so far."""
 
     def search(
-        self, model: Classifier, inputs: Images, labels: Labels, *, generator: torch.Generator
+        self,
+        model: Classifier,
+        inputs: Images,
+        labels: Labels,
+        *,
+        generator: torch.Generator,
+        task: Task = CLASSES,
     ) -> Images:
         """Return the first misclassified iterates, or the last; starts are uniform in the ball."""
         draw = draw_linf if self.ball == "Linf" else draw_l2
         starts = (draw(inputs, self.epsilon, generator=generator) for _ in range(self.restarts))
-        return ascend(model, inputs, labels, starts=starts, steps=self.steps, move=self._move)
+        steps, move = self.steps, self._move
+        return ascend(model, inputs, labels, starts=starts, steps=steps, move=move, task=task)
 
     @abstractmethod
     def _move(self, points: Tensor, gradient: Tensor, inputs: Tensor) -> Tensor: ...
@@ -125,13 +139,15 @@ def ascend(
     starts: Iterable[Tensor],
     steps: int,
     move: Move,
+    task: Task = CLASSES,
 ) -> Images:
-    """Climb the cross-entropy from each of `starts`, leaving an image alone once it is wrong.
+    """Climb the task's loss from each of `starts`, leaving an image alone once it is wrong.
 
-    An image keeps the first point at which it was misclassified, its clean input included; the
-    others keep the last point of the last start. Only images that are still right are computed,
-    so networks that fall at once cost little. Each of `starts` covers the whole batch and all of
-    them are consumed, so what is drawn does not depend on how the model fares.
+    An image keeps the first point at which it was misclassified (of an answer with parts, in all of
+    them), its clean input included; the others keep the last point of the last start. Only images
+    that are still right are computed, so networks that fall at once cost little. Each of `starts`
+    covers the whole batch and all of them are consumed, so what is drawn does not depend on how the
+    model fares.
 
     Example:
         >>> model = torch.nn.Identity()  # two pixels are the two logits
@@ -147,13 +163,13 @@ def ascend(
     for start in starts:
         if len(active):
             with torch.no_grad():
-                active = active[model(found[active]).argmax(dim=1) == labels[active]]
+                active = active[task.unfinished(model(found[active]), labels[active])]
         found[active] = start[active]
         for _ in range(steps):
             if not len(active):
                 break
-            logits, gradient = input_gradient(model, found[active], labels[active])
-            right = logits.argmax(dim=1) == labels[active]
+            logits, gradient = input_gradient(model, found[active], labels[active], loss=task.loss)
+            right = task.unfinished(logits, labels[active])
             active, gradient = active[right], gradient[right]
             found[active] = move(found[active], gradient, inputs[active])
     return found
@@ -199,7 +215,7 @@ def signed_ascent(
 
 def input_gradient(
     model: Classifier, inputs: Images, labels: Labels, *, loss: Loss | None = None
-) -> tuple[Float[Tensor, "n k"], Images]:
+) -> tuple[Float[Tensor, "n *answer"], Images]:
     """Return the logits and the gradient of the loss with respect to each input.
 
     Parameters receive no gradient. Entries that are not a number become 0: no step there.

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -33,6 +33,8 @@ class AutoAttack(InputAttack):
         >>> AutoAttack(epsilon=8 / 255)
         AutoAttack(kind='autoattack', epsilon=0.03137254901960784, norm='Linf', version='standard')
     """
+
+    needs_images: ClassVar[bool] = True
 
     kind: Literal["autoattack"] = "autoattack"
     norm: Ball = "Linf"

@@ -6,13 +6,13 @@ Every function works per image (the first dimension), and takes centres that lie
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 Images = Float[Tensor, "n *features"]
 """Inputs, one a row: values in [0, 1], unless said otherwise."""
-Labels = Int[Tensor, " n"]
-"""True classes."""
+Labels = Shaped[Tensor, "n *label"]
+"""What the task of the attack takes: true classes, for a classification."""
 Ball = Literal["Linf", "L2"]
 """Norm that measures a perturbation."""
 

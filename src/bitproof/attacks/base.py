@@ -9,23 +9,25 @@ Model:  a classifier maps inputs in [0, 1] to logits (normalisation is part of t
 from abc import abstractmethod
 from collections.abc import Callable
 from contextlib import nullcontext
-from typing import Annotated, final
+from typing import Annotated, Any, ClassVar, final
 
 import torch
 from pydantic import BeforeValidator, SerializeAsAny
 from torch import Tensor, nn
 
 from bitproof.attacks.balls import Ball, Images, Labels, per_image, project_l2, project_linf
-from bitproof.core.errors import InputRangeError, InputShapeError
+from bitproof.core.errors import InputRangeError, InputShapeError, SpecError
 from bitproof.core.registry import Registry
 from bitproof.core.spec import Spec
 from bitproof.core.types import NonNegative
+from bitproof.metrics import Classification, Task
 from bitproof.models.norms import evaluating
 from bitproof.stats.threats import ThreatLabel
 
 Classifier = Callable[[Tensor], Tensor]
-"""Maps inputs in [0, 1] of shape `n *features` to logits of shape `n k`."""
-
+"""Maps inputs in [0, 1] of shape `n *features` to outputs of shape `n *answer`."""
+CLASSES, PLAIN = Classification(), Classification(probabilities=False)
+"""The task that attacks are about, unless another is named."""
 
 TITLES = {
     **{"linf": "L∞", "l2": "L2", "l1": "L1", "l0": "L0"},
@@ -36,7 +38,12 @@ TITLES = {
 
 
 class InputAttack(Spec):
-    """A bounded adversary: finds inputs near the given ones that are classified wrongly."""
+    """A bounded adversary: finds inputs near the given ones that are answered wrongly."""
+
+    any_task: ClassVar[bool] = False
+    """Whether `search` takes a `task` that is no plain classification."""
+    needs_images: ClassVar[bool] = False
+    """Whether inputs must be images of shape `n c h w`."""
 
     kind: str
     epsilon: NonNegative
@@ -60,8 +67,28 @@ class InputAttack(Spec):
         return ThreatLabel("input_attack", " ".join(codes), "ε", "pixels")
 
     @final
+    def check(self, task: Task | None) -> None:
+        """Check that the attack knows what to do with a task; None: a classification.
+
+        Raises:
+            SpecError: it does not.
+        """
+        if task is not None and not task.has_loss:
+            raise SpecError(
+                f"{self.kind}: wanted a task with a loss to climb, '{task.kind}' has none"
+            )
+        if task not in {None, CLASSES, PLAIN} and not self.any_task:
+            raise SpecError(f"{self.kind}: wanted a classification by logits, got {task!r}")
+
+    @final
     def run(
-        self, model: Classifier, inputs: Images, labels: Labels, *, generator: torch.Generator
+        self,
+        model: Classifier,
+        inputs: Images,
+        labels: Labels,
+        *,
+        generator: torch.Generator,
+        task: Task | None = None,
     ) -> Images:
         """Return adversarial inputs, inside the ball around `inputs` and inside [0, 1].
 
@@ -70,18 +97,25 @@ class InputAttack(Spec):
 
         The parameters of `model` and their gradients stay untouched. With `epsilon` 0 the inputs
         come back bit for bit, without a draw. All random choices are those of the CPU `generator`.
+        `task` says what is right and what is climbed; None: a classification.
 
         Raises:
+            SpecError: the attack does not know the task.
             InputRangeError: an input lies outside [0, 1] or is not a number.
             InputShapeError: labels do not match the inputs, or the attack needs images.
             ModelError: the attack needs gradients and the model gives none.
         """
-        check_inputs(inputs, labels)
+        self.check(task)
+        check_inputs(inputs, labels, task)
         clean = inputs.detach()
         if self.epsilon == 0 or not len(clean):
             return clean.clone()
+        known = labels.to(clean.device)
+        known = known if known.is_floating_point() else known.long()
+        # An attack that knows classifications alone need not know of tasks.
+        more: dict[str, Any] = {"task": task or CLASSES} if self.any_task else {}
         with evaluating(model) if isinstance(model, nn.Module) else nullcontext():
-            found = self.search(model, clean, labels.to(clean.device).long(), generator=generator)
+            found = self.search(model, clean, known, generator=generator, **more)
         finite = found.detach().flatten(1).isfinite().all(dim=1)
         return self.project(torch.where(per_image(finite, clean), found.detach(), clean), clean)
 
@@ -111,18 +145,23 @@ ATTACKS: Registry[InputAttack] = Registry("attacks")
 AnyAttack = Annotated[SerializeAsAny[InputAttack], BeforeValidator(ATTACKS.validate)]
 
 
-def check_inputs(inputs: Tensor, labels: Tensor) -> None:
-    """Check that inputs lie in [0, 1] and that there is one label for each.
+def check_inputs(inputs: Tensor, labels: Tensor, task: Task | None = None) -> None:
+    """Check that inputs lie in [0, 1] and that there is one label, or several, for each.
 
     Raises:
         InputRangeError: an input lies outside [0, 1] or is not a number.
-        InputShapeError: inputs are not of shape `n *features`, or labels not of shape `n`.
+        InputShapeError: inputs are not of shape `n *features`, or tokens, or labels not of shape
+            `n` (of a classification; for other tasks, `n ...`).
     """
-    if inputs.ndim < 2 or labels.shape != inputs.shape[:1]:
+    plain = task is None or isinstance(task, Classification)
+    found = labels.shape if plain else labels.shape[:1]
+    if inputs.ndim < 2 or found != inputs.shape[:1]:
         raise InputShapeError(
-            f"inputs and labels: wanted shapes (n, ...) and (n), "
+            f"inputs and labels: wanted shapes (n, ...) and {'(n)' if plain else '(n, ...)'}, "
             f"got {tuple(inputs.shape)} and {tuple(labels.shape)}"
         )
+    if not inputs.is_floating_point():
+        raise InputShapeError(f"inputs: wanted floats, got {inputs.dtype}; tokens have no ball")
     if not inputs.numel():
         return
     low, high = (float(bound) for bound in inputs.detach().aminmax())

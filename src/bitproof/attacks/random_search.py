@@ -10,16 +10,16 @@ Source: `linf_square`: Andriushchenko et al., "Square Attack: a query-efficient 
 
 import math
 from collections.abc import Callable
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from bitproof.attacks.balls import Images, Labels
-from bitproof.attacks.base import ATTACKS, Classifier, InputAttack, check_images
+from bitproof.attacks.base import ATTACKS, CLASSES, Classifier, InputAttack, check_images
 from bitproof.core.rng import draw_seed
 from bitproof.core.types import Count, Fraction
+from bitproof.metrics import Task
 
 Proposal = Callable[[int, Tensor], Tensor]
 """Maps the number of the query and the best inputs so far to new ones to try, for all images."""
@@ -39,12 +39,20 @@ class LinfNoise(InputAttack):
         10
     """
 
+    any_task: ClassVar[bool] = True
+
     kind: Literal["linf_noise"] = "linf_noise"
     tries: Count = 10
     """Corners to try per input."""
 
     def search(
-        self, model: Classifier, inputs: Images, labels: Labels, *, generator: torch.Generator
+        self,
+        model: Classifier,
+        inputs: Images,
+        labels: Labels,
+        *,
+        generator: torch.Generator,
+        task: Task = CLASSES,
     ) -> Images:
         """Return the corner with the lowest margin; `generator` advances by one draw."""
         own = torch.Generator().manual_seed(draw_seed(generator))
@@ -53,7 +61,9 @@ class LinfNoise(InputAttack):
             signs = _draw_signs(*inputs.shape, generator=own)
             return self.project(inputs + self.epsilon * signs.to(inputs), inputs)
 
-        return search_at_random(model, inputs, labels, propose=propose, queries=self.tries)
+        return search_at_random(
+            model, inputs, labels, propose=propose, queries=self.tries, task=task
+        )
 
 
 @ATTACKS.register
@@ -67,6 +77,9 @@ class LinfSquare(InputAttack):
         (0.8, 0.0015625)
     """
 
+    any_task: ClassVar[bool] = True
+    needs_images: ClassVar[bool] = True
+
     kind: Literal["linf_square"] = "linf_square"
     queries: Count = 200
     """Perturbed inputs to try per image; the first is the one with stripes."""
@@ -79,7 +92,13 @@ class LinfSquare(InputAttack):
         return self.initial_area * 0.5 ** sum(done > halving for halving in HALVINGS)
 
     def search(
-        self, model: Classifier, inputs: Images, labels: Labels, *, generator: torch.Generator
+        self,
+        model: Classifier,
+        inputs: Images,
+        labels: Labels,
+        *,
+        generator: torch.Generator,
+        task: Task = CLASSES,
     ) -> Images:
         """Return the inputs with the lowest margin; `generator` advances by one draw."""
         check_images(inputs)
@@ -96,12 +115,20 @@ class LinfSquare(InputAttack):
             # A step of twice epsilon, cut off at the ball, ends at epsilon wherever it began.
             return torch.where(square, self.project(inputs + self.epsilon * signs, inputs), best)
 
-        return search_at_random(model, inputs, labels, propose=propose, queries=self.queries)
+        return search_at_random(
+            model, inputs, labels, propose=propose, queries=self.queries, task=task
+        )
 
 
 @torch.no_grad()
 def search_at_random(
-    model: Classifier, inputs: Images, labels: Labels, *, propose: Proposal, queries: int
+    model: Classifier,
+    inputs: Images,
+    labels: Labels,
+    *,
+    propose: Proposal,
+    queries: int,
+    task: Task = CLASSES,
 ) -> Images:
     """Return the proposal with the lowest margin for each image, the first that is misclassified.
 
@@ -116,32 +143,20 @@ def search_at_random(
         tensor([[0.5000, 0.6500]])
     """
     best = inputs.clone()
-    lowest = torch.full_like(labels, torch.inf, dtype=inputs.dtype)
-    active = (model(inputs).argmax(dim=1) == labels).nonzero().flatten()
+    lowest = inputs.new_full((len(inputs),), torch.inf)
+    active = task.unfinished(model(inputs), labels).nonzero().flatten()
     for query in range(queries):
         if not len(active):
             break
         tried = propose(query, best)[active]
         logits = model(tried)
-        margins = margin(logits, labels[active]).to(lowest.dtype)
-        wrong = logits.argmax(dim=1) != labels[active]
+        margins = task.margin(logits, labels[active]).to(lowest.dtype)
+        wrong = ~task.unfinished(logits, labels[active])
         better = wrong | (margins < lowest[active])
         best[active[better]] = tried[better]
         lowest[active[better]] = margins[better]
         active = active[~wrong]
     return best
-
-
-def margin(logits: Float[Tensor, "n k"], labels: Labels) -> Float[Tensor, " n"]:
-    """Return how far the logit of the true class is above the highest other one.
-
-    Example:
-        >>> margin(torch.tensor([[1.0, 3.0, 2.0]]), torch.tensor([1]))
-        tensor([1.])
-    """
-    true = logits.gather(1, labels[:, None])
-    others = logits.scatter(1, labels[:, None], -torch.inf)
-    return true[:, 0] - others.amax(dim=1)
 
 
 def _draw_signs(*shape: int, generator: torch.Generator) -> Tensor:

@@ -133,6 +133,13 @@ def inject(  # noqa: PLR0917
         str | None, typer.Option(help="An integer network instead: runs/NAME/networks/VARIANT.")
     ] = None,
     data: Annotated[str | None, typer.Option(help="Data set; default digits.")] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            help="classification, binary, multi_label, regression, segmentation or sequence; "
+            "default: as outputs and labels ask for."
+        ),
+    ] = None,
     bits: Annotated[int | None, typer.Option(help="Width of all words.", min=2, max=8)] = None,
     site: Annotated[
         list[str] | None,
@@ -163,8 +170,8 @@ def inject(  # noqa: PLR0917
     from bitproof.cli.running import executor_of
 
     options = {
-        **{"model": model, "weights": weights, "network": network, "data": data, "bits": bits},
-        **{"site": site, "list": fault_list, "trials": trials, "margin": margin},
+        **{"model": model, "weights": weights, "network": network, "data": data, "task": task},
+        **{"bits": bits, "site": site, "list": fault_list, "trials": trials, "margin": margin},
     }
     run_injection(
         recipe_of(recipe, options, sets or ()),

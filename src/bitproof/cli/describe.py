@@ -23,6 +23,7 @@ from bitproof.explore import ACCELERATORS, SCORES, SEARCHES, Exploration, Foldin
 from bitproof.faults import FAULTS, KINDS, PROTECTIONS, WEIGHT_ATTACKS, SystolicArray
 from bitproof.harden import HARDEN
 from bitproof.injection import FaultGroup, Injection
+from bitproof.metrics import TASKS
 from bitproof.models import MODELS
 from bitproof.quant import QUANTIZERS, Scheme
 from bitproof.recipe import ExplorationRecipe, InjectionRecipe, Recipe
@@ -42,6 +43,7 @@ REGISTRIES: dict[str, Registry[Any]] = {
     "executors": EXECUTORS,
     "threats": THREATS,
     "attacks": ATTACKS,
+    "tasks": TASKS,
     "hardening": HARDEN,
     "multipliers": MULTIPLIERS,
     "circuits": DESIGNS,

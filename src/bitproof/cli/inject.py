@@ -31,6 +31,7 @@ PLACES: Mapping[str, Location] = {
     "weights": ("weights",),
     "network": ("network",),
     "data": ("data",),
+    "task": ("task",),
     "list": ("fault_list",),
     "title": ("title",),
     "site": ("injection", "faults", 0, "sites"),

@@ -45,8 +45,9 @@ class DataSource(Spec, ABC):
         published = self.read(data_dir)
         train = _first(published.train, self.train_size, f"{self.kind}.train_size")
         groups = None if published.groups is None else published.groups[: len(train)]
+        by_class = train.labels.ndim == 1 and not train.labels.is_floating_point()
         held = hold_out(
-            train.labels,
+            train.labels if by_class else train.labels.new_zeros(len(train), dtype=torch.int64),
             self.validation_fraction,
             generator=make_generator(self.split_seed, "validation"),
             groups=groups,

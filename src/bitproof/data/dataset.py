@@ -1,4 +1,9 @@
-"""Labelled images in memory, and the three parts of a data set."""
+"""Labelled images, or other inputs, in memory; and the three parts of a data set.
+
+Model:  inputs are images, or any other features, signals and volumes, of rank 2 or more; or token
+        numbers. Here and elsewhere, "images" stands for all of them. Labels are what the task of
+        the set takes: classes, 0/1 for each of several, classes of pixels or places, numbers.
+"""
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -7,18 +12,22 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int64, UInt8
+from jaxtyping import Float32, Int64, Shaped, UInt8
 from torch import Tensor
 
 from bitproof.core.errors import DataError, InputRangeError
+from bitproof.metrics.dense import IGNORED, Dense
+from bitproof.metrics.task import Task
 
-Images = UInt8[Tensor, "n c h w"] | Float32[Tensor, "n c h w"]
-"""Pixels 0..255 as uint8 (the normal case), or values in [0, 1] as float32."""
+Images = UInt8[Tensor, "n *features"] | Float32[Tensor, "n *features"] | Int64[Tensor, "n t"]
+"""Pixels 0..255 as uint8 (the normal case), values in [0, 1] as float32, or token numbers."""
+Labels = Int64[Tensor, "n *label"] | Float32[Tensor, "n *label"]
+"""Classes or 0/1 as int64, numbers as float32."""
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Images and their classes, checked once, when they are put together.
+    """Images and their labels, checked once, when they are put together.
 
     Example:
         >>> data = Dataset.from_arrays(np.full((3, 1, 2, 2), 51, np.uint8), [0, 1, 0])
@@ -26,24 +35,27 @@ class Dataset:
         (3, 2, [0.20000000298023224, 0.20000000298023224, 0.20000000298023224, 0.20000000298023224])
 
     Raises:
-        DataError: wrong dtype or shape, or a label outside 0 .. n_classes - 1.
+        DataError: wrong dtype or shape, a label outside 0 .. n_classes - 1, a token below 0.
         InputRangeError: float images outside [0, 1], or not a number.
     """
 
     name: str
     """What the set calls itself in results, for example `cifar10-mini`."""
     images: Images
-    labels: Int64[Tensor, " n"]
+    labels: Labels
     n_classes: int
+    """Classes; of numbers, how many there are for an image."""
+    task: Task | None = None
+    """How answers are judged; None: as outputs and labels ask for."""
 
     def __post_init__(self) -> None:
         _check_form(self.name, self.images, self.labels)
         if not len(self):
             return
-        least, most = (int(end) for end in self.labels.aminmax())
-        if least < 0 or most >= self.n_classes:
+        self._check_labels()
+        if self.is_tokens and int(self.images.min()) < 0:
             raise DataError(
-                f"{self.name}: wanted labels from 0 to {self.n_classes - 1}, got {least} to {most}"
+                f"{self.name}: wanted token numbers from 0, got {int(self.images.min())}"
             )
         if self.images.is_floating_point():
             low, high = (float(end) for end in self.images.aminmax())
@@ -52,35 +64,81 @@ class Dataset:
                     f"{self.name}: wanted pixels in [0, 1], got {low:g} to {high:g}"
                 )
 
+    def _check_labels(self) -> None:
+        if self.labels.is_floating_point():
+            if not bool(self.labels.isfinite().all()):
+                raise DataError(f"{self.name}: wanted finite labels, got others")
+            return
+        kept = self.labels
+        if self.labels.ndim > 1:
+            ignored = self.task.ignore if isinstance(self.task, Dense) else IGNORED
+            kept = kept[kept != ignored]
+        if not kept.numel():
+            return
+        least, most = (int(end) for end in kept.aminmax())
+        if least < 0 or most >= self.n_classes:
+            raise DataError(
+                f"{self.name}: wanted labels from 0 to {self.n_classes - 1}, got {least} to {most}"
+            )
+
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def is_tokens(self) -> bool:
+        """Whether inputs are token numbers."""
+        return self.images.dtype == torch.int64
+
+    @property
+    def is_images(self) -> bool:
+        """Whether inputs are images of shape (n, c, h, w)."""
+        return self.images.ndim == 4
+
+    def with_task(self, task: Task | None) -> "Dataset":
+        """Return the set with another task."""
+        return replace(self, task=task)
+
     @classmethod
     def from_arrays(
-        cls, images: object, labels: object, *, name: str = "user", n_classes: int | None = None
+        cls,
+        images: object,
+        labels: object,
+        *,
+        name: str = "user",
+        n_classes: int | None = None,
+        task: Task | None = None,
     ) -> "Dataset":
         """Build from tensors, numpy arrays or nested lists, whatever their float or int width.
 
-        Images are `(n, c, h, w)`: uint8 pixels, or floats in [0, 1]. Without `n_classes`, it is
-        the largest label plus one.
+        Images are uint8 pixels, or floats in [0, 1], of any shape `(n, ...)`; other integers of
+        shape `(n, t)` are token numbers. Without `n_classes`, it is the largest label plus one.
         """
         pixels, classes = _tensor(images, name), _tensor(labels, name)
         if pixels.is_floating_point():
             pixels = pixels.to(torch.float32)
-        if not (classes.is_floating_point() or classes.is_complex() or classes.dtype == torch.bool):
+        elif pixels.ndim == 2 and pixels.dtype in {torch.int16, torch.int32}:
+            pixels = pixels.to(torch.int64)
+        if classes.is_floating_point():
+            classes = classes.to(torch.float32)
+        elif not (classes.is_complex() or classes.dtype == torch.bool):
             classes = classes.to(torch.int64)
         _check_form(name, pixels, classes)
         if n_classes is None:
-            n_classes = int(classes.max()) + 1 if classes.numel() else 0
-        return cls(name=name, images=pixels, labels=classes, n_classes=n_classes)
+            n_classes = count_classes(classes)
+        return cls(name=name, images=pixels, labels=classes, n_classes=n_classes, task=task)
 
     @classmethod
     def from_loader(
-        cls, loader: Iterable[Any], *, name: str = "user", n_classes: int | None = None
+        cls,
+        loader: Iterable[Any],
+        *,
+        name: str = "user",
+        n_classes: int | None = None,
+        task: Task | None = None,
     ) -> "Dataset":
         """Join the batches of a loader, such as a torch `DataLoader`, as `from_arrays` would.
 
-        A batch is a pair of images `(n, c, h, w)` and `n` labels.
+        A batch is a pair of images and their labels.
 
         Raises:
             DataError: no batch came, a batch is no pair, or batches do not fit each other.
@@ -100,7 +158,7 @@ class Dataset:
             joined = torch.cat(images), torch.cat(labels)
         except RuntimeError as error:
             raise DataError(f"{name}: batches do not fit each other ({error})") from None
-        return cls.from_arrays(*joined, name=name, n_classes=n_classes)
+        return cls.from_arrays(*joined, name=name, n_classes=n_classes, task=task)
 
     def first(self, n: int) -> "Dataset":
         """Return the first `n` images.
@@ -144,16 +202,20 @@ class Dataset:
             return self
         return replace(self, images=self.images.to(device), labels=self.labels.to(device))
 
-    def inputs(self, index: slice | Tensor | None = None) -> Float[Tensor, "n c h w"]:
-        """Return images as float32 in [0, 1]: all, or those that `index` picks."""
+    def inputs(self, index: slice | Tensor | None = None) -> Shaped[Tensor, "n *features"]:
+        """Return images as float32 in [0, 1], tokens as they are: all, or those `index` picks."""
         images = self.images if index is None else self.images[index]
-        return images if images.is_floating_point() else images.to(torch.float32) / 255
+        return images.to(torch.float32) / 255 if images.dtype == torch.uint8 else images
 
     def digest(self) -> str:
-        """Return the SHA-256 of dtype, shape, pixels and labels, whatever the device and name."""
+        """Return the SHA-256 of dtype, shape, pixels, labels and task, whatever device and name."""
         state = hashlib.sha256(f"{self.images.dtype}{tuple(self.images.shape)}".encode())
         for tensor in (self.images, self.labels):
             state.update(tensor.cpu().contiguous().numpy().data)
+        if self.labels.ndim > 1 or self.labels.is_floating_point():
+            state.update(f"{self.labels.dtype}{tuple(self.labels.shape)}".encode())
+        if self.task is not None:
+            state.update(self.task.identity.encode())
         return state.hexdigest()
 
 
@@ -191,15 +253,29 @@ class Published:
             )
 
 
+def count_classes(labels: Labels) -> int:
+    """Return the largest label plus one; of numbers, how many there are for an image.
+
+    Example:
+        >>> count_classes(torch.tensor([0, 2])), count_classes(torch.zeros(5, 3))
+        (3, 3)
+    """
+    if labels.is_floating_point():
+        return labels[:1].numel()
+    return int(labels.max()) + 1 if labels.numel() else 0
+
+
 def _check_form(name: str, images: Tensor, labels: Tensor) -> None:
-    if images.dtype not in {torch.uint8, torch.float32} or images.ndim != 4:
+    tokens = images.dtype == torch.int64 and images.ndim == 2
+    pixels = images.dtype in {torch.uint8, torch.float32} and images.ndim >= 2
+    if not (tokens or pixels):
         raise DataError(
-            f"{name}: wanted uint8 or float32 images of shape (n, c, h, w), "
-            f"got {images.dtype} of shape {tuple(images.shape)}"
+            f"{name}: wanted uint8 or float32 images of shape (n, ...), or int64 tokens of shape "
+            f"(n, t), got {images.dtype} of shape {tuple(images.shape)}"
         )
-    if labels.dtype != torch.int64 or labels.shape != images.shape[:1]:
+    if labels.dtype not in {torch.int64, torch.float32} or labels.shape[:1] != images.shape[:1]:
         raise DataError(
-            f"{name}: wanted {len(images)} int64 labels, "
+            f"{name}: wanted {len(images)} int64 labels, or float32 ones, "
             f"got {labels.dtype} of shape {tuple(labels.shape)}"
         )
 

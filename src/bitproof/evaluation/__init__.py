@@ -3,8 +3,8 @@
 - `threat`: what a threat promises; `memory_faults`, `multiplier_faults`, `adversarial_bits`,
   `adversarial_examples`.
 - `flip_curve`: accuracy after every flip of a weight attack.
-- `evaluation`: the list of threats, and measurements as tasks; `models`: what is measured.
-- `data_check`: whether images and labels fit a network.
+- `evaluation`: the list of threats, and measurements; `models`: what is measured.
+- `tasks`: which task a network and a data set are about; `data_check`: whether they fit.
 - `executors`, `ray_executor`: who computes; `store`: counts on disk.
 """
 
@@ -19,6 +19,7 @@ from bitproof.evaluation.models import EvaluatedModel, FloatModel, IntegerModel
 from bitproof.evaluation.multiplier_faults import MultiplierFaults
 from bitproof.evaluation.ray_executor import Ray
 from bitproof.evaluation.store import TallyStore
+from bitproof.evaluation.tasks import ending_of, settle_task
 from bitproof.evaluation.threat import THREATS, Clean, Threat, count
 
 __all__ = [
@@ -45,6 +46,8 @@ __all__ = [
     "Work",
     "check_data",
     "count",
+    "ending_of",
     "flip_curves",
     "join_faults",
+    "settle_task",
 ]

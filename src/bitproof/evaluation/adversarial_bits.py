@@ -15,14 +15,14 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from pydantic import model_validator
 
-from bitproof.core.errors import DataError
+from bitproof.core.errors import DataError, SpecError
 from bitproof.core.rng import make_generator
 from bitproof.core.types import Count
 from bitproof.data.dataset import Dataset
 from bitproof.evaluation.models import EvaluatedModel, IntegerModel
 from bitproof.evaluation.threat import THREATS, Counts, Levels, Threat, count, spread_rows, total
 from bitproof.faults import AnyWeightAttack, FaultTable, ProgressiveBitSearch, with_flips
-from bitproof.metrics import Tally
+from bitproof.metrics import Classification, Tally
 from bitproof.quant.network import IntegerNetwork
 from bitproof.stats import Row
 from bitproof.stats.threats import ThreatLabel
@@ -69,6 +69,11 @@ class AdversarialBitErrors(Threat):
     def label(self) -> ThreatLabel:
         """Return the label of the attack."""
         return self.attack.label
+
+    def check(self, data: Dataset) -> None:
+        """Refuse tasks other than classification, whose loss weight attacks climb."""
+        if data.task is not None and not isinstance(data.task, Classification):
+            raise SpecError(f"{self.title}: wanted a classification, got task '{data.task.kind}'")
 
     def tasks(self, data: Dataset) -> list[tuple[float, int]]:
         """Return every batch at every number of flips.

@@ -17,22 +17,25 @@ from typing import Any, Literal
 import torch
 
 from bitproof.attacks import AnyAttack, InputAttack, LinfPGD, LinfSquare
+from bitproof.core.errors import SpecError
 from bitproof.core.rng import make_generator
 from bitproof.core.types import Count
 from bitproof.data.dataset import Dataset
 from bitproof.evaluation.models import EvaluatedModel
+from bitproof.evaluation.tasks import task_of
 from bitproof.evaluation.threat import (
     THREATS,
     Counts,
     Levels,
     Threat,
+    acc_interval,
     block,
     first,
     pooled_rows,
     total,
 )
-from bitproof.metrics import Tally, tally
-from bitproof.stats import Row, wilson
+from bitproof.metrics import Classification, Tally
+from bitproof.stats import Row
 from bitproof.stats.threats import ThreatLabel
 
 BLOCK = 100
@@ -69,6 +72,10 @@ class AdversarialExamples(Threat):
     def label(self) -> ThreatLabel:
         """Return the label of the attack."""
         return self.attack.label
+
+    def check(self, data: Dataset) -> None:
+        """Refuse tokens, tasks that the attack does not know, and what are no images if need be."""
+        check_attack(self.title, self.attack, data)
 
     def huge(self, data: Dataset) -> float:
         """Return a radius that must bring every network to chance."""
@@ -108,9 +115,9 @@ class AdversarialExamples(Threat):
                     f"accuracy rises with epsilon ({a:.3f} at {small:.4g}, {b:.3f} at {large:.4g});"
                     " the attack is too weak or gradients are masked"
                 )
-        radius, chance = self.huge(data), 1 / data.n_classes
+        radius, chance = self.huge(data), (data.task or Classification()).chance(data.n_classes)
         huge = total(counts.get(radius, ()))
-        if huge.total and wilson(huge.correct, huge.total).low > chance:
+        if huge.total and chance is not None and acc_interval(huge).low > chance:
             found.append(
                 f"accuracy is {huge.acc:.3f} under {self.title} at epsilon {radius:.4g}, above "
                 f"chance ({chance:.3f}); the attack is too weak or gradients are masked"
@@ -140,6 +147,10 @@ class BlackBoxCheck(Threat):
     def label(self) -> ThreatLabel:
         """Return that it changes inputs."""
         return ThreatLabel("input_attack", "Black-box check", "ε", "pixels")
+
+    def check(self, data: Dataset) -> None:
+        """Refuse what are no images, and tasks that the attack does not know."""
+        check_attack(self.title, LinfSquare(epsilon=0.0, queries=self.queries), data)
 
     def tasks(self, data: Dataset) -> list[tuple[float, int]]:  # noqa: ARG002
         """Return the first block at every radius."""
@@ -186,5 +197,24 @@ def attack_images(
     attack: InputAttack, model: EvaluatedModel, data: Dataset, *, generator: torch.Generator
 ) -> Tally:
     """Return how many images, all at once, are classified right after an attack on them."""
-    found = attack.run(model.differentiable, data.inputs(), data.labels, generator=generator)
-    return tally(model.predict(found), data.labels)
+    inputs = data.inputs()
+    task = data.task or task_of(data, model.predict(inputs[:1]))
+    found = attack.run(model.differentiable, inputs, data.labels, generator=generator, task=task)
+    return task.tally(model.predict(found), data.labels)
+
+
+def check_attack(title: str, attack: InputAttack, data: Dataset) -> None:
+    """Check that an attack on inputs can work on a data set and its task.
+
+    Raises:
+        SpecError: inputs are tokens, or no images where images are needed; or the attack does not
+            know the task.
+    """
+    if data.is_tokens:
+        raise SpecError(f"{title}: wanted inputs that can be perturbed, {data.name} holds tokens")
+    if attack.needs_images and not data.is_images:
+        raise SpecError(
+            f"{title}: wanted images of shape (n, c, h, w) for {attack.kind}, {data.name} holds "
+            f"inputs of shape {tuple(data.images.shape)}"
+        )
+    attack.check(data.task)

@@ -42,9 +42,10 @@ def check_data(name: str, model: EvaluatedModel, data: Dataset) -> None:
 
 def _check_labels(name: str, outputs: Num[Tensor, "n *outputs"], data: Dataset) -> None:
     """Check labels against outputs of shape `n k`; others are no scores of classes."""
-    if outputs.ndim != 2 or outputs.shape[1] == 1 or data.labels.ndim != 1:
+    labels = data.labels
+    if outputs.ndim != 2 or outputs.shape[1] == 1 or labels.ndim != 1 or labels.is_floating_point():
         return
-    classes, last = outputs.shape[1], int(data.labels.max())
+    classes, last = outputs.shape[1], int(labels.max())
     if last >= classes:
         raise DataError(
             f"{name}: wanted labels of {data.name} from 0 to {classes - 1}, one for each of "

@@ -21,7 +21,7 @@ from bitproof.evaluation.executors import Executor, InProcess, Pool
 from bitproof.evaluation.memory_faults import MemoryFaults
 from bitproof.evaluation.models import EvaluatedModel
 from bitproof.evaluation.store import TallyStore
-from bitproof.evaluation.threat import AnyThreat, Clean, Counts, Task, Threat
+from bitproof.evaluation.threat import AnyThreat, Clean, Counts, Measurement, Threat
 from bitproof.metrics import Tally
 from bitproof.stats import Row
 from bitproof.stats.threats import ThreatLabel
@@ -59,28 +59,34 @@ class Evaluation(Spec):
         """Return how each threat is written, by the name in results."""
         return {threat.title: threat.label for threat in self.threats}
 
-    def tasks(self, data: Dataset) -> list[Task]:
-        """Return all measurements on one network, in order."""
+    def measurements(self, data: Dataset) -> list[Measurement]:
+        """Return all measurements on one network, in order.
+
+        Raises:
+            BitproofError: a threat cannot be measured on such data, or its task.
+        """
+        for threat in self.threats:
+            threat.check(data)
         return [
-            Task(number, level, trial)
+            Measurement(number, level, trial)
             for number, threat in enumerate(self.threats)
             for level, trial in threat.tasks(data)
         ]
 
-    def keys(self, digest: str, data: Dataset) -> dict[Task, str]:
+    def keys(self, digest: str, data: Dataset) -> dict[Measurement, str]:
         """Return what the count of each measurement on a network of that digest is stored under."""
         images = data.digest()
         fixed = [canonical_json(threat.identity(data)) for threat in self.threats]
 
-        def key(task: Task) -> str:
-            parts = (digest, images, fixed[task.threat], repr(task.level), task.trial, self.seed)
+        def key(one: Measurement) -> str:
+            parts = (digest, images, fixed[one.threat], repr(one.level), one.trial, self.seed)
             return hashlib.sha256("\x1f".join(map(str, parts)).encode()).hexdigest()
 
-        return {task: key(task) for task in self.tasks(data)}
+        return {one: key(one) for one in self.measurements(data)}
 
     def open(
         self, models: Models, data: Dataset, executor: Executor | None = None
-    ) -> Pool[tuple[str, Task], Tally]:
+    ) -> Pool[tuple[str, Measurement], Tally]:
         """Return a pool that measures networks; it starts with the first measurement.
 
         `data` lies on the device of the networks; without an `executor`, this process computes.
@@ -93,46 +99,48 @@ class Evaluation(Spec):
     def measure(
         self,
         variant: str,
-        keys: Mapping[Task, str],
+        keys: Mapping[Measurement, str],
         *,
-        pool: Pool[tuple[str, Task], Tally],
+        pool: Pool[tuple[str, Measurement], Tally],
         store: TallyStore,
         progress: Progress = SILENT,
         stop: StopRequest | None = None,
     ) -> None:
-        """Fill `store` with whatever it lacks of `keys`; `stop` is asked before each task.
+        """Fill `store` with whatever it lacks of `keys`; `stop` is asked before each measurement.
 
         Raises:
             StoppedError: asked to stop; what is finished is in the store.
         """
-        wanted = {key: task for task, key in keys.items() if store.get(key) is None}
-        n_tasks = Counter(task.threat for task in keys)
+        wanted = {key: one for one, key in keys.items() if store.get(key) is None}
+        sizes = Counter(one.threat for one in keys)
 
-        def tasks() -> Iterator[tuple[str, Task]]:
+        def orders() -> Iterator[tuple[str, Measurement]]:
             # The many short ones come last, so that no worker is idle at the end.
-            for task in sorted(wanted.values(), key=lambda task: n_tasks[task.threat]):
+            for one in sorted(wanted.values(), key=lambda one: sizes[one.threat]):
                 if stop:
                     stop.check()
-                yield variant, task
+                yield variant, one
 
-        found = pool.run(tasks())
-        for (_, task), tally in progress.track(
+        found = pool.run(orders())
+        for (_, one), tally in progress.track(
             found, label=f"evaluate {variant}", total=len(wanted)
         ):
-            title = self.threats[task.threat].title
+            title = self.threats[one.threat].title
             store.add(
-                keys[task], tally, variant=variant, threat=title, level=task.level, trial=task.trial
+                keys[one], tally, variant=variant, threat=title, level=one.level, trial=one.trial
             )
 
-    def counts(self, keys: Mapping[Task, str], store: TallyStore) -> dict[str, Counts] | None:
+    def counts(
+        self, keys: Mapping[Measurement, str], store: TallyStore
+    ) -> dict[str, Counts] | None:
         """Return the counts of a network by threat, level and trial; None while one is missing."""
         titles = [threat.title for threat in self.threats]
         found: dict[str, dict[float, list[Tally]]] = {title: defaultdict(list) for title in titles}
-        for task, key in keys.items():
+        for one, key in keys.items():
             tally = store.get(key)
             if tally is None:
                 return None
-            found[titles[task.threat]][task.level].append(tally)
+            found[titles[one.threat]][one.level].append(tally)
         return {title: dict(levels) for title, levels in found.items()}
 
     def rows(self, variant: str, counts: Mapping[str, Counts]) -> list[Row]:
@@ -163,18 +171,18 @@ class _Measuring:
     device: torch.device
     """Where the networks of `models` lie."""
 
-    def start(self) -> Callable[[tuple[str, Task]], Tally]:
+    def start(self) -> Callable[[tuple[str, Measurement]], Tally]:
         """Return a function that measures; it keeps the network that it measured last."""
         data = self.data.to(self.device)
         last: dict[str, EvaluatedModel] = {}
 
-        def measure(order: tuple[str, Task]) -> Tally:
-            variant, task = order
+        def measure(order: tuple[str, Measurement]) -> Tally:
+            variant, one = order
             if variant not in last:
                 last.clear()
                 last[variant] = self.models(variant)
-            return self.threats[task.threat].measure(
-                last[variant], data, level=task.level, trial=task.trial, seed=self.seed
+            return self.threats[one.threat].measure(
+                last[variant], data, level=one.level, trial=one.trial, seed=self.seed
             )
 
         return measure

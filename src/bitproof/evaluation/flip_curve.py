@@ -13,6 +13,7 @@ import numpy as np
 
 from bitproof.data.dataset import Dataset
 from bitproof.evaluation.adversarial_bits import AdversarialBitErrors
+from bitproof.evaluation.tasks import ending_of, settle_task
 from bitproof.evaluation.threat import count
 from bitproof.faults import FaultTable, with_flips
 from bitproof.metrics import Tally
@@ -63,7 +64,10 @@ def flip_curves(
 
     Raises:
         DataError: the attack images leave none to be classified, or lack what the attack needs.
+        SpecError: the task is no classification.
     """
+    data = settle_task(data, network, ending=ending_of(network.nodes))
+    threat.check(data)
     classified, most = threat.classified(data), threat.attack.n_flips
     chance = float(classified.labels.bincount().max()) / len(classified)
     clean = count(network, classified)

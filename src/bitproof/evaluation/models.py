@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -36,15 +36,15 @@ PROFILE_IMAGES = 256
 
 @runtime_checkable
 class EvaluatedModel(Protocol):
-    """Something that classifies, has gradients, and whose memory can break."""
+    """Something that answers, has gradients, and whose memory can break."""
 
     def digest(self) -> str:
         """Return the SHA-256 of whatever its answers depend on."""
 
-    def predict(self, inputs: Float[Tensor, "n *features"]) -> Float[Tensor, "n k"]:
+    def predict(self, inputs: Shaped[Tensor, "n *features"]) -> Float[Tensor, "n *answer"]:
         """Return logits."""
 
-    def differentiable(self, inputs: Float[Tensor, "n *features"]) -> Float[Tensor, "n k"]:
+    def differentiable(self, inputs: Shaped[Tensor, "n *features"]) -> Float[Tensor, "n *answer"]:
         """Return logits with gradients to the inputs."""
 
     def broken(
@@ -78,11 +78,11 @@ class IntegerModel:
             return digest
         return hashlib.sha256(canonical_json([digest, gates]).encode()).hexdigest()
 
-    def predict(self, inputs: Float[Tensor, "n *features"]) -> Float[Tensor, "n k"]:
+    def predict(self, inputs: Shaped[Tensor, "n *features"]) -> Float[Tensor, "n *answer"]:
         """Return logits by integer arithmetic."""
         return self.network(inputs)
 
-    def differentiable(self, inputs: Float[Tensor, "n *features"]) -> Float[Tensor, "n k"]:
+    def differentiable(self, inputs: Shaped[Tensor, "n *features"]) -> Float[Tensor, "n *answer"]:
         """Return logits with straight-through gradients."""
         return self.network.differentiable(inputs)
 
@@ -150,12 +150,12 @@ class FloatModel:
             )
         return state.hexdigest()
 
-    def predict(self, inputs: Float[Tensor, "n *features"]) -> Float[Tensor, "n k"]:
+    def predict(self, inputs: Shaped[Tensor, "n *features"]) -> Float[Tensor, "n *answer"]:
         """Return logits, without gradients."""
         with torch.no_grad():
             return self.differentiable(inputs)
 
-    def differentiable(self, inputs: Float[Tensor, "n *features"]) -> Float[Tensor, "n k"]:
+    def differentiable(self, inputs: Shaped[Tensor, "n *features"]) -> Float[Tensor, "n *answer"]:
         """Return logits with gradients to the inputs."""
         if inputs.is_floating_point():
             inputs = inputs.to(dtype_of(self.model))

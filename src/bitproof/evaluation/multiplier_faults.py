@@ -35,7 +35,8 @@ from bitproof.core.rng import make_generator
 from bitproof.core.types import Count
 from bitproof.data.dataset import Dataset
 from bitproof.evaluation.models import EvaluatedModel, IntegerModel
-from bitproof.evaluation.threat import BATCH, THREATS, Counts, Levels, Threat, first
+from bitproof.evaluation.tasks import ending_of
+from bitproof.evaluation.threat import BATCH, THREATS, Counts, Levels, Threat, first, total
 from bitproof.faults.broken_multipliers import (
     BrokenMultiplier,
     cycles_of,
@@ -44,7 +45,7 @@ from bitproof.faults.broken_multipliers import (
 )
 from bitproof.faults.systolic import SystolicArray
 from bitproof.kernels.forms import WORDS
-from bitproof.metrics import OUTCOMES, Tally, outcomes, tally
+from bitproof.metrics import OUTCOMES, Tally, guess_task
 from bitproof.quant.network import IntegerNetwork
 from bitproof.stats import Row
 from bitproof.stats.clusters import cluster_rate
@@ -127,13 +128,18 @@ class MultiplierFaults(Threat):
             int(torch.randint(2**62, (), generator=make_generator(seed, "multipliers", trial)))
         )
         broken = self._draw(network, gates, images, int(level), draw)
-        correct, counts = 0, torch.zeros(len(OUTCOMES), dtype=torch.int64)
-        for part, golden in zip(images.blocks(BATCH), _golden(network, images), strict=True):
+        tallies, counts = [], torch.zeros(len(OUTCOMES), dtype=torch.int64)
+        answers = _golden(network, images)
+        task = guess_task(
+            answers[0], images.labels, given=data.task, ending=ending_of(network.nodes)
+        )
+        for part, golden in zip(images.blocks(BATCH), answers, strict=True):
             logits = run_broken(network, part.inputs(), self.array, broken, signed=gates.signed)
-            correct += tally(logits, part.labels).correct
-            counts += outcomes(logits, golden).sum(0).cpu()
-        named = dict(zip(OUTCOMES, counts.tolist(), strict=True))
-        return Tally(correct, len(images), tuple((name, named[name]) for name in SHOWN))
+            tallies.append(task.tally(logits, part.labels))
+            counts += task.judge(logits, golden, part.labels).sum(0).cpu()
+        right, named = total(tallies), dict(zip(OUTCOMES, counts.tolist(), strict=True))
+        shown = tuple((name, named[name]) for name in SHOWN if name in task.outcomes)
+        return Tally(right.correct, right.total, tuple(sorted((*right.others, *shown))))
 
     def _draw(
         self,
@@ -166,11 +172,14 @@ class MultiplierFaults(Threat):
             trials = counts[level]
             if not any(one.total for one in trials):
                 continue
-            outcomes = {"acc": [one.correct for one in trials]}
-            outcomes |= {name: [dict(one.others)[name] for one in trials] for name in SHOWN}
-            totals = np.array([one.total for one in trials])
-            for name, own in outcomes.items():
-                low, value, high = cluster_rate(np.array(own), totals)
+            counted = {"acc": [(one.correct, one.total) for one in trials]}
+            for name in SHOWN:
+                known = [dict(one.others) for one in trials]
+                if name in known[0]:
+                    images = [one.images for one in trials]
+                    counted[name] = [(int(n[name]), m) for n, m in zip(known, images, strict=True)]
+            for name, own in counted.items():
+                low, value, high = cluster_rate(*np.array(own).T)
                 rows.append(Row("", self.title, level, name, value, low, high, len(own)))
             accs = [one.acc for one in trials]
             spread = stdev(accs) if len(accs) > 1 else 0.0

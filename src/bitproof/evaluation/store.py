@@ -33,5 +33,5 @@ class TallyStore:
 
 
 def _parsed(entry: dict[str, Any]) -> tuple[str, Tally]:
-    others = tuple((str(k), int(n)) for k, n in entry.get("others", {}).items())
+    others = tuple((str(k), n) for k, n in entry.get("others", {}).items())
     return str(entry["key"]), Tally(entry["correct"], entry["total"], others)

@@ -21,12 +21,18 @@ from bitproof.core.spec import Spec
 from bitproof.core.types import Count, Positive
 from bitproof.data.dataset import Dataset
 from bitproof.evaluation.models import EvaluatedModel
-from bitproof.metrics import Tally, area_over_decades, tally
+from bitproof.evaluation.tasks import task_of
+from bitproof.metrics import Tally, area_over_decades
+from bitproof.metrics.tally import SQUARES
 from bitproof.stats import Interval, Row, mean_interval, wilson
+from bitproof.stats.clusters import ratio_rate
 from bitproof.stats.threats import ThreatLabel
 
 BATCH = 128
 """Images that run at once."""
+
+UNITS = {"mae": "label"}
+"""Units of what counts come to, where it is no fraction."""
 
 Counts = Mapping[float, Sequence[Tally]]
 """The counts of one network under one threat: by level, in the order of trials."""
@@ -43,7 +49,7 @@ Levels = Annotated[tuple[Positive, ...], AfterValidator(_check_rising)]
 
 
 @dataclass(frozen=True)
-class Task:
+class Measurement:
     """One measurement on a network: which threat (its place in the evaluation), level and trial."""
 
     threat: int
@@ -78,6 +84,13 @@ class Threat(Spec):
     def label(self) -> ThreatLabel:
         """Return its family, and how it and its levels are written."""
         return ThreatLabel(title=self.title.replace("_", " "))
+
+    def check(self, data: Dataset) -> None:
+        """Refuse a data set, or its task, that it cannot measure on; here, none.
+
+        Raises:
+            BitproofError: before anything is measured.
+        """
 
     def tasks(self, data: Dataset) -> list[tuple[float, int]]:  # noqa: ARG002
         """Return level and number of every trial on `data`; here, one trial at each level."""
@@ -145,18 +158,51 @@ class Clean(Threat):
 
 
 def pooled_rows(title: str, counts: Counts) -> list[Row]:
-    """Return the accuracy over the images of all trials at each level, with Wilson's interval."""
-    sums = {level: total(trials) for level, trials in counts.items()}
-    return [
-        _row(title, level, "acc", wilson(one.correct, one.total), one.total)
-        for level, one in sums.items()
-    ]
+    """Return the accuracy over the images of all trials at each level, with its interval.
+
+    The interval is Wilson's, between images; see `acc_interval`. What else the counts come to, such
+    as `miou`, has none.
+    """
+    rows = []
+    for level, trials in counts.items():
+        one = total(trials)
+        rows.append(_row(title, level, "acc", acc_interval(one), one.images))
+        rows += [
+            Row("", title, level, name, value, n=one.images, unit=UNITS.get(name, "fraction"))
+            for name, value in one.metrics.items()
+        ]
+    return rows
+
+
+def acc_interval(tally: Tally, *, confidence: float = 0.95) -> Interval:
+    """Return the accuracy with its interval: the image is the unit, also where answers have parts.
+
+    Example:
+        >>> from bitproof.metrics.tally import IMAGES, SQUARES
+        >>> parts = dict(zip((IMAGES, *SQUARES), (4, 20_000, 20_000, 40_000)))
+        >>> [round(end, 2) for end in acc_interval(Tally(200, 400, tuple(parts.items())))]
+        [0.14, 0.5, 0.86]
+    """
+    others = dict(tally.others)
+    if SQUARES[0] not in others:
+        return wilson(tally.correct, tally.total, confidence=confidence)
+    right_right, right_parts, parts_parts = (int(others[name]) for name in SQUARES)
+    return ratio_rate(
+        tally.correct,
+        tally.total,
+        count=tally.images,
+        success_squares=right_right,
+        products=right_parts,
+        total_squares=parts_parts,
+        confidence=confidence,
+    )
 
 
 def spread_rows(title: str, counts: Counts, *, area: str = "") -> list[Row]:
     """Return the mean accuracy over trials at each level, their spread, and the worst.
 
-    `area` is the metric's name for the mean over the decades of levels, by trial; empty: none.
+    What else the counts come to, such as `miou`, has its mean over trials. `area` is the metric's
+    name for the mean over the decades of levels, by trial; empty: none.
     """
     rows = []
     accs = {level: [one.acc for one in trials] for level, trials in counts.items()}
@@ -166,6 +212,7 @@ def spread_rows(title: str, counts: Counts, *, area: str = "") -> list[Row]:
         spread = (sum((acc - mean.value) ** 2 for acc in values) / max(n - 1, 1)) ** 0.5
         rows.append(Row("", title, level, "acc_std", spread, n=n))
         rows.append(Row("", title, level, "acc_min", min(values), n=n))
+        rows += _other_means(title, level, counts[level])
     if area and accs:
         areas = [area_over_decades(list(accs), chip) for chip in zip(*accs.values(), strict=True)]
         rows.append(_row(title, None, area, mean_interval(areas), len(areas)))
@@ -177,9 +224,19 @@ def total(tallies: Sequence[Tally]) -> Tally:
     return sum(tallies, Tally(0, 0))
 
 
-def count(classifier: Callable[[Tensor], Float[Tensor, "n k"]], data: Dataset) -> Tally:
-    """Return how many images of `data` are classified right."""
-    return total([tally(classifier(part.inputs()), part.labels) for part in data.blocks(BATCH)])
+def count(classifier: Callable[[Tensor], Float[Tensor, "n *answer"]], data: Dataset) -> Tally:
+    """Return how many images of `data` are answered right, by the task of `data`.
+
+    Raises:
+        DataError: there is no task yet, and outputs and labels leave open which one.
+    """
+    found: list[Tally] = []
+    task = None
+    for part in data.blocks(BATCH):
+        outputs = classifier(part.inputs())
+        task = task or task_of(data, outputs)
+        found.append(task.tally(outputs, part.labels))
+    return total(found)
 
 
 def first(data: Dataset, wanted: int | None) -> Dataset:
@@ -190,6 +247,22 @@ def first(data: Dataset, wanted: int | None) -> Dataset:
 def block(data: Dataset, number: int, size: int) -> Dataset:
     """Return a block of consecutive images; the last one may be smaller."""
     return data.subset(torch.arange(number * size, min((number + 1) * size, len(data))))
+
+
+def _other_means(title: str, level: float, trials: Sequence[Tally]) -> list[Row]:
+    """Return the means over trials of what else they count; of numbers, without interval."""
+    rows = []
+    for name in trials[0].metrics if trials else ():
+        values = [one.metrics[name] for one in trials if name in one.metrics]
+        if len(values) < len(trials):
+            continue
+        unit = UNITS.get(name, "fraction")
+        if unit == "fraction":
+            rows.append(_row(title, level, name, mean_interval(values), len(values)))
+        else:
+            mean = sum(values) / len(values)
+            rows.append(Row("", title, level, name, mean, n=len(values), unit=unit))
+    return rows
 
 
 def _row(title: str, level: float | None, metric: str, interval: Interval, n: int) -> Row:

@@ -21,7 +21,7 @@ from bitproof.core.spec import canonical_json
 from bitproof.data.dataset import Dataset
 from bitproof.evaluation.evaluation import Evaluation
 from bitproof.evaluation.models import IntegerModel
-from bitproof.evaluation.threat import Task
+from bitproof.evaluation.threat import Measurement
 from bitproof.explore.count_store import Counted
 from bitproof.explore.multiplier_set import MultiplierSet
 from bitproof.explore.units import Choice, Units
@@ -31,10 +31,10 @@ PREPARED = 4096
 """Layers with one multiplier that are kept prepared."""
 
 
-def counted_tasks(evaluation: Evaluation, data: Dataset) -> list[Task]:
+def counted_measurements(evaluation: Evaluation, data: Dataset) -> list[Measurement]:
     """Return what is measured of a choice: all trials at the levels of all threats, no checks."""
     levels = [threat.levels or (0.0,) for threat in evaluation.threats]
-    return [task for task in evaluation.tasks(data) if task.level in levels[task.threat]]
+    return [one for one in evaluation.measurements(data) if one.level in levels[one.threat]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +89,7 @@ class Emulator:
             evaluation.threats[task.threat].measure(
                 model, self.data, level=task.level, trial=task.trial, seed=evaluation.seed
             )
-            for task in counted_tasks(evaluation, self.data)
+            for task in counted_measurements(evaluation, self.data)
         ]
         return Counted(tuple(tallies), time.perf_counter() - begin)
 
@@ -130,7 +130,7 @@ class Emulator:
         threats = [one.identity(self.data) for one in self.evaluation.threats]
         tasks = [
             [task.threat, task.level, task.trial]
-            for task in counted_tasks(self.evaluation, self.data)
+            for task in counted_measurements(self.evaluation, self.data)
         ]
         return canonical_json([digests, threats, tasks, self.evaluation.seed])
 

@@ -7,7 +7,7 @@ from bitproof.data.dataset import Dataset
 from bitproof.evaluation.evaluation import Evaluation
 from bitproof.explore.accelerator import HardwareFigures
 from bitproof.explore.count_store import Counted
-from bitproof.explore.emulation import counted_tasks
+from bitproof.explore.emulation import counted_measurements
 from bitproof.explore.units import Choice
 from bitproof.metrics import Tally
 from bitproof.stats.intervals import Interval
@@ -42,7 +42,7 @@ def accuracies(evaluation: Evaluation, data: Dataset, counted: Counted) -> tuple
         SpecError: a threat gives no accuracy of such a network.
     """
     counts: list[dict[float, list[Tally]]] = [{} for _ in evaluation.threats]
-    for task, tally in zip(counted_tasks(evaluation, data), counted.tallies, strict=True):
+    for task, tally in zip(counted_measurements(evaluation, data), counted.tallies, strict=True):
         counts[task.threat].setdefault(task.level, []).append(tally)
     found = []
     for threat, own in zip(evaluation.threats, counts, strict=True):

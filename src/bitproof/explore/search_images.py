@@ -10,7 +10,7 @@ from bitproof.data.dataset import Dataset, Splits
 from bitproof.evaluation.evaluation import Evaluation
 from bitproof.evaluation.models import IntegerModel
 from bitproof.explore.count_store import Counted, CountStore
-from bitproof.explore.emulation import counted_tasks
+from bitproof.explore.emulation import counted_measurements
 from bitproof.explore.measuring import Measuring
 from bitproof.explore.point import accuracies
 from bitproof.explore.units import Choice
@@ -96,6 +96,6 @@ def measured_accuracies(
         evaluation.threats[task.threat].measure(
             model, data, level=task.level, trial=task.trial, seed=evaluation.seed
         )
-        for task in counted_tasks(evaluation, data)
+        for task in counted_measurements(evaluation, data)
     )
     return accuracies(evaluation, data, Counted(tallies, 0.0))

@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64, Int64, Shaped
+from jaxtyping import Float64, Int64, Num, Shaped
 from torch import Tensor
 
 from bitproof.approx.deploy import applicable
@@ -148,7 +148,7 @@ class Units:
 
 def units_of(
     network: IntegerNetwork,
-    example: Float[Tensor, "n *features"],
+    example: Num[Tensor, "n *features"],
     *,
     granularity: Granularity,
     scope: Scope = "all",

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Num
 from torch import Tensor, nn
 
 from bitproof.quant.build import quantize_graph
@@ -41,7 +41,7 @@ class ActivationGrids:
     """
 
     model: nn.Module
-    images: Float[Tensor, "n *features"]
+    images: Num[Tensor, "n *features"]
     """Calibration images."""
     scheme: Scheme
     grids: dict[str, Grid] = field(default_factory=dict)

@@ -23,6 +23,8 @@ from bitproof.data.dataset import Dataset
 from bitproof.evaluation.data_check import check_data
 from bitproof.evaluation.executors import Executor, InProcess, Pool
 from bitproof.evaluation.models import IntegerModel
+from bitproof.evaluation.tasks import ending_of, settle_task, task_of
+from bitproof.evaluation.threat import acc_interval, total
 from bitproof.faults.bounding import Bounding
 from bitproof.faults.execute import check_faults
 from bitproof.faults.table import FaultTable
@@ -42,9 +44,9 @@ from bitproof.injection.worker import (
     read_images,
     waves_of,
 )
+from bitproof.metrics import Tally
 from bitproof.quant.network import IntegerNetwork
 from bitproof.quant.store import load_network, save_network
-from bitproof.stats import wilson
 
 SCHEMA = 1
 """Version of the summary."""
@@ -60,17 +62,18 @@ def prepare_campaign(
     faults: FaultTable | None = None,
     resume: bool = False,
     facts: Mapping[str, Any] | None = None,
+    progress: Progress = SILENT,
 ) -> Plan:
     """Write down a campaign, so that any process can do any part of it; return its trials.
 
     Images of `test` meet the faults; those of `train` are needed only where bounds of activations
     are taken from them. A list of `faults` is replayed instead of drawing. `facts` are title, model
-    and data for the report.
+    and data for the report; `progress` is told the task.
 
     Raises:
         ResumeError: another campaign lies here, or one at all and `resume` was not asked for.
         SpecError: there is nothing to break, or too few images.
-        DataError: there are no images, or labels lie beyond the network's outputs.
+        DataError: there are no images, or labels and outputs fit no task, or not that of `test`.
         InputShapeError: images are of another shape than those of calibration.
         FaultListError: the list is empty, or a fault names a bit that the network does not have.
         StorageError: the place cannot be written.
@@ -78,6 +81,15 @@ def prepare_campaign(
     directory = CampaignDirectory(folder)
     network = network.to("cpu")
     check_data("network", IntegerModel(network), test.to("cpu"))
+    ending = ending_of(network.nodes)
+    test = settle_task(test, lambda inputs: network(inputs.cpu()), ending=ending, progress=progress)
+    task = test.task
+    assert task is not None
+    if injection.stop is not None and injection.stop_on not in task.outcomes:
+        raise SpecError(
+            f"stop_on: wanted an outcome of task '{task.kind}' ({', '.join(task.outcomes)}), "
+            f"got '{injection.stop_on}'"
+        )
     images = _choose(network, injection, test)
     shapes = Golden.run(network, images.inputs(slice(0, 1))).shapes
     if faults is None:
@@ -106,6 +118,8 @@ def prepare_campaign(
             "versions": {"bitproof": __version__, "torch": torch.__version__},
         },
     }
+    if task.identity or ending != "logits":  # else as it was before there were tasks
+        content["task"] = task.model_dump(mode="json")
     directory.begin(content, resume=resume)
     if not (folder / "images.safetensors").exists():
         save_network(network, directory.network)
@@ -164,7 +178,11 @@ def carry_out_campaign(
         found = summarize_injection(plan, injection, columns, network)
         stated = {**dict.fromkeys(("title", "model", "data"), ""), **content["facts"]}
         stated |= _facts(injection, plan, columns, network)
-        stated |= {"stopped": stopped, "golden_acc": _golden_acc(folder, network, injection)}
+        golden = _golden(folder, network, injection)
+        acc = list(acc_interval(golden, confidence=injection.confidence))
+        stated |= {"stopped": stopped, "golden_acc": acc}
+        if "task" in content:
+            stated |= {"task": content["task"], "golden": golden.metrics}
         if injection.stop is not None:
             interval = injection.stop.look(_watched(injection, columns))
             stated["stop"] = {"outcome": injection.stop_on, "interval": list(interval)}
@@ -216,14 +234,15 @@ def facts_in(summary: Path) -> dict[str, Any]:
     return facts
 
 
-def _golden_acc(folder: Path, network: IntegerNetwork, injection: Injection) -> list[float]:
+def _golden(folder: Path, network: IntegerNetwork, injection: Injection) -> Tally:
+    """Return what is right without faults."""
     images = read_images(folder, "images")
     bounds = bounds_of(injection, network, folder, "cpu")
-    right = 0
+    found = []
     for part in images.blocks(IMAGES_AT_ONCE):
-        logits = Golden.run(network, part.inputs(), bounds).logits
-        right += int((logits.argmax(1) == part.labels).sum())
-    return list(wilson(right, len(images), confidence=injection.confidence))
+        outputs = Golden.run(network, part.inputs(), bounds).logits
+        found.append(task_of(images, outputs).tally(outputs, part.labels))
+    return total(found)
 
 
 def _choose(network: IntegerNetwork, injection: Injection, test: Dataset) -> Dataset:
@@ -234,7 +253,8 @@ def _choose(network: IntegerNetwork, injection: Injection, test: Dataset) -> Dat
             break
         index = number * IMAGES_AT_ONCE + torch.arange(len(part))
         if injection.only_correct:
-            index = index[(network(part.inputs()).argmax(1) == part.labels).cpu()]
+            outputs = network(part.inputs())
+            index = index[task_of(test, outputs).right(outputs, part.labels).cpu()]
         kept += index.tolist()
     if len(kept) < injection.images:
         which = "that the network gets right " if injection.only_correct else ""
@@ -243,7 +263,8 @@ def _choose(network: IntegerNetwork, injection: Injection, test: Dataset) -> Dat
 
 
 def _write_images(folder: Path, name: str, images: Dataset) -> None:
-    tensors = {"images": images.images.cpu().contiguous(), "labels": images.labels.cpu()}
+    labels = images.labels.cpu().contiguous()
+    tensors = {"images": images.images.cpu().contiguous(), "labels": labels}
     write_bytes(folder / f"{name}.safetensors", save(tensors))
 
 

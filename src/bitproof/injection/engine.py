@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from bitproof.evaluation.tasks import ending_of
 from bitproof.faults.bounding import Restriction
 from bitproof.faults.broken_bits import NodeFaults
 from bitproof.faults.execute import MEMORY, broken_memory, faults_by_node, faulty_node
@@ -21,24 +22,25 @@ from bitproof.faults.systolic import SystolicArray
 from bitproof.faults.table import FaultTable
 from bitproof.injection.golden import Golden
 from bitproof.injection.incremental import Incremental, Start, differs, take
-from bitproof.metrics.outcomes import OUTCOMES, outcomes
+from bitproof.metrics import OUTCOMES, Task, guess_task
 from bitproof.quant.execution import affected, execute
 from bitproof.quant.graph import Node
 from bitproof.quant.integers import integer_op
 from bitproof.quant.network import IntegerNetwork
 
 COUNTS = (*OUTCOMES, "correct")
-"""What is counted of each trial, in images."""
+"""What is counted of each trial, in images; tasks with parts count more."""
 MOST_IMAGES = 128
 """Images of all trials that run at once; no influence on the result."""
-End = tuple[Int[Tensor, " m"], Int[Tensor, " m"], Float[Tensor, "m k"]]
-"""Rows of the result, images, and their logits."""
+End = tuple[Int[Tensor, " m"], Int[Tensor, " m"], Float[Tensor, "m *answer"]]
+"""Rows of the result, images, and their outputs."""
 
 
 class Engine:
     """Counts outcomes of trials on one batch of images.
 
-    `bounds` restrict the outputs of nodes, by name; `array` is what layers run on.
+    `bounds` restrict the outputs of nodes, by name; `array` is what layers run on; `task` is what
+    outputs and labels ask for, unless it is named.
 
     Example:
         >>> from bitproof.quant import quantize
@@ -58,20 +60,24 @@ class Engine:
         bounds: Mapping[str, Restriction] | None = None,
         *,
         array: SystolicArray | None = None,
+        task: Task | None = None,
     ) -> None:
         self.network, self.array = network, array
         self.golden = Golden.run(network, inputs, bounds)
         self.labels = labels
+        answers = self.golden.logits
+        self.task = guess_task(answers, labels, given=task, ending=ending_of(network.nodes))
+        self.names = (*OUTCOMES, *self.task.columns(answers))
+        self._right = self.task.counts(answers, labels)
         self.nodes = {node.name: node for node in network.nodes}
         self._changes = Incremental(self.golden, array)
 
     @torch.no_grad()
     def run(self, faults: FaultTable, trials: list[int]) -> np.ndarray:
-        """Return how many images met each of `COUNTS`, one row for each of `trials`."""
-        counts = np.zeros((len(trials), len(COUNTS)), np.int64)
-        logits = self.golden.logits
-        right = int((logits.argmax(1) == self.labels).sum())
-        counts[:, 0], counts[:, -1] = len(logits), right
+        """Return how many images met each of `names`, one row for each of `trials`."""
+        counts = np.zeros((len(trials), len(self.names)), np.int64)
+        counts[:, 0] = len(self.labels)
+        counts[:, len(OUTCOMES) :] = self._right.sum(0).cpu().numpy()
         by_node: dict[str, list[tuple[int, NodeFaults]]] = {}
         for row, trial in enumerate(trials):
             by_name = faults_by_node(faults.of_trial(trial))
@@ -98,12 +104,11 @@ class Engine:
         if not len(rows):
             return
         golden, labels = self.golden.logits[images], self.labels[images]
-        found = outcomes(logits, golden)
-        correct = (logits.argmax(1) == labels).int() * (1 - found[:, -1])
-        after = torch.cat([found, correct[:, None]], 1)
+        found = self.task.judge(logits, golden, labels)
+        after = torch.cat([found, self.task.counts(logits, labels)], 1)
         before = torch.zeros_like(after)
         before[:, 0] = 1
-        before[:, -1] = (golden.argmax(1) == labels).int()
+        before[:, len(OUTCOMES) :] = self._right[images]
         np.add.at(counts, rows.cpu().numpy(), (after - before).cpu().numpy())
 
     def _in_full(self, row: int, faults: Mapping[str, NodeFaults]) -> End:

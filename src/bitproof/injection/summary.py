@@ -14,10 +14,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from bitproof.faults.table import ARRAY_SITES
-from bitproof.injection.engine import COUNTS
 from bitproof.injection.plan import Plan
 from bitproof.injection.spec import FaultGroup, Injection
-from bitproof.metrics.outcomes import OUTCOMES
+from bitproof.metrics import OUTCOMES, metrics_of
 from bitproof.quant.network import IntegerNetwork
 from bitproof.stats import Interval
 from bitproof.stats.clusters import cluster_rate, stratified_rate
@@ -30,6 +29,8 @@ MOST_CHANNELS = 20
 """Channels that are listed, the most vulnerable ones."""
 MOST_ELEMENTS = 4096
 """Processing elements of an array that are listed; larger arrays have no list."""
+PLAIN = frozenset({"trial", "group", "cell", "faults", "images", "correct", *OUTCOMES})
+"""Columns of every campaign; what else there is comes from its task."""
 LEAST_PER_CHANNEL = 5
 """Trials of a channel that is listed."""
 
@@ -57,7 +58,10 @@ class _Summary:
     ) -> None:
         self.plan, self.injection, self.columns, self.network = plan, injection, columns, network
         self.images = columns["images"].astype(np.float64)
-        self.values = {name: columns[name] / self.images for name in COUNTS}
+        self.outcomes = [name for name in OUTCOMES if name in columns]
+        self.answers = columns.get("parts", columns["images"])
+        self.values = {name: columns[name] / self.images for name in self.outcomes}
+        self.values["correct"] = columns["correct"] / self.answers
         self.sizes = np.array([cell.size for cell in plan.cells], np.int64)
         self.planned = np.bincount(plan.cell[plan.cell >= 0], minlength=max(len(plan.cells), 1))
         self.sparse = {group: plan.is_sparse(group) for group in set(plan.group.tolist())}
@@ -68,7 +72,7 @@ class _Summary:
     def tables(self) -> dict[str, Any]:
         numbers = sorted(set(self.plan.group.tolist()))
         return {
-            "outcomes": list(OUTCOMES),
+            "outcomes": self.outcomes,
             "groups": [self._group(number) for number in numbers],
             "totals": [self._total(number) for number in numbers],
             "layers": self._over("group", "site", "layer"),
@@ -129,7 +133,34 @@ class _Summary:
             "acc_std": float(accs.std(ddof=1)) if len(accs) > 1 else 0.0,
             "acc_min": float(accs.min()) if len(accs) else 0.0,
             "rerr": [1 - end for end in reversed(acc)],
+            **self._metrics(keep),
             "fit": self._fit(rates, population) if self._in_memory(number) and cells else None,
+        }
+
+    def _metrics(self, keep: Rows) -> dict[str, Any]:
+        """Return the means over trials of what else the task counts, such as `miou`."""
+        weights = self._weights(keep)
+        names = [name for name in self.columns if name not in PLAIN]
+        if not names or not len(keep):
+            return {}
+        each = [
+            metrics_of({name: int(self.columns[name][row]) for name in (*names, "images")})
+            for row in keep
+        ]
+        ones = np.ones(len(keep))
+        return {
+            "metrics": {
+                name: _rounded(
+                    cluster_rate(
+                        np.array([found[name] for found in each]),
+                        ones,
+                        weights=weights,
+                        confidence=self.injection.confidence,
+                        method=self.injection.interval,
+                    )
+                )
+                for name in each[0]
+            }
         }
 
     def _over(self, *names: str) -> list[dict[str, Any]]:
@@ -159,7 +190,7 @@ class _Summary:
         return np.concatenate([self.by_cell[self.ends[i] : self.ends[i + 1]] for i in cells])
 
     def _rates(self, keep: Rows, cells: list[int]) -> dict[str, list[float]]:
-        return {name: self._rate(name, keep, cells) for name in OUTCOMES}
+        return {name: self._rate(name, keep, cells) for name in self.outcomes}
 
     def _rate(self, name: str, keep: Rows, cells: list[int]) -> list[float]:
         """Return the rate over some trials, which sample some cells, with its interval."""
@@ -195,7 +226,7 @@ class _Summary:
             return Interval(0.0, 0.0, 1.0)
         return cluster_rate(
             self.columns[name][keep],
-            self.columns["images"][keep],
+            (self.answers if name == "correct" else self.columns["images"])[keep],
             weights=weights,
             confidence=self.injection.confidence,
             method=self.injection.interval,
@@ -243,7 +274,9 @@ class _Summary:
             for element in np.unique(elements).tolist():
                 chosen = elements == element
                 own = None if weights is None else weights[chosen]
-                rates = {name: _rounded(self._plain(name, rows[chosen], own)) for name in OUTCOMES}
+                rates = {
+                    name: _rounded(self._plain(name, rows[chosen], own)) for name in self.outcomes
+                }
                 row, column = divmod(element, columns)
                 place = {"group": group, "row": row, "column": column}
                 found.append({**place, **self._counts(rows[chosen]), "rates": rates})

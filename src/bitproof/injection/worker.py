@@ -11,18 +11,21 @@ from jaxtyping import Bool, Int64
 from safetensors.torch import load_file
 
 from bitproof.core.errors import ResumeError
-from bitproof.data.dataset import Dataset
+from bitproof.data.dataset import Dataset, count_classes
 from bitproof.faults.bounding import Bounding, Restriction, restrictions
 from bitproof.faults.table import COLUMNS, FaultTable
 from bitproof.injection.directory import CampaignDirectory
-from bitproof.injection.engine import COUNTS, Engine
+from bitproof.injection.engine import Engine
 from bitproof.injection.golden import Golden
 from bitproof.injection.plan import Plan, draw_plan, plan_of_list
 from bitproof.injection.sealed import read_fault_table
 from bitproof.injection.spec import Injection
+from bitproof.metrics import OUTCOMES, TASKS
 from bitproof.quant.network import IntegerNetwork
 from bitproof.quant.store import load_network
 
+WHOLE = frozenset({"parts", "labels"})
+"""Counts that faults do not change."""
 IMAGES_AT_ONCE = 256
 """Images whose fault-free run is held in one piece; no influence on the result."""
 
@@ -40,10 +43,21 @@ class Worker:
         self.faults, self.detected = protect(self.plan.faults, self.injection, network)
         bounds = bounds_of(self.injection, network, folder, device)
         self.engines = [
-            Engine(network, part.inputs(), part.labels, bounds, array=self.injection.array)
+            Engine(
+                network,
+                part.inputs(),
+                part.labels,
+                bounds,
+                array=self.injection.array,
+                task=part.task,
+            )
             for part in images.blocks(IMAGES_AT_ONCE)
         ]
         self.n_images = len(images)
+        self.names = self.engines[0].names
+        self._parts = bool(self.engines[0].task.parts)
+        unseen = set(OUTCOMES) - set(self.engines[0].task.outcomes)
+        self.kept = [name for name in self.names if name not in unseen]
         self._broken = np.bincount(self.plan.faults.trial, minlength=self.plan.n_trials)
 
     def run(self, chunk: int) -> dict[str, np.ndarray]:
@@ -52,16 +66,22 @@ class Worker:
         counts = sum(engine.run(self.faults, trials.tolist()) for engine in self.engines)
         assert isinstance(counts, np.ndarray)
         found = self.detected[trials]
-        counts[found] = 0
-        counts[found, COUNTS.index("due")] = self.n_images
+        columns = dict(zip(self.names, counts.T.copy(), strict=True))
+        for name in self.names:
+            if name not in WHOLE:
+                columns[name][found] = self.n_images if name == "due" else 0
         return {
             "trial": trials.astype(np.int32),
             "group": self.plan.group[trials],
             "cell": self.plan.cell[trials],
             "faults": self._broken[trials].astype(np.int32),
             "images": np.full(len(trials), self.n_images, np.int32),
-            **{name: counts[:, i].astype(np.int32) for i, name in enumerate(COUNTS)},
+            **{name: columns[name].astype(self._dtype(name)) for name in self.kept},
         }
+
+    def _dtype(self, name: str) -> type[np.integer]:
+        """Return the type of a column: what counts parts of images may be large."""
+        return np.int32 if name in {*OUTCOMES, "correct"} and not self._parts else np.int64
 
 
 @dataclass(frozen=True)
@@ -131,8 +151,10 @@ def bounds_of(
 
 
 def read_images(folder: Path, name: str) -> Dataset:
-    """Return images that a campaign directory holds."""
+    """Return images that a campaign directory holds, with the campaign's task."""
     tensors = load_file(folder / f"{name}.safetensors")
     labels = tensors["labels"]
-    n_classes = int(labels.max()) + 1 if len(labels) else 1
-    return Dataset(name, tensors["images"], labels, n_classes)
+    table = CampaignDirectory(folder).read_plan().get("task")
+    task = TASKS.build(table) if table else None
+    n_classes = count_classes(labels) or 1
+    return Dataset(name, tensors["images"], labels, n_classes, task)

@@ -11,6 +11,8 @@ Source: Li et al., Understanding Error Propagation in Deep Learning Neural Netwo
         Accelerators and Applications, SC 2017; METHODS C.3.
 """
 
+from math import inf
+
 from jaxtyping import Float, Int
 from torch import Tensor, stack
 
@@ -19,11 +21,12 @@ OUTCOMES = ("masked", "sdc1", "sdc5", "sdc10", "sdc20", "due")
 
 
 def outcomes(
-    logits: Float[Tensor, "n k"], golden: Float[Tensor, "n k"]
+    logits: Float[Tensor, "n k"], golden: Float[Tensor, "n k"], *, probabilities: bool = False
 ) -> Int[Tensor, "n outcomes"]:
     """Return 1 for every outcome that holds, in the order of `OUTCOMES`, image by image.
 
-    `golden` are the finite logits of the same images without faults.
+    `golden` are the finite logits of the same images without faults. A network that ends in a
+    softmax gives `probabilities` instead, of which no softmax is taken again.
 
     Example:
         >>> import torch
@@ -39,9 +42,24 @@ def outcomes(
     # Stable, so that of equal logits the first counts, as for argmax; topk leaves it open.
     five = golden.argsort(dim=1, descending=True, stable=True)[:, :5]
     among = (five == top[:, None]).any(1)
-    before = golden.double().softmax(1).gather(1, was[:, None])[:, 0]
-    after = safe.double().softmax(1).gather(1, was[:, None])[:, 0]
-    moved = (after - before).abs() / before
+    before, after = (
+        (each.double() if probabilities else each.double().softmax(1)).gather(1, was[:, None])[:, 0]
+        for each in (golden, safe)
+    )
+    moved = relative_move(after, before)
     silent = ~due & ~masked
     columns = [masked, top != was, ~among, moved > 0.1, moved > 0.2]
     return stack([columns[0], *(column & silent for column in columns[1:]), due], 1).int()
+
+
+def relative_move(
+    after: Float[Tensor, "*shape"], before: Float[Tensor, "*shape"]
+) -> Float[Tensor, "*shape"]:
+    """Return by how much numbers moved, in units of what they were; from 0, any move is endless.
+
+    Example:
+        >>> import torch
+        >>> relative_move(torch.tensor([1.5, 0.0, 2.0]), torch.tensor([1.0, 0.0, 0.0]))
+        tensor([0.5000, 0.0000,    inf])
+    """
+    return ((after - before).abs() / before.abs()).nan_to_num(nan=0.0, posinf=inf)

@@ -1,14 +1,26 @@
 """Counts of right answers, which add up."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from statistics import fmean
 
 from jaxtyping import Float, Int
 from torch import Tensor
 
+IMAGES = "images"
+"""Name of the number of images, where answers have parts."""
+Number = int | float
+"""What is counted, or summed."""
+SQUARES = ("right_right", "right_parts", "parts_parts")
+"""Names of the sums over images of products of their right parts and parts."""
+
 
 @dataclass(frozen=True)
 class Tally:
-    """How many of how many answers were right.
+    """How many of how many answers were right, or parts of answers.
+
+    Where answers have parts (pixels, tokens), `others` holds the number of images and sums of
+    squares, so that the image stays the unit of intervals.
 
     Example:
         >>> (Tally(3, 4) + Tally(1, 4)).acc
@@ -17,8 +29,8 @@ class Tally:
 
     correct: int
     total: int
-    others: tuple[tuple[str, int], ...] = ()
-    """How many of the same answers had other outcomes, by name; mostly none are counted."""
+    others: tuple[tuple[str, Number], ...] = ()
+    """What else is counted of the same answers, by name; mostly nothing."""
 
     def __add__(self, other: "Tally") -> "Tally":
         """Add counts; what only one of both counted cannot be added."""
@@ -32,6 +44,41 @@ class Tally:
     def acc(self) -> float:
         """Accuracy, as a fraction; 0 where nothing was counted."""
         return self.correct / self.total if self.total else 0.0
+
+    @property
+    def images(self) -> int:
+        """Images whose answers were counted."""
+        return int(dict(self.others).get(IMAGES, self.total))
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Return what else the counts come to, by name; see `metrics_of`."""
+        return metrics_of(dict(self.others))
+
+
+def metrics_of(counts: Mapping[str, Number]) -> dict[str, float]:
+    """Return what counts beside right answers come to.
+
+    `miou`: the mean over classes of intersection over union, classes that are neither in labels nor
+    in answers left out. `exact`: the share of images with all parts right. `label_acc`: the share
+    of single labels that are right. `mae`: the mean absolute error, only where all are finite.
+
+    Example:
+        >>> metrics_of({"intersection_0": 2, "union_0": 4, "intersection_1": 3, "union_1": 3})
+        {'miou': 0.75}
+    """
+    found = {}
+    unions = {n.removeprefix("union_"): u for n, u in counts.items() if n.startswith("union_")}
+    if unions:
+        shares = [counts[f"intersection_{k}"] / union for k, union in unions.items() if union]
+        found["miou"] = fmean(shares) if shares else 0.0
+    if counts.get("labels"):
+        found["label_acc"] = counts["labels_right"] / counts["labels"]
+    if "exact" in counts and counts.get(IMAGES):
+        found["exact"] = counts["exact"] / counts[IMAGES]
+    if counts.get("finite") and counts["finite"] == counts["answers"]:
+        found["mae"] = counts["abs_error"] / counts["answers"]
+    return found
 
 
 def tally(logits: Float[Tensor, "n k"], labels: Int[Tensor, " n"]) -> Tally:

@@ -40,7 +40,8 @@ def quantize(
 
     Args:
         model: any module with one input that torch.fx or torch.export captures, in any mode and
-            float type; parameters become float32 in a copy (from float64 to within 2**-24 of each value).
+            float type; parameters become float32 in a copy (from float64 to within 2**-24 of each
+            value).
         images: calibration images in [0, 1], from the training set.
         scheme: None for robust quantization at 8 bits.
         shrink: factors on the weight ranges of single layers, by node name (RESQ's alpha).

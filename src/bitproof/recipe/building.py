@@ -27,7 +27,7 @@ def build(
     """
     model = spec.build(
         in_channels=images.images.shape[1],
-        image_size=images.images.shape[2],
+        image_size=images.images.shape[2] if images.images.ndim > 2 else 1,
         n_classes=images.n_classes,
         generator=make_generator(seed, "weights"),
     )

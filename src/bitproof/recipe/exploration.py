@@ -46,7 +46,7 @@ from bitproof.recipe.recipe import (
     Recipe,
     StageName,
 )
-from bitproof.recipe.stored_networks import check_fit
+from bitproof.recipe.stored_networks import check_classes, check_fit
 from bitproof.recipe.toml import write_recipe
 from bitproof.report.exploration_page import EXPLORATION_SCHEMA, write_exploration_report
 from bitproof.stats.costs import undominated
@@ -224,6 +224,7 @@ class _Work:
         if self.recipe.network:
             network = load_network(find_network(self.recipe.network, self.recipe_dir))
             check_fit(self.recipe.network, network, self.splits.test)
+            check_classes(network, self.splits.test, work="explore")
             if network.products:
                 raise RecipeError(
                     f"network: wanted exact products, {self.recipe.network} has multipliers already"

@@ -11,9 +11,11 @@ from bitproof.core.lock import Shard
 from bitproof.core.progress import SILENT, Progress
 from bitproof.data import Dataset, Splits
 from bitproof.evaluation import Executor
+from bitproof.evaluation.tasks import AnyTaskLike
 from bitproof.faults import read_fault_list
 from bitproof.harden import Candidate
 from bitproof.injection import Injection, carry_out_campaign, prepare_campaign
+from bitproof.metrics import AnyTask, read_task
 from bitproof.quant import IntegerNetwork, load_network
 from bitproof.recipe.building import build, weights_of
 from bitproof.recipe.recipe import Name, NetworkRecipe
@@ -28,6 +30,9 @@ class InjectionRecipe(NetworkRecipe):
     """Short name, for directories: letters, digits, `_`, `.`, `+`, `-`."""
     fault_list: str = ""
     """Replay the faults of this CSV file instead of drawing."""
+    task: AnyTask | None = None
+    """How answers are judged: a kind, or a table with its parameters. None: as outputs and labels
+    ask for."""
     injection: Injection = Injection()
     """What is faulty, how often, and how it is counted."""
 
@@ -66,11 +71,12 @@ def inject_recipe(
         out,
         network,
         recipe.injection,
-        splits.test,
+        splits.test.with_task(recipe.task or splits.test.task),
         train=splits.train,
         faults=faults,
         resume=resume or shard is not None,
         facts=facts,
+        progress=progress,
     )
     summary = carry_out_campaign(
         out, executor=executor, shard=shard, device=device, progress=progress
@@ -91,6 +97,7 @@ def inject(
     *,
     out: Path | str | None = None,
     train: Dataset | None = None,
+    task: AnyTaskLike | None = None,
     executor: Executor | None = None,
     resume: bool = False,
     progress: Progress = SILENT,
@@ -99,7 +106,9 @@ def inject(
 
     `network` stays as it is. With `out`, campaign directory and report are kept, and `resume` goes
     on with them. `train` are images that bounds of activations are taken from, which `Ranger` and
-    the like need. Without an `executor`, this process computes.
+    the like need. `task` says how answers are judged: a task, its kind, or a function from outputs
+    and labels to one bool an image; None: as the data set says, or outputs and labels ask for.
+    Without an `executor`, this process computes.
 
     Returns:
         The table of `summary.json`: `totals`, `layers`, `bits`, `cells` ..., rates as
@@ -120,7 +129,17 @@ def inject(
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "campaign" if out is None else Path(out)
         facts = {"title": "fault injection", "data": data.name}
-        prepare_campaign(folder, network, injection, data, train=train, resume=resume, facts=facts)
+        judged = data if task is None else data.with_task(read_task(task))
+        prepare_campaign(
+            folder,
+            network,
+            injection,
+            judged,
+            train=train,
+            resume=resume,
+            facts=facts,
+            progress=progress,
+        )
         summary = carry_out_campaign(folder, executor=executor, progress=progress)
         assert summary is not None
         if out is not None:

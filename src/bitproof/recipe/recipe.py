@@ -12,6 +12,7 @@ from bitproof.core.types import Seed
 from bitproof.data import AUGMENT, DATA, Augmentation, DataSource
 from bitproof.evaluation import Evaluation
 from bitproof.harden import HARDEN, Approximate, HardeningStage
+from bitproof.metrics import AnyTask
 from bitproof.models import MODELS, ModelSpec
 from bitproof.quant.scheme import Scheme
 from bitproof.train import Optimization
@@ -108,6 +109,9 @@ class Recipe(NamedRecipe):
     variants: Annotated[tuple[str, ...], Field(min_length=1)] = (FLOAT, BASELINE)
     """Networks to measure: `float`, `baseline`, and names of stages or multipliers joined by `+` in
     order. A `*` stands for each multiplier in turn: `s1+*+retrain`."""
+    task: AnyTask | None = None
+    """How answers are judged: a kind, or a table with its parameters. None: as outputs and labels
+    ask for."""
     evaluation: Evaluation = Evaluation()
     """What is measured on each."""
 

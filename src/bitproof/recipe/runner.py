@@ -8,7 +8,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,7 +18,7 @@ from torch import nn
 
 from bitproof.approx import Arithmetic, describe
 from bitproof.core.directory import read_json
-from bitproof.core.errors import StoppedError
+from bitproof.core.errors import RecipeError, StoppedError
 from bitproof.core.files import sha256_of_file, write_text
 from bitproof.core.progress import SILENT, Progress
 from bitproof.core.rng import derive_seed, make_generator
@@ -26,9 +26,10 @@ from bitproof.core.stop_request import StopRequest
 from bitproof.data import Dataset, Splits
 from bitproof.evaluation import EvaluatedModel, Executor, FloatModel, IntegerModel, Pool, TallyStore
 from bitproof.evaluation.models import PROFILE_IMAGES
+from bitproof.evaluation.tasks import ending_of, settle_task
 from bitproof.evaluation.threat import Counts
-from bitproof.harden import Candidate, TrainingContext
-from bitproof.metrics import Tally
+from bitproof.harden import Approximate, Candidate, TrainingContext
+from bitproof.metrics import Classification, Ending, Own, Tally, Task
 from bitproof.models import save_weights
 from bitproof.quant import (
     IntegerNetwork,
@@ -91,7 +92,7 @@ def run(
         if group.is_main:
             before = folder.facts().get("fingerprint", fingerprint)
             folder.check_same(before, fingerprint, "cannot go on")
-        facts = task.check_network()
+        task, facts = task.checked()
         if group.is_main:
             folder.begin(recipe, fingerprint=fingerprint, **environment(place), **facts)
         group.wait()
@@ -122,23 +123,45 @@ class _Run:
     executor: Executor | None
     data_dir: Path | None
 
-    def check_network(self) -> dict[str, Any]:
-        """Find out before hours of training whether the network can be built and quantized."""
+    def checked(self) -> tuple["_Run", dict[str, Any]]:
+        """Find out before hours of training whether the network can be built and quantized.
+
+        Returns:
+            The same run with the task of its network and images, and facts for run.json.
+        """
         multipliers = self.recipe.multipliers.items()
         described = {name: describe(multiplier, self.data_dir) for name, multiplier in multipliers}
         labels = self.recipe.evaluation.labels().items()
-        self.recipe.evaluation.tasks(self.splits.test)  # refuses what has too few test images
         model, train = self._build(self.weights), self.splits.train
+        ending: Ending = "unknown"
         if set(self.recipe.variants) != {FLOAT}:
-            trace(model, train.inputs(slice(0, 1)))
+            ending = ending_of(trace(model, train.inputs(slice(0, 1))).nodes)
+        test = settle_task(
+            self.splits.test, model.eval(), self.recipe.task, ending=ending, progress=self.progress
+        )
+        self._check_training(test.task)
+        self.recipe.evaluation.measurements(test)  # refuses what it cannot measure on
         counted = sum(weight.numel() for weight in model.parameters())
-        sizes = {"n_train": len(train), "n_test": len(self.splits.test)}
-        return {
+        sizes = {"n_train": len(train), "n_test": len(test)}
+        facts = {
             "model": {"kind": self.recipe.model.kind, "parameters": counted},
             "data": {"name": train.name, "digest": train.digest(), **sizes},
             "multipliers": described,
             "threats": {title: asdict(label) for title, label in labels},
         }
+        if test.task and test.task.identity:
+            facts["task"] = test.task.model_dump(mode="json")
+        return replace(self, splits=replace(self.splits, test=test)), facts
+
+    def _check_training(self, task: Task | None) -> None:
+        """Refuse to train for a task whose loss no stage knows."""
+        stages = [self.recipe.stage(n) for v in self.recipe.variants for n in stages_of(v)]
+        trains = self.recipe.train or not all(isinstance(one, Approximate) for one in stages)
+        if trains and not isinstance(task, Classification | Own):
+            raise RecipeError(
+                f"task: wanted a classification, the only task that is trained for, got "
+                f"'{task.kind if task else task}'; give 'weights' and leave out what trains"
+            )
 
     def carry_out(self) -> Path:
         """Do whatever is not done yet."""

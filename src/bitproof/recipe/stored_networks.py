@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
-from bitproof.core.errors import RecipeError
+from bitproof.core.errors import RecipeError, SpecError
 from bitproof.data import DATA, Dataset
+from bitproof.evaluation.tasks import ending_of, settle_task
+from bitproof.metrics import Classification
 from bitproof.quant import IntegerNetwork, load_network
 from bitproof.recipe.directory import RunDirectory
 from bitproof.recipe.toml import read_recipe
@@ -57,13 +59,29 @@ def check_fit(name: str, network: IntegerNetwork, data: Dataset) -> None:
     image = data.inputs(slice(0, 1))
     size = " x ".join(map(str, image.shape[1:]))
     try:
-        answers = network(image).shape[-1]
+        answers = network(image)
     except (RuntimeError, ValueError, IndexError):
         raise RecipeError(
             f"{name}: wanted a network for {data.name} (images of {size}), this one takes others"
         ) from None
-    if answers < data.n_classes:
+    if data.labels.ndim > 1 or data.labels.is_floating_point() or answers.ndim > 2:
+        return  # the task will tell
+    known = answers[:1].numel()
+    if max(known, 2) < data.n_classes:  # one output tells two classes apart
         raise RecipeError(
             f"{name}: wanted a network for {data.name} ({data.n_classes} classes), "
-            f"this one answers {answers}"
+            f"this one answers {known}"
         )
+
+
+def check_classes(network: IntegerNetwork, data: Dataset, *, work: str) -> None:
+    """Check that a network and a data set are about classes, by logits.
+
+    Raises:
+        DataError: outputs and labels fit no task.
+        SpecError: they are about another task.
+    """
+    ending = ending_of(network.nodes)
+    task = settle_task(data.to(network.device), network, ending=ending).task
+    if not isinstance(task, Classification):
+        raise SpecError(f"{work}: wanted a classification, got task '{task and task.kind}'")

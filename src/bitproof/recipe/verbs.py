@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Num
 from torch import Tensor, nn
 
 from bitproof.approx import Multiplier
 from bitproof.attacks import InputAttack
-from bitproof.core.errors import SpecError
+from bitproof.core.errors import DataError, SpecError
 from bitproof.core.progress import SILENT, Progress
 from bitproof.core.rng import derive_seed, make_generator
 from bitproof.data import DATA, Augmentation, Dataset, Splits
@@ -26,13 +26,17 @@ from bitproof.evaluation import (
     TallyStore,
     check_data,
 )
+from bitproof.evaluation.adversarial_examples import check_attack
 from bitproof.evaluation.models import PROFILE_IMAGES
+from bitproof.evaluation.tasks import AnyTaskLike, ending_of, settle_task
 from bitproof.explore import Exploration, Outcome, explore, read_multipliers
 from bitproof.harden import Candidate, HardeningStage, TrainingContext
+from bitproof.metrics import Ending
 from bitproof.models import MODELS
 from bitproof.models.user_module import dtype_of
 from bitproof.quant import IntegerNetwork, Scheme
 from bitproof.recipe.building import build
+from bitproof.recipe.stored_networks import check_classes
 from bitproof.stats import Row
 from bitproof.train import Optimization, train_
 
@@ -95,6 +99,7 @@ def search_multipliers(
         Traceback (most recent call last):
         bitproof.core.errors.SpecError: exact: wanted a published cost, there is none; ...
     """
+    check_classes(network, splits.test, work="search_multipliers")
     exploration = exploration or Exploration()
     folder = None if data_dir is None else Path(data_dir)
     blocks = read_multipliers(multipliers, costs=exploration.costs, data_dir=folder)
@@ -128,10 +133,11 @@ def train_model(
     Raises:
         DivergenceError: the loss is NaN or infinite.
         ModelError: it is no module as written in Python.
-        DataError: there are no images, or labels lie beyond the model's outputs.
+        DataError: there are no images, or labels are no classes or lie beyond the outputs.
         InputShapeError: the model does not run on the images.
     """
     check_data("model", FloatModel(model), data)
+    _check_trainable(data)
     generator = make_generator(seed, "train")
     train_(
         model, data, optimization, generator=generator, augmentation=augmentation, progress=progress
@@ -161,6 +167,7 @@ def harden_model(
         InputShapeError: the model does not run on the images.
         SpecError: its parameters are no float32.
     """
+    _check_trainable(data)
     done = model if isinstance(model, Candidate) else Candidate(model, scheme or Scheme())
     check_data("model", FloatModel(done.model), data)
     if stages and dtype_of(done.model) != torch.float32:
@@ -177,22 +184,33 @@ def harden_model(
 
 
 def attack(
-    network: IntegerNetwork | nn.Module, method: InputAttack, data: Dataset, *, seed: int = 0
-) -> Float[Tensor, "n c h w"]:
+    network: IntegerNetwork | nn.Module,
+    method: InputAttack,
+    data: Dataset,
+    *,
+    task: AnyTaskLike | None = None,
+    seed: int = 0,
+) -> Num[Tensor, "n *features"]:
     """Return the images of `data`, perturbed by a white-box attack on `network`.
 
-    A float model is attacked in evaluation mode; it stays as it is.
+    A float model is attacked in evaluation mode; it stays as it is. `task` is what `inject` takes.
 
     Raises:
         InputRangeError: images lie outside [0, 1].
         ModelError: the model is no module as written in Python.
-        DataError: there are no images, or labels lie beyond the network's outputs.
+        SpecError: inputs are tokens, or the attack does not know the task.
+        DataError: there are no images, or outputs and labels fit no task, or not this one.
         InputShapeError: the network does not run on the images.
     """
+    check_attack(method.kind, method, data)
     model = _measurable(network)
     check_data("network", model, data)
+    data = settle_task(data, model.predict, task, ending=_ending(network))
+    check_attack(method.kind, method, data)
     generator = make_generator(seed, "attack")
-    return method.run(model.differentiable, data.inputs(), data.labels, generator=generator)
+    return method.run(
+        model.differentiable, data.inputs(), data.labels, generator=generator, task=data.task
+    )
 
 
 def evaluate(
@@ -201,6 +219,7 @@ def evaluate(
     evaluation: Evaluation | None = None,
     *,
     train: Dataset | None = None,
+    task: AnyTaskLike | None = None,
     executor: Executor | None = None,
     progress: Progress = SILENT,
 ) -> list[Row]:
@@ -208,18 +227,20 @@ def evaluate(
 
     Networks are integer ones and float models, by name; those are measured in evaluation mode and
     stay as they are. `train` are images that bounds of activations are taken from, which `Ranger`
-    and the like need. Without an `executor`, this process measures.
+    and the like need. `task` is what `inject` takes. Without an `executor`, this process measures.
 
     Raises:
         ModelError: a model is no module as written in Python.
-        DataError: there are no images, or labels lie beyond the outputs of a network.
+        DataError: there are no images, or outputs and labels fit no task, or not this one.
         InputShapeError: a network does not run on the images.
+        SpecError: networks are about different tasks, or a threat does not know it.
     """
     evaluation = evaluation or Evaluation()
     profile = None if train is None else train.first(min(len(train), PROFILE_IMAGES))
     models = {name: _measurable(network, profile) for name, network in networks.items()}
     for name, model in models.items():
         check_data(name, model, data)
+    data = _settled(data, networks, models, task, progress)
     rows: list[Row] = []
     with evaluation.open(models.__getitem__, data, executor) as pool:
         for name, model in models.items():
@@ -236,3 +257,37 @@ def _measurable(
     if isinstance(network, IntegerNetwork):
         return IntegerModel(network, profile)
     return FloatModel(network)
+
+
+def _settled(
+    data: Dataset,
+    networks: Mapping[str, IntegerNetwork | nn.Module],
+    models: Mapping[str, EvaluatedModel],
+    task: AnyTaskLike | None,
+    progress: Progress,
+) -> Dataset:
+    """Return the data set with the one task of all networks."""
+    found: dict[str, Dataset] = {}
+    for name, network in networks.items():
+        ending, watch = _ending(network), SILENT if found else progress
+        predict = models[name].predict
+        found[name] = settle_task(data, predict, task, ending=ending, progress=watch)
+    tasks = {each.task: name for name, each in found.items()}
+    if len(tasks) > 1:
+        came = ", ".join(f"{own!r} for {name}" for own, name in tasks.items())
+        raise SpecError(f"task: wanted one for all networks, got {came}")
+    return next(iter(found.values()), data)
+
+
+def _ending(network: IntegerNetwork | nn.Module) -> Ending:
+    return ending_of(network.nodes) if isinstance(network, IntegerNetwork) else "unknown"
+
+
+def _check_trainable(data: Dataset) -> None:
+    """Refuse labels that are no classes: nothing here trains on another loss."""
+    if data.labels.ndim != 1 or data.labels.is_floating_point():
+        kind = str(data.labels.dtype).removeprefix("torch.")
+        raise DataError(
+            f"{data.name}: wanted one class an image to train on, got {kind} labels of shape "
+            f"{tuple(data.labels.shape)}"
+        )

@@ -1,10 +1,10 @@
 """The results of a campaign as files: tidy CSV for programs, LaTeX for papers.
 
 In `results.csv`, a row without layer or bit sums over them. Beside the outcomes of the campaign,
-totals have the rows `acc`, `acc_std`, `acc_min` and `rerr`, and `fit` stands wherever it is known
-(failures in 10^9 hours; the rest are fractions). Cells that were not tried have no value. Kinds
-of fault that hit several places at once have totals alone. `elements.csv`, for faults in arrays,
-has the processing elements, each over all of its registers.
+totals have the rows `acc`, `acc_std`, `acc_min` and `rerr`, and those of the task, such as `miou`;
+`fit` stands wherever it is known (failures in 10^9 hours; the rest are fractions). Cells that were
+not tried have no value. Kinds of fault that hit several places at once have totals alone.
+`elements.csv`, for faults in arrays, has the processing elements, each over all of its registers.
 """
 
 import csv
@@ -79,7 +79,7 @@ def results_csv(summary: CampaignSummary) -> str:
     for total in summary.totals:
         writer.writerows(_rows(total, summary))
         extra = {"acc": total.acc, "acc_std": total.acc_std, "acc_min": total.acc_min}
-        for name, number in {**extra, "rerr": total.rerr}.items():
+        for name, number in {**extra, "rerr": total.rerr, **total.metrics}.items():
             if number is not None and total.trials:
                 writer.writerow(_cells(total, name, number))
     for part in slices(summary):

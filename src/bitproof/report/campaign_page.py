@@ -65,6 +65,8 @@ def _context(summary: CampaignSummary) -> dict[str, Any]:
     golden = campaign.golden_acc
     images = wording.count(campaign.images, "image")
     aside = "" if golden is None else f"Without faults, accuracy is {_rate_line(golden)}."
+    for name, number in campaign.golden.items():
+        aside += f" {wording.METRIC_NAMES.get(name, name)} is {wording.figure(100 * number)} %."
     return {
         "brand": "fault-injection report",
         "heading": campaign.title or "Fault-injection campaign",
@@ -90,7 +92,13 @@ def _context(summary: CampaignSummary) -> dict[str, Any]:
         "channels": channel_table(summary),
         "channels_left": len(summary.channels) - CHANNELS_SHOWN,
         "environment": environment(summary),
+        "meanings": meanings(summary),
     }
+
+
+def meanings(summary: CampaignSummary) -> list[tuple[str, str]]:
+    """Return what the silent outcomes of the campaign's task mean, by their names."""
+    return list(wording.outcome_meanings(summary.campaign.task or {}).items())
 
 
 def array_text(array: Mapping[str, Any]) -> str:
@@ -185,6 +193,11 @@ def outcome_table(summary: CampaignSummary) -> PageTable:
     def rate_of(outcome: str) -> Writer:
         return lambda row: rate_text(row.rate(outcome))
 
+    def metric_of(name: str) -> Writer:
+        return lambda row: rate_text(row.metrics.get(name))
+
+    more = dict.fromkeys(name for row in summary.totals for name in row.metrics)
+
     def worst(row: TrialRates) -> str:
         if row.acc_min is None or not row.trials:
             return DASH
@@ -195,6 +208,7 @@ def outcome_table(summary: CampaignSummary) -> PageTable:
         ("faults", lambda row: summary.label(row.group)),
         *((wording.outcome_name(name), rate_of(name)) for name in summary.outcomes),
         ("accuracy", lambda row: rate_text(row.acc if row.trials else None)),
+        *((wording.METRIC_NAMES.get(name, name), metric_of(name)) for name in more),
         ("worst trial", worst),
         *_fit_and_trials(summary.totals),
     ]
@@ -250,6 +264,8 @@ def environment(summary: CampaignSummary) -> PageTable:
         "engine": campaign.engine,
         "time": None if campaign.seconds is None else wording.seconds(campaign.seconds),
     }
+    if campaign.task is not None:
+        named |= {"task": wording.settings(campaign.task)}
     return facts_table(named | dict(campaign.versions))
 
 

@@ -83,6 +83,10 @@ class Campaign(_Part):
     """Of the checks."""
     golden_acc: Rate | None = None
     """Accuracy without faults."""
+    task: dict[str, Any] | None = None
+    """How answers were judged; None: as a classification by logits."""
+    golden: dict[str, float] = {}
+    """What else the task counts, without faults."""
     seed: int | None = None
     versions: dict[str, str] = {}
     device: str | None = None
@@ -134,6 +138,8 @@ class TrialRates(_Part):
     acc_std: Annotated[float, Field(ge=0.0)] | None = None
     acc_min: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
     rerr: Rate | None = None
+    metrics: dict[str, Rate] = {}
+    """Means over trials of what else the task counts."""
 
     def rate(self, outcome: str = MAIN) -> Interval | None:
         """Return the rate of an outcome, None where nothing was tried."""

@@ -13,7 +13,7 @@ from bitproof.report.corruption import corruption_rows
 from bitproof.report.findings import focus_level, main_threats
 from bitproof.report.multipliers import approximations, conditions
 from bitproof.report.run import Condition, Run, read_run
-from bitproof.report.wording import confidence_text, outcome_name, span, value
+from bitproof.report.wording import METRIC_NAMES, confidence_text, outcome_name, span, value
 from bitproof.stats.intervals import Interval
 from bitproof.stats.results import Row
 
@@ -167,14 +167,18 @@ def _totals(summary: CampaignSummary) -> ConsoleTable:
     few = len(names) <= FEW_GROUPS
     show = _wide if few else compact
     columns = []
+    more = list(dict.fromkeys(name for row in summary.totals for name in row.metrics))
     for name, row in zip(names, summary.totals, strict=True):
         rates = [*map(row.rate, summary.outcomes), row.acc if row.trials else None]
+        rates += map(row.metrics.get, more)
         columns.append((name, *map(show, rates), str(row.trials)))
     outcomes = [outcome_name(_printable(outcome)) for outcome in summary.outcomes]
+    named = [METRIC_NAMES.get(name, _printable(name)) for name in more]
     if few:
-        header, *rows = zip(("outcome", *outcomes, "accuracy", "trials"), *columns, strict=True)
+        heads = ("outcome", *outcomes, "accuracy", *named, "trials")
+        header, *rows = zip(heads, *columns, strict=True)
         return ConsoleTable(f"Outcomes, % ({confidence} interval)", header, tuple(rows))
-    heads = ("faults", *(name.removesuffix(" %") for name in outcomes), "acc", "trials")
+    heads = ("faults", *(name.removesuffix(" %") for name in outcomes), "acc", *named, "trials")
     return ConsoleTable(f"Outcomes, % (half {confidence} interval)", heads, tuple(columns))
 
 

@@ -16,7 +16,7 @@ from bitproof.report.page_table import (
 )
 from bitproof.report.records import StageRecord
 from bitproof.report.run import CLEAN, FLOAT, Condition, Run, parts
-from bitproof.report.wording import count, percent, points, seconds, settings
+from bitproof.report.wording import METRIC_NAMES, count, percent, points, seconds, settings
 from bitproof.stats.threats import Family
 
 UNITS: dict[Family, str] = {"none": "image", "input_attack": "image"}
@@ -50,15 +50,28 @@ def accuracy_table(run: Run, names: Sequence[str]) -> PageTable:
         [_heading("Clean", _units(run, CLEAN))],
         [PageCell("no threat"), *line(CLEAN, 0.0)],
     ]
+    for metric, name in _more(run, CLEAN):
+        rows.append([name, *line(CLEAN, 0.0, metric)])
     for threat in run.threats:
         label, levels = run.label(threat), run.levels(threat)
         rows.append([_heading(label.title, label.symbol, _units(run, threat))])
         for level in levels:
             look = "focus" if level == focus_level(levels) else ""
             rows.append([PageCell(label.pretty_level(level), look), *line(threat, level)])
+        for metric, name in _more(run, threat):
+            rows += [
+                [f"{name}, {label.pretty_level(level)}", *line(threat, level, metric)]
+                for level in run.levels(threat, metric)
+            ]
         if any(row.metric == "auc_fr" and row.threat == threat for row in run.rows):
             rows.append(["AUC", *line(threat, None, "auc_fr")])
     return _by_variant(run, names, rows)
+
+
+def _more(run: Run, threat: str) -> list[tuple[str, str]]:
+    """Return what the task counts beside right answers, and how it is written."""
+    found = {row.metric for row in run.rows if row.threat == threat}
+    return [pair for pair in METRIC_NAMES.items() if pair[0] in found]
 
 
 def chip_table(run: Run, names: Sequence[str]) -> PageTable:

@@ -19,6 +19,9 @@ OUTCOME_NAMES = {
     "due": "DUE",
 }
 
+METRIC_NAMES = {"miou": "mIoU", "exact": "exact", "label_acc": "labels right", "mae": "MAE"}
+"""What tasks count beside right answers."""
+
 
 def percent(fraction: float) -> str:
     """Return a fraction as per cent with one decimal, without the sign of per cent.
@@ -113,6 +116,48 @@ def outcome_name(outcome: str) -> str:
         ('SDC-10 %', 'hang')
     """
     return OUTCOME_NAMES.get(outcome, outcome)
+
+
+def outcome_meanings(task: Mapping[str, Any]) -> dict[str, str]:
+    """Return what the silent outcomes of a task mean, by name; empty: of a classification."""
+    kind, logits = task.get("kind", "classification"), not task.get("probabilities")
+    share = f"{100 * task.get('tolerance', 0):g} %"
+    first = "Another class is first than without the fault."
+    five = {"SDC-5": "The class that is first is not among the first five without the fault."}
+    moved = "moves by more than a tenth, a fifth, of what it was."
+    both = "SDC-10 %, SDC-20 %"
+    softmax = " (softmax)" if logits else ""
+    found = {
+        "binary": {
+            "SDC-1": "The answer is the other one.",
+            both: f"The probability of the answer without the fault {moved}",
+        },
+        "multi_label": {
+            "SDC-1": "Another set of labels is given.",
+            both: "More than a tenth, a fifth, of the labels differ.",
+        },
+        "regression": {
+            "SDC-1": f"An output moves by more than {task.get('tolerance')}.",
+            both: f"An output {moved}",
+        },
+        "own": {"SDC-1": "The answer is judged otherwise than without the fault."},
+        "segmentation": {
+            "SDC-1": f"More than {share} of the pixels are given another class.",
+            both: "More than a tenth, a fifth, of the pixels are given another class.",
+        },
+        "sequence": {
+            "SDC-1": f"More than {share} of the places are given another class.",
+            both: "More than a tenth, a fifth, of the places are given another class.",
+        },
+    }
+    of_class = f"The probability{softmax} of the class that is first without the fault {moved}"
+    found["classification"] = {"SDC-1": first, **five, both: of_class}
+    meant = found.get(str(kind), {"SDC-1": "The answer differs from that without the fault."})
+    meant["SDC-1"] += (
+        " This page says that the answer changes. (Outputs that are neither masked, nor SDC of any "
+        "kind, nor DUE differ without harm.)"
+    )
+    return meant
 
 
 def value(rate: Interval) -> str:

@@ -89,6 +89,56 @@ def cluster_rate(
     )
 
 
+def ratio_rate(
+    successes: int,
+    total: int,
+    *,
+    count: int,
+    success_squares: int,
+    products: int,
+    total_squares: int,
+    confidence: float = 0.95,
+) -> Interval:
+    """Return the rate over parts of clusters, from sums over clusters alone.
+
+    It is that of `cluster_rate`, where clusters are of one size; of clusters of several sizes, the
+    largest is taken to be of the size that a part's cluster has on average.
+
+    Args:
+        successes: parts with the outcome, in all clusters.
+        total: parts.
+        count: clusters.
+        success_squares: sum over clusters of the squares of their parts with the outcome.
+        products: sum over clusters of their parts with the outcome times their parts.
+        total_squares: sum over clusters of the squares of their parts.
+        confidence: how often the interval holds the truth.
+
+    Example:
+        >>> hits, parts = np.array([64, 0, 0, 0, 64, 0, 0, 1, 0, 0]), np.full(10, 64)
+        >>> names = ("success_squares", "products", "total_squares")
+        >>> sums = map(int, (hits @ hits, hits @ parts, parts @ parts))
+        >>> sums = dict(zip(names, sums, strict=True))
+        >>> [round(end, 3) for end in ratio_rate(129, 640, count=10, **sums)]
+        [0.056, 0.202, 0.518]
+    """
+    if not total:
+        return Interval(0.0, 0.0, 1.0)
+    rate = successes / total
+    squares = success_squares - 2 * rate * products + rate * rate * total_squares
+    variance = max(squares, 0.0) * count / max(count - 1, 1) / total**2
+    share = total_squares / total**2
+    return _effective(
+        rate,
+        variance=variance,
+        largest=share,
+        all_or_nothing=1 / share,
+        freedom=count - 1,
+        images=float(total),
+        confidence=confidence,
+        method="wilson",
+    )
+
+
 def mean_rate(
     values: Float[np.ndarray, " f"], *, confidence: float = 0.95, method: Method = "wilson"
 ) -> Interval:
@@ -187,17 +237,41 @@ def _interval(
         confidence: how often the interval holds the truth.
         method: how the interval is taken.
     """
-    from scipy.special import stdtrit  # noqa: PLC0415 - slow to import
-
-    z = normal_quantile(confidence)
     largest = float(shares.max())
     if largest == 0:
         return Interval(rate, rate, rate)
-    imagined = z * z / 2
     variance = float(((shares * spread) ** 2).sum())
+    all_or_nothing = 1 / float((shares**2).sum())
+    return _effective(
+        rate,
+        variance=variance,
+        largest=largest,
+        all_or_nothing=all_or_nothing,
+        freedom=freedom,
+        images=images,
+        confidence=confidence,
+        method=method,
+    )
+
+
+def _effective(
+    rate: float,
+    *,
+    variance: float,
+    largest: float,
+    all_or_nothing: float,
+    freedom: int,
+    images: float,
+    confidence: float,
+    method: Method,
+) -> Interval:
+    """Return the interval at the effective number of trials, which all-or-nothing faults bound."""
+    from scipy.special import stdtrit  # noqa: PLC0415 - slow to import
+
+    z = normal_quantile(confidence)
+    imagined = z * z / 2
     measured = (rate * (1 - rate) + imagined * largest) / (variance + imagined * largest**2)
     ample = (z / float(stdtrit(freedom, (1 + confidence) / 2))) ** 2 if freedom > 0 else 0.0
-    all_or_nothing = 1 / float((shares**2).sum())
     n = min(max(measured * ample, min(measured, all_or_nothing)), images)
     take = score_interval if method == "wilson" else exact_interval
     return take(rate, n, confidence=confidence)
