@@ -190,3 +190,23 @@ def test_tied_embedding_is_one_memory() -> None:
     assert sum(words.values()) == 9 * 4 + 9
     with torch.no_grad():
         assert network(tokens).shape == (6, 9)
+
+
+def test_a_constant_that_the_input_takes_in_stays_for_others() -> None:
+    class Shifted(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 3, 3, padding=1)
+            self.register_buffer("mean", torch.tensor([0.4, 0.3, 0.2]).view(1, 3, 1, 1))
+            self.mean: Tensor
+
+        def forward(self, x: Tensor) -> Tensor:
+            result: Tensor = self.conv(x - self.mean) + self.mean
+            return result
+
+    torch.manual_seed(0)
+    model = Shifted()
+    network = quantize(model, images())
+    with torch.no_grad():
+        off = (network(images()) - model(images())).abs().max()
+    assert float(off) < 0.05

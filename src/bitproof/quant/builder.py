@@ -104,35 +104,7 @@ class Builder:
             if node.name in needed:
                 needed.update(node.inputs)
         self.nodes = [node for node in self.nodes if node.name in needed or node.op == "input"]
-        self._keep_memories()
         self.nodes.sort(key=lambda node: (node.op != "input", node.name == result.name))
-
-    def _keep_memories(self) -> None:
-        """Give each memory to the first node left that reads it."""
-        moved: dict[str, str] = {}
-        nodes = []
-        for node in self.nodes:
-            owner = moved.setdefault(node.memory or node.name, node.name)
-            nodes.append(
-                Node(
-                    node.name,
-                    node.op,
-                    node.inputs,
-                    node.attrs,
-                    node.path,
-                    "" if owner == node.name else owner,
-                )
-            )
-        self.nodes = nodes
-        named = ((*key.rpartition(".")[::2], tensor) for key, tensor in self.tensors.items())
-        self.tensors = {
-            f"{moved[name]}.{kind}": tensor for name, kind, tensor in named if name in moved
-        }
-        self.less_one = {
-            f"{moved[name]}.{kind}"
-            for name, _, kind in (key.rpartition(".") for key in self.less_one)
-            if name in moved
-        }
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """A network as a flat list of nodes: what tracing yields and what quantization works on."""
 
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from torch import Tensor
@@ -67,6 +68,25 @@ class Graph:
     """Tensors that the model holds less one: scales `1 + a` with `a` as parameter."""
     captured_by: Literal["fx", "export"] = "fx"
     """What read the user's forward: torch.fx or torch.export."""
+
+    def keep(self, nodes: Sequence[Node]) -> "Graph":
+        """Return the graph of some of its nodes, in an order of execution.
+
+        A memory whose owner goes belongs to the first node left that reads it.
+        """
+        owners: dict[str, str] = {}
+        kept = []
+        for node in nodes:
+            owner = owners.setdefault(node.memory or node.name, node.name)
+            kept.append(replace(node, memory="" if owner == node.name else owner))
+
+        def renamed(key: str) -> str:
+            name, _, kind = key.rpartition(".")
+            return f"{owners[name]}.{kind}" if name in owners else ""
+
+        tensors = {renamed(key): tensor for key, tensor in self.tensors.items() if renamed(key)}
+        less_one = frozenset(renamed(key) for key in self.less_one if renamed(key))
+        return replace(self, nodes=tuple(kept), tensors=tensors, less_one=less_one)
 
     def sharing(self) -> frozenset[str]:
         """Return the nodes that have one memory with others."""

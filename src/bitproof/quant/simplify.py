@@ -158,6 +158,4 @@ def _merge(graph: Graph, node: Node, before: Node, attrs: dict[str, Any]) -> Gra
 
 
 def _without(graph: Graph, names: Collection[str]) -> Graph:
-    nodes = tuple(node for node in graph.nodes if node.name not in names)
-    kept = {key: one for key, one in graph.tensors.items() if key.rpartition(".")[0] not in names}
-    return replace(graph, nodes=nodes, tensors=kept)
+    return graph.keep([node for node in graph.nodes if node.name not in names])

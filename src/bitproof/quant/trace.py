@@ -129,7 +129,8 @@ def _lower(captured: Captured, output: str) -> Graph:
         raise TraceError(f"output: wanted what depends on the input as '{output}'")
     builder.finish(outputs[output])
     less_one = frozenset(builder.less_one)
-    return Graph(tuple(builder.nodes), builder.tensors, less_one, captured.by)
+    graph = Graph((), builder.tensors, less_one, captured.by)
+    return graph.keep(builder.nodes)
 
 
 def _is_fixed(step: Step, fixed: set[str]) -> bool:
