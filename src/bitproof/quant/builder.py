@@ -1,7 +1,7 @@
 """A graph under construction: unique names, nodes, tensors, and the call being lowered."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import Tensor
@@ -119,6 +119,10 @@ class Call:
     """Shape of a tensor result, multiples of the batch marked; empty for several results."""
     path: str
     builder: Builder
+
+    def at(self, part: str) -> "Call":
+        """Return the call under the path of a part of it."""
+        return replace(self, path=f"{self.path}.{part}")
 
     def get(self, position: int, name: str, default: Any = None) -> Any:
         """Return an argument by position or name."""

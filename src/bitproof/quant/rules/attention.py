@@ -105,14 +105,14 @@ def heads(call: Call, layer: nn.MultiheadAttention, q: Ref, k: Ref, v: Ref) -> R
         weights = [layer.q_proj_weight, layer.k_proj_weight, layer.v_proj_weight]
     biases = [None] * 3 if layer.in_proj_bias is None else list(layer.in_proj_bias.chunk(3))
     split = [
-        _split_heads(call, _linear(call, x, weight, bias), layer.num_heads)
-        for x, weight, bias in zip((q, k, v), weights, biases, strict=True)
+        _split_heads(call, _linear(call.at(name), x, weight, bias), layer.num_heads)
+        for name, x, weight, bias in zip("qkv", (q, k, v), weights, biases, strict=True)
     ]
     mixed = attend(call, *split)
     n, h, t, d = mixed.shape
     merged = call.step("permute", mixed, shape=(n, t, h, d), dims=[0, 2, 1, 3])
     merged = call.reshape(merged, (n, t, h * d))
-    return _linear(call, merged, layer.out_proj.weight, layer.out_proj.bias)
+    return _linear(call.at("out_proj"), merged, layer.out_proj.weight, layer.out_proj.bias)
 
 
 def _linear(call: Call, x: Ref, weight: Tensor, bias: Tensor | None) -> Ref:
@@ -132,10 +132,9 @@ def encoder(call: Call, stack: nn.TransformerEncoder) -> Ref:
     for index, layer in enumerate(stack.layers):
         if type(layer) is not nn.TransformerEncoderLayer:
             raise TraceError(f"{call.path}: no rule to quantize a {type(layer).__name__}")
-        inner = replace(call, args=(x,), kwargs={}, path=f"{call.path}.layers.{index}")
+        inner = replace(call.at(f"layers.{index}"), args=(x,), kwargs={})
         x = encoder_layer(inner, layer)
-    outer = replace(call, path=f"{call.path}.norm")
-    return x if stack.norm is None else _norm(outer, x, stack.norm)
+    return x if stack.norm is None else _norm(call.at("norm"), x, stack.norm)
 
 
 def encoder_layer(call: Call, layer: nn.TransformerEncoderLayer) -> Ref:
@@ -143,12 +142,13 @@ def encoder_layer(call: Call, layer: nn.TransformerEncoderLayer) -> Ref:
     x = _unmasked(call)
     if not layer.self_attn.batch_first:
         raise TraceError(f"{call.path}: wanted batch_first=True")
+    attention, first, second = call.at("self_attn"), call.at("norm1"), call.at("norm2")
     if layer.norm_first:
-        y = _norm(call, x, layer.norm1)
-        x = _add(call, x, heads(call, layer.self_attn, y, y, y))
-        return _add(call, x, _feed(call, _norm(call, x, layer.norm2), layer))
-    x = _norm(call, _add(call, x, heads(call, layer.self_attn, x, x, x)), layer.norm1)
-    return _norm(call, _add(call, x, _feed(call, x, layer)), layer.norm2)
+        y = _norm(first, x, layer.norm1)
+        x = _add(call, x, heads(attention, layer.self_attn, y, y, y))
+        return _add(call, x, _feed(call, _norm(second, x, layer.norm2), layer))
+    x = _norm(first, _add(call, x, heads(attention, layer.self_attn, x, x, x)), layer.norm1)
+    return _norm(second, _add(call, x, _feed(call, x, layer)), layer.norm2)
 
 
 def _unmasked(call: Call) -> Ref:
@@ -172,7 +172,7 @@ def _norm(call: Call, x: Ref, layer: Any) -> Ref:
 
 
 def _feed(call: Call, x: Ref, layer: nn.TransformerEncoderLayer) -> Ref:
-    inner = _linear(call, x, layer.linear1.weight, layer.linear1.bias)
+    inner = _linear(call.at("linear1"), x, layer.linear1.weight, layer.linear1.bias)
     given = layer.activation
     if given in (functional.relu, torch.relu) or isinstance(given, nn.ReLU):
         attrs: dict[str, Any] = {"function": "clamp", "parameters": {"min": 0.0}}
@@ -182,4 +182,4 @@ def _feed(call: Call, x: Ref, layer: nn.TransformerEncoderLayer) -> Ref:
     else:
         raise TraceError(f"{call.path}: wanted ReLU or GELU inside, got {given}")
     inner = call.step("table", inner, shape=inner.shape, **attrs)
-    return _linear(call, inner, layer.linear2.weight, layer.linear2.bias)
+    return _linear(call.at("linear2"), inner, layer.linear2.weight, layer.linear2.bias)

@@ -40,7 +40,7 @@ def convolution(call: Call, layer: Any = None) -> Ref:
         sizes = [0] * rank if padding == "valid" else each_axis(padding or 0, rank)
         around = [(size, size) for size in sizes]
     if mode != "zeros" or any(left != right for left, right in around):
-        x = pad_by(call, x, around, mode="constant" if mode == "zeros" else mode)
+        x = pad_by(call.at("padding"), x, around, mode="constant" if mode == "zeros" else mode)
         around = [(0, 0)] * rank
     moves = {"stride": stride, "padding": [left for left, _ in around], "dilation": dilation}
     return call.emit("conv", x, **moves, groups=groups or 1, tensors=tensors)
@@ -74,12 +74,12 @@ def transposed_convolution(call: Call, layer: Any = None) -> Ref:
         each_axis(value or neutral, rank)
         for value, neutral in ((stride, 1), (padding, 0), (extra, 0), (dilation, 1))
     )
-    x = spread(call, call.x, stride)
+    x = spread(call.at("zeros"), call.x, stride)
     reach = [d * (k - 1) - p for d, k, p in zip(dilation, kernel, padding, strict=True)]
     around = [(size, size + more) for size, more in zip(reach, extra, strict=True)]
     same = all(left == right >= 0 for left, right in around)
     if not same:
-        x = pad_by(call, x, around)
+        x = pad_by(call.at("padding"), x, around)
     origin = tuple(tensors.values())
     tensors["weight"] = turned(origin[0], groups)  # type: ignore[arg-type]
     moves = {"stride": [1] * rank, "dilation": dilation}

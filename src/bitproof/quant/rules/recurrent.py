@@ -118,26 +118,26 @@ class _Unrolled:
     def _direction(
         self, x: Ref, own: Weights, states: list[Ref | None], name: str, backwards: int
     ) -> tuple[list[Ref], State]:
-        call = replace(self.call, path=f"{self.call.path}.weight_ih_{name}")
         bias, inner = own.input_bias, own.state_bias
         origin = (own.input, own.input_bias, own.state_bias)
         if self.kind != "gru" and bias is not None and inner is not None:
             bias, inner = bias + inner, None
         tensors = {"weight": own.input, "bias": bias}
-        gates = call.step(
+        gates = self.call.at(f"weight_ih_{name}").step(
             "linear", x, shape=(*x.shape[:2], len(own.input)), tensors=tensors, origin=origin
         )
         own = replace(own, state_bias=inner)
         count = x.shape[self.time]
         outputs: list[Ref] = []
         for at in reversed(range(count)) if backwards else range(count):
-            states = list(self._step(call.select(gates, self.time, at), own, states, name))
+            now = self.call.select(gates, self.time, at)
+            states = list(self._step(now, own, states, f"_{name}"))
             outputs.append(states[0])  # type: ignore[arg-type]
         return outputs[::-1] if backwards else outputs, tuple(states)  # type: ignore[arg-type]
 
     def _step(self, gates: Ref, own: Weights, states: list[Ref | None], name: str) -> State:
         """Append one step of time."""
-        call = replace(self.call, path=f"{self.call.path}.weight_hh_{name}")
+        call, memory = self.call, self.call.at(f"weight_hh{name}")
         size = own.state.shape[1]
         hidden = states[0]
         if hidden is None and self.kind == "gru":
@@ -145,7 +145,7 @@ class _Unrolled:
         inner = None
         if hidden is not None:
             tensors = {"weight": own.state, "bias": own.state_bias}
-            inner = call.step("linear", hidden, shape=gates.shape, tensors=tensors)
+            inner = memory.step("linear", hidden, shape=gates.shape, tensors=tensors)
         if self.kind == "gru":
             assert inner is not None and hidden is not None  # noqa: PT018
             return (_gru(call, gates, inner, hidden, size),)
@@ -213,7 +213,7 @@ def cell(kind: str) -> Callable[..., Any]:
             bias, inner = bias + inner, None
         tensors = {"weight": own.input, "bias": bias}
         shape = (call.x.shape[0], len(own.input))
-        gates = replace(call, path=f"{call.path}.weight_ih").step(
+        gates = call.at("weight_ih").step(
             "linear", call.x, shape=shape, tensors=tensors, origin=origin
         )
         states = [
