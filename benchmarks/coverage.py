@@ -17,6 +17,7 @@ import multiprocessing
 import os
 import re
 import resource
+import signal
 import sys
 import time
 import warnings
@@ -35,7 +36,10 @@ from public_models.fake_torchvision import stand_in_for_torchvision
 from bitproof.core.files import write_text
 from bitproof.core.json_lines import JsonLines
 
-SECONDS = 300.0
+SECONDS = 300
+"""Of processor time for each model."""
+PATIENCE = 4
+"""Limit on wall time, in units of `SECONDS`: for a machine that does other work as well."""
 GIGABYTES = 8
 
 
@@ -71,7 +75,7 @@ def _options() -> argparse.Namespace:
     add("--markdown", type=Path, metavar="FILE", help="write the page of the docs to FILE")
     add("--log", type=Path, default=Path("coverage.jsonl"), metavar="FILE", help="rows so far")
     add("--jobs", type=int, default=1, metavar="N", help="models at once, one thread each")
-    add("--seconds", type=float, default=SECONDS, help="time limit of one model")
+    add("--seconds", type=int, default=SECONDS, help="processor time for a model")
     again = "measure anew: what failed; all, but not the rival; or all and the rival"
     add("--again", choices=("failed", "ours", "all"), help=again)
     add("--no-rival", action="store_true", help="leave torch's own quantization out")
@@ -121,7 +125,9 @@ def _run(
             known = theirs.get(entry.key, {})
             rival = not known and not options.no_rival
             receiver, sender = context.Pipe(duplex=False)
-            process = context.Process(target=_measure, args=(entry, sender, rival), daemon=True)
+            process = context.Process(
+                target=_measure, args=(entry, sender, rival, options.seconds), daemon=True
+            )
             process.start()
             sender.close()
             row = {
@@ -136,14 +142,15 @@ def _run(
             if receiver not in running:
                 continue
             process, row, start = running[receiver]
-            late = time.monotonic() - start > options.seconds
+            late = time.monotonic() - start > PATIENCE * options.seconds
             if _collect(receiver, row) and not late:
                 continue
             if late:
                 process.kill()
             process.join()
             del running[receiver]
-            yield _closed(row, process.exitcode, seconds=time.monotonic() - start, late=late)
+            late |= process.exitcode in {-signal.SIGXCPU, -signal.SIGKILL}
+            yield _closed(row, process.exitcode, late=late)
 
 
 def _collect(receiver: Connection, row: Row) -> bool:
@@ -156,10 +163,9 @@ def _collect(receiver: Connection, row: Row) -> bool:
     return True
 
 
-def _closed(row: Row, exitcode: int | None, *, seconds: float, late: bool) -> Row:
-    row["seconds"] = round(seconds, 1)
+def _closed(row: Row, exitcode: int | None, *, late: bool) -> Row:
     if late:
-        row[_step_of(row)] = f"more than {seconds:.0f} s"
+        row[_step_of(row)] = "took more than its time or memory"
     elif row["stage"] != "done":
         row[_step_of(row)] = row.get("error", f"the process ended with code {exitcode}")
     return row
@@ -169,16 +175,17 @@ def _step_of(row: Row) -> str:
     return {"quantize": "quantized", "start": "build"}.get(row["stage"], row["stage"])
 
 
-def _measure(entry: Entry, sender: Connection, rival: bool) -> None:
+def _measure(entry: Entry, sender: Connection, rival: bool, seconds: int) -> None:
     """Measure one model, in a process of its own."""
     limit = GIGABYTES * 2**30
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)
     os.dup2(null, 2)
     try:
         for part in measure(entry, rival=rival):
-            sender.send(part)
+            sender.send(part | {"seconds": round(time.process_time(), 1)})
     except Exception as error:  # of the package or of this harness: kept in the row
         line = re.sub(r"\s+", " ", str(error))[:400]
         sender.send({"error": f"TRACEBACK {type(error).__name__}: {line}"})

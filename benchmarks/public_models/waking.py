@@ -11,8 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from bitproof.core.rng import make_generator
 
-PASSES = 4
-"""Batches that the statistics of batch norms are averaged over."""
+LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 @torch.no_grad()
@@ -24,8 +23,10 @@ def wake_(model: nn.Module, batches: list[Tensor], *, head: bool) -> None:
     """
     for name, parameter in model.named_parameters():
         _draw_(name, parameter)
-    if not any("Norm" in type(module).__name__ for module in model.modules()):
-        _spread_(model)
+    normed = any("Norm" in type(module).__name__ for module in model.modules())
+    for module in model.modules():
+        if isinstance(module, LAYERS) and isinstance(module.weight, nn.Parameter):
+            _spread_(module.weight, gain=1.0 if normed else 2**0.5)
     model.eval()
     norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
     norms = [norm for norm in norms if norm.running_mean is not None]
@@ -59,24 +60,24 @@ def _draw_(name: str, parameter: nn.Parameter) -> None:
         parameter.copy_(size * (0.5 + torch.rand(parameter.shape, generator=generator)))
 
 
-def _spread_(model: nn.Module) -> None:
-    """Draw weights by He's rule where no norm makes up for small ones."""
-    layers = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-    for name, module in model.named_modules():
-        if isinstance(module, layers):
-            generator = make_generator(0, name, "he")
-            nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
+def _spread_(weight: nn.Parameter, *, gain: float) -> None:
+    """Scale small weights up until outputs are `gain` times as large as inputs, as after training.
+
+    Else attention looks everywhere alike, and answers hardly depend on the input.
+    """
+    present = float(weight.std()) * weight[0].numel() ** 0.5
+    if 0 < present < gain:
+        weight *= gain / present
 
 
 def _center_(model: nn.Module, inputs: Tensor) -> None:
     """Subtract the mean output from the bias of the layer that makes the output, if one does."""
     outputs: dict[int, nn.Module] = {}
-    layers = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
     def keep(module: nn.Module, _args: object, output: Tensor) -> None:
         outputs[output.data_ptr()] = module
 
-    chosen = [module for module in model.modules() if isinstance(module, layers)]
+    chosen = [module for module in model.modules() if isinstance(module, LAYERS)]
     hooks = [module.register_forward_hook(keep) for module in chosen]
     result = first_tensor(model(inputs))
     for hook in hooks:
