@@ -30,6 +30,7 @@ from pathlib import Path
 import torch
 from coverage_measures import Row, measure
 from coverage_page import outcome, page, summary, table
+from coverage_rival import warm_up
 from public_models import MODELS, Entry
 from public_models.fake_torchvision import stand_in_for_torchvision
 
@@ -52,7 +53,10 @@ def main() -> None:
     log = JsonLines(options.log)
     rows = {row["key"]: row for row in log.read(dict)}
     todo = [entry for entry in chosen if entry.key not in rows or _again(rows[entry.key], options)]
-    _import_packages()
+    if todo:
+        _import_packages()
+        if not options.no_rival:
+            warm_up()
     theirs = {key: _theirs(row) for key, row in rows.items()} if options.again != "all" else {}
     for row in _run(todo, theirs, options):
         log.append(row)

@@ -6,6 +6,7 @@ compiler, which gives the arithmetic that the recipe defines.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import import_module
 
 import torch
@@ -31,3 +32,10 @@ def quantize_by_torch(model: nn.Module, samples: Tensor) -> Callable[[Tensor], o
             prepared(batch)
         converted: Callable[[Tensor], object] = package.convert_pt2e(prepared)
     return converted
+
+
+def warm_up() -> None:
+    """Let torch import what it imports at its first quantization: half a minute, paid once."""
+    layers = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.BatchNorm2d(4), nn.Dropout(0.1)
+    with suppress(ImportError):
+        quantize_by_torch(nn.Sequential(*layers).eval(), torch.rand(BATCH, 3, 8, 8))
