@@ -19,7 +19,7 @@ from bitproof.core.rng import make_generator
 from bitproof.quant import trace
 
 CALIBRATION = 32
-TEST = 64
+TEST = 128
 VERBS = ("corrupt", "attack", "inject", "store")
 Row = dict[str, Any]
 
@@ -103,7 +103,9 @@ def _compare(got: Tensor, wanted: Tensor, entry: Entry, prefix: str = "") -> Row
     row: Row = {f"{prefix}db": round(ratio, 2)}
     if entry.task != "values":
         ours, floats = _answers(got, entry), _answers(wanted, entry)
-        row[f"{prefix}agreement"] = float((ours == floats).double().mean())
+        right = (ours == floats).flatten(1).double().mean(1) if ours.ndim > 1 else ours == floats
+        row[f"{prefix}agreement"] = float(right.double().mean())
+        row[f"{prefix}right"] = [round(float(one), 4) for one in right]
         row["answers"] = len(floats.unique())
     return row
 
