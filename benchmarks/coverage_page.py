@@ -19,8 +19,9 @@ def outcome(row: Row) -> str:
 
 
 def is_captured(row: Row) -> bool:
-    """Tell whether there was a graph, even where an operation in it has no rule."""
-    return row.get("quantized") == "ok" or "no rule to quantize" in row.get("quantized", "")
+    """Tell whether there was a graph, even where something in it has no rule."""
+    found = row.get("quantized", "build")
+    return found == "ok" or not re.search(r"cannot (trace|capture|export)|TRACEBACK|build", found)
 
 
 def reason(row: Row) -> str:
