@@ -55,8 +55,7 @@ def main() -> None:
     todo = [entry for entry in chosen if entry.key not in rows or _again(rows[entry.key], options)]
     if todo:
         _import_packages()
-        if not options.no_rival:
-            warm_up()
+        warm_up()
     theirs = {key: _theirs(row) for key, row in rows.items()} if options.again != "all" else {}
     for row in _run(todo, theirs, options):
         log.append(row)

@@ -35,7 +35,7 @@ def quantize_by_torch(model: nn.Module, samples: Tensor) -> Callable[[Tensor], o
 
 
 def warm_up() -> None:
-    """Let torch import what it imports at its first quantization: half a minute, paid once."""
+    """Let torch import what it imports at its first export: half a minute, paid once."""
     layers = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.BatchNorm2d(4), nn.Dropout(0.1)
     with suppress(ImportError):
         quantize_by_torch(nn.Sequential(*layers).eval(), torch.rand(BATCH, 3, 8, 8))

@@ -11,4 +11,4 @@ from public_models.transformers_models import TRANSFORMERS
 from public_models.vit_pytorch_models import VIT_PYTORCH
 
 OURS = [*CIFAR, *CLASSICS, *SOUND_AND_SIGNALS, *DENSE, *SEQUENCES]
-MODELS: list[Entry] = [*TIMM, *TRANSFORMERS, *VIT_PYTORCH, *OURS]
+MODELS: list[Entry] = [*OURS, *TRANSFORMERS, *VIT_PYTORCH, *TIMM]
