@@ -28,6 +28,7 @@ def reason(row: Row) -> str:
     """Return the first failure without names and numbers, so that equal reasons are equal."""
     first = outcome(row).split("; ")[0]
     first = re.sub(r"^quantized: TraceError: .*?(?=no rule|torch.fx cannot)", "quantized: ", first)
+    first = re.sub(r" \(\S+\.py:\d+: .*", "", first)  # the line of the user's code
     first = re.sub(r"\b\d+(\.\d+)?(e[-+]\d+)?\b", "N", first)
     return first[:160]
 
