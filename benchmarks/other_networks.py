@@ -32,6 +32,7 @@ class SmallBert(nn.Module):
         self.pool, self.head = nn.Linear(width, width), nn.Linear(width, WORDS)
 
     def forward(self, tokens: Tensor) -> Tensor:
+        """Return scores of the words."""
         x = self.words(tokens) + self.places(torch.arange(tokens.shape[1], device=tokens.device))
         result: Tensor = self.head(torch.tanh(self.pool(self.encoder(x)[:, 0])))
         return result
@@ -45,6 +46,7 @@ class SmallLstm(nn.Module):
         self.rnn, self.head = nn.LSTM(4, 24, batch_first=True), nn.Linear(24, 3)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return scores of the frequencies."""
         result: Tensor = self.head(self.rnn(x.transpose(1, 2))[0][:, -1])
         return result
 
@@ -66,6 +68,7 @@ class SmallUnet(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return scores of both classes for every pixel."""
         wide = self.first(x)
         deep = self.up(self.inner(functional.max_pool2d(wide, 2)))
         result: Tensor = self.head(self.last(torch.cat([wide, deep], 1)))
@@ -139,6 +142,11 @@ def campaign(name: str, trials: int) -> dict[str, Any]:
     return {"name": name, "acc": accs, "layers": found["layers"], "totals": found["totals"]}
 
 
+def _percent(row: dict[str, Any]) -> str:
+    low, rate, high = (100 * end for end in row["rates"]["sdc1"])
+    return f"{rate:6.2f} % ({low:.2f} to {high:.2f})"
+
+
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(
@@ -151,17 +159,10 @@ def main() -> None:
     torch.set_num_threads(1)
     found = [campaign(name, options.trials) for name in options.only]
     for one in found:
-        low, rate, high = one["totals"][0]["rates"]["sdc1"]
         accs = ", ".join(f"{name} {100 * acc:.1f} %" for name, acc in one["acc"].items())
-        print(
-            f"\n{one['name']}: {accs}; SDC-1 {100 * rate:.2f} % ({100 * low:.2f} to {100 * high:.2f})"
-        )
+        print(f"\n{one['name']}: {accs}; SDC-1 {_percent(one['totals'][0])}")
         for layer in one["layers"]:
-            low, rate, high = layer["rates"]["sdc1"]
-            print(
-                f"  {layer['layer']:38} {layer['trials']:5} trials   "
-                f"{100 * rate:6.2f} % ({100 * low:.2f} to {100 * high:.2f})"
-            )
+            print(f"  {layer['layer']:38} {layer['trials']:5} trials   {_percent(layer)}")
     if options.json:
         write_text(options.json, json.dumps(found, indent=1) + "\n")
 
