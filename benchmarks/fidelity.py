@@ -44,10 +44,10 @@ CALIBRATION, BATCH = 1024, 250
 FOLDER = Path("runs/fidelity")
 PRETRAINED = (ResNet20(), ResNet32(), ResNet44(), ResNet56())
 TRAINED = {
-    "mobilenet_v2": (MobileNetV2(width=0.5, dropout=0.0), 8, 25_000),
-    "efficientnet_b0": (EfficientNetB0(stochastic_depth=0.0, dropout=0.0), 4, 20_000),
+    "mobilenet_v2": (MobileNetV2(width=0.5, dropout=0.0), 8, 25_000, 0.1),
+    "efficientnet_b0": (EfficientNetB0(stochastic_depth=0.0, dropout=0.0), 8, 25_000, 0.02),
 }
-"""Architecture, epochs, and images drawn for each of them."""
+"""Architecture, epochs, images drawn for each of them, and peak learning rate."""
 AUGMENTATION = ({"kind": "pad_crop", "padding": 4}, {"kind": "flip"})
 Predict = Callable[[Tensor], Tensor]
 
@@ -72,14 +72,14 @@ def cases(splits: Splits) -> Iterator[Case]:
         found = sorted((root / "weights").glob(f"{spec.kind}-*.npz")) if root else []
         if found:
             yield Case(spec.kind, load_weights(build(spec), found[0]).eval(), 0.3)
-    for name, (spec, epochs, images) in TRAINED.items():
+    for name, (spec, epochs, images, rate) in TRAINED.items():
         path = FOLDER / f"{name}.safetensors"
         if not path.exists():
             model = build(spec)
             optimization = Optimization(
                 epochs=epochs,
                 images_per_epoch=images,
-                learning_rate=0.1,
+                learning_rate=rate,
                 schedule="one_cycle",
                 nesterov=True,
                 weight_decay=1e-4,

@@ -120,7 +120,9 @@ def test_figures_of_weights_are_those_of_the_stored_networks(finished: Path, toy
         network = load_network(RunDirectory(finished).network(variant))
         found = read_json(RunDirectory(finished).statistics(variant))
         again = flip_error(network, generator=make_generator(toy.seed, "flip error", variant))
+        assert network.fidelity is not None
         assert found == {
+            "fidelity": network.fidelity.to_dict(),
             "flips": again.to_dict(),
             "redundancy": redundancy(network, images).to_dict(),
         }
