@@ -45,7 +45,7 @@ FOLDER = Path("runs/fidelity")
 PRETRAINED = (ResNet20(), ResNet32(), ResNet44(), ResNet56())
 TRAINED = {
     "mobilenet_v2": (MobileNetV2(width=0.5, dropout=0.0), 8, 25_000, 0.1),
-    "efficientnet_b0": (EfficientNetB0(stochastic_depth=0.0, dropout=0.0), 8, 25_000, 0.02),
+    "efficientnet_b0": (EfficientNetB0(stochastic_depth=0.0, dropout=0.0), 5, 25_000, 0.02),
 }
 """Architecture, epochs, images drawn for each of them, and peak learning rate."""
 AUGMENTATION = ({"kind": "pad_crop", "padding": 4}, {"kind": "flip"})

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from bitproof.core.errors import TraceError
 from bitproof.quant.builder import Call, Ref, Rule
 from bitproof.quant.rules.layers import stored
-from bitproof.quant.rules.masks import HIDDEN, by_image, hide
+from bitproof.quant.rules.masks import by_image, hidden_by, hide
 from bitproof.quant.rules.norms import normalized, scale_channels
 
 
@@ -124,8 +124,8 @@ def of_two(call: Call, op: str, a: Ref, b: Ref) -> Ref:
         a, b = b, a
     if b.value is not None:
         a, value, restored = by_image(call, a, b.value)
-        hidden = value <= HIDDEN
-        if op == "add" and bool(hidden.any()):
+        hidden = hidden_by(value) if op == "add" else None
+        if hidden is not None:
             value = value.masked_fill(hidden, 0.0)
             if bool((value != 0).any()):
                 a = _with_constant(call, op, a, value)

@@ -9,8 +9,27 @@ from torch import Tensor
 from bitproof.core.errors import TraceError
 from bitproof.quant.builder import Call, Ref
 
-HIDDEN = -1e4
-"""Scores at most this large are hidden from a softmax."""
+FAR_BELOW = -1e4
+"""Put in the place of a score, or added to it, this hides it from a softmax."""
+BELOW = -50.0
+"""Added to some scores of every row, this does: the exponential is then below 1e-21."""
+
+
+def hidden_by(summand: Tensor) -> Tensor | None:
+    """Return which scores a fixed summand hides from a softmax; None: it is no mask.
+
+    Example:
+        >>> hidden_by(torch.tensor([[0.0, -100.0], [0.0, 0.0]]))
+        tensor([[False,  True],
+                [False, False]])
+        >>> hidden_by(torch.tensor([[-103.9], [-116.8]])) is None
+        True
+    """
+    if bool((summand <= FAR_BELOW).any()):
+        return summand <= FAR_BELOW
+    hidden = summand <= BELOW
+    is_mask = summand.ndim > 1 and bool(hidden.any()) and not bool(hidden.all(-1).any())
+    return hidden if is_mask else None
 
 
 def by_image(call: Call, x: Ref, value: Tensor) -> tuple[Ref, Tensor, Callable[[Ref], Ref]]:
@@ -87,7 +106,7 @@ def masked(call: Call, x: Any, mask: Tensor, value: Any) -> Ref:
         keep = call.builder.constant((~mask).float(), path=f"{call.path}.mask")
         other = call.builder.constant(mask.float(), path=f"{call.path}.mask")
         return call.emit("add", call.emit("mul", x, keep), call.emit("mul", value, other))
-    if bool((fill <= HIDDEN).all()):
+    if bool((fill <= FAR_BELOW).all()):
         return hide(call, x, mask)
     if not bool(mask.any()):
         return x
