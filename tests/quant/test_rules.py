@@ -5,8 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import einops
 import pytest
 import torch
+from einops.layers.torch import Rearrange
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils import parametrizations, prune
@@ -129,6 +131,18 @@ Case = tuple[Callable[[Any, Tensor], Any], dict[str, nn.Module]]
 
 def case(forward: Callable[[Any, Tensor], Any], **children: nn.Module) -> Case:
     return forward, children
+
+
+def patches(s: Any, x: Tensor) -> Any:
+    """Patches, tokens and a mean as vit-pytorch writes them."""
+    tokens = s.patches(s.conv(x))
+    return einops.reduce(
+        einops.rearrange(tokens, "b t (k d) -> b k t d", k=2), "b k t d -> b k d", "mean"
+    )
+
+
+def with_einops() -> Case:
+    return case(patches, patches=Rearrange("b c (h p) (w q) -> b (h w) (p q c)", p=4, q=4))
 
 
 def layer(module: nn.Module, prepare: Callable[[Tensor], Tensor] = lambda x: x) -> Case:
@@ -335,6 +349,7 @@ EXPORTED: dict[str, Callable[[], Case]] = {
     "spectral norm": lambda: layer(parametrizations.spectral_norm(nn.Conv2d(3, 4, 3))),
     "branch on a shape": lambda: case(branching),
     "any number of inputs": lambda: case(starred),
+    "einops": with_einops,
 }  # fmt: skip
 """What needs torch.export."""
 
