@@ -140,9 +140,8 @@ says how to repeat it; every number here is measured by it.
 - *Agreement* is the share of answers that equal those of the float model, per cent; *dB* the
   signal-to-error ratio of the outputs. *torch* is torch's own int8 network (pt2e, x86 recipe, run
   without a compiler) on the same calibration samples; it keeps all but convolutions and linear
-  layers in floats. One of 128 samples is 0.8 points. Where torch's network lies far below 0 dB it
-  is broken before any rounding: its preparation folds batch norms into convolutions whose outputs
-  have further users.
+  layers in floats. One of 128 samples is 0.8 points. Where torch's network lies far below 0 dB
+  we do not know why; the one that we looked into (PreActResNet) is off before any rounding.
 - torchvision is not installed beside these packages; what they import of it is replaced by empty
   classes, which no model that is built here calls.
 """

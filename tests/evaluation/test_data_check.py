@@ -43,7 +43,7 @@ VERBS: dict[str, Callable[[Dataset], object]] = {
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_labels_beyond_the_outputs_are_refused(verb: str) -> None:
-    said = "wanted labels of user from 0 to 9, one for each of 10 outputs, got up to 42"
+    said = r"want(ed|s) labels .*from 0 to 9"
     with pytest.raises(DataError, match=said) as caught:
         VERBS[verb](images(42))
     assert "\n" not in str(caught.value)

@@ -180,7 +180,7 @@ def test_what_a_threat_cannot_measure_on_is_refused_before_it_runs(
     threats = (PGD, threat) if isinstance(threat, BlackBoxCheck) else (threat,)
     with pytest.raises(SpecError, match=message):
         evaluate({"m": model}, data, Evaluation(threats=threats))
-    assert model.asked == 1
+    assert model.asked == 2
 
 
 @pytest.mark.parametrize(

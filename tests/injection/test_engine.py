@@ -218,13 +218,18 @@ def grouped(rows: list[Row], sizes: list[int], seed: int = 1) -> list[Row]:
     return found
 
 
-def count(logits: Tensor, golden: Tensor, labels: Tensor) -> list[int]:
+def count(
+    logits: Tensor, golden: Tensor, labels: Tensor, *, probabilities: bool = False
+) -> list[int]:
     """Return the counts of one trial, image by image, from sorted probabilities."""
     counts = dict.fromkeys(COUNTS, 0)
     for now, was, label in zip(logits.tolist(), golden.tolist(), labels.tolist(), strict=True):
         ranking = sorted(range(len(was)), key=lambda k: (-was[k], k))
         top = max(range(len(now)), key=lambda k: (now[k], -k))
-        odds = [share(values, ranking[0]) for values in (was, now)]
+        odds = [
+            values[ranking[0]] if probabilities else share(values, ranking[0])
+            for values in (was, now)
+        ]
         moved = abs(odds[1] - odds[0]) / odds[0]
         counts["masked"] += now == was
         counts["sdc1"] += top != ranking[0]
@@ -253,7 +258,9 @@ def check(engine: Recording, faults: FaultTable) -> int:
         wanted = engine.reference(faults, trial)
         rows = faults.of_trial(trial).rows()
         assert torch.equal(found[trial], wanted), rows
-        assert counts[trial].tolist() == count(wanted, golden, engine.labels), rows
+        ends = engine.network.nodes[-1].op == "softmax"
+        judged = count(wanted, golden, engine.labels, probabilities=ends)
+        assert counts[trial].tolist() == judged, rows
         changed += not torch.equal(wanted, golden)
     assert engine.network.digest() == before
     assert all(torch.equal(engine.golden.codes[name], one) for name, one in codes.items())

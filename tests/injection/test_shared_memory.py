@@ -66,6 +66,13 @@ def with_copies(network: IntegerNetwork) -> IntegerNetwork:
         for kind in ("weight", "bias"):
             if node.key(kind) in network.tensors:
                 tensors[f"{node.name}.{kind}"] = network.tensors[node.key(kind)]
+        bias = network.tensors.get(node.key("bias"))
+        if node.memory and bias is not None and bias.grid.bits == 32:
+            step = network.tensors[node.key("weight")].grid.scale.double()
+            step = step * network.grids[node.inputs[0]].scale.double()
+            codes = (bias.values().double() / step).round().to(torch.int32)
+            grid = replace(bias.grid, scale=step.float())
+            tensors[f"{node.name}.bias"] = CodedTensor(codes, grid)
     nodes = tuple(replace(node, memory="") for node in network.nodes)
     return replace(network, nodes=nodes, tensors=tensors)
 

@@ -494,7 +494,7 @@ class Custom(nn.Module):
 
 def unpooled(x: Tensor) -> Tensor:
     largest, places = functional.max_pool2d(x, 2, return_indices=True)
-    return functional.max_unpool2d(largest, places, [2])
+    return functional.max_unpool2d(largest, places, [2, 2])
 
 
 UNSUPPORTED: dict[str, tuple[nn.Module, str]] = {

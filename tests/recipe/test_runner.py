@@ -403,7 +403,7 @@ def test_other_weights_are_not_resumed(toy: Recipe, finished: Path, tmp_path: Pa
     [
         ("nowhere.at_all:make", ModelError, "no module 'nowhere'"),
         ("torch.nn:Linaer", ModelError, "no 'Linaer' in 'torch.nn'. Did you mean 'Linear'"),
-        ("mine:branching", TraceError, "torch.fx cannot trace its forward"),
+        ("mine:branching", TraceError, "mine.py:8: .*x.sum"),
         ("mine:strange", TraceError, "fft"),
         ("mine:narrow", TraceError, "does not run on inputs of shape"),
     ],

@@ -8,8 +8,8 @@ from bitproof.data.dataset import Dataset
 from bitproof.evaluation.models import EvaluatedModel
 
 
-def check_data(name: str, model: EvaluatedModel, data: Dataset) -> None:
-    """Check that `model`, called `name`, takes the images of `data` and has their labels.
+def check_data(name: str, model: EvaluatedModel, data: Dataset, *, labels: bool = True) -> None:
+    """Check that `model`, called `name`, takes the images of `data`, and that `labels` are classes.
 
     Raises:
         DataError: there are no images, or labels lie beyond the outputs.
@@ -37,7 +37,8 @@ def check_data(name: str, model: EvaluatedModel, data: Dataset) -> None:
             f"{name}: does not run on an image of {data.name}, of shape {tuple(image.shape)} "
             f"({reason})"
         ) from error
-    _check_labels(name, outputs, data)
+    if labels:
+        _check_labels(name, outputs, data)
 
 
 def _check_labels(name: str, outputs: Num[Tensor, "n *outputs"], data: Dataset) -> None:

@@ -80,7 +80,7 @@ def prepare_campaign(
     """
     directory = CampaignDirectory(folder)
     network = network.to("cpu")
-    check_data("network", IntegerModel(network), test.to("cpu"))
+    check_data("network", IntegerModel(network), test.to("cpu"), labels=False)
     ending = ending_of(network.nodes)
     test = settle_task(test, lambda inputs: network(inputs.cpu()), ending=ending, progress=progress)
     task = test.task

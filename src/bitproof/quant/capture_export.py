@@ -88,9 +88,15 @@ def _exported(model: nn.Module, images: Tensor) -> ExportedProgram:
         except Exception as error:  # export raises whatever the user's forward raised
             raise TraceError(
                 f"{type(model).__name__}: torch.export cannot capture its forward "
-                f"({first_line(error)}){line_of(error)}"
+                f"({_reason(error)}){line_of(error)}"
             ) from error
     return program
+
+
+def _reason(error: Exception) -> str:
+    if "data-dependent" in str(error):
+        return "it decides by values of its input; wanted branches on shapes and settings only"
+    return first_line(error)
 
 
 def _inline(module: fx.GraphModule) -> None:

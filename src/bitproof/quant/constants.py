@@ -123,7 +123,7 @@ def _multiply_accumulate(
         # The length of the sum is not known here; 64-bit floats hold any exact int32 sum.
         return replace(ready, multipliers=(multiplier,), dtype=torch.float64)
     centered = weight.centered()
-    bias = None if stored["bias"] is None else bias_steps(stored["bias"], step)
+    bias = None if stored["bias"] is None else bias_steps(stored["bias"], step, own=not node.memory)
     dtype = sum_type(sum_bounds(centered, inputs[0].peak, bias))
     maps = node.op == "conv" and centered.ndim == 4
     layout = torch.channels_last if maps else torch.contiguous_format
@@ -139,9 +139,12 @@ def _multiply_accumulate(
     )
 
 
-def bias_steps(bias: CodedTensor, step: Tensor) -> Tensor:
-    """Return a bias in whole steps of the accumulator, as float64 integers within int32."""
-    if bias.grid.bits == 32 and bool((bias.grid.scale.flatten() == step.float()).all()):
+def bias_steps(bias: CodedTensor, step: Tensor, *, own: bool = True) -> Tensor:
+    """Return a bias in whole steps of the accumulator, as float64 integers within int32.
+
+    Words of 32 bits are in steps of their `own` layer; another one that reads them has others.
+    """
+    if bias.grid.bits == 32 and own:
         return bias.codes.double()
     steps = (bias.values().double() / step).round()
     return steps.clamp(-(2**31), 2**31 - 1)

@@ -121,7 +121,7 @@ def of_sort(*sorts: Sort) -> frozenset[str]:
 
     Example:
         >>> sorted(of_sort("norm"))
-        ['group_norm', 'layer_norm']
+        ['group_norm', 'layer_norm', 'rms', 'rms_norm']
     """
     return frozenset(name for name, known in OPERATIONS.items() if known.sort in sorts)
 

@@ -22,8 +22,8 @@ LN2_HIGH, LN2_LOW = float.fromhex("0x1.62e42feep-1"), float.fromhex("0x1.a39ef35
 """The logarithm of 2 in two parts, the first short enough for exact products with exponents."""
 TERMS = 14
 """Of the series of the exponential on half a logarithm of 2 to either side: beyond float64."""
-LOGARITHM_TERMS = 18
-"""Of the series of the logarithm at ratios of up to 1/3: beyond float64."""
+LOGARITHM_TERMS = 12
+"""Of the series of the logarithm at ratios of up to 0.18: beyond float64."""
 FIXED_ONE = 1 << 40
 """What `exp(0)` is in a softmax: its sum is one of integers, in any order."""
 
@@ -90,7 +90,9 @@ def logarithm(x: Float64[Tensor, "*shape"]) -> Float64[Tensor, "*shape"]:
         [0.0, 0.6931471805599453]
     """
     mantissa, exponent = torch.frexp(x)
-    # log m = 2 atanh((m - 1) / (m + 1)); m lies between 1/2 and 1.
+    low = mantissa < math.sqrt(0.5)
+    mantissa, exponent = torch.where(low, 2 * mantissa, mantissa), exponent - low.int()
+    # log m = 2 atanh((m - 1) / (m + 1)); m lies around 1.
     ratio = (mantissa - 1) / (mantissa + 1)
     square, series = ratio * ratio, torch.zeros_like(ratio)
     for term in reversed(range(LOGARITHM_TERMS)):

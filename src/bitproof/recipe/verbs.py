@@ -204,7 +204,7 @@ def attack(
     """
     check_attack(method.kind, method, data)
     model = _measurable(network)
-    check_data("network", model, data)
+    check_data("network", model, data, labels=False)
     data = settle_task(data, model.predict, task, ending=_ending(network))
     check_attack(method.kind, method, data)
     generator = make_generator(seed, "attack")
@@ -239,7 +239,7 @@ def evaluate(
     profile = None if train is None else train.first(min(len(train), PROFILE_IMAGES))
     models = {name: _measurable(network, profile) for name, network in networks.items()}
     for name, model in models.items():
-        check_data(name, model, data)
+        check_data(name, model, data, labels=False)
     data = _settled(data, networks, models, task, progress)
     rows: list[Row] = []
     with evaluation.open(models.__getitem__, data, executor) as pool:
