@@ -365,3 +365,15 @@ def test_a_function_must_give_one_bool_an_image() -> None:
         DataError, match=r"toy: task 'own' wants 3 bools .*, got torch.bool \(3, 2\)"
     ):
         Own.of(wrong_shape).check(torch.zeros(3, 2), torch.zeros(3), name="toy")
+
+
+def test_voxels_are_judged_as_pixels_are() -> None:
+    generator = torch.Generator().manual_seed(0)
+    volumes = torch.randn(5, 3, 2, 4, 6, generator=generator)
+    labels = torch.randint(3, (5, 2, 4, 6), generator=generator)
+    flat = volumes.reshape(5, 3, 8, 6), labels.reshape(5, 8, 6)
+    task = Segmentation()
+    assert task.fits(volumes, labels)
+    assert not task.fits(volumes[:, 0], labels)
+    assert task.tally(volumes, labels) == task.tally(*flat)
+    assert task.describe(volumes).startswith("segmentation (3 classes, 2 x 4 x 6 pixels")

@@ -125,7 +125,7 @@ class Dense(Scored):
 
 @TASKS.register
 class Segmentation(Dense):
-    """Name the class of every pixel: outputs (n, k, h, w), labels (n, h, w).
+    """Name the class of every pixel: outputs (n, k, h, w), labels (n, h, w); or of every voxel.
 
     Example:
         >>> outputs = torch.tensor([[[[2.0, 0.0]], [[1.0, 1.0]]]])  # one image, 2 classes, 1 x 2
@@ -144,21 +144,19 @@ class Segmentation(Dense):
 
     @property
     def _wanted(self) -> str:
-        return "outputs (n, k, h, w) and integer labels (n, h, w)"
+        return "outputs (n, k, h, w) and integer labels (n, h, w), or both with a depth before h"
 
     def fits(self, outputs: Outputs, labels: AllLabels) -> bool:
         """Tell whether the shapes are such as the task takes; one class needs no axis."""
-        if labels.ndim != 3:
-            return False
-        axes = outputs.ndim in {3, 4}
-        return axes and outputs.shape[-2:] == labels.shape[1:]
+        axes = {3: {3, 4}, 4: {5}}.get(labels.ndim, set())
+        return outputs.ndim in axes and outputs.shape[1 - labels.ndim :] == labels.shape[1:]
 
     def split(self, outputs: Outputs) -> Float[Tensor, "n k parts"]:
         """Return outputs by class and pixel."""
-        return outputs.flatten(2) if outputs.ndim == 4 else outputs.flatten(1)[:, None]
+        return outputs.flatten(2) if outputs.ndim > 3 else outputs.flatten(1)[:, None]
 
     def _n_classes(self, outputs: Outputs) -> int:
-        return max(outputs.shape[1] if outputs.ndim == 4 else 1, 2)
+        return max(outputs.shape[1] if outputs.ndim > 3 else 1, 2)
 
     def columns(self, outputs: Outputs) -> tuple[str, ...]:
         """Return the names of the counts."""
@@ -177,9 +175,9 @@ class Segmentation(Dense):
 
     def describe(self, outputs: Outputs) -> str:
         """Return the number of classes and pixels, and what SDC-1 is."""
-        h, w = outputs.shape[-2:]
+        sizes = " x ".join(map(str, outputs.shape[2 if outputs.ndim > 3 else 1 :]))
         return (
-            f"segmentation ({self._n_classes(outputs)} classes{self.read_as}, {h} x {w} pixels; "
+            f"segmentation ({self._n_classes(outputs)} classes{self.read_as}, {sizes} pixels; "
             f"SDC-1: over {100 * self.tolerance:g} % of them change)"
         )
 

@@ -2,12 +2,12 @@
 
 Model:  integer labels (n) with outputs (n, k), k from 2: `classification`; labels 0/1 (n) with one
         output: `binary`; labels 0/1 of the outputs' shape (n, k): `multi_label`; integer labels (n,
-        h, w) with outputs (n, k, h, w) or (n, h, w): `segmentation`; integer labels (n, t) with
-        outputs (n, t, k): `sequence`; other float labels, as many as outputs: `regression`, right
-        within a tenth of the labels' standard deviation. Float labels that are all 0 or 1 are read
-        as integers. Outputs are probabilities where the network is known to end in a softmax or a
-        sigmoid; where its end is not known, where they add up to 1, or, of outputs on their own,
-        where enough of them all lie in [0, 1].
+        h, w) with outputs (n, k, h, w) or (n, h, w), or (n, d, h, w) with (n, k, d, h, w):
+        `segmentation`; integer labels (n, t) with outputs (n, t, k): `sequence`; other float
+        labels, as many as outputs: `regression`, right within a tenth of the labels' standard
+        deviation. Float labels that are all 0 or 1 are read as integers. Outputs are probabilities
+        where the network is known to end in a softmax or a sigmoid; where its end is not known,
+        where they add up to 1, or, of outputs on their own, where enough of them all lie in [0, 1].
 """
 
 from typing import Literal
@@ -76,7 +76,7 @@ def _by_shape(outputs: Tensor, labels: Tensor, name: str) -> Task:
         return MultiLabel()
     elif labels.ndim == 2 and outputs.ndim == 3:
         return Sequence()
-    elif labels.ndim == 3:
+    elif labels.ndim in {3, 4}:
         return Segmentation()
     raise DataError(f"{name}: wanted outputs and labels of a task, got {shapes(outputs, labels)}")
 
