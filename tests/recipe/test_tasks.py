@@ -1,6 +1,7 @@
 """The key `task` of recipes: what it holds, what it decides, and what it refuses."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +19,6 @@ from bitproof.recipe import InjectionRecipe, Recipe, inject_recipe, run
 from bitproof.stats import read_results
 
 
-@DATA.register
 class BrightSides(DataSource):
     """Tiny images, labelled 1 where the left half is the brighter one."""
 
@@ -32,6 +32,13 @@ class BrightSides(DataSource):
         labels = (images[..., :2].sum((1, 2, 3)) > images[..., 2:].sum((1, 2, 3))).long()
         data = Dataset("bright_sides", images, labels, 2)
         return Published(train=data.first(60), test=data.subset(range(60, 120)))
+
+
+@pytest.fixture(autouse=True)
+def source() -> Iterator[None]:
+    DATA.register(BrightSides)
+    yield
+    del DATA._kinds["bright_sides"]
 
 
 class Sides(nn.Module):

@@ -112,7 +112,7 @@ def heads(call: Call, layer: nn.MultiheadAttention, q: Ref, k: Ref, v: Ref) -> R
     n, h, t, d = mixed.shape
     merged = call.step("permute", mixed, shape=(n, t, h, d), dims=[0, 2, 1, 3])
     merged = call.reshape(merged, (n, t, h * d))
-    return _linear(call.at("out_proj"), merged, layer.out_proj.weight, layer.out_proj.bias)
+    return _linear(call.at("out"), merged, layer.out_proj.weight, layer.out_proj.bias)
 
 
 def _linear(call: Call, x: Ref, weight: Tensor, bias: Tensor | None) -> Ref:
