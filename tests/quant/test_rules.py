@@ -370,6 +370,17 @@ TOKENS: dict[str, Callable[[], Case]] = {
 }  # fmt: skip
 
 
+SLOW = {
+    *("attention with a mask", "LSTM cells", "einsum", "cross attention", "assignments"),
+    *("tokens first", "interpolation in 1-D and 3-D", "GRU both ways"),
+}
+
+
+def marked(cases: dict[str, Callable[[], Case]]) -> list[Any]:
+    """Return the names; those that take seconds wait for the slow run."""
+    return [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in cases]
+
+
 def build(make: Callable[[], Case]) -> nn.Module:
     torch.manual_seed(0)
     forward, children = make()
@@ -402,14 +413,14 @@ def compare_on_images(make: Callable[[], Case], tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("name", marked(RULES))
 def test_rule(name: str, tmp_path: Path) -> None:
     compare_on_images(RULES[name], tmp_path)
     assert trace(build(RULES[name]), torch.rand(2, *IMAGES)).captured_by == "fx"
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", EXPORTED)
+@pytest.mark.parametrize("name", marked(EXPORTED))
 def test_rule_of_what_is_exported(name: str, tmp_path: Path) -> None:
     compare_on_images(EXPORTED[name], tmp_path)
 

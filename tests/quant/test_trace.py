@@ -55,7 +55,16 @@ def shake_norms_(model: nn.Module) -> nn.Module:
     return model
 
 
-@pytest.mark.parametrize("kind", ARCHITECTURES)
+LARGE = {"resnet44", "resnet56", "vgg16", "efficientnet_lite0", "resnet32"}
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(kind, marks=[pytest.mark.slow] if kind in LARGE else [])
+        for kind in ARCHITECTURES
+    ],
+)
 def test_every_architecture_is_traced(kind: str) -> None:
     channels, size = SHAPES.get(kind, (3, 8))
     model = MODELS.build(kind).build(
