@@ -77,3 +77,21 @@ def test_inputs_that_have_no_gradient_cannot_be_attacked(
     data = bp.Dataset.from_arrays(tokens, network(tokens).argmax(1), n_classes=3)
     with pytest.raises(SpecError, match="token"):
         bp.attack(network, bp.LinfPGD(epsilon=0.1), data)
+
+
+def test_a_stored_number_is_a_place_like_any_other() -> None:
+    class Shifted(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head, self.by = nn.Linear(4, 3), nn.Parameter(torch.tensor(0.3))
+
+        def forward(self, x: Tensor) -> Tensor:
+            result: Tensor = self.head(x) * self.by
+            return result
+
+    torch.manual_seed(0)
+    inputs = torch.rand(20, 4)
+    network = bp.quantize(Shifted(), inputs)
+    data = bp.Dataset.from_arrays(inputs, network(inputs).argmax(1), n_classes=3)
+    found = bp.inject(network, data, bp.Injection(images=8, trials=80, allocation="equal"))
+    assert "by" in {row["layer"] for row in found["layers"]}

@@ -321,6 +321,7 @@ EXPORTED: dict[str, Callable[[], Case]] = {
         layer=nn.Linear(4, 4),
     ),
     "largest": lambda: after_conv(lambda y: y.max(dim=1)[0] + y.max(1).values),
+    "nothing beside": lambda: after_conv(lambda y: torch.cat([torch.empty(0), y.flatten(1)], -1)),
     "zeros beside": lambda: case(
         lambda s, x: torch.cat([s.conv(x), torch.zeros(x.shape[0], 1, 8, 8)], 1)
     ),

@@ -569,3 +569,17 @@ def test_changes_through_a_view_are_followed() -> None:
 
     graph = check(Lambda(forward, conv=nn.Conv2d(3, 3, 1)), 3, 4, 4)
     assert graph.captured_by == "export"
+
+
+def test_what_a_forward_returns_beside_tensors_is_left_out() -> None:
+    class Cache:
+        """Of no kind that torch.export knows."""
+
+    def forward(s: Any, x: Tensor) -> Any:
+        if x.shape[1] != 3:
+            raise ValueError("wanted colours")
+        return {"hidden": (x, x), "logits": s.conv(x), "cache": Cache()}
+
+    graph = trace(Lambda(forward, conv=nn.Conv2d(3, 2, 1)), torch.rand(2, 3, 4, 4))
+    assert graph.captured_by == "export"
+    assert ops(graph) == ["input", "conv"]

@@ -244,7 +244,8 @@ class _Summary:
             if site != "weight":
                 continue
             rows = self._of_cells(cells)
-            taps = self.network.tensors[f"{layer}.weight"].codes[0].numel()
+            words = self.network.tensors[f"{layer}.weight"].codes
+            taps = words[0].numel() if words.ndim else 1
             first = np.searchsorted(faults.trial, self.columns["trial"][rows])
             channels = faults.element[first] // taps
             for channel in np.unique(channels).tolist():

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from bitproof.core.errors import TraceError
+from bitproof.quant.builder import Ref
 from bitproof.quant.graph import BATCH
 
 RUNS = ((2, 1.0), (5, 0.75))
@@ -98,6 +99,20 @@ def merge(first: Any, second: Any, path: str) -> Any:
 
 def _ends(part: slice) -> tuple[Any, Any, Any]:
     return part.start, part.stop, part.step
+
+
+def leaves(result: Any) -> dict[str, Any]:
+    """Return what a forward returns by name, or by number where it has none; no nested parts.
+
+    Of a part that holds several things the first one counts; what holds no tensors is left out.
+    """
+    if isinstance(result, Ref | Tensor | fx.Node):
+        return {"0": result}
+    if not isinstance(result, dict | tuple | list):
+        return {}
+    pairs = result.items() if isinstance(result, dict) else enumerate(result)
+    found = {str(name): list(leaves(part).values())[:1] for name, part in pairs}
+    return {name: each[0] for name, each in found.items() if each}
 
 
 def example_batches(example: Tensor) -> list[Tensor]:

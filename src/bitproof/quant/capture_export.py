@@ -7,8 +7,8 @@ Model:  the model is exported once for each example batch, with all sizes fixed.
 
 import re
 import warnings
-from collections.abc import Mapping, Sequence
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from io import StringIO
 from typing import Any
 
@@ -25,9 +25,11 @@ from bitproof.quant.capture import (
     Values,
     example_batches,
     first_line,
+    leaves,
     line_in,
     line_of,
     run_once,
+    untouched,
 )
 from bitproof.quant.rules import MODULE_RULES, operator_rule
 
@@ -73,7 +75,8 @@ def _exported(model: nn.Module, images: Tensor) -> ExportedProgram:
     with warnings.catch_warnings(), torch.no_grad(), redirect_stdout(quiet), redirect_stderr(quiet):
         warnings.simplefilter("ignore")
         try:
-            program = export(model, (images,), strict=False)
+            with _giving_tensors(model):
+                program = export(model, (images,), strict=False)
             _inline(program.graph_module)
             if any(_mutates(node) for node in program.graph.nodes):
                 program = program.run_decompositions({})
@@ -91,6 +94,20 @@ def _exported(model: nn.Module, images: Tensor) -> ExportedProgram:
                 f"({_reason(error)}){line_of(error)}"
             ) from error
     return program
+
+
+@contextmanager
+def _giving_tensors(model: nn.Module) -> Iterator[None]:
+    """Let a forward return its tensors by name, without the caches that some return beside them."""
+    forward = model.forward
+
+    def tensors(inputs: Tensor) -> Any:
+        found = forward(inputs)
+        return found if isinstance(found, Tensor) else leaves(found)
+
+    with untouched(model):
+        model.forward = tensors
+        yield
 
 
 def _reason(error: Exception) -> str:

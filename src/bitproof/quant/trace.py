@@ -23,6 +23,7 @@ from bitproof.quant.capture import (
     Step,
     example_batches,
     first_line,
+    leaves,
     merge,
     run_once,
     untouched,
@@ -88,7 +89,7 @@ def _check_signature(model: nn.Module) -> None:
 def _lowered(model: nn.Module, example: Tensor, capture: Capture) -> Graph:
     _check_signature(model)
     images = example_batches(example)[1]
-    outputs = _leaves(run_once(model, images, lambda: model(images)))
+    outputs = leaves(run_once(model, images, lambda: model(images)))
     chosen = _choose([name for name, value in outputs.items() if value.is_floating_point()])
     graph = _lower(capture(model, example), chosen)
     _check(graph, type(model).__name__, images, outputs[chosen])
@@ -124,7 +125,7 @@ def _lower(captured: Captured, output: str) -> Graph:
     if problems:
         raise TraceError("; ".join(dict.fromkeys(problems)))
     (result,), _ = captured.steps[-1].resolve(refs)
-    outputs = _leaves(result)
+    outputs = leaves(result)
     if output not in outputs:
         raise TraceError(f"output: wanted what depends on the input as '{output}'")
     builder.finish(outputs[output])
@@ -220,17 +221,6 @@ def _choose(outputs: list[str]) -> str:
     if len(outputs) > 1:
         LOG.warning("output: of %s, the network gives %s", ", ".join(outputs), chosen)
     return chosen
-
-
-def _leaves(result: Any) -> dict[str, Any]:
-    """Return the tensors in a result by name, or by number where they have none."""
-    if isinstance(result, Ref | Tensor):
-        return {"0": result}
-    if not isinstance(result, dict | tuple | list):
-        return {}
-    pairs = result.items() if isinstance(result, dict) else enumerate(result)
-    found = {str(name): list(_leaves(part).values())[:1] for name, part in pairs}
-    return {name: leaves[0] for name, leaves in found.items() if leaves}
 
 
 def _check(graph: Graph, name: str, images: Tensor, wanted: Tensor) -> None:

@@ -125,8 +125,10 @@ def filled(call: Call) -> Ref:
 
 
 def concat(call: Call) -> Ref:
-    """Lower concatenation."""
-    parts = call.get(0, "tensors")
+    """Lower concatenation; empty parts, such as new caches, add nothing."""
+    parts = [part for part in call.get(0, "tensors") if 0 not in part.shape]
+    if len(parts) == 1:
+        return parts[0]
     return call.emit("concat", *parts, dim=call.get(1, "dim", 0) % len(parts[0].shape))
 
 
