@@ -356,7 +356,7 @@ EXPORTED: dict[str, Callable[[], Case]] = {
 
 TOKENS: dict[str, Callable[[], Case]] = {
     "embedding": lambda: case(
-        lambda s, x: s.head(s.table(x).mean(1)),
+        lambda s, x: s.head(s.table(x.view(-1, LENGTH)[:, 1:]).mean(1)),
         table=nn.Embedding(VOCABULARY, 8), head=nn.Linear(8, 4),
     ),
     "tied embedding": lambda: case(

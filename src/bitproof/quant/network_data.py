@@ -100,10 +100,9 @@ class NetworkData:
     @property
     def tokens(self) -> int | None:
         """How many tokens the input may be one of; None: it is no number of a token."""
-        first = self.nodes[0]
-        if not first.attrs.get("tokens"):
+        if not self.nodes or not self.nodes[0].attrs.get("tokens"):
             return None
-        tables = (n.key("weight") for n in self.nodes if first.name in n.inputs)
+        tables = (node.key("weight") for node in self.nodes if node.op == "embedding")
         return min(len(self.tensors[name].codes) for name in tables)
 
     @property
