@@ -159,7 +159,13 @@ TEXT: dict[str, dict[str, Any]] = {
     "StableLm": {"num_key_value_heads": 2},
     "Falcon": {},
 }
-"""Configuration; the class is `<name>ForSequenceClassification`."""
+"""Configuration; the class is `<name>ForSequenceClassification`, but for `LANGUAGE`."""
+LANGUAGE = (
+    *("GPTNeo", "GPTNeoX", "GPTJ", "OPT", "Bloom", "Mistral", "Qwen2", "Qwen3", "Gemma", "Phi"),
+    *("StableLm", "Falcon"),
+)
+"""Taken as language models, which they are; with a classifier's head they look for padding, as GPT2
+and Llama show here."""
 SMALL_TEXT = {
     "vocab_size": 500,
     "hidden_size": 96,
@@ -215,13 +221,17 @@ def _vision() -> list[Entry]:
 def _text() -> list[Entry]:
     found = []
     for kind, options in TEXT.items():
+        if kind in LANGUAGE:
+            continue
         settings = {**SMALL_TEXT, **options}
         build = partial(_classifier, kind, "ForSequenceClassification", settings)
         found.append(Entry("transformers, text", kind, build, (WORDS,), vocabulary=498))
-    for kind in ("Bert", "DistilBert", "GPT2"):
+    heads = [(kind, "ForTokenClassification", "tokens") for kind in ("Bert", "DistilBert", "GPT2")]
+    heads += [(kind, "ForCausalLM", "language model") for kind in (*LANGUAGE, "Llama")]
+    for kind, suffix, label in heads:
         settings = {**SMALL_TEXT, **TEXT[kind]}
-        build = partial(_classifier, kind, "ForTokenClassification", settings)
-        name = f"{kind} (tokens)"
+        build = partial(_classifier, kind, suffix, settings)
+        name = f"{kind} ({label})"
         found.append(
             Entry(
                 "transformers, text",

@@ -135,9 +135,10 @@ def of_two(call: Call, op: str, a: Ref, b: Ref) -> Ref:
     return call.emit(op, a, b)
 
 
-def _with_constant(call: Call, op: str, x: Ref, value: Tensor) -> Ref:
-    stored = call.builder.constant(value, path=f"{call.path}.other")
-    return call.step(op, x, stored, shape=x.shape)
+def _with_constant(call: Call, op: str, x: Ref, value: Tensor, *, name: str = "other") -> Ref:
+    stored = call.builder.constant(value, path=f"{call.path}.{name}")
+    sizes = torch.broadcast_shapes(x.shape, value.shape)  # type: ignore[no-untyped-call]
+    return call.step(op, x, stored, shape=tuple(sizes))
 
 
 def reversed_difference(call: Call) -> Ref:
@@ -175,10 +176,10 @@ def divide(call: Call) -> Ref:
         return with_number(call, inverse, "mul", call.number(x))
     if divisor.value is None:
         return normalized(call, x, divisor) or call.emit("div", x, divisor)
-    factor = 1 / divisor.value
+    x, factor, restored = by_image(call, x, 1 / divisor.value)
     if not bool(factor.isfinite().all()):
         raise TraceError(f"{call.path}: division by a stored zero")
-    return call.emit("mul", x, call.builder.constant(factor, path=f"{call.path}.inverse"))
+    return restored(_with_constant(call, "mul", x, factor, name="inverse"))
 
 
 def power(call: Call) -> Ref:

@@ -110,9 +110,12 @@ def masked(call: Call, x: Any, mask: Tensor, value: Any) -> Ref:
         return hide(call, x, mask)
     if not bool(mask.any()):
         return x
+    x, mask, restored = by_image(call, x, mask)
+    fill = by_image(call, x, fill)[1]
     keep = call.builder.constant((~mask).float(), path=f"{call.path}.mask")
-    kept = call.emit("mul", x, keep)
-    added = mask * fill
+    shape = torch.broadcast_shapes(x.shape, mask.shape)  # type: ignore[no-untyped-call]
+    kept, added = call.step("mul", x, keep, shape=shape), mask * fill
     if not bool((added != 0).any()):
-        return kept
-    return call.emit("add", kept, call.builder.constant(added, path=f"{call.path}.fill"))
+        return restored(kept)
+    stored = call.builder.constant(added, path=f"{call.path}.fill")
+    return restored(call.step("add", kept, stored, shape=shape))

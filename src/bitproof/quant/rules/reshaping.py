@@ -128,7 +128,8 @@ def concat(call: Call) -> Ref:
     """Lower concatenation; empty parts, such as new caches, add nothing."""
     parts = [part for part in call.get(0, "tensors") if 0 not in part.shape]
     if len(parts) == 1:
-        return parts[0]
+        only: Ref = parts[0]
+        return only
     return call.emit("concat", *parts, dim=call.get(1, "dim", 0) % len(parts[0].shape))
 
 
