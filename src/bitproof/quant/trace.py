@@ -37,7 +37,7 @@ from bitproof.quant.simplify import simplify
 
 LOG = logging.getLogger(__name__)
 Capture = Callable[[nn.Module, Tensor], Captured]
-OUTPUTS = ("logits", "out", "prediction_logits", "last_hidden_state")
+OUTPUTS = ("logits", "out", "prediction_logits", "prediction_outputs")
 """Which of several outputs is the network's, where one has such a name."""
 SHAPED = frozenset(
     {"zeros_like", "ones_like", "full_like", "empty_like", "new_zeros", "new_ones", "new_full"}
