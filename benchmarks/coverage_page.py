@@ -142,6 +142,8 @@ says how to repeat it; every number here is measured by it.
   without a compiler) on the same calibration samples; it keeps all but convolutions and linear
   layers in floats. One of 128 samples is 0.8 points. Where torch's network lies far below 0 dB
   we do not know why; the one that we looked into (PreActResNet) is off before any rounding.
+- The list (`--list`) holds more models than these: one without a row here has not been measured,
+  and *torch* is `-` where torch's own network has not been.
 - torchvision is not installed beside these packages; what they import of it is replaced by empty
   classes, which no model that is built here calls.
 """
