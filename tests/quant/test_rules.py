@@ -220,6 +220,11 @@ RULES: dict[str, Callable[[], Case]] = {
     "unit length by hand": lambda: after_conv(
         lambda y: y / y.norm(dim=1, keepdim=True).clamp(min=1e-6)
     ),
+    "at most unit length": lambda: after_conv(
+        lambda y: (
+            y / y.norm(dim=1, keepdim=True).clamp(min=1.0) + functional.normalize(y, dim=2, eps=0.5)
+        )
+    ),
     "layer norm by hand": lambda: case(layer_norm_by_hand),
     "global response norm": lambda: case(global_response_norm),
     "products of matrices": lambda: case(

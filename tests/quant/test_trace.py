@@ -534,6 +534,8 @@ UNSUPPORTED: dict[str, tuple[nn.Module, str]] = {
     "nothing": (Custom(lambda *_: None), "output: wanted a tensor of numbers, got none"),
     "rows of nothing": (Custom(lambda _, x: x.flatten(0, 1)), "output: wanted one row"),
     "two inputs": (Two(), "Two: wanted a model with one input, got x, y"),
+    "integers of numbers": (Custom(lambda _, x: (x * 9).to(torch.int64) * x), "into torch.int64"),
+    "odd arguments": (Custom(lambda _, x: torch.cat([x[:, :0], x[:, :0]], 1) + x), "inner"),
     "mask without softmax": (
         Custom(lambda _, x: x.masked_fill(torch.eye(4).bool(), -1e9).relu()),
         "wanted a softmax behind the mask",
@@ -583,3 +585,26 @@ def test_what_a_forward_returns_beside_tensors_is_left_out() -> None:
     graph = trace(Lambda(forward, conv=nn.Conv2d(3, 2, 1)), torch.rand(2, 3, 4, 4))
     assert graph.captured_by == "export"
     assert ops(graph) == ["input", "conv"]
+
+
+TOKENS: dict[str, tuple[Callable[[Any, Tensor], Any], str]] = {
+    "moved numbers": (lambda s, x: s.table(x + 1).mean(1), "compute with token numbers"),
+    "one number of all": (lambda s, x: s.table(x).mean(1) * x.amax().item(), "token|values|number"),
+    "of single sentences": (
+        lambda s, x: s.table(x).mean(1) + x[0, 0].item(),
+        "token|values|number",
+    ),
+    "no numbers": (
+        lambda s, x: s.table(s.table(x).mean(1).to(torch.int64)).mean(1),
+        "int64|look up",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TOKENS)
+def test_what_computes_with_tokens_is_refused(name: str) -> None:
+    forward, message = TOKENS[name]
+    model = Lambda(forward, table=nn.Embedding(20, 4))
+    tokens = torch.randint(18, (4, 6), generator=torch.Generator().manual_seed(0))
+    with pytest.raises(TraceError, match=message):
+        trace(model, tokens)

@@ -111,13 +111,21 @@ class Own(Task):
         """Return where the function says otherwise."""
         return {"sdc1": self.right(outputs, labels) != self.right(golden, labels)}
 
-    def loss(self, outputs: Outputs, labels: Labels) -> Float[Tensor, ""]:
-        """Refuse: there is none."""
-        raise NotImplementedError
+    def loss(self, outputs: Outputs, labels: Labels) -> Float[Tensor, ""]:  # noqa: ARG002
+        """Refuse: there is none.
 
-    def margin(self, outputs: Outputs, labels: Labels) -> Float[Tensor, " n"]:
-        """Refuse: there is none."""
-        raise NotImplementedError
+        Raises:
+            SpecError: always.
+        """
+        raise SpecError(f"task 'own': wanted a task with a loss to climb, got {self.function}")
+
+    def margin(self, outputs: Outputs, labels: Labels) -> Float[Tensor, " n"]:  # noqa: ARG002
+        """Refuse: there is none.
+
+        Raises:
+            SpecError: always.
+        """
+        raise SpecError(f"task 'own': wanted a task with a loss to climb, got {self.function}")
 
     def describe(self, outputs: Outputs) -> str:  # noqa: ARG002
         """Return the name of the function."""

@@ -17,6 +17,10 @@ UNEQUAL = "!"
 """In the place of a node: values that differ from input to input, but not with what it holds."""
 
 
+MOVES_TOKENS = frozenset({"reshape", "expand", "permute", "slice", "take"})
+"""What may happen to token numbers before they are looked up."""
+
+
 @dataclass(frozen=True)
 class Ref:
     """A tensor of the graph: its node, and its shape for a batch of two."""
@@ -38,6 +42,8 @@ class Builder:
     """Tensors that the model holds less one."""
     memories: dict[tuple[Any, ...], str] = field(default_factory=dict)
     """The node that stores what the model holds at a place in memory."""
+    tokens: set[str] = field(default_factory=set)
+    """Nodes whose words are numbers of tokens."""
     held: list[Tensor] = field(default_factory=list)
     """Tensors of the model that are kept alive, so that no other one takes their place."""
 
@@ -56,6 +62,7 @@ class Builder:
         A node that stores what an earlier one does reads the memory of that one. `origin` are the
         tensors of the model that `tensors` were made of; None: these themselves.
         """
+        self._follow_tokens(op, inputs, path)
         if UNEQUAL in inputs:
             raise TraceError(f"{path}: wanted the same values for every input, got others for each")
         name, count = path or op, 0
@@ -63,6 +70,8 @@ class Builder:
             count += 1
             name = f"{path or op}_{count}"
         self.names.add(name)
+        if (attrs or {}).get("tokens") or (op in MOVES_TOKENS and inputs[0] in self.tokens):
+            self.tokens.add(name)
         stored = {key: tensor for key, tensor in (tensors or {}).items() if tensor is not None}
         owner = self._owner(name, list(stored.values()) if origin is None else origin)
         self.nodes.append(Node(name, op, inputs, attrs or {}, path, "" if owner == name else owner))
@@ -70,6 +79,14 @@ class Builder:
             for key, tensor in stored.items():
                 self.tensors[f"{name}.{key}"] = tensor.detach().clone().float()
         return name
+
+    def _follow_tokens(self, op: str, inputs: tuple[str, ...], path: str) -> None:
+        """Check that tokens are moved or looked up, and nothing else is looked up."""
+        known = self.tokens.intersection(inputs)
+        if known and op != "embedding" and op not in MOVES_TOKENS:
+            raise TraceError(f"{path}: no rule to compute with token numbers ('{op}')")
+        if op == "embedding" and not known:
+            raise TraceError(f"{path}: no rule to look up what is computed from the input")
 
     def _owner(self, name: str, origin: Sequence[Tensor | None]) -> str:
         """Return the node that stores some tensors of the model, `name` where none does yet."""

@@ -116,9 +116,14 @@ def leaves(result: Any) -> dict[str, Any]:
 
 
 def example_batches(example: Tensor) -> list[Tensor]:
-    """Return the inputs of the `RUNS`: the first image, several times, in new memory."""
+    """Return the inputs of the `RUNS`: the first image, several times, in new memory.
+
+    Tokens have no brightness: the second run has those of the last input, moved by one place.
+    """
     if not example.is_floating_point():
-        return [example[:1].repeat(n, *[1] * (example.ndim - 1)) for n, _ in RUNS]
+        others = example[:1], example[-1:].roll(1, -1)
+        pairs = zip(others, RUNS, strict=True)
+        return [row.repeat(n, *[1] * (example.ndim - 1)) for row, (n, _) in pairs]
     return [example[:1].repeat(n, *[1] * (example.ndim - 1)) * light for n, light in RUNS]
 
 

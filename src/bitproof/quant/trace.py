@@ -39,6 +39,8 @@ LOG = logging.getLogger(__name__)
 Capture = Callable[[nn.Module, Tensor], Captured]
 OUTPUTS = ("logits", "out", "prediction_logits", "prediction_outputs")
 """Which of several outputs is the network's, where one has such a name."""
+ODD = (TypeError, ValueError, IndexError, KeyError, AttributeError, AssertionError)
+"""What a rule raises on arguments that it does not know."""
 SHAPED = frozenset(
     {"zeros_like", "ones_like", "full_like", "empty_like", "new_zeros", "new_ones", "new_full"}
 )
@@ -113,8 +115,10 @@ def _lower(captured: Captured, output: str) -> Graph:
             fixed.add(step.name)
         try:
             refs[step.name] = _lower_step(step, builder, refs, fixed=step.name in fixed)
-        except TraceError as error:
-            problems.append(f"{error} ({step.where})" if step.where else str(error))
+        except (TraceError, *ODD) as error:
+            named = isinstance(error, TraceError)
+            said = error if named else f"{step.path}: no rule for such arguments ({error!r})"
+            problems.append(f"{said} ({step.where})" if step.where else str(said))
             refs[step.name] = builder.unknown(step.values[0])
         if isinstance(step.values[0], Tensor) and step.name not in fixed:
             # A call that returns its argument may have changed it in place: the names that it

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from bitproof.core.errors import TraceError
 from bitproof.models.base import Normalize
 from bitproof.models.norms import ScaledBatchNorm2d, ScaledGroupNorm
 from bitproof.quant.builder import Call, Rule
@@ -33,7 +34,9 @@ __all__ = ["FUNCTION_RULES", "MODULE_RULES", "OPERATOR_RULES", "operator_rule"]
 
 
 def unchanged(call: Call, layer: Any = None) -> Any:  # noqa: ARG001
-    """Return the input."""
+    """Return the input; numbers stay floats, tokens stay tokens."""
+    if not call.value.is_floating_point() and call.x.name not in call.builder.tokens:
+        raise TraceError(f"{call.path}: no rule to turn numbers into {call.value.dtype}")
     return call.x
 
 

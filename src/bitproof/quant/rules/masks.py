@@ -11,8 +11,8 @@ from bitproof.quant.builder import Call, Ref
 
 FAR_BELOW = -1e4
 """Put in the place of a score, or added to it, this hides it from a softmax."""
-BELOW = -50.0
-"""Added to some scores of every row, this does: the exponential is then below 1e-21."""
+BELOW = -90.0
+"""Added to some scores of every row, this does: the exponential is then below 1e-39."""
 
 
 def hidden_by(summand: Tensor) -> Tensor | None:

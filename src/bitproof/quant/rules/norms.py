@@ -135,10 +135,14 @@ def first_of(rule: Rule) -> Rule:
     return lambda call: [rule(call), None, None]
 
 
+SMALL = 1e-5
+"""Least lengths up to this only keep a norm from dividing by zero; larger ones change what it is."""
+
+
 def normalized(call: Call, x: Ref, divisor: Ref) -> Ref | None:
     """Append a norm, where a tensor is divided by its own length; None: it is not.
 
-    The length is a `rms` node behind rescaling, bounds and repetition.
+    The length is a `rms` node behind rescaling, a small lower bound and repetition.
     """
     nodes = {node.name: node for node in call.builder.nodes}
     node, factor, floor = nodes[divisor.name], 1.0, 0.0
@@ -146,9 +150,10 @@ def normalized(call: Call, x: Ref, divisor: Ref) -> Ref | None:
         if node.op == "rescale":
             factor *= node.attrs["factor"]
         elif node.op == "table":
-            if "max" in node.attrs["parameters"]:
+            least = node.attrs["parameters"].get("min", 1.0)
+            if "max" in node.attrs["parameters"] or not 0 <= least <= SMALL:
                 return None
-            floor = float(node.attrs["parameters"]["min"]) / factor
+            floor = least / factor
         node = nodes[node.inputs[0]]
     if node.op != "rms" or node.inputs != (x.name,) or not node.attrs["keepdim"]:
         return None
@@ -160,11 +165,13 @@ def normalized(call: Call, x: Ref, divisor: Ref) -> Ref | None:
 def functional_normalize(call: Call) -> Ref:
     """Lower `x / max(|x|, eps)` along axes, with the Euclidean length."""
     power, dim = call.number(call.get(1, "p", 2.0)), call.get(2, "dim", 1)
+    least = call.number(call.get(3, "eps", 1e-12))
     if power != 2:
         raise TraceError(f"{call.path}: no rule for a norm of order {power:g}")
     x, dims = call.x, list(dim) if isinstance(dim, tuple | list) else [dim]
     dims = [d % len(x.shape) for d in dims]
-    count = math.prod(x.shape[d] for d in dims)
-    eps = max(call.number(call.get(3, "eps", 1e-12)) ** 2 / count, 1e-24)
-    found = call.step("rms_norm", x, shape=x.shape, dims=dims, eps=eps)
-    return call.rescale(found, count**-0.5)
+    shape = [1 if d in dims else size for d, size in enumerate(x.shape)]
+    root = call.step("rms", x, shape=shape, dims=dims, keepdim=True, eps=0.0)
+    length = call.rescale(root, math.prod(x.shape[d] for d in dims) ** 0.5)
+    length = call.table(length, "clamp", min=least)
+    return normalized(call, x, length) or call.emit("div", x, length)
