@@ -36,6 +36,7 @@ class Lambda(nn.Module):
         super().__init__()
         self.call = forward
         self.conv = nn.Conv2d(3, 4, 3, padding=1)
+        self.kernel = nn.Parameter(torch.randn(5, 3, 3, 3) / 5)
         self.register_buffer("order", torch.tensor([2, 0, 3, 1]))
         for name, child in children.items():
             self.add_module(name, child)
@@ -166,6 +167,9 @@ RULES: dict[str, Callable[[], Case]] = {
     ),
     "transposed in 3-D": lambda: layer(
         nn.ConvTranspose3d(3, 5, 2, stride=2), lambda x: x[:, :, None].expand(-1, -1, 4, -1, -1)
+    ),
+    "tied with a convolution": lambda: case(
+        lambda s, x: functional.conv_transpose2d(functional.conv2d(x, s.kernel), s.kernel)
     ),
     "transposed, cut off": lambda: layer(nn.ConvTranspose2d(3, 4, 2, padding=2, stride=3)),
     "reflecting convolution": lambda: layer(nn.Conv2d(3, 4, 3, padding=1, padding_mode="reflect")),

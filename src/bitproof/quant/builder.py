@@ -31,6 +31,10 @@ class Ref:
     """What it is for a batch of two, where that does not depend on the images."""
 
 
+def _place(tensor: Tensor) -> tuple[Any, ...]:
+    return tensor.data_ptr(), tuple(tensor.shape), tensor.stride()
+
+
 @dataclass
 class Builder:
     """Collects nodes and tensors, giving each node a unique name."""
@@ -73,7 +77,7 @@ class Builder:
         if (attrs or {}).get("tokens") or (op in MOVES_TOKENS and inputs[0] in self.tokens):
             self.tokens.add(name)
         stored = {key: tensor for key, tensor in (tensors or {}).items() if tensor is not None}
-        owner = self._owner(name, list(stored.values()) if origin is None else origin)
+        owner = self._owner(name, op, list(stored.values()), origin)
         self.nodes.append(Node(name, op, inputs, attrs or {}, path, "" if owner == name else owner))
         if owner == name:
             for key, tensor in stored.items():
@@ -88,19 +92,20 @@ class Builder:
         if op == "embedding" and not known:
             raise TraceError(f"{path}: no rule to look up what is computed from the input")
 
-    def _owner(self, name: str, origin: Sequence[Tensor | None]) -> str:
+    def _owner(
+        self, name: str, op: str, stored: list[Tensor], origin: Sequence[Tensor | None] | None
+    ) -> str:
         """Return the node that stores some tensors of the model, `name` where none does yet."""
-        held = [tensor for tensor in origin if tensor is not None and tensor.numel()]
+        made_by = "" if origin is None else op  # what is stored as it is, or as `op` needs it
+        held = [one for one in origin or stored if one is not None and one.numel()]
         if not held:
             return name
-        place = tuple((one.data_ptr(), tuple(one.shape), one.stride()) for one in held)
         self.held += held
-        return self.memories.setdefault(place, name)
+        return self.memories.setdefault((made_by, *map(_place, held)), name)
 
     def is_stored(self, weight: Tensor) -> bool:
         """Tell whether a layer stores a tensor of the model by itself, as its weight."""
-        place = ((weight.data_ptr(), tuple(weight.shape), weight.stride()),)
-        owner = self.memories.get(place)
+        owner = self.memories.get(("", _place(weight)))
         return any(node.name == owner and node.op != "constant" for node in self.nodes)
 
     def constant(self, value: Tensor, *, path: str) -> Ref:

@@ -136,7 +136,7 @@ def first_of(rule: Rule) -> Rule:
 
 
 SMALL = 1e-5
-"""Least lengths up to this only keep a norm from dividing by zero; larger ones change what it is."""
+"""Least lengths up to this only keep a norm from dividing by zero; larger ones are its function."""
 
 
 def normalized(call: Call, x: Ref, divisor: Ref) -> Ref | None:
