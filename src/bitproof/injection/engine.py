@@ -70,6 +70,7 @@ class Engine:
         self.names = (*OUTCOMES, *self.task.columns(answers))
         self._right = self.task.counts(answers, labels)
         self.nodes = {node.name: node for node in network.nodes}
+        self._shared = {node.memory for node in network.nodes if node.memory}
         self._changes = Incremental(self.golden, array)
 
     @torch.no_grad()
@@ -84,7 +85,7 @@ class Engine:
             if not by_name:
                 continue
             name, own = next(iter(by_name.items()))
-            alone = len(by_name) == 1 and len(self.network.readers({name})) == 1
+            alone = len(by_name) == 1 and name not in self._shared
             if alone and self.golden.by_image and name not in self.golden.constant:
                 by_node.setdefault(name, []).append((row, own))
             else:
