@@ -5,6 +5,7 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
+from hypothesis import settings
 from jaxtyping import install_import_hook
 
 hook = install_import_hook("bitproof", "beartype.beartype")
@@ -16,6 +17,8 @@ import torch  # noqa: E402
 from bitproof.core.stop_request import StopRequest  # noqa: E402
 
 torch.set_num_threads(1)
+settings.register_profile("untimed", deadline=None)  # a busy machine fails no test
+settings.load_profile("untimed")
 # A shell that starts tests in the background lets them ignore Ctrl-C, and their children with them.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
