@@ -1,13 +1,35 @@
-"""Shapes checked everywhere, one torch thread, and the real data where it is present."""
+"""Types and shapes checked everywhere, one torch thread, and the real data if present."""
 
 import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from types import FunctionType
+from typing import Any
 
+import jaxtyping
+from beartype import BeartypeConf, beartype
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
+check_shapes = jaxtyping.jaxtyped
+check_types = beartype(conf=BeartypeConf(violation_type=TypeError))  # as those of shapes are
+
+
+def check(*, typechecker: Any) -> Callable[[Any], Any]:
+    """Check shapes where an annotation has one; elsewhere types alone, which is much faster."""
+
+    def decorate(decorated: Any) -> Any:
+        if isinstance(decorated, FunctionType):
+            hints = decorated.__annotations__.values()
+            if not any(isinstance(hint, str) or "jaxtyping." in repr(hint) for hint in hints):
+                return check_types(decorated)
+        return check_shapes(decorated, typechecker=typechecker)
+
+    return decorate
+
+
+jaxtyping.jaxtyped = check
 hook = install_import_hook("bitproof", "beartype.beartype")
 hook.__enter__()
 
