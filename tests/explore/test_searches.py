@@ -35,11 +35,11 @@ FEW = {"keep": ("conv1", "linear")}
 """Three layers choose: 27 choices."""
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def explored(
     network: IntegerNetwork, blocks: MultiplierSet, images: Dataset, splits: Splits
 ) -> Explored:
-    """Return a function that searches for multipliers of the small network."""
+    """Return a function that searches for multipliers, and measures no choice twice."""
     own = SearchImages(splits.train.first(128), splits.train.first(64), images, splits.test)
     store = CountStore()
 
@@ -62,8 +62,15 @@ def test_too_many_choices_are_refused(explored: Explored) -> None:
         explored(searches=[Exhaustive(budget=26)], **FEW)
 
 
-@pytest.mark.parametrize("machine", [Spatial(), Temporal()])
-@pytest.mark.parametrize("max_drop", [0.01, 0.05])
+@pytest.mark.parametrize(
+    ("machine", "max_drop"),
+    [
+        (Spatial(), 0.01),
+        (Temporal(), 0.05),
+        pytest.param(Spatial(), 0.05, marks=pytest.mark.slow),
+        pytest.param(Temporal(), 0.01, marks=pytest.mark.slow),
+    ],
+)
 def test_hawx_finds_what_all_choices_have_at_best(
     explored: Explored, machine: Accelerator, max_drop: float
 ) -> None:
@@ -97,6 +104,7 @@ def test_choices_within_limits_keep_to_them(explored: Explored) -> None:
     assert best.acc > 0.6
 
 
+@pytest.mark.slow
 def test_an_array_takes_few_kinds_and_engines_many(explored: Explored) -> None:
     goal = Goal(minimize={"area": 1.0}, max_drop=0.02)
     kinds = {}
