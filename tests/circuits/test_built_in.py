@@ -56,13 +56,10 @@ OTHERS = [
 
 QUICK = {
     "exact array, signed, 8",
-    "exact booth, 8",
     "truncated, 5 columns, 8",
     "Mitchell, t = 4, signed, 8",
     "DRUM-5, 8",
-    "AdAM, 8",
     "AdAM, compensated, signed, 8",
-    "AdAM (0, 1, 2, 3, 3, 3, 2, 1), t = 7, protected characteristic, 8",
     "TMR of exact, 8",
     "exact booth, 5",
     "AdAM (1, 1, 1, 1), t = 3, 4",

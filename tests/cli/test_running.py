@@ -386,16 +386,15 @@ def test_two_processes_make_one_run(toy: Path, tmp_path: Path) -> None:
     assert files[0] == files[1]
 
 
-def test_two_runs_in_one_folder_exclude_each_other(toy: Path, tmp_path: Path) -> None:
+def test_two_runs_in_one_folder_exclude_each_other(call: Call, toy: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    edit(toy, "chips = 2", "chips = 20000")
+    edit(toy, "chips = 2", "chips = 2000")
     first = start("run", toy, "--out", out, "--device", "cpu")
     wait_for((out / "tallies.jsonl").exists, first)
-    second = start("run", toy, "--out", out, "--device", "cpu", "--resume")
-    _, err = second.communicate(timeout=60)
+    second = call("run", toy, "--out", out, "--device", "cpu", "--resume")
     first.send_signal(signal.SIGINT)
     first.communicate(timeout=60)
-    assert (second.returncode, first.returncode) == (2, 130)
-    (line,) = err.splitlines()
+    assert (second.code, first.returncode) == (2, 130)
+    (line,) = second.problems
     assert line.startswith(f"bitproof: {out}: in use by pid {first.pid} on host ")
     assert not (out / ".lock").exists()

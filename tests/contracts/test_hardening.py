@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -82,10 +83,19 @@ ALIKE = {"fast_at", "free_at", "pgd_at", "trades"}
 """Kinds that do to a candidate what `vanilla` does: pairs with it stand for theirs."""
 
 
-def pairs() -> list[tuple[str, str]]:
-    """Return all pairs of kinds, those that stand for others once."""
+def pairs() -> list[Any]:
+    """Return all pairs of kinds, those that stand for others once.
+
+    By default each kind goes before its neighbour, and `adjust` before every kind.
+    """
     chosen = [kind for kind in HARDEN.kinds() if kind not in ALIKE]
-    return [(first, second) for first in chosen for second in chosen]
+    neighbours = dict(zip(chosen, [*chosen[1:], chosen[0]], strict=True))
+    return [
+        pytest.param(first, second, marks=() if quick else pytest.mark.slow)
+        for first in chosen
+        for second in chosen
+        for quick in [first == "adjust" or neighbours[first] == second]
+    ]
 
 
 every_kind = pytest.mark.parametrize("kind", HARDEN.kinds())

@@ -73,7 +73,11 @@ def squares(executor: Executor, work: Squares, n: int = 8) -> dict[int, int]:
     return found
 
 
-@pytest.mark.parametrize("executor", [InProcess(), Processes(workers=2)], ids=lambda one: one.kind)
+@pytest.mark.parametrize(
+    "executor",
+    [InProcess(), pytest.param(Processes(workers=2), marks=pytest.mark.slow)],
+    ids=lambda one: one.kind,
+)
 def test_every_task_is_done_once_and_a_pool_goes_on(executor: Executor) -> None:
     assert squares(executor, Squares()) == {n: n * n for n in range(8)}
 
@@ -97,6 +101,7 @@ def test_a_worker_that_dies_is_replaced(tmp_path: Path) -> None:
     assert (tmp_path / "note").exists()
 
 
+@pytest.mark.slow
 def test_workers_that_die_again_and_again_are_told() -> None:
     with (
         Processes(workers=1).open(Squares(always_fatal=True)) as pool,

@@ -156,6 +156,7 @@ def test_ascent_hurts_far_more_than_random_flips(network: IntegerNetwork) -> Non
     assert loss_of(with_flips(network, found)) > max(random)
 
 
+@pytest.mark.slow
 def test_one_flip_is_nearly_the_worst_one(network: IntegerNetwork) -> None:
     every = [
         loss_of(with_flips(network, FaultTable.from_rows([(0, "weight", name, at, -1, 7, "flip")])))

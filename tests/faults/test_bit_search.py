@@ -140,6 +140,7 @@ def test_each_flip_raises_the_loss_and_the_distance_by_one(network: IntegerNetwo
         before = loss_of(broken)
 
 
+@pytest.mark.slow
 def test_the_first_flip_is_the_worst_of_all_bits_or_near_it(plain: IntegerNetwork) -> None:
     every = [
         loss_of(flipped(plain, [(node.name, at, 7)]))  # no other bit moves a weight as far

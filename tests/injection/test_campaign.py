@@ -16,7 +16,7 @@ from torch import nn
 from bitproof.core.errors import FaultListError, ResumeError, SpecError
 from bitproof.core.rng import make_generator
 from bitproof.data import Dataset
-from bitproof.evaluation import Executor, Pool, Processes, Ray, Work
+from bitproof.evaluation import Executor, InProcess, Pool, Processes, Ray, Work
 from bitproof.faults import FaultTable, Ranger, Secded
 from bitproof.injection import FaultGroup, Injection, carry_out_campaign, prepare_campaign
 from bitproof.injection.campaign import checksum
@@ -214,14 +214,20 @@ def test_a_stop_rule_ends_the_campaign_at_a_permitted_look(
     low, value, high = summary["campaign"]["stop"]["interval"]
     assert low <= value <= high
     assert (high - low) / 2 < 0.2
-    again = run(
-        tmp_path / "d",
-        network,
-        data,
-        Injection(trials=400, images=8, stop=stop, stop_on="sdc20"),
-        executor=Processes(workers=2),
+
+
+@pytest.mark.slow
+def test_a_stop_rule_ends_a_campaign_of_several_processes_at_the_same_look(
+    network: IntegerNetwork, data: Dataset, tmp_path: Path
+) -> None:
+    stop = FixedLooks(margin=0.2, fractions=(0.5, 1.0))
+    injection = Injection(trials=400, images=8, stop=stop, stop_on="sdc20")
+    alone, together = (
+        run(tmp_path / executor.kind, network, data, injection, executor=executor)
+        for executor in (InProcess(), Processes(workers=2))
     )
-    assert again == summary
+    assert alone["campaign"]["stopped"]
+    assert together == alone
 
 
 def test_a_stop_rule_cannot_see_other_shares(

@@ -320,14 +320,15 @@ def wait_for_parts(folder: Path, n: int) -> None:
         time.sleep(0.0005)
 
 
-def test_a_writer_killed_20_times_loses_nothing(
-    parts: Parts, writer: "subprocess.Popen[str]"
+@pytest.mark.parametrize("times", [4, pytest.param(20, marks=pytest.mark.slow)])
+def test_a_writer_killed_again_and_again_loses_nothing(
+    times: int, parts: Parts, writer: "subprocess.Popen[str]"
 ) -> None:
     assert writer.stdin
     assert writer.stdout
     moments = random.Random(0)
     seen: dict[str, bytes] = {}
-    for _ in range(20):
+    for _ in range(times):
         print(file=writer.stdin)
         pid = int(writer.stdout.readline())
         wait_for_parts(parts.folder, len(seen) + moments.randrange(6))

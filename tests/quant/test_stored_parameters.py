@@ -46,8 +46,15 @@ MODELS_UNDER_TEST = [
 ]
 
 
-@pytest.mark.parametrize("preset", PRESETS)
-@pytest.mark.parametrize(("kind", "parameters"), MODELS_UNDER_TEST)
+@pytest.mark.parametrize(
+    ("kind", "parameters", "preset"),
+    [
+        pytest.param(*model, preset, marks=() if quick else pytest.mark.slow)
+        for model in MODELS_UNDER_TEST
+        for preset in PRESETS
+        for quick in [model[1].get("norm") == "batch" or preset == "normal"]
+    ],
+)
 def test_words_are_those_of_the_deployed_network(
     kind: str, parameters: dict[str, object], preset: str
 ) -> None:

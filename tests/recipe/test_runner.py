@@ -173,8 +173,11 @@ def test_seed_decides_the_result(finished: Path, toy: Recipe, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("share", "after"),
     [
-        *((0.0, False), (0.1, True), (0.2, False), (0.3, True)),
-        *((0.4, False), (0.5, True), (0.8, False), (1.0, True)),
+        *((0.1, True), (0.4, False), (0.8, True)),
+        *(
+            pytest.param(*place, marks=pytest.mark.slow)
+            for place in [(0.0, False), (0.2, False), (0.3, True), (0.5, True), (1.0, True)]
+        ),
     ],
 )
 def test_an_interrupted_run_goes_on_as_if_nothing_had_been(  # noqa: PLR0917
@@ -234,7 +237,10 @@ def test_a_run_survives_any_number_of_interruptions(
     assert same(tmp_path / "run", finished)
 
 
-@pytest.mark.parametrize("share", [0.1, 0.5, 0.95])
+@pytest.mark.parametrize(
+    "share",
+    [0.5, pytest.param(0.1, marks=pytest.mark.slow), pytest.param(0.95, marks=pytest.mark.slow)],
+)
 def test_a_full_disk_leaves_a_run_that_goes_on(  # noqa: PLR0917
     share: float, writes: int, disk: Disk, finished: Path, toy: Recipe, tmp_path: Path
 ) -> None:

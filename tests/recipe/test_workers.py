@@ -8,10 +8,9 @@ from bitproof.evaluation import Executor, Processes, Ray
 from bitproof.recipe import Recipe, run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "executor",
-    [Processes(workers=2), pytest.param(Ray(workers=2), marks=pytest.mark.slow)],
-    ids=lambda one: one.kind,
+    "executor", [Processes(workers=2), Ray(workers=2)], ids=lambda one: one.kind
 )
 def test_whoever_measures_the_results_are_the_same(
     executor: Executor, toy: Recipe, finished: Path, tmp_path: Path

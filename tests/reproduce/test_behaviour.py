@@ -1,6 +1,7 @@
 import json
 import subprocess
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -51,6 +52,31 @@ def test_verdicts() -> None:
     assert verdict(Stamp(digests={"elsewhere": one, machine(): one}), other) == "changed"
 
 
+@pytest.fixture
+def threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let jobs be carried out in threads instead of processes, which take seconds to start."""
+    monkeypatch.setattr(
+        "bitproof.reproduce.behaviour.ProcessPoolExecutor",
+        lambda workers, mp_context: ThreadPoolExecutor(workers),
+    )
+
+
+def test_a_job_that_fails_leaves_others_alone(
+    job: Job, place: Place, threads: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def behave(one: Job, _data_dir: Path | None) -> str:
+        if one.name == "lost-digits":
+            raise RecipeError("weights: no file 'nowhere.npz'")
+        return "1" * 16
+
+    monkeypatch.setattr("bitproof.reproduce.behaviour.behaviour_of", behave)
+    write_down(job, "1" * 16, place.results)
+    found = list(check([replace(job, name="lost-digits"), job], place.results))
+    assert [one.verdict for one in found] == ["failed", "equal"]
+    assert "nowhere.npz" in found[0].problem
+
+
+@pytest.mark.slow
 def test_jobs_are_checked_side_by_side_and_fail_alone(job: Job, place: Place) -> None:
     write_down(job, behaviour_of(job), place.results)
     recipe = job.recipe.model_copy(update={"weights": "nowhere.npz"})
