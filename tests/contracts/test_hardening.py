@@ -3,6 +3,8 @@
 import json
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -110,9 +112,8 @@ def data() -> Dataset:
     return Dataset("patterns", (patterns[labels] + noise).clamp(0, 1), labels, 3)
 
 
-@pytest.fixture
-def candidate() -> Candidate:
-    """In evaluation mode but for one layer; one parameter has a gradient."""
+def make_candidate() -> Candidate:
+    """Return one in evaluation mode but for one layer; one parameter has a gradient."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         net = nn.Sequential(
@@ -129,6 +130,11 @@ def candidate() -> Candidate:
     net.get_parameter("7.weight").grad = torch.ones(3, 54)
     scheme = Scheme(weight=AffineQuantizer(bits=6), calibration_images=32)
     return Candidate(net, scheme, shrink={"7": 0.75}, record=({"kind": "earlier", "record": {}},))
+
+
+@pytest.fixture
+def candidate() -> Candidate:
+    return make_candidate()
 
 
 def codes(candidate: Candidate, data: Dataset) -> dict[str, Tensor]:
@@ -159,12 +165,39 @@ def test_defaults_alone_make_a_stage(kind: str) -> None:
     assert HARDEN.build({"kind": kind}).kind == kind
 
 
+@dataclass(frozen=True)
+class Applied:
+    """What a stage was given, what that was before, and what the stage returned."""
+
+    candidate: Candidate
+    before: Candidate
+    hardened: Candidate
+    digests: tuple[str, str]
+    """Of the data, before and after."""
+    states: tuple[Tensor, Tensor]
+    """Of the global generator, before and after."""
+
+
+@pytest.fixture(scope="module")
+def applied(data: Dataset) -> Callable[[str], Applied]:
+    """Return a function that applies the stage of a kind, once."""
+
+    @cache
+    def apply(kind: str) -> Applied:
+        candidate, digest, state = make_candidate(), data.digest(), torch.random.get_rng_state()
+        before = deepcopy(candidate)
+        hardened = SAMPLES[kind].apply(candidate, TrainingContext(data))
+        digests, states = (digest, data.digest()), (state, torch.random.get_rng_state())
+        return Applied(candidate, before, hardened, digests, states)
+
+    return apply
+
+
 @every_kind
 def test_candidate_and_its_model_are_untouched(
-    kind: str, candidate: Candidate, data: Dataset
+    kind: str, applied: Callable[[str], Applied]
 ) -> None:
-    before = deepcopy(candidate)
-    SAMPLES[kind].apply(candidate, TrainingContext(data))
+    candidate, before = applied(kind).candidate, applied(kind).before
     assert same(candidate.model.state_dict(), before.model.state_dict())
     for old, new in zip(before.model.modules(), candidate.model.modules(), strict=True):
         assert new.training == old.training
@@ -181,17 +214,16 @@ def test_candidate_and_its_model_are_untouched(
 
 
 @every_kind
-def test_data_are_untouched(kind: str, candidate: Candidate, data: Dataset) -> None:
-    before = data.digest()
-    SAMPLES[kind].apply(candidate, TrainingContext(data))
-    assert data.digest() == before
+def test_data_are_untouched(kind: str, applied: Callable[[str], Applied]) -> None:
+    before, after = applied(kind).digests
+    assert after == before
 
 
 @every_kind
 def test_result_is_another_network_that_quantizes(
-    kind: str, candidate: Candidate, data: Dataset
+    kind: str, applied: Callable[[str], Applied], data: Dataset
 ) -> None:
-    hardened = SAMPLES[kind].apply(candidate, TrainingContext(data))
+    candidate, hardened = applied(kind).candidate, applied(kind).hardened
     assert not any(part.training for part in hardened.model.modules())
     network = hardened.quantize(data)
     assert network(data.inputs()).isfinite().all()
@@ -260,16 +292,15 @@ def test_another_seed_gives_another_network(kind: str, candidate: Candidate, dat
 
 
 @every_kind
-def test_global_generator_is_untouched(kind: str, candidate: Candidate, data: Dataset) -> None:
-    state = torch.random.get_rng_state()
-    SAMPLES[kind].apply(candidate, TrainingContext(data))
-    assert torch.equal(torch.random.get_rng_state(), state)
+def test_global_generator_is_untouched(kind: str, applied: Callable[[str], Applied]) -> None:
+    before, after = applied(kind).states
+    assert torch.equal(after, before)
 
 
 @every_kind
-def test_record_grows_by_one_json_table(kind: str, candidate: Candidate, data: Dataset) -> None:
-    hardened = SAMPLES[kind].apply(candidate, TrainingContext(data))
-    assert hardened.record[:-1] == candidate.record
+def test_record_grows_by_one_json_table(kind: str, applied: Callable[[str], Applied]) -> None:
+    hardened = applied(kind).hardened
+    assert hardened.record[:-1] == applied(kind).before.record
     assert hardened.record[-1]["kind"] == kind
     assert hardened.record[-1]["record"]
     again = json.loads(json.dumps(hardened.record, allow_nan=False))
