@@ -29,7 +29,7 @@ def check(*, typechecker: Any) -> Callable[[Any], Any]:
     return decorate
 
 
-jaxtyping.jaxtyped = check
+jaxtyping.jaxtyped = check  # type: ignore[assignment]
 hook = install_import_hook("bitproof", "beartype.beartype")
 hook.__enter__()
 

@@ -57,7 +57,7 @@ def threads(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let jobs be carried out in threads instead of processes, which take seconds to start."""
     monkeypatch.setattr(
         "bitproof.reproduce.behaviour.ProcessPoolExecutor",
-        lambda workers, mp_context: ThreadPoolExecutor(workers),
+        lambda workers, **_context: ThreadPoolExecutor(workers),
     )
 
 
