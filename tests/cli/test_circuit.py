@@ -17,6 +17,7 @@ pytest.importorskip("pyosys")
 Call = Callable[..., Any]
 """The fixture `call` of conftest.py."""
 EXACT = "module mine(input [7:0] x, y, output [15:0] z); assign z = x * y; endmodule\n"
+NARROW = EXACT.replace("[7:0]", "[3:0]").replace("[15:0]", "[7:0]")
 
 
 def write(folder: Path, text: str, name: str = "mine.v") -> Path:
@@ -77,8 +78,8 @@ def test_verilog_that_is_written_can_be_read_back(call: Call, tmp_path: Path) ->
 
 
 def test_ports_without_signs_are_read_as_what_fits(call: Call, tmp_path: Path) -> None:
-    text = """module mine(input [7:0] x, y, output [15:0] z);
-  wire signed [7:0] a = x, b = y; wire signed [15:0] p = a * b; assign z = p;
+    text = """module mine(input [3:0] x, y, output [7:0] z);
+  wire signed [3:0] a = x, b = y; wire signed [7:0] p = a * b; assign z = p;
 endmodule
 """
     place = write(tmp_path / "v", text)
@@ -91,7 +92,7 @@ endmodule
 
 
 def test_a_plain_product_of_signed_operands_is_signed(call: Call, tmp_path: Path) -> None:
-    place = write(tmp_path / "v", EXACT.replace("input [7:0]", "input signed [7:0]"))
+    place = write(tmp_path / "v", NARROW.replace("input", "input signed"))
     outcome = call("circuit", "import", place, "--json", "rows.json")
     assert "two's complement, as declared" in outcome.out
     (row,) = json.loads((tmp_path / "rows.json").read_text())
@@ -202,9 +203,9 @@ def test_a_module_on_top_is_no_command(call: Call, tmp_path: Path) -> None:
 
 
 def test_names_of_files_and_modules_reach_no_command(call: Call, tmp_path: Path) -> None:
-    place = write(tmp_path / "v", EXACT, "mine.v; exec -- touch pwned")
+    place = write(tmp_path / "v", NARROW, "mine.v; exec -- touch pwned")
     assert call("circuit", "import", place / "mine.v; exec -- touch pwned").code == 0
-    odd = write(tmp_path / "w", EXACT.replace("module mine", "module mine$8"))
+    odd = write(tmp_path / "w", NARROW.replace("module mine", "module mine$8"))
     found = call("circuit", "import", odd)
     assert (found.code, "mine$8" in found.out) == (0, True)
     escaped = write(tmp_path / "x", EXACT.replace("module mine", "module \\[{*}exec\\x20touch] "))
