@@ -95,9 +95,10 @@ def test_tasks_are_taken_as_workers_are_free() -> None:
     assert (first, taken) == ((0, 0), [0])
 
 
-def test_a_worker_that_dies_is_replaced(tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_a_worker_that_dies_is_replaced(workers: int, tmp_path: Path) -> None:
     work = Squares(fatal=tmp_path / "note")
-    assert squares(Processes(workers=1), work) == {n: n * n for n in range(8)}
+    assert squares(Processes(workers=workers), work) == {n: n * n for n in range(8)}
     assert (tmp_path / "note").exists()
 
 
