@@ -413,6 +413,7 @@ OPERATIONS: dict[str, Callable[[Step], Words]] = {
     "sub": lambda s: s.cut(scaled(s, 0) - scaled(s, 1)),
     "mul": mul,
     "concat": concat,
+    "requantize": lambda s: s.cut(scaled(s, 0)),
     "avg_pool": avg_pool,
     "mean": mean,
     "softmax": softmax,

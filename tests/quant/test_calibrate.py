@@ -76,7 +76,15 @@ def test_least_squares_beats_every_other_rule_in_squared_error() -> None:
     assert min(errors, key=lambda rule: errors[rule]) == "mse"
 
 
-@pytest.mark.parametrize("rule", ["min_max", "percentile", "mse"])
+def test_few_images_with_huge_values_do_not_take_the_grid_from_the_others() -> None:
+    images = torch.rand(1000, 64, generator=make_generator(0)) / 250
+    images[:5] *= 250
+    ends = {rule: range_of(images, calibration=rule) for rule in ("mse", "relative_mse")}
+    assert ends["mse"][1] > 0.5
+    assert ends["relative_mse"][1] < 0.1  # 10 bits of the others' values survive, not 1
+
+
+@pytest.mark.parametrize("rule", ["min_max", "percentile", "mse", "relative_mse"])
 def test_zero_is_always_on_the_grid(rule: Any) -> None:
     images = torch.rand(200, 2) * 0.1 + 0.8
     scheme = Scheme(calibration=rule)
@@ -105,11 +113,11 @@ def test_sample_looks_at_every_column_of_a_map() -> None:
     """A stride would not: maps are powers of two wide, and so would be the stride."""
     maps = torch.zeros(64, 4, 32, 32)
     maps[..., 17] = 1.0  # one column in 32
-    sample = calibration._sample(maps.flatten(), "node", 0)
+    sample = calibration._sample(maps, "node", 0).values
     assert len(sample) == calibration.SAMPLE < maps.numel()
     assert float(sample.mean()) == pytest.approx(1 / 32, rel=0.1)
-    assert torch.equal(sample, calibration._sample(maps.flatten(), "node", 0))
-    assert not torch.equal(sample, calibration._sample(maps.flatten(), "node", 1))
+    assert torch.equal(sample, calibration._sample(maps, "node", 0).values)
+    assert not torch.equal(sample, calibration._sample(maps, "node", 1).values)
 
 
 def test_layer_that_gives_no_numbers_is_named() -> None:

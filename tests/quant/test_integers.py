@@ -76,14 +76,17 @@ class Branches(nn.Module):
 
     def __init__(self, width: int, draw: Callable[..., Any]) -> None:
         super().__init__()
-        self.how = draw(st.sampled_from(["add", "sub", "gate", "concat", "normed", "shortcut"]))
+        self.how = draw(
+            st.sampled_from(["add", "sub", "gate", "concat", "normed", "shortcut", "stream"])
+        )
         self.conv = nn.Conv2d(width, width, 3, padding=1)
         self.norm = nn.BatchNorm2d(width)
         self.scale = nn.Parameter(torch.rand(width, 1, 1))
         self.width = 2 * width if self.how in {"concat", "shortcut"} else width
 
     def forward(self, x: Tensor) -> Any:
-        if self.how == "add":
+        if self.how in {"add", "stream"}:  # a stream: a sum and a layer read it, and nothing clamps
+            x = x if self.how == "add" else self.conv(x)
             return torch.relu(x + self.conv(x))
         if self.how == "sub":
             return x - self.norm(self.conv(x))
@@ -200,7 +203,8 @@ schemes = st.builds(
     activation_symmetric=st.booleans(),
     activation_signed=st.booleans(),
     activation_rounding=rounding,
-    calibration=st.sampled_from(["min_max", "percentile", "mse"]),
+    calibration=st.sampled_from(["min_max", "percentile", "mse", "relative_mse"]),
+    vector_bits=st.sampled_from([None, 16]),
 )
 
 

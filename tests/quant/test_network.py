@@ -181,7 +181,7 @@ def test_range_of_the_input_is_that_of_normalised_images(model: nn.Module, image
 
 def test_widths_without_a_dtype_are_refused() -> None:
     grid = Grid(torch.tensor(1.0), torch.tensor(0, dtype=torch.int32), 12, signed=True)
-    with pytest.raises(BitWidthError, match="2 to 8, or 32"):
+    with pytest.raises(BitWidthError, match="2 to 8, or 16 or 32 signed, got 12"):
         grid.dtype  # noqa: B018 - the property raises
 
 

@@ -11,7 +11,7 @@ def test_accurate_has_one_symmetric_grid_per_channel_int32_biases_and_measured_r
     wanted = AffineQuantizer(symmetric=True, signed=True, per_channel=True, margin=0.0)
     assert scheme.weight == wanted
     assert scheme.bias is None
-    assert scheme.calibration == "mse"
+    assert (scheme.calibration, scheme.vector_bits) == ("relative_mse", 16)
     assert scheme == Scheme(preset="accurate") == Scheme.from_table({"preset": "accurate"})
 
 

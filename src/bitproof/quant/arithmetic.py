@@ -68,6 +68,7 @@ SUMS: dict[str, Callable[[Node, list[Tensor], Factors], Tensor]] = {
     ),
     "avg_pool": lambda node, xs, m: window_sums(xs[0], node) * m[0],
     "mean": _mean,
+    "requantize": lambda _, xs, m: xs[0] * m[0],
     "resample": _resample,
 }
 """Operations that add, multiply or average, from centered words and their multipliers."""

@@ -18,9 +18,16 @@ from bitproof.quant.graph import Graph, Node
 from bitproof.quant.grid import CodedTensor, Grid
 from bitproof.quant.network import IntegerNetwork, check_inputs, in_float32
 from bitproof.quant.operations import MAC_OPS, MEMORY_OPS, MOVING_OPS
-from bitproof.quant.quantizer import Quantizer
+from bitproof.quant.quantizer import AffineQuantizer, Quantizer
 from bitproof.quant.scheme import Scheme
 from bitproof.quant.trace import trace
+from bitproof.quant.vector_words import (
+    VectorWords,
+    encode_vector,
+    split_streams,
+    vector_grid,
+    vector_words,
+)
 from bitproof.quant.wide_outputs import wide_outputs
 
 LOG = logging.getLogger("bitproof.quant")
@@ -78,6 +85,8 @@ def quantize_traced(
     scheme = scheme or Scheme()
     if scheme.equalize:
         graph = equalize(graph)
+    if scheme.vector_bits:
+        graph = split_streams(graph)
     network = quantize_graph(graph, images, scheme, shrink=shrink)
     if scheme.adaround:
         network = scheme.adaround.apply(network, graph, images)
@@ -115,12 +124,16 @@ def quantize_graph(
     tensors: dict[str, CodedTensor] = {}
     grids: dict[str, Grid] = {}
     wide = wide_outputs(graph)
+    long = vector_words(graph) if scheme.vector_bits else VectorWords()
     for node in graph.nodes:
         weight, bias = (graph.tensors.get(f"{node.name}.{key}") for key in ("weight", "bias"))
         if weight is not None:
             factor = shrink.get(node.name, 1.0)
             flat = node.name in as_activations
-            coded = _encode_weight(node, graph, scheme.weight, shrink=factor, flat=flat)
+            if node.name in long.parameters:
+                coded = encode_vector(weight, shrink=factor)
+            else:
+                coded = _encode_weight(node, graph, scheme.weight, shrink=factor, flat=flat)
             if node.op in MAC_OPS:
                 coded = fit_accumulator(
                     node,
@@ -140,17 +153,19 @@ def quantize_graph(
                 source=grids[node.inputs[0]],
             )
         if node.name not in wide:
+            own = None if node.name in long.outputs else scheme.activation()
             grids[node.name] = _output_grid(
-                node, graph, scheme, ranges=ranges, grids=grids, tensors=tensors
+                node, graph, own, ranges=ranges, grids=grids, tensors=tensors
             )
-        if bias is None:
-            continue
-        if scheme.bias is None and node.op in MAC_OPS:
-            step = tensors[node.key("weight")].grid.scale.double()
-            stored = _on_accumulator_grid(bias, step * grids[node.inputs[0]].scale.double())
-        else:
-            stored = (scheme.bias or scheme.weight).encode(bias)
-        tensors[node.key("bias")] = stored
+        if bias is not None:
+            known = tensors.get(node.key("weight")), grids[node.inputs[0]]
+            tensors[node.key("bias")] = _encode_bias(
+                bias,
+                scheme,
+                *known,
+                accumulates=node.op in MAC_OPS,
+                long=node.name in long.parameters,
+            )
     shape = tuple(images.shape[1:])
     return IntegerNetwork(
         graph.nodes, tensors, grids, scheme.activation_rounding, input_shape=shape
@@ -167,6 +182,24 @@ def _encode_weight(
     return quantizer.encode(
         weight, quantizer.fit(weight.flatten() if flat else weight, shrink=shrink)
     )
+
+
+def _encode_bias(
+    bias: Tensor,
+    scheme: Scheme,
+    weight: CodedTensor | None,
+    source: Grid,
+    *,
+    accumulates: bool,
+    long: bool,
+) -> CodedTensor:
+    """Return the words of a bias, of accumulators or `long` ones where `scheme` has no other."""
+    if scheme.bias is None and accumulates:
+        assert weight is not None
+        return _on_accumulator_grid(bias, weight.grid.scale.double() * source.scale.double())
+    if scheme.bias is None and long:
+        return encode_vector(bias)
+    return (scheme.bias or scheme.weight).encode(bias)
 
 
 def encode_scale(scale: Tensor, quantizer: Quantizer, *, shrink: float = 1.0) -> CodedTensor:
@@ -195,12 +228,13 @@ def _on_accumulator_grid(bias: Tensor, scale: Tensor) -> CodedTensor:
 def _output_grid(
     node: Node,
     graph: Graph,
-    scheme: Scheme,
+    quantizer: AffineQuantizer | None,
     *,
     ranges: Mapping[str, Range],
     grids: Mapping[str, Grid],
     tensors: Mapping[str, CodedTensor],
 ) -> Grid:
+    """Return the grid of what a node gives; None as `quantizer`: of 16-bit words."""
     if node.op in MOVING_OPS:
         grid = grids[node.inputs[0]]
         return replace(grid, scale=grid.scale * node.attrs.get("factor", 1.0))
@@ -211,8 +245,10 @@ def _output_grid(
         return tensors[node.key("weight")].grid
     low, high = input_range(node) if node.op == "input" else ranges[node.name]
     device = next(iter(graph.tensors.values())).device if graph.tensors else "cpu"
+    if quantizer is None:
+        return vector_grid((low, high), device)
     ends = (torch.tensor([end], dtype=torch.float64, device=device) for end in (low, high))
-    grid = scheme.activation().grid_for(*ends)
+    grid = quantizer.grid_for(*ends)
     zero_point = grid.zero_point[0].clamp(grid.low, grid.high)
     return Grid(grid.scale[0], zero_point, grid.bits, grid.signed)
 

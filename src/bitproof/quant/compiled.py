@@ -11,6 +11,8 @@ from bitproof.kernels.jobs import Addend, Requantization, is_dense
 from bitproof.kernels.library import library
 from bitproof.quant.constants import Constants
 
+BYTES = frozenset({torch.uint8, torch.int8})
+"""Dtypes of words that the library knows."""
 SMALLEST = 1 << 12
 """Words below which a call costs more than it saves; no influence on the result."""
 
@@ -22,7 +24,8 @@ def words_of_sums(
     by_channel = (
         multiplier.numel() == 1 or multiplier.ndim == 3
     )  # those of rows lie on the last axis
-    if sums.ndim != 4 or sums.dtype != torch.float32 or not by_channel or not _suits(sums):
+    fits = sums.ndim == 4 and sums.dtype == torch.float32 and dtype in BYTES
+    if not (fits and by_channel and _suits(sums)):
         return None
     compiled = library()
     if compiled is None:
@@ -34,7 +37,7 @@ def words_of_sum(operands: list[Tensor], constants: Constants, dtype: torch.dtyp
     """Return the sum of two outputs as words, or None where torch has to do it."""
     left, right = operands
     alike = (left.shape, left.stride()) == (right.shape, right.stride())
-    alike = alike and {left.dtype, right.dtype} <= {torch.uint8, torch.int8}
+    alike = alike and {left.dtype, right.dtype, dtype} <= BYTES
     compiled = library() if alike and _suits(left) and _suits(right) else None
     if compiled is None:
         return None

@@ -99,6 +99,7 @@ PLAIN: dict[str, Callable[[list[Tensor], dict[str, Any]], Tensor]] = {
     "resample": lambda xs, attrs: resample(xs[0], attrs),
     "avg_pool": lambda xs, attrs: average_pool(xs[0], attrs),
     "mean": lambda xs, attrs: xs[0].mean(attrs["dims"], keepdim=attrs["keepdim"]),
+    "requantize": lambda xs, _: xs[0],
     "softmax": lambda xs, attrs: torch.softmax(xs[0], attrs["dim"]),
     "log_softmax": lambda xs, attrs: torch.log_softmax(xs[0], attrs["dim"]),
     "table": lambda xs, attrs: elementwise(attrs)(xs[0]),

@@ -8,6 +8,9 @@ from torch import Tensor
 
 from bitproof.core.errors import BitWidthError
 
+LONG_WORDS = {16: torch.int16, 32: torch.int32}
+"""Dtypes of words of more than 8 bits, which are signed."""
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -41,12 +44,15 @@ class Grid:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Dtype that stores the codes: 8 bits wide, or 32 for biases kept at accumulator width."""
+        """Dtype that stores the codes.
+
+        It has 8 bits, 16 for words that no multiplier reads, 32 for biases in accumulator steps.
+        """
         if self.bits <= 8:
             return torch.int8 if self.signed else torch.uint8
-        if self.bits == 32 and self.signed:
-            return torch.int32
-        raise BitWidthError(f"bits: wanted 2 to 8, or 32 signed for a bias, got {self.bits}")
+        if self.bits in LONG_WORDS and self.signed:
+            return LONG_WORDS[self.bits]
+        raise BitWidthError(f"bits: wanted 2 to 8, or 16 or 32 signed, got {self.bits}")
 
     def center(self, codes: Integer[Tensor, "*shape"]) -> Integer[Tensor, "*shape"]:
         """Return `codes - zero_point` as int32: the integers that are multiplied."""

@@ -93,6 +93,7 @@ OPERATIONS: dict[str, Operation] = {
     "resample": Operation("sum", (1, 1), {"dim": int, "weights": list[Sizes], "divisors": Sizes}),
     "avg_pool": Operation("sum", (1, 1), _POOLS),
     "mean": Operation("sum", (1, 1), {"dims": Sizes, "keepdim": bool}, _CLAMPS),
+    "requantize": Operation("sum", (1, 1)),
     "table": Operation("lookup", (1, 1), {"function": str}, {"parameters": dict[str, float | str]}),
     "softmax": Operation("lookup", (1, 1), {"dim": int}, {"masked": bool}),
     "log_softmax": Operation("lookup", (1, 1), {"dim": int}),

@@ -23,7 +23,7 @@ ACCURATE = "accurate"
 """The preset for networks that shall answer as they did in floats."""
 PER_CHANNEL = AffineQuantizer(symmetric=True, signed=True, per_channel=True, margin=0.0)
 """Weights of that preset."""
-LATER = ("equalize", "adaround", "bias_correction")
+LATER = ("vector_bits", "equalize", "adaround", "bias_correction")
 """Fields that version 1 of recipes did not start with."""
 
 
@@ -32,7 +32,8 @@ class Scheme(Spec):
 
     Activations get one grid per tensor, with zero on the grid. The logits stay at accumulator
     width. `Scheme("accurate")` has symmetric weights with one grid per output channel, int32
-    biases, and activation ranges of least squared error; `Scheme("rquant")`, which is also the
+    biases, activation ranges of least relative error, and 16-bit words where no multiplier reads
+    them; `Scheme("rquant")`, which is also the
     default, is robust quantization as published. Quantizers of `PRESETS` are named likewise.
 
     Example:
@@ -48,14 +49,19 @@ class Scheme(Spec):
     """Biases. None keeps them as int32 words on the accumulator's own grid."""
     activation_bits: Literal[2, 3, 4, 5, 6, 7, 8] = 8
     """Word width of every activation, in bits."""
+    vector_bits: Literal[16] | None = None
+    """Word width of activations that only sums, norms and softmaxes read, and no multiplier: the
+    residual stream of a transformer and its attention scores. None: `activation_bits`."""
     activation_symmetric: bool = False
     """Zero in the middle of the activation range, instead of where the data put it."""
     activation_signed: bool = False
     """Two's complement activation words, instead of unsigned ones."""
     activation_rounding: Literal["nearest", "truncate"] = "nearest"
     """How accumulators become activation words."""
-    calibration: Literal["min_max", "percentile", "mse"] = "percentile"
-    """Rule for the range of an activation, on the calibration images."""
+    calibration: Literal["min_max", "percentile", "mse", "relative_mse"] = "percentile"
+    """Rule for the range of an activation, on the calibration images: all of it, a share of the
+    values, the bound of least squared error, or the same with each image's error relative to its
+    own power, where a few images have huge activations."""
     percentile: Annotated[float, Field(gt=50.0, le=100.0)] = 99.99
     """Share of values, per cent, that do not exceed the range, on either side; for `percentile`."""
     calibration_images: Count = 1024
@@ -89,7 +95,8 @@ class Scheme(Spec):
         quantizer = PER_CHANNEL if name == ACCURATE else PRESETS[name]
         weight = {**quantizer.model_dump(), "bits": table.get("bits", 8)}
         if name == ACCURATE:
-            return {"calibration": "mse", **rest, "weight": weight, "bias": None}
+            fine = {"calibration": "relative_mse", "vector_bits": 16}
+            return {**fine, **rest, "weight": weight, "bias": None}
         return {**rest, "weight": weight, "bias": weight}
 
     @model_serializer(mode="wrap")
