@@ -17,7 +17,7 @@ NAMED = 3
 """Layers that a warning names."""
 REMEDIES = (
     "per-channel weights and int32 biases (preset 'accurate'), equalize = true, bias_correction = "
-    "true, 'mse' or 'percentile' calibration, more calibration images, more bits"
+    "true, 'relative_mse' or 'percentile' calibration, more calibration images, more bits"
 )
 
 
