@@ -32,10 +32,10 @@ import torch
 from approx_layers import Layer, Shape
 from approx_networks import Network
 from benchmark_tables import Tables, read_tables
+from bitproof.kernels.int8_convolution import supported
 from plain_gather import PlainGather
 from table import Row, interleave, save
 
-from bitproof.kernels.int8_convolution import supported
 from bitproof.kernels.library import library, why_absent
 from bitproof.models import ImageModelSpec, ResNet18, ResNet20
 

@@ -17,7 +17,7 @@ from bitproof.quant import IntegerNetwork, Node, quantize, run_integers
 from bitproof.quant.arithmetic import requantize_
 from bitproof.quant.execution import execute
 from bitproof.quant.integers import integer_op
-from bitproof.quant.onednn import as_kernel, as_maps, from_maps
+from bitproof.quant.maps import as_kernel, as_maps, from_maps
 from bitproof.quant.products import Products
 
 FORMS = {"any table": "any", "rank 4": "rank 4", "rank 1": "rank 1"}

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import TypeCheckError
 from torch import Tensor
 
+from bitproof.core.rng import make_generator
 from bitproof.kernels import threads
 from bitproof.kernels.geometry import Geometry
 from bitproof.kernels.jobs import Addend, Convolution, Requantization
@@ -557,9 +558,25 @@ def test_words_are_added_as_torch_adds_them(
     first, second = Addend(left, 3, 0.3), Addend(right, -7, 0.5)
     how = Requantization(torch.ones(1), 100, 5, 250, truncate)
     sums = (left.float() - 3) * 0.3 + (right.float() + 7) * 0.5
-    assert torch.equal(level.add(first, second, how), requantized_by_torch(sums, how))
+    assert torch.equal(level.add(first, second, how, torch.uint8), requantized_by_torch(sums, how))
     last = torch.channels_last
     moved = [replace(one, words=one.words.to(memory_format=last)) for one in (first, second)]
-    found = level.add(moved[0], moved[1], how)
+    found = level.add(moved[0], moved[1], how, torch.uint8)
     assert found.is_contiguous(memory_format=last)
     assert torch.equal(found, requantized_by_torch(sums, how))
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16])
+def test_long_words_are_added_and_change_their_grid(level: Library, dtype: torch.dtype) -> None:
+    generator = make_generator(0)
+    left = torch.randint(-(2**15), 2**15, (3, 700), generator=generator).to(torch.int16)
+    right = torch.randint(0, 256, (3, 700), generator=generator).to(torch.uint8)
+    bounds = torch.iinfo(dtype)
+    how = Requantization(torch.ones(1), 7, bounds.min, bounds.max)
+    first, second = Addend(left, 0, 0.013), Addend(right, 9, 21.7)
+    real = left.float() * torch.tensor(0.013), (right.float() - 9) * torch.tensor(21.7)
+    for found, sums in (
+        (level.add(first, second, how, dtype), real[0] + real[1]),
+        (level.add(first, None, how, dtype), real[0]),
+    ):
+        assert torch.equal(found, (sums.round() + 7).clamp(bounds.min, bounds.max).to(dtype))

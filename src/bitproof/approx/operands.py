@@ -21,8 +21,8 @@ from bitproof.kernels.gather import windows
 from bitproof.quant.execution import execute
 from bitproof.quant.graph import Node
 from bitproof.quant.integers import integer_op
+from bitproof.quant.maps import as_kernel, as_maps
 from bitproof.quant.network import IntegerNetwork
-from bitproof.quant.onednn import as_kernel, as_maps
 from bitproof.quant.products import OperandEncoding
 
 STAY = 64

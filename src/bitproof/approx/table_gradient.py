@@ -31,7 +31,7 @@ from bitproof.kernels.forms import WORDS
 from bitproof.kernels.geometry import Geometry
 from bitproof.quant.graph import Node
 from bitproof.quant.grid import CodedTensor, Grid
-from bitproof.quant.onednn import as_kernel, as_maps, from_maps
+from bitproof.quant.maps import as_kernel, as_maps, from_maps
 from bitproof.quant.products import OperandEncoding, Products
 
 

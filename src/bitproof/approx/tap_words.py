@@ -18,8 +18,8 @@ from torch.nn import functional
 from bitproof.kernels.forms import WORDS
 from bitproof.kernels.geometry import Geometry
 from bitproof.quant.graph import Node
+from bitproof.quant.maps import as_kernel, as_maps
 from bitproof.quant.network import IntegerNetwork
-from bitproof.quant.onednn import as_kernel, as_maps
 from bitproof.quant.products import OperandEncoding
 
 FEW = 16

@@ -59,10 +59,12 @@ class Requantization:
         """Of the words."""
         return torch.int8 if self.signed else torch.uint8
 
-    def described(self, channels: int) -> _Requantization:
-        """Return the same for the library, for sums of so many channels."""
-        least, most = (-128, 127) if self.signed else (0, 255)
-        assert least <= self.low <= self.high <= most, (self.low, self.high)
+    def described(self, channels: int, dtype: torch.dtype | None = None) -> _Requantization:
+        """Return the same for the library, for sums of so many channels that become `dtype`."""
+        dtype = self.dtype if dtype is None else dtype
+        if dtype != torch.float32:  # real values have no bounds
+            bounds = torch.iinfo(dtype)
+            assert bounds.min <= self.low <= self.high <= bounds.max, (self.low, self.high)
         assert abs(self.zero_point) <= LARGEST_ZERO_POINT, self.zero_point
         assert self.multiplier.shape in {(channels,), (1,)}, (self.multiplier.shape, channels)
         return _Requantization(
@@ -219,44 +221,201 @@ class Addend:
     multiplier: float
 
 
+KINDS = {torch.uint8: 0, torch.int8: 1, torch.int16: 2}
+"""How the library calls words that it adds, by dtype."""
+
+
 class AddWords(ctypes.Structure):
-    """Words that are added and become words."""
+    """Words that are added and become words, or that change their grid."""
 
     kept: tuple[object, ...]
     _fields_ = (
         *_fields(POINTER, "left right out"),
-        *_fields(NUMBER, "left_signed right_signed"),
+        *_fields(NUMBER, "left_kind right_kind out_kind"),
         *_fields(REAL, "left_point left_multiplier right_point right_multiplier"),
         ("how", _Requantization),
     )
 
     @classmethod
     def describe(
-        cls, left: Addend, right: Addend, how: Requantization
+        cls, left: Addend, right: Addend | None, how: Requantization, dtype: torch.dtype
     ) -> tuple["AddWords", Tensor]:
         """Check the words, which lie alike and without gaps, and return the job and its output."""
-        one, other = left.words, right.words
-        assert (one.shape, one.stride()) == (other.shape, other.stride()), (one, other)
+        one = left.words
         assert is_dense(one), one.stride()
-        out = torch.empty_like(one, dtype=how.dtype)
+        out = torch.empty_like(one, dtype=dtype)
         assert out.stride() == one.stride(), (out.stride(), one.stride())
-        for words in (one, other):
-            assert words.dtype in {torch.uint8, torch.int8}, words.dtype
-            assert words.device.type == "cpu", words.device
         job = cls(
             left=one.data_ptr(),
-            right=other.data_ptr(),
             out=out.data_ptr(),
-            left_signed=one.dtype == torch.int8,
-            right_signed=other.dtype == torch.int8,
+            left_kind=KINDS[one.dtype],
+            out_kind=KINDS[dtype],
             left_point=left.zero_point,
             left_multiplier=left.multiplier,
-            right_point=right.zero_point,
-            right_multiplier=right.multiplier,
-            how=how.described(1),
+            how=how.described(1, dtype),
         )
-        job.kept = one, other, how, out
+        if right is not None:
+            other = right.words
+            assert (one.shape, one.stride()) == (other.shape, other.stride()), (one, other)
+            job.right, job.right_kind = other.data_ptr(), KINDS[other.dtype]
+            job.right_point, job.right_multiplier = right.zero_point, right.multiplier
+        for addend in (left, right):
+            assert addend is None or addend.words.device.type == "cpu", addend
+        job.kept = left, right, how, out
         return job, out
+
+
+class Int8Pack(ctypes.Structure):
+    """8-bit weights to be laid out for the library's products."""
+
+    kept: tuple[object, ...]
+    _fields_ = (
+        *_fields(POINTER, "weight add packed sums"),
+        *_fields(NUMBER, "filters groups depth kernel_height kernel_width dilation_x flip"),
+    )
+
+    @classmethod
+    def describe(
+        cls, codes: Tensor, add: Int32[Tensor, " m"], geometry: Geometry
+    ) -> tuple["Int8Pack", Tensor, Tensor]:
+        """Check the codes, (m, d, i, j) of uint8 or int8, and return the job and its outputs.
+
+        Outputs are the blocks and the sum of each filter's weights, which are the codes (uint8
+        ones less 128) plus `add`, and fit int8.
+        """
+        filters, depth, *kernel = codes.shape
+        groups, gap = geometry.groups, geometry.dilation[1]
+        assert filters % groups == 0, (filters, groups)
+        assert codes.dtype in {torch.uint8, torch.int8}, codes.dtype
+        joined = groups == 1 and gap == 1
+        runs = kernel[0] if joined else kernel[0] * kernel[1]
+        quads = -(-(kernel[1] * depth if joined else depth) // 4)
+        packed = torch.zeros(groups * pad16(filters // groups) * runs * quads * 4, dtype=torch.int8)
+        sums = torch.empty(filters, dtype=torch.int32)
+        job = cls(
+            weight=address_of(codes, codes.dtype),
+            add=address_of(add, torch.int32),
+            packed=packed.data_ptr(),
+            sums=sums.data_ptr(),
+            filters=filters,
+            groups=groups,
+            depth=depth,
+            kernel_height=kernel[0],
+            kernel_width=kernel[1],
+            dilation_x=gap,
+            flip=128 if codes.dtype == torch.uint8 else 0,
+        )
+        job.kept = codes, add, packed, sums
+        return job, packed, sums
+
+
+RESULTS = {torch.uint8: 0, torch.int8: 0, torch.int16: 1, torch.float32: 2, torch.int32: 3}
+"""What the library makes of sums, by dtype: words, long words, real values, the sums."""
+PIXELS = 256
+"""Most pixels of a tile."""
+TILE_BYTES = 1 << 16
+"""Most words of a tile whose channels have a filter each."""
+
+
+class Int8Convolution(ctypes.Structure):
+    """One convolution by 8-bit products."""
+
+    kept: tuple[object, ...]
+    products: int
+    tiles: int
+    _fields_ = (
+        *_fields(POINTER, "words weight start shift out"),
+        *_fields(NUMBER, "images height width channels"),
+        *_fields(NUMBER, "filters groups kernel_height kernel_width out_height out_width"),
+        *_fields(NUMBER, "stride_y stride_x dilation_y dilation_x pad_y pad_x"),
+        *_fields(NUMBER, "pad_word signed_words tile_height tile_width result"),
+        *_fields(NUMBER, "by_channel by_image"),
+        ("how", _Requantization),
+    )
+
+    @classmethod
+    def describe(
+        cls,
+        words: Tensor,
+        packed: Tensor,
+        kernel: tuple[int, ...],
+        *,
+        geometry: Geometry,
+        start: Int32[Tensor, " padded"],
+        shift: Int32[Tensor, " padded"] | None,
+        pad_word: int,
+        how: Requantization,
+        dtype: torch.dtype,
+        by_image: bool = False,
+    ) -> tuple["Int8Convolution", Tensor]:
+        """Check that all sizes fit together and return the job and its output, channels last.
+
+        Args:
+            words: (n, c, h, w) of uint8 or int8.
+            packed: as `Int8Pack` gives it; or, where each
+                channel has a filter of its own, as `by_channel` does.
+            kernel: shape of the weights, (m, d, i, j).
+            geometry: how the kernel moves.
+            start: what each filter's sums begin with, filters of each group filled up to 16.
+            shift: the same of what is added for each word under the window, times the word.
+            pad_word: what lies around the map, as an unsigned word.
+            how: how sums become words or real values; multipliers are filled up as `start` is.
+            dtype: of the output, a key of `RESULTS`.
+            by_image: whether each image has weights of its own, packed as groups, with starts,
+                shifts and multipliers of its own.
+        """
+        words = words.contiguous(memory_format=torch.channels_last)
+        (n, channels, *sizes), (filters, depth, *taps) = words.shape, kernel
+        groups = geometry.groups
+        assert channels == depth * groups, (channels, depth, groups)
+        by_channel = packed.dtype == torch.int16
+        padded = pad16(filters) if by_channel else groups * pad16(filters // groups)
+        padded *= n if by_image else 1
+        for tensor in (start, shift, how.multiplier):
+            assert tensor is None or tensor.shape == (padded,), (tensor.shape, padded)
+        outputs = geometry.outputs(sizes, taps)
+        assert min(outputs) > 0, (words.shape, kernel)
+        out = torch.empty((n, filters, *outputs), dtype=dtype, memory_format=torch.channels_last)
+        across = min(outputs[1], 64 if outputs[0] > 1 else PIXELS)
+        down = min(outputs[0], PIXELS // across)
+        if by_channel:  # a word is read a few times only: tiles that stay in the first cache
+            down = max(1, min(down, TILE_BYTES // (channels * across)))
+        numbers = (address_of(tensor, torch.int32) for tensor in (start, shift))
+        assert words.dtype in {torch.uint8, torch.int8}, words.dtype
+        job = cls(
+            *(words.data_ptr(), address_of(packed, packed.dtype), *numbers, out.data_ptr()),
+            *(n, *sizes, channels, filters, groups, *taps, *outputs),
+            *(*geometry.stride, *geometry.dilation, *geometry.padding),
+            *(pad_word, words.dtype == torch.int8, down, across, RESULTS[dtype]),
+            *(by_channel, by_image),
+            how.described(padded, dtype),
+        )
+        job.kept = words, packed, start, shift, how.multiplier, out
+        job.products = out.numel() * depth * taps[0] * taps[1]
+        job.tiles = n * -(-outputs[0] // down) * -(-outputs[1] // across)
+        return job, out
+
+
+def by_channel(weight: Tensor) -> Tensor:
+    """Return weights of a filter for each channel, (c, 1, i, j), as the library wants them.
+
+    That is int16, by pairs of taps; a few more entries follow, which it may read.
+    """
+    taps = weight.to(torch.int16).flatten(1).t()
+    if len(taps) % 2:
+        taps = torch.cat([taps, torch.zeros_like(taps[:1])])
+    pairs = taps.reshape(-1, 2, taps.shape[1]).transpose(1, 2).flatten()
+    return torch.cat([pairs, pairs.new_zeros(128)])
+
+
+def pad16(count: int) -> int:
+    """Return the next multiple of 16.
+
+    Example:
+        >>> pad16(1), pad16(32)
+        (16, 32)
+    """
+    return -(-count // 16) * 16
 
 
 def is_dense(tensor: Tensor) -> bool:
@@ -267,8 +426,11 @@ def is_dense(tensor: Tensor) -> bool:
 
 def layout() -> int:
     """Return the number that a library of the same structures reports."""
-    sizes = (ctypes.sizeof(kind) for kind in (Convolution, RemapTerms, RequantizeSums, AddWords))
-    return sum(size * 1000**place for size, place in zip(sizes, (3, 2, 1, 0), strict=True))
+    kinds = Int8Convolution, Int8Pack, Convolution, RemapTerms, RequantizeSums, AddWords
+    number = 0
+    for kind in kinds:
+        number = number * 1000 + ctypes.sizeof(kind)
+    return number
 
 
 def _dense(maps: Tensor, dtype: torch.dtype) -> tuple[int, bool]:

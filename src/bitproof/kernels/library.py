@@ -16,13 +16,16 @@ from functools import lru_cache, partial
 from pathlib import Path
 
 import torch
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32, Int8, Int32, UInt8
 from torch import Tensor
 
+from bitproof.kernels.geometry import Geometry
 from bitproof.kernels.jobs import (
     Addend,
     AddWords,
     Convolution,
+    Int8Convolution,
+    Int8Pack,
     RemapTerms,
     Requantization,
     RequantizeSums,
@@ -113,11 +116,32 @@ class Library:
         share(requantize, rows, sums.numel() * 4)
         return out
 
-    def add(self, left: Addend, right: Addend, how: Requantization) -> Tensor:
-        """Return the sum of words as words, in the memory layout that both have."""
-        job, out = AddWords.describe(left, right, how)
+    def add(
+        self, left: Addend, right: Addend | None, how: Requantization, dtype: torch.dtype
+    ) -> Tensor:
+        """Return the sum of words as words, in the memory layout that both have.
+
+        Without `right`, words change their grid.
+        """
+        job, out = AddWords.describe(left, right, how, dtype)
         add = partial(self.functions.bitproof_add_words, self._number, ctypes.byref(job))
         share(add, out.numel(), out.numel() * 4)
+        return out
+
+    def int8_pack(
+        self, codes: Tensor, add: Int32[Tensor, " m"], geometry: Geometry
+    ) -> tuple[Int8[Tensor, " bytes"], Int32[Tensor, " m"]]:
+        """Return weights `codes + add` in blocks, and the sum of each filter; see `Int8Pack`."""
+        job, packed, sums = Int8Pack.describe(codes.contiguous(), add, geometry)
+        pack = partial(self.functions.bitproof_int8_pack, self._number, ctypes.byref(job))
+        share(pack, len(codes), codes.numel())
+        return packed, sums
+
+    def int8_convolve(self, job: Int8Convolution, out: Tensor) -> Tensor:
+        """Return `out`, the output of a described convolution, once it is computed."""
+        if out.numel():
+            run = partial(self.functions.bitproof_int8_convolve, self._number, ctypes.byref(job))
+            share(run, job.tiles, job.products)
         return out
 
     @property
@@ -191,6 +215,8 @@ def _load() -> ctypes.CDLL | str:
     functions.bitproof_convolve.argtypes = [ctypes.c_int, pointer, *[number] * 4]
     functions.bitproof_remap_bytes.argtypes = [ctypes.c_int, *[pointer] * 3, number, number]
     functions.bitproof_remap_terms.argtypes = [ctypes.c_int, pointer, number, number]
+    functions.bitproof_int8_convolve.argtypes = [ctypes.c_int, pointer, number, number]
+    functions.bitproof_int8_pack.argtypes = [ctypes.c_int, pointer, number, number]
     functions.bitproof_requantize.argtypes = [ctypes.c_int, pointer, number, number]
     functions.bitproof_add_words.argtypes = [ctypes.c_int, pointer, number, number]
     return functions

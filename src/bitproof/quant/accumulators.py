@@ -11,13 +11,13 @@ from torch import Tensor
 from bitproof.core.errors import QuantizationError
 from bitproof.kernels.exact_floats import sum_bounds, sum_type
 from bitproof.kernels.geometry import Geometry
-from bitproof.kernels.int8_convolution import supported
+from bitproof.kernels.library import library, why_absent
 from bitproof.quant.arithmetic import accumulate, center, requantize_, uncenter, wrap_int32
 from bitproof.quant.compiled import words_of_sums
 from bitproof.quant.constants import Constants
 from bitproof.quant.graph import Node
-from bitproof.quant.grid import Grid
-from bitproof.quant.onednn import native_totals
+from bitproof.quant.grid import CodedTensor, Grid
+from bitproof.quant.int8_layer import Int8Layer, multiply_words, prepare_int8
 from bitproof.quant.pass_gradient import through_exact
 
 
@@ -36,6 +36,9 @@ class Accumulator(ABC):
 
     def run(self, operands: list[Tensor], out: Grid | None) -> Tensor:
         """Return the codes of the output, or real logits where `out` is None."""
+        words = self.words(operands, out)
+        if words is not None:
+            return words
         sums, multiplier = self.sums(operands), self.constants.multipliers[0]
         if out is not None:
             words = words_of_sums(sums, multiplier, self.constants, out.dtype)
@@ -43,6 +46,10 @@ class Accumulator(ABC):
                 return words
         values = sums.mul_(multiplier)
         return values if out is None else requantize_(values, self.constants).to(out.dtype)
+
+    def words(self, operands: list[Tensor], out: Grid | None) -> Tensor | None:  # noqa: ARG002
+        """Return what `run` does where sums become words at once, else None."""
+        return None
 
     def differentiable(self, operands: list[Tensor]) -> Tensor:
         """Return the accumulators for centered codes; their gradient is that of exact products."""
@@ -54,16 +61,38 @@ class Accumulator(ABC):
 
 @dataclass(frozen=True, eq=False)
 class ExactAccumulator(Accumulator):
-    """Exact products: by oneDNN in 8 bits, or in floats that hold the same integers."""
+    """Exact products: in 8 bits by the C library, or in floats that hold the same integers."""
 
+    weight: CodedTensor | None = None
+    """The node's stored words; None where the whole numbers of `constants` are all there is."""
     native: bool | None = None
-    """Whether oneDNN multiplies; None: where it is exact on this CPU."""
+    """Whether 8-bit words are multiplied as such; None: where it is exact on this CPU."""
+
+    def words(self, operands: list[Tensor], out: Grid | None) -> Tensor | None:
+        """Return the words of the output by the C library, which makes them from sums at once."""
+        if self._multiplies_matrices(operands):
+            dtype = torch.float32 if out is None else out.dtype
+            return multiply_words(operands, self.constants, self.grids, dtype)
+        layer = self._layer(operands)
+        return None if layer is None else layer.words(operands[0], out)
+
+    def _multiplies_matrices(self, operands: list[Tensor]) -> bool:
+        on_cpu = all(x.device.type == "cpu" for x in operands)
+        return self.node.op == "matmul" and self.native is not False and on_cpu
+
+    def _layer(self, operands: list[Tensor]) -> Int8Layer | None:
+        known = self.native is not False and operands[0].numel()
+        return self._int8 if known and operands[0].device.type == "cpu" else None
+
+    @cached_property
+    def _int8(self) -> Int8Layer | None:
+        return prepare_int8(self.node, self.constants, self.weight, self.grids[0])
 
     def sums(self, operands: list[Tensor]) -> Tensor:
         """Return the accumulators for stored codes.
 
         Raises:
-            QuantizationError: `native` is true, but oneDNN is not exact on this CPU.
+            QuantizationError: `native` is true, but there is no C library.
         """
         return self._exact(operands).float()
 
@@ -73,17 +102,12 @@ class ExactAccumulator(Accumulator):
         return found if found.dtype == torch.float32 else found.to(torch.int32)
 
     def _exact(self, operands: list[Tensor]) -> Tensor:
-        """Return the accumulators, which wrap, in float32, float64 or int32."""
+        layer = self._layer(operands)
+        if layer is not None:
+            return layer.totals(operands[0])
         constants = self.constants
-        if self.native and not supported():
-            raise QuantizationError(
-                "native: wanted oneDNN's 8-bit products, but they are not exact on this CPU; "
-                "use None to fall back"
-            )
-        if self.native is not False and supported():
-            totals = native_totals(self.node, constants, operands[0], self.grids[0])
-            if totals is not None:
-                return totals
+        if self.native and library() is None:
+            raise QuantizationError(f"native: wanted the C library, got none: {why_absent()}")
         points = constants.zero_points
         centered = [center(x, point) for x, point in zip(operands, points, strict=True)]
         sums = accumulate(self.node, constants, centered)

@@ -7,7 +7,7 @@ Model:  torch takes a pass over memory for each step from sums to words; the lib
 import torch
 from torch import Tensor
 
-from bitproof.kernels.jobs import Addend, Requantization, is_dense
+from bitproof.kernels.jobs import KINDS, Addend, Requantization, is_dense
 from bitproof.kernels.library import library
 from bitproof.quant.constants import Constants
 
@@ -34,20 +34,43 @@ def words_of_sums(
 
 
 def words_of_sum(operands: list[Tensor], constants: Constants, dtype: torch.dtype) -> Tensor | None:
-    """Return the sum of two outputs as words, or None where torch has to do it."""
-    left, right = operands
-    alike = (left.shape, left.stride()) == (right.shape, right.stride())
-    alike = alike and {left.dtype, right.dtype, dtype} <= BYTES
-    compiled = library() if alike and _suits(left) and _suits(right) else None
+    """Return the sum of two outputs, or one on another grid, or None where torch has to do it."""
+    first = operands[0]
+    alike = all((first.shape, first.stride()) == (x.shape, x.stride()) for x in operands)
+    alike = alike and {dtype, *(x.dtype for x in operands)} <= KINDS.keys()
+    compiled = library() if alike and all(map(_suits, operands)) else None
     if compiled is None:
         return None
-    first, second = (
+    left, *rest = (
         Addend(words, point, float(factor))
         for words, point, factor in zip(
             operands, constants.zero_points, constants.multipliers, strict=True
         )
     )
-    return compiled.add(first, second, requantization(constants, dtype, torch.ones(1)))
+    how = requantization(constants, dtype, torch.ones(1))
+    return compiled.add(left, rest[0] if rest else None, how, dtype)
+
+
+def words_of_table(codes: Tensor, table: Tensor, low: int, dtype: torch.dtype) -> Tensor | None:
+    """Return 8-bit words read from a table by 8-bit words from `low` on, or None."""
+    if not ({codes.dtype, dtype} <= BYTES and _suits(codes)):
+        return None
+    compiled = library()
+    if compiled is None:
+        return None
+    # By the bit patterns of the words, which those of int8 do not rise with.
+    rows = torch.zeros(256, dtype=torch.uint8)
+    patterns = torch.arange(low, low + len(table)) % 256
+    rows[patterns] = table.to(dtype).view(torch.uint8)
+    found = torch.empty_like(codes, dtype=dtype)
+    raw = compiled.remap(_flat(codes).view(torch.uint8), rows)
+    _flat(found).copy_(raw.view(dtype))
+    return found
+
+
+def _flat(tensor: Tensor) -> Tensor:
+    """Return the numbers of a dense tensor as they lie in memory."""
+    return tensor.as_strided((tensor.numel(),), (1,))
 
 
 def requantization(constants: Constants, dtype: torch.dtype, multiplier: Tensor) -> Requantization:

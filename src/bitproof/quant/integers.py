@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from bitproof.quant.accumulators import ExactAccumulator
 from bitproof.quant.arithmetic import center, norm_steps, requantize_, softmax_steps, sum_steps
-from bitproof.quant.compiled import words_of_sum
+from bitproof.quant.compiled import words_of_sum, words_of_table
 from bitproof.quant.constants import Constants
 from bitproof.quant.execution import execute
 from bitproof.quant.floats import MOVES, normalize, unpacked
@@ -93,7 +93,7 @@ def _words(
         if native is not None and isinstance(accumulator, ExactAccumulator):
             accumulator = replace(accumulator, native=native)
         return accumulator.run(operands, grid)
-    if node.op == "add" and grid is not None:
+    if node.op in {"add", "requantize"} and grid is not None:
         words = words_of_sum(operands, constants, grid.dtype)
         if words is not None:
             return words
@@ -144,6 +144,9 @@ def _move(node: Node, constants: Constants, codes: Tensor, n: int, lowest: int) 
 def _look_up(network: NetworkData, node: Node, codes: Tensor) -> Tensor:
     table = network.constants[node.name].table
     assert table is not None
-    low = network.grids[node.inputs[0]].low
+    low, dtype = network.grids[node.inputs[0]].low, network.grids[node.name].dtype
+    words = words_of_table(codes, table, low, dtype)
+    if words is not None:
+        return words
     index = codes.long()
-    return table.to(network.grids[node.name].dtype)[index.sub_(low) if low else index]
+    return table.to(dtype)[index.sub_(low) if low else index]

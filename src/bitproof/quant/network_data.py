@@ -66,7 +66,7 @@ class NetworkData:
             grids = tuple(self.grids[name] for name in node.inputs)
             common = node, self.constants[node.name], grids
             if products is None:
-                known[node.name] = ExactAccumulator(*common)
+                known[node.name] = ExactAccumulator(*common, weight)
             elif weight is None:
                 known[node.name] = ProductMatmul(*common, products)
             else:

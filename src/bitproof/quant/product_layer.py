@@ -17,7 +17,6 @@ from torch import Tensor
 from bitproof.core.errors import QuantizationError
 from bitproof.kernels.forms import Route, Terms, choose_route, planes_of, terms_of
 from bitproof.kernels.geometry import Geometry
-from bitproof.kernels.int8_convolution import supported
 from bitproof.kernels.jobs import Requantization
 from bitproof.kernels.library import library
 from bitproof.kernels.look_up import LookUp
@@ -26,7 +25,7 @@ from bitproof.quant.arithmetic import requantize_
 from bitproof.quant.compiled import requantization
 from bitproof.quant.graph import Node
 from bitproof.quant.grid import CodedTensor, Grid
-from bitproof.quant.onednn import as_kernel, as_maps, from_maps
+from bitproof.quant.maps import as_kernel, as_maps, from_maps
 from bitproof.quant.operations import MAC_OPS
 from bitproof.quant.product_parts import ALL, Filters, LookedUp, Operand, Part, Remapped, dense
 from bitproof.quant.products import OperandEncoding, Products
@@ -168,7 +167,7 @@ class ProductLayer(Accumulator):
             planes_of(entries, signed=signed),
             depth=self._kernel[0].shape[1],
             level=compiled.level if compiled else None,
-            dots=on_cpu and supported(),
+            dots=compiled is not None and compiled.level == "vbmi",
         )
 
     @cached_property

@@ -16,12 +16,12 @@ from torch.nn import functional
 from bitproof.kernels.exact_floats import fits_float32
 from bitproof.kernels.forms import Terms
 from bitproof.kernels.geometry import Geometry
-from bitproof.kernels.int8_convolution import sum_windows
 from bitproof.kernels.jobs import Requantization
 from bitproof.kernels.library import library
 from bitproof.kernels.look_up import LookUp
 from bitproof.quant.accumulators import ExactAccumulator, exact_convolution
 from bitproof.quant.grid import Grid
+from bitproof.quant.maps import sum_windows
 from bitproof.quant.products import WORDS, OperandEncoding
 
 Filters = Int64[Tensor, " f"] | slice

@@ -10,6 +10,7 @@
 #pragma GCC target("avx2")
 #endif
 #include <immintrin.h>
+#include <string.h>
 
 #include "tables.h"
 
@@ -137,13 +138,71 @@ static void remap_row(uint8_t *to, const uint8_t *from, int64_t count, const uin
     for (; i < count; i++) to[i] = table[from[i]];
 }
 
+static uint32_t sum_bytes(const uint8_t *from, int64_t count) {
+    uint32_t sum = 0;
+    for (int64_t i = 0; i < count; i++) sum += from[i];
+    return sum;
+}
+
+/* Pairs of products of 16 bits are exact sums of 32; those of 8 bits would saturate. A register
+ * holds four filters, two pairs of each. */
+static inline __attribute__((always_inline)) void multiply_two(
+    const uint8_t *first, const uint8_t *second, const int64_t *runs, int64_t n_runs, int64_t quads,
+    const int8_t *weight, int64_t step, int32_t *sums, int64_t stride) {
+    __m256i a0 = _mm256_setzero_si256(), a1 = a0, a2 = a0, a3 = a0, b0 = a0, b1 = a0, b2 = a0, b3 = a0;
+    for (int64_t r = 0; r < n_runs; r++)
+        for (int64_t at = runs[r]; at < runs[r] + 4 * quads; at += 4, weight += step) {
+            int32_t four, other;
+            memcpy(&four, first + at, 4);
+            memcpy(&other, second + at, 4);
+            const __m256i x = _mm256_broadcastq_epi64(_mm_cvtepu8_epi16(_mm_cvtsi32_si128(four)));
+            const __m256i y = _mm256_broadcastq_epi64(_mm_cvtepu8_epi16(_mm_cvtsi32_si128(other)));
+#define FOUR_FILTERS(v)                                                                          \
+    {                                                                                            \
+        const __m256i w =                                                                        \
+            _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(weight + 16 * (v))));         \
+        a##v = _mm256_add_epi32(a##v, _mm256_madd_epi16(x, w));                                  \
+        b##v = _mm256_add_epi32(b##v, _mm256_madd_epi16(y, w));                                  \
+    }
+            FOUR_FILTERS(0) FOUR_FILTERS(1) FOUR_FILTERS(2) FOUR_FILTERS(3)
+        }
+    /* Sums of neighbours lie in the order 0 1 4 5 2 3 6 7. */
+#define STORE_SUMS(to, left, right)                                                              \
+    _mm256_storeu_si256((__m256i *)(to),                                                         \
+                        _mm256_permute4x64_epi64(_mm256_hadd_epi32(left, right), 0xd8))
+    STORE_SUMS(sums + stride, b0, b1); /* first: without a second window, the stride is 0 */
+    STORE_SUMS(sums + stride + 8, b2, b3);
+    STORE_SUMS(sums, a0, a1);
+    STORE_SUMS(sums + 8, a2, a3);
+}
+
+static void multiply(const uint8_t *const *from, const int64_t *runs, int64_t n_runs, int64_t quads,
+                     const int8_t *weight, int vectors, int pixels, int32_t *sums) {
+    for (int v = 0; v < vectors; v++)
+        for (int p = 0; p < pixels; p += 2) /* there is room for one more: from[pixels] is read */
+            multiply_two(from[p], from[p + 1], runs, n_runs, quads, weight + 64 * v, 64 * vectors,
+                         sums + (p * vectors + v) * 16, p + 1 < pixels ? 16 * vectors : 0);
+}
+
+static void multiply_channels(const uint8_t *from, const int64_t *runs, int64_t pairs,
+                              const int16_t *weight, int64_t channels, int vectors,
+                              int32_t *sums) {
+    for (int i = 0; i < 16 * vectors; i++) sums[i] = 0;
+    for (int64_t t = 0; t < pairs; t++, weight += 2 * channels) {
+        const uint8_t *x = from + runs[2 * t], *y = from + runs[2 * t + 1];
+        for (int i = 0; i < 16 * vectors; i++)
+            sums[i] += x[i] * weight[2 * i] + y[i] * weight[2 * i + 1];
+    }
+}
+
+#define write_sums write_each
 #define turn turn_numbers
 #define copy_run copy_steps
 #define remap_short remap_each
 #include "level.h"
 
-const Level bitproof_level_avx2 = {convolve, remap_row, remap_terms, requantize_rows,
-                                    sum_two};
+const Level bitproof_level_avx2 = {convolve, remap_row,     remap_terms, requantize_rows,
+                                        sum_two,  int8_convolve, int8_pack};
 
 #if defined(__clang__)
 #pragma clang attribute pop

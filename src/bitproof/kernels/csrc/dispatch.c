@@ -19,7 +19,8 @@ EXPORT int bitproof_best_level(void) {
 #if defined(__x86_64__)
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vbmi"))
+        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vbmi") &&
+        __builtin_cpu_supports("avx512vnni"))
         return VBMI;
     if (__builtin_cpu_supports("avx2")) return AVX2;
 #endif
@@ -28,8 +29,12 @@ EXPORT int bitproof_best_level(void) {
 
 /* A number that changes with the layouts below: library.py refuses objects built from others. */
 EXPORT int64_t bitproof_layout(void) {
-    return (int64_t)sizeof(Convolution) * 1000000000 + (int64_t)sizeof(RemapTerms) * 1000000 +
-           (int64_t)sizeof(RequantizeSums) * 1000 + (int64_t)sizeof(AddWords);
+    const size_t sizes[] = {sizeof(Int8Convolution), sizeof(Int8Pack), sizeof(Convolution),
+                            sizeof(RemapTerms),      sizeof(RequantizeSums), sizeof(AddWords)};
+    int64_t number = 0;
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        number = number * 1000 + (int64_t)sizes[i];
+    return number;
 }
 
 EXPORT int bitproof_convolve(int level, const Convolution *job, int64_t first, int64_t last,
@@ -57,5 +62,15 @@ EXPORT int bitproof_add_words(int level, const AddWords *job, int64_t first, int
 
 EXPORT int bitproof_requantize(int level, const RequantizeSums *job, int64_t first, int64_t last) {
     find_level(level)->requantize(job, first, last);
+    return 0;
+}
+
+EXPORT int bitproof_int8_convolve(int level, const Int8Convolution *job, int64_t first,
+                                  int64_t last) {
+    return find_level(level)->int8_convolve(job, first, last);
+}
+
+EXPORT int bitproof_int8_pack(int level, const Int8Pack *job, int64_t first, int64_t last) {
+    find_level(level)->int8_pack(job, first, last);
     return 0;
 }

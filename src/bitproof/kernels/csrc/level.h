@@ -265,3 +265,5 @@ static void remap_terms(const RemapTerms *job, int64_t first, int64_t last) {
                           job->tables + t * 256);
     }
 }
+
+#include "int8.h"

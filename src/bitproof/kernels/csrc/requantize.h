@@ -61,19 +61,39 @@ static void requantize_rows(const RequantizeSums *job, int64_t first, int64_t la
                            job->scale, job->start == NULL ? 0.0f : job->start[c], job->how);
 }
 
-/* Sums of two words; a word is read as signed where its eighth bit is a sign. */
-static void add_run(const uint8_t *restrict left, const uint8_t *restrict right,
-                    uint8_t *restrict out, int64_t count, AddWords job) {
-    /* (word ^ flip) - flip extends the sign of an int8 word. */
-    const int32_t flip = job.left_signed ? 128 : 0, other = job.right_signed ? 128 : 0;
-    for (int64_t i = 0; i < count; i++) {
-        const float a = (float)((left[i] ^ flip) - flip) - job.left_point;
-        const float b = (float)((right[i] ^ other) - other) - job.right_point;
-        const float value = a * job.left_multiplier + b * job.right_multiplier;
-        out[i] = (uint8_t)to_word(value, &job.how);
-    }
+/* Words from `first` on, minus their zero point, times a factor. */
+static void read_words(const void *words, int64_t kind, int64_t first, int64_t count, float point,
+                       float factor, float *restrict to) {
+    const uint8_t *bytes = (const uint8_t *)words + first;
+    const int8_t *numbers = (const int8_t *)words + first;
+    const int16_t *longer = (const int16_t *)words + first;
+    if (kind == UNSIGNED_8)
+        for (int64_t i = 0; i < count; i++) to[i] = ((float)bytes[i] - point) * factor;
+    else if (kind == SIGNED_8)
+        for (int64_t i = 0; i < count; i++) to[i] = ((float)numbers[i] - point) * factor;
+    else
+        for (int64_t i = 0; i < count; i++) to[i] = ((float)longer[i] - point) * factor;
 }
 
+/* Words [first, last), by pieces that stay in the cache. */
 static void sum_two(const AddWords *job, int64_t first, int64_t last) {
-    add_run(job->left + first, job->right + first, job->out + first, last - first, *job);
+    enum { PIECE = 512 };
+    float left[PIECE], right[PIECE];
+    const Requantization how = job->how;
+    for (; first < last; first += PIECE) {
+        const int64_t count = last - first < PIECE ? last - first : PIECE;
+        read_words(job->left, job->left_kind, first, count, job->left_point, job->left_multiplier,
+                   left);
+        if (job->right != NULL) {
+            read_words(job->right, job->right_kind, first, count, job->right_point,
+                       job->right_multiplier, right);
+            for (int64_t i = 0; i < count; i++) left[i] = left[i] + right[i];
+        }
+        uint8_t *bytes = (uint8_t *)job->out + first;
+        int16_t *longer = (int16_t *)job->out + first;
+        if (job->out_kind == SIGNED_16)
+            for (int64_t i = 0; i < count; i++) longer[i] = (int16_t)to_word(left[i], &how);
+        else
+            for (int64_t i = 0; i < count; i++) bytes[i] = (uint8_t)to_word(left[i], &how);
+    }
 }

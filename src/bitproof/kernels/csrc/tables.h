@@ -65,15 +65,53 @@ typedef struct {
     Requantization how;
 } RequantizeSums;
 
-/* Words that are added: out = how((left - point) * multiplier + (right - point) * multiplier). */
+/* How words lie in memory. */
+enum { UNSIGNED_8, SIGNED_8, SIGNED_16 };
+
+/* Words that are added: out = how((left - point) * multiplier + (right - point) * multiplier).
+ * Without the right ones, the left ones change their grid. */
 typedef struct {
-    const uint8_t *left;
-    const uint8_t *right;
-    uint8_t *out;
-    int64_t left_signed, right_signed;
+    const void *left;
+    const void *right; /* or NULL */
+    void *out;
+    int64_t left_kind, right_kind, out_kind;
     float left_point, left_multiplier, right_point, right_multiplier;
     Requantization how; /* without a multiplier */
 } AddWords;
+
+/* What sums of a convolution on 8-bit products become. */
+enum { RESULT_WORDS, RESULT_LONG_WORDS, RESULT_REAL, RESULT_SUMS };
+
+/* A convolution of 8-bit words: out = how(start + sum of word * weight + shift * sum of word), in
+ * int32 sums that wrap. Words are read as unsigned; of signed ones, the eighth bit is flipped.
+ */
+typedef struct {
+    const uint8_t *words;  /* images, height, width, channels */
+    const int8_t *weight;  /* as `int8_pack` lays them out; by channel: int16, [pair of taps][channels][2] */
+    const int32_t *start;  /* of each filter; filters of a group fill up 16 */
+    const int32_t *shift;  /* the same, or NULL */
+    void *out;             /* images, out_height, out_width, filters */
+    int64_t images, height, width, channels;
+    int64_t filters, groups, kernel_height, kernel_width;
+    int64_t out_height, out_width;
+    int64_t stride_y, stride_x, dilation_y, dilation_x, pad_y, pad_x;
+    int64_t pad_word, signed_words;
+    int64_t tile_height, tile_width; /* up to 256 pixels together */
+    int64_t result;
+    int64_t by_channel;              /* whether each channel has its own filter and no other */
+    int64_t by_image;                /* whether each image has its own weights, starts and shifts */
+    Requantization how;              /* with a multiplier for each of the filters, filled up */
+} Int8Convolution;
+
+/* Weights [filters][depth][kernel] that become blocks; `sums` are those of each filter's weights. */
+typedef struct {
+    const uint8_t *weight;
+    const int32_t *add;
+    int8_t *packed;
+    int32_t *sums;
+    int64_t filters, groups, depth, kernel_height, kernel_width, dilation_x;
+    int64_t flip; /* 128 where words are unsigned: it makes them signed, less 128 */
+} Int8Pack;
 
 /* Tiles [first, last) of filters [first_filter, last_filter); 0, or -1 if there is no memory. */
 typedef int (*ConvolveFunction)(const Convolution *, int64_t, int64_t, int64_t, int64_t);
@@ -81,6 +119,8 @@ typedef void (*RemapRowFunction)(uint8_t *, const uint8_t *, int64_t, const uint
 typedef void (*RemapTermsFunction)(const RemapTerms *, int64_t, int64_t);
 typedef void (*RequantizeFunction)(const RequantizeSums *, int64_t, int64_t);
 typedef void (*AddWordsFunction)(const AddWords *, int64_t, int64_t);
+typedef int (*Int8ConvolveFunction)(const Int8Convolution *, int64_t, int64_t);
+typedef void (*Int8PackFunction)(const Int8Pack *, int64_t, int64_t);
 
 typedef struct {
     ConvolveFunction convolve;
@@ -88,6 +128,8 @@ typedef struct {
     RemapTermsFunction remap_terms;
     RequantizeFunction requantize;
     AddWordsFunction add_words;
+    Int8ConvolveFunction int8_convolve;
+    Int8PackFunction int8_pack;
 } Level;
 
 extern const Level bitproof_level_portable;

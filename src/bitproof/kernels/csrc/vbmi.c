@@ -4,12 +4,14 @@
  */
 #if defined(__x86_64__)
 #if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512vl,avx512vbmi"))), \
-                             apply_to = function)
+#pragma clang attribute push(                                                     \
+    __attribute__((target("avx512f,avx512bw,avx512vl,avx512vbmi,avx512vnni"))), \
+    apply_to = function)
 #else
-#pragma GCC target("avx512f,avx512bw,avx512vl,avx512vbmi")
+#pragma GCC target("avx512f,avx512bw,avx512vl,avx512vbmi,avx512vnni")
 #endif
 #include <immintrin.h>
+#include <string.h>
 
 #include "tables.h"
 
@@ -200,10 +202,147 @@ static void turn(uint32_t *to, const float *from, int64_t pixels, int64_t filter
     }
 }
 
+static uint32_t sum_bytes(const uint8_t *from, int64_t count) {
+    const __m512i ones = _mm512_set1_epi8(1);
+    __m512i sums = _mm512_setzero_si512();
+    for (int64_t i = 0; i < count; i += 64)
+        sums = _mm512_dpbusd_epi32(
+            sums, _mm512_maskz_loadu_epi8(first_bytes(count - i), from + i), ones);
+    return (uint32_t)_mm512_reduce_add_epi32(sums);
+}
+
+/* `vpdpbusd` adds four products to each of 16 sums. The arrays become registers, as all of their
+ * indices are constants. */
+static inline __attribute__((always_inline)) void multiply_windows(
+    const int vectors, const int windows, const uint8_t *const *from, const int64_t *runs,
+    int64_t n_runs, int64_t quads, const int8_t *weight, int32_t *sums) {
+    const uint8_t *x[8];
+    __m512i total[8][4], w[4];
+#pragma GCC unroll 8
+    for (int p = 0; p < windows; p++) {
+        x[p] = from[p];
+#pragma GCC unroll 4
+        for (int v = 0; v < vectors; v++) total[p][v] = _mm512_setzero_si512();
+    }
+    for (int64_t r = 0; r < n_runs; r++)
+        for (int64_t at = runs[r], end = runs[r] + 4 * quads; at < end; at += 4) {
+#pragma GCC unroll 4
+            for (int v = 0; v < vectors; v++) w[v] = _mm512_loadu_si512(weight + 64 * v);
+            weight += 64 * vectors;
+#pragma GCC unroll 8
+            for (int p = 0; p < windows; p++) {
+                int32_t four;
+                memcpy(&four, x[p] + at, 4);
+                const __m512i words = _mm512_set1_epi32(four);
+#pragma GCC unroll 4
+                for (int v = 0; v < vectors; v++)
+                    total[p][v] = _mm512_dpbusd_epi32(total[p][v], words, w[v]);
+            }
+        }
+#pragma GCC unroll 8
+    for (int p = 0; p < windows; p++)
+#pragma GCC unroll 4
+        for (int v = 0; v < vectors; v++)
+            _mm512_storeu_si512(sums + 16 * (p * vectors + v), total[p][v]);
+}
+
+#define WINDOWS(vectors, windows)                                                        \
+    static __attribute__((noinline)) void windows_##vectors##windows(                    \
+        const uint8_t *const *from, const int64_t *runs, int64_t n_runs, int64_t quads,  \
+        const int8_t *weight, int32_t *sums) {                                           \
+        multiply_windows(vectors, windows, from, runs, n_runs, quads, weight, sums);     \
+    }
+WINDOWS(1, 1) WINDOWS(2, 1) WINDOWS(3, 1) WINDOWS(4, 1)
+WINDOWS(1, 8) WINDOWS(2, 8) WINDOWS(3, 8) WINDOWS(4, 6)
+
+typedef void (*WindowsFunction)(const uint8_t *const *, const int64_t *, int64_t, int64_t,
+                                const int8_t *, int32_t *);
+static const WindowsFunction one_window[4] = {windows_11, windows_21, windows_31, windows_41};
+static const WindowsFunction some_windows[4] = {windows_18, windows_28, windows_38, windows_46};
+
+static void multiply(const uint8_t *const *from, const int64_t *runs, int64_t n_runs, int64_t quads,
+                     const int8_t *weight, int vectors, int pixels, int32_t *sums) {
+    const WindowsFunction *functions = pixels == 1 ? one_window : some_windows;
+    functions[vectors - 1](from, runs, n_runs, quads, weight, sums);
+}
+
+static inline __attribute__((always_inline)) void multiply_some(
+    const int vectors, const uint8_t *from, const int64_t *runs, int64_t pairs,
+    const int16_t *weight, int64_t channels, int32_t *sums) {
+    __m512i total[4];
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; v++) total[v] = _mm512_setzero_si512();
+    for (int64_t t = 0; t < pairs; t++, weight += 2 * channels) {
+        const uint8_t *x = from + runs[2 * t], *y = from + runs[2 * t + 1];
+#pragma GCC unroll 4
+        for (int v = 0; v < vectors; v++) {
+            const __m512i a = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(x + 16 * v)));
+            const __m512i b = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(y + 16 * v)));
+            total[v] =
+                _mm512_dpwssd_epi32(total[v], _mm512_or_si512(a, _mm512_slli_epi32(b, 16)),
+                                    _mm512_loadu_si512(weight + 32 * v));
+        }
+    }
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; v++) _mm512_storeu_si512(sums + 16 * v, total[v]);
+}
+
+static void multiply_channels(const uint8_t *from, const int64_t *runs, int64_t pairs,
+                              const int16_t *weight, int64_t channels, int vectors,
+                              int32_t *sums) {
+    if (vectors == 4)
+        multiply_some(4, from, runs, pairs, weight, channels, sums);
+    else if (vectors == 3)
+        multiply_some(3, from, runs, pairs, weight, channels, sums);
+    else if (vectors == 2)
+        multiply_some(2, from, runs, pairs, weight, channels, sums);
+    else
+        multiply_some(1, from, runs, pairs, weight, channels, sums);
+}
+
+/* `to_word` on 16 sums: to clamp before rounding gives the same, as bounds are whole numbers. */
+static inline __m512i to_words(__m512 value, const Requantization *how) {
+    const __m512 point = _mm512_set1_ps(how->zero_point);
+    __m512 low = _mm512_set1_ps(how->low), high = _mm512_set1_ps(how->high);
+    if (how->truncate) {
+        value = _mm512_min_ps(_mm512_max_ps(_mm512_add_ps(value, point), low), high);
+        return _mm512_cvttps_epi32(value);
+    }
+    low = _mm512_sub_ps(low, point);
+    high = _mm512_sub_ps(high, point);
+    value = _mm512_min_ps(_mm512_max_ps(value, low), high);
+    return _mm512_add_epi32(_mm512_cvtps_epi32(value), _mm512_cvtps_epi32(point));
+}
+
+static void write_sums(const Int8Convolution *job, const int32_t *sums, int64_t filter,
+                       int32_t word_sum, int64_t place, int64_t count) {
+    for (int64_t i = 0; i < count; i += 16) {
+        const __mmask16 mask = (__mmask16)first_bytes(count - i);
+        __m512i sum = _mm512_add_epi32(_mm512_loadu_si512(sums + i),
+                                       _mm512_loadu_si512(job->start + filter + i));
+        if (job->shift != NULL)
+            sum = _mm512_add_epi32(sum,
+                                   _mm512_mullo_epi32(_mm512_set1_epi32(word_sum),
+                                                      _mm512_loadu_si512(job->shift + filter + i)));
+        const __m512 value = _mm512_mul_ps(_mm512_cvtepi32_ps(sum),
+                                           _mm512_loadu_ps(job->how.multiplier + filter + i));
+        if (job->result == RESULT_WORDS)
+            _mm_mask_storeu_epi8((uint8_t *)job->out + place + i, mask,
+                                 _mm512_cvtepi32_epi8(to_words(value, &job->how)));
+        else if (job->result == RESULT_LONG_WORDS)
+            _mm256_mask_storeu_epi16((int16_t *)job->out + place + i, mask,
+                                     _mm512_cvtepi32_epi16(to_words(value, &job->how)));
+        else if (job->result == RESULT_REAL)
+            _mm512_mask_storeu_ps((float *)job->out + place + i, mask, value);
+        else
+            _mm512_mask_storeu_epi32((int32_t *)job->out + place + i, mask, sum);
+    }
+}
+
 #include "level.h"
 
-const Level bitproof_level_vbmi = {convolve, remap_row, remap_terms, requantize_rows,
-                                    sum_two};
+const Level bitproof_level_vbmi = {convolve, remap_row,     remap_terms, requantize_rows,
+                                   sum_two,  int8_convolve, int8_pack};
 
 #if defined(__clang__)
 #pragma clang attribute pop

@@ -1,9 +1,9 @@
-"""oneDNN's 8-bit products against floats that hold the same integers: equal, bit for bit."""
+"""8-bit products of the C library against floats that hold the same integers: bit for bit."""
 
 import copy
-import gc
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,8 +15,8 @@ from torch.nn import functional
 
 from bitproof.core.errors import QuantizationError
 from bitproof.core.rng import make_generator
-from bitproof.kernels import int8_convolution
-from bitproof.kernels.int8_convolution import Packed, supported
+from bitproof.kernels.geometry import Geometry
+from bitproof.kernels.library import find_library, levels, library, why_absent
 from bitproof.models import ResNet20
 from bitproof.quant import (
     AffineQuantizer,
@@ -25,16 +25,19 @@ from bitproof.quant import (
     IntegerNetwork,
     Node,
     Scheme,
-    onednn,
+    accumulators,
+    compiled,
+    int8_layer,
     quantize,
     run_integers,
 )
+from bitproof.quant.accumulators import exact_convolution
 from bitproof.quant.arithmetic import requantize, requantize_
 from bitproof.quant.constants import Constants
+from bitproof.quant.int8_layer import prepare_int8
 from bitproof.quant.integers import integer_op
-from bitproof.quant.onednn import native_totals
 
-pytestmark = pytest.mark.skipif(not supported(), reason="this CPU lacks exact 8-bit products")
+pytestmark = pytest.mark.skipif(library() is None, reason=why_absent() or "no library")
 
 IMAGES = torch.rand(4, 3, 12, 12, generator=make_generator(0))
 WIDE = Scheme(weight=AffineQuantizer(symmetric=True, signed=True), bias=None)
@@ -45,6 +48,9 @@ def one_node(draw: Callable[..., Any]) -> tuple[IntegerNetwork, Tensor]:
     op, rank = draw(st.sampled_from([("conv", 2), ("conv", 2), ("conv", 1), ("linear", 0)]))
     groups = draw(st.sampled_from([1, 1, 2, 3, 8])) if rank else 1
     depth, outs = draw(st.integers(1, 20)), draw(st.integers(1, 20))
+    if rank and draw(st.integers(0, 4)) == 0:
+        depth = outs = 1  # a filter for each channel
+        groups = draw(st.integers(1, 40))
     if draw(st.integers(0, 3)) == 0:
         depth, groups = draw(st.sampled_from([130, 300, 601])), 1
     shape = (groups * outs, depth, *(draw(st.integers(1, 4)) for _ in range(rank)))
@@ -56,8 +62,7 @@ def one_node(draw: Callable[..., Any]) -> tuple[IntegerNetwork, Tensor]:
         dilation, smallest = [1] * rank, [max(k - 2 * ((k - 1) // 2), 1) for k in shape[2:]]
         padding = [(k - 1) // 2 for k in shape[2:]]
     if draw(st.integers(0, 4)) == 0:
-        # Beyond what oneDNN is trusted with in 8 bits. With dilation, windows that miss the map
-        # make its float convolution, too, end with a fault.
+        # With dilation, windows that miss the map make torch's float convolution end with a fault.
         dilation, smallest = [1] * rank, [1] * rank
         padding = [draw(st.integers(k // 2, k)) for k in shape[2:]]
     sizes = [draw(st.integers(low, low + 9)) for low in smallest]
@@ -93,6 +98,9 @@ def one_node(draw: Callable[..., Any]) -> tuple[IntegerNetwork, Tensor]:
     if "clamp" in attrs or draw(st.booleans()):
         step = torch.tensor(draw(st.sampled_from([0.05, 3.0, 40.0])))
         grids["y"] = Grid(step, points(draw, ()), draw(st.integers(2, 8)), draw(st.booleans()))
+        if draw(st.integers(0, 3)) == 0:
+            zero = torch.tensor(0, dtype=torch.int32)
+            grids["y"] = Grid(step / 100, zero, 16, signed=True)
     nodes = (Node("x", "input"), Node("y", op, ("x",), attrs))
     rounding = draw(st.sampled_from(["nearest", "truncate"]))
     return IntegerNetwork(nodes, tensors, grids, rounding), codes
@@ -135,10 +143,20 @@ def both(network: IntegerNetwork, codes: Tensor) -> tuple[Tensor, Tensor]:
     return native, exact
 
 
+@pytest.fixture(params=levels())
+def level(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Let the library compute at each level of instructions."""
+    name: str = request.param
+    for module in (accumulators, int8_layer):
+        monkeypatch.setattr(module, "library", lambda: find_library(name)[0])
+    return name
+
+
 @settings(
-    max_examples=300, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+    max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
 )
 @given(data=st.data())
+@pytest.mark.usefixtures("level")
 def test_layers_of_any_shape_equal_the_exact_path(data: st.DataObject) -> None:
     network, codes = one_node(data.draw)
     before = codes.clone()
@@ -147,6 +165,37 @@ def test_layers_of_any_shape_equal_the_exact_path(data: st.DataObject) -> None:
     assert native.dtype == exact.dtype
     assert torch.equal(native, exact)
     assert torch.equal(codes, before)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+@pytest.mark.usefixtures("level")
+def test_products_of_matrices_equal_the_exact_path(data: st.DataObject) -> None:
+    draw = data.draw
+    before = draw(st.lists(st.integers(1, 3), min_size=1, max_size=2))
+    rows, depth, columns = (draw(st.integers(1, 40)) for _ in range(3))
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 2**32)))
+    grids = {
+        name: Grid(
+            torch.tensor(0.1), points(draw, ()), draw(st.integers(2, 8)), draw(st.booleans())
+        )
+        for name in ("x", "z")
+    }
+    shapes = (*before, rows, depth), (*before, depth, columns)
+    codes = [
+        words_on(grid, shape, draw, generator)
+        for grid, shape in zip(grids.values(), shapes, strict=True)
+    ]
+    if draw(st.booleans()):
+        bits, signed = draw(st.sampled_from([(8, False), (5, True), (16, True)]))
+        grids["y"] = Grid(torch.tensor(3.0), torch.tensor(0, dtype=torch.int32), bits, signed)
+    nodes = (Node("x", "input"), Node("z", "input"), Node("y", "matmul", ("x", "z")))
+    network = IntegerNetwork(nodes, {}, grids)
+    native, exact = (
+        integer_op(network, nodes[2], codes, codes[0], native=native) for native in (True, False)
+    )
+    assert native.dtype == exact.dtype
+    assert torch.equal(native, exact)
 
 
 def conv_network(weight: Tensor, *, point: int = 0, bias: Tensor | None = None) -> IntegerNetwork:
@@ -162,35 +211,25 @@ def conv_network(weight: Tensor, *, point: int = 0, bias: Tensor | None = None) 
     return IntegerNetwork(nodes, tensors, {"x": grid})
 
 
-def kernel_of(network: IntegerNetwork) -> onednn.Kernel:
-    codes = torch.zeros(1, network.tensors["y.weight"].codes.shape[1], 3, 3, dtype=torch.uint8)
-    constants = network.constants["y"]
-    assert native_totals(network.nodes[1], constants, codes, network.grids["x"]) is not None
-    kernel = onednn._KERNELS[constants]
-    assert kernel is not None
-    return kernel
-
-
 def test_weights_beyond_int8_are_shifted_into_it() -> None:
     weight = torch.full((3, 4, 3, 3), 120, dtype=torch.uint8)
     weight[0, 0], weight[1, 0] = 255, 0
     network = conv_network(weight, point=150)
-    shift = kernel_of(network).shift
-    assert shift is not None
-    assert shift.flatten().tolist() == [0, -22, 0]
+    node, constants = network.nodes[1], network.constants["y"]
+    layer = prepare_int8(node, constants, network.tensors["y.weight"], network.grids["x"])
+    assert layer is not None
+    assert layer.shift is not None
+    assert layer.shift.tolist() == [0, -22, *[0] * 14]
     codes = torch.randint(0, 256, (2, 4, 5, 5), generator=make_generator(0)).to(torch.uint8)
     assert torch.equal(*both(network, codes))
 
 
 @pytest.mark.parametrize("bias", [None, 2**31 - 1, -(2**31), 2**24])
-def test_sums_beyond_single_precision_are_taken_in_slices(bias: int | None) -> None:
+def test_sums_beyond_single_precision_are_exact_and_wrap(bias: int | None) -> None:
     weight = torch.full((5, 300, 3, 3), 255, dtype=torch.uint8)
     weight[::2] = 254
     vector = None if bias is None else torch.full((5,), bias)
     network = conv_network(weight, point=3, bias=vector)
-    kernel = kernel_of(network)
-    assert kernel.wide
-    assert len(kernel.parts) == 6
     codes = torch.full((2, 300, 4, 4), 255, dtype=torch.uint8)
     codes[1, ::3] = 254
     native, exact = both(network, codes)
@@ -198,14 +237,39 @@ def test_sums_beyond_single_precision_are_taken_in_slices(bias: int | None) -> N
     assert bias is None or bias < 2**31 - 1 or bool((native < 0).any())  # the register wrapped
 
 
-def test_kernels_that_no_slice_makes_exact_fall_back() -> None:
-    network = conv_network(torch.full((1, 2, 30, 30), 255, dtype=torch.uint8))
-    network.nodes[1].attrs["padding"] = [15, 15]
-    codes = torch.full((1, 2, 31, 31), 255, dtype=torch.uint8)
-    assert (
-        native_totals(network.nodes[1], network.constants["y"], codes, network.grids["x"]) is None
-    )
+@pytest.mark.parametrize("bits", [8, 5])
+@pytest.mark.parametrize("channels", [1, 7, 16, 40])
+def test_a_filter_for_each_channel(bits: int, channels: int) -> None:
+    generator = make_generator(0, channels)
+    grid = Grid(torch.tensor(0.1), torch.tensor(9, dtype=torch.int32), bits, signed=False)
+    weight = torch.randint(0, 2**bits, (channels, 1, 3, 2), generator=generator)
+    attrs = {"stride": [2, 1], "padding": [1, 0], "dilation": [1, 2], "groups": channels}
+    nodes = (Node("x", "input"), Node("y", "conv", ("x",), attrs))
+    out = Grid(torch.tensor(0.5), torch.tensor(40, dtype=torch.int32), 8, signed=False)
+    tensors = {"y.weight": CodedTensor(weight.to(torch.uint8), grid)}
+    network = IntegerNetwork(nodes, tensors, {"x": grid, "y": out})
+    codes = torch.randint(0, 2**bits, (3, channels, 9, 11), generator=generator).to(torch.uint8)
     assert torch.equal(*both(network, codes))
+
+
+def test_padding_without_a_word_for_zero_falls_back() -> None:
+    network = conv_network(torch.ones(2, 3, 3, 3, dtype=torch.uint8))
+    point = torch.tensor(-3, dtype=torch.int32)
+    network = replace(network, grids={"x": replace(network.grids["x"], zero_point=point)})
+    node, constants = network.nodes[1], network.constants["y"]
+    weight = network.tensors["y.weight"]
+    assert prepare_int8(node, constants, weight, network.grids["x"]) is None
+    codes = torch.randint(0, 256, (2, 3, 5, 5), generator=make_generator(0)).to(torch.uint8)
+    assert torch.equal(*both(network, codes))
+
+
+def test_whole_numbers_that_no_shift_brings_into_8_bits_fall_back() -> None:
+    grid = conv_network(torch.zeros(1, 1, 3, 3, dtype=torch.uint8)).grids["x"]
+    codes = torch.randint(0, 256, (2, 2, 5, 5), generator=make_generator(0)).to(torch.uint8)
+    for high in (255.0, 256.0):  # from 0 on: the first fits, shifted
+        weight = torch.tensor([0.0, high]).reshape(1, 2, 1, 1)
+        totals = exact_convolution(weight, None, Geometry(), grid).totals(codes)
+        assert torch.equal(totals, high * codes[:, 1:].float())
 
 
 @pytest.mark.parametrize("op", ["conv3d", "affine", "matmul"])
@@ -227,37 +291,10 @@ def test_other_operations_fall_back(op: str) -> None:
     assert torch.equal(network(IMAGES), run_integers(network, IMAGES, native=False))
 
 
-def test_shapes_where_onednn_is_known_to_be_wrong_fall_back() -> None:
-    """oneDNN 3.x ends with a fault, or with wrong sums, at shapes like these."""
-    network = conv_network(torch.ones(19, 15, 2, 2, dtype=torch.uint8))
-    network.nodes[1].attrs.update(stride=[2, 2], padding=[3, 3], dilation=[2, 2])
-    codes = torch.randint(0, 256, (4, 15, 13, 1), generator=make_generator(0)).to(torch.uint8)
-    constants = network.constants["y"]
-    assert native_totals(network.nodes[1], constants, codes, network.grids["x"]) is None
-    single = conv_network(torch.ones(2, 1, 3, 3, dtype=torch.uint8))
-    constants = single.constants["y"]
-    assert native_totals(single.nodes[1], constants, codes[:, :1], single.grids["x"]) is None
-
-
-def test_a_shape_that_comes_out_wrong_falls_back(
-    convolutions: list[Packed], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    network = conv_network(torch.full((4, 5, 3, 3), 9, dtype=torch.uint8))
-    codes = torch.randint(0, 256, (3, 5, 17, 19), generator=make_generator(0)).to(torch.uint8)
-    convolve = Packed.convolve
-    monkeypatch.setattr(
-        Packed, "convolve", lambda self, codes, bias=None: convolve(self, codes, bias) + 1
-    )
-    monkeypatch.setattr(onednn, "_RIGHT", {})
-    assert torch.equal(*both(network, codes))
-    assert torch.equal(*both(network, codes))
-    assert len(convolutions) == 1  # the second time it is not even tried
-
-
 def test_no_words_give_no_sums() -> None:
     network = conv_network(torch.zeros(2, 3, 3, 3, dtype=torch.uint8))
     none = torch.zeros(0, 3, 5, 5, dtype=torch.uint8)
-    assert native_totals(network.nodes[1], network.constants["y"], none, network.grids["x"]) is None
+    assert both(network, none)[0].shape == (0, 2, 5, 5)
 
 
 # --- whole networks -------------------------------------------------------------------------------
@@ -325,102 +362,52 @@ def test_a_struck_network_equals_the_exact_path() -> None:
 
 
 @pytest.fixture
-def convolutions(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Packed]]:
-    """Return the packed weights that are used, as they are."""
-    used: list[Packed] = []
-    convolve = Packed.convolve
-
-    def watched(self: Packed, codes: Tensor, bias: Tensor | None = None) -> Tensor:
-        used.append(self)
-        return convolve(self, codes, bias)
-
-    monkeypatch.setattr(Packed, "convolve", watched)
-    yield used
-    supported.cache_clear()
-
-
-@pytest.fixture
 def network() -> IntegerNetwork:
     return quantize(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 5, 3)), IMAGES)
 
 
-@pytest.mark.filterwarnings("ignore:TF32")
-def test_it_is_used_unless_it_is_off(convolutions: list[Packed], network: IntegerNetwork) -> None:
-    convolutions.clear()  # of the comparison with floats
-    run_integers(network, IMAGES, native=False)
-    with torch.backends.mkldnn.flags(enabled=False):
-        network(IMAGES)
-    assert not convolutions
-    network(IMAGES)
-    assert convolutions
+@pytest.fixture
+def prepared(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the names of the nodes that are laid out, as they are."""
+    names: list[str] = []
+    prepare = int8_layer.prepare_int8
+
+    def watched(node: Node, *rest: Any) -> Any:
+        names.append(node.name)
+        return prepare(node, *rest)
+
+    monkeypatch.setattr(accumulators, "prepare_int8", watched)
+    return names
 
 
-@pytest.mark.parametrize(
-    "broken",
-    [
-        lambda *_: torch.zeros(1),
-        lambda *_: (_ for _ in ()).throw(RuntimeError("could not create a primitive")),
-        lambda *_: (_ for _ in ()).throw(AttributeError("no such operation")),
-    ],
-    ids=["wrong", "refused", "missing"],
-)
-def test_a_failed_self_test_falls_back(
-    broken: Any, convolutions: list[Packed], network: IntegerNetwork, monkeypatch: Any
+def test_it_is_used_unless_it_is_off(network: IntegerNetwork, prepared: list[str]) -> None:
+    twin = replace(network)  # with nothing prepared
+    run_integers(twin, IMAGES, native=False)
+    assert not prepared
+    twin(IMAGES)
+    assert prepared == ["0", "2"]
+
+
+def test_without_the_library_floats_do(
+    network: IntegerNetwork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expected = network(IMAGES)
-    monkeypatch.setattr(Packed, "convolve", broken)
-    supported.cache_clear()
-    assert not supported()
-    convolutions.clear()
-    assert torch.equal(network(IMAGES), expected)
-    assert not convolutions
-    with pytest.raises(QuantizationError, match="8-bit products"):
-        run_integers(network, IMAGES, native=True)
-
-
-def test_the_self_test_finds_saturated_pairs(
-    convolutions: list[Packed], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """CPUs without VNNI clamp the sum of two products to 16 bits."""
-    convolve = Packed.convolve
-
-    def saturating(self: Packed, codes: Tensor, bias: Tensor | None = None) -> Tensor:
-        return convolve(self, codes, bias).clamp(max=32767.0)
-
-    monkeypatch.setattr(Packed, "convolve", saturating)
-    assert not any(int8_convolution.sums_exactly(case) for case in int8_convolution.SELF_TEST)
-    assert convolutions
-
-
-# --- kernels --------------------------------------------------------------------------------------
+    expected, twin = network(IMAGES), replace(network)
+    for module in (accumulators, int8_layer, compiled):
+        monkeypatch.setattr(module, "library", lambda: None)
+    assert torch.equal(twin(IMAGES), expected)
+    with pytest.raises(QuantizationError, match="wanted the C library, got none"):
+        run_integers(twin, IMAGES, native=True)
 
 
 def test_untouched_layers_are_not_packed_again(
-    network: IntegerNetwork, monkeypatch: pytest.MonkeyPatch
+    network: IntegerNetwork, prepared: list[str]
 ) -> None:
     network(IMAGES)
-    prepared: list[str] = []
-    prepare = onednn.prepare_kernel
-
-    def watched(node: Node, constants: Constants, grid: Grid) -> Any:
-        prepared.append(node.name)
-        return prepare(node, constants, grid)
-
-    monkeypatch.setattr(onednn, "prepare_kernel", watched)
+    prepared.clear()
     changed = network.with_codes({"2.weight": network.tensors["2.weight"].codes ^ 1})
     changed(IMAGES)
     changed(IMAGES)
     assert prepared == ["2"]
-
-
-def test_kernels_go_with_their_constants(network: IntegerNetwork) -> None:
-    changed = network.with_codes({"2.weight": network.tensors["2.weight"].codes ^ 1})
-    changed(IMAGES)
-    gc.collect()
-    before = len(onednn._KERNELS)
-    del changed
-    gc.collect()
-    assert len(onednn._KERNELS) == before - 1
 
 
 def test_networks_that_ran_can_be_copied_and_pickled(network: IntegerNetwork) -> None:
