@@ -202,27 +202,39 @@ static int int8_convolve(const Int8Convolution *job, int64_t first, int64_t last
 
 /* Filters [first, last): 8-bit weights, plus a number for each filter, to blocks for `multiply`. */
 static void int8_pack(const Int8Pack *job, int64_t first, int64_t last) {
-    const Int8Shape shape =
-        describe_int8(job->depth * job->groups, job->filters, job->groups, job->kernel_height,
-                      job->kernel_width, job->groups == 1 && job->dilation_x == 1);
+    const int joined = job->groups == 1 && job->dilation_x == 1;
+    const Int8Shape shape = describe_int8(job->depth * job->groups, job->filters, job->groups,
+                                          job->kernel_height, job->kernel_width, joined);
     const int64_t area = job->kernel_height * job->kernel_width;
     const int64_t terms = shape.n_runs * shape.quads * 4;
     for (int64_t f = first; f < last; f++) {
         const int64_t group = f / shape.filters, m = f % shape.filters, block = m / 64 * 64;
         const int64_t vectors = least(shape.padded - block, 16 * INT8_VECTORS) / 16;
-        int8_t *to = job->packed + (group * shape.padded + block) * terms + (m - block) / 16 * 64 +
-                     m % 16 * 4;
-        const uint8_t *from = job->weight + f * job->depth * area;
+        int8_t *blocks = job->packed + (group * shape.padded + block) * terms +
+                         (m - block) / 16 * 64 + m % 16 * 4;
+        const uint8_t flip = (uint8_t)job->flip, add = (uint8_t)job->add[f];
         int32_t sum = 0;
-        for (int64_t i = 0; i < job->depth; i++)
-            for (int64_t k = 0; k < area; k++) {
-                const int64_t run = shape.n_runs == area ? k : k / job->kernel_width;
-                const int64_t byte =
-                    (shape.n_runs == area ? 0 : k % job->kernel_width * job->depth) + i;
-                const int32_t value = (int8_t)(from[i * area + k] ^ job->flip) + job->add[f];
-                sum += value;
-                to[(run * shape.quads + byte / 4) * vectors * 64 + byte % 4] = (int8_t)value;
+        for (int64_t k = 0; k < area; k++) {
+            const uint8_t *from = job->weight + f * job->depth * area + k;
+            const int64_t run = joined ? k / job->kernel_width : k;
+            int64_t byte = joined ? k % job->kernel_width * job->depth : 0, i = 0;
+            int8_t *to = blocks + (run * shape.quads + byte / 4) * vectors * 64;
+            for (; byte % 4 == 0 && i + 4 <= job->depth; i += 4, from += 4 * area) {
+                int8_t four[4]; /* written at once: each lies on another line of the cache */
+                for (int j = 0; j < 4; j++) {
+                    four[j] = (int8_t)((from[j * area] ^ flip) + add);
+                    sum += four[j];
+                }
+                memcpy(to, four, 4);
+                to += vectors * 64;
             }
+            for (; i < job->depth; i++, from += area) {
+                const int64_t place = byte + i;
+                const int8_t value = (int8_t)((*from ^ flip) + add);
+                blocks[(run * shape.quads + place / 4) * vectors * 64 + place % 4] = value;
+                sum += value;
+            }
+        }
         job->sums[f] = sum;
     }
 }
