@@ -32,7 +32,6 @@ import torch
 from approx_layers import Layer, Shape
 from approx_networks import Network
 from benchmark_tables import Tables, read_tables
-from bitproof.kernels.int8_convolution import supported
 from plain_gather import PlainGather
 from table import Row, interleave, save
 
@@ -119,7 +118,8 @@ def main() -> None:
     tables, gather, rows = read_tables(), PlainGather(), []
     torch.set_grad_enabled(False)
     print(f"Look-ups: {compiled.level if compiled else 'none, ' + why_absent()}.")
-    print(f"8-bit dot products: {'yes' if supported() else 'no, float32 in their place'}.")
+    dots = compiled is not None and compiled.level == "vbmi"
+    print(f"8-bit dot products: {'yes' if dots else 'no, slower ones in their place'}.")
     print("Tables: " + "; ".join(f"{form} is {name}" for form, name in tables.names.items()) + ".")
     for shape in effort.shapes:
         rows += show(f"{shape}, batch {effort.batch}", time_layer(shape, tables, gather, effort))

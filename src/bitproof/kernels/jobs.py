@@ -395,6 +395,24 @@ class Int8Convolution(ctypes.Structure):
         job.tiles = n * -(-outputs[0] // down) * -(-outputs[1] // across)
         return job, out
 
+    def template(self) -> "Int8Convolution":
+        """Return a copy that holds on to no words, for `again`."""
+        copied = type(self).from_buffer_copy(self)
+        copied.kept = (None, *self.kept[1:-1], None)
+        copied.products, copied.tiles = self.products, self.tiles
+        return copied
+
+    def again(
+        self, words: Tensor, shape: torch.Size, dtype: torch.dtype
+    ) -> tuple["Int8Convolution", Tensor]:
+        """Return the same job for other words of the same shape and dtype, and its output."""
+        words = words.contiguous(memory_format=torch.channels_last)
+        out = torch.empty(shape, dtype=dtype, memory_format=torch.channels_last)
+        job = self.template()
+        job.words, job.out = words.data_ptr(), out.data_ptr()
+        job.kept = (words, *self.kept[1:-1], out)
+        return job, out
+
 
 def by_channel(weight: Tensor) -> Tensor:
     """Return weights of a filter for each channel, (c, 1, i, j), as the library wants them.

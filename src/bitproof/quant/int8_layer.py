@@ -7,7 +7,8 @@ Model:  stored words are multiplied as they are: a weight is `code - point`, and
         operations as everywhere. Results equal `accumulate` and `requantize` to the bit.
 """
 
-from dataclasses import dataclass
+from collections.abc import Hashable
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Int32, Int64, Integer
@@ -23,6 +24,8 @@ from bitproof.quant.graph import Node
 from bitproof.quant.grid import CodedTensor, Grid
 from bitproof.quant.maps import as_kernel, as_maps, from_maps
 
+MOST_PLANS = 64
+"""Shapes of words that a layer remembers."""
 INT8, INT16, UINT8 = (torch.iinfo(dtype) for dtype in (torch.int8, torch.int16, torch.uint8))
 
 
@@ -41,23 +44,44 @@ class Int8Layer:
     lanes: int
     """Groups of filters that fill up 16 each."""
 
+    _plans: dict[Hashable, tuple[Int8Convolution, torch.Size]] = field(default_factory=dict)
+    """Jobs for words of each shape that came: to describe one takes as long as a small layer."""
+
+    def __getstate__(self) -> dict[str, object]:
+        """Return what can be pickled: no jobs, which hold addresses."""
+        return {**self.__dict__, "_plans": {}}
+
     def words(self, codes: Tensor, out: Grid | None) -> Tensor:
         """Return the words of the output, or real logits where `out` is None."""
-        filters = self.kernel[0]
-        multiplier = self.constants.multipliers[0].reshape(-1).expand(filters)
-        return self._run(codes, multiplier, torch.float32 if out is None else out.dtype)
+        return self._run(codes, torch.float32 if out is None else out.dtype, sums=False)
 
     def totals(self, codes: Tensor) -> Tensor:
         """Return the accumulators, in float32 where that holds them all, else in int32."""
         held = self.constants.dtype == torch.float32
-        return self._run(codes, torch.ones(self.kernel[0]), torch.float32 if held else torch.int32)
+        return self._run(codes, torch.float32 if held else torch.int32, sums=True)
 
-    def _run(self, codes: Tensor, multiplier: Tensor, dtype: torch.dtype) -> Tensor:
+    def _run(self, codes: Tensor, dtype: torch.dtype, *, sums: bool) -> Tensor:
         compiled = library()
         assert compiled is not None
+        maps, key = as_maps(codes, self.node), (codes.shape, codes.dtype, dtype, sums)
+        if key in self._plans:
+            plan, shape = self._plans[key]
+            job, out = plan.again(maps, shape, dtype)
+        else:
+            job, out = self._describe(maps, dtype, sums=sums)
+            if len(self._plans) < MOST_PLANS:
+                self._plans[key] = job.template(), out.shape
+        return from_maps(compiled.int8_convolve(job, out), codes, self.node)
+
+    def _describe(
+        self, maps: Tensor, dtype: torch.dtype, *, sums: bool
+    ) -> tuple[Int8Convolution, Tensor]:
+        filters = self.kernel[0]
+        multiplier = torch.ones(()) if sums else self.constants.multipliers[0]
+        multiplier = multiplier.reshape(-1).expand(filters)
         how = requantization(self.constants, dtype, fill_up(multiplier, self.lanes))
-        job, out = Int8Convolution.describe(
-            as_maps(codes, self.node),
+        return Int8Convolution.describe(
+            maps,
             self.packed,
             self.kernel,
             geometry=self.geometry,
@@ -67,7 +91,6 @@ class Int8Layer:
             how=how,
             dtype=dtype,
         )
-        return from_maps(compiled.int8_convolve(job, out), codes, self.node)
 
 
 def multiply_words(

@@ -43,12 +43,12 @@ def run_integers(
 ) -> Float[Tensor, "n *outputs"]:
     """Return logits for images in [0, 1].
 
-    `corrupt` is called with every stored activation. `native` says whether oneDNN multiplies 8-bit
-    words, in place of floats that hold the same integers; None: where it is exact. The results
+    `corrupt` is called with every stored activation. `native` says whether the C library multiplies
+    8-bit words, in place of floats that hold the same integers; None: where it can. The results
     are equal.
 
     Raises:
-        QuantizationError: `native` is asked for, but not exact on this CPU.
+        QuantizationError: `native` is asked for, but there is no C library.
     """
 
     def compute(node: Node, operands: list[Tensor]) -> Tensor:
