@@ -6,6 +6,9 @@ READY := $(VENV)/.ready
 
 BENCHMARKS := approx augmentation bfa campaign explore integers sampling training
 
+# Workers of the tests read each other's compiled modules, whatever the environment says.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test lint fix slow bench clean
 
 demo: $(READY)

@@ -139,8 +139,10 @@ says how to repeat it; every number here is measured by it.
   for the test.
 - *Agreement* is the share of answers that equal those of the float model, per cent; *dB* the
   signal-to-error ratio of the outputs. *torch* is torch's own int8 network (pt2e, x86 recipe, run
-  without a compiler) on the same calibration samples; it keeps all but convolutions and linear
-  layers in floats. One of 128 samples is 0.8 points. Where torch's network lies far below 0 dB
+  without a compiler) on the same calibration samples; it keeps all but convolutions in two
+  dimensions and linear layers in floats: residuals, attention, norms, recurrent layers and all of
+  a network along one axis. Ours computes everything on integers. One of 128 samples is 0.8 points.
+  Where torch's network lies far below 0 dB
   we do not know why; the one that we looked into (PreActResNet) is off before any rounding.
 - The list (`--list`) holds more models than these: one without a row here has not been measured,
   and *torch* is `-` where torch's own network has not been.

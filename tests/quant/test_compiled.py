@@ -73,3 +73,22 @@ def test_rows_with_a_multiplier_each_are_left_to_torch() -> None:
     assert images.numel() > compiled.SMALLEST
     flat = quantize(model, images.reshape(-1, 9), Scheme(weight=AffineQuantizer(per_channel=True)))
     assert torch.equal(network(images).reshape(-1, 9), flat(images.reshape(-1, 9)))
+
+
+@pytest.mark.parametrize("bits", [8, 5])
+@pytest.mark.parametrize("source", [torch.uint8, torch.int8])
+@pytest.mark.parametrize("target", [torch.uint8, torch.int8])
+def test_tables_of_words_are_read_by_their_bits(
+    bits: int, source: torch.dtype, target: torch.dtype
+) -> None:
+    low = -(2 ** (bits - 1)) if source == torch.int8 else 0
+    generator = make_generator(0)
+    least, most = torch.iinfo(target).min, torch.iinfo(target).max
+    table = torch.randint(least, most + 1, (2**bits,), generator=generator).int()
+    codes = torch.randint(low, low + 2**bits, (3, 8, 20, 20), generator=generator).to(source)
+    for words in (codes, codes.contiguous(memory_format=torch.channels_last)):
+        found = compiled.words_of_table(words, table, low, target)
+        assert found is not None
+        assert found.stride() == words.stride()
+        assert torch.equal(found, table.to(target)[words.long() - low])
+    assert compiled.words_of_table(codes[..., ::2], table, low, target) is None
