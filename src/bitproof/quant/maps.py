@@ -45,6 +45,7 @@ def sum_windows(maps: Tensor, size: tuple[int, ...], move: Geometry) -> Tensor:
     """Return the sum under each window of `size`, map by map.
 
     Example:
+        >>> import torch
         >>> sum_windows(torch.ones(1, 1, 3, 3), (3, 3), Geometry(padding=(1, 1)))
         tensor([[[[4., 6., 4.],
                   [6., 9., 6.],
