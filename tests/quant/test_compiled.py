@@ -5,9 +5,20 @@ import torch
 from torch import nn
 
 from bitproof.core.rng import make_generator
-from bitproof.kernels.library import library, why_absent
-from bitproof.quant import Scheme, compiled, integers, quantize, run_integers
+from bitproof.kernels.library import find_library, levels, library, why_absent
+from bitproof.quant import (
+    Grid,
+    IntegerNetwork,
+    Node,
+    Scheme,
+    accumulators,
+    compiled,
+    integers,
+    quantize,
+    run_integers,
+)
 from bitproof.quant.quantizer import AffineQuantizer
+from bitproof.quant.vector_words import encode_vector
 
 pytestmark = pytest.mark.skipif(library() is None, reason=why_absent() or "no library")
 
@@ -48,20 +59,19 @@ def test_words_equal_those_without_the_library(
 
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return the list that calls of the compiled steps are written to, while it lasts."""
-    from bitproof.quant import accumulators  # noqa: PLC0415
-
     calls: list[str] = []
+    of_sums, of_sum = compiled.words_of_sums, compiled.words_of_sum
 
     def sums(*words: object) -> torch.Tensor | None:
         calls.append("sums")
-        return compiled.words_of_sums(*words)  # type: ignore[arg-type]
+        return of_sums(*words)  # type: ignore[arg-type]
 
     def both(*words: object) -> torch.Tensor | None:
         calls.append("sum")
-        return compiled.words_of_sum(*words)  # type: ignore[arg-type]
+        return of_sum(*words)  # type: ignore[arg-type]
 
     monkeypatch.setattr(accumulators, "words_of_sums", sums)
-    monkeypatch.setattr(integers, "words_of_sum", both)
+    monkeypatch.setattr(compiled, "words_of_sum", both)
     return calls
 
 
@@ -92,3 +102,37 @@ def test_tables_of_words_are_read_by_their_bits(
         assert found.stride() == words.stride()
         assert torch.equal(found, table.to(target)[words.long() - low])
     assert compiled.words_of_table(codes[..., ::2], table, low, target) is None
+
+
+@pytest.mark.parametrize("rounding", ["nearest", "truncate"])
+@pytest.mark.parametrize("bits", [8, 5, 16])
+@pytest.mark.parametrize("op", ["layer_norm", "softmax", "masked"])
+@pytest.mark.parametrize("level", levels())
+def test_rows_equal_those_of_torch(
+    level: str, op: str, bits: int, rounding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator, signed = make_generator(0, bits), bits != 5
+    point = torch.tensor(0 if bits == 16 else 3, dtype=torch.int32)
+    read = Grid(torch.tensor(0.04 if bits < 16 else 1e-4), point, bits, signed)
+    masked = {"masked": True} if op == "masked" else {}
+    norm = op == "layer_norm"
+    attrs = {"axes": 1, "eps": 1e-5} if norm else {"dim": -1, **masked}
+    nodes = (Node("x", "input"), Node("y", "layer_norm" if norm else "softmax", ("x",), attrs))
+    tensors = {}
+    if norm and bits != 5:  # without parameters, too
+        for kind in ("weight", "bias"):
+            tensors[f"y.{kind}"] = encode_vector(torch.randn(70, generator=generator))
+    codes = torch.randint(read.low, read.high + 1, (3, 40, 70), generator=generator)
+    codes[0, 0] = read.high  # all alike
+    codes = codes.to(read.dtype)
+    for wide in (8, 16):
+        step = (0.02 if norm else 1 / 255) / (1 if wide == 8 else 200)
+        written = Grid(torch.tensor(step), torch.tensor(0, dtype=torch.int32), wide, wide == 16)
+        network = IntegerNetwork(nodes, tensors, {"x": read, "y": written}, rounding)
+        monkeypatch.setattr(compiled, "library", lambda: find_library(level)[0])
+        found = integers.integer_op(network, nodes[1], [codes], codes)
+        monkeypatch.setattr(compiled, "library", lambda: None)
+        wanted = integers.integer_op(network, nodes[1], [codes], codes)
+        assert len(set(wanted.flatten().tolist())) > 5
+        assert found.dtype == wanted.dtype
+        assert torch.equal(found, wanted)

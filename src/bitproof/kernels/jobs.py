@@ -6,10 +6,11 @@ last thread is done.
 """
 
 import ctypes
+import math
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float32, Int32, UInt8
+from jaxtyping import Float32, Float64, Int32, UInt8
 from torch import Tensor
 
 from bitproof.kernels.geometry import Geometry
@@ -265,6 +266,58 @@ class AddWords(ctypes.Structure):
         return job, out
 
 
+class Rows(ctypes.Structure):
+    """Rows of words to be standardized, or to become a softmax."""
+
+    kept: tuple[object, ...]
+    _fields_ = (
+        *_fields(POINTER, "words out table weight bias"),
+        *_fields(NUMBER, "count kind out_kind masked truncate"),
+        *_fields(ctypes.c_double, "point floor scale zero_point low high"),
+    )
+
+    @classmethod
+    def describe(
+        cls,
+        words: Tensor,
+        dtype: torch.dtype,
+        how: Requantization,
+        *,
+        point: int,
+        floor: float,
+        scale: float,
+        table: Float64[Tensor, " distances"] | None = None,
+        affine: tuple[Tensor | None, Tensor | None] = (None, None),
+    ) -> tuple["Rows", Tensor]:
+        """Check the words, whose last axis is a row, and return the job and its output.
+
+        Args:
+            words: contiguous, of a dtype in `KINDS`.
+            dtype: of the output, in `KINDS`.
+            how: bounds, zero point and rounding of the output.
+            point: zero point of the words.
+            floor: what is added under the root of a norm; the centered word that a masked softmax
+                gives no weight, NaN for none.
+            scale: of the output.
+            table: exponentials by distance from a row's largest word, for a softmax.
+            affine: float64 factors and summands for each place in a row, for a norm.
+        """
+        count = words.shape[-1]
+        for one in affine:
+            assert one is None or one.shape == (count,), (one.shape, count)
+        assert words.is_contiguous(), words.stride()
+        assert words.device.type == "cpu", words.device
+        out = torch.empty(words.shape, dtype=dtype)
+        doubles = (address_of(one, torch.float64) for one in (table, *affine))
+        job = cls(
+            *(words.data_ptr(), out.data_ptr(), *doubles),
+            *(count, KINDS[words.dtype], KINDS[dtype], not math.isnan(floor), how.truncate),
+            *(point, floor, scale, how.zero_point, how.low, how.high),
+        )
+        job.kept = words, out, table, affine
+        return job, out
+
+
 class Int8Pack(ctypes.Structure):
     """8-bit weights to be laid out for the library's products."""
 
@@ -444,10 +497,10 @@ def is_dense(tensor: Tensor) -> bool:
 
 def layout() -> int:
     """Return the number that a library of the same structures reports."""
-    kinds = Int8Convolution, Int8Pack, Convolution, RemapTerms, RequantizeSums, AddWords
+    kinds = Rows, Int8Convolution, Int8Pack, Convolution, RemapTerms, RequantizeSums, AddWords
     number = 0
     for kind in kinds:
-        number = number * 1000 + ctypes.sizeof(kind)
+        number = number * 257 + ctypes.sizeof(kind)
     return number
 
 

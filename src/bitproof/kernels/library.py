@@ -29,6 +29,7 @@ from bitproof.kernels.jobs import (
     RemapTerms,
     Requantization,
     RequantizeSums,
+    Rows,
     address_of,
     layout,
 )
@@ -144,6 +145,13 @@ class Library:
             share(run, job.tiles, job.products)
         return out
 
+    def rows(self, job: Rows, out: Tensor) -> Tensor:
+        """Return `out`, the output of described rows, once it is computed."""
+        if out.numel():
+            run = partial(self.functions.bitproof_rows, self._number, ctypes.byref(job))
+            share(run, out.numel() // out.shape[-1], out.numel() * 16)
+        return out
+
     @property
     def _number(self) -> int:
         return LEVELS.index(self.level)
@@ -217,6 +225,7 @@ def _load() -> ctypes.CDLL | str:
     functions.bitproof_remap_terms.argtypes = [ctypes.c_int, pointer, number, number]
     functions.bitproof_int8_convolve.argtypes = [ctypes.c_int, pointer, number, number]
     functions.bitproof_int8_pack.argtypes = [ctypes.c_int, pointer, number, number]
+    functions.bitproof_rows.argtypes = [ctypes.c_int, pointer, number, number]
     functions.bitproof_requantize.argtypes = [ctypes.c_int, pointer, number, number]
     functions.bitproof_add_words.argtypes = [ctypes.c_int, pointer, number, number]
     return functions

@@ -7,12 +7,15 @@ Model:  torch takes a pass over memory for each step from sums to words; the lib
 import torch
 from torch import Tensor
 
-from bitproof.kernels.jobs import KINDS, Addend, Requantization, is_dense
+from bitproof.kernels.jobs import KINDS, Addend, Requantization, Rows, is_dense
 from bitproof.kernels.library import library
 from bitproof.quant.constants import Constants
+from bitproof.quant.graph import Node
 
 BYTES = frozenset({torch.uint8, torch.int8})
 """Dtypes of words that the library knows."""
+LONGEST_ROW = 1 << 18
+"""Words of a row whose squares a sum in float64 surely holds."""
 SMALLEST = 1 << 12
 """Words below which a call costs more than it saves; no influence on the result."""
 
@@ -31,6 +34,17 @@ def words_of_sums(
     if compiled is None:
         return None
     return compiled.requantize(sums, requantization(constants, dtype, multiplier))
+
+
+def compiled_words(
+    node: Node, operands: list[Tensor], constants: Constants, dtype: torch.dtype
+) -> Tensor | None:
+    """Return the words of a node that the library computes in one pass, or None."""
+    if node.op in {"add", "requantize"}:
+        return words_of_sum(operands, constants, dtype)
+    if node.op in {"layer_norm", "softmax"}:
+        return words_of_rows(node, operands[0], constants, dtype)
+    return None
 
 
 def words_of_sum(operands: list[Tensor], constants: Constants, dtype: torch.dtype) -> Tensor | None:
@@ -71,6 +85,36 @@ def words_of_table(codes: Tensor, table: Tensor, low: int, dtype: torch.dtype) -
 def _flat(tensor: Tensor) -> Tensor:
     """Return the numbers of a dense tensor as they lie in memory."""
     return tensor.as_strided((tensor.numel(),), (1,))
+
+
+def words_of_rows(
+    node: Node, codes: Tensor, constants: Constants, dtype: torch.dtype
+) -> Tensor | None:
+    """Return the norm or the softmax of words along their last axis, or None."""
+    norm = node.op == "layer_norm" and node.attrs["axes"] == 1
+    softmax = node.op == "softmax" and node.attrs["dim"] in {-1, codes.ndim - 1}
+    suits = {codes.dtype, dtype} <= KINDS.keys() and codes.ndim > 0 and _suits(codes)
+    compiled = library() if (norm or softmax) and suits else None
+    # Sums of squares of longer rows could pass 2**53, where floats are not exact.
+    if compiled is None or codes.shape[-1] > LONGEST_ROW or abs(constants.zero_points[0]) > 1 << 16:
+        return None
+    assert constants.scale is not None
+    parameters = constants.weight, constants.bias
+    affine = tuple(None if one is None else one.double().contiguous() for one in parameters)
+    floor = float("nan") if constants.floor is None else float(constants.floor)
+    if norm:
+        floor = node.attrs["eps"] * (codes.shape[-1] / constants.scales[0]) ** 2
+    job, out = Rows.describe(
+        codes.contiguous(),
+        dtype,
+        requantization(constants, dtype, torch.ones(1)),
+        point=constants.zero_points[0],
+        floor=floor,
+        scale=float(constants.scale.double()),
+        table=constants.table if softmax else None,
+        affine=(affine[0], affine[1]),
+    )
+    return compiled.rows(job, out)
 
 
 def requantization(constants: Constants, dtype: torch.dtype, multiplier: Tensor) -> Requantization:

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from bitproof.quant.accumulators import ExactAccumulator
 from bitproof.quant.arithmetic import center, norm_steps, requantize_, softmax_steps, sum_steps
-from bitproof.quant.compiled import words_of_sum, words_of_table
+from bitproof.quant.compiled import compiled_words, words_of_table
 from bitproof.quant.constants import Constants
 from bitproof.quant.execution import execute
 from bitproof.quant.floats import MOVES, normalize, unpacked
@@ -93,10 +93,9 @@ def _words(
         if native is not None and isinstance(accumulator, ExactAccumulator):
             accumulator = replace(accumulator, native=native)
         return accumulator.run(operands, grid)
-    if node.op in {"add", "requantize"} and grid is not None:
-        words = words_of_sum(operands, constants, grid.dtype)
-        if words is not None:
-            return words
+    words = None if grid is None else compiled_words(node, operands, constants, grid.dtype)
+    if words is not None:
+        return words
     values = _compute(node, constants, operands)
     return values if grid is None else requantize_(values, constants).to(grid.dtype)
 

@@ -202,7 +202,7 @@ static void multiply_channels(const uint8_t *from, const int64_t *runs, int64_t 
 #include "level.h"
 
 const Level bitproof_level_avx2 = {convolve, remap_row,     remap_terms, requantize_rows,
-                                        sum_two,  int8_convolve, int8_pack};
+                                        sum_two,  int8_convolve, int8_pack, rows};
 
 #if defined(__clang__)
 #pragma clang attribute pop

@@ -29,11 +29,11 @@ EXPORT int bitproof_best_level(void) {
 
 /* A number that changes with the layouts below: library.py refuses objects built from others. */
 EXPORT int64_t bitproof_layout(void) {
-    const size_t sizes[] = {sizeof(Int8Convolution), sizeof(Int8Pack), sizeof(Convolution),
+    const size_t sizes[] = {sizeof(Rows),            sizeof(Int8Convolution), sizeof(Int8Pack), sizeof(Convolution),
                             sizeof(RemapTerms),      sizeof(RequantizeSums), sizeof(AddWords)};
     int64_t number = 0;
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
-        number = number * 1000 + (int64_t)sizes[i];
+        number = number * 257 + (int64_t)sizes[i];
     return number;
 }
 
@@ -73,4 +73,8 @@ EXPORT int bitproof_int8_convolve(int level, const Int8Convolution *job, int64_t
 EXPORT int bitproof_int8_pack(int level, const Int8Pack *job, int64_t first, int64_t last) {
     find_level(level)->int8_pack(job, first, last);
     return 0;
+}
+
+EXPORT int bitproof_rows(int level, const Rows *job, int64_t first, int64_t last) {
+    return find_level(level)->rows(job, first, last);
 }

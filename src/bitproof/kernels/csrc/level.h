@@ -9,6 +9,7 @@
  *   turn(to, from, pixels, filters, step): to[f][p] += from[p * step + f], in rows of TILE; up to
  *     16 of each
  */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -267,3 +268,4 @@ static void remap_terms(const RemapTerms *job, int64_t first, int64_t last) {
 }
 
 #include "int8.h"
+#include "rows.h"

@@ -68,4 +68,4 @@ static void multiply_channels(const uint8_t *from, const int64_t *runs, int64_t 
 #include "level.h"
 
 const Level bitproof_level_portable = {convolve, remap_row,     remap_terms, requantize_rows,
-                                        sum_two,  int8_convolve, int8_pack};
+                                        sum_two,  int8_convolve, int8_pack, rows};

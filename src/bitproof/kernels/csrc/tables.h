@@ -79,6 +79,21 @@ typedef struct {
     Requantization how; /* without a multiplier */
 } AddWords;
 
+/* Rows of words that are standardized, or, with a table of exponentials, become a softmax. */
+typedef struct {
+    const void *words;
+    void *out;
+    const double *table;          /* by distance from the largest word of a row, or NULL */
+    const double *weight, *bias;  /* of each place in a row, or NULL */
+    int64_t count, kind, out_kind, masked, truncate;
+    double point;                 /* of the words */
+    double floor;                 /* what is added under the root; of a softmax, the masked word */
+    double scale;                 /* of the output */
+    double zero_point, low, high; /* of the output's words */
+} Rows;
+
+enum { ROW_PIECE = 256 };
+
 /* What sums of a convolution on 8-bit products become. */
 enum { RESULT_WORDS, RESULT_LONG_WORDS, RESULT_REAL, RESULT_SUMS };
 
@@ -122,6 +137,8 @@ typedef void (*AddWordsFunction)(const AddWords *, int64_t, int64_t);
 typedef int (*Int8ConvolveFunction)(const Int8Convolution *, int64_t, int64_t);
 typedef void (*Int8PackFunction)(const Int8Pack *, int64_t, int64_t);
 
+typedef int (*RowsFunction)(const Rows *, int64_t, int64_t);
+
 typedef struct {
     ConvolveFunction convolve;
     RemapRowFunction remap_row;
@@ -130,6 +147,7 @@ typedef struct {
     AddWordsFunction add_words;
     Int8ConvolveFunction int8_convolve;
     Int8PackFunction int8_pack;
+    RowsFunction rows;
 } Level;
 
 extern const Level bitproof_level_portable;
