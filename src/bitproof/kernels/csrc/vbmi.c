@@ -300,43 +300,61 @@ static void multiply_channels(const uint8_t *from, const int64_t *runs, int64_t 
         multiply_some(1, from, runs, pairs, weight, channels, sums);
 }
 
-/* `to_word` on 16 sums: to clamp before rounding gives the same, as bounds are whole numbers. */
-static inline __m512i to_words(__m512 value, const Requantization *how) {
-    const __m512 point = _mm512_set1_ps(how->zero_point);
-    __m512 low = _mm512_set1_ps(how->low), high = _mm512_set1_ps(how->high);
-    if (how->truncate) {
-        value = _mm512_min_ps(_mm512_max_ps(_mm512_add_ps(value, point), low), high);
-        return _mm512_cvttps_epi32(value);
+/* What `to_word` does to 16 sums: to clamp before rounding gives the same, as bounds are whole
+ * numbers. Everything is loaded once, since stores of bytes might change what pointers point to. */
+static inline __attribute__((always_inline)) void write_some(
+    const int result, const Int8Convolution *job, const int32_t *sums, int64_t filter,
+    int32_t word_sum, int64_t place, int64_t count) {
+    const int32_t *start = job->start + filter;
+    const int32_t *shift = job->shift == NULL ? NULL : job->shift + filter;
+    const float *multiplier = job->how.multiplier + filter;
+    const int truncate = job->how.truncate != 0;
+    const __m512 point = _mm512_set1_ps(job->how.zero_point), none = _mm512_setzero_ps();
+    const __m512 low = _mm512_sub_ps(_mm512_set1_ps(job->how.low), truncate ? none : point);
+    const __m512 high = _mm512_sub_ps(_mm512_set1_ps(job->how.high), truncate ? none : point);
+    const __m512i whole = _mm512_cvtps_epi32(point), words_under = _mm512_set1_epi32(word_sum);
+    uint8_t *bytes = (uint8_t *)job->out + place;
+    int16_t *longer = (int16_t *)job->out + place;
+    int32_t *whole_sums = (int32_t *)job->out + place;
+    float *real = (float *)job->out + place;
+    for (int64_t i = 0; i < count; i += 16) {
+        const __mmask16 mask = (__mmask16)first_bytes(count - i);
+        __m512i sum = _mm512_add_epi32(_mm512_loadu_si512(sums + i), _mm512_loadu_si512(start + i));
+        if (shift != NULL)
+            sum = _mm512_add_epi32(
+                sum, _mm512_mullo_epi32(words_under, _mm512_loadu_si512(shift + i)));
+        if (result == RESULT_SUMS) {
+            _mm512_mask_storeu_epi32(whole_sums + i, mask, sum);
+            continue;
+        }
+        __m512 value = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), _mm512_loadu_ps(multiplier + i));
+        if (result == RESULT_REAL) {
+            _mm512_mask_storeu_ps(real + i, mask, value);
+            continue;
+        }
+        if (truncate) value = _mm512_add_ps(value, point);
+        value = _mm512_min_ps(_mm512_max_ps(value, low), high);
+        const __m512i words = truncate ? _mm512_cvttps_epi32(value)
+                                       : _mm512_add_epi32(_mm512_cvtps_epi32(value), whole);
+        if (result == RESULT_WORDS && mask == 0xffff)
+            _mm_storeu_si128((__m128i *)(bytes + i), _mm512_cvtepi32_epi8(words));
+        else if (result == RESULT_WORDS)
+            _mm_mask_storeu_epi8(bytes + i, mask, _mm512_cvtepi32_epi8(words));
+        else
+            _mm256_mask_storeu_epi16(longer + i, mask, _mm512_cvtepi32_epi16(words));
     }
-    low = _mm512_sub_ps(low, point);
-    high = _mm512_sub_ps(high, point);
-    value = _mm512_min_ps(_mm512_max_ps(value, low), high);
-    return _mm512_add_epi32(_mm512_cvtps_epi32(value), _mm512_cvtps_epi32(point));
 }
 
 static void write_sums(const Int8Convolution *job, const int32_t *sums, int64_t filter,
                        int32_t word_sum, int64_t place, int64_t count) {
-    for (int64_t i = 0; i < count; i += 16) {
-        const __mmask16 mask = (__mmask16)first_bytes(count - i);
-        __m512i sum = _mm512_add_epi32(_mm512_loadu_si512(sums + i),
-                                       _mm512_loadu_si512(job->start + filter + i));
-        if (job->shift != NULL)
-            sum = _mm512_add_epi32(sum,
-                                   _mm512_mullo_epi32(_mm512_set1_epi32(word_sum),
-                                                      _mm512_loadu_si512(job->shift + filter + i)));
-        const __m512 value = _mm512_mul_ps(_mm512_cvtepi32_ps(sum),
-                                           _mm512_loadu_ps(job->how.multiplier + filter + i));
-        if (job->result == RESULT_WORDS)
-            _mm_mask_storeu_epi8((uint8_t *)job->out + place + i, mask,
-                                 _mm512_cvtepi32_epi8(to_words(value, &job->how)));
-        else if (job->result == RESULT_LONG_WORDS)
-            _mm256_mask_storeu_epi16((int16_t *)job->out + place + i, mask,
-                                     _mm512_cvtepi32_epi16(to_words(value, &job->how)));
-        else if (job->result == RESULT_REAL)
-            _mm512_mask_storeu_ps((float *)job->out + place + i, mask, value);
-        else
-            _mm512_mask_storeu_epi32((int32_t *)job->out + place + i, mask, sum);
-    }
+    if (job->result == RESULT_WORDS)
+        write_some(RESULT_WORDS, job, sums, filter, word_sum, place, count);
+    else if (job->result == RESULT_LONG_WORDS)
+        write_some(RESULT_LONG_WORDS, job, sums, filter, word_sum, place, count);
+    else if (job->result == RESULT_REAL)
+        write_some(RESULT_REAL, job, sums, filter, word_sum, place, count);
+    else
+        write_some(RESULT_SUMS, job, sums, filter, word_sum, place, count);
 }
 
 #include "level.h"
