@@ -1,4 +1,4 @@
-"""Compile the C library of table products while the package is built, where there is a compiler.
+"""Compile the C library while the package is built, where there is a compiler.
 
 Wheels and editable installs call `initialize`; without a compiler, or if it fails, one line says
 so and the package goes on without (`bitproof.kernels.library` then reports that it is absent).

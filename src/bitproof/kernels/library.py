@@ -1,9 +1,10 @@
-"""Sums of table products by the C library, with the widest instructions of this processor.
+"""What the C library computes, with the widest instructions of this processor.
 
-Model:  every product of a stored word and a weight is read from a table of 256 x 256 entries,
-        `low + 256 * high`, one table a filter; sums are int32 and wrap. The library looks 64 words
-        up at once with AVX-512 VBMI, 32 with AVX2, one elsewhere; all levels give the same bits.
-        Products of 256 pixels are summed as bytes in 16-bit pairs (`csrc/vbmi.c`).
+Model:  layers of 8-bit words, from words to words (`csrc/int8.h`); sums of two outputs, norms and
+        softmaxes (`csrc/requantize.h`, `csrc/rows.h`); and layers that look products up
+        (`csrc/level.h`): each product of a stored word and a weight is read from a table of
+        256 x 256 entries, `low + 256 * high`, one table a filter, 64 words at once with AVX-512
+        VBMI, 32 with AVX2, one elsewhere. Sums are int32 and wrap; all levels give the same bits.
         The library is built with the package where there is a C compiler; where it is absent
         `library()` is None and callers take their plain tensor code. `BITPROOF_KERNELS` chooses a
         level: `vbmi`, `avx2`, `portable` or `none`.

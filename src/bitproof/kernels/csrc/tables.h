@@ -1,6 +1,6 @@
-/* What the levels (portable, AVX2, AVX-512 VBMI) compute, and what each of them offers.
+/* What the levels (portable, AVX2, AVX-512 VBMI with VNNI) compute, and what each of them offers.
  *
- * A convolution looks every product up:
+ * A `Convolution` looks every product up:
  *   out[n, m, y, x] = start[m] + addend[n, m, y, x] + sum over c, ky, kx of T_m[word, weight]
  *                     - weight_zero[m] * sum over c, ky, kx of word
  * with T_m[a, w] = low[w][a] + 256 * high[w][a]; sums are 32-bit and wrap. The input is padded
