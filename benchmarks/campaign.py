@@ -137,7 +137,7 @@ def check(engine: Engine, plan: Plan) -> None:
     exact = run_integers(network, images, native=False)
     assert torch.equal(engine.golden.logits, exact)
     ((name, faults),) = faults_by_node(plan.faults.of_trial(chosen[0])).items()
-    broken = broken_memory(network, engine.nodes[name], faults)
+    broken = broken_memory(network, {name: faults})
     if broken is not network:
         exact = run_integers(broken, images, native=False)
         assert torch.equal(engine.reference(plan.faults, chosen[0]), exact)
