@@ -410,6 +410,24 @@ def test_untouched_layers_are_not_packed_again(
     assert prepared == ["2"]
 
 
+def test_weights_that_move_to_shared_memory_are_found_there(network: IntegerNetwork) -> None:
+    """Torch moves them when another process is given the network, and frees where they lay."""
+    expected = network(IMAGES)
+    for node in (node for node in network.nodes if node.op == "conv"):
+        accumulator = network.accumulator(node)
+        assert isinstance(accumulator, accumulators.ExactAccumulator)
+        layer = accumulator._int8
+        assert layer is not None
+        ((plan, _),) = layer._plans.values()
+        for tensor in (one for one in plan.kept if one is not None):
+            before = tensor.data_ptr()
+            tensor.share_memory_()
+            assert tensor.data_ptr() != before
+            others = [torch.full_like(tensor, 77) for _ in range(20)]  # where it lay
+            assert others
+    assert torch.equal(network(IMAGES), expected)
+
+
 def test_networks_that_ran_can_be_copied_and_pickled(network: IntegerNetwork) -> None:
     expected = network(IMAGES)
     for twin in (copy.deepcopy(network), pickle.loads(pickle.dumps(network))):

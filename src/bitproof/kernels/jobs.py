@@ -8,6 +8,7 @@ last thread is done.
 import ctypes
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Float32, Float64, Int32, UInt8
@@ -373,7 +374,7 @@ TILE_BYTES = 1 << 16
 class Int8Convolution(ctypes.Structure):
     """One convolution by 8-bit products."""
 
-    kept: tuple[object, ...]
+    kept: tuple[Any, ...]
     products: int
     tiles: int
     _fields_ = (
@@ -462,7 +463,11 @@ class Int8Convolution(ctypes.Structure):
         words = words.contiguous(memory_format=torch.channels_last)
         out = torch.empty(shape, dtype=dtype, memory_format=torch.channels_last)
         job = self.template()
-        job.words, job.out = words.data_ptr(), out.data_ptr()
+        packed, start, shift, multiplier = self.kept[1:-1]
+        # Tensors may have moved: torch takes them to shared memory when processes are given them.
+        job.words, job.out, job.weight = words.data_ptr(), out.data_ptr(), packed.data_ptr()
+        job.start, job.how.multiplier = start.data_ptr(), multiplier.data_ptr()
+        job.shift = None if shift is None else shift.data_ptr()
         job.kept = (words, *self.kept[1:-1], out)
         return job, out
 
