@@ -388,6 +388,17 @@ def test_it_is_used_unless_it_is_off(network: IntegerNetwork, prepared: list[str
     assert prepared == ["0", "2"]
 
 
+def test_without_vector_instructions_floats_do(
+    network: IntegerNetwork, prepared: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    twin = replace(network)
+    monkeypatch.setattr(accumulators, "library", lambda: find_library("portable")[0])
+    twin(IMAGES)
+    assert not prepared
+    run_integers(twin, IMAGES, native=True)
+    assert prepared == ["0", "2"]
+
+
 def test_without_the_library_floats_do(
     network: IntegerNetwork, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -66,23 +66,25 @@ class ExactAccumulator(Accumulator):
     weight: CodedTensor | None = None
     """The node's stored words; None where the whole numbers of `constants` are all there is."""
     native: bool | None = None
-    """Whether 8-bit words are multiplied as such; None: where it is exact on this CPU."""
+    """Whether 8-bit words are multiplied as such; None: where that is faster on this CPU."""
 
     def words(self, operands: list[Tensor], out: Grid | None) -> Tensor | None:
         """Return the words of the output by the C library, which makes them from sums at once."""
-        if self._multiplies_matrices(operands):
+        if self.node.op == "matmul" and self._in_8_bits(operands):
             dtype = torch.float32 if out is None else out.dtype
             return multiply_words(operands, self.constants, self.grids, dtype)
         layer = self._layer(operands)
         return None if layer is None else layer.words(operands[0], out)
 
-    def _multiplies_matrices(self, operands: list[Tensor]) -> bool:
-        on_cpu = all(x.device.type == "cpu" for x in operands)
-        return self.node.op == "matmul" and self.native is not False and on_cpu
-
     def _layer(self, operands: list[Tensor]) -> Int8Layer | None:
-        known = self.native is not False and operands[0].numel()
-        return self._int8 if known and operands[0].device.type == "cpu" else None
+        return self._int8 if self._in_8_bits(operands) and operands[0].numel() else None
+
+    def _in_8_bits(self, operands: list[Tensor]) -> bool:
+        """Tell whether to multiply words as such; floats are faster than plain C."""
+        if self.native is False or any(x.device.type != "cpu" for x in operands):
+            return False
+        compiled = library()
+        return compiled is not None and (bool(self.native) or compiled.level != "portable")
 
     @cached_property
     def _int8(self) -> Int8Layer | None:

@@ -44,8 +44,8 @@ def run_integers(
     """Return logits for images in [0, 1].
 
     `corrupt` is called with every stored activation. `native` says whether the C library multiplies
-    8-bit words, in place of floats that hold the same integers; None: where it can. The results
-    are equal.
+    8-bit words, in place of floats that hold the same integers; None: where that is faster. The
+    results are equal.
 
     Raises:
         QuantizationError: `native` is asked for, but there is no C library.
