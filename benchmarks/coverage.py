@@ -30,9 +30,9 @@ from pathlib import Path
 import torch
 from coverage_measures import Row, measure
 from coverage_page import outcome, page, summary, table
-from coverage_rival import warm_up
 from public_models import MODELS, Entry
 from public_models.fake_torchvision import stand_in_for_torchvision
+from torch_int8 import warm_up
 
 from bitproof.core.files import write_text
 from bitproof.core.json_lines import JsonLines

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from coverage_rival import BATCH, quantize_by_torch
 from public_models.entry import Entry
 from public_models.waking import first_tensor, wake_
 from torch import Tensor, nn
+from torch_int8 import BATCH, quantize_by_torch
 
 import bitproof as bp
 from bitproof.core.errors import BitproofError, SpecError

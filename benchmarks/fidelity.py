@@ -21,6 +21,7 @@ from pathlib import Path
 import torch
 from table import Row, json_path, save, show
 from torch import Tensor, nn
+from torch_int8 import quantize_by_torch
 
 from bitproof.core.rng import make_generator
 from bitproof.data import AUGMENT, Splits
@@ -91,27 +92,12 @@ def cases(splits: Splits) -> Iterator[Case]:
         yield Case(name, load_weights(build(spec), path).eval(), 1.0)
 
 
-def torchao(model: nn.Module, images: Tensor) -> Predict | None:
+def by_torch(model: nn.Module, images: Tensor) -> Predict | None:
     """Return the network as torchao quantizes it, None where that is not installed."""
     try:
-        from torchao.quantization.pt2e.quantize_pt2e import (  # noqa: PLC0415
-            convert_pt2e,
-            prepare_pt2e,
-        )
-        from torchao.quantization.pt2e.quantizer import (  # noqa: PLC0415
-            x86_inductor_quantizer as x86,
-        )
+        return quantize_by_torch(model, images, batch=BATCH, any_batch=True)
     except ImportError:
         return None
-    free = ({0: torch.export.Dim("n", min=2, max=4096)},)
-    graph = torch.export.export(model, (images[:4],), dynamic_shapes=free).module()
-    quantizer = x86.X86InductorQuantizer()
-    quantizer.set_global(x86.get_default_x86_inductor_quantization_config())
-    prepared = prepare_pt2e(graph, quantizer)
-    for batch in images.split(BATCH):
-        prepared(batch)
-    converted: Predict = convert_pt2e(prepared)
-    return converted
 
 
 def accuracy(predict: Predict | None, splits: Splits) -> float:
@@ -136,7 +122,7 @@ def main() -> None:
     for case in known:
         network = quantize(case.model, images, Scheme("accurate"))
         assert network.fidelity is not None
-        predicts = torchao(case.model, images), network, case.model
+        predicts = by_torch(case.model, images), network, case.model
         rows.append(Row(case.name, *(accuracy(one, splits) for one in predicts), unit="%"))
         lost = rows[-1].limit - rows[-1].ours
         print(

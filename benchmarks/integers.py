@@ -24,6 +24,7 @@ import torch
 from table import Row, interleave, save, show
 from torch import Tensor, nn
 from torch.nn import functional
+from torch_int8 import quantize_by_torch
 
 from bitproof.core.rng import make_generator
 from bitproof.models import EfficientNetLite0, ImageModelSpec, MobileNetV2, ResNet18, ResNet20
@@ -88,30 +89,13 @@ def models() -> Iterator[tuple[str, nn.Module]]:
     yield "small ViT", SmallTransformer()
 
 
-def by_torchao(model: nn.Module, images: Tensor, batch: int) -> Predict | None:
-    """Return torch's own int8 network, compiled; None where torchao is not installed."""
+def by_torch(model: nn.Module, images: Tensor, batch: int) -> dict[str, Predict]:
+    """Return torch's own int8 network, compiled; none where torchao is not installed."""
     try:
-        from torchao.quantization.pt2e.quantize_pt2e import (  # noqa: PLC0415
-            convert_pt2e,
-            prepare_pt2e,
-        )
-        from torchao.quantization.pt2e.quantizer import (  # noqa: PLC0415
-            x86_inductor_quantizer as x86,
-        )
+        return {"torchao": quantize_by_torch(model, images, batch=batch, compiled=True)}
     except ImportError:
-        return None
-    import torchao.quantization.pt2e.inductor_passes.x86 as passes  # noqa: PLC0415
-    from torch._inductor import config  # noqa: PLC0415
-
-    config.freezing = True
-    passes.register_quant_passes() if hasattr(passes, "register_quant_passes") else None
-    quantizer = x86.X86InductorQuantizer()
-    quantizer.set_global(x86.get_default_x86_inductor_quantization_config())
-    prepared = prepare_pt2e(torch.export.export(model, (images[:batch],)).module(), quantizer)
-    for part in images.split(batch):
-        prepared(part)
-    compiled: Predict = torch.compile(convert_pt2e(prepared))
-    return compiled
+        print("torchao is not installed: left out")
+        return {}
 
 
 def by_onnxruntime(model: nn.Module, images: Tensor, threads: int) -> dict[str, Predict]:
@@ -120,6 +104,7 @@ def by_onnxruntime(model: nn.Module, images: Tensor, threads: int) -> dict[str, 
         import onnxruntime as ort  # noqa: PLC0415
         from onnxruntime import quantization as q  # noqa: PLC0415
     except ImportError:
+        print("onnx and onnxruntime are not installed: left out")
         return {}
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
@@ -177,9 +162,7 @@ def compare(name: str, model: nn.Module, *, batch: int, threads: int) -> Row:
         "ours": partial(network, x),
     }
     ways |= {n: partial(one, x) for n, one in by_onnxruntime(model, images, threads).items()}
-    compiled = by_torchao(model, images, batch)
-    if compiled is not None:
-        ways["torchao"] = partial(compiled, x)
+    ways |= {n: partial(one, x) for n, one in by_torch(model, images, batch).items()}
     with torch.no_grad():
         times = interleave(ways, rounds=ROUNDS)
     taken = {way: found[len(found) // 2] for way, found in times.items()}

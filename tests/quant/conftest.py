@@ -84,7 +84,9 @@ class Step:
         self.grids = [network.grids[name] for name in node.inputs if name in network.grids]
         self.out = network.grids.get(node.name)
         self.rounding = network.rounding
-        self.stored = {key: network.tensors.get(f"{node.name}.{key}") for key in ("weight", "bias")}
+        owner = node.memory or node.name
+        self.shares = owner != node.name
+        self.stored = {key: network.tensors.get(f"{owner}.{key}") for key in ("weight", "bias")}
 
     def centered(self, index: int = 0) -> Words:
         """Return an operand minus its zero point, as Python integers."""
@@ -118,7 +120,7 @@ class Step:
         coded, steps = self.stored["bias"], self.accumulator_steps()
         if coded is None:
             return [0] * len(steps)
-        if coded.grid.bits == 32:
+        if coded.grid.bits == 32 and not self.shares:  # else in steps of another accumulator
             return [int(code) for code in coded.codes]
         ratio = self.real("bias").astype(f64) / steps
         return [min(max(round(float(r)), -(2**31)), 2**31 - 1) for r in ratio]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from jaxtyping import Float32, Float64, Int32, UInt8
+from jaxtyping import Float32, Float64, Int16, Int32, UInt8
 from torch import Tensor
 
 from bitproof.kernels.geometry import Geometry
@@ -406,8 +406,8 @@ class Int8Convolution(ctypes.Structure):
 
         Args:
             words: (n, c, h, w) of uint8 or int8.
-            packed: as `Int8Pack` gives it; or, where each
-                channel has a filter of its own, as `by_channel` does.
+            packed: as `Int8Pack` gives it; or, where each channel has a filter of its own, as
+                `pack_channels` does.
             kernel: shape of the weights, (m, d, i, j).
             geometry: how the kernel moves.
             start: what each filter's sums begin with, filters of each group filled up to 16.
@@ -472,7 +472,7 @@ class Int8Convolution(ctypes.Structure):
         return job, out
 
 
-def by_channel(weight: Tensor) -> Tensor:
+def pack_channels(weight: Tensor) -> Int16[Tensor, " numbers"]:
     """Return weights of a filter for each channel, (c, 1, i, j), as the library wants them.
 
     That is int16, by pairs of taps; a few more entries follow, which it may read.

@@ -106,7 +106,7 @@ def quantize_graph(
     """Return the integer network of a traced graph, bare; see `quantize`.
 
     Bare: not compared with floats, and without what `scheme` asks for before and after: equalized
-    layers, adaptive rounding, corrected biases. Searches call this many times.
+    layers, copies of streams, adaptive rounding, corrected biases. Searches call this many times.
 
     `ranges` are those of activations from an earlier call; None measures them.
 

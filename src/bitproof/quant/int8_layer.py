@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from bitproof.kernels.geometry import Geometry
-from bitproof.kernels.jobs import Int8Convolution, by_channel, pad16
+from bitproof.kernels.jobs import Int8Convolution, pack_channels, pad16
 from bitproof.kernels.library import library
 from bitproof.quant.compiled import requantization
 from bitproof.quant.constants import Constants
@@ -155,7 +155,7 @@ def prepare_int8(
         whole = codes.int() - middle + excess.reshape(-1, 1, 1, 1)
         if int(whole.abs().amax()) > INT16.max:
             return None
-        groups, packed, sums = 1, by_channel(whole), whole.flatten(1).sum(1)
+        groups, packed, sums = 1, pack_channels(whole), whole.flatten(1).sum(1)
         start = -point * sums
     else:
         low, high = _ends(codes)

@@ -138,12 +138,6 @@ static void remap_row(uint8_t *to, const uint8_t *from, int64_t count, const uin
     for (; i < count; i++) to[i] = table[from[i]];
 }
 
-static uint32_t sum_bytes(const uint8_t *from, int64_t count) {
-    uint32_t sum = 0;
-    for (int64_t i = 0; i < count; i++) sum += from[i];
-    return sum;
-}
-
 /* Pairs of products of 16 bits are exact sums of 32; those of 8 bits would saturate. A register
  * holds four filters, two pairs of each. */
 static inline __attribute__((always_inline)) void multiply_two(
@@ -184,17 +178,8 @@ static void multiply(const uint8_t *const *from, const int64_t *runs, int64_t n_
                          sums + (p * vectors + v) * 16, p + 1 < pixels ? 16 * vectors : 0);
 }
 
-static void multiply_channels(const uint8_t *from, const int64_t *runs, int64_t pairs,
-                              const int16_t *weight, int64_t channels, int vectors,
-                              int32_t *sums) {
-    for (int i = 0; i < 16 * vectors; i++) sums[i] = 0;
-    for (int64_t t = 0; t < pairs; t++, weight += 2 * channels) {
-        const uint8_t *x = from + runs[2 * t], *y = from + runs[2 * t + 1];
-        for (int i = 0; i < 16 * vectors; i++)
-            sums[i] += x[i] * weight[2 * i] + y[i] * weight[2 * i + 1];
-    }
-}
-
+#define sum_bytes sum_each
+#define multiply_channels multiply_each
 #define write_sums write_each
 #define turn turn_numbers
 #define copy_run copy_steps
@@ -202,7 +187,7 @@ static void multiply_channels(const uint8_t *from, const int64_t *runs, int64_t 
 #include "level.h"
 
 const Level bitproof_level_avx2 = {convolve, remap_row,     remap_terms, requantize_rows,
-                                        sum_two,  int8_convolve, int8_pack, rows};
+                                   sum_two,  int8_convolve, int8_pack, rows};
 
 #if defined(__clang__)
 #pragma clang attribute pop

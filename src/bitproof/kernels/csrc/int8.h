@@ -44,7 +44,25 @@ static Int8Shape describe_int8(int64_t channels, int64_t filters, int64_t groups
     return shape;
 }
 
-/* Turn sums into what the job asks for; a level's `write_sums` may do the same faster. */
+/* Plain C for what a level may have a faster function for. */
+static inline uint32_t sum_each(const uint8_t *from, int64_t count) {
+    uint32_t sum = 0;
+    for (int64_t i = 0; i < count; i++) sum += from[i];
+    return sum;
+}
+
+static inline void multiply_each(const uint8_t *from, const int64_t *runs, int64_t pairs,
+                                 const int16_t *weight, int64_t channels, int vectors,
+                                 int32_t *sums) {
+    for (int i = 0; i < 16 * vectors; i++) sums[i] = 0;
+    for (int64_t t = 0; t < pairs; t++, weight += 2 * channels) {
+        const uint8_t *x = from + runs[2 * t], *y = from + runs[2 * t + 1];
+        for (int i = 0; i < 16 * vectors; i++)
+            sums[i] += x[i] * weight[2 * i] + y[i] * weight[2 * i + 1];
+    }
+}
+
+/* Turn sums into what the job asks for. */
 static inline void write_each(const Int8Convolution *job, const int32_t *sums, int64_t filter,
                                int32_t word_sum, int64_t place, int64_t count) {
     for (int64_t i = 0; i < count; i++) {

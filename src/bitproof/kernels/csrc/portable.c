@@ -31,12 +31,6 @@ static void remap_row(uint8_t *to, const uint8_t *from, int64_t count, const uin
     for (int64_t i = 0; i < count; i++) to[i] = table[from[i]];
 }
 
-static uint32_t sum_bytes(const uint8_t *from, int64_t count) {
-    uint32_t sum = 0;
-    for (int64_t i = 0; i < count; i++) sum += from[i];
-    return sum;
-}
-
 static void multiply(const uint8_t *const *from, const int64_t *runs, int64_t n_runs, int64_t quads,
                      const int8_t *weight, int vectors, int pixels, int32_t *sums) {
     for (int p = 0; p < pixels; p++, sums += vectors * 16) {
@@ -50,17 +44,8 @@ static void multiply(const uint8_t *const *from, const int64_t *runs, int64_t n_
     }
 }
 
-static void multiply_channels(const uint8_t *from, const int64_t *runs, int64_t pairs,
-                              const int16_t *weight, int64_t channels, int vectors,
-                              int32_t *sums) {
-    for (int i = 0; i < 16 * vectors; i++) sums[i] = 0;
-    for (int64_t t = 0; t < pairs; t++, weight += 2 * channels) {
-        const uint8_t *x = from + runs[2 * t], *y = from + runs[2 * t + 1];
-        for (int i = 0; i < 16 * vectors; i++)
-            sums[i] += x[i] * weight[2 * i] + y[i] * weight[2 * i + 1];
-    }
-}
-
+#define sum_bytes sum_each
+#define multiply_channels multiply_each
 #define write_sums write_each
 #define turn turn_numbers
 #define copy_run copy_steps
@@ -68,4 +53,4 @@ static void multiply_channels(const uint8_t *from, const int64_t *runs, int64_t 
 #include "level.h"
 
 const Level bitproof_level_portable = {convolve, remap_row,     remap_terms, requantize_rows,
-                                        sum_two,  int8_convolve, int8_pack, rows};
+                                       sum_two,  int8_convolve, int8_pack, rows};
