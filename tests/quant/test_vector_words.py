@@ -121,6 +121,17 @@ def test_layers_read_copies_of_streams_that_nothing_clamps() -> None:
         assert network.grids[node.inputs[0]].bits == 16
 
 
+def test_copies_have_names_of_their_own() -> None:
+    nodes = (
+        Node("input", "input"),
+        Node("sum", "add", ("input", "input")),
+        Node("sum.words", "linear", ("sum",)),
+        Node("out", "add", ("sum", "sum.words")),
+    )
+    names = [node.name for node in split_streams(Graph(nodes, {})).nodes]
+    assert names == ["input", "sum", "sum.words_", "sum.words", "out"]
+
+
 def test_memory_that_a_layer_reads_too_keeps_8_bits() -> None:
     nodes = (
         Node("input", "input"),

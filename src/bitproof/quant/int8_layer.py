@@ -44,7 +44,9 @@ class Int8Layer:
     lanes: int
     """Groups of filters that fill up 16 each."""
 
-    _plans: dict[Hashable, tuple[Int8Convolution, torch.Size]] = field(default_factory=dict)
+    _plans: dict[Hashable, tuple[Int8Convolution, torch.Size]] = field(
+        default_factory=dict, init=False, repr=False
+    )
     """Jobs for words of each shape that came: to describe one takes as long as a small layer."""
 
     def __getstate__(self) -> dict[str, object]:

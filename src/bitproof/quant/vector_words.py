@@ -55,8 +55,11 @@ def split_streams(graph: Graph) -> Graph:
         nodes.append(replace(node, inputs=inputs))
         readers = [_is_vector_reader(user) for user in users[node.name]]
         if node.op in STREAMS and "clamp" not in node.attrs and len(set(readers)) == 2:
-            copies[node.name] = f"{node.name}.words"
-            nodes.append(Node(copies[node.name], "requantize", (node.name,), path=node.path))
+            name = f"{node.name}.words"
+            while name in users:
+                name += "_"
+            copies[node.name] = name
+            nodes.append(Node(name, "requantize", (node.name,), path=node.path))
     return replace(graph, nodes=tuple(nodes))
 
 
