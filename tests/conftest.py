@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FunctionType
 from typing import Any
@@ -72,3 +72,12 @@ class After(StopRequest):
 def after() -> Callable[[int], StopRequest]:
     """Return the stop that asks after a number of looks."""
     return After
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    """Let torch and the C library take two threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)

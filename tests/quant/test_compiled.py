@@ -54,24 +54,24 @@ def test_words_equal_those_without_the_library(
     assert calls == ["sums", "sums", "sum"]
     monkeypatch.setattr(compiled, "library", lambda: None)
     assert torch.equal(fast, run_integers(network, images, native=False))
-    assert calls[3:] == ["sums", "sums", "sum"]
+    assert calls[3:] == ["sums", "sums"]
 
 
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return the list that calls of the compiled steps are written to, while it lasts."""
     calls: list[str] = []
-    of_sums, of_sum = compiled.words_of_sums, compiled.words_of_sum
+    of_sums, of_sum = compiled.words_of_sums, compiled.describe_sum
 
     def sums(*words: object) -> torch.Tensor | None:
         calls.append("sums")
         return of_sums(*words)  # type: ignore[arg-type]
 
-    def both(*words: object) -> torch.Tensor | None:
+    def both(*words: object) -> object:
         calls.append("sum")
         return of_sum(*words)  # type: ignore[arg-type]
 
     monkeypatch.setattr(accumulators, "words_of_sums", sums)
-    monkeypatch.setattr(compiled, "words_of_sum", both)
+    monkeypatch.setattr(compiled, "describe_sum", both)
     return calls
 
 
@@ -87,7 +87,7 @@ def test_rows_with_a_multiplier_each_are_left_to_torch() -> None:
 
 @pytest.mark.parametrize("bits", [8, 5])
 @pytest.mark.parametrize("source", [torch.uint8, torch.int8])
-@pytest.mark.parametrize("target", [torch.uint8, torch.int8])
+@pytest.mark.parametrize("target", [torch.uint8, torch.int8, torch.int16])
 def test_tables_of_words_are_read_by_their_bits(
     bits: int, source: torch.dtype, target: torch.dtype
 ) -> None:

@@ -4,6 +4,7 @@ import copy
 import pickle
 from collections.abc import Callable
 from dataclasses import replace
+from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 import pytest
@@ -28,6 +29,7 @@ from bitproof.quant import (
     accumulators,
     compiled,
     int8_layer,
+    lowering,
     quantize,
     run_integers,
 )
@@ -392,7 +394,8 @@ def test_without_vector_instructions_floats_do(
     network: IntegerNetwork, prepared: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     twin = replace(network)
-    monkeypatch.setattr(accumulators, "library", lambda: find_library("portable")[0])
+    for module in (accumulators, lowering):
+        monkeypatch.setattr(module, "library", lambda: find_library("portable")[0])
     twin(IMAGES)
     assert not prepared
     run_integers(twin, IMAGES, native=True)
@@ -403,7 +406,7 @@ def test_without_the_library_floats_do(
     network: IntegerNetwork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected, twin = network(IMAGES), replace(network)
-    for module in (accumulators, int8_layer, compiled):
+    for module in (accumulators, int8_layer, compiled, lowering):
         monkeypatch.setattr(module, "library", lambda: None)
     assert torch.equal(twin(IMAGES), expected)
     with pytest.raises(QuantizationError, match="wanted the C library, got none"):
@@ -423,20 +426,23 @@ def test_untouched_layers_are_not_packed_again(
 
 def test_weights_that_move_to_shared_memory_are_found_there(network: IntegerNetwork) -> None:
     """Torch moves them when another process is given the network, and frees where they lay."""
+
+    def by_node() -> Tensor:
+        return run_integers(network, IMAGES, corrupt=lambda _, codes, __: codes)
+
     expected = network(IMAGES)
-    for node in (node for node in network.nodes if node.op == "conv"):
-        accumulator = network.accumulator(node)
-        assert isinstance(accumulator, accumulators.ExactAccumulator)
-        layer = accumulator._int8
-        assert layer is not None
-        ((plan, _),) = layer._plans.values()
-        for tensor in (one for one in plan.kept if one is not None):
-            before = tensor.data_ptr()
-            tensor.share_memory_()
-            assert tensor.data_ptr() != before
-            others = [torch.full_like(tensor, 77) for _ in range(20)]  # where it lay
-            assert others
+    assert torch.equal(by_node(), expected)
+    moved = [coded.codes for coded in network.tensors.values()]
+    for constants in network.constants.values():
+        moved += [one for one in vars(constants).values() if isinstance(one, Tensor)]
+        moved += constants.multipliers
+    before = [tensor.data_ptr() for tensor in moved]
+    ForkingPickler.dumps(network)
+    assert any(a != b.data_ptr() for a, b in zip(before, moved, strict=True))
+    others = [torch.full_like(tensor, 77) for tensor in moved for _ in range(20)]  # where they lay
+    assert others
     assert torch.equal(network(IMAGES), expected)
+    assert torch.equal(by_node(), expected)
 
 
 def test_networks_that_ran_can_be_copied_and_pickled(network: IntegerNetwork) -> None:

@@ -7,30 +7,41 @@ last thread is done.
 
 import ctypes
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Float32, Float64, Int16, Int32, UInt8
+from jaxtyping import Float32, Float64, Int16, Int32, Integer, UInt8
 from torch import Tensor
 
 from bitproof.kernels.geometry import Geometry
 
 POINTER, NUMBER, REAL = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float
+Place = Callable[[Sequence[int], torch.dtype, bool], Tensor]
+"""Gives room for an output of some shape and dtype; whether channels lie last."""
 LARGEST_ZERO_POINT = 1 << 20
 """Words need far smaller ones; the library clamps before it rounds, which needs a bound."""
 
 
-def _fields(kind: type, names: str) -> list[tuple[str, type]]:
+def new_tensor(shape: Sequence[int], dtype: torch.dtype, last: bool) -> Tensor:
+    """Return memory of its own; where a size is 1, channels may lie in both orders at once."""
+    order = torch.channels_last if last else torch.contiguous_format
+    return torch.empty(tuple(shape), dtype=dtype, memory_format=order)
+
+
+def fields(kind: type, names: str) -> list[tuple[str, type]]:
     """Return neighbours of one type, as C declares them."""
     return [(name, kind) for name in names.split()]
 
 
-class _Requantization(ctypes.Structure):
+class RequantizationFields(ctypes.Structure):
+    """A `Requantization`, as the library has it."""
+
     _fields_ = (
         ("multiplier", POINTER),
-        *_fields(NUMBER, "multipliers truncate"),
-        *_fields(REAL, "zero_point low high unused"),
+        *fields(NUMBER, "multipliers truncate"),
+        *fields(REAL, "zero_point low high unused"),
     )
 
 
@@ -61,7 +72,7 @@ class Requantization:
         """Of the words."""
         return torch.int8 if self.signed else torch.uint8
 
-    def described(self, channels: int, dtype: torch.dtype | None = None) -> _Requantization:
+    def described(self, channels: int, dtype: torch.dtype | None = None) -> RequantizationFields:
         """Return the same for the library, for sums of so many channels that become `dtype`."""
         dtype = self.dtype if dtype is None else dtype
         if dtype != torch.float32:  # real values have no bounds
@@ -69,7 +80,7 @@ class Requantization:
             assert bounds.min <= self.low <= self.high <= bounds.max, (self.low, self.high)
         assert abs(self.zero_point) <= LARGEST_ZERO_POINT, self.zero_point
         assert self.multiplier.shape in {(channels,), (1,)}, (self.multiplier.shape, channels)
-        return _Requantization(
+        return RequantizationFields(
             multiplier=address_of(self.multiplier, torch.float32),
             multipliers=self.multiplier.numel(),
             truncate=self.truncate,
@@ -79,18 +90,29 @@ class Requantization:
         )
 
 
-class Convolution(ctypes.Structure):
+class Job(ctypes.Structure):
+    """What one call of the library is told, and how threads can share it."""
+
+    number: ClassVar[int]
+    """Number of what it asks for, as in `csrc/tables.h`."""
+    kept: tuple[Any, ...]
+    """Tensors whose addresses it holds."""
+    pieces: int
+    """That can be done apart from each other, equally large."""
+    work: int
+    """Bytes or products of all pieces."""
+
+
+class Convolution(Job):
     """One convolution by looked-up products."""
 
-    kept: tuple[object, ...]
-    products: int
     _fields_ = (
-        *_fields(POINTER, "words weight tables choice start weight_zero addend out"),
-        *_fields(NUMBER, "images channels height width"),
-        *_fields(NUMBER, "filters kernel_height kernel_width groups out_height out_width"),
-        *_fields(NUMBER, "stride_y stride_x dilation_y dilation_x"),
-        *_fields(NUMBER, "planes signed_words requantizes addend_last"),
-        ("how", _Requantization),
+        *fields(POINTER, "words weight tables choice start weight_zero addend out"),
+        *fields(NUMBER, "images channels height width"),
+        *fields(NUMBER, "filters kernel_height kernel_width groups out_height out_width"),
+        *fields(NUMBER, "stride_y stride_x dilation_y dilation_x"),
+        *fields(NUMBER, "planes signed_words requantizes addend_last"),
+        ("how", RequantizationFields),
     )
 
     @classmethod
@@ -148,21 +170,49 @@ class Convolution(ctypes.Structure):
             *(() if how is None else (how.described(filters),)),
         )
         job.kept = words, weight, planes, choice, start, weight_zero, addend, how, out
-        job.products = out.numel() * weight[0].numel()
+        job.work = out.numel() * weight[0].numel()
         return job, out
 
 
-class RemapTerms(ctypes.Structure):
-    """Words to be remapped by each of some tables, `inner` of them in a row."""
+class RemapBytes(Job):
+    """Words to be read from a table."""
 
-    kept: tuple[object, ...]
-    _fields_ = (*_fields(POINTER, "source target tables"), *_fields(NUMBER, "terms inner"))
+    number = 0
+    _fields_ = (*fields(POINTER, "source target table"), ("long_words", NUMBER))
 
     @classmethod
     def describe(
-        cls, words: Tensor, tables: UInt8[Tensor, "r 256"]
-    ) -> tuple["RemapTerms", Tensor, int]:
-        """Check the words and return the job, its output and its number of rows."""
+        cls,
+        words: UInt8[Tensor, "*shape"],
+        table: Integer[Tensor, "256"],
+        place: Place = new_tensor,
+    ) -> tuple["RemapBytes", Tensor]:
+        """Check the words, which lie without gaps, and return the job and its output.
+
+        The table, and so the output, is of uint8 or int16.
+        """
+        assert table.shape == (256,), table.shape
+        assert is_dense(words), words.stride()
+        assert words.device.type == "cpu", words.device
+        assert words.dtype == torch.uint8, words.dtype
+        assert table.dtype in {torch.uint8, torch.int16}, table.dtype
+        out = place(words.shape, table.dtype, lies_last(words))
+        long_words = table.dtype == torch.int16
+        job = cls(words.data_ptr(), out.data_ptr(), address_of(table, table.dtype), long_words)
+        job.kept = words, table, out
+        job.pieces = job.work = words.numel()
+        return job, out
+
+
+class RemapTerms(Job):
+    """Words to be remapped by each of some tables, `inner` of them in a row."""
+
+    number = 1
+    _fields_ = (*fields(POINTER, "source target tables"), *fields(NUMBER, "terms inner"))
+
+    @classmethod
+    def describe(cls, words: Tensor, tables: UInt8[Tensor, "r 256"]) -> tuple["RemapTerms", Tensor]:
+        """Check the words and return the job and its output."""
         (n, channels, height, width), terms = words.shape, len(tables)
         source, last = _dense(words, torch.uint8)
         out = torch.empty(
@@ -178,26 +228,28 @@ class RemapTerms(ctypes.Structure):
             inner=channels if last else channels * height * width,
         )
         job.kept = words, tables, out
-        return job, out, n * height * width if last else n
+        job.pieces, job.work = n * height * width if last else n, out.numel()
+        return job, out
 
 
-class RequantizeSums(ctypes.Structure):
+class RequantizeSums(Job):
     """Float sums that become words, `channels` of `inner` in a row."""
 
-    kept: tuple[object, ...]
+    number = 2
     _fields_ = (
-        *_fields(POINTER, "sums out start"),
-        *_fields(NUMBER, "channels inner"),
-        *_fields(REAL, "scale unused"),
-        ("how", _Requantization),
+        *fields(POINTER, "sums out start"),
+        *fields(NUMBER, "channels inner"),
+        *fields(REAL, "scale unused"),
+        ("how", RequantizationFields),
     )
 
     @classmethod
     def describe(
-        cls, sums: Tensor, how: Requantization, out: Tensor, *, scale: float, start: Tensor | None
-    ) -> tuple["RequantizeSums", int]:
-        """Check the sums and return the job and its number of rows."""
+        cls, sums: Tensor, how: Requantization, *, scale: float, start: Tensor | None
+    ) -> tuple["RequantizeSums", Tensor]:
+        """Check the sums and return the job and its output."""
         n, channels, height, width = sums.shape
+        out = torch.empty_like(sums, dtype=how.dtype)
         address, last = _dense(sums, torch.float32)
         assert start is None or start.shape == (channels,), start.shape
         assert out.stride() == sums.stride(), (out.stride(), sums.stride())
@@ -211,7 +263,8 @@ class RequantizeSums(ctypes.Structure):
             how=how.described(channels),
         )
         job.kept = sums, out, how.multiplier, start
-        return job, n * height * width if last else n
+        job.pieces, job.work = n * height * width if last else n, sums.numel() * 4
+        return job, out
 
 
 @dataclass(frozen=True)
@@ -227,26 +280,36 @@ KINDS = {torch.uint8: 0, torch.int8: 1, torch.int16: 2}
 """How the library calls words that it adds, by dtype."""
 
 
-class AddWords(ctypes.Structure):
-    """Words that are added and become words, or that change their grid."""
+class AddWords(Job):
+    """Words that are added or multiplied and become words, or that change their grid."""
 
-    kept: tuple[object, ...]
+    number = 3
     _fields_ = (
-        *_fields(POINTER, "left right out"),
-        *_fields(NUMBER, "left_kind right_kind out_kind"),
-        *_fields(REAL, "left_point left_multiplier right_point right_multiplier"),
-        ("how", _Requantization),
+        *fields(POINTER, "left right out"),
+        *fields(NUMBER, "left_kind right_kind out_kind multiplies"),
+        *fields(REAL, "left_point left_multiplier right_point right_multiplier"),
+        ("how", RequantizationFields),
     )
 
     @classmethod
     def describe(
-        cls, left: Addend, right: Addend | None, how: Requantization, dtype: torch.dtype
+        cls,
+        left: Addend,
+        right: Addend | None,
+        how: Requantization,
+        dtype: torch.dtype,
+        place: Place = new_tensor,
+        *,
+        multiplies: bool = False,
     ) -> tuple["AddWords", Tensor]:
-        """Check the words, which lie alike and without gaps, and return the job and its output."""
+        """Check the words, which lie alike and without gaps, and return the job and its output.
+
+        With `multiplies`, centered words are multiplied, and then by the left multiplier.
+        """
+        assert not multiplies or right is not None
         one = left.words
         assert is_dense(one), one.stride()
-        out = torch.empty_like(one, dtype=dtype)
-        assert out.stride() == one.stride(), (out.stride(), one.stride())
+        out = place(one.shape, dtype, lies_last(one))
         job = cls(
             left=one.data_ptr(),
             out=out.data_ptr(),
@@ -254,27 +317,33 @@ class AddWords(ctypes.Structure):
             out_kind=KINDS[dtype],
             left_point=left.zero_point,
             left_multiplier=left.multiplier,
+            multiplies=multiplies,
             how=how.described(1, dtype),
         )
         if right is not None:
             other = right.words
-            assert (one.shape, one.stride()) == (other.shape, other.stride()), (one, other)
+            assert is_dense(other), other.stride()
+            assert (one.shape, lies_last(one)) == (other.shape, lies_last(other)), (
+                *(one.shape, one.stride()),
+                *(other.shape, other.stride()),
+            )
             job.right, job.right_kind = other.data_ptr(), KINDS[other.dtype]
             job.right_point, job.right_multiplier = right.zero_point, right.multiplier
         for addend in (left, right):
             assert addend is None or addend.words.device.type == "cpu", addend
         job.kept = left, right, how, out
+        job.pieces, job.work = out.numel(), out.numel() * 4
         return job, out
 
 
-class Rows(ctypes.Structure):
+class Rows(Job):
     """Rows of words to be standardized, or to become a softmax."""
 
-    kept: tuple[object, ...]
+    number = 6
     _fields_ = (
-        *_fields(POINTER, "words out table weight bias"),
-        *_fields(NUMBER, "count kind out_kind masked truncate"),
-        *_fields(ctypes.c_double, "point floor scale zero_point low high"),
+        *fields(POINTER, "words out table weight bias"),
+        *fields(NUMBER, "count kind out_kind masked truncate"),
+        *fields(ctypes.c_double, "point floor scale zero_point low high"),
     )
 
     @classmethod
@@ -289,6 +358,7 @@ class Rows(ctypes.Structure):
         scale: float,
         table: Float64[Tensor, " distances"] | None = None,
         affine: tuple[Tensor | None, Tensor | None] = (None, None),
+        place: Place = new_tensor,
     ) -> tuple["Rows", Tensor]:
         """Check the words, whose last axis is a row, and return the job and its output.
 
@@ -302,13 +372,14 @@ class Rows(ctypes.Structure):
             scale: of the output.
             table: exponentials by distance from a row's largest word, for a softmax.
             affine: float64 factors and summands for each place in a row, for a norm.
+            place: gives room for the output.
         """
         count = words.shape[-1]
         for one in affine:
             assert one is None or one.shape == (count,), (one.shape, count)
         assert words.is_contiguous(), words.stride()
         assert words.device.type == "cpu", words.device
-        out = torch.empty(words.shape, dtype=dtype)
+        out = place(words.shape, dtype, False)
         doubles = (address_of(one, torch.float64) for one in (table, *affine))
         job = cls(
             *(words.data_ptr(), out.data_ptr(), *doubles),
@@ -316,16 +387,17 @@ class Rows(ctypes.Structure):
             *(point, floor, scale, how.zero_point, how.low, how.high),
         )
         job.kept = words, out, table, affine
+        job.pieces, job.work = out.numel() // count, out.numel() * 16
         return job, out
 
 
-class Int8Pack(ctypes.Structure):
+class Int8Pack(Job):
     """8-bit weights to be laid out for the library's products."""
 
-    kept: tuple[object, ...]
+    number = 5
     _fields_ = (
-        *_fields(POINTER, "weight add packed sums"),
-        *_fields(NUMBER, "filters groups depth kernel_height kernel_width dilation_x flip"),
+        *fields(POINTER, "weight add packed sums"),
+        *fields(NUMBER, "filters groups depth kernel_height kernel_width dilation_x flip"),
     )
 
     @classmethod
@@ -360,6 +432,7 @@ class Int8Pack(ctypes.Structure):
             flip=128 if codes.dtype == torch.uint8 else 0,
         )
         job.kept = codes, add, packed, sums
+        job.pieces, job.work = filters, codes.numel()
         return job, packed, sums
 
 
@@ -371,20 +444,18 @@ TILE_BYTES = 1 << 16
 """Most words of a tile whose channels have a filter each."""
 
 
-class Int8Convolution(ctypes.Structure):
+class Int8Convolution(Job):
     """One convolution by 8-bit products."""
 
-    kept: tuple[Any, ...]
-    products: int
-    tiles: int
+    number = 4
     _fields_ = (
-        *_fields(POINTER, "words weight start shift out"),
-        *_fields(NUMBER, "images height width channels"),
-        *_fields(NUMBER, "filters groups kernel_height kernel_width out_height out_width"),
-        *_fields(NUMBER, "stride_y stride_x dilation_y dilation_x pad_y pad_x"),
-        *_fields(NUMBER, "pad_word signed_words tile_height tile_width result"),
-        *_fields(NUMBER, "by_channel by_image"),
-        ("how", _Requantization),
+        *fields(POINTER, "words weight start shift out"),
+        *fields(NUMBER, "images height width channels"),
+        *fields(NUMBER, "filters groups kernel_height kernel_width out_height out_width"),
+        *fields(NUMBER, "stride_y stride_x dilation_y dilation_x pad_y pad_x"),
+        *fields(NUMBER, "pad_word signed_words tile_height tile_width result"),
+        *fields(NUMBER, "by_channel by_image"),
+        ("how", RequantizationFields),
     )
 
     @classmethod
@@ -401,11 +472,12 @@ class Int8Convolution(ctypes.Structure):
         how: Requantization,
         dtype: torch.dtype,
         by_image: bool = False,
+        place: Place = new_tensor,
     ) -> tuple["Int8Convolution", Tensor]:
         """Check that all sizes fit together and return the job and its output, channels last.
 
         Args:
-            words: (n, c, h, w) of uint8 or int8.
+            words: (n, c, h, w) of uint8 or int8, channels last.
             packed: as `Int8Pack` gives it; or, where each channel has a filter of its own, as
                 `pack_channels` does.
             kernel: shape of the weights, (m, d, i, j).
@@ -417,8 +489,9 @@ class Int8Convolution(ctypes.Structure):
             dtype: of the output, a key of `RESULTS`.
             by_image: whether each image has weights of its own, packed as groups, with starts,
                 shifts and multipliers of its own.
+            place: gives room for the output.
         """
-        words = words.contiguous(memory_format=torch.channels_last)
+        assert words.is_contiguous(memory_format=torch.channels_last), words.stride()
         (n, channels, *sizes), (filters, depth, *taps) = words.shape, kernel
         groups = geometry.groups
         assert channels == depth * groups, (channels, depth, groups)
@@ -429,7 +502,7 @@ class Int8Convolution(ctypes.Structure):
             assert tensor is None or tensor.shape == (padded,), (tensor.shape, padded)
         outputs = geometry.outputs(sizes, taps)
         assert min(outputs) > 0, (words.shape, kernel)
-        out = torch.empty((n, filters, *outputs), dtype=dtype, memory_format=torch.channels_last)
+        out = place((n, filters, *outputs), dtype, True)
         across = min(outputs[1], 64 if outputs[0] > 1 else PIXELS)
         down = min(outputs[0], PIXELS // across)
         if by_channel:  # a word is read a few times only: tiles that stay in the first cache
@@ -445,22 +518,22 @@ class Int8Convolution(ctypes.Structure):
             how.described(padded, dtype),
         )
         job.kept = words, packed, start, shift, how.multiplier, out
-        job.products = out.numel() * depth * taps[0] * taps[1]
-        job.tiles = n * -(-outputs[0] // down) * -(-outputs[1] // across)
+        job.work = out.numel() * depth * taps[0] * taps[1]
+        job.pieces = n * -(-outputs[0] // down) * -(-outputs[1] // across)
         return job, out
 
     def template(self) -> "Int8Convolution":
         """Return a copy that holds on to no words, for `again`."""
         copied = type(self).from_buffer_copy(self)
         copied.kept = (None, *self.kept[1:-1], None)
-        copied.products, copied.tiles = self.products, self.tiles
+        copied.pieces, copied.work = self.pieces, self.work
         return copied
 
     def again(
         self, words: Tensor, shape: torch.Size, dtype: torch.dtype
     ) -> tuple["Int8Convolution", Tensor]:
         """Return the same job for other words of the same shape and dtype, and its output."""
-        words = words.contiguous(memory_format=torch.channels_last)
+        assert words.is_contiguous(memory_format=torch.channels_last), words.stride()
         out = torch.empty(shape, dtype=dtype, memory_format=torch.channels_last)
         job = self.template()
         packed, start, shift, multiplier = self.kept[1:-1]
@@ -494,19 +567,18 @@ def pad16(count: int) -> int:
     return -(-count // 16) * 16
 
 
+def lies_last(tensor: Tensor) -> bool:
+    """Tell whether the channels of maps lie last in memory, and not in the order of axes."""
+    return (
+        tensor.ndim == 4
+        and not tensor.is_contiguous()
+        and tensor.is_contiguous(memory_format=torch.channels_last)
+    )
+
+
 def is_dense(tensor: Tensor) -> bool:
     """Tell whether numbers lie without gaps: in the order of axes, or maps with channels last."""
-    last = tensor.ndim == 4 and tensor.is_contiguous(memory_format=torch.channels_last)
-    return last or tensor.is_contiguous()
-
-
-def layout() -> int:
-    """Return the number that a library of the same structures reports."""
-    kinds = Rows, Int8Convolution, Int8Pack, Convolution, RemapTerms, RequantizeSums, AddWords
-    number = 0
-    for kind in kinds:
-        number = number * 257 + ctypes.sizeof(kind)
-    return number
+    return tensor.is_contiguous() or lies_last(tensor)
 
 
 def _dense(maps: Tensor, dtype: torch.dtype) -> tuple[int, bool]:

@@ -17,7 +17,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 
 import torch
-from jaxtyping import Float32, Int8, Int32, UInt8
+from jaxtyping import Float32, Int8, Int32, Integer, UInt8
 from torch import Tensor
 
 from bitproof.kernels.geometry import Geometry
@@ -27,13 +27,21 @@ from bitproof.kernels.jobs import (
     Convolution,
     Int8Convolution,
     Int8Pack,
+    Job,
+    RemapBytes,
     RemapTerms,
     Requantization,
     RequantizeSums,
     Rows,
-    address_of,
-    layout,
 )
+from bitproof.kernels.map_jobs import (
+    AverageWords,
+    CopyElements,
+    PoolWords,
+    QuantizeValues,
+    StartSums,
+)
+from bitproof.kernels.plan import Crew, Step
 from bitproof.kernels.threads import share
 
 LEVELS = ("portable", "avx2", "vbmi")
@@ -43,6 +51,23 @@ VARIABLE = "BITPROOF_KERNELS"
 OBJECT = Path(__file__).parent / "_tables.so"
 TILE = 256
 """Pixels that the library computes at a time."""
+JOBS: frozenset[type[Job]] = frozenset(
+    (
+        RemapBytes,
+        RemapTerms,
+        RequantizeSums,
+        AddWords,
+        Int8Convolution,
+        Int8Pack,
+        Rows,
+        QuantizeValues,
+        PoolWords,
+        AverageWords,
+        CopyElements,
+        StartSums,
+    )
+)
+"""All that one call does."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +85,11 @@ class Library:
     """One of `LEVELS`."""
     functions: ctypes.CDLL
 
+    @property
+    def number(self) -> int:
+        """How the library calls the level."""
+        return LEVELS.index(self.level)
+
     def convolve(self, job: Convolution, out: Tensor) -> Tensor:
         """Return `out`, the output of a described convolution, once it is computed."""
         if not out.numel():
@@ -73,35 +103,30 @@ class Library:
 
         def part(first: int, last: int) -> int:
             ranges = (0, tiles, first, last) if by_filter else (first, last, 0, filters)
-            code: int = self.functions.bitproof_convolve(self._number, ctypes.byref(job), *ranges)
+            code: int = self.functions.bitproof_convolve(self.number, ctypes.byref(job), *ranges)
             return code
 
-        share(part, filters if by_filter else tiles, job.products)
+        share(part, filters if by_filter else tiles, job.work)
         return out
+
+    def run(self, job: Job) -> None:
+        """Do a described job, on as many threads as torch takes."""
+        if job.work:
+            place = ctypes.byref(job)
+            do = partial(self.functions.bitproof_do, self.number, job.number, place)
+            share(do, job.pieces, job.work)
 
     def remap(
-        self, words: UInt8[Tensor, "*shape"], table: UInt8[Tensor, "256"]
-    ) -> UInt8[Tensor, "*shape"]:
-        """Return `table[words]`; words are contiguous."""
-        assert table.shape == (256,), table.shape
-        out = torch.empty_like(words)
-
-        def run(first: int, last: int) -> object:
-            """Keep the tensors: an interrupted caller may be gone before the last thread."""
-            places = (address_of(tensor, torch.uint8) for tensor in (words, out, table))
-            return self.functions.bitproof_remap_bytes(self._number, *places, first, last)
-
-        share(run, words.numel(), words.numel())
-        return out
+        self, words: UInt8[Tensor, "*shape"], table: Integer[Tensor, "256"]
+    ) -> Integer[Tensor, "*shape"]:
+        """Return `table[words]`, in the memory layout of the words."""
+        return self._done(*RemapBytes.describe(words, table))
 
     def remap_terms(
         self, words: UInt8[Tensor, "n c h w"], tables: UInt8[Tensor, "r 256"]
     ) -> UInt8[Tensor, "n rc h w"]:
         """Return dense words through each table, one set of channels after another."""
-        job, out, rows = RemapTerms.describe(words, tables)
-        remap = partial(self.functions.bitproof_remap_terms, self._number, ctypes.byref(job))
-        share(remap, rows, out.numel())
-        return out
+        return self._done(*RemapTerms.describe(words, tables))
 
     def requantize(
         self,
@@ -112,11 +137,7 @@ class Library:
         start: Float32[Tensor, " m"] | None = None,
     ) -> Tensor:
         """Return `scale * sums + start` as words, in the memory layout of the sums."""
-        out = torch.empty_like(sums, dtype=how.dtype)
-        job, rows = RequantizeSums.describe(sums, how, out, scale=scale, start=start)
-        requantize = partial(self.functions.bitproof_requantize, self._number, ctypes.byref(job))
-        share(requantize, rows, sums.numel() * 4)
-        return out
+        return self._done(*RequantizeSums.describe(sums, how, scale=scale, start=start))
 
     def add(
         self, left: Addend, right: Addend | None, how: Requantization, dtype: torch.dtype
@@ -125,37 +146,19 @@ class Library:
 
         Without `right`, words change their grid.
         """
-        job, out = AddWords.describe(left, right, how, dtype)
-        add = partial(self.functions.bitproof_add_words, self._number, ctypes.byref(job))
-        share(add, out.numel(), out.numel() * 4)
-        return out
+        return self._done(*AddWords.describe(left, right, how, dtype))
 
     def int8_pack(
         self, codes: Tensor, add: Int32[Tensor, " m"], geometry: Geometry
     ) -> tuple[Int8[Tensor, " bytes"], Int32[Tensor, " m"]]:
         """Return weights `codes + add` in blocks, and the sum of each filter; see `Int8Pack`."""
         job, packed, sums = Int8Pack.describe(codes.contiguous(), add, geometry)
-        pack = partial(self.functions.bitproof_int8_pack, self._number, ctypes.byref(job))
-        share(pack, len(codes), codes.numel())
+        self.run(job)
         return packed, sums
 
-    def int8_convolve(self, job: Int8Convolution, out: Tensor) -> Tensor:
-        """Return `out`, the output of a described convolution, once it is computed."""
-        if out.numel():
-            run = partial(self.functions.bitproof_int8_convolve, self._number, ctypes.byref(job))
-            share(run, job.tiles, job.products)
+    def _done(self, job: Job, out: Tensor) -> Tensor:
+        self.run(job)
         return out
-
-    def rows(self, job: Rows, out: Tensor) -> Tensor:
-        """Return `out`, the output of described rows, once it is computed."""
-        if out.numel():
-            run = partial(self.functions.bitproof_rows, self._number, ctypes.byref(job))
-            share(run, out.numel() // out.shape[-1], out.numel() * 16)
-        return out
-
-    @property
-    def _number(self) -> int:
-        return LEVELS.index(self.level)
 
 
 @lru_cache(maxsize=1)
@@ -222,11 +225,16 @@ def _load() -> ctypes.CDLL | str:
         return f"the C library cannot be loaded: {error}"
     pointer, number = ctypes.c_void_p, ctypes.c_int64
     functions.bitproof_convolve.argtypes = [ctypes.c_int, pointer, *[number] * 4]
-    functions.bitproof_remap_bytes.argtypes = [ctypes.c_int, *[pointer] * 3, number, number]
-    functions.bitproof_remap_terms.argtypes = [ctypes.c_int, pointer, number, number]
-    functions.bitproof_int8_convolve.argtypes = [ctypes.c_int, pointer, number, number]
-    functions.bitproof_int8_pack.argtypes = [ctypes.c_int, pointer, number, number]
-    functions.bitproof_rows.argtypes = [ctypes.c_int, pointer, number, number]
-    functions.bitproof_requantize.argtypes = [ctypes.c_int, pointer, number, number]
-    functions.bitproof_add_words.argtypes = [ctypes.c_int, pointer, number, number]
+    functions.bitproof_do.argtypes = [ctypes.c_int, number, pointer, number, number]
+    functions.bitproof_run_crew.argtypes = [pointer]
     return functions
+
+
+def layout() -> int:
+    """Return the number that a library of the same structures reports."""
+    number = 0
+    jobs = sorted(JOBS, key=lambda job: job.number)
+    kinds: list[type[ctypes.Structure]] = [Convolution, *jobs, Step, Crew]
+    for kind in kinds:
+        number = (number * 257 + ctypes.sizeof(kind)) % 1_000_000_007
+    return number

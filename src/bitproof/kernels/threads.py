@@ -60,9 +60,9 @@ def share(part: Callable[[int, int], object], pieces: int, work: int) -> None:
 
 def _call_on_all(take: Callable[[], None], threads: int) -> None:
     """Call `take` on this thread and on others; return when all are done."""
-    run_parallel = _open_mp() if os.getpid() == FIRST_PROCESS else None
-    if run_parallel is not None:
-        run_parallel(take)
+    start = _open_mp() if os.getpid() == FIRST_PROCESS else None
+    if start is not None:
+        _run_parallel(start, take)
         return
     others = [_pool(os.getpid(), threads - 1).submit(take) for _ in range(threads - 1)]
     try:
@@ -73,36 +73,61 @@ def _call_on_all(take: Callable[[], None], threads: int) -> None:
                 other.result()
 
 
+def call_on_threads(
+    function: Callable[[ctypes.c_void_p], None], data: ctypes.Structure, threads: int
+) -> None:
+    """Call a function of the C library on some data, on this thread and up to `threads` others.
+
+    The function shares the work by itself; how many take part is not known beforehand.
+    """
+    place = ctypes.c_void_p(ctypes.addressof(data))
+    if threads <= 1:
+        function(place)
+        return
+    start = _open_mp() if os.getpid() == FIRST_PROCESS else None
+    if start is not None:
+        start(ctypes.cast(function, _Body), place, threads, 0)  # type: ignore[arg-type]
+        return
+    others = [_pool(os.getpid(), threads - 1).submit(function, place) for _ in range(threads - 1)]
+    try:
+        function(place)
+    finally:
+        for other in others:
+            if not other.cancel():
+                other.result()
+
+
 FIRST_PROCESS = os.getpid()
 _Body = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
 @lru_cache(maxsize=1)
-def _open_mp() -> Callable[[Callable[[], None]], None] | None:
-    """Return what calls a function on all of torch's threads, or None where that is not OpenMP."""
+def _open_mp() -> Callable[..., None] | None:
+    """Return what calls a C function on torch's threads, or None where these are not OpenMP's."""
     try:
         start = ctypes.CDLL(torch._C.__file__).GOMP_parallel
     except (OSError, AttributeError):
         return None
     start.argtypes = [_Body, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
     start.restype = None
+    found: Callable[..., None] = start
+    return found
 
-    def run_parallel(take: Callable[[], None]) -> None:
-        """Call `take` on each thread, and raise what one of them raised."""
-        problems: list[BaseException] = []
 
-        def body(_: object) -> None:
-            """Keep exceptions: they cannot pass through OpenMP."""
-            try:
-                take()
-            except BaseException as problem:
-                problems.append(problem)
+def _run_parallel(start: Callable[..., None], take: Callable[[], None]) -> None:
+    """Call `take` on each thread, and raise what one of them raised."""
+    problems: list[BaseException] = []
 
-        start(_Body(body), None, torch.get_num_threads(), 0)
-        if problems:
-            raise problems[0]
+    def body(_: object) -> None:
+        """Keep exceptions: they cannot pass through OpenMP."""
+        try:
+            take()
+        except BaseException as problem:
+            problems.append(problem)
 
-    return run_parallel
+    start(_Body(body), None, torch.get_num_threads(), 0)
+    if problems:
+        raise problems[0]
 
 
 @lru_cache(maxsize=4)

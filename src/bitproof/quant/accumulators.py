@@ -77,7 +77,7 @@ class ExactAccumulator(Accumulator):
         return None if layer is None else layer.words(operands[0], out)
 
     def _layer(self, operands: list[Tensor]) -> Int8Layer | None:
-        return self._int8 if self._in_8_bits(operands) and operands[0].numel() else None
+        return self.int8_layer if self._in_8_bits(operands) and operands[0].numel() else None
 
     def _in_8_bits(self, operands: list[Tensor]) -> bool:
         """Tell whether to multiply words as such; floats are faster than plain C."""
@@ -87,7 +87,8 @@ class ExactAccumulator(Accumulator):
         return compiled is not None and (bool(self.native) or compiled.level != "portable")
 
     @cached_property
-    def _int8(self) -> Int8Layer | None:
+    def int8_layer(self) -> Int8Layer | None:
+        """What the library multiplies with; None where it cannot."""
         return prepare_int8(self.node, self.constants, self.weight, self.grids[0])
 
     def sums(self, operands: list[Tensor]) -> Tensor:

@@ -5,9 +5,21 @@ Model:  torch takes a pass over memory for each step from sums to words; the lib
 """
 
 import torch
+from jaxtyping import Integer
 from torch import Tensor
 
-from bitproof.kernels.jobs import KINDS, Addend, Requantization, Rows, is_dense
+from bitproof.kernels.jobs import (
+    KINDS,
+    Addend,
+    AddWords,
+    Job,
+    Place,
+    Requantization,
+    Rows,
+    is_dense,
+    lies_last,
+    new_tensor,
+)
 from bitproof.kernels.library import library
 from bitproof.quant.constants import Constants
 from bitproof.quant.graph import Node
@@ -16,6 +28,8 @@ BYTES = frozenset({torch.uint8, torch.int8})
 """Dtypes of words that the library knows."""
 LONGEST_ROW = 1 << 18
 """Words of a row whose squares a sum in float64 surely holds."""
+SUMS = frozenset({"add", "sub", "mul", "requantize"})
+"""Operations that the library computes word by word."""
 SMALLEST = 1 << 12
 """Words below which a call costs more than it saves; no influence on the result."""
 
@@ -40,63 +54,80 @@ def compiled_words(
     node: Node, operands: list[Tensor], constants: Constants, dtype: torch.dtype
 ) -> Tensor | None:
     """Return the words of a node that the library computes in one pass, or None."""
-    if node.op in {"add", "requantize"}:
-        return words_of_sum(operands, constants, dtype)
-    if node.op in {"layer_norm", "softmax"}:
-        return words_of_rows(node, operands[0], constants, dtype)
-    return None
-
-
-def words_of_sum(operands: list[Tensor], constants: Constants, dtype: torch.dtype) -> Tensor | None:
-    """Return the sum of two outputs, or one on another grid, or None where torch has to do it."""
-    first = operands[0]
-    alike = all((first.shape, first.stride()) == (x.shape, x.stride()) for x in operands)
-    alike = alike and {dtype, *(x.dtype for x in operands)} <= KINDS.keys()
-    compiled = library() if alike and all(map(_suits, operands)) else None
+    compiled = library() if all(map(_suits, operands)) else None
     if compiled is None:
         return None
-    left, *rest = (
-        Addend(words, point, float(factor))
-        for words, point, factor in zip(
-            operands, constants.zero_points, constants.multipliers, strict=True
-        )
-    )
-    how = requantization(constants, dtype, torch.ones(1))
-    return compiled.add(left, rest[0] if rest else None, how, dtype)
+    found: tuple[Job, Tensor] | None = None
+    if node.op in SUMS:
+        found = describe_sum(node, operands, constants, dtype)
+    elif node.op in {"layer_norm", "softmax"}:
+        found = describe_rows(node, operands[0].contiguous(), constants, dtype)
+    if found is None:
+        return None
+    compiled.run(found[0])
+    return found[1]
+
+
+def describe_sum(
+    node: Node,
+    operands: list[Tensor],
+    constants: Constants,
+    dtype: torch.dtype,
+    place: Place = new_tensor,
+) -> tuple[Job, Tensor] | None:
+    """Return the job of a node whose operation is in `SUMS`, and its output.
+
+    None where words have dtypes that the library does not know, or do not lie alike.
+    """
+    first = operands[0]
+    alike = all((x.shape, lies_last(x)) == (first.shape, lies_last(first)) for x in operands)
+    if not (alike and {dtype, *(x.dtype for x in operands)} <= KINDS.keys()):
+        return None
+    factors = [float(factor) for factor in constants.multipliers]
+    if node.op == "mul":
+        factors.append(1.0)  # one factor for the product
+    elif node.op == "sub":
+        factors[1] = -factors[1]
+    left, *rest = map(Addend, operands, constants.zero_points, factors)
+    how, right = requantization(constants, dtype, torch.ones(1)), rest[0] if rest else None
+    return AddWords.describe(left, right, how, dtype, place, multiplies=node.op == "mul")
 
 
 def words_of_table(codes: Tensor, table: Tensor, low: int, dtype: torch.dtype) -> Tensor | None:
-    """Return 8-bit words read from a table by 8-bit words from `low` on, or None."""
-    if not ({codes.dtype, dtype} <= BYTES and _suits(codes)):
-        return None
-    compiled = library()
+    """Return words read from a table by 8-bit words from `low` on, or None."""
+    suits = codes.dtype in BYTES and dtype in KINDS and _suits(codes)
+    compiled = library() if suits else None
     if compiled is None:
         return None
-    # By the bit patterns of the words, which those of int8 do not rise with.
-    rows = torch.zeros(256, dtype=torch.uint8)
-    patterns = torch.arange(low, low + len(table)) % 256
-    rows[patterns] = table.to(dtype).view(torch.uint8)
-    found = torch.empty_like(codes, dtype=dtype)
-    raw = compiled.remap(_flat(codes).view(torch.uint8), rows)
-    _flat(found).copy_(raw.view(dtype))
-    return found
+    found = compiled.remap(codes.view(torch.uint8), table_of_patterns(table, low, dtype))
+    return found.view(dtype)
 
 
-def _flat(tensor: Tensor) -> Tensor:
-    """Return the numbers of a dense tensor as they lie in memory."""
-    return tensor.as_strided((tensor.numel(),), (1,))
+def table_of_patterns(table: Tensor, low: int, dtype: torch.dtype) -> Integer[Tensor, "256"]:
+    """Return words, as uint8 or int16, by the bit patterns of those that are looked up.
+
+    The patterns of int8 do not rise with the numbers.
+    """
+    held = torch.int16 if dtype == torch.int16 else torch.uint8
+    rows = torch.zeros(256, dtype=held)
+    rows[torch.arange(low, low + len(table)) % 256] = table.to(dtype).view(held)
+    return rows
 
 
-def words_of_rows(
-    node: Node, codes: Tensor, constants: Constants, dtype: torch.dtype
-) -> Tensor | None:
-    """Return the norm or the softmax of words along their last axis, or None."""
+def describe_rows(
+    node: Node,
+    codes: Tensor,
+    constants: Constants,
+    dtype: torch.dtype,
+    place: Place = new_tensor,
+) -> tuple[Job, Tensor] | None:
+    """Return the job of a norm or a softmax of contiguous words along their last axis, or None."""
     norm = node.op == "layer_norm" and node.attrs["axes"] == 1
     softmax = node.op == "softmax" and node.attrs["dim"] in {-1, codes.ndim - 1}
-    suits = {codes.dtype, dtype} <= KINDS.keys() and codes.ndim > 0 and _suits(codes)
-    compiled = library() if (norm or softmax) and suits else None
+    suits = {codes.dtype, dtype} <= KINDS.keys() and codes.ndim > 0
     # Sums of squares of longer rows could pass 2**53, where floats are not exact.
-    if compiled is None or codes.shape[-1] > LONGEST_ROW or abs(constants.zero_points[0]) > 1 << 16:
+    small = suits and codes.shape[-1] <= LONGEST_ROW and abs(constants.zero_points[0]) <= 1 << 16
+    if not (small and (norm or softmax)):
         return None
     assert constants.scale is not None
     parameters = constants.weight, constants.bias
@@ -104,8 +135,8 @@ def words_of_rows(
     floor = float("nan") if constants.floor is None else float(constants.floor)
     if norm:
         floor = node.attrs["eps"] * (codes.shape[-1] / constants.scales[0]) ** 2
-    job, out = Rows.describe(
-        codes.contiguous(),
+    return Rows.describe(
+        codes,
         dtype,
         requantization(constants, dtype, torch.ones(1)),
         point=constants.zero_points[0],
@@ -113,8 +144,8 @@ def words_of_rows(
         scale=float(constants.scale.double()),
         table=constants.table if softmax else None,
         affine=(affine[0], affine[1]),
+        place=place,
     )
-    return compiled.rows(job, out)
 
 
 def requantization(constants: Constants, dtype: torch.dtype, multiplier: Tensor) -> Requantization:

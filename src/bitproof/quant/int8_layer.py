@@ -16,8 +16,17 @@ from torch import Tensor
 from torch.nn import functional
 
 from bitproof.kernels.geometry import Geometry
-from bitproof.kernels.jobs import Int8Convolution, pack_channels, pad16
+from bitproof.kernels.jobs import (
+    Int8Convolution,
+    Int8Pack,
+    Job,
+    Place,
+    new_tensor,
+    pack_channels,
+    pad16,
+)
 from bitproof.kernels.library import library
+from bitproof.kernels.map_jobs import StartSums
 from bitproof.quant.compiled import requantization
 from bitproof.quant.constants import Constants
 from bitproof.quant.graph import Node
@@ -50,8 +59,13 @@ class Int8Layer:
     """Jobs for words of each shape that came: to describe one takes as long as a small layer."""
 
     def __getstate__(self) -> dict[str, object]:
-        """Return what can be pickled: no jobs, which hold addresses."""
-        return {**self.__dict__, "_plans": {}}
+        """Return what can be pickled: no jobs, which hold addresses.
+
+        Tensors are copied: torch moves those that it gives to processes, and jobs know where these
+        lie.
+        """
+        state = {name: _copied(one) for name, one in self.__dict__.items()}
+        return {**state, "_plans": {}}
 
     def words(self, codes: Tensor, out: Grid | None) -> Tensor:
         """Return the words of the output, or real logits where `out` is None."""
@@ -65,19 +79,22 @@ class Int8Layer:
     def _run(self, codes: Tensor, dtype: torch.dtype, *, sums: bool) -> Tensor:
         compiled = library()
         assert compiled is not None
-        maps, key = as_maps(codes, self.node), (codes.shape, codes.dtype, dtype, sums)
+        maps = as_maps(codes, self.node).contiguous(memory_format=torch.channels_last)
+        key = codes.shape, codes.dtype, dtype, sums
         if key in self._plans:
             plan, shape = self._plans[key]
             job, out = plan.again(maps, shape, dtype)
         else:
-            job, out = self._describe(maps, dtype, sums=sums)
+            job, out = self.describe(maps, dtype, sums=sums)
             if len(self._plans) < MOST_PLANS:
                 self._plans[key] = job.template(), out.shape
-        return from_maps(compiled.int8_convolve(job, out), codes, self.node)
+        compiled.run(job)
+        return from_maps(out, codes, self.node)
 
-    def _describe(
-        self, maps: Tensor, dtype: torch.dtype, *, sums: bool
+    def describe(
+        self, maps: Tensor, dtype: torch.dtype, *, sums: bool = False, place: Place = new_tensor
     ) -> tuple[Int8Convolution, Tensor]:
+        """Return the job for maps of words, channels last, and its output."""
         filters = self.kernel[0]
         multiplier = torch.ones(()) if sums else self.constants.multipliers[0]
         multiplier = multiplier.reshape(-1).expand(filters)
@@ -92,6 +109,7 @@ class Int8Layer:
             pad_word=self.pad_word,
             how=how,
             dtype=dtype,
+            place=place,
         )
 
 
@@ -104,19 +122,47 @@ def multiply_words(
     """
     compiled = library()
     left, right = operands
-    usable = left.shape[:-2] == right.shape[:-2] and left.ndim > 1 and left.numel() * right.numel()
-    if compiled is None or not usable or max(grid.bits for grid in grids) > 8:
+    if compiled is None or not can_multiply(operands, grids):
         return None
-    n, (rows, depth), columns = left.shape[:-2].numel(), left.shape[-2:], right.shape[-1]
-    codes = right.transpose(-1, -2).reshape(n * columns, depth, 1, 1)
-    packed, sums = compiled.int8_pack(
-        codes, torch.zeros(len(codes), dtype=torch.int32), Geometry(groups=n)
+    codes = right.transpose(-1, -2).contiguous()
+    jobs, product = describe_product(left.contiguous(), codes, constants, grids, dtype=dtype)
+    for job in jobs:
+        compiled.run(job)
+    return product
+
+
+def can_multiply(operands: list[Tensor], grids: tuple[Grid, ...]) -> bool:
+    """Tell whether the library multiplies such matrices of words."""
+    left, right = operands
+    alike = left.ndim > 1 and left.shape[:-2] == right.shape[:-2]
+    return alike and min(left.numel(), right.numel()) > 0 and max(g.bits for g in grids) <= 8
+
+
+def describe_product(
+    left: Integer[Tensor, "*n i k"],
+    right: Integer[Tensor, "*n j k"],
+    constants: Constants,
+    grids: tuple[Grid, ...],
+    *,
+    dtype: torch.dtype,
+    place: Place = new_tensor,
+) -> tuple[list[Job], Tensor]:
+    """Return the jobs that multiply contiguous matrices, and the product.
+
+    Arguments are as in `multiply_words`, but for the right matrices, which are transposed.
+    """
+    n, (rows, depth), columns = left.shape[:-2].numel(), left.shape[-2:], right.shape[-2]
+    pack, packed, sums = Int8Pack.describe(
+        right.reshape(n * columns, depth, 1, 1),
+        torch.zeros(n * columns, dtype=torch.int32),
+        Geometry(groups=n),
     )
     rest = (0 if grids[1].signed else 128) - constants.zero_points[1]
     point = constants.zero_points[0] + (128 if grids[0].signed else 0)
-    start = fill_up(_wrapped(-point * (sums.long() + depth * rest)), n)
+    start = torch.empty(n * pad16(columns), dtype=torch.int32)
+    begin = StartSums.describe(sums, start, n, point=point, rest=depth * rest)
     multiplier = constants.multipliers[0] if dtype != torch.int32 else torch.ones(())
-    job, out = Int8Convolution.describe(
+    multiply, out = Int8Convolution.describe(
         left.reshape(n, rows, 1, depth).permute(0, 3, 1, 2),
         packed,
         (columns, depth, 1, 1),
@@ -127,9 +173,10 @@ def multiply_words(
         how=requantization(constants, dtype, multiplier.expand(len(start)).contiguous()),
         dtype=dtype,
         by_image=True,
+        place=place,
     )
-    product = compiled.int8_convolve(job, out)
-    return product.permute(0, 2, 3, 1).reshape(*left.shape[:-1], columns)
+    product = out.permute(0, 2, 3, 1).reshape(*left.shape[:-1], columns)
+    return [pack, begin, multiply], product
 
 
 def prepare_int8(
@@ -200,6 +247,10 @@ def _codes(
     excess = low - INT8.min
     shape = [-1] + [1] * (constants.weight.ndim - 1)
     return (constants.weight - excess.reshape(shape)).to(torch.int8), excess
+
+
+def _copied(value: object) -> object:
+    return value.clone() if isinstance(value, Tensor) else value
 
 
 def _ends(codes: Tensor) -> tuple[Tensor, Tensor]:

@@ -22,6 +22,7 @@ from bitproof.quant.execution import execute
 from bitproof.quant.floats import MOVES, normalize, unpacked
 from bitproof.quant.graph import Node
 from bitproof.quant.grid import Grid
+from bitproof.quant.lowering import lowered
 from bitproof.quant.network_data import NetworkData
 from bitproof.quant.operations import MAC_OPS, MEMORY_OPS, MOVING_OPS, NORM_OPS, is_written
 from bitproof.quant.wide_outputs import reads_wide, real_op
@@ -58,7 +59,11 @@ def run_integers(
         stored = is_written(node) and node.name in network.grids
         return corrupt(node, codes, network.grids[node.name]) if corrupt and stored else codes
 
-    values = execute(network.nodes, compute, written=read_back)
+    nodes, known = network.nodes, {}
+    first = lowered(network, inputs) if corrupt is None and native is None else None
+    if first is not None:
+        nodes, known = nodes[first.stop :], {nodes[first.stop - 1].name: first.run(network, inputs)}
+    values = execute(nodes, compute, known=known, written=read_back)
     return network.logits(values[network.nodes[-1].name])
 
 

@@ -28,7 +28,7 @@ def as_maps(x: Tensor, node: Node) -> Tensor:
     if node.op == "linear":
         return x.reshape(1, -1, 1, x.shape[-1]).permute(0, 3, 1, 2)
     if node.op == "affine":
-        return x.reshape(*x.shape[:2], 1, -1)
+        return x if x.ndim == 4 else x.reshape(*x.shape[:2], 1, -1)
     return x if x.ndim == 4 else x.unsqueeze(2)
 
 

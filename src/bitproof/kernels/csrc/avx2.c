@@ -186,8 +186,7 @@ static void multiply(const uint8_t *const *from, const int64_t *runs, int64_t n_
 #define remap_short remap_each
 #include "level.h"
 
-const Level bitproof_level_avx2 = {convolve, remap_row,     remap_terms, requantize_rows,
-                                   sum_two,  int8_convolve, int8_pack, rows};
+const Level bitproof_level_avx2 = FUNCTIONS;
 
 #if defined(__clang__)
 #pragma clang attribute pop

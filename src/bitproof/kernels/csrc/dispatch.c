@@ -1,4 +1,8 @@
 /* What library.py calls: every function takes the level that computes. */
+#include <sched.h>
+#include <string.h>
+
+#include "plan.h"
 #include "tables.h"
 
 #define EXPORT __attribute__((visibility("default")))
@@ -29,12 +33,15 @@ EXPORT int bitproof_best_level(void) {
 
 /* A number that changes with the layouts below: library.py refuses objects built from others. */
 EXPORT int64_t bitproof_layout(void) {
-    const size_t sizes[] = {sizeof(Rows),            sizeof(Int8Convolution), sizeof(Int8Pack), sizeof(Convolution),
-                            sizeof(RemapTerms),      sizeof(RequantizeSums), sizeof(AddWords)};
-    int64_t number = 0;
+    const size_t sizes[] = {sizeof(Convolution),    sizeof(RemapBytes),   sizeof(RemapTerms),
+                            sizeof(RequantizeSums), sizeof(AddWords),     sizeof(Int8Convolution),
+                            sizeof(Int8Pack),       sizeof(Rows),         sizeof(QuantizeValues),
+                            sizeof(PoolWords),      sizeof(AverageWords), sizeof(CopyElements),
+                            sizeof(StartSums),      sizeof(Step),         sizeof(Crew)};
+    uint64_t number = 0; /* wraps, as library.py lets it */
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
-        number = number * 257 + (int64_t)sizes[i];
-    return number;
+        number = (number * 257 + sizes[i]) % 1000000007;
+    return (int64_t)number;
 }
 
 EXPORT int bitproof_convolve(int level, const Convolution *job, int64_t first, int64_t last,
@@ -42,39 +49,59 @@ EXPORT int bitproof_convolve(int level, const Convolution *job, int64_t first, i
     return find_level(level)->convolve(job, first, last, first_filter, last_filter);
 }
 
-/* Bytes [first, last) of two arrays without gaps. */
-EXPORT int bitproof_remap_bytes(int level, const uint8_t *source, uint8_t *target,
-                                const uint8_t *table, int64_t first, int64_t last) {
-    find_level(level)->remap_row(target + first, source + first, last - first, table);
+/* Pieces [first, last) of a job of one of the kinds. */
+EXPORT int bitproof_do(int level, int64_t kind, const void *job, int64_t first, int64_t last) {
+    return find_level(level)->jobs[kind](job, first, last);
+}
+
+/* All steps, by this thread alone. */
+static int run_alone(const Level *level, const Plan *plan) {
+    for (int64_t i = 0; i < plan->count; i++) {
+        const Step *step = plan->steps + i;
+        if (level->jobs[step->kind](step->job, 0, step->pieces)) return -1;
+    }
     return 0;
 }
 
-EXPORT int bitproof_remap_terms(int level, const RemapTerms *job, int64_t first, int64_t last) {
-    find_level(level)->remap_terms(job, first, last);
-    return 0;
+/* All steps, by any number of threads that call this: each takes pieces of a step while there are
+ * some, and waits until those of the others are done. Who comes late finds less to do; who does not
+ * come is not waited for. */
+static int run_together(const Level *level, Plan *plan) {
+    int code = 0;
+    for (int64_t i = 0; i < plan->count; i++) {
+        Step *step = plan->steps + i;
+        for (;;) {
+            const int64_t first = __atomic_fetch_add(&step->taken, step->grain, __ATOMIC_ACQ_REL);
+            if (first >= step->pieces) break;
+            const int64_t beyond = first + step->grain;
+            const int64_t last = beyond < step->pieces ? beyond : step->pieces;
+            if (level->jobs[step->kind](step->job, first, last)) code = -1;
+            __atomic_fetch_add(&step->done, last - first, __ATOMIC_ACQ_REL);
+        }
+        for (int turns = 0; __atomic_load_n(&step->done, __ATOMIC_ACQUIRE) < step->pieces; turns++)
+            if (turns > 1000) sched_yield(); /* others may want this core */
+    }
+    return code;
 }
 
-/* Words [first, last) of arrays without gaps. */
-EXPORT int bitproof_add_words(int level, const AddWords *job, int64_t first, int64_t last) {
-    find_level(level)->add_words(job, first, last);
-    return 0;
-}
-
-EXPORT int bitproof_requantize(int level, const RequantizeSums *job, int64_t first, int64_t last) {
-    find_level(level)->requantize(job, first, last);
-    return 0;
-}
-
-EXPORT int bitproof_int8_convolve(int level, const Int8Convolution *job, int64_t first,
-                                  int64_t last) {
-    return find_level(level)->int8_convolve(job, first, last);
-}
-
-EXPORT int bitproof_int8_pack(int level, const Int8Pack *job, int64_t first, int64_t last) {
-    find_level(level)->int8_pack(job, first, last);
-    return 0;
-}
-
-EXPORT int bitproof_rows(int level, const Rows *job, int64_t first, int64_t last) {
-    return find_level(level)->rows(job, first, last);
+/* Called by each thread that takes part. Either one plan is run once by all of them together, or
+ * each has a plan of its own, and takes one part of the inputs after another. */
+EXPORT void bitproof_run_crew(void *data) {
+    Crew *crew = data;
+    const Level *level = find_level((int)crew->level);
+    const int64_t own = __atomic_fetch_add(&crew->joined, 1, __ATOMIC_ACQ_REL);
+    int code = 0;
+    if (crew->together) {
+        code = run_together(level, crew->plans);
+    } else if (own < crew->n_plans) {
+        const Plan *plan = crew->plans + own;
+        int64_t part;
+        while (!code && (part = __atomic_fetch_add(&crew->taken, 1, __ATOMIC_ACQ_REL)) < crew->parts) {
+            *plan->source = crew->inputs + part * plan->input_bytes;
+            code = run_alone(level, plan);
+            memcpy(crew->outputs + part * plan->output_bytes, plan->result,
+                   (size_t)plan->output_bytes);
+        }
+    }
+    if (code) __atomic_store_n(&crew->failed, 1, __ATOMIC_RELEASE);
 }

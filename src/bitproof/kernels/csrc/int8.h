@@ -166,7 +166,8 @@ static void multiply_by_channel(const Int8Convolution *job, const Int8Shape *sha
 }
 
 /* Tiles [first, last); 0, or -1 if there is no memory. */
-static int int8_convolve(const Int8Convolution *job, int64_t first, int64_t last) {
+static int int8_convolve(const void *data, int64_t first, int64_t last) {
+    const Int8Convolution *job = data;
     const Int8Shape shape =
         describe_int8(job->channels, job->filters, job->groups, job->kernel_height,
                       job->kernel_width, job->groups == 1 && job->dilation_x == 1 && !job->by_channel);
@@ -219,7 +220,8 @@ static int int8_convolve(const Int8Convolution *job, int64_t first, int64_t last
 }
 
 /* Filters [first, last): 8-bit weights, plus a number for each filter, to blocks for `multiply`. */
-static void int8_pack(const Int8Pack *job, int64_t first, int64_t last) {
+static int int8_pack(const void *data, int64_t first, int64_t last) {
+    const Int8Pack *job = data;
     const int joined = job->groups == 1 && job->dilation_x == 1;
     const Int8Shape shape = describe_int8(job->depth * job->groups, job->filters, job->groups,
                                           job->kernel_height, job->kernel_width, joined);
@@ -255,4 +257,5 @@ static void int8_pack(const Int8Pack *job, int64_t first, int64_t last) {
         }
         job->sums[f] = sum;
     }
+    return 0;
 }

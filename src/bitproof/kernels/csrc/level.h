@@ -251,7 +251,21 @@ static int convolve(const Convolution *job, int64_t first, int64_t last, int64_t
     return 0;
 }
 
-static void remap_terms(const RemapTerms *job, int64_t first, int64_t last) {
+/* Words [first, last) of arrays without gaps. */
+static int remap_bytes(const void *data, int64_t first, int64_t last) {
+    const RemapBytes *job = data;
+    const int16_t *table = job->table;
+    int16_t *words = job->target;
+    if (job->long_words)
+        for (int64_t i = first; i < last; i++) words[i] = table[job->source[i]];
+    else
+        remap_row((uint8_t *)job->target + first, job->source + first, last - first, job->table);
+    return 0;
+}
+
+/* Rows [first, last). */
+static int remap_terms(const void *data, int64_t first, int64_t last) {
+    const RemapTerms *job = data;
     const int64_t count = job->inner, piece = 4096; /* stays in the first-level cache */
     for (int64_t r = first; r < last; r++) {
         const uint8_t *from = job->source + r * count;
@@ -265,7 +279,15 @@ static void remap_terms(const RemapTerms *job, int64_t first, int64_t last) {
                 remap_row(to + t * count + i, from + i, count - i < piece ? count - i : piece,
                           job->tables + t * 256);
     }
+    return 0;
 }
 
 #include "int8.h"
+#include "maps.h"
 #include "rows.h"
+
+/* The functions of a level, jobs in the order of their numbers. */
+#define FUNCTIONS                                                                              \
+    {convolve, {remap_bytes, remap_terms,     requantize_sums, add_two,       int8_convolve, \
+                int8_pack,   rows,            quantize_values, pool_words,    average_words, \
+                copy_elements, start_sums}}

@@ -52,5 +52,4 @@ static void multiply(const uint8_t *const *from, const int64_t *runs, int64_t n_
 #define remap_short remap_each
 #include "level.h"
 
-const Level bitproof_level_portable = {convolve, remap_row,     remap_terms, requantize_rows,
-                                       sum_two,  int8_convolve, int8_pack, rows};
+const Level bitproof_level_portable = FUNCTIONS;

@@ -48,17 +48,20 @@ static void requantize_pixels(const RequantizeSums *job, int64_t first, int64_t 
     }
 }
 
-static void requantize_rows(const RequantizeSums *job, int64_t first, int64_t last) {
+/* Rows [first, last). */
+static int requantize_sums(const void *data, int64_t first, int64_t last) {
+    const RequantizeSums *job = data;
     const int64_t row = job->channels * job->inner;
     if (job->inner == 1) {
         requantize_pixels(job, first, last);
-        return;
+        return 0;
     }
     for (int64_t r = first * row; r < last * row; r += row)
         for (int64_t c = 0; c < job->channels; c++)
             requantize_run(job->sums + r + c * job->inner, job->out + r + c * job->inner,
                            job->inner, job->how.multiplier[job->how.multipliers == 1 ? 0 : c],
                            job->scale, job->start == NULL ? 0.0f : job->start[c], job->how);
+    return 0;
 }
 
 /* Words from `first` on, minus their zero point, times a factor. */
@@ -76,15 +79,20 @@ static void read_words(const void *words, int64_t kind, int64_t first, int64_t c
 }
 
 /* Words [first, last), by pieces that stay in the cache. */
-static void sum_two(const AddWords *job, int64_t first, int64_t last) {
+static int add_two(const void *data, int64_t first, int64_t last) {
+    const AddWords *job = data;
     enum { PIECE = 512 };
     float left[PIECE], right[PIECE];
     const Requantization how = job->how;
+    const float multiplier = job->left_multiplier;
     for (; first < last; first += PIECE) {
         const int64_t count = last - first < PIECE ? last - first : PIECE;
-        read_words(job->left, job->left_kind, first, count, job->left_point, job->left_multiplier,
-                   left);
-        if (job->right != NULL) {
+        read_words(job->left, job->left_kind, first, count, job->left_point,
+                   job->multiplies ? 1.0f : multiplier, left);
+        if (job->multiplies) {
+            read_words(job->right, job->right_kind, first, count, job->right_point, 1.0f, right);
+            for (int64_t i = 0; i < count; i++) left[i] = left[i] * right[i] * multiplier;
+        } else if (job->right != NULL) {
             read_words(job->right, job->right_kind, first, count, job->right_point,
                        job->right_multiplier, right);
             for (int64_t i = 0; i < count; i++) left[i] = left[i] + right[i];
@@ -96,4 +104,5 @@ static void sum_two(const AddWords *job, int64_t first, int64_t last) {
         else
             for (int64_t i = 0; i < count; i++) bytes[i] = (uint8_t)to_word(left[i], &how);
     }
+    return 0;
 }

@@ -71,7 +71,8 @@ static void weigh_row(const Rows *job, double *x) {
 }
 
 /* Rows [first, last); 0, or -1 if there is no memory. */
-static int rows(const Rows *job, int64_t first, int64_t last) {
+static int rows(const void *data, int64_t first, int64_t last) {
+    const Rows *job = data;
     double *x = malloc((size_t)job->count * sizeof(double));
     if (x == NULL) return -1;
     for (; first < last; first++) {

@@ -47,6 +47,14 @@ typedef struct {
     Requantization how;
 } Convolution;
 
+/* target[i] = table[source[i]], bytes or 16-bit words */
+typedef struct {
+    const uint8_t *source;
+    void *target;
+    const void *table;
+    int64_t long_words;
+} RemapBytes;
+
 /* target[row][t][i] = tables[t][source[row][i]] */
 typedef struct {
     const uint8_t *source;
@@ -68,13 +76,14 @@ typedef struct {
 /* How words lie in memory. */
 enum { UNSIGNED_8, SIGNED_8, SIGNED_16 };
 
-/* Words that are added: out = how((left - point) * multiplier + (right - point) * multiplier).
+/* Words that are added: out = how((left - point) * multiplier + (right - point) * multiplier), or
+ * multiplied: out = how((left - point) * (right - point) * multiplier), with the left multiplier.
  * Without the right ones, the left ones change their grid. */
 typedef struct {
     const void *left;
     const void *right; /* or NULL */
     void *out;
-    int64_t left_kind, right_kind, out_kind;
+    int64_t left_kind, right_kind, out_kind, multiplies;
     float left_point, left_multiplier, right_point, right_multiplier;
     Requantization how; /* without a multiplier */
 } AddWords;
@@ -128,26 +137,80 @@ typedef struct {
     int64_t flip; /* 128 where words are unsigned: it makes them signed, less 128 */
 } Int8Pack;
 
-/* Tiles [first, last) of filters [first_filter, last_filter); 0, or -1 if there is no memory. */
-typedef int (*ConvolveFunction)(const Convolution *, int64_t, int64_t, int64_t, int64_t);
-typedef void (*RemapRowFunction)(uint8_t *, const uint8_t *, int64_t, const uint8_t *);
-typedef void (*RemapTermsFunction)(const RemapTerms *, int64_t, int64_t);
-typedef void (*RequantizeFunction)(const RequantizeSums *, int64_t, int64_t);
-typedef void (*AddWordsFunction)(const AddWords *, int64_t, int64_t);
-typedef int (*Int8ConvolveFunction)(const Int8Convolution *, int64_t, int64_t);
-typedef void (*Int8PackFunction)(const Int8Pack *, int64_t, int64_t);
+/* Values in [0, 1] that become words, channels last: out = how(((value - mean) / std) * multiplier). */
+typedef struct {
+    const float *values;    /* images, channels, inner */
+    void *out;              /* images, inner, channels */
+    const float *mean;      /* of each channel, or NULL; then there is no `std`, either */
+    const float *std;
+    int64_t channels, inner, out_kind;
+    float multiplier, unused;
+    Requantization how;     /* without a multiplier */
+} QuantizeValues;
 
-typedef int (*RowsFunction)(const Rows *, int64_t, int64_t);
+/* Windows of words: the largest one, or how(sum of (word - point) * multiplier); what lies around
+ * the map counts as `point`. */
+typedef struct {
+    const void *words; /* images, height, width, channels */
+    void *out;         /* images, out_height, out_width, channels */
+    int64_t height, width, channels, out_height, out_width;
+    int64_t kernel_height, kernel_width, stride_y, stride_x, pad_y, pad_x;
+    int64_t kind, out_kind, largest;
+    float point, multiplier;
+    Requantization how; /* without a multiplier; with `largest`, unused */
+} PoolWords;
+
+/* Words [rows][count][inner] that become [rows][inner]: how(sum of (word - point) * multiplier). */
+typedef struct {
+    const void *words;
+    void *out;
+    int64_t count, inner, kind, out_kind;
+    float point, multiplier;
+    Requantization how; /* without a multiplier */
+} AverageWords;
+
+enum { AXES = 6 };
+
+/* Elements that are copied from one order in memory to another. */
+typedef struct {
+    const uint8_t *from;
+    uint8_t *to;
+    int64_t bytes; /* of an element */
+    int64_t sizes[AXES], from_steps[AXES], to_steps[AXES]; /* steps in bytes */
+} CopyElements;
+
+/* What sums of products of two outputs begin with: start = -point * (sum + rest), rows filled up. */
+typedef struct {
+    const int32_t *sums; /* rows, filters */
+    int32_t *start;      /* rows, padded */
+    int64_t filters, padded, point, rest;
+} StartSums;
+
+/* Pieces [first, last) of a job; 0, or -1 if there is no memory. */
+typedef int (*JobFunction)(const void *job, int64_t first, int64_t last);
+/* The same of filters [first_filter, last_filter). */
+typedef int (*ConvolveFunction)(const Convolution *, int64_t, int64_t, int64_t, int64_t);
+
+/* Jobs by number, as in jobs.py and map_jobs.py. */
+enum {
+    REMAP_BYTES,
+    REMAP_TERMS,
+    REQUANTIZE_SUMS,
+    ADD_WORDS,
+    INT8_CONVOLVE,
+    INT8_PACK,
+    ROWS,
+    QUANTIZE_VALUES,
+    POOL_WORDS,
+    AVERAGE_WORDS,
+    COPY_ELEMENTS,
+    START_SUMS,
+    KINDS
+};
 
 typedef struct {
     ConvolveFunction convolve;
-    RemapRowFunction remap_row;
-    RemapTermsFunction remap_terms;
-    RequantizeFunction requantize;
-    AddWordsFunction add_words;
-    Int8ConvolveFunction int8_convolve;
-    Int8PackFunction int8_pack;
-    RowsFunction rows;
+    JobFunction jobs[KINDS];
 } Level;
 
 extern const Level bitproof_level_portable;

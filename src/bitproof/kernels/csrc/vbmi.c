@@ -359,8 +359,7 @@ static void write_sums(const Int8Convolution *job, const int32_t *sums, int64_t 
 
 #include "level.h"
 
-const Level bitproof_level_vbmi = {convolve, remap_row,     remap_terms, requantize_rows,
-                                   sum_two,  int8_convolve, int8_pack, rows};
+const Level bitproof_level_vbmi = FUNCTIONS;
 
 #if defined(__clang__)
 #pragma clang attribute pop
