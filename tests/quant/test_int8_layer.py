@@ -1,6 +1,7 @@
 """8-bit products of the C library against floats that hold the same integers: bit for bit."""
 
 import copy
+import ctypes
 import pickle
 from collections.abc import Callable
 from dataclasses import replace
@@ -471,3 +472,34 @@ def test_requantizing_is_that_of_plain_numbers_and_in_place_only_if_asked(
     assert torch.equal(values, before)
     assert torch.equal(requantize_(values, constants), expected)
     assert torch.equal(values, expected)
+
+
+@pytest.mark.parametrize("filters", [64, 65, 200])
+@pytest.mark.parametrize("n", [1, 3])
+def test_pieces_of_a_layer_can_be_done_in_any_order(level: str, filters: int, n: int) -> None:
+    """Where tiles are few, parts of the filters of each are pieces."""
+    model = nn.Conv2d(5, filters, 3, padding=1)
+    images = torch.rand(n, 5, 9, 9, generator=make_generator(0))
+    network = quantize(model, images, Scheme(weight=AffineQuantizer(per_channel=True)))
+    node = network.nodes[1]
+    accumulator = network.accumulator(node)
+    assert isinstance(accumulator, accumulators.ExactAccumulator)
+    layer, compiled_level = accumulator.int8_layer, find_library(level)[0]
+    assert layer is not None
+    assert compiled_level is not None
+    words = integer_op(network, network.nodes[0], [], images)
+    job, out = layer.describe(
+        words.contiguous(memory_format=torch.channels_last), torch.float32, sums=False
+    )
+    compiled_level.run(job)
+    expected = out.clone()
+    assert torch.equal(expected, integer_op(network, node, [words], images, native=False))
+    assert job.pieces == n * -(-filters // 64)
+    for step in (1, 2, 3):
+        out.zero_()
+        for first in reversed(range(0, job.pieces, step)):
+            last = min(first + step, job.pieces)
+            assert not compiled_level.functions.bitproof_do(
+                compiled_level.number, job.number, ctypes.byref(job), first, last
+            )
+        assert torch.equal(out, expected)

@@ -440,6 +440,10 @@ RESULTS = {torch.uint8: 0, torch.int8: 0, torch.int16: 1, torch.float32: 2, torc
 """What the library makes of sums, by dtype: words, long words, real values, the sums."""
 PIXELS = 256
 """Most pixels of a tile."""
+FEW_TILES = 4
+"""Tiles below which threads share the filters of each."""
+FILTERS = 64
+"""That are computed together; threads share no fewer."""
 TILE_BYTES = 1 << 16
 """Most words of a tile whose channels have a filter each."""
 
@@ -454,7 +458,7 @@ class Int8Convolution(Job):
         *fields(NUMBER, "filters groups kernel_height kernel_width out_height out_width"),
         *fields(NUMBER, "stride_y stride_x dilation_y dilation_x pad_y pad_x"),
         *fields(NUMBER, "pad_word signed_words tile_height tile_width result"),
-        *fields(NUMBER, "by_channel by_image"),
+        *fields(NUMBER, "by_channel by_image parts"),
         ("how", RequantizationFields),
     )
 
@@ -507,6 +511,9 @@ class Int8Convolution(Job):
         down = min(outputs[0], PIXELS // across)
         if by_channel:  # a word is read a few times only: tiles that stay in the first cache
             down = max(1, min(down, TILE_BYTES // (channels * across)))
+        tiles = n * -(-outputs[0] // down) * -(-outputs[1] // across)
+        whole = by_channel or by_image or groups > 1 or tiles >= FEW_TILES
+        parts = 1 if whole else -(-padded // FILTERS)
         numbers = (address_of(tensor, torch.int32) for tensor in (start, shift))
         assert words.dtype in {torch.uint8, torch.int8}, words.dtype
         job = cls(
@@ -514,12 +521,12 @@ class Int8Convolution(Job):
             *(n, *sizes, channels, filters, groups, *taps, *outputs),
             *(*geometry.stride, *geometry.dilation, *geometry.padding),
             *(pad_word, words.dtype == torch.int8, down, across, RESULTS[dtype]),
-            *(by_channel, by_image),
+            *(by_channel, by_image, parts),
             how.described(padded, dtype),
         )
         job.kept = words, packed, start, shift, how.multiplier, out
         job.work = out.numel() * depth * taps[0] * taps[1]
-        job.pieces = n * -(-outputs[0] // down) * -(-outputs[1] // across)
+        job.pieces = tiles * parts
         return job, out
 
     def template(self) -> "Int8Convolution":

@@ -22,7 +22,7 @@ MOST_VALUES = 1 << 15
 """Of the inputs of a part: more leave the second-level cache, fewer read weights more often."""
 MOST_INPUTS = 256
 """Of a part, however small they are."""
-WORTH_SHARING = 1 << 20
+WORTH_SHARING = 1 << 23
 """Bytes or products of a job below which threads do not share it."""
 SHARES = 16
 """Of a job that threads share."""
@@ -106,6 +106,11 @@ class Plan:
         """Return bytes or products of all jobs."""
         return sum(job.work for job in self.jobs)
 
+    @property
+    def shared_work(self) -> int:
+        """Return bytes or products of the jobs that threads share."""
+        return sum(job.work for job in self.jobs if job.work >= WORTH_SHARING)
+
     @cached_property
     def steps(self) -> ctypes.Array[Step]:
         """What the library runs."""
@@ -157,7 +162,8 @@ class Plans:
             parts = left // size
             few = inputs[first : first + size]
             plans = [self._take(few, make)]
-            crew = max(1, min(threads, plans[0].work * parts // WORTH_A_THREAD))
+            work = plans[0].work * parts if parts >= threads else plans[0].shared_work
+            crew = max(1, min(threads, work // WORTH_A_THREAD))
             plans += [self._take(few, make) for _ in range(min(crew, parts) - 1)]
             if outputs is None:
                 order = (

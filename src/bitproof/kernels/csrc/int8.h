@@ -119,12 +119,13 @@ static void add_pixels(const Int8Convolution *job, int64_t piece, int64_t pitch,
         }
 }
 
-/* Filters of one group on one tile; `own` numbers their weights, which may be an image's. */
+/* Filters [first, last) of one group on one tile; `own` numbers their weights, which may be an
+ * image's. */
 static void multiply_tile(const Int8Convolution *job, const Int8Shape *shape, const int64_t *runs,
-                          int64_t group, int64_t own, Int8Tile *tile) {
+                          int64_t group, int64_t own, int64_t first, int64_t last, Int8Tile *tile) {
     int32_t sums[INT8_WINDOWS * INT8_VECTORS * 16] __attribute__((aligned(64)));
     const int64_t terms = shape->n_runs * shape->quads * 4;
-    const int8_t *weight = job->weight + own * shape->padded * terms;
+    const int8_t *weight = job->weight + (own * shape->padded + first) * terms;
     if (job->shift != NULL)
         for (int64_t p = 0; p < tile->pixels; p++) {
             uint32_t sum = 0;
@@ -132,8 +133,8 @@ static void multiply_tile(const Int8Convolution *job, const Int8Shape *shape, co
                 sum += sum_bytes(tile->from[p] + runs[r], shape->bytes);
             tile->word_sum[p] = (int32_t)sum;
         }
-    for (int64_t m = 0; m < shape->padded; m += 16 * INT8_VECTORS) {
-        const int vectors = (int)(least(shape->padded - m, 16 * INT8_VECTORS) / 16);
+    for (int64_t m = first; m < last; m += 16 * INT8_VECTORS) {
+        const int vectors = (int)(least(last - m, 16 * INT8_VECTORS) / 16);
         const int64_t windows = vectors == INT8_VECTORS ? 6 : INT8_WINDOWS;
         const int64_t count = least(shape->filters - m, 16 * vectors);
         for (int64_t p = 0; p < tile->pixels; p += windows) {
@@ -165,7 +166,7 @@ static void multiply_by_channel(const Int8Convolution *job, const Int8Shape *sha
     }
 }
 
-/* Tiles [first, last); 0, or -1 if there is no memory. */
+/* Tiles [first, last), or parts of the filters of each; 0, or -1 if there is no memory. */
 static int int8_convolve(const void *data, int64_t first, int64_t last) {
     const Int8Convolution *job = data;
     const Int8Shape shape =
@@ -193,17 +194,22 @@ static int int8_convolve(const void *data, int64_t first, int64_t last) {
     runs[shape.n_runs] = 0; /* partner of an odd tap; its weight is 0 */
     const int64_t across = (job->out_width + job->tile_width - 1) / job->tile_width;
     const int64_t down = (job->out_height + job->tile_height - 1) / job->tile_height;
+    const int64_t part = job->parts > 1 ? 16 * INT8_VECTORS : shape.padded;
     while (first < last) {
-        const int64_t image = first / (down * across);
+        const int64_t tiles = job->parts > 1 ? 1 : least(together, last - first);
+        const int64_t image = first / job->parts / (down * across);
+        const int64_t from_part = first % job->parts;
+        const int64_t to_part = job->parts > 1 ? least(job->parts, from_part + last - first) : 1;
         tile->pixels = 0;
-        for (int64_t n = 0; n < together && first < last; n++, first++) {
-            const int64_t at = first % (down * across);
-            copy_words(job, first / (down * across),
+        for (int64_t n = 0, index = first / job->parts; n < tiles; n++, index++) {
+            const int64_t at = index % (down * across);
+            copy_words(job, index / (down * across),
                        at / across * job->tile_height * job->stride_y - job->pad_y,
                        at % across * job->tile_width * job->stride_x - job->pad_x, rows, columns,
                        words + n * piece);
-            add_pixels(job, first, pitch, words + n * piece, tile);
+            add_pixels(job, index, pitch, words + n * piece, tile);
         }
+        first += job->parts > 1 ? to_part - from_part : tiles;
         for (int i = 0; i < INT8_WINDOWS; i++) /* read where the last windows are few, not kept */
             tile->from[tile->pixels + i] = tile->from[tile->pixels - 1];
         if (job->by_channel) {
@@ -211,7 +217,8 @@ static int int8_convolve(const void *data, int64_t first, int64_t last) {
             continue;
         }
         for (int64_t g = 0; g < job->groups; g++) {
-            multiply_tile(job, &shape, runs, g, job->by_image ? image : g, tile);
+            multiply_tile(job, &shape, runs, g, job->by_image ? image : g,
+                          from_part * part, least(to_part * part, shape.padded), tile);
             for (int64_t p = 0; p < tile->pixels + INT8_WINDOWS; p++) tile->from[p] += shape.depth;
         }
     }

@@ -124,6 +124,7 @@ typedef struct {
     int64_t result;
     int64_t by_channel;              /* whether each channel has its own filter and no other */
     int64_t by_image;                /* whether each image has its own weights, starts and shifts */
+    int64_t parts;                   /* 64 filters of a tile each, that are pieces of their own; or 1 */
     Requantization how;              /* with a multiplier for each of the filters, filled up */
 } Int8Convolution;
 
