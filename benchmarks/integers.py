@@ -36,6 +36,10 @@ from bitproof.quant.operations import MAC_OPS
 Predict = Callable[[Tensor], object]
 ROUNDS = 9
 CALIBRATION = 64
+CALLS = 16
+"""In a turn, of one image."""
+REST = 0.1
+"""Seconds between two turns: until the threads of other runtimes sleep."""
 
 
 class SmallTransformer(nn.Module):
@@ -164,7 +168,8 @@ def compare(name: str, model: nn.Module, *, batch: int, threads: int) -> Row:
     ways |= {n: partial(one, x) for n, one in by_onnxruntime(model, images, threads).items()}
     ways |= {n: partial(one, x) for n, one in by_torch(model, images, batch).items()}
     with torch.no_grad():
-        times = interleave(ways, rounds=ROUNDS)
+        calls = max(1, CALLS // batch)
+        times = interleave(ways, rounds=ROUNDS, calls=calls, rest=REST)
     taken = {way: found[len(found) // 2] for way, found in times.items()}
     title = f"{name}, batch {batch}, {threads} thread{'s' * (threads > 1)}"
     print(f"{title}: images/s")

@@ -34,15 +34,25 @@ def json_path(about: str) -> Path | None:
     return path
 
 
-def interleave(work: Mapping[str, Callable[[], object]], *, rounds: int) -> dict[str, list[float]]:
-    """Return milliseconds per call, sorted; all cases take turns, so that noise hits them alike."""
+def interleave(
+    work: Mapping[str, Callable[[], object]], *, rounds: int, calls: int = 1, rest: float = 0
+) -> dict[str, list[float]]:
+    """Return milliseconds per call, sorted; all cases take turns, so that noise hits them alike.
+
+    `calls` follow one another in each turn. With a `rest`, in seconds, and one more call before
+    them, no case meets the caches or the threads of the one before, which may spin for a while.
+    """
     times: dict[str, list[float]] = {name: [] for name in work}
     for number in range(rounds + 1):
         for name, call in work.items():
+            if rest:
+                time.sleep(rest)
+                call()
             start = time.perf_counter()
-            call()
+            for _ in range(calls):
+                call()
             if number:  # the first round warms up
-                times[name].append(1e3 * (time.perf_counter() - start))
+                times[name].append(1e3 * (time.perf_counter() - start) / calls)
     return {name: sorted(taken) for name, taken in times.items()}
 
 
