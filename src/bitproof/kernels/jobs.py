@@ -543,11 +543,7 @@ class Int8Convolution(Job):
         assert words.is_contiguous(memory_format=torch.channels_last), words.stride()
         out = torch.empty(shape, dtype=dtype, memory_format=torch.channels_last)
         job = self.template()
-        packed, start, shift, multiplier = self.kept[1:-1]
-        # Tensors may have moved: torch takes them to shared memory when processes are given them.
-        job.words, job.out, job.weight = words.data_ptr(), out.data_ptr(), packed.data_ptr()
-        job.start, job.how.multiplier = start.data_ptr(), multiplier.data_ptr()
-        job.shift = None if shift is None else shift.data_ptr()
+        job.words, job.out = words.data_ptr(), out.data_ptr()
         job.kept = (words, *self.kept[1:-1], out)
         return job, out
 

@@ -86,6 +86,13 @@ class ExactAccumulator(Accumulator):
         compiled = library()
         return compiled is not None and (bool(self.native) or compiled.level != "portable")
 
+    def __getstate__(self) -> dict[str, object]:
+        """Return what can be pickled: not what the library reads, by its address.
+
+        Torch moves tensors that it gives to other processes, and these prepare their own soon.
+        """
+        return {name: one for name, one in self.__dict__.items() if name != "int8_layer"}
+
     @cached_property
     def int8_layer(self) -> Int8Layer | None:
         """What the library multiplies with; None where it cannot."""
@@ -117,7 +124,11 @@ class ExactAccumulator(Accumulator):
         return wrap_int32(sums) if constants.dtype == torch.float64 else sums
 
     def differentiable(self, operands: list[Tensor]) -> Tensor:
-        """Return the accumulators for centered codes, by way of the float operation."""
+        """Return the accumulators for centered codes; of convolutions in 8 bits, if they can."""
+        weight = self.constants.weight
+        moved = weight is not None and weight.requires_grad  # then it has a gradient, too
+        if self.node.op == "conv" and not moved and self._layer(operands) is not None:
+            return super().differentiable(operands)
         sums = accumulate(self.node, self.constants.in_float32, operands)
         if self.constants.dtype == torch.float64:
             sums = wrap_int32(sums.double()).float()

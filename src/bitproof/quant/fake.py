@@ -2,8 +2,9 @@
 
 Model:  the integers of `run_integers`, held in float32, with the gradient of rounding taken as
         one inside the word's range and zero outside (straight-through). The words are the same
-        as those of the integer execution wherever accumulators stay below 2**24; above, float32
-        sums may be off by a unit in the last place and a word at a rounding tie may differ by one.
+        as those of the integer execution wherever accumulators stay below 2**24 or a convolution
+        is computed in 8 bits; elsewhere, float32 sums may be off by a unit in the last place and a
+        word at a rounding tie may differ by one.
 Source: Bengio et al., "Estimating or Propagating Gradients Through Stochastic Neurons", 2013.
 """
 
@@ -123,12 +124,12 @@ class RequantizeThrough(torch.autograd.Function):
             codes -= constants.zero_point
         if values.requires_grad or ctx.needs_input_grad[0]:
             low, high = (b - constants.zero_point for b in (constants.low, constants.high))
-            ctx.save_for_backward((values > low - 0.5) & (values < high + 0.5))
+            ctx.save_for_backward(values)
+            ctx.bounds = low - 0.5, high + 0.5
         return codes
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        """Mask the gradient."""
-        (inside,) = ctx.saved_tensors
-        return gradient * inside, None
+        """Return the gradient within the bounds, and 0 beyond them, in one pass."""
+        return torch.ops.aten.hardtanh_backward(gradient, *ctx.saved_tensors, *ctx.bounds), None

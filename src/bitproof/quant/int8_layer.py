@@ -58,15 +58,6 @@ class Int8Layer:
     )
     """Jobs for words of each shape that came: to describe one takes as long as a small layer."""
 
-    def __getstate__(self) -> dict[str, object]:
-        """Return what can be pickled: no jobs, which hold addresses.
-
-        Tensors are copied: torch moves those that it gives to processes, and jobs know where these
-        lie.
-        """
-        state = {name: _copied(one) for name, one in self.__dict__.items()}
-        return {**state, "_plans": {}}
-
     def words(self, codes: Tensor, out: Grid | None) -> Tensor:
         """Return the words of the output, or real logits where `out` is None."""
         return self._run(codes, torch.float32 if out is None else out.dtype, sums=False)
@@ -247,10 +238,6 @@ def _codes(
     excess = low - INT8.min
     shape = [-1] + [1] * (constants.weight.ndim - 1)
     return (constants.weight - excess.reshape(shape)).to(torch.int8), excess
-
-
-def _copied(value: object) -> object:
-    return value.clone() if isinstance(value, Tensor) else value
 
 
 def _ends(codes: Tensor) -> tuple[Tensor, Tensor]:
