@@ -82,4 +82,6 @@ def with_signs(table: ProductTable) -> ProductTable:
         return table
     words = operand_values(signed=True).long()
     first, second = torch.meshgrid(words, words, indexing="ij")
-    return ProductTable(sign_magnitude(table.look_up, first, second).int(), signed=True)
+    return ProductTable(
+        sign_magnitude(lambda a, b: table.products[a, b], first, second).int(), signed=True
+    )

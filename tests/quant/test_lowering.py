@@ -12,13 +12,25 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from bitproof.approx import Multiplier, Perforated, Truncated, with_multipliers
 from bitproof.core.rng import make_generator
 from bitproof.kernels import plan
 from bitproof.kernels.library import find_library, levels, library, why_absent
 from bitproof.models import MODELS, ImageModelSpec
-from bitproof.quant import IntegerNetwork, Scheme, lowering, quantize, run_integers
+from bitproof.quant import (
+    AffineQuantizer,
+    IntegerNetwork,
+    Scheme,
+    lowering,
+    product_layer,
+    product_parts,
+    quantize,
+    run_integers,
+)
 from bitproof.quant.graph import Node
 from bitproof.quant.image_axis import MixedImagesError, follow_images
+from bitproof.quant.operations import MAC_OPS
+from bitproof.quant.products import Products
 
 pytestmark = pytest.mark.skipif(
     library() is None or levels() == ("portable",), reason=why_absent() or "no vector instructions"
@@ -180,6 +192,53 @@ def test_the_rest_is_executed_node_by_node() -> None:
     assert found is not None
     assert network.nodes[found.stop].op == "group_norm"
     assert torch.equal(network(images), run_integers(network, images, native=False))
+
+
+@pytest.mark.parametrize(
+    "multiplier", [Perforated(rows=2, signed=True), Truncated(columns=4, signed=True)]
+)
+@pytest.mark.parametrize("level", [one for one in levels() if one != "portable"])
+def test_multipliers_with_a_short_form_have_jobs(
+    level: str, multiplier: Multiplier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = random_images(9, 3, 12, 12)
+    exact = network_of(Blocks(), (3, 12, 12), Scheme("accurate"))
+    names = [node.name for node in exact.nodes if node.op in MAC_OPS]
+    network = with_multipliers(exact, dict.fromkeys(names, multiplier))
+    with monkeypatch.context() as patch:
+        for module in (product_layer, product_parts, lowering):
+            patch.setattr(module, "library", lambda: None)
+        expected = replace(network)(images)
+    assert not torch.equal(expected, exact(images))
+    monkeypatch.setattr(lowering, "library", lambda: find_library(level)[0])
+    assert torch.equal(network(images), expected)
+    by_node = run_integers(network, images, corrupt=lambda _, codes, __: codes)
+    assert torch.equal(by_node, expected)
+
+
+@pytest.mark.parametrize("rank", [1, 2])
+def test_layers_with_a_short_form_are_lowered(rank: int) -> None:
+    images = random_images(9, 32, 12, 12)
+    layers = nn.Conv2d(32, 24, 3, padding=1), nn.ReLU(), nn.Conv2d(24, 8, 3, stride=2)
+    model = nn.Sequential(*layers, nn.Flatten(), nn.Linear(200, 4))
+    symmetric = AffineQuantizer(symmetric=True, signed=True)
+    exact = quantize(model, images, Scheme(weight=symmetric))
+    words = torch.arange(256, dtype=torch.uint8).view(torch.int8).int().view(-1, 1)
+    table = (words // 2) * (words.T // 4) * 8 + (rank - 1) * (words % 8) * (words.T % 4)
+    products = {
+        node.name: Products.of(
+            table.int(), signed=True, filters=len(exact.tensors[f"{node.name}.weight"].codes)
+        )
+        for node in exact.nodes
+        if node.op in MAC_OPS
+    }
+    network = exact.with_products(products)
+    found = lowering.lowered(network, images)
+    assert found is not None
+    assert found.stop == len(network.nodes)
+    by_node = run_integers(network, images, corrupt=lambda _, codes, __: codes)
+    assert torch.equal(network(images), by_node)
+    assert not torch.equal(by_node, exact(images))
 
 
 def test_networks_are_let_go() -> None:

@@ -211,15 +211,13 @@ class RemapTerms(Job):
     _fields_ = (*fields(POINTER, "source target tables"), *fields(NUMBER, "terms inner"))
 
     @classmethod
-    def describe(cls, words: Tensor, tables: UInt8[Tensor, "r 256"]) -> tuple["RemapTerms", Tensor]:
+    def describe(
+        cls, words: Tensor, tables: UInt8[Tensor, "r 256"], place: Place = new_tensor
+    ) -> tuple["RemapTerms", Tensor]:
         """Check the words and return the job and its output."""
         (n, channels, height, width), terms = words.shape, len(tables)
         source, last = _dense(words, torch.uint8)
-        out = torch.empty(
-            (n, terms * channels, height, width),
-            dtype=torch.uint8,
-            memory_format=torch.channels_last if last else torch.contiguous_format,
-        )
+        out = place((n, terms * channels, height, width), torch.uint8, last)
         job = cls(
             source=source,
             target=out.data_ptr(),
@@ -458,7 +456,7 @@ class Int8Convolution(Job):
         *fields(NUMBER, "filters groups kernel_height kernel_width out_height out_width"),
         *fields(NUMBER, "stride_y stride_x dilation_y dilation_x pad_y pad_x"),
         *fields(NUMBER, "pad_word signed_words tile_height tile_width result"),
-        *fields(NUMBER, "by_channel by_image parts"),
+        *fields(NUMBER, "by_channel by_image scale parts"),
         ("how", RequantizationFields),
     )
 
@@ -476,6 +474,7 @@ class Int8Convolution(Job):
         how: Requantization,
         dtype: torch.dtype,
         by_image: bool = False,
+        scale: int = 1,
         place: Place = new_tensor,
     ) -> tuple["Int8Convolution", Tensor]:
         """Check that all sizes fit together and return the job and its output, channels last.
@@ -493,6 +492,7 @@ class Int8Convolution(Job):
             dtype: of the output, a key of `RESULTS`.
             by_image: whether each image has weights of its own, packed as groups, with starts,
                 shifts and multipliers of its own.
+            scale: what sums of products are multiplied by, within int32.
             place: gives room for the output.
         """
         assert words.is_contiguous(memory_format=torch.channels_last), words.stride()
@@ -521,7 +521,7 @@ class Int8Convolution(Job):
             *(n, *sizes, channels, filters, groups, *taps, *outputs),
             *(*geometry.stride, *geometry.dilation, *geometry.padding),
             *(pad_word, words.dtype == torch.int8, down, across, RESULTS[dtype]),
-            *(by_channel, by_image, parts),
+            *(by_channel, by_image, scale, parts),
             how.described(padded, dtype),
         )
         job.kept = words, packed, start, shift, how.multiplier, out

@@ -20,6 +20,9 @@ from bitproof.quant.grid import CodedTensor, Grid
 from bitproof.quant.int8_layer import Int8Layer, multiply_words, prepare_int8
 from bitproof.quant.pass_gradient import through_exact
 
+READ_BY_ADDRESS = frozenset({"int8_layer", "fused"})
+"""Cached properties that hold what the library reads."""
+
 
 @dataclass(frozen=True, eq=False)
 class Accumulator(ABC):
@@ -29,6 +32,13 @@ class Accumulator(ABC):
     constants: Constants
     grids: tuple[Grid, ...]
     """Of the codes that go in, operand by operand."""
+
+    def __getstate__(self) -> dict[str, object]:
+        """Return what can be pickled: not what the library reads, by its address.
+
+        Torch moves tensors that it gives to other processes, and these prepare their own soon.
+        """
+        return {name: one for name, one in self.__dict__.items() if name not in READ_BY_ADDRESS}
 
     @abstractmethod
     def sums(self, operands: list[Tensor]) -> Tensor:
@@ -70,28 +80,28 @@ class ExactAccumulator(Accumulator):
 
     def words(self, operands: list[Tensor], out: Grid | None) -> Tensor | None:
         """Return the words of the output by the C library, which makes them from sums at once."""
-        if self.node.op == "matmul" and self._in_8_bits(operands):
+        on_cpu = all(x.device.type == "cpu" for x in operands)
+        if self.node.op == "matmul" and on_cpu and self._in_8_bits():
             dtype = torch.float32 if out is None else out.dtype
             return multiply_words(operands, self.constants, self.grids, dtype)
         layer = self._layer(operands)
         return None if layer is None else layer.words(operands[0], out)
 
     def _layer(self, operands: list[Tensor]) -> Int8Layer | None:
-        return self.int8_layer if self._in_8_bits(operands) and operands[0].numel() else None
+        usable = operands[0].numel() and operands[0].device.type == "cpu"
+        return self.usable_layer if usable else None
 
-    def _in_8_bits(self, operands: list[Tensor]) -> bool:
+    @property
+    def usable_layer(self) -> Int8Layer | None:
+        """What the library multiplies with; None where it cannot, or floats are faster."""
+        return self.int8_layer if self._in_8_bits() else None
+
+    def _in_8_bits(self) -> bool:
         """Tell whether to multiply words as such; floats are faster than plain C."""
-        if self.native is False or any(x.device.type != "cpu" for x in operands):
-            return False
         compiled = library()
-        return compiled is not None and (bool(self.native) or compiled.level != "portable")
-
-    def __getstate__(self) -> dict[str, object]:
-        """Return what can be pickled: not what the library reads, by its address.
-
-        Torch moves tensors that it gives to other processes, and these prepare their own soon.
-        """
-        return {name: one for name, one in self.__dict__.items() if name != "int8_layer"}
+        if self.native is False or compiled is None:
+            return False
+        return bool(self.native) or compiled.level != "portable"
 
     @cached_property
     def int8_layer(self) -> Int8Layer | None:

@@ -8,7 +8,7 @@ Model:  stored words are multiplied as they are: a weight is `code - point`, and
 """
 
 from collections.abc import Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Int32, Int64, Integer
@@ -52,6 +52,8 @@ class Int8Layer:
     pad_word: int
     lanes: int
     """Groups of filters that fill up 16 each."""
+    scale: int = 1
+    """What sums of products are multiplied by."""
 
     _plans: dict[Hashable, tuple[Int8Convolution, torch.Size]] = field(
         default_factory=dict, init=False, repr=False
@@ -66,6 +68,24 @@ class Int8Layer:
         """Return the accumulators, in float32 where that holds them all, else in int32."""
         held = self.constants.dtype == torch.float32
         return self._run(codes, torch.float32 if held else torch.int32, sums=True)
+
+    def inside(
+        self, node: Node, constants: Constants, start: Int64[Tensor, " m"], scale: int
+    ) -> "Int8Layer":
+        """Return the layer whose accumulators are `scale` times those of this one, plus `start`.
+
+        Its output is that of another node, with constants of its own.
+        """
+        more = fill_up(start, self.lanes)
+        shift = None if self.shift is None else _wrapped(self.shift.long() * scale)
+        return replace(
+            self,
+            node=node,
+            constants=constants,
+            start=_wrapped(self.start.long() * scale + more),
+            shift=shift,
+            scale=self.scale * scale,
+        )
 
     def _run(self, codes: Tensor, dtype: torch.dtype, *, sums: bool) -> Tensor:
         compiled = library()
@@ -100,6 +120,7 @@ class Int8Layer:
             pad_word=self.pad_word,
             how=how,
             dtype=dtype,
+            scale=self.scale,
             place=place,
         )
 

@@ -1,6 +1,6 @@
 """Jobs of the C library for the nodes of an integer network, one node after another."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -14,6 +14,7 @@ from bitproof.kernels.jobs import (
     Addend,
     Job,
     RemapBytes,
+    RemapTerms,
     Requantization,
     is_dense,
     lies_last,
@@ -36,6 +37,7 @@ from bitproof.quant.int8_layer import can_multiply, describe_product
 from bitproof.quant.maps import as_maps, from_maps
 from bitproof.quant.network_data import NetworkData
 from bitproof.quant.operations import MAC_OPS
+from bitproof.quant.product_layer import ProductLayer
 from bitproof.quant.wide_outputs import reads_wide
 
 LARGEST_EXACT = 1 << 24
@@ -163,13 +165,24 @@ class JobWriter:
 
     def _multiply(self, node: Node, operands: list[Tensor]) -> Tensor:
         accumulator, (_, dtype) = self.network.accumulator(node), self._of(node)
-        layer = accumulator.int8_layer if isinstance(accumulator, ExactAccumulator) else None
+        fused = accumulator.fused if isinstance(accumulator, ProductLayer) else None
+        layer = None if fused is None else fused.layer
+        if isinstance(accumulator, ExactAccumulator):
+            layer = accumulator.usable_layer
         if layer is None:
             raise NoJobError
         codes = operands[0] if node.op == "conv" else self.contiguous(operands[0])
         maps = self._channels_last(as_maps(codes, node))
+        if fused is not None:
+            words = self._surround(maps.view(torch.uint8), fused.padding, fused.pad_word)
+            maps = self._channels_last(self._remap(words, fused.tables))
         out = self._append(layer.describe(maps, dtype, place=self.room))
         return from_maps(out, codes, node)
+
+    def _remap(self, words: Tensor, tables: Tensor) -> Tensor:
+        if len(tables) == 1:
+            return self._append(RemapBytes.describe(words, tables[0], self.room))
+        return self._append(RemapTerms.describe(words, tables, self.room))
 
     def _product(self, node: Node, operands: list[Tensor]) -> Tensor:
         accumulator, (_, dtype) = self.network.accumulator(node), self._of(node)
@@ -208,13 +221,18 @@ class JobWriter:
         return out
 
     def _pad(self, node: Node, operands: list[Tensor]) -> Tensor:
-        """Words around stay as they are from run to run; those inside are copied."""
         (codes,), lowest = operands, self.network.grids[node.name].low
         around = lowest if node.attrs.get("lowest") else self._of(node)[0].zero_points[0]
         edges = node.attrs["padding"]
         if min(edges) < 0 or len(edges) > 2 * codes.ndim - 2:
             raise NoJobError
-        out = functional.pad(torch.empty_like(codes), edges, value=around)
+        return self._surround(codes, edges, around)
+
+    def _surround(self, codes: Tensor, edges: Sequence[int], around: int) -> Tensor:
+        """Return words with others around, which stay from run to run; those inside are copied."""
+        if not any(edges):
+            return codes
+        out = functional.pad(torch.empty_like(codes), list(edges), value=around)
         if lies_last(codes):
             out = out.contiguous(memory_format=torch.channels_last)
         inside = out

@@ -13,6 +13,7 @@ from functools import cached_property
 import torch
 from jaxtyping import Int32, Int64, Integer, UInt8
 from torch import Tensor
+from torch.nn import functional
 
 from bitproof.core.errors import QuantizationError
 from bitproof.kernels.forms import Route, Terms, choose_route, planes_of, terms_of
@@ -22,12 +23,21 @@ from bitproof.kernels.library import library
 from bitproof.kernels.look_up import LookUp
 from bitproof.quant.accumulators import Accumulator, ExactAccumulator, exact_convolution
 from bitproof.quant.arithmetic import requantize_
-from bitproof.quant.compiled import requantization
+from bitproof.quant.compiled import BYTES, requantization
 from bitproof.quant.graph import Node
 from bitproof.quant.grid import CodedTensor, Grid
 from bitproof.quant.maps import as_kernel, as_maps, from_maps
 from bitproof.quant.operations import MAC_OPS
-from bitproof.quant.product_parts import ALL, Filters, LookedUp, Operand, Part, Remapped, dense
+from bitproof.quant.product_parts import (
+    ALL,
+    Filters,
+    LookedUp,
+    Operand,
+    Part,
+    Remapped,
+    RemappedLayer,
+    dense,
+)
 from bitproof.quant.products import OperandEncoding, Products
 
 MOST_PARTS = 6
@@ -44,7 +54,12 @@ class ProductLayer(Accumulator):
     def run(self, operands: list[Tensor], out: Grid | None) -> Tensor:
         """Return the words of the output, or real logits where `out` is None."""
         maps = as_maps(operands[0], self.node)
-        if out is not None and maps.device.type == "cpu" and library() is not None:
+        on_cpu = maps.device.type == "cpu"
+        if on_cpu and maps.numel() and library() is not None and self.fused is not None:
+            dtype = torch.float32 if out is None else out.dtype
+            found = self._run_fused(self.fused, maps, dtype)
+            return from_maps(found, operands[0], self.node)
+        if out is not None and out.dtype in BYTES and on_cpu and library() is not None:
             how = requantization(self.constants, out.dtype, self.constants.multipliers[0])
             values = self._words(maps, how)
         else:
@@ -72,6 +87,26 @@ class ProductLayer(Accumulator):
             return [self._part(ALL, used)]
         choice = self.products.choice
         return [self._part((choice == table).nonzero()[:, 0], [table]) for table in used]
+
+    @cached_property
+    def fused(self) -> RemappedLayer | None:
+        """What makes output words in passes of the library; None where there is no such way."""
+        alone = self.parts[0]
+        if len(self.parts) > 1 or not isinstance(alone, Remapped):
+            return None
+        return alone.as_words(self.node, self.constants)
+
+    def _run_fused(
+        self, fused: RemappedLayer, maps: Integer[Tensor, "n c h w"], dtype: torch.dtype
+    ) -> Tensor:
+        compiled, tables = library(), fused.tables
+        assert compiled is not None
+        words = dense(functional.pad(maps.view(torch.uint8), fused.padding, value=fused.pad_word))
+        one = len(tables) == 1
+        read = compiled.remap(words, tables[0]) if one else compiled.remap_terms(words, tables)
+        job, out = fused.layer.describe(read.contiguous(memory_format=torch.channels_last), dtype)
+        compiled.run(job)
+        return out
 
     @cached_property
     def base(self) -> ExactAccumulator:

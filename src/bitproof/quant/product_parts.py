@@ -20,7 +20,10 @@ from bitproof.kernels.jobs import Requantization
 from bitproof.kernels.library import library
 from bitproof.kernels.look_up import LookUp
 from bitproof.quant.accumulators import ExactAccumulator, exact_convolution
+from bitproof.quant.constants import Constants
+from bitproof.quant.graph import Node
 from bitproof.quant.grid import Grid
+from bitproof.quant.int8_layer import Int8Layer
 from bitproof.quant.maps import sum_windows
 from bitproof.quant.products import WORDS, OperandEncoding
 
@@ -71,6 +74,20 @@ class Part(ABC):
         if self.base is None:
             return sums
         return sums + self.base.totals(maps).to(torch.int32)[:, self.filters]
+
+
+@dataclass(frozen=True, eq=False)
+class RemappedLayer:
+    """Words through tables, and a layer that multiplies what these give."""
+
+    tables: UInt8[Tensor, "r 256"]
+    """What each term puts in the place of a stored word, by its bit pattern."""
+    layer: Int8Layer
+    """Reads what the first table gives for all channels, then the next."""
+    padding: tuple[int, int, int, int]
+    """Of the words, before they go through the tables, as torch's `pad` takes it."""
+    pad_word: int
+    """Bit pattern of the words around."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,6 +184,27 @@ class Remapped(Part):
             return None
         assert self.convolution is not None
         return self.convolution.totals(self._remapped(maps))
+
+    def as_words(self, node: Node, constants: Constants) -> RemappedLayer | None:
+        """Return what makes a node's output words in passes of the library, or None.
+
+        Only where the library has such a layer, and float32 holds all accumulators.
+        """
+        alone = self.base is None and self.under_window is None and isinstance(self.filters, slice)
+        if not alone or not self._fits_float32:
+            return None
+        assert self.convolution is not None
+        layer, geometry = self.convolution.usable_layer, self.operand.geometry
+        if layer is None or (len(self.maps_to) > 1 and geometry.groups > 1):
+            return None
+        patterns = self.operand.encoding.patterns(torch.arange(WORDS, dtype=torch.uint8)).int()
+        edges = geometry.padding if self.pads else (0, 0)
+        return RemappedLayer(
+            self.maps_to[:, patterns],
+            layer.inside(node, constants, self.start, self.scale),
+            padding=(edges[1], edges[1], edges[0], edges[0]),
+            pad_word=constants.zero_points[0] % WORDS,
+        )
 
     @cached_property
     def _fits_float32(self) -> bool:

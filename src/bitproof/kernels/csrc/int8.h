@@ -66,7 +66,7 @@ static inline void multiply_each(const uint8_t *from, const int64_t *runs, int64
 static inline void write_each(const Int8Convolution *job, const int32_t *sums, int64_t filter,
                                int32_t word_sum, int64_t place, int64_t count) {
     for (int64_t i = 0; i < count; i++) {
-        uint32_t sum = (uint32_t)sums[i] + (uint32_t)job->start[filter + i];
+        uint32_t sum = (uint32_t)sums[i] * (uint32_t)job->scale + (uint32_t)job->start[filter + i];
         if (job->shift != NULL) sum += (uint32_t)job->shift[filter + i] * (uint32_t)word_sum;
         const float value = (float)(int32_t)sum * job->how.multiplier[filter + i];
         if (job->result == RESULT_REAL)

@@ -106,8 +106,8 @@ enum { ROW_PIECE = 256 };
 /* What sums of a convolution on 8-bit products become. */
 enum { RESULT_WORDS, RESULT_LONG_WORDS, RESULT_REAL, RESULT_SUMS };
 
-/* A convolution of 8-bit words: out = how(start + sum of word * weight + shift * sum of word), in
- * int32 sums that wrap. Words are read as unsigned; of signed ones, the eighth bit is flipped.
+/* A convolution of 8-bit words: out = how(start + scale * sum of word * weight + shift * sum of
+ * word), in int32 sums that wrap. Words are read as unsigned; of signed ones, the eighth bit is flipped.
  */
 typedef struct {
     const uint8_t *words;  /* images, height, width, channels */
@@ -124,6 +124,7 @@ typedef struct {
     int64_t result;
     int64_t by_channel;              /* whether each channel has its own filter and no other */
     int64_t by_image;                /* whether each image has its own weights, starts and shifts */
+    int64_t scale;
     int64_t parts;                   /* 64 filters of a tile each, that are pieces of their own; or 1 */
     Requantization how;              /* with a multiplier for each of the filters, filled up */
 } Int8Convolution;

@@ -308,7 +308,7 @@ static inline __attribute__((always_inline)) void write_some(
     const int32_t *start = job->start + filter;
     const int32_t *shift = job->shift == NULL ? NULL : job->shift + filter;
     const float *multiplier = job->how.multiplier + filter;
-    const int truncate = job->how.truncate != 0;
+    const int truncate = job->how.truncate != 0, scale = (int)job->scale;
     const __m512 point = _mm512_set1_ps(job->how.zero_point), none = _mm512_setzero_ps();
     const __m512 low = _mm512_sub_ps(_mm512_set1_ps(job->how.low), truncate ? none : point);
     const __m512 high = _mm512_sub_ps(_mm512_set1_ps(job->how.high), truncate ? none : point);
@@ -319,7 +319,9 @@ static inline __attribute__((always_inline)) void write_some(
     float *real = (float *)job->out + place;
     for (int64_t i = 0; i < count; i += 16) {
         const __mmask16 mask = (__mmask16)first_bytes(count - i);
-        __m512i sum = _mm512_add_epi32(_mm512_loadu_si512(sums + i), _mm512_loadu_si512(start + i));
+        __m512i sum = _mm512_loadu_si512(sums + i);
+        if (scale != 1) sum = _mm512_mullo_epi32(sum, _mm512_set1_epi32(scale));
+        sum = _mm512_add_epi32(sum, _mm512_loadu_si512(start + i));
         if (shift != NULL)
             sum = _mm512_add_epi32(
                 sum, _mm512_mullo_epi32(words_under, _mm512_loadu_si512(shift + i)));
