@@ -14,10 +14,12 @@ from bitproof.core.rng import make_generator
 from bitproof.faults.bounding import Restriction
 from bitproof.faults.space import FaultSpace
 from bitproof.faults.table import ACTIONS, WORD_SITES, FaultTable
+from bitproof.injection import changed_layer
 from bitproof.injection import engine as engine_module
 from bitproof.injection import incremental as first_changes
 from bitproof.injection.engine import COUNTS, End, Engine
 from bitproof.injection.golden import Golden, Suffix
+from bitproof.metrics.outcomes import outcomes
 from bitproof.quant import AffineQuantizer, IntegerNetwork, Scheme, quantize
 from bitproof.quant.integers import run_integers
 
@@ -569,3 +571,42 @@ def test_a_wrong_suffix_would_be_noticed(
     engine = make_engine(Branches, "plain")
     with pytest.raises((AssertionError, KeyError, ValueError, RuntimeError)):
         check(engine, table_of(engine, draw_rows(engine, 3)))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.05, 1.0])
+def test_few_changed_words_are_added_to_known_sums(
+    share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All convolutions are done so, or some, or none: counts are those of full executions."""
+    torch.manual_seed(0)
+    images = torch.rand(6, 3, 10, 10, generator=make_generator(0))
+    layers = [nn.Conv2d(3, 16, 3, padding=1), nn.Conv2d(16, 24, 3, stride=2), nn.Conv2d(24, 16, 3)]
+    model = nn.Sequential(*(part for layer in layers for part in (layer, nn.ReLU())))
+    model.extend([nn.Flatten(), nn.Linear(64, 5)])
+    network = quantize(model, images)
+    engine = Engine(network, images, torch.zeros(6, dtype=torch.long))
+    ways: list[str] = []
+    of = engine._changed.output
+
+    def watched(*arguments: Any) -> Tensor | None:
+        found = of(*arguments)
+        ways.append("whole" if found is None else "changed")
+        return found
+
+    monkeypatch.setattr(changed_layer, "LARGEST_SHARE", share)
+    monkeypatch.setattr(engine._changed, "output", watched)
+    rows: list[Row] = [
+        (trial, "weight", layer, 7 * trial + 1, -1, 7 - trial % 3, "flip")
+        for layer, first in (("0", 0), ("2", 20))
+        for trial in range(first, first + 20)
+    ]
+    faults = FaultTable.from_rows(rows)
+    counts = engine.run(faults, list(range(40)))
+    assert ("changed" in ways) == (share > 0)
+    assert ("whole" in ways) == (share < 0.05)
+    for trial, found in enumerate(counts):
+        logits = engine.reference(faults, trial)
+        assert (
+            found[: len(COUNTS) - 1].tolist()
+            == outcomes(logits, engine.golden.logits).sum(0).tolist()
+        )

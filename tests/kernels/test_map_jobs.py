@@ -1,5 +1,7 @@
 """Inputs, windows, averages, copies and starts of sums, on every level, equal torch's."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -13,6 +15,7 @@ from bitproof.kernels.jobs import Addend, Requantization, new_tensor
 from bitproof.kernels.library import Library, find_library, levels, library, why_absent
 from bitproof.kernels.map_jobs import (
     AverageWords,
+    ChangedConvolution,
     CopyElements,
     PoolWords,
     QuantizeValues,
@@ -190,3 +193,54 @@ def test_windows_beside_the_map_are_refused() -> None:
             PoolWords.describe(
                 source, (2, 2), move, sizes, how=None, dtype=torch.uint8, place=new_tensor
             )
+
+
+@SEARCH
+@given(data=st.data())
+def test_changed_images_have_the_sums_of_a_whole_convolution(
+    level: Library, data: st.DataObject
+) -> None:
+    draw = data.draw
+    channels, filters = (draw(st.sampled_from([1, 3, 16, 37])) for _ in range(2))
+    kernel = draw(st.integers(1, 3)), draw(st.integers(1, 3))
+    stride = draw(st.integers(1, 3)), draw(st.integers(1, 3))
+    dilation = draw(st.integers(1, 2)), draw(st.integers(1, 2))
+    padding = draw(st.integers(0, 2)), draw(st.integers(0, 2))
+    move = Geometry(stride, padding, dilation)
+    sizes = [reach + draw(st.integers(0, 6)) for reach in move.reaches(kernel)]
+    dtype, target = draw(st.sampled_from(DTYPES[:2])), draw(st.sampled_from(DTYPES))
+    seed, point = draw(st.integers(0, 99)), draw(st.integers(-20, 140))
+    known = random_words((4, channels, *sizes), dtype, seed)
+    which = torch.randint(0, 4, (draw(st.integers(1, 9)),), generator=make_generator(seed))
+    words = known[which]
+    changes = [draw(st.sampled_from([0, 1, 5, 30])) for _ in which]
+    for number, count in enumerate(changes):
+        at = torch.randint(0, words[0].numel(), (count,), generator=make_generator(seed, number))
+        flat = words[number].flatten()
+        flat[at] = random_words((count,), dtype, number)
+        words[number] = flat.reshape(words[number].shape)
+    weight = torch.randint(-255, 256, (filters, channels, *kernel), generator=make_generator(seed))
+
+    def sums_of(maps: Tensor) -> Tensor:
+        centered = maps.double() - point
+        return functional.conv2d(centered, weight.double(), None, stride, padding, dilation).int()
+
+    last = torch.channels_last
+    how = replace(how_for(target, draw(st.booleans())), multiplier=torch.rand(filters) / 999)
+    most = draw(st.sampled_from([0, 4, 1000]))
+    maps = known.contiguous(memory_format=last), sums_of(known).contiguous(memory_format=last)
+    job, out, left = ChangedConvolution.describe(
+        words.contiguous(memory_format=last),
+        maps,
+        which,
+        weight.to(torch.int16).permute(2, 3, 1, 0).contiguous(),
+        geometry=move,
+        most=most,
+        how=how,
+        dtype=target,
+    )
+    level.run(job)
+    differ = (words != known[which]).flatten(1).sum(1)
+    assert torch.equal(left, differ > most)
+    wanted = as_words(sums_of(words).float() * how.multiplier.reshape(-1, 1, 1), how, target)
+    assert torch.equal(out[~left], wanted[~left])

@@ -36,6 +36,7 @@ from bitproof.kernels.jobs import (
 )
 from bitproof.kernels.map_jobs import (
     AverageWords,
+    ChangedConvolution,
     CopyElements,
     PoolWords,
     QuantizeValues,
@@ -65,6 +66,7 @@ JOBS: frozenset[type[Job]] = frozenset(
         AverageWords,
         CopyElements,
         StartSums,
+        ChangedConvolution,
     )
 )
 """All that one call does."""

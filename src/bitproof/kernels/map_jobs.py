@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float32, Int32
+from jaxtyping import Bool, Float32, Int16, Int32, Int64
 from torch import Tensor
 
 from bitproof.kernels.geometry import Geometry
@@ -19,6 +19,7 @@ from bitproof.kernels.jobs import (
     RequantizationFields,
     address_of,
     fields,
+    new_tensor,
 )
 
 AXES = 6
@@ -238,3 +239,69 @@ class StartSums(Job):
         job.kept = sums, start
         job.pieces, job.work = rows, start.numel() * 4
         return job
+
+
+class ChangedConvolution(Job):
+    """A convolution of images that differ from known ones in a few words."""
+
+    number = 12
+    _fields_ = (
+        *fields(POINTER, "words known sums which weight out left"),
+        *fields(NUMBER, "height width channels filters kernel_height kernel_width"),
+        *fields(NUMBER, "out_height out_width stride_y stride_x dilation_y dilation_x pad_y pad_x"),
+        *fields(NUMBER, "signed_words most out_kind"),
+        ("how", RequantizationFields),
+    )
+
+    @classmethod
+    def describe(
+        cls,
+        words: Tensor,
+        known: tuple[Tensor, Int32[Tensor, "k m y x"]],
+        which: Int64[Tensor, " n"],
+        weight: Int16[Tensor, "kh kw c m"],
+        *,
+        geometry: Geometry,
+        most: int,
+        how: Requantization,
+        dtype: torch.dtype,
+    ) -> tuple["ChangedConvolution", Tensor, Bool[Tensor, " n"]]:
+        """Check the sizes; return the job, its output, and which images it will have left out.
+
+        Args:
+            words: (n, c, h, w) of uint8 or int8, channels last, as are all maps.
+            known: words of known images, and the accumulators that they have.
+            which: known image of each image.
+            weight: whole numbers that centered words are multiplied by.
+            geometry: how the kernel moves, in one group.
+            most: words of an image that may differ from the known ones.
+            how: how sums become words, with a multiplier for each filter.
+            dtype: of the output, in `KINDS`.
+        """
+        maps, sums = known
+        (n, channels, *sizes), (*taps, depth, filters) = words.shape, weight.shape
+        for one in (words, maps, sums):
+            assert one.is_contiguous(memory_format=torch.channels_last), one.stride()
+            assert one.device.type == "cpu", one.device
+        assert maps.shape[1:] == words.shape[1:], (maps.shape, words.shape)
+        assert maps.dtype == words.dtype in {torch.uint8, torch.int8}, (maps.dtype, words.dtype)
+        outputs = geometry.outputs(sizes, taps)
+        assert sums.shape == (len(maps), filters, *outputs), (sums.shape, filters, outputs)
+        assert sums.dtype == torch.int32, sums.dtype
+        assert (depth, geometry.groups) == (channels, 1), (weight.shape, geometry)
+        assert which.shape == (n,), (which.shape, n)
+        assert not n or 0 <= int(which.min()) <= int(which.max()) < len(maps), which
+        out, left = (
+            new_tensor((n, filters, *outputs), dtype, True),
+            torch.zeros(n, dtype=torch.bool),
+        )
+        job = cls(
+            *(words.data_ptr(), maps.data_ptr(), sums.data_ptr(), address_of(which, torch.int64)),
+            *(address_of(weight, torch.int16), out.data_ptr(), left.data_ptr()),
+            *(*sizes, channels, filters, *taps, *outputs),
+            *(*geometry.stride, *geometry.dilation, *geometry.padding),
+            *(words.dtype == torch.int8, most, KINDS[dtype], how.described(filters, dtype)),
+        )
+        job.kept = words, known, which, weight, how.multiplier, out, left
+        job.pieces, job.work = n, out.numel() * 16
+        return job, out, left

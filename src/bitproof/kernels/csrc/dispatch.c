@@ -37,7 +37,8 @@ EXPORT int64_t bitproof_layout(void) {
                             sizeof(RequantizeSums), sizeof(AddWords),     sizeof(Int8Convolution),
                             sizeof(Int8Pack),       sizeof(Rows),         sizeof(QuantizeValues),
                             sizeof(PoolWords),      sizeof(AverageWords), sizeof(CopyElements),
-                            sizeof(StartSums),      sizeof(Step),         sizeof(Crew)};
+                            sizeof(StartSums),      sizeof(ChangedConvolution), sizeof(Step),
+                            sizeof(Crew)};
     uint64_t number = 0; /* wraps, as library.py lets it */
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         number = (number * 257 + sizes[i]) % 1000000007;

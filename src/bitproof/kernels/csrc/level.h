@@ -284,10 +284,11 @@ static int remap_terms(const void *data, int64_t first, int64_t last) {
 
 #include "int8.h"
 #include "maps.h"
+#include "changed.h"
 #include "rows.h"
 
 /* The functions of a level, jobs in the order of their numbers. */
 #define FUNCTIONS                                                                              \
     {convolve, {remap_bytes, remap_terms,     requantize_sums, add_two,       int8_convolve, \
                 int8_pack,   rows,            quantize_values, pool_words,    average_words, \
-                copy_elements, start_sums}}
+                copy_elements, start_sums,  changed_convolution}}

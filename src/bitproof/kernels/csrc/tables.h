@@ -188,6 +188,23 @@ typedef struct {
     int64_t filters, padded, point, rest;
 } StartSums;
 
+/* A convolution of images of which a few words differ from those of a known run, in int32 sums that
+ * wrap: out = how(sum of the known run + sum of (word - known word) * weight). */
+typedef struct {
+    const uint8_t *words;   /* images, height, width, channels */
+    const uint8_t *known;   /* known images, height, width, channels */
+    const int32_t *sums;    /* known images, out_height, out_width, filters */
+    const int64_t *which;   /* known image of each image */
+    const int16_t *weight;  /* kernel_height, kernel_width, channels, filters */
+    void *out;              /* images, out_height, out_width, filters */
+    uint8_t *left;          /* of each image: whether too many words differ, and nothing was done */
+    int64_t height, width, channels, filters, kernel_height, kernel_width;
+    int64_t out_height, out_width;
+    int64_t stride_y, stride_x, dilation_y, dilation_x, pad_y, pad_x;
+    int64_t signed_words, most, out_kind; /* most words that may differ */
+    Requantization how;     /* with a multiplier for each filter */
+} ChangedConvolution;
+
 /* Pieces [first, last) of a job; 0, or -1 if there is no memory. */
 typedef int (*JobFunction)(const void *job, int64_t first, int64_t last);
 /* The same of filters [first_filter, last_filter). */
@@ -207,6 +224,7 @@ enum {
     AVERAGE_WORDS,
     COPY_ELEMENTS,
     START_SUMS,
+    CHANGED_CONVOLUTION,
     KINDS
 };
 
