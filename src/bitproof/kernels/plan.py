@@ -162,9 +162,11 @@ class Plans:
             parts = left // size
             few = inputs[first : first + size]
             plans = [self._take(few, make)]
-            work = plans[0].work * parts if parts >= threads else plans[0].shared_work
-            crew = max(1, min(threads, work // WORTH_A_THREAD))
-            plans += [self._take(few, make) for _ in range(min(crew, parts) - 1)]
+            apart = max(1, min(threads, parts, plans[0].work * parts // WORTH_A_THREAD))
+            together = min(threads, plans[0].shared_work // WORTH_A_THREAD)
+            if together <= apart:
+                together = 0
+                plans += [self._take(few, make) for _ in range(apart - 1)]
             if outputs is None:
                 order = (
                     torch.channels_last if lies_last(plans[0].result) else torch.contiguous_format
@@ -172,7 +174,7 @@ class Plans:
                 shape = len(inputs), *plans[0].result.shape[1:]
                 outputs = torch.empty(shape, dtype=plans[0].result.dtype, memory_format=order)
             end = first + parts * size
-            self._run(plans, inputs[first:end], outputs[first:end], crew)
+            self._run(plans, inputs[first:end], outputs[first:end], together)
             for plan in plans:
                 self._idle.setdefault(size, []).append(plan)
             first = end
@@ -187,22 +189,22 @@ class Plans:
                 return idle.pop()
         return make(inputs)
 
-    def _run(self, plans: list[Plan], inputs: Tensor, outputs: Tensor, threads: int) -> None:
+    def _run(self, plans: list[Plan], inputs: Tensor, outputs: Tensor, together: int) -> None:
+        """Run one plan by so many threads together, or each of several by a thread of its own."""
         parts = len(inputs) // len(plans[0].inputs)
-        together = parts < threads
         known = (_Plan * len(plans))(*(plan.fields for plan in plans))
         crew = Crew(
             *(ctypes.addressof(known), inputs.data_ptr(), outputs.data_ptr()),
-            *(self.level, len(plans), parts, together),
+            *(self.level, len(plans), parts, together > 0),
         )
         if not together:
-            call_on_threads(self.run_crew, crew, threads)
+            call_on_threads(self.run_crew, crew, len(plans))
         for part in range(parts if together else 0):
             for step in plans[0].steps:
                 step.taken = step.done = 0
             source = ctypes.c_void_p.from_address(plans[0].fields.source)
             source.value = inputs.data_ptr() + part * plans[0].fields.input_bytes
-            call_on_threads(self.run_crew, crew, threads)
+            call_on_threads(self.run_crew, crew, together)
             size = plans[0].fields.output_bytes
             ctypes.memmove(outputs.data_ptr() + part * size, plans[0].result.data_ptr(), size)
         if crew.failed:

@@ -82,11 +82,11 @@ def _find_stop(network: NetworkData, image: Tensor) -> int:
 
 def _lower(network: NetworkData, inputs: Tensor, *, stop: int) -> Plan:
     """Return the plan of the first nodes for so many inputs."""
-    writer = JobWriter(network, inputs)
+    writer = JobWriter(network, inputs.clone())  # plans stay, the caller's images need not
     for number in writer.steps():
         if number == stop:
             break
     result = writer.values[network.nodes[stop - 1].name]
     if not is_dense(result):
         result = writer.contiguous(result)
-    return Plan(tuple(writer.jobs), inputs, result)
+    return Plan(tuple(writer.jobs), writer.inputs, result)
