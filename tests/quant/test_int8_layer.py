@@ -276,7 +276,7 @@ def test_whole_numbers_that_no_shift_brings_into_8_bits_fall_back() -> None:
 
 
 @pytest.mark.parametrize("op", ["conv3d", "affine", "matmul"])
-def test_other_operations_fall_back(op: str) -> None:
+def test_other_operations_equal_the_exact_path(op: str) -> None:
     class Layer(nn.Module):
         def __init__(self) -> None:
             super().__init__()

@@ -100,6 +100,19 @@ NETWORKS = {
     "blocks": (Blocks, (3, 12, 12)),
     "attention": (Attention, (3, 12, 12)),
     "rows": (lambda: nn.Sequential(nn.Linear(30, 50), nn.Tanh(), nn.Linear(50, 3)), (30,)),
+    "scaled": (
+        lambda: nn.Sequential(
+            nn.BatchNorm2d(3),
+            nn.ReLU(),
+            nn.Conv2d(3, 20, 3),
+            nn.ReLU(),
+            nn.BatchNorm2d(20),
+            nn.Flatten(),
+            nn.BatchNorm1d(2000),
+            nn.Linear(2000, 4),
+        ),
+        (3, 12, 12),
+    ),
     "signals": (
         lambda: nn.Sequential(nn.Conv1d(2, 8, 5), nn.ReLU(), nn.Flatten(), nn.Linear(128, 3)),
         (2, 20),

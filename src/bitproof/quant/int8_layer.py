@@ -199,7 +199,7 @@ def prepare_int8(
     Convolutions along three axes are left to floats, and weights that no shift brings into int8.
     """
     compiled = library()
-    if compiled is None or node.op not in {"conv", "linear"} or grid.bits > 8:
+    if compiled is None or node.op not in {"conv", "linear", "affine"} or grid.bits > 8:
         return None
     found = _codes(constants, weight)
     if found is None or found[0].ndim > 4 or found[0].device.type != "cpu":
