@@ -1,4 +1,4 @@
-"""What the C library gets of inputs, windows, averages and copies; see `jobs`."""
+"""What the C library gets of inputs, windows, averages, copies and changed maps; see `jobs`."""
 
 from collections.abc import Sequence
 

@@ -33,7 +33,7 @@ from bitproof.quant.graph import Node
 from bitproof.quant.grid import CodedTensor, Grid
 from bitproof.quant.maps import as_kernel, as_maps, from_maps
 
-MOST_PLANS = 64
+MOST_JOBS = 64
 """Shapes of words that a layer remembers."""
 INT8, INT16, UINT8 = (torch.iinfo(dtype) for dtype in (torch.int8, torch.int16, torch.uint8))
 
@@ -55,7 +55,7 @@ class Int8Layer:
     scale: int = 1
     """What sums of products are multiplied by."""
 
-    _plans: dict[Hashable, tuple[Int8Convolution, torch.Size]] = field(
+    _jobs: dict[Hashable, tuple[Int8Convolution, torch.Size]] = field(
         default_factory=dict, init=False, repr=False
     )
     """Jobs for words of each shape that came: to describe one takes as long as a small layer."""
@@ -92,13 +92,13 @@ class Int8Layer:
         assert compiled is not None
         maps = as_maps(codes, self.node).contiguous(memory_format=torch.channels_last)
         key = codes.shape, codes.dtype, dtype, sums
-        if key in self._plans:
-            plan, shape = self._plans[key]
-            job, out = plan.again(maps, shape, dtype)
+        if key in self._jobs:
+            known, shape = self._jobs[key]
+            job, out = known.again(maps, shape, dtype)
         else:
             job, out = self.describe(maps, dtype, sums=sums)
-            if len(self._plans) < MOST_PLANS:
-                self._plans[key] = job.template(), out.shape
+            if len(self._jobs) < MOST_JOBS:
+                self._jobs[key] = job.template(), out.shape
         compiled.run(job)
         return from_maps(out, codes, self.node)
 
