@@ -8,12 +8,12 @@ from socket import gethostname
 
 import pytest
 
+from bitproof.core.atomic import sweep
 from bitproof.core.errors import StorageError
 from bitproof.core.files import (
     append_line,
     atomic_path,
     sha256_of_file,
-    sweep,
     write_bytes,
     write_text,
 )

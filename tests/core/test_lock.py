@@ -64,7 +64,7 @@ def test_a_second_run_is_refused_and_the_first_goes_on(tmp_path: Path, holder: H
     first = holder()
     with pytest.raises(ResumeError, match=r"wait for its end, stop it, or .* --out") as caught:
         enter(tmp_path)
-    assert f"in use by pid {first.pid} on host {gethostname()};" in str(caught.value)
+    assert f"in use by pid {first.pid} on host {gethostname()} since 20" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert first.poll() is None
     first.communicate("end\n")

@@ -44,7 +44,10 @@ def changed(**fingerprint: Any) -> dict[str, Any]:
 def test_the_plan_comes_back(campaign: CampaignDirectory) -> None:
     campaign.begin(PLAN)
     assert campaign.read_plan() == PLAN
-    assert sorted(path.name for path in campaign.path.iterdir()) == [".begin", "plan.json"]
+    assert sorted(path.name for path in campaign.path.iterdir()) == [
+        "bitproof-manifest.json",
+        "plan.json",
+    ]
 
 
 def test_a_begun_campaign_goes_on_only_when_asked(campaign: CampaignDirectory) -> None:
@@ -206,9 +209,9 @@ def test_a_full_disk_leaves_no_plan(
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", fail)
-        with pytest.raises(StorageError, match=r"plan\.json: cannot write \(No space left"):
+        with pytest.raises(StorageError, match=r"json: cannot write \(No space left"):
             campaign.begin(PLAN)
-    assert [path.name for path in campaign.path.iterdir()] == [".begin"]
+    assert not list(campaign.path.iterdir())
     campaign.begin(PLAN)
 
 

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from bitproof.core.directory import read_json
 from bitproof.core.errors import (
     BitproofError,
+    ChecksumError,
     DataError,
     DivergenceError,
     ModelError,
@@ -24,6 +25,8 @@ from bitproof.core.errors import (
     UnknownKindError,
     WeightsError,
 )
+from bitproof.core.manifest import Manifest
+from bitproof.core.progress import Silent
 from bitproof.core.rng import make_generator
 from bitproof.core.stop_request import StopRequest
 from bitproof.models import save_weights
@@ -78,6 +81,16 @@ def writes(toy: Recipe, tmp_path_factory: pytest.TempPathFactory) -> int:
     return disk.writes
 
 
+class Told(Silent):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.lines.append(text)
+
+
 def same(out: Path, finished: Path) -> bool:
     return (out / "results.csv").read_bytes() == (finished / "results.csv").read_bytes()
 
@@ -87,6 +100,7 @@ def test_a_run_leaves_what_the_contract_says(finished: Path, toy: Recipe) -> Non
     stages = ["s1", "s1+s2", "s1+s2+s3"]
     assert names == {
         *("recipe.toml", "run.json", "results.csv", "report.html", "tallies.jsonl"),
+        "bitproof-manifest.json",
         "networks/float.safetensors",
         *(f"networks/{variant}.weights.safetensors" for variant in stages),
         *(f"networks/{variant}.safetensors" for variant in ("baseline", "s1+s2+s3")),
@@ -128,16 +142,22 @@ def test_figures_of_weights_are_those_of_the_stored_networks(finished: Path, toy
         }
 
 
-def test_a_run_from_before_there_were_figures_of_weights_goes_on(
+def test_a_run_from_before_there_was_a_manifest_is_not_trusted(
     finished: Path, toy: Recipe, tmp_path: Path
 ) -> None:
     out = shutil.copytree(finished, tmp_path / "run")
-    shutil.rmtree(out / "statistics")
-    (out / "networks" / "s1+s2+s3.json").unlink()
-    (out / "results.csv").unlink()
-    run(toy, out, device="cpu", resume=True)
-    assert same(out, finished)
-    assert [path.name for path in (out / "statistics").iterdir()] == ["s1+s2+s3.json"]
+    (out / "bitproof-manifest.json").unlink()
+    with pytest.raises(ResumeError, match=r"run: has no bitproof-manifest\.json, .* --out$"):
+        run(toy, out, device="cpu", resume=True)
+
+
+def test_a_run_without_its_recipe_is_not_trusted(
+    finished: Path, toy: Recipe, tmp_path: Path
+) -> None:
+    out = shutil.copytree(finished, tmp_path / "run")
+    (out / "recipe.toml").unlink()
+    with pytest.raises(ResumeError, match=r"parts of a run \(b.*\) without its recipe\.toml"):
+        run(toy, out, device="cpu", resume=True)
 
 
 def test_a_network_that_is_finished_has_its_figures(
@@ -305,19 +325,70 @@ def test_other_data_or_versions_are_not_resumed(
         run(toy, out, device="cpu", resume=True)
 
 
-@pytest.mark.parametrize("file", ["run.json", "records/s1+s2+s3.json", "networks/baseline.json"])
+@pytest.mark.parametrize("file", ["run.json", "recipe.toml", "bitproof-manifest.json"])
 @pytest.mark.parametrize("content", [b"", b'{"half": ', b"[]", b"\xff\xfe"])
-def test_a_damaged_file_is_named(
+def test_a_run_that_does_not_say_what_it_is_is_refused(
     file: str, content: bytes, finished: Path, toy: Recipe, tmp_path: Path
 ) -> None:
     out = shutil.copytree(finished, tmp_path / "run")
     (out / file).write_bytes(content)
-    if file.startswith("records"):
-        (out / "networks" / "s1+s2+s3.json").unlink()
-    if file.startswith("networks"):
-        (out / "tallies.jsonl").unlink()
-    with pytest.raises(BitproofError, match=file.removesuffix(".json").replace("+", r"\+")):
+    with pytest.raises(ResumeError, match=rf"{file}: .* take it from a copy, or"):
         run(toy, out, device="cpu", resume=True)
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "records/s1+s2+s3.json",
+        "networks/s1+s2+s3.weights.safetensors",
+        "networks/baseline.json",
+        "networks/baseline.safetensors",
+        "statistics/baseline.json",
+    ],
+)
+def test_what_changed_is_set_aside_and_made_anew(
+    file: str, finished: Path, toy: Recipe, tmp_path: Path
+) -> None:
+    out = shutil.copytree(finished, tmp_path / "run")
+    content = bytearray((out / file).read_bytes())
+    content[-2] ^= 1
+    (out / file).write_bytes(content)
+    told = Told()
+    run(toy, out, device="cpu", resume=True, progress=told)
+    (line,) = [line for line in told.lines if "set aside" in line]
+    assert line.startswith(f"{out / file}: changed, set aside as aside/{Path(file).name[:4]}")
+    assert same(out, finished)
+    assert (out / file).read_bytes() == (finished / file).read_bytes()
+    assert Manifest(out).differing() == {}
+    assert Manifest(out).complete
+
+
+def test_a_line_of_the_log_that_changed_is_measured_again(
+    finished: Path, toy: Recipe, tmp_path: Path
+) -> None:
+    out = shutil.copytree(finished, tmp_path / "run")
+    log = out / "tallies.jsonl"
+    before = log.read_text()
+    log.write_text(before.replace('"correct":', '"correct":1', 1))
+    told = Told()
+    run(toy, out, device="cpu", resume=True, progress=told)
+    assert any("1 of " in line and "lines damaged, set aside" in line for line in told.lines)
+    assert same(out, finished)
+    assert sorted(log.read_text().splitlines()) == sorted(before.splitlines())
+
+
+def test_exchanged_files_are_noticed(finished: Path, toy: Recipe, tmp_path: Path) -> None:
+    out = shutil.copytree(finished, tmp_path / "run")
+    for suffix in (".json", ".safetensors"):
+        one, other = (out / "networks" / f"{name}{suffix}" for name in ("baseline", "s1+s2+s3"))
+        content = one.read_bytes()
+        one.write_bytes(other.read_bytes())
+        other.write_bytes(content)
+    with pytest.raises(ChecksumError, match=r"baseline\..*: changed since it was written"):
+        load_network(out / "networks" / "baseline")
+    (out / "tallies.jsonl").unlink()
+    run(toy, out, device="cpu", resume=True)
+    assert same(out, finished)
 
 
 # What is wrong with the input is found before anything is written.

@@ -4,23 +4,24 @@ What the results depend on is written down when the work begins, and compared wh
 Files appear complete or not at all.
 """
 
-import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from bitproof.core.atomic import sweep
 from bitproof.core.errors import BitproofError, DataError, ResumeError, StorageError
-from bitproof.core.files import sweep, write_bytes, write_text
+from bitproof.core.files import read_bytes, write_text
+from bitproof.core.json_lines import JsonLines
 from bitproof.core.lock import LOCK, claim, hold
-from bitproof.core.spec import canonical_json
+from bitproof.core.manifest import MANIFEST, Manifest
+from bitproof.core.progress import SILENT, Progress
+from bitproof.core.sealed_json import seal_json, unseal_json
 
 FACTS = "run.json"
 """The file of facts."""
-LAYOUT = 1
-"""Version of sealed files."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,14 @@ class ResumableDirectory:
     path: Path
     work: ClassVar[str] = "run"
     """What lies here, in messages."""
+    identity: ClassVar[tuple[str, ...]] = (FACTS,)
+    """Names of what says which work this is: it cannot be made anew."""
+    made: ClassVar[tuple[str, ...]] = ()
+    """Names, with `*`, of what the work makes and reads again."""
+    logs: ClassVar[tuple[str, ...]] = ()
+    """Names, with `*`, of logs, whose lines carry checksums."""
+    sealed: ClassVar[str] = "-"
+    """Name, with `*`, of parts that carry checksums of their own."""
 
     @contextmanager
     def claimed(self) -> Iterator[None]:
@@ -54,8 +63,7 @@ class ResumableDirectory:
         self.check_place()
         new = not self.path.exists()
         with claim(self.path, shard=None):
-            for folder in (self.path, *self.path.glob("*/")):
-                sweep(folder)
+            self.sweep(alone=True)
             try:
                 yield
             finally:
@@ -77,11 +85,75 @@ class ResumableDirectory:
                 "or choose another --out"
             )
 
+    def check_no_parts(self, plan: str) -> None:
+        """Raise a ResumeError if parts of work lie here, but not the file that tells which."""
+        found = [path.name for path in self._found(*self.identity, *self.made, *self.logs)]
+        if found:
+            raise ResumeError(
+                f"{self.path}: holds parts of a {self.work} ({min(found)}) without its {plan}; "
+                "choose another --out"
+            )
+
     def check_same(self, before: dict[str, Any], now: dict[str, Any], problem: str) -> None:
         """Raise a ResumeError that names each difference between two tables."""
         lines = differences(before, now)
         if lines:
             raise ResumeError(f"{self.path}: {problem}. " + "; ".join(lines))
+
+    def sweep(self, *, alone: bool = False) -> None:
+        """Remove the temporary files of killed processes; see `core.atomic.sweep`."""
+        for folder in (self.path, *self.path.glob("*/")):
+            sweep(folder, alone=alone)
+
+    @property
+    def manifest(self) -> Manifest:
+        """The list of what was written here."""
+        return Manifest(self.path)
+
+    def take_stock(self, say: Callable[[str], None], *logs: Path) -> None:
+        """Move aside what is not as it was written, so that it is made anew; `say` each.
+
+        `logs` are those that this process appends to.
+
+        Raises:
+            ResumeError: there is no manifest, it is damaged, or what says which work this is.
+        """
+        manifest = self.manifest
+        if not manifest.path.exists():
+            raise ResumeError(
+                f"{self.path}: has no {MANIFEST}, so that nothing in it can be trusted (begun by "
+                "an older bitproof?); choose another --out"
+            )
+        try:
+            wrong = manifest.differing()
+            strange = {*manifest.unlisted()}
+            manifest.reopen()
+        except DataError as error:
+            raise ResumeError(str(error)) from None
+        for name in self.identity:
+            if problem := wrong.get(name) or (name in strange and "not listed"):
+                raise ResumeError(
+                    f"{self.path / name}: {problem}, and says which {self.work} this is; "
+                    "take it from a copy, or choose another --out"
+                )
+        made, sealed = self._names(*self.made), self._names(self.sealed)
+        for name, problem in {**dict.fromkeys(strange & made, "not listed"), **wrong}.items():
+            # What is missing is made anew, or by another process; parts look after themselves.
+            if problem != "missing" and name not in sealed:
+                say(f"{self.path / name}: {problem}, set aside as {manifest.set_aside(name)}")
+        for path in logs:
+            for line in JsonLines(path).mend():
+                say(line)
+
+    def finish(self) -> None:
+        """List what was appended to, and say that the work is complete."""
+        self.manifest.finish(self._found(*self.logs, self.sealed))
+
+    def _found(self, *names: str) -> list[Path]:
+        return sorted(path for name in names for path in self.path.glob(name))
+
+    def _names(self, *names: str) -> set[str]:
+        return {path.relative_to(self.path).as_posix() for path in self._found(*names)}
 
     def note(self, **facts: Any) -> dict[str, Any]:
         """Merge facts into those on disk and return all; dictionaries are merged key by key."""
@@ -112,17 +184,24 @@ class Entry:
 class PlannedDirectory(ResumableDirectory):
     """Long work whose plan is written down before anything runs, so that any process may share."""
 
-    parts_of_work: ClassVar[tuple[str, ...]] = ()
-    """Names, with `*`, of what may not lie here without a plan."""
+    identity: ClassVar[tuple[str, ...]] = ("plan.json",)
 
     plan = Entry("plan.json")
 
-    def begin(self, plan: dict[str, Any], *, resume: bool = False) -> None:
+    def begin(
+        self,
+        plan: dict[str, Any],
+        *,
+        resume: bool = False,
+        progress: Progress = SILENT,
+        log: Path | None = None,
+    ) -> None:
         """Write down what is to be done, or make sure that it is what was begun.
 
         `plan` holds JSON values; its table `fingerprint` says what the results depend on. The keys
         `layout` and `sha256` are added in the file. With `resume`, work that lies here may go on;
-        without any, it begins: so all shards pass True.
+        without any, it begins: so all shards pass True. What changed since it was written is set
+        aside, and `progress` is told; `log` is one that this process appends to.
 
         Raises:
             ResumeError: work lies here and `resume` was not asked for, or its fingerprint differs,
@@ -133,14 +212,16 @@ class PlannedDirectory(ResumableDirectory):
         self.check_place()
         content = json.loads(json.dumps(plan, allow_nan=False))
         with hold(self.path / ".begin"):  # of several shards that start at once, one writes
-            sweep(self.path)
+            self.sweep()
             if not self.plan.exists():
-                self._check_no_parts()
+                self.check_no_parts(self.plan.name)
+                self.manifest.create()
                 write_sealed(self.plan, content)
                 return
-        self.check_resume(resume=resume)
-        before = self.read_plan()["fingerprint"]
-        self.check_same(before, content["fingerprint"], f"belongs to another {self.work}")
+            self.check_resume(resume=resume)
+            before = self.read_plan()["fingerprint"]
+            self.check_same(before, content["fingerprint"], f"belongs to another {self.work}")
+            self.take_stock(progress.say, *filter(None, [log]))
 
     def read_plan(self) -> dict[str, Any]:
         """Return the plan that `begin` wrote, or raise a DataError if it is missing or damaged."""
@@ -151,15 +232,6 @@ class PlannedDirectory(ResumableDirectory):
             raise DataError(f"{self.plan}: damaged, wanted a fingerprint")
         return content
 
-    def _check_no_parts(self) -> None:
-        """Raise a ResumeError if parts of other work lie here, but not what it was."""
-        found = [path.name for each in self.parts_of_work for path in self.path.glob(each)]
-        if found:
-            raise ResumeError(
-                f"{self.path}: holds parts of a {self.work} ({min(found)}) without its plan.json; "
-                "choose another --out"
-            )
-
 
 def read_json(path: Path, problem: type[BitproofError] = ResumeError) -> dict[str, Any]:
     """Return a JSON object that a run or a campaign wrote.
@@ -168,7 +240,7 @@ def read_json(path: Path, problem: type[BitproofError] = ResumeError) -> dict[st
         ResumeError: it is missing or damaged; or `problem`, where that is another error.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_bytes(path))
     except (OSError, ValueError, RecursionError) as error:
         raise problem(f"{path}: damaged, cannot go on ({error})") from None
     if not isinstance(content, dict):
@@ -197,8 +269,7 @@ def differences(old: dict[Any, Any], new: dict[Any, Any], prefix: str = "") -> l
 
 def write_sealed(path: Path, content: dict[str, Any]) -> None:
     """Write a JSON object with its digest, so that damage and edits are noticed."""
-    sealed = {"layout": LAYOUT, **content, "sha256": _digest(content)}
-    write_bytes(path, (json.dumps(sealed, indent=1) + "\n").encode())
+    write_text(path, seal_json(content))
 
 
 def read_sealed(path: Path) -> dict[str, Any]:
@@ -207,21 +278,12 @@ def read_sealed(path: Path) -> dict[str, Any]:
     Raises:
         DataError: it is missing, damaged, edited, or of another layout.
     """
-    content = read_json(path, DataError)
-    layout, digest = content.pop("layout", None), content.pop("sha256", None)
     try:
-        sound = digest == _digest(content)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: damaged ({error})") from None
-    if not sound:
-        raise DataError(f"{path}: damaged or edited (its sha256 does not match)")
-    if layout != LAYOUT:
-        raise DataError(f"{path}: layout {layout}, wanted {LAYOUT}")
-    return content
-
-
-def _digest(content: dict[str, Any]) -> str:
-    return hashlib.sha256(canonical_json(content).encode()).hexdigest()
+        return unseal_json(path.read_bytes())
+    except OSError as error:
+        raise DataError(f"{path}: cannot read ({error.strerror or error})") from None
+    except ValueError as error:
+        raise DataError(f"{path}: {error}") from None
 
 
 def _by_number(value: Any) -> Any:

@@ -1,39 +1,31 @@
-"""Files that are complete or absent: written under a temporary name, then renamed."""
+"""Files that are complete or absent, and listed where their directory has a manifest."""
 
 import hashlib
 import os
-import re
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from socket import gethostname
 
+from bitproof.core.atomic import replacing
 from bitproof.core.errors import StorageError
-from bitproof.core.lock import is_alive
+from bitproof.core.manifest import Manifest
 
 
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path, *, listed: bool = True) -> Iterator[Path]:
     """Yield a temporary name beside `path`; rename it to `path` if the block succeeds.
 
-    The file is on the disk when this ends. What a killed process leaves, `sweep` removes.
+    The file is on the disk when this ends. Not `listed`: it carries a checksum of its own.
 
     Raises:
         StorageError: the disk is full, or the place cannot be written.
+        DataError: the manifest of its directory is damaged.
     """
-    temporary = path.with_name(f".{path.name}.{gethostname()}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
         yield temporary
-        _sync(temporary)
-        temporary.replace(path)
-    except OSError as error:
-        raise StorageError(f"{path}: cannot write ({error.strerror or error})") from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-    with suppress(OSError):  # without it, a power cut takes the new name back, never half a file
-        _sync(path.parent)
+        manifest = Manifest.around(path) if listed else None
+        if manifest is not None:
+            manifest.announce(path, temporary)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -41,14 +33,33 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode())
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write `content` to `path`, atomically.
+def write_bytes(path: Path, content: bytes, *, listed: bool = True) -> None:
+    """Write `content` to `path`, atomically; see `atomic_path`.
 
     Raises:
         StorageError: the disk is full, or the place cannot be written.
     """
-    with atomic_path(path) as temporary:
+    with atomic_path(path, listed=listed) as temporary:
         temporary.write_bytes(content)
+
+
+def read_bytes(path: Path) -> bytes:
+    """Return the content of a file, checked where a manifest lists it.
+
+    Raises:
+        OSError: it cannot be read.
+        ChecksumError: it changed since it was written.
+        DataError: the manifest of its directory is damaged.
+    """
+    manifest = Manifest.around(path)
+    return path.read_bytes() if manifest is None else manifest.read(path)
+
+
+def remove(path: Path) -> None:
+    """Delete a file, and list it no longer."""
+    path.unlink(missing_ok=True)
+    if (manifest := Manifest.around(path)) is not None:
+        manifest.forget(path)
 
 
 def append_line(path: Path, line: str) -> None:
@@ -62,26 +73,7 @@ def append_line(path: Path, line: str) -> None:
         raise StorageError(f"{path}: cannot write ({error.strerror or error})") from error
 
 
-def sweep(folder: Path) -> None:
-    """Remove the temporary files of processes of this host that live no more."""
-    pattern = re.compile(rf"\..+\.{re.escape(gethostname())}\.(\d{{1,9}})\.tmp")
-    for path in folder.glob(".*.tmp"):
-        match = pattern.fullmatch(path.name)
-        if match and not is_alive(int(match[1])):
-            with suppress(OSError):
-                path.unlink()
-
-
 def sha256_of_file(path: Path) -> str:
     """Return the SHA-256 of a file's content, as lower-case hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync(path: Path) -> None:
-    """Push a file's content, or a folder's names, to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

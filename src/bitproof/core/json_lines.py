@@ -2,18 +2,23 @@
 
 A line is written when what it tells of is complete, so an interruption loses at most the one under
 way. A torn last line is passed over, and cut off by whoever writes next: reading never writes.
+Each line carries a checksum, `check`; one without is taken as it is.
 """
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 from bitproof.core.errors import DataError
-from bitproof.core.files import append_line, write_text
+from bitproof.core.files import append_line, write_bytes
+from bitproof.core.manifest import ASIDE, Manifest, free_place
 from bitproof.core.spec import canonical_json
 
 T = TypeVar("T")
+CHECK = "check"
+"""The key of a line's checksum."""
 
 
 class JsonLines:
@@ -33,22 +38,21 @@ class JsonLines:
         self.path = path
         self._whole: str | None = None
         """The text before a torn last line."""
+        self._written = False
 
     def read(self, parse: Callable[[dict[str, Any]], T]) -> list[T]:
         """Return what `parse` makes of each line; nothing where there is no file.
 
         Raises:
-            DataError: a line is no JSON, or `parse` stumbles over it.
+            DataError: a line is no JSON or not as it was written, or `parse` stumbles over it.
         """
-        if not self.path.exists():
-            return []
-        *lines, last = self.path.read_text(encoding="utf-8", errors="replace").split("\n")
-        self._whole = "".join(f"{line}\n" for line in lines) if last else None
+        lines, torn = self._lines()
+        self._whole = "".join(f"{line}\n" for line in lines) if torn else None
         found = []
         for number, line in enumerate(lines, 1):
             try:
-                found.append(parse(json.loads(line)))
-            except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+                found.append(parse(_unchecked(line)))
+            except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
                 raise DataError(
                     f"{self.path}: line {number} is not a measurement: {line[:60]!r}"
                 ) from None
@@ -56,7 +60,62 @@ class JsonLines:
 
     def append(self, entry: dict[str, Any]) -> None:
         """Add a line."""
+        if not self._written and (manifest := Manifest.around(self.path)) is not None:
+            manifest.forget(self.path)  # listed again when the work is complete
+        self._written = True
         if self._whole is not None:
-            write_text(self.path, self._whole)
-            self._whole = None
-        append_line(self.path, canonical_json(entry))
+            self._rewrite(self._whole)
+        append_line(self.path, canonical_json({**entry, CHECK: _check(entry)}))
+
+    def mend(self) -> list[str]:
+        """Take damaged lines out, so that they are measured again; return a line about it, if any.
+
+        The log as it was goes to the folder `aside` beside it.
+        """
+        lines, _ = self._lines()
+        sound = [line for line in lines if _is_sound(line)]
+        if len(sound) == len(lines):
+            return []
+        target = free_place(self.path.parent / ASIDE, self.path.name)
+        write_bytes(target, self.path.read_bytes(), listed=False)
+        self._rewrite("".join(f"{line}\n" for line in sound))
+        lost = len(lines) - len(sound)
+        where = target.relative_to(self.path.parent)
+        return [f"{self.path}: {lost} of {len(lines)} lines damaged, set aside as {where}"]
+
+    def _lines(self) -> tuple[list[str], str]:
+        """Return whole lines, and what there is of a torn last one."""
+        if not self.path.exists():
+            return [], ""
+        *lines, torn = self.path.read_text(encoding="utf-8", errors="replace").split("\n")
+        return lines, torn
+
+    def _rewrite(self, text: str) -> None:
+        if (manifest := Manifest.around(self.path)) is not None:
+            manifest.forget(self.path)
+        write_bytes(self.path, text.encode(), listed=False)
+        self._whole = None
+
+
+def _check(entry: dict[str, Any]) -> str:
+    plain = json.loads(canonical_json(entry))  # as it is read: keys are texts
+    return hashlib.sha256(canonical_json(plain).encode()).hexdigest()[:16]
+
+
+def _unchecked(line: str) -> dict[str, Any]:
+    """Return what a line tells, or raise a ValueError if it is not as it was written."""
+    entry: dict[str, Any] = json.loads(line)
+    if not isinstance(entry, dict):
+        raise TypeError("wanted a JSON object")
+    check = entry.pop(CHECK, None)
+    if check is not None and check != _check(entry):
+        raise ValueError("not as it was written")
+    return entry
+
+
+def _is_sound(line: str) -> bool:
+    try:
+        _unchecked(line)
+    except (ValueError, TypeError, RecursionError):
+        return False
+    return True

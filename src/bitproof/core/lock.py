@@ -2,13 +2,14 @@
 
 Model:  a whole run holds `.lock` alone. A shard holds `.lock` together with other shards, and
         `.lock-K-of-N` alone. The kernel releases a lock when its process ends, however it ends;
-        no clock is asked. A file that stays holds the pid and host of who took it last.
+        no clock is asked. A file that stays holds pid, host and start of who took it last.
 """
 
 import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from socket import gethostname
 
@@ -49,12 +50,12 @@ def claim(folder: Path, *, shard: Shard | None) -> Iterator[None]:
                 os.ftruncate(common, 0)  # nobody holds it alone: what it tells is of the past
             file = stack.enter_context(_locked(folder / own, fcntl.LOCK_EX | fcntl.LOCK_NB))
             os.ftruncate(file, 0)
-            os.pwrite(file, f"{os.getpid()} {gethostname()}\n".encode(), 0)
+            os.pwrite(file, f"{os.getpid()} {gethostname()} {_now()}\n".encode(), 0)
             stack.callback(os.ftruncate, file, 0)
         except BlockingIOError:
             raise InUseError(
                 f"{folder}: in use by {_holders(folder)}; wait for its end, stop it, "
-                "or choose another --out"
+                f"or choose another --out{_elsewhere(folder)}"
             ) from None
         except OSError as error:
             raise StorageError(f"{folder}: cannot lock ({error.strerror or error})") from error
@@ -63,13 +64,16 @@ def claim(folder: Path, *, shard: Shard | None) -> Iterator[None]:
 
 @contextmanager
 def hold(path: Path) -> Iterator[None]:
-    """Hold a lock file for a moment, after whoever else holds it."""
+    """Hold a lock file for a moment, after whoever else holds it; it is gone afterwards."""
     with ExitStack() as stack:
         try:
             stack.enter_context(_locked(path, fcntl.LOCK_EX))
         except OSError as error:
             raise StorageError(f"{path}: cannot lock ({error.strerror or error})") from error
-        yield
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)  # who waits for it makes it anew
 
 
 def is_alive(pid: int) -> bool:
@@ -85,6 +89,8 @@ def is_alive(pid: int) -> bool:
         return False
     except PermissionError:
         pass  # it is another user's
+    except OverflowError:
+        return False  # no such number exists
     return True
 
 
@@ -108,12 +114,33 @@ def _holders(folder: Path) -> str:
     """Return who the lock files name, without those of this host that live no more."""
     words = []
     for path in sorted(folder.glob(f"{LOCK}*")):
-        try:
-            pid, host = path.read_text(encoding="utf-8", errors="replace").split()
-            if host == gethostname() and not is_alive(int(pid)):
-                continue
-        except (OSError, ValueError, OverflowError):
+        if (holder := _holder(path)) is None:
             continue  # empty: taken this moment, or released
+        pid, host, since = holder
+        if host == gethostname() and not is_alive(pid):
+            continue
         shard = path.name.removeprefix(LOCK).replace("-", " ").strip()
-        words.append(f"pid {pid} on host {host}" + (f" (shard {shard})" if shard else ""))
+        shown = f" (shard {shard})" if shard else ""
+        words.append(f"pid {pid} on host {host} since {since}{shown}")
     return ", ".join(words[:3]) + (" and others" if len(words) > 3 else "") or "another process"
+
+
+def _elsewhere(folder: Path) -> str:
+    """Return the way out if only other hosts hold a folder: their locks may outlive them there."""
+    holders = [holder for path in folder.glob(f"{LOCK}*") if (holder := _holder(path))]
+    if not holders or any(host == gethostname() for _, host, _ in holders):
+        return ""
+    return f"; if that host is gone, delete {folder / LOCK}*"
+
+
+def _holder(path: Path) -> tuple[int, str, str] | None:
+    """Return pid, host and start of who wrote a lock file; None if it names nobody."""
+    try:
+        pid, host, since = path.read_text(encoding="utf-8", errors="replace").split()
+        return int(pid), host, since
+    except (OSError, ValueError):
+        return None
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

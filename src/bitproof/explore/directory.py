@@ -1,5 +1,6 @@
 """The directory of a search over multipliers: what lies where, and whether it may go on.
 
+bitproof-manifest.json         size and SHA-256 of each file
 plan.json                      recipe and fingerprint; written once, before anything runs
 network.safetensors, .json     the network with exact products
 weights.safetensors            the float weights that it came from, if any
@@ -26,7 +27,11 @@ class ExplorationDirectory(PlannedDirectory):
     """One search on disk."""
 
     work: ClassVar[str] = "search"
-    parts_of_work: ClassVar[tuple[str, ...]] = ("counts*", "network*", "weights*", "exploration*")
+    made: ClassVar[tuple[str, ...]] = (
+        *("network.*", "weights.safetensors", "checkpoints/*", "networks/*", "share-*.done"),
+        *("exploration.json", "front.csv", "chosen.json", "chosen.toml", "report.html"),
+    )
+    logs: ClassVar[tuple[str, ...]] = ("counts*.jsonl", "held-out.jsonl")
 
     network = Entry("network")
     weights = Entry("weights.safetensors")

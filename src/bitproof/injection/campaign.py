@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from safetensors.torch import save
 
 from bitproof.core.errors import FaultListError, SpecError
-from bitproof.core.files import write_bytes, write_text
+from bitproof.core.files import read_bytes, write_text
 from bitproof.core.lock import Shard, claim
 from bitproof.core.progress import SILENT, Progress
 from bitproof.core.spec import canonical_json
+from bitproof.core.tensor_files import write_tensors
 from bitproof.core.version import __version__
 from bitproof.data.dataset import Dataset
 from bitproof.evaluation.data_check import check_data
@@ -46,7 +46,7 @@ from bitproof.injection.worker import (
 )
 from bitproof.metrics import Tally
 from bitproof.quant.network import IntegerNetwork
-from bitproof.quant.store import load_network, save_network
+from bitproof.quant.store import load_network, network_files, save_network
 
 SCHEMA = 1
 """Version of the summary."""
@@ -102,6 +102,9 @@ def prepare_campaign(
     needs_profile = any(isinstance(one, Bounding) for one in injection.protections)
     if needs_profile and train is None:
         raise SpecError("protections: wanted training images to take bounds from, got none")
+    profile = None
+    if needs_profile and train is not None:
+        profile = train.first(min(len(train), injection.profile_images))
     digest = digest_of(plan.faults)
     content = {
         "injection": injection.model_dump(mode="json"),
@@ -115,19 +118,32 @@ def prepare_campaign(
             "images": images.digest(),
             "injection": injection.model_dump(mode="json"),
             "faults": digest,
+            **({} if profile is None else {"profile": profile.digest()}),
             "versions": {"bitproof": __version__, "torch": torch.__version__},
         },
     }
     if task.identity or ending != "logits":  # else as it was before there were tasks
         content["task"] = task.model_dump(mode="json")
-    directory.begin(content, resume=resume)
-    if not (folder / "images.safetensors").exists():
-        save_network(network, directory.network)
-        write_fault_table(plan.faults, directory.faults)
-        if needs_profile and train is not None:
-            _write_images(folder, "profile", train.first(min(len(train), injection.profile_images)))
-        _write_images(folder, "images", images)  # last: its presence says that all is there
+    directory.begin(content, resume=resume, progress=progress)
+    _write_missing(directory, network, plan, images, profile)
     return plan
+
+
+def _write_missing(
+    directory: CampaignDirectory,
+    network: IntegerNetwork,
+    plan: Plan,
+    images: Dataset,
+    profile: Dataset | None,
+) -> None:
+    """Write what a campaign needs, unless it is there."""
+    if not all(path.exists() for path in network_files(directory.network)):
+        save_network(network, directory.network)
+    if not directory.faults.exists():
+        write_fault_table(plan.faults, directory.faults)
+    for path, own in ((directory.profile, profile), (directory.images, images)):
+        if own is not None and not path.exists():
+            write_tensors(path, {"images": own.images, "labels": own.labels})
 
 
 def carry_out_campaign(
@@ -188,6 +204,7 @@ def carry_out_campaign(
             stated["stop"] = {"outcome": injection.stop_on, "interval": list(interval)}
         summary = {"schema": SCHEMA, "campaign": stated, **found}
         write_text(directory.summary, json.dumps(summary, indent=1, allow_nan=False) + "\n")
+        directory.finish()
     return directory.summary
 
 
@@ -230,7 +247,7 @@ def checksum(columns: Mapping[str, np.ndarray]) -> str:
 
 def facts_in(summary: Path) -> dict[str, Any]:
     """Return what a summary says of the campaign as a whole."""
-    facts: dict[str, Any] = json.loads(summary.read_text(encoding="utf-8"))["campaign"]
+    facts: dict[str, Any] = json.loads(read_bytes(summary))["campaign"]
     return facts
 
 
@@ -260,12 +277,6 @@ def _choose(network: IntegerNetwork, injection: Injection, test: Dataset) -> Dat
         which = "that the network gets right " if injection.only_correct else ""
         raise SpecError(f"images: wanted {injection.images} {which}in {test.name}, got {len(kept)}")
     return test.subset(torch.tensor(kept[: injection.images])).to("cpu")
-
-
-def _write_images(folder: Path, name: str, images: Dataset) -> None:
-    labels = images.labels.cpu().contiguous()
-    tensors = {"images": images.images.cpu().contiguous(), "labels": labels}
-    write_bytes(folder / f"{name}.safetensors", save(tensors))
 
 
 def _compute(

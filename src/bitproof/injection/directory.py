@@ -1,8 +1,10 @@
 """The campaign directory: what lies where, and whether a campaign may go on.
 
+bitproof-manifest.json      size and SHA-256 of each file
 plan.json                   spec, fingerprint and chunks; written once, before anything runs
 faults.parquet              the fault table, where one is stored
 network.safetensors, .json  the network
+images.safetensors          what meets the faults; profile: what bounds of activations come from
 parts/                      results of chunks
 summary.json, results.csv, report.html
 """
@@ -18,9 +20,16 @@ class CampaignDirectory(PlannedDirectory):
     """One campaign on disk."""
 
     work: ClassVar[str] = "campaign"
+    made: ClassVar[tuple[str, ...]] = (
+        *("network.*", "faults.parquet", "images.safetensors", "profile.safetensors"),
+        *("summary.json", "results.csv", "table.tex", "report.html"),
+    )
+    sealed: ClassVar[str] = "parts/part-*.parquet"
 
     faults = Entry("faults.parquet")
     network = Entry("network")
+    images = Entry("images.safetensors")
+    profile = Entry("profile.safetensors")
     parts = Entry("parts")
     summary = Entry("summary.json")
     results = Entry("results.csv")

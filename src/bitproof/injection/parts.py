@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
+from bitproof.core.atomic import sweep
 from bitproof.core.errors import DataError, StorageError
-from bitproof.core.files import sweep, write_bytes
+from bitproof.core.files import write_bytes
 from bitproof.injection.sealed import (
     decode,
     digest_columns,
@@ -68,7 +69,7 @@ class Parts:
         known = self._open(chunk)
         if known is None:
             facts = {"fingerprint": self.fingerprint, "part": str(chunk), "sha256": digest}
-            write_bytes(self.path(chunk), encode(ready, facts))
+            write_bytes(self.path(chunk), encode(ready, facts), listed=False)
         elif read_facts(known)["sha256"] != digest:
             raise DataError(
                 f"{self.path(chunk)}: holds another result of this chunk; it should be the same, "

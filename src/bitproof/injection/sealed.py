@@ -16,15 +16,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bitproof.core.errors import DataError
-from bitproof.core.files import write_bytes
+from bitproof.core.files import read_bytes, write_bytes
+from bitproof.core.seal import BLANK_SEAL, SEAL, is_sound, seal
 from bitproof.faults.table import ACTIONS, COLUMNS, SITES, FaultTable
 
 SCHEMA = 1
 """Version of the files' metadata."""
 FAULTS = "faults"
 """What the metadata of a fault table say in place of a chunk's number."""
-
-_SEAL, _BLANK = b"file-sha256:", b"0" * 64
 
 
 def write_fault_table(table: FaultTable, path: Path) -> None:
@@ -42,7 +41,7 @@ def write_fault_table(table: FaultTable, path: Path) -> None:
 def read_fault_table(path: Path) -> FaultTable:
     """Return the fault table in a file, or raise a DataError if it holds none that is sound."""
     try:
-        file = decode(path.read_bytes())
+        file = decode(read_bytes(path))
         facts = read_facts(file)
         if facts.get("part") != FAULTS:
             raise DataError(f"holds part {facts.get('part', 'nothing')} of a campaign")
@@ -106,22 +105,14 @@ def encode(columns: Mapping[str, np.ndarray], facts: dict[str, str]) -> bytes:
         column_encoding=dict.fromkeys(sorted(integers), "DELTA_BINARY_PACKED"),
     ) as writer:
         writer.write_table(table)
-        seal = (_SEAL + _BLANK).decode()
-        writer.add_key_value_metadata({"schema": str(SCHEMA), **facts, "seal": seal})
-    content = bytearray(sink.getvalue())
-    place = content.rindex(_SEAL) + len(_SEAL)
-    content[place : place + 64] = hashlib.sha256(content).hexdigest().encode()
-    return bytes(content)
+        writer.add_key_value_metadata({"schema": str(SCHEMA), **facts, "seal": BLANK_SEAL})
+    content = sink.getvalue().to_pybytes()
+    return seal(content, content.rindex(SEAL))
 
 
 def decode(content: bytes) -> pq.ParquetFile:
     """Return a sealed Parquet file, or raise a DataError if it is damaged or of another schema."""
-    view = memoryview(content)
-    place = content.rfind(_SEAL) + len(_SEAL)
-    digest = hashlib.sha256(view[:place])
-    digest.update(_BLANK)
-    digest.update(view[place + 64 :])
-    if content[place : place + 64] != digest.hexdigest().encode():
+    if not is_sound(content, content.rfind(SEAL)):
         raise DataError("cut short or altered")
     try:
         file = pq.ParquetFile(pa.BufferReader(content))

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Int64
-from safetensors.torch import load_file
 
-from bitproof.core.errors import ResumeError
+from bitproof.core.errors import DataError, ResumeError
+from bitproof.core.tensor_files import DAMAGED, read_tensors
 from bitproof.data.dataset import Dataset, count_classes
 from bitproof.faults.bounding import Bounding, Restriction, restrictions
 from bitproof.faults.table import COLUMNS, FaultTable
@@ -152,9 +152,13 @@ def bounds_of(
 
 def read_images(folder: Path, name: str) -> Dataset:
     """Return images that a campaign directory holds, with the campaign's task."""
-    tensors = load_file(folder / f"{name}.safetensors")
-    labels = tensors["labels"]
+    path = folder / f"{name}.safetensors"
+    try:
+        tensors, _ = read_tensors(path)
+        images, labels = tensors["images"], tensors["labels"]
+    except DAMAGED as error:
+        raise DataError(f"{path}: cannot read the images ({str(error)[:100]})") from None
     table = CampaignDirectory(folder).read_plan().get("task")
     task = TASKS.build(table) if table else None
     n_classes = count_classes(labels) or 1
-    return Dataset(name, tensors["images"], labels, n_classes, task)
+    return Dataset(name, images, labels, n_classes, task)

@@ -17,14 +17,14 @@ from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
-import safetensors.torch
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.serialization import get_unsafe_globals_in_checkpoint
 
 from bitproof.core.errors import UnsafeFileError, WeightsError
-from bitproof.core.files import write_bytes
+from bitproof.core.files import read_bytes
+from bitproof.core.tensor_files import parse_tensors, write_tensors
 from bitproof.models.base import Normalize
 from bitproof.models.user_module import inside_wrappers
 
@@ -87,12 +87,7 @@ def save_weights(model: nn.Module, path: Path) -> None:
     """
     if path.suffix != ".safetensors":
         raise WeightsError(f"{path}: wanted a name that ends in .safetensors, got '{path.suffix}'")
-    # Clones, because safetensors refuses tensors that share memory.
-    tensors = {
-        name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
-        for name, value in inside_wrappers(model).state_dict().items()
-    }
-    write_bytes(path, safetensors.torch.save(tensors, metadata={"format": "pt"}))
+    write_tensors(path, inside_wrappers(model).state_dict(), format="pt")
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
@@ -100,7 +95,7 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
     if path.suffix not in READERS:
         raise WeightsError(f"{path}: wanted one of {', '.join(READERS)}, got '{path.suffix}'")
     try:
-        return READERS[path.suffix](path.read_bytes(), path)
+        return READERS[path.suffix](read_bytes(path), path)
     except FileNotFoundError:
         raise WeightsError(f"{path}: no such file") from None
     except DAMAGE as error:
@@ -154,7 +149,7 @@ def _read_pickle(content: bytes, path: Path) -> dict[str, Tensor]:
 
 
 READERS: dict[str, Callable[[bytes, Path], dict[str, Tensor]]] = {
-    ".safetensors": lambda content, _path: safetensors.torch.load(content),
+    ".safetensors": lambda content, path: parse_tensors(content, path)[0],
     ".npz": _read_npz,
     ".pt": _read_pickle,
     ".pth": _read_pickle,

@@ -26,7 +26,7 @@ from bitproof.quant.quantizer import (
 from bitproof.quant.redundancy import Redundancy, redundancy
 from bitproof.quant.scaling import LayerScaling, scaling_factors
 from bitproof.quant.scheme import Scheme
-from bitproof.quant.store import load_network, save_network
+from bitproof.quant.store import load_network, network_files, save_network
 from bitproof.quant.trace import trace
 
 __all__ = [
@@ -52,6 +52,7 @@ __all__ = [
     "flip_error",
     "load_network",
     "measure_ranges",
+    "network_files",
     "quantize",
     "quantize_graph",
     "quantize_traced",

@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load, save
 from torch import Tensor
 
 from bitproof.core.errors import WeightsError, near
-from bitproof.core.files import write_bytes, write_text
+from bitproof.core.files import read_bytes, write_bytes, write_text
 from bitproof.quant.fidelity import Fidelity
 from bitproof.quant.graph import Node
 from bitproof.quant.grid import CodedTensor, Grid
@@ -56,12 +56,12 @@ def load_network(path: Path) -> IntegerNetwork:
     Raises:
         WeightsError: a file is missing, truncated or does not fit the other.
     """
-    for suffix in (".json", ".safetensors"):
-        if not _with(path, suffix).is_file():
-            raise WeightsError(f"{_with(path, suffix)}: no such file")
+    for file in network_files(path):
+        if not file.is_file():
+            raise WeightsError(f"{file}: no such file")
     try:
-        layout = json.loads(_with(path, ".json").read_text(encoding="utf-8"))
-        tensors = load_file(_with(path, ".safetensors"))
+        layout = json.loads(read_bytes(_with(path, ".json")))
+        tensors = load(read_bytes(_with(path, ".safetensors")))
         if layout["schema"] != SCHEMA:
             raise WeightsError(f"{path}.json: wanted schema {SCHEMA}, got {layout['schema']}")
         nodes = tuple(Node(**{**one, "inputs": tuple(one["inputs"])}) for one in layout["nodes"])
@@ -82,6 +82,11 @@ def load_network(path: Path) -> IntegerNetwork:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise WeightsError(f"{path}: not a network that bitproof wrote ({reason})") from None
     return network
+
+
+def network_files(path: Path) -> tuple[Path, Path]:
+    """Return the two files of a network."""
+    return _with(path, ".json"), _with(path, ".safetensors")
 
 
 def _check(network: IntegerNetwork, path: Path) -> None:

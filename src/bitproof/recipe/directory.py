@@ -1,5 +1,6 @@
 """The run directory: what lies where, what a run says about itself, and whether it may go on.
 
+bitproof-manifest.json       size and SHA-256 of each file
 recipe.toml                  the recipe, complete
 run.json                     versions, device, digests, durations, warnings
 results.csv                  the measurements, tidy
@@ -16,13 +17,14 @@ import platform
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
 from bitproof import __version__
-from bitproof.core.directory import Entry, ResumableDirectory
+from bitproof.core.directory import FACTS, Entry, ResumableDirectory
+from bitproof.core.progress import SILENT, Progress
 from bitproof.recipe.recipe import BASELINE, Recipe
 from bitproof.recipe.toml import read_recipe, write_recipe
 
@@ -33,6 +35,12 @@ SCHEMA = 1
 @dataclass(frozen=True)
 class RunDirectory(ResumableDirectory):
     """One run on disk."""
+
+    identity: ClassVar[tuple[str, ...]] = ("recipe.toml", FACTS)
+    made: ClassVar[tuple[str, ...]] = (
+        *("networks/*", "checkpoints/*", "records/*", "statistics/*", "results.csv"),
+    )
+    logs: ClassVar[tuple[str, ...]] = ("tallies.jsonl",)
 
     recipe = Entry("recipe.toml")
     results = Entry("results.csv")
@@ -59,17 +67,24 @@ class RunDirectory(ResumableDirectory):
         """Return the path of the figures that explain how an integer network takes bit errors."""
         return self.path / "statistics" / f"{variant}.json"
 
-    def check(self, recipe: Recipe, *, resume: bool) -> None:
-        """Raise an error unless a run may start here, or go on; each differing field is named."""
+    def check(self, recipe: Recipe, *, resume: bool, progress: Progress = SILENT) -> None:
+        """Raise an error unless a run may start here, or go on; each differing field is named.
+
+        What changed since it was written is set aside, and `progress` is told.
+        """
         self.check_place()
         if self.recipe.exists():
             self.check_resume(resume=resume)
+            self.take_stock(progress.say, self.tallies)
             before = read_recipe(self.recipe).to_dict()
             self.check_same(before, recipe.to_dict(), "belongs to another recipe")
+        else:
+            self.check_no_parts(self.recipe.name)
 
     def begin(self, recipe: Recipe, **facts: Any) -> None:
         """Write down what is going to be done; `facts` go to run.json."""
         if not self.recipe.exists():
+            self.manifest.create()
             write_recipe(recipe, self.recipe)
         names = [*recipe.stages, *recipe.multipliers]
         stages = {name: recipe.stage(name).model_dump(mode="json") for name in names}

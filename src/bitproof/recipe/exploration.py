@@ -32,7 +32,7 @@ from bitproof.explore.search_images import HeldOut, measured_accuracies
 from bitproof.explore.summary import summarize_exploration
 from bitproof.harden import Approximate, Candidate, TrainingContext
 from bitproof.models import save_weights
-from bitproof.quant import IntegerNetwork, load_network, save_network
+from bitproof.quant import IntegerNetwork, load_network, network_files, save_network
 from bitproof.recipe.building import build, weights_of
 from bitproof.recipe.injection import find_network
 from bitproof.recipe.recipe import (
@@ -131,7 +131,12 @@ def explore_recipe(
             "data": {"train": splits.train.digest(), "test": splits.test.digest()},
             "versions": {"bitproof": __version__, "torch": torch.__version__},
         }
-        directory.begin({"fingerprint": fingerprint}, resume=resume or shard is not None)
+        directory.begin(
+            {"fingerprint": fingerprint},
+            resume=resume or shard is not None,
+            progress=progress,
+            log=directory.counts_of(shard),
+        )
         work = _Work(recipe, directory, splits, data_dir, recipe_dir, progress, stop)
         network = work.network().to(device)
         outcome = explore(
@@ -218,7 +223,9 @@ class _Work:
             summary["recovered"] = recovered
         write_text(directory.summary, json.dumps(summary, allow_nan=False) + "\n")
         _write_front(summary, directory.front)
-        return write_exploration_report(directory.path)
+        report = write_exploration_report(directory.path)
+        directory.finish()
+        return report
 
     def _made(self) -> IntegerNetwork:
         if self.recipe.network:
@@ -352,7 +359,7 @@ def _searched(recipe: ExplorationRecipe) -> str:
 
 def _stored(stem: Path) -> bool:
     """Return whether both files of an integer network are there."""
-    return all(stem.with_name(stem.name + end).exists() for end in (".json", ".safetensors"))
+    return all(path.exists() for path in network_files(stem))
 
 
 def _share(exploration: Exploration, shard: Shard | None) -> list[str] | None:

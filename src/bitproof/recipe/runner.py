@@ -36,6 +36,7 @@ from bitproof.quant import (
     Scheme,
     flip_error,
     load_network,
+    network_files,
     redundancy,
     save_network,
     trace,
@@ -82,7 +83,7 @@ def run(
         folder = RunDirectory(out)
         if group.is_main:
             held.enter_context(folder.claimed())
-            folder.check(recipe, resume=resume)
+            folder.check(recipe, resume=resume, progress=progress)
         weights = weights_of(recipe.weights, recipe.model, recipe_dir=recipe_dir, data_dir=data_dir)
         splits = recipe.data.load(data_dir).to(place)
         watch = progress if group.is_main else SILENT
@@ -189,6 +190,7 @@ class _Run:
             write_results(rows, self.folder.results)
             self.folder.note(warnings=warnings, finished=now())
             write_report(self.folder.path)
+            self.folder.finish()
         self.group.wait()
         return self.folder.path / REPORT
 
@@ -261,9 +263,13 @@ class _Run:
     def _checkpointer(self, variant: str) -> Checkpointer:
         return Checkpointer(self.folder.checkpoint(variant), stop=self.stop)
 
-    def _absent(self, path: Path) -> bool:
-        """Return whether the run has no such file yet, the same in every process."""
-        return not self.group.agree(path.exists())
+    def _absent(self, *paths: Path) -> bool:
+        """Return whether the run lacks one of the files, the same in every process."""
+        return not self.group.agree(all(path.exists() for path in paths))
+
+    def _stage_files(self, variant: str) -> tuple[Path, Path]:
+        """Return what the last stage of a variant writes."""
+        return self.folder.record(variant), self.folder.weights(variant)
 
     def _build(self, weights: Path | None) -> nn.Module:
         model = build(self.recipe.model, self.splits.train, seed=self.recipe.seed, weights=weights)
@@ -300,7 +306,7 @@ class _Run:
         stages = stages_of(variant)
         if not stages:
             return Candidate(self._model(FLOAT), self.recipe.quantization, data_dir=self.data_dir)
-        if self._absent(self.folder.record(variant)):
+        if self._absent(*self._stage_files(variant)):
             before = self._candidate("+".join(stages[:-1]) or BASELINE)
             checkpointer = self._checkpointer(variant)
             context = TrainingContext(
@@ -348,11 +354,16 @@ class _Run:
 
     def _integer_network(self, variant: str) -> None:
         """Harden and quantize a variant, unless it is there."""
-        path = self.folder.network(variant)
-        if not self._absent(path.with_name(path.name + ".json")):
-            return
-        if self.group.agree(self.stop.requested):
+        path, stages = self.folder.network(variant), stages_of(variant)
+        steps = ["+".join(stages[: n + 1]) for n in range(len(stages))]
+        unmade = [step for step in steps if self._absent(*self._stage_files(step))]
+        absent = self._absent(*network_files(path), self.folder.statistics(variant))
+        if (unmade or absent) and self.group.agree(self.stop.requested):
             self._stop()
+        for step in unmade:
+            self._candidate(step)
+        if not absent:
+            return
         candidate = self._candidate(variant)
         if self.group.is_main:
             network = candidate.quantize(self.splits.train)
@@ -370,8 +381,7 @@ class _Run:
             found["fidelity"] = network.fidelity.to_dict()
         if layer_weights(network):
             found |= self._weight_statistics(variant, network, scheme)
-        if found:
-            write_text(self.folder.statistics(variant), json.dumps(found) + "\n")
+        write_text(self.folder.statistics(variant), json.dumps(found) + "\n")
 
     def _weight_statistics(
         self, variant: str, network: IntegerNetwork, scheme: Scheme

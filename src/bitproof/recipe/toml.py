@@ -10,7 +10,7 @@ import tomlkit
 from pydantic import ValidationError
 
 from bitproof.core.errors import RecipeError, UnknownKindError
-from bitproof.core.files import write_text
+from bitproof.core.files import read_bytes, write_text
 from bitproof.core.spec import Spec, describe_problem, problems_of
 from bitproof.recipe.lines import Location, find_line
 from bitproof.recipe.overrides import Change, override
@@ -37,7 +37,7 @@ def read_spec(path: Path, spec: type[R], changes: Sequence[Change] = ()) -> R:
 def read_text(path: Path) -> str:
     """Return the text of a recipe."""
     try:
-        return path.read_text(encoding="utf-8")
+        return read_bytes(path).decode()
     except OSError as error:
         raise RecipeError(f"{path}: cannot read the recipe ({error.strerror})") from None
     except UnicodeDecodeError:

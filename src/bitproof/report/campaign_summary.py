@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from bitproof.core.errors import DataError
+from bitproof.core.files import read_bytes
 from bitproof.core.spec import describe_problem
 from bitproof.report.fidelity import FidelityFacts
 from bitproof.stats.intervals import Interval
@@ -291,7 +292,7 @@ def read_summary(path: Path) -> CampaignSummary:
     if path.is_dir():
         path = path / SUMMARY
     try:
-        return CampaignSummary.model_validate_json(path.read_text(encoding="utf-8"))
+        return CampaignSummary.model_validate_json(read_bytes(path))
     except FileNotFoundError:
         problem = "wanted the summary of a campaign, there is no such file"
     except ValidationError as error:

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from bitproof.core.errors import DataError
+from bitproof.core.files import read_bytes
 from bitproof.core.spec import describe_problems
 from bitproof.report.tallies import Measurement, read_tallies
 from bitproof.stats.results import Row, read_results
@@ -261,7 +262,7 @@ def read_unfinished_run(run_dir: Path) -> Run:
     return Run(
         facts=_read_facts(run_dir / "run.json"),
         rows=(),
-        recipe=recipe.read_text(encoding="utf-8", errors="replace") if recipe.is_file() else None,
+        recipe=read_bytes(recipe).decode(errors="replace") if recipe.is_file() else None,
         records=_read_folder(run_dir / "records"),
         measurements=read_tallies(run_dir / "tallies.jsonl"),
         statistics=_read_folder(run_dir / "statistics"),
@@ -288,6 +289,6 @@ def _read_folder(folder: Path) -> dict[str, Any]:
 
 def _read_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(read_bytes(path))
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: wanted JSON, got {error}") from None

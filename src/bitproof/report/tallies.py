@@ -3,14 +3,13 @@
 `bitproof.evaluation.TallyStore` writes it and reads it by key; a report needs no keys, nor torch.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter
 
-from bitproof.core.errors import DataError
+from bitproof.core.json_lines import JsonLines
 
 
 @dataclass(frozen=True)
@@ -47,17 +46,11 @@ def read_tallies(path: Path) -> tuple[Measurement, ...]:
     Raises:
         DataError: a line is no measurement.
     """
-    if not path.is_file():
-        return ()
-    *lines, _torn = path.read_text(encoding="utf-8", errors="replace").split("\n")
-    found = []
-    for number, line in enumerate(lines, 1):
-        try:
-            one = _MEASUREMENT.validate_python(json.loads(line))
-        except (ValueError, RecursionError):
-            one = None
-        if one is None or one.correct > one.total:
-            raise DataError(f"{path}: line {number} is not a measurement: {line[:60]!r}")
-        if one.total:
-            found.append(one)
-    return tuple(found)
+    return tuple(one for one in JsonLines(path).read(_parsed) if one.total)
+
+
+def _parsed(entry: dict[str, Any]) -> Measurement:
+    one = _MEASUREMENT.validate_python(entry)
+    if one.correct > one.total:
+        raise ValueError("more right than there are")
+    return one

@@ -15,7 +15,7 @@ from typing import Annotated
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from bitproof.core.errors import DataError
-from bitproof.core.files import write_text
+from bitproof.core.files import read_bytes, write_text
 from bitproof.core.spec import describe_problem
 from bitproof.stats.intervals import Interval
 
@@ -80,7 +80,7 @@ def read_results(path: Path) -> list[Row]:
         DataError: the file is missing or malformed; the message names the line.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_bytes(path).decode()
     except FileNotFoundError:
         raise DataError(
             f"{path}: wanted the result table of a run, there is no such file"

@@ -11,14 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-import safetensors.torch
-import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from bitproof.core.errors import ResumeError
-from bitproof.core.files import write_bytes
+from bitproof.core.errors import ChecksumError, ResumeError
+from bitproof.core.files import remove
 from bitproof.core.stop_request import StopRequest
+from bitproof.core.tensor_files import DAMAGED, read_tensors, write_tensors
 
 EVERY_S = 120.0
 """Seconds of work that an interruption may cost."""
@@ -73,13 +71,7 @@ class Checkpointer:
     def save(self, snapshot: Snapshot, identity: str) -> None:
         """Write a snapshot; `identity` names the training that it belongs to."""
         header = {"identity": identity, "step": snapshot.step, "notes": snapshot.notes}
-        # Clones, because safetensors refuses tensors that share memory.
-        tensors = {
-            name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
-            for name, value in snapshot.tensors.items()
-        }
-        content = safetensors.torch.save(tensors, metadata={"bitproof": json.dumps(header)})
-        write_bytes(self.path, content)
+        write_tensors(self.path, snapshot.tensors, bitproof=json.dumps(header))
         self._last = time.monotonic()
 
     def load(self, identity: str) -> Snapshot | None:
@@ -91,12 +83,11 @@ class Checkpointer:
         if not self.path.exists():
             return None
         try:
-            with safe_open(self.path, "pt") as file:
-                header = json.loads(file.metadata()["bitproof"])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            tensors, texts = read_tensors(self.path)
+            header = json.loads(texts["bitproof"])
             snapshot = Snapshot(int(header["step"]), tensors, dict(header["notes"]))
             came = str(header["identity"])
-        except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        except (*DAMAGED, ChecksumError) as error:
             raise ResumeError(
                 f"{self.path}: damaged, cannot go on; delete it to train from the start ({error})"
             ) from None
@@ -108,4 +99,4 @@ class Checkpointer:
 
     def forget(self) -> None:
         """Delete the file; what it was for is done."""
-        self.path.unlink(missing_ok=True)
+        remove(self.path)
