@@ -390,6 +390,16 @@ def report(
 
 
 @app.command()
+def verify(
+    directory: Annotated[Path, typer.Argument(help="The directory of a run, campaign or search.")],
+) -> None:
+    """Tell whether every file of a directory is as it was written, by its manifest."""
+    from bitproof.cli.verify import print_verification
+
+    print_verification(directory)
+
+
+@app.command()
 def energy(  # noqa: PLR0917
     directory: Annotated[Path, typer.Argument(help="A run directory, finished or not.")],
     max_drop: Annotated[

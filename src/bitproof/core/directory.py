@@ -125,8 +125,7 @@ class ResumableDirectory:
                 "an older bitproof?); choose another --out"
             )
         try:
-            wrong = manifest.differing()
-            strange = {*manifest.unlisted()}
+            wrong, strange = manifest.differing(), self.strange()
             manifest.reopen()
         except DataError as error:
             raise ResumeError(str(error)) from None
@@ -136,14 +135,22 @@ class ResumableDirectory:
                     f"{self.path / name}: {problem}, and says which {self.work} this is; "
                     "take it from a copy, or choose another --out"
                 )
-        made, sealed = self._names(*self.made), self._names(self.sealed)
-        for name, problem in {**dict.fromkeys(strange & made, "not listed"), **wrong}.items():
-            # What is missing is made anew, or by another process; parts look after themselves.
-            if problem != "missing" and name not in sealed:
+        checked = self._names(self.sealed, *self.logs)
+        for name, problem in {**dict.fromkeys(strange, "not listed"), **wrong}.items():
+            # What is missing is made anew, or by another process; parts and lines have checksums.
+            if problem != "missing" and name not in checked:
                 say(f"{self.path / name}: {problem}, set aside as {manifest.set_aside(name)}")
         for path in logs:
-            for line in JsonLines(path).mend():
+            if line := JsonLines(path).mend():
                 say(line)
+
+    def strange(self) -> set[str]:
+        """Return names of files that the work would read, though the manifest does not list them.
+
+        Raises:
+            DataError: the manifest is missing or damaged.
+        """
+        return {*self.manifest.unlisted()} & self._names(*self.identity, *self.made)
 
     def finish(self) -> None:
         """List what was appended to, and say that the work is complete."""

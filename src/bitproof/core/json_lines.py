@@ -11,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bitproof.core.errors import DataError
-from bitproof.core.files import append_line, write_bytes
+from bitproof.core.errors import ChecksumError, DataError
+from bitproof.core.files import append_line, read_bytes, write_bytes
 from bitproof.core.manifest import ASIDE, Manifest, free_place
 from bitproof.core.spec import canonical_json
 
@@ -46,7 +46,9 @@ class JsonLines:
         Raises:
             DataError: a line is no JSON or not as it was written, or `parse` stumbles over it.
         """
-        lines, torn = self._lines()
+        if not self.path.exists():
+            return []
+        lines, torn = self._split(read_bytes(self.path))
         self._whole = "".join(f"{line}\n" for line in lines) if torn else None
         found = []
         for number, line in enumerate(lines, 1):
@@ -60,39 +62,52 @@ class JsonLines:
 
     def append(self, entry: dict[str, Any]) -> None:
         """Add a line."""
-        if not self._written and (manifest := Manifest.around(self.path)) is not None:
-            manifest.forget(self.path)  # listed again when the work is complete
-        self._written = True
+        if not self._written:
+            self._forget()  # listed again when the work is complete
+            self._written = True
         if self._whole is not None:
             self._rewrite(self._whole)
         append_line(self.path, canonical_json({**entry, CHECK: _check(entry)}))
 
-    def mend(self) -> list[str]:
-        """Take damaged lines out, so that they are measured again; return a line about it, if any.
+    def mend(self) -> str:
+        """Take damaged lines out, so that they are measured again; return what there is to tell.
 
         The log as it was goes to the folder `aside` beside it.
         """
-        lines, _ = self._lines()
+        lines, _ = self._split(self.path.read_bytes() if self.path.exists() else b"")
         sound = [line for line in lines if _is_sound(line)]
         if len(sound) == len(lines):
-            return []
+            return self._relist()
         target = free_place(self.path.parent / ASIDE, self.path.name)
         write_bytes(target, self.path.read_bytes(), listed=False)
         self._rewrite("".join(f"{line}\n" for line in sound))
         lost = len(lines) - len(sound)
         where = target.relative_to(self.path.parent)
-        return [f"{self.path}: {lost} of {len(lines)} lines damaged, set aside as {where}"]
+        return f"{self.path}: {lost} of {len(lines)} lines damaged, set aside as {where}"
 
-    def _lines(self) -> tuple[list[str], str]:
+    def _relist(self) -> str:
+        """Take the log off the list if it is not what is listed: lines were taken out or moved."""
+        try:
+            read_bytes(self.path)
+        except OSError:
+            return ""
+        except ChecksumError:
+            self._forget()
+            return f"{self.path}: lines missing, what they told is measured again"
+        return ""
+
+    def _forget(self) -> None:
+        if (manifest := Manifest.around(self.path)) is not None:
+            manifest.forget(self.path)
+
+    @staticmethod
+    def _split(content: bytes) -> tuple[list[str], str]:
         """Return whole lines, and what there is of a torn last one."""
-        if not self.path.exists():
-            return [], ""
-        *lines, torn = self.path.read_text(encoding="utf-8", errors="replace").split("\n")
+        *lines, torn = content.decode(errors="replace").split("\n")
         return lines, torn
 
     def _rewrite(self, text: str) -> None:
-        if (manifest := Manifest.around(self.path)) is not None:
-            manifest.forget(self.path)
+        self._forget()
         write_bytes(self.path, text.encode(), listed=False)
         self._whole = None
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from bitproof.core.atomic import replacing
@@ -231,8 +231,11 @@ def free_place(folder: Path, name: str) -> Path:
 
 
 def _entries(content: Mapping[str, Any]) -> Entries:
+    for name in content["files"]:
+        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+            raise ValueError(f"lists a file outside: {name[:60]!r}")
     return {
-        str(name): tuple(Checksum(int(one["size"]), str(one["sha256"])) for one in known)
+        name: tuple(Checksum(int(one["size"]), str(one["sha256"])) for one in known)
         for name, known in content["files"].items()
     }
 
