@@ -6,7 +6,7 @@ the graph of one network; `bitproof.load_network` reads both.
 
 from pathlib import Path
 
-from bitproof.core.files import write_bytes
+from bitproof.core.files import read_bytes, write_bytes
 from bitproof.core.progress import SILENT, Progress
 from bitproof.reproduce.collect import SeedRun
 
@@ -30,7 +30,7 @@ def keep_networks(run: SeedRun, results: Path, *, progress: Progress = SILENT) -
         source = run.folder.network(variant)
         goal = results / job.size / job.table.name / "weights" / f"{job.name}.{variant}"
         goals = {beside(goal, suffix): suffix for suffix in SUFFIXES}
-        contents = {path: beside(source, suffix).read_bytes() for path, suffix in goals.items()}
+        contents = {path: read_bytes(beside(source, suffix)) for path, suffix in goals.items()}
         others = sum(path.stat().st_size for path in kept(results) if path not in goals)
         largest, whole = max(map(len, contents.values())), sum(map(len, contents.values()))
         reason = ""
