@@ -55,7 +55,7 @@ def test_types_limits_defaults_units_and_sources_are_told() -> None:
     assert "  Model:  each of the" in text
     assert "  Source: Stutz et al." in text
     text = describe_kind("train")
-    assert "  epochs: integer, >= 1; default 20" in text
+    assert "  epochs: integer, >= 1, <= 1e+06; default 20" in text
     assert '  max_norm: number, > 0, or "none"; default "none"' in text
     schedules = '"cosine" | "one_cycle" | "cyclic" | "multi_step" | "constant"'
     assert f'  schedule: {schedules}; default "cosine"' in text

@@ -12,7 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from bitproof.core.errors import BitproofError, DataError, ResumeError, StorageError
+from bitproof.core.errors import (
+    BitproofError,
+    DataError,
+    ResumeError,
+    StorageError,
+    one_line,
+    shorten,
+)
 from bitproof.core.files import sweep, write_bytes, write_text
 from bitproof.core.lock import LOCK, claim, hold
 from bitproof.core.spec import canonical_json
@@ -231,6 +238,5 @@ def _by_number(value: Any) -> Any:
 
 
 def _show(value: Any) -> str:
-    """Return a value in one short line that any terminal can print."""
-    line = " ".join(str(value).encode(errors="backslashreplace").decode().split())
-    return line if len(line) <= 80 else line[:77] + "..."
+    """Return a value in one short line that any terminal can print, text without its quotes."""
+    return one_line(value) if isinstance(value, str) else shorten(value)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bitproof.core.errors import DataError
+from bitproof.core.errors import DataError, shorten
 from bitproof.core.files import append_line, write_text
 from bitproof.core.spec import canonical_json
 
@@ -50,7 +50,7 @@ class JsonLines:
                 found.append(parse(json.loads(line)))
             except (ValueError, KeyError, TypeError, AttributeError, IndexError):
                 raise DataError(
-                    f"{self.path}: line {number} is not a measurement: {line[:60]!r}"
+                    f"{self.path}: line {number} is not a measurement: {shorten(line)}"
                 ) from None
         return found
 

@@ -23,7 +23,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.serialization import get_unsafe_globals_in_checkpoint
 
-from bitproof.core.errors import UnsafeFileError, WeightsError
+from bitproof.core.errors import UnsafeFileError, WeightsError, shorten
 from bitproof.core.files import write_bytes
 from bitproof.models.base import Normalize
 from bitproof.models.user_module import inside_wrappers
@@ -86,7 +86,9 @@ def save_weights(model: nn.Module, path: Path) -> None:
         StorageError: the disk is full, or the place cannot be written.
     """
     if path.suffix != ".safetensors":
-        raise WeightsError(f"{path}: wanted a name that ends in .safetensors, got '{path.suffix}'")
+        raise WeightsError(
+            f"{path}: wanted a name that ends in .safetensors, got {shorten(path.suffix)}"
+        )
     # Clones, because safetensors refuses tensors that share memory.
     tensors = {
         name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
@@ -98,7 +100,9 @@ def save_weights(model: nn.Module, path: Path) -> None:
 def _read_tensors(path: Path) -> dict[str, Tensor]:
     """Return the named tensors of a file, on the CPU, as they are stored."""
     if path.suffix not in READERS:
-        raise WeightsError(f"{path}: wanted one of {', '.join(READERS)}, got '{path.suffix}'")
+        raise WeightsError(
+            f"{path}: wanted one of {', '.join(READERS)}, got {shorten(path.suffix)}"
+        )
     try:
         return READERS[path.suffix](path.read_bytes(), path)
     except FileNotFoundError:

@@ -2,7 +2,7 @@
 
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,8 +11,8 @@ from pydantic import ValidationError
 
 from bitproof.core.errors import RecipeError, UnknownKindError
 from bitproof.core.files import write_text
-from bitproof.core.spec import Spec, describe_problem, problems_of
-from bitproof.recipe.lines import Location, find_line
+from bitproof.core.spec import MOST_PROBLEMS, Spec, describe_problem, problems_of
+from bitproof.recipe.lines import Location, line_in, lines_of
 from bitproof.recipe.overrides import Change, override
 from bitproof.recipe.recipe import Recipe
 
@@ -50,11 +50,15 @@ def parse_spec(text: str, spec: type[R], *, name: str, changes: Sequence[Change]
     try:
         return spec.model_validate(table)
     except ValidationError as error:
+        every, known = problems_of(error), lines_of(text)
         problems = [
-            (*_source(_location(problem), text, name, changes), describe_problem(problem, spec))
-            for problem in problems_of(error)
+            (*_source(_location(problem), known, name, changes), describe_problem(problem, spec))
+            for problem in every[:MOST_PROBLEMS]
         ]
-    raise RecipeError("\n".join(source + problem for _, source, problem in sorted(problems)))
+    lines = [source + problem for _, source, problem in sorted(problems)]
+    if more := len(every) - len(problems):
+        lines.append(f"{name}: and {more} more problems" if name else f"and {more} more problems")
+    raise RecipeError("\n".join(lines))
 
 
 def parse_table(text: str, name: str) -> dict[str, Any]:
@@ -65,14 +69,20 @@ def parse_table(text: str, name: str) -> dict[str, Any]:
         line = re.search(r"at line (\d+)", str(error))
         number = int(line[1]) if line else len(text.splitlines()) or 1
         raise RecipeError(f"{name}:{number}: not valid TOML: {error}") from None
+    except RecursionError:
+        raise RecipeError(f"{name}: wanted fewer lists and tables in each other") from None
+    except ValueError as error:  # Python reads no number of thousands of digits
+        raise RecipeError(f"{name}: not valid TOML: {error}") from None
 
 
-def _source(location: Location, text: str, name: str, changes: Sequence[Change]) -> tuple[int, str]:
+def _source(
+    location: Location, known: Mapping[Location, int], name: str, changes: Sequence[Change]
+) -> tuple[int, str]:
     """Return the line of a problem (0: of none), and how to tell where it comes from."""
     for change in reversed(changes):
         if change.touches(location):
             return 0, f"{change.said}: "
-    line = find_line(text, location)
+    line = line_in(known, location)
     return (line, f"{name}:{line}: ") if name else (0, "")
 
 

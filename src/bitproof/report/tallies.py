@@ -10,7 +10,7 @@ from typing import Annotated
 
 from pydantic import Field, TypeAdapter
 
-from bitproof.core.errors import DataError
+from bitproof.core.errors import DataError, shorten
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def read_tallies(path: Path) -> tuple[Measurement, ...]:
         except (ValueError, RecursionError):
             one = None
         if one is None or one.correct > one.total:
-            raise DataError(f"{path}: line {number} is not a measurement: {line[:60]!r}")
+            raise DataError(f"{path}: line {number} is not a measurement: {shorten(line)}")
         if one.total:
             found.append(one)
     return tuple(found)

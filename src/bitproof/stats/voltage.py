@@ -20,7 +20,7 @@ from typing import Annotated
 
 from pydantic import Field, ValidationError, field_validator
 
-from bitproof.core.errors import DataError, SpecError
+from bitproof.core.errors import DataError, SpecError, shorten
 from bitproof.core.spec import Spec, describe_problem, problems_of
 
 COLUMNS = ("voltage", "ber", "energy")
@@ -200,6 +200,6 @@ def _numbers(cells: list[str]) -> list[float]:
         except ValueError:
             number = math.nan
         if not math.isfinite(number):
-            raise DataError(f"{name}: wanted a number, got '{cell}'")
+            raise DataError(f"{name}: wanted a number, got {shorten(cell)}")
         numbers.append(number)
     return numbers
