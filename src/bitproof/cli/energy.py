@@ -8,7 +8,6 @@ import typer
 
 from bitproof.core.errors import DataError, SpecError, near, shorten
 from bitproof.core.files import write_text
-from bitproof.core.types import MOST
 from bitproof.report.energy import energy_text, line_name
 from bitproof.report.fault_counts import RateThreat, Unmeasured, rate_threats
 from bitproof.report.operating_points import EnergyQuestion, OperatingPoint, operating_points
@@ -30,8 +29,6 @@ def print_energy(
     """Print the lowest safe voltage of each network of a run, and what it saves."""
     if not 0 <= max_drop <= 100:
         raise SpecError(f"--max-drop: wanted percentage points from 0 to 100, got {max_drop:g}")
-    if not 0 <= decoder <= MOST:
-        raise SpecError(f"--decoder: wanted a number of accesses from 0, got {decoder:g}")
     question = EnergyQuestion(
         max_drop=max_drop / 100,
         against=against,

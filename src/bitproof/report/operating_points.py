@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bitproof.core.errors import DataError, SpecError, near, shorten
+from bitproof.core.types import MOST
 from bitproof.report.fault_counts import (
     CleanCount,
     FaultCounts,
@@ -72,7 +73,7 @@ class EnergyQuestion:
     def __post_init__(self) -> None:
         if not 0 <= self.max_drop <= 1:
             raise SpecError(f"max_drop: wanted a fraction from 0 to 1, got {self.max_drop:g}")
-        if not 0 <= self.decoder < math.inf:
+        if not 0 <= self.decoder <= MOST:
             raise SpecError(f"decoder: wanted an energy of 0 or more, got {self.decoder:g}")
 
 
