@@ -17,10 +17,12 @@ TOO_LARGE = "too_large"
 """Type of the problem that a text, a list or a table is longer than any is."""
 NONE = "none"
 """What a table says for None, which TOML has no word for."""
-MOST_CHARACTERS, MOST_ENTRIES = 10_000, 100_000
+MOST_CHARACTERS, MOST_ENTRIES = 10_000, 2**16
 """Longest text, and longest list or table, of a field that does not set its own limit."""
 MOST_PROBLEMS = 10
-"""Problems that are told; those of a long list are mostly the same."""
+"""Problems of one table that are told; those of a long list are mostly the same."""
+MORE_PROBLEMS = "and more problems"
+"""What is said of the others."""
 LONGEST = 400
 """Characters of the sentence about one problem, without the value."""
 BOUNDS = {
@@ -68,7 +70,8 @@ class Spec(BaseModel):
         try:
             return build(table)
         except ValidationError as error:
-            details = [_with_nearest(dict(problem), cls) for problem in error.errors()]
+            problems = error.errors(include_url=False)[: MOST_PROBLEMS + 1]
+            details = [_with_nearest(dict(problem), cls) for problem in problems]
             raise ValidationError.from_exception_data(cls.__name__, details) from None
 
     @classmethod
@@ -90,21 +93,17 @@ def canonical_json(value: object) -> str:
 
 
 def describe_problems(error: ValidationError, spec: type[BaseModel]) -> list[str]:
-    """Return one sentence for each problem: where, what was wanted, what came, what is near.
-
-    Of very many problems, the first are told, and the number of the others.
-    """
+    """Return one sentence for each problem: where, what was wanted, what came, what is near."""
     problems = problems_of(error)
     told = [describe_problem(problem, spec) for problem in problems[:MOST_PROBLEMS]]
-    more = len(problems) - len(told)
-    return [*told, f"and {more} more problems"] if more else told
+    return [*told, MORE_PROBLEMS] if len(problems) > MOST_PROBLEMS else told
 
 
 def problems_of(error: ValidationError) -> list[dict[str, Any]]:
     """Return the problems, without lists that are called too short for their faulty elements."""
     return [
         dict(problem)
-        for problem in error.errors()
+        for problem in error.errors(include_url=False)
         if problem["type"] != "too_short" or len(problem["input"]) < problem["ctx"]["min_length"]
     ]
 

@@ -18,6 +18,10 @@ TOKEN = re.compile(
 )
 
 
+PLAIN_KEY = re.compile(r'[A-Za-z0-9_-]+|"[A-Za-z0-9_ -]*"')
+"""A key of one part, written as it is; most are, and tomllib takes its time for the others."""
+
+
 def find_line(text: str, location: Location) -> int:
     r"""Return the line of the deepest part of `location` that the text mentions, from 1.
 
@@ -108,6 +112,8 @@ class _Scanner:
         while not self._skip(end):
             text += self.tokens[self.at][0]
             self.at += 1
+        if PLAIN_KEY.fullmatch(text):
+            return line, [text.strip('"')]
         keys, nested = [], tomllib.loads(f"{text} = 0")
         while isinstance(nested, dict):
             ((key, nested),) = nested.items()

@@ -11,12 +11,20 @@ from pydantic import ValidationError
 
 from bitproof.core.errors import RecipeError, UnknownKindError
 from bitproof.core.files import write_text
-from bitproof.core.spec import MOST_PROBLEMS, Spec, describe_problem, problems_of
+from bitproof.core.spec import (
+    MORE_PROBLEMS,
+    MOST_PROBLEMS,
+    Spec,
+    describe_problem,
+    problems_of,
+)
 from bitproof.recipe.lines import Location, line_in, lines_of
 from bitproof.recipe.overrides import Change, override
 from bitproof.recipe.recipe import Recipe
 
 R = TypeVar("R", bound=Spec)
+LONGEST = 4_000_000
+"""Characters of a recipe; one with a multiplier for each filter of a ResNet-152 has fewer."""
 
 
 def read_recipe(path: Path, changes: Sequence[Change] = ()) -> Recipe:
@@ -37,11 +45,15 @@ def read_spec(path: Path, spec: type[R], changes: Sequence[Change] = ()) -> R:
 def read_text(path: Path) -> str:
     """Return the text of a recipe."""
     try:
-        return path.read_text(encoding="utf-8")
+        with path.open(encoding="utf-8") as file:
+            text = file.read(LONGEST + 1)
     except OSError as error:
         raise RecipeError(f"{path}: cannot read the recipe ({error.strerror})") from None
     except UnicodeDecodeError:
         raise RecipeError(f"{path}: wanted UTF-8 text") from None
+    if len(text) > LONGEST:
+        raise RecipeError(f"{path}: wanted a recipe of at most {LONGEST} characters")
+    return text
 
 
 def parse_spec(text: str, spec: type[R], *, name: str, changes: Sequence[Change] = ()) -> R:
@@ -56,8 +68,8 @@ def parse_spec(text: str, spec: type[R], *, name: str, changes: Sequence[Change]
             for problem in every[:MOST_PROBLEMS]
         ]
     lines = [source + problem for _, source, problem in sorted(problems)]
-    if more := len(every) - len(problems):
-        lines.append(f"{name}: and {more} more problems" if name else f"and {more} more problems")
+    if len(every) > MOST_PROBLEMS:
+        lines.append(f"{name}: {MORE_PROBLEMS}" if name else MORE_PROBLEMS)
     raise RecipeError("\n".join(lines))
 
 
