@@ -88,7 +88,7 @@ def mutate_(table: dict[str, Any], draw: random.Random) -> str:
         holder = holder[key]
     if kind in VALUES:
         holder[last] = VALUES[kind](draw, holder[last])
-    elif isinstance(holder, list):
+    elif isinstance(holder, list) and isinstance(last, int):
         holder.insert(last, holder[last] if kind == "add" else [[[]]])
     else:
         value = holder[last] if kind == "add" else holder.pop(last)

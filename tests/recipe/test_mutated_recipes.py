@@ -140,6 +140,7 @@ def test_endless_file_is_refused() -> None:
         read_recipe(Path("/dev/zero"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["train", "stages.s1.optimization", "stages.s2.optimization"])
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_largest_learning_rate_ends_without_a_traceback(
