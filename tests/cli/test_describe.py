@@ -55,15 +55,18 @@ def test_types_limits_defaults_units_and_sources_are_told() -> None:
     assert "  Model:  each of the" in text
     assert "  Source: Stutz et al." in text
     text = describe_kind("train")
-    assert "  epochs: integer, >= 1; default 20" in text
-    assert '  max_norm: number, > 0, or "none"; default "none"' in text
+    assert "  epochs: integer, >= 1, <= 1e+06; default 20" in text
+    assert '  max_norm: number, > 0, <= 1e+15, or "none"; default "none"' in text
     schedules = '"cosine" | "one_cycle" | "cyclic" | "multi_step" | "constant"'
     assert f'  schedule: {schedules}; default "cosine"' in text
     assert "  nesterov: true or false; default false" in text
     text = describe_kind("recipe")
     assert "  data: one of data; required" in text
-    assert '  variants: list of (text), at least 1 long; default ["float", "baseline"]' in text
-    assert "  stages: tables by name, each one of hardening; default {}" in text
+    assert (
+        '  variants: list of (text), at least 1 long, at most 1000 long; default ["float", "baseline"]'
+        in text
+    )
+    assert "  stages: tables by name, each one of hardening, at most 1000 long; default" in text
     assert '  train: table (Optimization), or "none"; default "none"' in text
     assert "  seed: integer, >= 0; default 0" in text
 

@@ -156,11 +156,11 @@ def test_numbers_refuse_what_is_none(name: str, value: object) -> None:
     ("name", "good", "bad"),
     [
         ("probability", [0, 0.0, 1.0], [1.0000001]),
-        ("fraction", [1, 1e-300], [0.0]),
-        ("positive", [1e-300, 1e300], [0.0]),
-        ("non_negative", [0.0], [-1e-300]),
-        ("count", [1, 2**70], [0, 1.0]),
-        ("index", [0], [-1]),
+        ("fraction", [1, 1e-30], [0.0, 1e-300]),
+        ("positive", [1e-30, 1e15], [0.0, 1e-300, 1e59, 10**400]),
+        ("non_negative", [0.0, 1e15], [-1e-300, 1e59]),
+        ("count", [1, 10**9], [0, 1.0, 2**63, 10**5000]),
+        ("index", [0, 10**9], [-1, 2**62]),
         ("bits", [2, 8], [1, 9]),
     ],
 )

@@ -265,7 +265,7 @@ def _results(place: Path) -> dict[str, bytes]:
 def _run(looks: int | None) -> Callable[[Path], None]:
     def make(place: Path) -> None:
         try:
-            run(read_recipe(TOY), place, device="cpu", stop=looks and Looks(looks) or None)
+            run(read_recipe(TOY), place, device="cpu", stop=(looks and Looks(looks)) or None)
         except StoppedError:
             assert looks
 
@@ -358,7 +358,7 @@ def _search(place: Path, told: Told, looks: int | None = None) -> object:
         recipe_dir=folder,
         resume=True,
         progress=told,
-        stop=looks and Looks(looks) or None,
+        stop=(looks and Looks(looks)) or None,
     )
     names = ("front.csv", "networks/chosen.safetensors", "chosen.json")
     return [sorted((place / name).read_bytes().splitlines()) for name in names]

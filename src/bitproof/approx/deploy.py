@@ -18,7 +18,7 @@ from torch import Tensor
 from bitproof.approx.base import AnyMultiplier, Multiplier, ProductTable
 from bitproof.approx.control_variate import correct_means
 from bitproof.approx.naming import short_name
-from bitproof.core.errors import QuantizationError, near
+from bitproof.core.errors import QuantizationError, near, shorten
 from bitproof.core.spec import Spec
 from bitproof.quant.graph import Node
 from bitproof.quant.network import IntegerNetwork
@@ -127,7 +127,7 @@ def with_multipliers(
     for name in multipliers:
         if name not in nodes:
             raise QuantizationError(
-                f"multipliers: no node '{name}' that multiplies. {near(name, nodes)}"
+                f"multipliers: no node {shorten(name)} that multiplies. {near(name, nodes)}"
             )
 
     @cache

@@ -26,7 +26,7 @@ from pydantic import Field, model_validator
 
 from bitproof.approx.base import MULTIPLIERS, Multiplier, ProductTable
 from bitproof.approx.stored import read_products
-from bitproof.core.errors import DataError, UnknownKindError, near
+from bitproof.core.errors import DataError, UnknownKindError, near, shorten
 from bitproof.data.layout import VARIABLE, data_root
 from bitproof.data.packed import read_arrays
 from bitproof.stats import Cost
@@ -82,12 +82,13 @@ class EvoApprox(Multiplier):
         found = [circuit for circuit in circuits if circuit.name == self.name]
         if not found:
             known = near(self.name, (circuit.name for circuit in circuits))
-            raise UnknownKindError(f"evoapprox: no circuit '{self.name}'. {known}")
+            raise UnknownKindError(f"evoapprox: no circuit {shorten(self.name)}. {known}")
         for circuit in found:
             if self.release in {None, circuit.release}:
                 return circuit
         raise UnknownKindError(
-            f"evoapprox: no circuit '{self.name}' in {self.release}. It is in {found[0].release}."
+            f"evoapprox: no circuit {shorten(self.name)} in {self.release}. "
+            f"It is in {found[0].release}."
         )
 
 

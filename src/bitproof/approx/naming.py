@@ -12,7 +12,7 @@ from bitproof.approx.base import MULTIPLIERS, Multiplier
 from bitproof.approx.circuit import CircuitMultiplier
 from bitproof.approx.evoapprox import EvoApprox
 from bitproof.approx.wrapped import Swapped, Wrapped
-from bitproof.core.errors import SpecError
+from bitproof.core.errors import SpecError, shorten
 from bitproof.core.spec import Spec
 
 
@@ -86,7 +86,7 @@ def component(text: str) -> dict[str, Any]:
     for part in filter(None, _split(rest)):
         name, _, value = (word.strip() for word in part.partition("="))
         if not value or name == "kind":
-            raise SpecError(f"{text}: wanted KIND or KIND:field=value, got '{part}'")
+            raise SpecError(f"{text}: wanted KIND or KIND:field=value, got {shorten(part)}")
         try:
             table[name] = tomllib.loads(f"x = {value}")["x"]
         except tomllib.TOMLDecodeError:

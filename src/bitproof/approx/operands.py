@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from bitproof.approx.deploy import applicable
-from bitproof.core.errors import QuantizationError, near
+from bitproof.core.errors import QuantizationError, near, shorten
 from bitproof.core.rng import make_generator
 from bitproof.kernels.forms import WORDS
 from bitproof.kernels.gather import windows
@@ -66,7 +66,9 @@ def operand_pairs_of(
     """
     names = [name for name in applicable(network) if f"{name}.weight" in network.tensors]
     if layer and layer not in names:
-        raise QuantizationError(f"operands: no layer '{layer}' with weights. {near(layer, names)}")
+        raise QuantizationError(
+            f"operands: no layer {shorten(layer)} with weights. {near(layer, names)}"
+        )
     if not names:
         raise QuantizationError("operands: wanted a layer with weights, the network has none")
     node = next(n for n in network.nodes if n.name == (layer or names[len(names) // 2]))

@@ -20,7 +20,7 @@ from bitproof.approx.base import (
     operand_pairs,
     sign_magnitude,
 )
-from bitproof.core.errors import SpecError
+from bitproof.core.errors import SpecError, shorten
 from bitproof.stats import Cost
 
 
@@ -70,7 +70,9 @@ class SignMagnitude(Wrapped):
     def _check_signs(self) -> "SignMagnitude":
         inner = inside(self.of)
         if isinstance(inner, SignMagnitude) or getattr(inner, "signed", False):
-            raise ValueError(f"of: wanted an unsigned multiplier, got {self.of!r}, a signed one")
+            raise ValueError(
+                f"of: wanted an unsigned multiplier, got {shorten(self.of)}, a signed one"
+            )
         return self
 
     def table(self, data_dir: Path | None = None) -> ProductTable:
@@ -81,7 +83,9 @@ class SignMagnitude(Wrapped):
         """
         inner = self.of.table(data_dir)
         if inner.signed:
-            raise SpecError(f"{self.kind}.of: wanted an unsigned multiplier, got {self.of!r}")
+            raise SpecError(
+                f"{self.kind}.of: wanted an unsigned multiplier, got {shorten(self.of)}"
+            )
         products = sign_magnitude(
             lambda first, second: inner.products[first, second].long(), *operand_pairs(signed=True)
         )

@@ -20,7 +20,7 @@ from torch.nn.functional import cross_entropy
 from bitproof.attacks.balls import Ball, Images, Labels, draw_l2, draw_linf, norms, project_linf
 from bitproof.attacks.base import ATTACKS, CLASSES, Classifier, InputAttack, check_inputs
 from bitproof.core.errors import ModelError
-from bitproof.core.types import Count, Positive
+from bitproof.core.types import Positive, Rounds
 from bitproof.metrics import Task
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -68,11 +68,11 @@ class ProjectedAscent(InputAttack):
 
     any_task: ClassVar[bool] = True
 
-    steps: Count = 20
+    steps: Rounds = 20
     """Gradient evaluations per input and restart."""
     relative_step: Positive = 0.25
     """Length of one step, in units of `epsilon`."""
-    restarts: Count = 1
+    restarts: Rounds = 1
     """Random starts, one after the other, for images that resist so far."""
 
     def search(

@@ -16,7 +16,7 @@ from pydantic import BeforeValidator, SerializeAsAny
 from torch import Tensor, nn
 
 from bitproof.attacks.balls import Ball, Images, Labels, per_image, project_l2, project_linf
-from bitproof.core.errors import InputRangeError, InputShapeError, SpecError
+from bitproof.core.errors import InputRangeError, InputShapeError, SpecError, shorten
 from bitproof.core.registry import Registry
 from bitproof.core.spec import Spec
 from bitproof.core.types import NonNegative
@@ -78,7 +78,7 @@ class InputAttack(Spec):
                 f"{self.kind}: wanted a task with a loss to climb, '{task.kind}' has none"
             )
         if task not in {None, CLASSES, PLAIN} and not self.any_task:
-            raise SpecError(f"{self.kind}: wanted a classification by logits, got {task!r}")
+            raise SpecError(f"{self.kind}: wanted a classification by logits, got {shorten(task)}")
 
     @final
     def run(

@@ -18,7 +18,7 @@ from torch import Tensor
 from bitproof.attacks.balls import Images, Labels
 from bitproof.attacks.base import ATTACKS, CLASSES, Classifier, InputAttack, check_images
 from bitproof.core.rng import draw_seed
-from bitproof.core.types import Count, Fraction
+from bitproof.core.types import Fraction, Rounds
 from bitproof.metrics import Task
 
 Proposal = Callable[[int, Tensor], Tensor]
@@ -42,7 +42,7 @@ class LinfNoise(InputAttack):
     any_task: ClassVar[bool] = True
 
     kind: Literal["linf_noise"] = "linf_noise"
-    tries: Count = 10
+    tries: Rounds = 10
     """Corners to try per input."""
 
     def search(
@@ -81,7 +81,7 @@ class LinfSquare(InputAttack):
     needs_images: ClassVar[bool] = True
 
     kind: Literal["linf_square"] = "linf_square"
-    queries: Count = 200
+    queries: Rounds = 200
     """Perturbed inputs to try per image; the first is the one with stripes."""
     initial_area: Fraction = 0.8
     """Share of the image that the first squares cover (0.8 is the choice of AutoAttack)."""

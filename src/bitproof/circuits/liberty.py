@@ -17,7 +17,7 @@ from pathlib import Path
 
 from bitproof.circuits.cells import STATEFUL, CellKind
 from bitproof.circuits.logic import parse
-from bitproof.core.errors import CircuitError
+from bitproof.core.errors import CircuitError, shorten
 
 TOKEN = re.compile(
     r"""/\*.*?\*/
@@ -84,7 +84,7 @@ def find_library(name: str, data_dir: Path | None) -> Library:
         if not path.is_file():
             raise CircuitError(
                 f"library: wanted {', '.join(NAMED)}, unit, or the path of a Liberty file, "
-                f"got '{name}'"
+                f"got {shorten(name)}"
             )
     else:
         path = Path(known.file) if data_dir is None else data_dir / known.file
@@ -164,7 +164,7 @@ def _note(cell: _Cell, path: Sequence[tuple[str, str]], key: str, value: str, or
             cell.area = -1.0
         if not 0 <= cell.area < math.inf:
             raise CircuitError(
-                f"{origin}: cell {cell.name}: wanted a number as area, got '{value}'"
+                f"{origin}: cell {cell.name}: wanted a number as area, got {shorten(value)}"
             )
     if here < 1 or path[-1][0] != "pin":
         return

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Literal
 
-from bitproof.core.errors import CircuitError
+from bitproof.core.errors import CircuitError, shorten
 
 Operation = Literal["and", "or", "xor", "not"]
 TOKEN = re.compile(r"\s*([A-Za-z_][\w\[\].]*|[01]|[!'&*|+^()])")
@@ -122,7 +122,8 @@ class _Reader:
 
     def wrong(self, wanted: str) -> CircuitError:
         return CircuitError(
-            f"function '{self.text}': wanted {wanted}, got {self.token or 'its end'!r}"
+            f"function {shorten(self.text)}: wanted {wanted}, "
+            f"got {shorten(self.token or 'its end')}"
         )
 
     def alternatives(self) -> int:
@@ -181,7 +182,7 @@ def _tokens(text: str) -> list[str]:
         match = TOKEN.match(text, at)
         if match is None:
             raise CircuitError(
-                f"function '{text}': wanted pins and !&|^, got {text[at:].strip()!r}"
+                f"function {shorten(text)}: wanted pins and !&|^, got {shorten(text[at:].strip())}"
             )
         found.append(match[1])
         at = match.end()

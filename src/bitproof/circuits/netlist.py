@@ -11,7 +11,7 @@ from functools import cached_property
 
 from bitproof.circuits.cells import CellKind
 from bitproof.circuits.logic import Function
-from bitproof.core.errors import CircuitError, near
+from bitproof.core.errors import CircuitError, near, shorten
 
 CONSTANTS = (0, 1)
 
@@ -100,7 +100,7 @@ class Netlist:
         """
         ports = {port.name: port for port in (*self.inputs, *self.outputs)}
         if name not in ports:
-            raise CircuitError(f"{self.name}: no port '{name}'. {near(name, ports)}")
+            raise CircuitError(f"{self.name}: no port {shorten(name)}. {near(name, ports)}")
         return ports[name]
 
     def comes_out(self, net: int) -> bool:

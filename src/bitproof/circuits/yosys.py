@@ -25,7 +25,7 @@ from bitproof.circuits.cells import GATES
 from bitproof.circuits.liberty import Library
 from bitproof.circuits.netlist import Netlist
 from bitproof.circuits.yosys_json import only_top, read_netlist
-from bitproof.core.errors import AdapterError, CircuitError
+from bitproof.core.errors import AdapterError, CircuitError, shorten
 
 AVOIDED = ("*lpflow*", "*probe*")
 """Cells that synthesis may not use: for power gating and for tests of chips."""
@@ -123,7 +123,7 @@ def read_sources(place: Path, top: str = "") -> Source:
             if match[1] not in texts:
                 raise CircuitError(
                     f"{name}: wanted includes of headers beside it ({', '.join(HEADERS)}), "
-                    f"got {match[1] or 'another'!r}"
+                    f"got {shorten(match[1] or 'another')}"
                 )
         if "$readmem" in text:
             raise CircuitError(f"{name}: wanted no $readmemb or $readmemh: no data files are read")
@@ -214,7 +214,7 @@ def _run(source: Source, steps: Sequence[str], library: Library | None = None) -
             top = only_top(json.loads((place / "tops.json").read_text("utf-8")), "Verilog")
         if not MODULE.fullmatch(top):
             raise CircuitError(
-                f"wanted the name of a module, of letters, digits, _ and $, got {top!r}"
+                f"wanted the name of a module, of letters, digits, _ and $, got {shorten(top)}"
             )
         if library is not None:
             reads.insert(0, "read_liberty -lib cells.lib")

@@ -14,7 +14,7 @@ from typing import Any
 
 from bitproof.circuits.cells import GATES, STATEFUL, CellKind
 from bitproof.circuits.netlist import Cell, Netlist, Port, in_order
-from bitproof.core.errors import CircuitError, near
+from bitproof.core.errors import CircuitError, near, shorten
 
 THROUGH = ".through"
 """End of the name of what stands for a port that is fed through a module."""
@@ -62,7 +62,7 @@ def read_netlist(
         modules: Modules = document["modules"]
         name = top or only_top(document, origin)
         if name not in modules:
-            raise CircuitError(f"{origin}: no module '{name}'. {near(name, modules)}")
+            raise CircuitError(f"{origin}: no module {shorten(name)}. {near(name, modules)}")
         reader = _Flattening(modules, kinds, name)
         return reader.netlist()
     except (KeyError, TypeError, AttributeError) as error:
@@ -194,7 +194,8 @@ class _Flattening:
             kind = CellKind(name, (), {}, refused=STATEFUL)
         if kind is None:
             raise CircuitError(
-                f"{self.top}: no kind of cell '{name}' (cell {where}). {near(name, self.kinds)}"
+                f"{self.top}: no kind of cell {shorten(name)} (cell {where}). "
+                f"{near(name, self.kinds)}"
             )
         if kind.refused:
             raise CircuitError(
@@ -203,7 +204,7 @@ class _Flattening:
         pins = {*kind.inputs, *kind.outputs}
         for pin in joined:
             if pin not in pins:
-                raise CircuitError(f"{self.top}: {name} (cell {where}) has no pin '{pin}'")
+                raise CircuitError(f"{self.top}: {name} (cell {where}) has no pin {shorten(pin)}")
         inputs = tuple(self._net(bits, _one(joined, pin, where), where) for pin in kind.inputs)
         outputs = tuple(
             (self._net(bits, _one(joined, pin, where), where), function)

@@ -14,6 +14,7 @@ from bitproof.cli.options import (
     Engine,
     Out,
     Resume,
+    Seed,
     Sets,
     ShardOption,
     Threads,
@@ -240,7 +241,7 @@ def flip(  # noqa: PLR0917
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change a field of the attack."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Root of whatever is drawn.", min=0)] = 0,
+    seed: Seed = 0,
     threads: Threads = None,
     out: Annotated[
         Path | None, typer.Option(help="Write the flips as CSV, for inject --list.")
@@ -273,11 +274,14 @@ def analyze_networks(  # noqa: PLR0917
         ),
     ],
     trials: Annotated[
-        int, typer.Option(help="Faults in each layer, for failure rates; 0: none.", min=0)
+        int,
+        typer.Option(help="Faults in each layer, for failure rates; 0: none.", min=0, max=10**6),
     ] = 0,
-    images: Annotated[int, typer.Option(help="Images that meet each fault.", min=1)] = 64,
+    images: Annotated[
+        int, typer.Option(help="Images that meet each fault.", min=1, max=10**9)
+    ] = 64,
     data: Annotated[str, typer.Option(help="Data set; default that of the run.")] = "",
-    seed: Annotated[int, typer.Option(help="Root of whatever is drawn.", min=0)] = 0,
+    seed: Seed = 0,
     threads: Threads = None,
     json: Annotated[Path | None, typer.Option(help="Write all numbers there.")] = None,
     data_dir: DataDir = None,

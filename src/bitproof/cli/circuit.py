@@ -37,7 +37,7 @@ from bitproof.circuits.design import Design
 from bitproof.circuits.net_faults import TOLERANCE
 from bitproof.cli.console import print_table, watcher
 from bitproof.cli.options import DataDir
-from bitproof.core.errors import CircuitError, SpecError
+from bitproof.core.errors import CircuitError, SpecError, shorten
 from bitproof.core.files import write_text
 from bitproof.data.layout import data_root
 from bitproof.recipe.stored_networks import open_networks
@@ -273,7 +273,7 @@ def _check_options(*, written: bool, keep_hierarchy: bool, table: Path | None) -
     if written and keep_hierarchy:
         raise SpecError("--as-written: wanted it, or --keep-hierarchy, got both")
     if table is not None and table.suffix != ".npz":
-        raise SpecError(f"--table: wanted a file that ends in .npz, got '{table}'")
+        raise SpecError(f"--table: wanted a file that ends in .npz, got {shorten(str(table))}")
 
 
 def _print_head(

@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 from bitproof.approx import MULTIPLIERS
 from bitproof.attacks import ATTACKS
 from bitproof.circuits import DESIGNS
-from bitproof.core.errors import UnknownKindError, near
+from bitproof.core.errors import UnknownKindError, near, shorten
 from bitproof.core.registry import Registry
 from bitproof.core.spec import NONE, Spec
 from bitproof.data import AUGMENT, DATA
@@ -92,7 +92,7 @@ def describe_kind(kind: str) -> str:
     found = [each for each in every if kind in {*each[:2], each[2].__name__}]
     if not found:
         known = {*REGISTRIES, *(name for _, name, _ in every)}
-        raise UnknownKindError(f"describe: no kind '{kind}'. {near(kind, known)}")
+        raise UnknownKindError(f"describe: no kind {shorten(kind)}. {near(kind, known)}")
     return "\n".join(_describe(*each) for each in found)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from bitproof.core.errors import DataError, SpecError, near
+from bitproof.core.errors import DataError, SpecError, near, shorten
 from bitproof.core.files import write_text
 from bitproof.report.energy import energy_text, line_name
 from bitproof.report.fault_counts import RateThreat, Unmeasured, rate_threats
@@ -69,7 +69,7 @@ def _chosen(run: Run, directory: Path, name: str | None) -> list[RateThreat]:
         )
     titles = [each.title for each in threats]
     if name is not None and name not in titles:
-        raise SpecError(f"--threat: no memory fault '{name}'. {near(name, titles)}")
+        raise SpecError(f"--threat: no memory fault {shorten(name)}. {near(name, titles)}")
     return [each for each in threats if name in {None, each.title}]
 
 

@@ -32,7 +32,7 @@ from bitproof.approx.evoapprox import FILE
 from bitproof.approx.published import FIGURES, Check
 from bitproof.cli.console import print_table
 from bitproof.cli.options import DataDir
-from bitproof.core.errors import SpecError
+from bitproof.core.errors import SpecError, shorten
 from bitproof.core.files import write_bytes
 from bitproof.data.layout import data_root
 
@@ -84,7 +84,7 @@ def plot_multiplier(
 ) -> None:
     """Draw the errors of all pairs of operands."""
     if out.suffix.lower() != ".png":
-        raise SpecError(f"--out: wanted a file that ends in .png, got '{out}'")
+        raise SpecError(f"--out: wanted a file that ends in .png, got {shorten(str(out))}")
     multiplier = multiplier_of(name)
     write_bytes(out, png(multiplier.table(data_dir), short_name(multiplier)))
     typer.echo(f"{out}: written")

@@ -10,7 +10,7 @@ import typer
 
 from bitproof.cli.console import print_table, watcher
 from bitproof.cli.outcome import TERMINATED, leave, report_problems, terminable
-from bitproof.core.errors import RecipeError, near
+from bitproof.core.errors import RecipeError, near, shorten
 from bitproof.core.files import write_text
 from bitproof.core.stop_request import StopRequest
 from bitproof.reproduce import (
@@ -47,7 +47,7 @@ def chosen_sizes(name: str | None) -> Sequence[Size]:
     """Return the size of that name, or all."""
     if name and name not in SIZES:
         raise RecipeError(
-            f"--size: wanted one of {', '.join(SIZES)}, got '{name}'. {near(name, SIZES)}"
+            f"--size: wanted one of {', '.join(SIZES)}, got {shorten(name)}. {near(name, SIZES)}"
         )
     return [size for size in SIZES if not name or size == name]
 
@@ -131,7 +131,7 @@ def reproduce_cells(
     for pattern in cells:
         if not any(fits(cell, [pattern]) for job in jobs for cell in cells_of(job)):
             raise RecipeError(
-                f"--cell: no cell is called like '{pattern}'; names are NETWORK-"
+                f"--cell: no cell is called like {shorten(pattern)}; names are NETWORK-"
                 "DATASET.VARIANT.THREAT-LEVEL.METRIC, such as 'resnet18-*.s1+s2.*.acc'"
             )
     stop = StopRequest(None if minutes is None else 60 * minutes)

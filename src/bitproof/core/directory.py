@@ -12,7 +12,14 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from bitproof.core.atomic import sweep
-from bitproof.core.errors import BitproofError, DataError, ResumeError, StorageError
+from bitproof.core.errors import (
+    BitproofError,
+    DataError,
+    ResumeError,
+    StorageError,
+    one_line,
+    shorten,
+)
 from bitproof.core.files import read_bytes, write_text
 from bitproof.core.json_lines import JsonLines
 from bitproof.core.lock import LOCK, claim, hold
@@ -300,6 +307,5 @@ def _by_number(value: Any) -> Any:
 
 
 def _show(value: Any) -> str:
-    """Return a value in one short line that any terminal can print."""
-    line = " ".join(str(value).encode(errors="backslashreplace").decode().split())
-    return line if len(line) <= 80 else line[:77] + "..."
+    """Return a value in one short line that any terminal can print, text without its quotes."""
+    return one_line(value) if isinstance(value, str) else shorten(value)

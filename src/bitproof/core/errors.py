@@ -4,8 +4,13 @@ Each says what was wanted, what came and, for names, what is near. The command l
 `BitproofError` in one line and exits with code 2; anything else is a bug and keeps its traceback.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+
+LONGEST = 100
+"""Characters of a value in a message."""
+MOST_NAMES = 50
+"""Names in a message."""
 
 
 class BitproofError(Exception):
@@ -114,5 +119,43 @@ def near(name: str, known: Iterable[str]) -> str:
         'Known: a, b.'
     """
     names = sorted(known)
-    close = get_close_matches(name, names, n=1)
-    return f"Did you mean '{close[0]}'?" if close else f"Known: {', '.join(names)}."
+    close = get_close_matches(name[:LONGEST], names, n=1)
+    return f"Did you mean {shorten(close[0])}?" if close else f"Known: {first_of(names)}."
+
+
+def first_of(names: Sequence[str]) -> str:
+    """Return names with commas between them; of very many, the first."""
+    shown = [one_line(name) for name in names[:MOST_NAMES]]
+    more = len(names) - len(shown)
+    return ", ".join([*shown, f"and {more} more"] if more else shown)
+
+
+def shorten(value: object) -> str:
+    r"""Return a value as Python writes it, in one line of at most 100 characters, for a message.
+
+    Example:
+        >>> shorten("a\n"), shorten(10**5000)
+        ("'a\\n'", 'an int that is too large to be shown')
+        >>> len(shorten([0.5] * 10**5))
+        100
+    """
+    try:
+        return one_line(repr(value))
+    except (ValueError, RecursionError):  # thousands of digits, or of lists in each other
+        article = "an" if type(value).__name__[0] in "aeiou" else "a"
+        return f"{article} {type(value).__name__} that is too large to be shown"
+
+
+def one_line(text: str, longest: int = LONGEST) -> str:
+    r"""Return text with the middle left out where it is long, and what does not print escaped.
+
+    Example:
+        >>> one_line("a\tb"), one_line("abcdefghijklmnop", longest=9)
+        ('a\\tb', 'abcd...op')
+    """
+    if len(text) <= longest and text.isprintable():
+        return text
+    text = text if len(text) <= 2 * longest else text[:longest] + text[-longest:]
+    text = "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
+    tail = longest // 4
+    return text if len(text) <= longest else f"{text[: longest - 3 - tail]}...{text[-tail:]}"

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bitproof.core.errors import ChecksumError, DataError
+from bitproof.core.errors import ChecksumError, DataError, shorten
 from bitproof.core.files import append_line, read_bytes, write_bytes
 from bitproof.core.manifest import ASIDE, Manifest, free_place
 from bitproof.core.spec import canonical_json
@@ -56,7 +56,7 @@ class JsonLines:
                 found.append(parse(_unchecked(line)))
             except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
                 raise DataError(
-                    f"{self.path}: line {number} is not a measurement: {line[:60]!r}"
+                    f"{self.path}: line {number} is not a measurement: {shorten(line)}"
                 ) from None
         return found
 

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from bitproof.core.atomic import replacing
-from bitproof.core.errors import ChecksumError, DataError
+from bitproof.core.errors import ChecksumError, DataError, shorten
 from bitproof.core.lock import hold
 from bitproof.core.sealed_json import seal_json, unseal_json
 
@@ -233,7 +233,7 @@ def free_place(folder: Path, name: str) -> Path:
 def _entries(content: Mapping[str, Any]) -> Entries:
     for name in content["files"]:
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-            raise ValueError(f"lists a file outside: {name[:60]!r}")
+            raise ValueError(f"lists a file outside: {shorten(name)}")
     return {
         name: tuple(Checksum(int(one["size"]), str(one["sha256"])) for one in known)
         for name, known in content["files"].items()

@@ -6,7 +6,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import ValidationError
 
-from bitproof.core.errors import AdapterError, SpecError, UnknownKindError, near
+from bitproof.core.errors import AdapterError, SpecError, UnknownKindError, near, shorten
 from bitproof.core.spec import Spec, describe_problems
 
 S = TypeVar("S", bound=Spec)
@@ -73,7 +73,7 @@ class Registry(Generic[S]):
                 ) from error
         if kind not in self._kinds:
             raise UnknownKindError(
-                f"{self.subpackage}: no kind '{kind}'. {near(kind, self.kinds())}"
+                f"{self.subpackage}: no kind {shorten(kind)}. {near(kind, self.kinds())}"
             )
         return self._kinds[kind]
 
@@ -98,7 +98,7 @@ class Registry(Generic[S]):
         kind = kind_of(table)
         if not kind:
             raise UnknownKindError(
-                f"{self.subpackage}: wanted a table with 'kind', got {table!r}. "
+                f"{self.subpackage}: wanted a table with 'kind', got {shorten(table)}. "
                 f"Known: {', '.join(self.kinds())}."
             )
         return self.find(kind).model_validate({"kind": kind} if isinstance(table, str) else table)
@@ -108,4 +108,5 @@ def kind_of(table: object) -> str:
     """Return the `kind` of a table, or of a bare name; empty where there is none."""
     if isinstance(table, str):
         return table
-    return str(table.get("kind", "")) if isinstance(table, dict) else ""
+    kind = table.get("kind", "") if isinstance(table, dict) else ""
+    return kind if isinstance(kind, str) else shorten(kind)

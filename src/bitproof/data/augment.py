@@ -96,7 +96,7 @@ class PadCrop(Augmentation):
     """
 
     kind: Literal["pad_crop"] = "pad_crop"
-    padding: Count = 4
+    padding: Annotated[int, Field(ge=1, le=256, strict=True)] = 4
     """Width of each added edge, in pixels."""
     fill: Fill = 0.0
     """Value of the added pixels, in input units (1 is white): one, or one per channel."""

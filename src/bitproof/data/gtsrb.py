@@ -18,7 +18,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from bitproof.core.errors import DataError
+from bitproof.core.errors import DataError, shorten
 from bitproof.core.rng import make_generator
 from bitproof.data.base import DATA, DataSource
 from bitproof.data.dataset import Dataset, Published
@@ -142,7 +142,7 @@ def _image(folder: Path, row: dict[str, str], frame: Frame, size: int) -> np.nda
 
     path = folder / row["Filename"]
     if Path(row["Filename"]).name != row["Filename"]:
-        raise DataError(f"{folder}: wanted a plain file name, got '{row['Filename']}'")
+        raise DataError(f"{folder}: wanted a plain file name, got {shorten(row['Filename'])}")
     try:
         with Image.open(path, formats=("PPM",)) as stored:
             image = stored.convert("RGB")
@@ -164,7 +164,7 @@ def _image(folder: Path, row: dict[str, str], frame: Frame, size: int) -> np.nda
 def _track(file_name: str, table: Path) -> int:
     track = file_name.partition("_")[0]
     if not (track.isascii() and track.isdigit() and len(track) == 5):
-        raise DataError(f"{table}: wanted a name TTTTT_FFFFF.ppm, got '{file_name}'")
+        raise DataError(f"{table}: wanted a name TTTTT_FFFFF.ppm, got {shorten(file_name)}")
     return int(track)
 
 
@@ -172,7 +172,9 @@ def _number(row: dict[str, str], column: str, where: Path) -> int:
     try:
         return int(row[column])
     except ValueError:
-        raise DataError(f"{where}: wanted an integer {column}, got '{row[column]}'") from None
+        raise DataError(
+            f"{where}: wanted an integer {column}, got {shorten(row[column])}"
+        ) from None
 
 
 def _dataset(images: list[np.ndarray], labels: list[int], size: int) -> Dataset:

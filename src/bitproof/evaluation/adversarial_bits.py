@@ -17,7 +17,7 @@ from pydantic import model_validator
 
 from bitproof.core.errors import DataError, SpecError
 from bitproof.core.rng import make_generator
-from bitproof.core.types import Count
+from bitproof.core.types import Count, Rounds
 from bitproof.data.dataset import Dataset
 from bitproof.evaluation.models import EvaluatedModel, IntegerModel
 from bitproof.evaluation.threat import THREATS, Counts, Levels, Threat, count, spread_rows, total
@@ -45,7 +45,7 @@ class AdversarialBitErrors(Threat):
     """The attack; its `n_flips` is replaced by each of `levels`."""
     levels: Levels = (5.0, 10.0, 20.0)
     """Numbers of flips, rising."""
-    batches: Count = 5
+    batches: Rounds = 5
     """Batches of attack images, from the end of the test set; each is a trial."""
     attack_images: Count = 128
     """Images of a batch."""

@@ -19,7 +19,7 @@ import torch
 from bitproof.attacks import AnyAttack, InputAttack, LinfPGD, LinfSquare
 from bitproof.core.errors import SpecError
 from bitproof.core.rng import make_generator
-from bitproof.core.types import Count
+from bitproof.core.types import Count, Rounds
 from bitproof.data.dataset import Dataset
 from bitproof.evaluation.models import EvaluatedModel
 from bitproof.evaluation.tasks import task_of
@@ -138,7 +138,7 @@ class BlackBoxCheck(Threat):
     against: str = "linf_pgd"
     """Name of the threat that is checked: adversarial examples in the L-infinity ball. Radii and
     images are those of it, unless `levels` names others of its radii."""
-    queries: Count = 200
+    queries: Rounds = 200
     """Queries of the attack without gradients, for each image."""
     images: Count | None = 500
     """Test images of the attack that is checked; the first block of them is used."""

@@ -7,10 +7,12 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import torch
-from pydantic import field_validator
+from pydantic import Field, field_validator
 
+from bitproof.core.errors import shorten
 from bitproof.core.progress import SILENT, Progress
 from bitproof.core.spec import Spec, canonical_json
 from bitproof.core.stop_request import StopRequest
@@ -39,7 +41,7 @@ class Evaluation(Spec):
         ['clean', 'random_flips', 'linf_pgd', 'black_box_check']
     """
 
-    threats: tuple[AnyThreat, ...] = DEFAULT
+    threats: Annotated[tuple[AnyThreat, ...], Field(max_length=100)] = DEFAULT
     """What networks have to stand; results come in this order."""
     seed: Seed = 0
     """Root of chips and of random starts."""
@@ -52,7 +54,9 @@ class Evaluation(Spec):
         titles = [threat.title for threat in threats]
         for title in titles:
             if titles.count(title) > 1:
-                raise ValueError(f"wanted a 'name' for each of several threats called '{title}'")
+                raise ValueError(
+                    f"wanted a 'name' for each of several threats called {shorten(title)}"
+                )
         return tuple(_fitted(threat, threats) for threat in threats)
 
     def labels(self) -> dict[str, ThreatLabel]:
@@ -196,7 +200,7 @@ def _fitted(threat: Threat, threats: tuple[Threat, ...]) -> Threat:
     if not isinstance(checked, AdversarialExamples) or checked.attack.ball != "Linf":
         raise ValueError(
             f"black_box_check: wanted adversarial examples in the L-infinity ball as 'against', "
-            f"got '{threat.against}'"
+            f"got {shorten(threat.against)}"
         )
     levels = threat.levels or checked.levels
     if not set(levels) <= set(checked.levels):

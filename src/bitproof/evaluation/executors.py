@@ -24,7 +24,7 @@ import torch
 from bitproof.core.errors import BitproofError, WorkerError
 from bitproof.core.registry import Registry
 from bitproof.core.spec import Spec
-from bitproof.core.types import Count
+from bitproof.core.types import Workers
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -120,7 +120,7 @@ class Processes(Executor):
     """
 
     kind: Literal["processes"] = "processes"
-    workers: Count = 2
+    workers: Workers = 2
     """Processes."""
 
     def open(self, work: Work[T, R]) -> Pool[T, R]:

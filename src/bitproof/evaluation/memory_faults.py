@@ -12,15 +12,24 @@ Source: METHODS A.3 (metrics) and E.4.
 """
 
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from bitproof.core.rng import make_generator
-from bitproof.core.types import Count
+from bitproof.core.types import Count, Rounds
 from bitproof.data.dataset import Dataset
 from bitproof.evaluation.models import EvaluatedModel
-from bitproof.evaluation.threat import THREATS, Counts, Levels, Threat, count, first, spread_rows
+from bitproof.evaluation.threat import (
+    THREATS,
+    Counts,
+    Levels,
+    Threat,
+    check_trials,
+    count,
+    first,
+    spread_rows,
+)
 from bitproof.faults import AnyFault, AnyProtection, RandomFlips, Site
 from bitproof.metrics import Tally
 from bitproof.stats import Row
@@ -43,13 +52,13 @@ class MemoryFaults(Threat):
     """The fault model; its level (for random flips, `ber`) is replaced by each of `levels`."""
     levels: Levels = (1e-5, 1e-4, 1e-3, 1e-2)
     """Strengths, rising; for random flips bit error rates, as fractions."""
-    chips: Count = 50
+    chips: Rounds = 50
     """Draws of weak cells, the same for every network and level."""
     images: Count | None = 1000
     """Test images that each chip classifies, the first ones; None: all."""
     sites: tuple[Site, ...] = ("weight", "bias")
     """Memories that break: `weight`, `bias`, `activation`."""
-    protections: tuple[AnyProtection, ...] = ()
+    protections: Annotated[tuple[AnyProtection, ...], Field(max_length=100)] = ()
     """Hardware between memory and network, in this order. Bounds of activations are taken from
     training images."""
 
@@ -59,6 +68,7 @@ class MemoryFaults(Threat):
             raise ValueError(
                 f"levels: wanted them for {self.fault.kind}, the default ones are bit error rates"
             )
+        check_trials(self.levels, self.chips)
         for level in self.levels:
             self.fault.at(level)
         return self

@@ -32,11 +32,20 @@ from bitproof.circuits.simulation import all_patterns, read_port
 from bitproof.circuits.yosys import toolchain
 from bitproof.core.errors import SpecError
 from bitproof.core.rng import make_generator
-from bitproof.core.types import Count
+from bitproof.core.types import Count, Rounds
 from bitproof.data.dataset import Dataset
 from bitproof.evaluation.models import EvaluatedModel, IntegerModel
 from bitproof.evaluation.tasks import ending_of
-from bitproof.evaluation.threat import BATCH, THREATS, Counts, Levels, Threat, first, total
+from bitproof.evaluation.threat import (
+    BATCH,
+    THREATS,
+    Counts,
+    Levels,
+    Threat,
+    check_trials,
+    first,
+    total,
+)
 from bitproof.faults.broken_multipliers import (
     BrokenMultiplier,
     cycles_of,
@@ -69,7 +78,7 @@ class MultiplierFaults(Threat):
     """Nets held at 0 or 1 for good, or turned over in one cycle."""
     levels: Levels = (1.0,)
     """Numbers of broken multipliers, rising."""
-    trials: Count = 200
+    trials: Rounds = 200
     """Draws of places at each level."""
     images: Count | None = 64
     """Test images that each trial classifies, the first ones; None: all."""
@@ -78,6 +87,7 @@ class MultiplierFaults(Threat):
 
     @model_validator(mode="after")
     def _check_levels(self) -> "MultiplierFaults":
+        check_trials(self.levels, self.trials)
         for level in self.levels:
             if level != int(level) or level > self.array.n_elements:
                 raise ValueError(

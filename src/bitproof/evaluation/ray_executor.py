@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 
 from bitproof.core.errors import AdapterError, WorkerError
-from bitproof.core.types import Count, NonNegative
+from bitproof.core.types import NonNegative, Workers
 from bitproof.evaluation.executors import (
     EXECUTORS,
     MOST_DEATHS,
@@ -36,7 +36,7 @@ class Ray(Executor):
     """
 
     kind: Literal["ray"] = "ray"
-    workers: Count = 2
+    workers: Workers = 2
     """Actors."""
     cpus: NonNegative = 1.0
     """Processor cores of each actor."""

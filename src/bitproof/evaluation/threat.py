@@ -16,6 +16,7 @@ from jaxtyping import Float
 from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny
 from torch import Tensor
 
+from bitproof.core.errors import shorten
 from bitproof.core.registry import Registry
 from bitproof.core.spec import Spec
 from bitproof.core.types import Count, Positive
@@ -40,12 +41,25 @@ Counts = Mapping[float, Sequence[Tally]]
 
 def _check_rising(levels: tuple[float, ...]) -> tuple[float, ...]:
     if any(high <= low for low, high in pairwise(levels)):
-        raise ValueError(f"wanted rising levels, each once, got {list(levels)}")
+        raise ValueError(f"wanted rising levels, each once, got {shorten(list(levels))}")
     return levels
 
 
-Levels = Annotated[tuple[Positive, ...], AfterValidator(_check_rising)]
+Levels = Annotated[tuple[Positive, ...], Field(max_length=1000), AfterValidator(_check_rising)]
 """Strengths of a threat, rising."""
+
+
+MOST_TRIALS = 10**6
+"""Trials of one threat on one network: they are listed before the first of them."""
+
+
+def check_trials(levels: tuple[float, ...], trials: int) -> None:
+    """Raise a ValueError where all levels together have too many trials."""
+    if len(levels) * trials > MOST_TRIALS:
+        raise ValueError(
+            f"wanted at most {MOST_TRIALS} trials at all levels together, "
+            f"got {len(levels)} levels x {trials}"
+        )
 
 
 @dataclass(frozen=True)
@@ -65,7 +79,7 @@ class Threat(Spec):
     """
 
     kind: str
-    name: Annotated[str, Field(pattern=r"^\w*$")] = ""
+    name: Annotated[str, Field(pattern=r"^\w*$", max_length=100)] = ""
     """What results call it; empty: the name of what it consists of, such as `random_flips`."""
     levels: Levels = ()
     """Strengths, rising; none: the threat has no levels."""

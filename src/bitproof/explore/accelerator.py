@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float64
 from pydantic import BeforeValidator, SerializeAsAny
 
-from bitproof.core.errors import SpecError
+from bitproof.core.errors import SpecError, shorten
 from bitproof.core.registry import Registry
 from bitproof.core.spec import Spec
 from bitproof.core.types import NonNegative, Positive
@@ -217,4 +217,4 @@ def check_layer(units: Units, name: str) -> LayerShape:
         if layer.name == name:
             return layer
     known = ", ".join(layer.name for layer in units.layers)
-    raise SpecError(f"folding: no layer '{name}'; wanted some of {known}")
+    raise SpecError(f"folding: no layer {shorten(name)}; wanted some of {known}")

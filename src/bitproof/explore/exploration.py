@@ -8,11 +8,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from bitproof.core.errors import SpecError
+from bitproof.core.errors import SpecError, shorten
 from bitproof.core.progress import SILENT, Progress
 from bitproof.core.spec import Spec
 from bitproof.core.stop_request import StopRequest
-from bitproof.core.types import Count, Index, Seed
+from bitproof.core.types import Count, Seed
 from bitproof.data.dataset import Splits
 from bitproof.evaluation.evaluation import Evaluation
 from bitproof.evaluation.executors import Executor
@@ -73,14 +73,14 @@ class Exploration(Spec):
     library of cells only)."""
     goal: Goal = Goal()
     """What is wanted of a choice."""
-    searches: Annotated[tuple[AnySearch, ...], Field(min_length=1)] = (Hawx(),)
+    searches: Annotated[tuple[AnySearch, ...], Field(min_length=1, max_length=100)] = (Hawx(),)
     """Searches, each with its budget; the result is that of the first."""
     images: Count = 2000
     """Images that choices are measured on."""
     images_of: Literal["validation", "test"] = "validation"
     """Where these images are from. `test`: the first test images; results are then measured on the
     others only."""
-    check: Index = 0
+    check: Annotated[int, Field(ge=0, le=10**6, strict=True)] = 0
     """Choices at random that predictors are checked on; the papers' number is 100."""
     correct_means: bool = False
     """Take the mean error of each filter off again, in every choice."""
@@ -110,7 +110,9 @@ class Exploration(Spec):
         titles = [CHECK, *(search.title for search in searches)]
         for title in titles:
             if titles.count(title) > 1:
-                raise ValueError(f"wanted a 'name' for each of several searches called '{title}'")
+                raise ValueError(
+                    f"wanted a 'name' for each of several searches called {shorten(title)}"
+                )
         return searches
 
 

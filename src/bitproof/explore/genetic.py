@@ -8,14 +8,14 @@ Source: Deb et al., "NSGA-II", IEEE TEC 2002, as in pymoo (Apache 2.0); Mrazek e
 """
 
 from abc import abstractmethod
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from jaxtyping import Int64
+from pydantic import Field
 
 from bitproof.core.errors import AdapterError, SpecError
 from bitproof.core.rng import derive_seed
-from bitproof.core.types import Count
 from bitproof.explore.problem import Problem
 from bitproof.explore.search import SEARCHES, Search
 from bitproof.explore.trial import Trial
@@ -29,7 +29,7 @@ Genes = Int64[np.ndarray, " genes"]
 class Genetic(Search):
     """NSGA-II over whole numbers; a subclass says what they mean."""
 
-    population: Count = 20
+    population: Annotated[int, Field(ge=1, le=10_000, strict=True)] = 20
     """Individuals of a generation."""
 
     @abstractmethod
@@ -94,7 +94,7 @@ class Alwann(Genetic):
     """
 
     kind: Literal["alwann"] = "alwann"
-    tiles: Count = 3
+    tiles: Annotated[int, Field(ge=1, le=1_000, strict=True)] = 3
     """Kinds of multipliers on the accelerator."""
 
     def largest(self, problem: Problem) -> Genes:

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
+from bitproof.core.errors import shorten
 from bitproof.core.spec import Spec
 from bitproof.core.types import Fraction, Positive
 from bitproof.explore.accelerator import FIGURES
@@ -31,7 +32,7 @@ class Goal(Spec):
     def _check(self) -> "Goal":
         for name in (*self.minimize, *self.limits):
             if name not in FIGURES:
-                raise ValueError(f"wanted one of {', '.join(FIGURES)}, got '{name}'")
+                raise ValueError(f"wanted one of {', '.join(FIGURES)}, got {shorten(name)}")
         if self.max_drop is None and not self.limits:
             raise ValueError("limits: wanted one where max_drop is none")
         return self

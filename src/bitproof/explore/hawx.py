@@ -11,12 +11,12 @@ Source: METHODS B.4; arXiv 2602.16336. Measuring and recalibrating are ours.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from jaxtyping import Float64, Int64
+from pydantic import Field
 
-from bitproof.core.types import Index
 from bitproof.explore.interactions import Interactions
 from bitproof.explore.knapsack import (
     ConvexFront,
@@ -57,14 +57,14 @@ class Hawx(Search):
     """`curve`: measures exact products, each multiplier everywhere, and `drawn` choices at random;
     `margin`: measures one multiplier everywhere, and takes accuracy without errors from the
     profiled images; `none`: measures nothing for that."""
-    drawn: Index = 8
+    drawn: Annotated[int, Field(ge=0, le=10_000, strict=True)] = 8
     """Choices at random that calibrate the curve as well."""
-    finalists: Index = 5
+    finalists: Annotated[int, Field(ge=0, le=10_000, strict=True)] = 5
     """Choices that are measured at predicted drops about the goal's, before those at the goal; so
     many for accuracy under each threat and level."""
-    rounds: Index = 6
+    rounds: Annotated[int, Field(ge=0, le=10_000, strict=True)] = 6
     """How often a choice at the goal is predicted, measured and taken into the calibration."""
-    most_blocks: Index = 3
+    most_blocks: Annotated[int, Field(ge=0, le=10_000, strict=True)] = 3
     """Kinds of multipliers that are used together where each costs area once."""
 
     def run(self, problem: Problem, trial: Trial) -> None:

@@ -25,7 +25,7 @@ from bitproof.approx.naming import short_name
 from bitproof.circuits import Library, find_library, synthesize
 from bitproof.circuits.activity import activity, uniform_pairs
 from bitproof.circuits.cost import cost_of
-from bitproof.core.errors import DataError, SpecError, near
+from bitproof.core.errors import DataError, SpecError, near, shorten
 from bitproof.core.spec import canonical_json, describe_problems
 from bitproof.data.layout import data_root
 from bitproof.quant.products import Products
@@ -217,7 +217,7 @@ def _listed(
     places = [place / costs for place in (folder, Path()) if place is not None]
     path = next((place for place in places if place.is_file()), None)
     if path is None:
-        raise DataError(f"costs: wanted a file '{costs}', there is none")
+        raise DataError(f"costs: wanted a file {shorten(costs)}, there is none")
     try:
         rows = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8-sig"), newline="")))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -231,11 +231,13 @@ def _listed(
         if len(cells) != len(COLUMNS):
             raise DataError(f"{path}, line {number}: wanted {len(COLUMNS)} cells, got {len(cells)}")
         if cells[0] in found:
-            raise DataError(f"{path}, line {number}: wanted each name once, got '{cells[0]}' again")
+            raise DataError(
+                f"{path}, line {number}: wanted each name once, got {shorten(cells[0])} again"
+            )
         found[cells[0]] = _cost(cells, path, number)
     for name in multipliers:
         if name not in found:
-            raise DataError(f"{path}: wanted a row for '{name}'. {near(name, found)}")
+            raise DataError(f"{path}: wanted a row for {shorten(name)}. {near(name, found)}")
     return found
 
 
@@ -246,7 +248,7 @@ def _cost(cells: list[str], path: Path, number: int) -> Cost:
             figures[column] = float(cell)
         except ValueError:
             raise DataError(
-                f"{path}, line {number}: {column}: wanted a number, got '{cell}'"
+                f"{path}, line {number}: {column}: wanted a number, got {shorten(cell)}"
             ) from None
     try:
         return Cost.model_validate({**figures, "source": path.name})

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
+from math import comb
 
 import numpy as np
 from jaxtyping import Float64
@@ -25,6 +26,8 @@ from bitproof.explore.multiplier_set import MultiplierSet
 from bitproof.explore.point import Point, accuracies
 from bitproof.explore.units import Choice, Units
 
+MOST_SETS = 100_000
+"""Sets of multipliers that a search looks at one by one."""
 OF_ENERGY = ("power", "multiplier_power", "energy", "multiplier_energy")
 """Figures that follow the energy of products."""
 
@@ -179,6 +182,11 @@ class Problem:
         sets: Iterable[Sequence[int]] = [usable]
         if self.accelerator.shares_blocks:
             sizes = range(1, min(most_blocks, len(usable)) + 1)
+            if (n_sets := sum(comb(len(usable), size) for size in sizes)) > MOST_SETS:
+                raise SpecError(
+                    f"most_blocks: wanted at most {MOST_SETS} sets of multipliers, got {n_sets} of "
+                    f"up to {most_blocks} among {len(usable)}"
+                )
             sets = [subset for size in sizes for subset in combinations(usable, size)]
             # Filters without a choice multiply exactly, so that the exact block is there anyway.
             if (self.units.unit_of < 0).any():

@@ -8,12 +8,12 @@ from abc import abstractmethod
 from typing import Annotated
 
 import numpy as np
-from pydantic import BeforeValidator, SerializeAsAny
+from pydantic import BeforeValidator, Field, SerializeAsAny
 
 from bitproof.core.registry import Registry
 from bitproof.core.rng import derive_seed
 from bitproof.core.spec import Spec
-from bitproof.core.types import Count, Seed
+from bitproof.core.types import Rounds, Seed
 from bitproof.explore.problem import Problem
 from bitproof.explore.trial import Trial
 
@@ -22,9 +22,9 @@ class Search(Spec):
     """A way to choose multipliers."""
 
     kind: str
-    name: str = ""
+    name: Annotated[str, Field(max_length=100)] = ""
     """What results call it; empty: its kind."""
-    budget: Count = 64
+    budget: Rounds = 64
     """Choices that it may measure."""
     seed: Seed = 0
     """Root of whatever it draws."""

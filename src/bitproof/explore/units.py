@@ -18,7 +18,7 @@ from jaxtyping import Float64, Int64, Num, Shaped
 from torch import Tensor
 
 from bitproof.approx.deploy import applicable
-from bitproof.core.errors import QuantizationError
+from bitproof.core.errors import QuantizationError, shorten
 from bitproof.quant.execution import execute
 from bitproof.quant.graph import Node
 from bitproof.quant.integers import integer_op
@@ -171,7 +171,9 @@ def units_of(
     nodes = [node for node in network.nodes if node.name in able]
     layers = tuple(_shape(network, node, shapes) for node in nodes)
     if unknown := [name for name in keep if name not in able]:
-        raise QuantizationError(f"keep: no layer '{unknown[0]}'; wanted some of {', '.join(able)}")
+        raise QuantizationError(
+            f"keep: no layer {shorten(unknown[0])}; wanted some of {', '.join(able)}"
+        )
     kinds = {"all": {layer.op for layer in layers}, "convolutions": {"conv"}}[scope]
     choosing = tuple(layer.name for layer in layers if layer.op in kinds and layer.name not in keep)
     if not choosing:

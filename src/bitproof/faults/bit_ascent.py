@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from bitproof.core.errors import FaultListError
-from bitproof.core.types import Count, Positive
+from bitproof.core.types import Count, LearningRate, Rounds
 from bitproof.faults.table import FaultTable
 from bitproof.faults.weight_attack import WEIGHT_ATTACKS, WeightAttack, flip_bits, list_flips
 from bitproof.quant.grid import CodedTensor
@@ -47,13 +47,13 @@ class BitAscent(WeightAttack):
     kind: Literal["bit_ascent"] = "bit_ascent"
     n_flips: Count = 80
     """Most bits that are flipped, in all layers together."""
-    iterations: Count = 100
+    iterations: Rounds = 100
     """Gradients of a run."""
-    learning_rate: Positive = 1.0
+    learning_rate: LearningRate = 1.0
     """Way of the weight with the largest gradient of its tensor in one step, in value units."""
     momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
     """Part of the last step that is added to the next."""
-    restarts: Count = 1
+    restarts: Rounds = 1
     """Runs for each of `layers`, from different random flips."""
     layers: Annotated[tuple[Subset, ...], Field(min_length=1)] = ("all", "first", "last")
     """Which layers runs may attack; the worst of all runs counts."""

@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from bitproof.core.errors import DataError, FaultListError
-from bitproof.core.types import Count, Index, Probability
+from bitproof.core.types import Count, Index, Probability, Rounds
 from bitproof.faults.flip_effect import CodeChange, logits_after
 from bitproof.faults.table import FaultTable
 from bitproof.faults.weight_attack import (
@@ -71,7 +71,7 @@ class ProgressiveBitSearch(WeightAttack):
     nested = True
 
     kind: Literal["progressive_bit_search"] = "progressive_bit_search"
-    n_flips: Count = 20
+    n_flips: Rounds = 20
     """Most bits that are flipped, one at a time."""
     top_k: Count = 10
     """Weights of each layer whose bits are looked at, those with the largest gradient."""
@@ -118,7 +118,7 @@ class TargetedBitSearch(WeightAttack):
     nested = True
 
     kind: Literal["targeted_bit_search"] = "targeted_bit_search"
-    n_flips: Count = 20
+    n_flips: Rounds = 20
     """Most bits that are flipped, one at a time."""
     top_k: Count = 10
     """Weights of each layer whose bits are looked at, those with the largest gradient."""

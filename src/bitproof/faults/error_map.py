@@ -27,7 +27,7 @@ import torch
 from jaxtyping import Float64
 from pydantic import Field, model_validator
 
-from bitproof.core.errors import ChecksumError, DataError, SpecError
+from bitproof.core.errors import ChecksumError, DataError, SpecError, shorten
 from bitproof.core.files import write_text
 from bitproof.core.rng import draw_seed
 from bitproof.core.types import Count, Positive
@@ -270,14 +270,14 @@ def _npz_entries(path: Path) -> Iterator[tuple[str, Entry]]:
 def _whole(entry: Entry, name: str, size: int) -> int:
     text = str(entry[name])
     if not (text.isascii() and text.isdigit() and len(text) < 20 and int(text) < size):
-        raise DataError(f"{name}: wanted a whole number from 0 to {size - 1}, got {text[:40]!r}")
+        raise DataError(f"{name}: wanted a whole number from 0 to {size - 1}, got {shorten(text)}")
     return int(text)
 
 
 def _action(value: object) -> int:
     name = NUMBERED.get(value, str(value)) if isinstance(value, int) else str(value)
     if name not in DIRECTIONS:
-        raise DataError(f"no direction {name[:40]!r}. Known: {', '.join(DIRECTIONS)}")
+        raise DataError(f"no direction {shorten(name)}. Known: {', '.join(DIRECTIONS)}")
     return DIRECTIONS[name]
 
 
@@ -287,5 +287,5 @@ def _voltage(value: object) -> float:
     except ValueError:
         voltage = nan
     if not 0 < voltage < inf:
-        raise DataError(f"onset_voltage: wanted a positive number, got {str(value)[:40]!r}")
+        raise DataError(f"onset_voltage: wanted a positive number, got {shorten(str(value))}")
     return voltage

@@ -9,13 +9,13 @@ Source: standard in memories; see Slayman, "Cache and Memory Error Detection, Co
         Materials Reliability 5(3), 2005.
 """
 
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from jaxtyping import Int64
+from pydantic import Field
 
-from bitproof.core.types import Count
 from bitproof.faults.base import FAULTS, AnyFault, FaultModel, Memory, StoredTensor
 from bitproof.stats.threats import ThreatLabel
 
@@ -39,7 +39,7 @@ class Interleaved(FaultModel):
     kind: Literal["interleaved"] = "interleaved"
     fault: AnyFault
     """How the memory breaks; its level is the level of this one."""
-    ways: Count = 8
+    ways: Annotated[int, Field(ge=1, le=2**16, strict=True)] = 8
     """How far apart the addresses of neighbours are, in words."""
 
     @property

@@ -7,10 +7,11 @@ Source: METHODS C.3; Li et al., Understanding Error Propagation in Deep Learning
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from jaxtyping import Int64
+from pydantic import Field
 
 from bitproof.core.errors import SpecError
 from bitproof.core.registry import Registry
@@ -160,7 +161,7 @@ class WordLine(FaultKind):
     """All bits of the word's row, or the same bit of the words below each other in all rows."""
     words: Count = 64
     """Words in one row."""
-    ways: Count = 1
+    ways: Annotated[int, Field(ge=1, le=2**16, strict=True)] = 1
     """How far apart the addresses of neighbours in a row are, in words, if they are interleaved;
     1: they are neighbours as well. See `interleaved`."""
     action: Literal["flip", "stuck0", "stuck1", "random"] = "random"

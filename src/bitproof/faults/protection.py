@@ -17,7 +17,7 @@ from jaxtyping import Bool, Int64, Integer
 from pydantic import BeforeValidator, SerializeAsAny
 from torch import Tensor
 
-from bitproof.core.errors import FaultListError, near
+from bitproof.core.errors import FaultListError, near, shorten
 from bitproof.core.registry import Registry
 from bitproof.core.spec import Spec
 from bitproof.faults.table import COLUMNS, SITES, FaultTable
@@ -236,7 +236,7 @@ def find_blocks(
     ]
     if unknown := [name for name in names if name not in network.tensors]:
         raise FaultListError(
-            f"faults: no words '{unknown[0]}'. {near(unknown[0], network.tensors)}"
+            f"faults: no words {shorten(unknown[0])}. {near(unknown[0], network.tensors)}"
         )
     tensors = [network.tensors[name] for name in names]
     size = np.array([coded.codes.numel() for coded in tensors])

@@ -30,7 +30,7 @@ from torch import Tensor
 
 from bitproof.core.errors import FaultListError, SpecError
 from bitproof.core.rng import derive_seed
-from bitproof.core.types import Count, Seed
+from bitproof.core.types import Seed
 from bitproof.faults.kinds import MOST_ROWS
 from bitproof.faults.protection import (
     PROTECTIONS,
@@ -70,7 +70,7 @@ class Signatures(Protection):
     """
 
     kind: Literal["signatures"] = "signatures"
-    words: Count = 64
+    words: Annotated[int, Field(ge=1, le=2**16, strict=True)] = 64
     """Words in a group; the last group of a tensor may have fewer."""
     bits: Annotated[int, Field(ge=2, le=9, strict=True)] = 2
     """Bits of a signature: 2 watch the most significant bit of each word, each further one the next

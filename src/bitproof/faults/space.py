@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Int64
 
-from bitproof.core.errors import SpecError, near
+from bitproof.core.errors import SpecError, near, shorten
 from bitproof.core.spec import Spec
 from bitproof.core.types import Index
 from bitproof.faults.registers import ACCUMULATOR_BITS, PRODUCT_OPS, product_bits, register_bits
@@ -139,11 +139,13 @@ class FaultSpace(Spec):
         names = [node.name for node in network.nodes]
         for pattern in self.layers:
             if not any(fnmatchcase(name, pattern) for name in names):
-                raise SpecError(f"layers: no layer fits '{pattern}'. {near(pattern, names)}")
+                raise SpecError(f"layers: no layer fits {shorten(pattern)}. {near(pattern, names)}")
         kinds = {node.op for node in network.nodes}
         for kind in self.operations or ():
             if kind not in kinds:
-                raise SpecError(f"operations: the network has no '{kind}'. {near(kind, kinds)}")
+                raise SpecError(
+                    f"operations: the network has no {shorten(kind)}. {near(kind, kinds)}"
+                )
 
     def _wants(self, node: Node) -> bool:
         if self.operations is not None and node.op not in self.operations:

@@ -4,10 +4,12 @@ Model:  `dataflows` says what arrays do in each cycle, `systolic_layer` what fau
 Source: METHODS D.2.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from bitproof.core.spec import Spec
-from bitproof.core.types import Count, Index
+from bitproof.core.types import Count, Rounds
 from bitproof.faults.dataflows import DATAFLOWS, ArraySize, Dataflow
 from bitproof.faults.layer_matrices import LayerMatrices, matrices_of
 from bitproof.quant.graph import Node
@@ -26,18 +28,18 @@ class SystolicArray(Spec):
         "weight_stationary"
     )
     """What stays in the processing elements; see `faults.dataflows`."""
-    rows: Count = 16
+    rows: Annotated[int, Field(ge=1, le=4096, strict=True)] = 16
     """Processing elements below each other."""
-    columns: Count = 16
+    columns: Annotated[int, Field(ge=1, le=4096, strict=True)] = 16
     """Processing elements beside each other."""
-    latency: Index = 1
+    latency: Annotated[int, Field(ge=0, le=10**6, strict=True)] = 1
     """Cycles from operands to the product's register."""
     stream: Count | None = None
     """Outputs that stream through one set of weights, for `weight_stationary`; None: all."""
     scope: Literal["element", "pe_row", "single_mac"] = "pe_row"
     """How far a struck operand goes: to all uses of the word in a tile, to those behind the PE on
     the word's way, or to one multiplication."""
-    window: Count = 1
+    window: Rounds = 1
     """Cycles that a transient fault strikes in."""
 
     @property

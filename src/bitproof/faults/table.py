@@ -15,7 +15,7 @@ from typing import Literal, get_args
 import numpy as np
 from jaxtyping import Int32, Int64, UInt8
 
-from bitproof.core.errors import FaultListError, near
+from bitproof.core.errors import FaultListError, near, shorten
 from bitproof.core.files import write_text
 from bitproof.core.progress import SILENT, Progress
 
@@ -201,14 +201,14 @@ def _row(cells: list[str], layers: set[str]) -> FaultRow:
     names: dict[str, Collection[str]] = {"site": SITES, "layer": layers, "action": ACTIONS}
     for name, text in zip(COLUMNS, cells, strict=True):
         if name in names and text not in names[name]:
-            raise FaultListError(f"no {name} {text[:40]!r}. {near(text[:40], names[name])}")
+            raise FaultListError(f"no {name} {shorten(text)}. {near(text, names[name])}")
         if name in LIMITS:
             low, high = LIMITS[name]
             digits = text.removeprefix("-")
             fits = digits.isascii() and digits.isdigit() and len(digits) < 20
             if not fits or not low <= int(text) <= high:
                 raise FaultListError(
-                    f"{name}: wanted a whole number from {low} to {high}, got {text[:40]!r}"
+                    f"{name}: wanted a whole number from {low} to {high}, got {shorten(text)}"
                 )
     trial, site, layer, element, tap, bit, action = cells
     return int(trial), site, layer, int(element), int(tap), int(bit), action

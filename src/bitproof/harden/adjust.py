@@ -21,7 +21,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from bitproof.attacks import LinfPGD, signed_ascent
-from bitproof.core.types import Count, Fraction, Index, NonNegative, Positive, Probability
+from bitproof.core.types import Count, Fraction, Index, NonNegative, Positive, Probability, Rounds
 from bitproof.data.dataset import Dataset
 from bitproof.evaluation import IntegerModel, count
 from bitproof.evaluation.adversarial_examples import attack_images
@@ -52,7 +52,7 @@ class Adjust(HardeningStage):
     flips; there is none for other fault models."""
     lowest: Fraction = 0.2
     """Smallest factor on a range."""
-    grid_points: Count = 80
+    grid_points: Rounds = 80
     """Factors tried between `lowest` and 1."""
     calibration_images: Count = 1024
     """Training images for statistics, ranges and biases."""
@@ -60,7 +60,7 @@ class Adjust(HardeningStage):
     """Calibration images on which the acceptance rule measures; 0 accepts every change."""
     epsilon: Positive = 8 / 255
     """Radius of the perturbed calibration images and of the acceptance rule, input units."""
-    steps: Count = 10
+    steps: Rounds = 10
     """Gradient evaluations of that attack."""
     tolerance: Probability = 0.005
     """Accuracy, clean or under attack, that may be lost in all, as a fraction."""

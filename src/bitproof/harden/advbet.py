@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.func import functional_call
 
-from bitproof.core.types import Count, Positive
+from bitproof.core.types import Count, LearningRate, Rounds
 from bitproof.faults import adversarial_codes
 from bitproof.harden.base import HARDEN
 from bitproof.harden.bit_error_training import BitErrorTraining
@@ -33,9 +33,9 @@ class AdvBET(BitErrorTraining):
     kind: Literal["advbet"] = "advbet"
     n_flips: Count = 160
     """Most bits that the attack of each step may flip."""
-    iterations: Count = 3
+    iterations: Rounds = 3
     """Gradients that the attack of each step takes; each costs as much as a plain step."""
-    learning_rate: Positive = 1.0
+    learning_rate: LearningRate = 1.0
     """Step of the attack: way of the weight with the largest gradient of its tensor, value
     units."""
     momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9

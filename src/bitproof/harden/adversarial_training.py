@@ -16,7 +16,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from bitproof.core.types import Count, NonNegative, Positive
+from bitproof.core.types import NonNegative, Positive, Rounds
 from bitproof.harden.base import HARDEN
 from bitproof.harden.perturbation import divergence, perturbed, perturbed_off_answers
 from bitproof.harden.training_stage import LossStage
@@ -46,7 +46,7 @@ class AscentStage(LossStage):
     """Radius of the L-infinity ball, input units."""
     relative_step: Positive = 0.25
     """Length of one step, in units of `epsilon`."""
-    steps: Count = 7
+    steps: Rounds = 7
     """Gradient evaluations for x'."""
 
     def moved(self, climb: Callable[..., Tensor], model: nn.Module, batch: Batch) -> Tensor:
@@ -86,7 +86,7 @@ class TRADES(AscentStage):
     """
 
     kind: Literal["trades"] = "trades"
-    steps: Count = 10
+    steps: Rounds = 10
     """Gradient evaluations for x'."""
     beta: NonNegative = 6.0
     """Weight of the divergence."""

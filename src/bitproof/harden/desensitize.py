@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from bitproof.attacks.balls import draw_linf
-from bitproof.core.types import Count, NonNegative, Positive
+from bitproof.core.types import LearningRate, NonNegative, Positive, Rounds
 from bitproof.harden.base import HARDEN, Candidate, HardeningStage, TrainingContext
 from bitproof.harden.critic import Critic
 from bitproof.harden.perturbation import (
@@ -51,7 +51,7 @@ class Desensitize(HardeningStage):
     """Radius of the L-infinity ball, input units."""
     relative_step: Positive = 0.25
     """Length of one step, in units of `epsilon`."""
-    steps: Count = 7
+    steps: Rounds = 7
     """Gradient evaluations for x'."""
     lam_adv: NonNegative = 1.0
     """Weight of the cross-entropy on x' (not used by `trades`)."""
@@ -61,7 +61,7 @@ class Desensitize(HardeningStage):
     """Distance of features, for `consistency` and `noise`."""
     stop_gradient: bool = False
     """Take the clean features (or logits, for `trades`) as a fixed target; `afd` has none."""
-    critic_learning_rate: Positive = 0.1
+    critic_learning_rate: LearningRate = 0.1
     """Step length of the critic, for `afd`."""
     optimization: Optimization = Optimization()
     """How weights move."""

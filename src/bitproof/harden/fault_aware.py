@@ -14,13 +14,14 @@ import math
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from bitproof.core.types import Count, Fraction, Index, NonNegative, Positive, Probability
+from bitproof.core.types import Count, Fraction, NonNegative, Positive, Probability
 from bitproof.faults import AnyFault, RandomFlips, faulty_codes
 from bitproof.harden.base import HARDEN, Candidate, HardeningStage, TrainingContext
 from bitproof.harden.clip import clip_weights_, folded_ranges
@@ -52,7 +53,7 @@ class FaultAware(HardeningStage):
     """Norm as it is, divided by the root of the weight count, or times the weight's norm."""
     static: bool = False
     """Rank once, after the warm-up, instead of before every epoch."""
-    warmup_steps: Index = 200
+    warmup_steps: Annotated[int, Field(ge=0, le=10**6, strict=True)] = 200
     """Batches on which gradient norms are measured before anything moves."""
     faulty_share: Probability = 0.5
     """Weight of the faulty branch, g."""

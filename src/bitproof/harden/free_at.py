@@ -15,7 +15,7 @@ import torch
 from pydantic import model_validator
 from torch import Tensor
 
-from bitproof.core.types import Count, Positive
+from bitproof.core.types import Positive, Rounds
 from bitproof.harden.base import HARDEN, Candidate, TrainingContext
 from bitproof.harden.training_stage import FROM_SCRATCH, TrainingStage
 from bitproof.train.optimization import Optimization
@@ -35,7 +35,7 @@ class FreeAT(TrainingStage):
     """How weights move; an epoch has `replays` steps a batch."""
     epsilon: Positive = 8 / 255
     """Radius of the L-infinity ball, and length of a step, input units."""
-    replays: Count = 8
+    replays: Rounds = 8
     """Steps in a row on each batch."""
 
     @model_validator(mode="after")

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bitproof.core.errors import SpecError
 from bitproof.core.rng import make_generator
-from bitproof.core.types import Index, Positive
+from bitproof.core.types import Positive, Seed
 from bitproof.faults import AnyFault, RandomFlips, faulty_codes
 from bitproof.harden.base import HARDEN
 from bitproof.harden.bit_error_training import BitErrorTraining
@@ -37,7 +37,7 @@ class RandBET(BitErrorTraining):
     None: the level that the fault has."""
     bits: Literal["all", "msb", "lsb"] = "all"
     """Let errors reach every bit, or only the most or the least significant one of each word."""
-    chip: Index | None = None
+    chip: Seed | None = None
     """Train on the cells of this one chip, numbered as in an evaluation of seed 0; None: new cells
     in every step."""
 

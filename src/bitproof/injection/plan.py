@@ -87,6 +87,8 @@ def draw_plan(injection: Injection, network: IntegerNetwork, shapes: Shapes) -> 
     if sum(counts) > MOST_TRIALS:
         raise SpecError(f"trials: wanted at most {MOST_TRIALS}, got {sum(counts)}")
     tables, cells = [], []
+    if sum(counts) > MOST_ROWS:
+        raise SpecError(f"trials: wanted at most {MOST_ROWS} in all, got {sum(counts)}")
     names: list[Cell] = []
     start = 0
     for group, n in zip(drawn, counts, strict=True):

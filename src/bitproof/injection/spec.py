@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
 from bitproof.core.spec import Spec
-from bitproof.core.types import Count, Fraction, Seed
+from bitproof.core.types import Confidence, Count, Fraction, Positive, Seed, Share
 from bitproof.faults.base import AnyFault, FaultModel
 from bitproof.faults.kinds import KINDS, FaultKind, Flip
 from bitproof.faults.protection import AnyProtection
@@ -24,7 +24,6 @@ from bitproof.stats.stopping import STOP_RULES, StopRule
 
 AnyKind = Annotated[SerializeAsAny[FaultKind], BeforeValidator(KINDS.validate)]
 AnyStop = Annotated[SerializeAsAny[StopRule], BeforeValidator(STOP_RULES.validate)]
-Confidence = Annotated[float, Field(gt=0.0, lt=1.0, strict=True)]
 
 
 class FaultGroup(FaultSpace):
@@ -86,13 +85,15 @@ class Injection(Spec):
         True
     """
 
-    faults: Annotated[tuple[FaultGroup, ...], Field(min_length=1)] = (FaultGroup(),)
+    faults: Annotated[tuple[FaultGroup, ...], Field(min_length=1, max_length=1000)] = (
+        FaultGroup(),
+    )
     """Kinds of fault; each has trials of its own."""
     together: bool = False
     """Every trial meets a draw of every kind of fault instead."""
     trials: Count | None = None
     """Trials of each kind of fault; None: as many as `margin` asks for."""
-    margin: Fraction = 0.01
+    margin: Share = 0.01
     """Half the width of the interval that sets the number of trials, as a fraction."""
     confidence: Confidence = 0.95
     """Of all intervals."""
@@ -113,11 +114,11 @@ class Injection(Spec):
     """Take images that the network gets right without faults only."""
     array: SystolicArray = SystolicArray()
     """What layers run on, for faults in its registers."""
-    protections: tuple[AnyProtection, ...] = ()
+    protections: Annotated[tuple[AnyProtection, ...], Field(max_length=100)] = ()
     """Hardware between faults and network, in this order."""
     profile_images: Count = 256
     """Training images that bounds of activations are taken from."""
-    fit_per_mbit: Annotated[float, Field(gt=0.0, allow_inf_nan=False, strict=True)] | None = None
+    fit_per_mbit: Positive | None = None
     """Raw failures in 10^9 hours per 10^6 bits of memory, for the failure rate of the network."""
     seed: Seed = 0
     """Root of all draws."""

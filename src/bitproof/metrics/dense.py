@@ -10,10 +10,11 @@ Model:  accuracy is the share of parts that are right; the image is the unit of 
 """
 
 from abc import abstractmethod
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int64
+from pydantic import Field
 from torch import Tensor
 
 from bitproof.core.types import Probability
@@ -38,7 +39,7 @@ class Dense(Scored):
 
     tolerance: Probability = 0.0
     """Share of the parts that may change before the answer counts as changed (SDC-1)."""
-    ignore: int = IGNORED
+    ignore: Annotated[int, Field(ge=-(2**31), lt=2**31)] = IGNORED
     """Label of parts that are left out."""
 
     @abstractmethod

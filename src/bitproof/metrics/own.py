@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float
 from pydantic import field_validator
 from torch import Tensor
 
-from bitproof.core.errors import DataError, SpecError
+from bitproof.core.errors import DataError, SpecError, shorten
 from bitproof.core.spec import canonical_json
 from bitproof.metrics.task import TASKS, AllLabels, Labels, Outputs, Task, finite
 
@@ -146,7 +146,7 @@ def read_task(task: Task | Judge | str) -> Task:
     if isinstance(task, Task | str):
         return TASKS.build(task)
     if not callable(task):
-        raise SpecError(f"task: wanted a task, its kind or a function, got {task!r}")
+        raise SpecError(f"task: wanted a task, its kind or a function, got {shorten(task)}")
     return Own.of(task)
 
 
@@ -160,7 +160,7 @@ def _find(name: str) -> Judge:
     except (ImportError, AttributeError, ValueError):
         found = None
     if not path or not callable(found):
-        raise ValueError(f"wanted 'package.module:name' of a function, got '{name}'")
+        raise ValueError(f"wanted 'package.module:name' of a function, got {shorten(name)}")
     return found
 
 

@@ -14,8 +14,7 @@ from typing import Literal
 
 from torch import nn
 
-from bitproof.core.types import Count
-from bitproof.models.base import LARGE, MODELS, ImageModelSpec
+from bitproof.models.base import LARGE, MODELS, ImageModelSpec, Width
 from bitproof.models.stacked import StackedModule, average_to
 
 
@@ -29,7 +28,7 @@ class AlexNet(ImageModelSpec):
     """
 
     kind: Literal["alexnet"] = "alexnet"
-    width: Count = 64
+    width: Width = 64
     """Channels of the first convolution; 64 in the source, 16 for a narrow one."""
 
     def assemble(self, *, in_channels: int, image_size: int, n_classes: int) -> nn.Module:

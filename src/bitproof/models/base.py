@@ -12,7 +12,7 @@ from bitproof.core.errors import ModelError
 from bitproof.core.registry import Registry
 from bitproof.core.rng import draw_seed, global_draws
 from bitproof.core.spec import Spec
-from bitproof.core.types import Positive
+from bitproof.core.types import Finite, Positive
 from bitproof.models.shapes import Images
 
 LARGE = 64
@@ -21,6 +21,10 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 """Mean of each colour over ImageNet, in input units; the pretrained CIFAR ResNets use it too."""
 IMAGENET_STD = (0.229, 0.224, 0.225)
 """Standard deviation of each colour over ImageNet, in input units."""
+
+
+Width = Annotated[int, Field(ge=1, le=512, strict=True)]
+"""Channels of the first layers; at 512, the widest network has some 10^9 weights."""
 
 
 class ModelSpec(Spec):
@@ -93,7 +97,7 @@ class ImageModelSpec(ModelSpec):
     One step deeper than usual, because a user's own factory is a `ModelSpec` without these fields.
     """
 
-    mean: tuple[Annotated[float, Field(allow_inf_nan=False)], ...] = ()
+    mean: tuple[Finite, ...] = ()
     """Mean of each input channel, in input units; empty takes 0.5."""
     std: tuple[Positive, ...] = ()
     """Standard deviation of each input channel, in input units; empty takes 0.5."""

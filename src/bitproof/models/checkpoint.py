@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.serialization import get_unsafe_globals_in_checkpoint
 
-from bitproof.core.errors import UnsafeFileError, WeightsError
+from bitproof.core.errors import UnsafeFileError, WeightsError, shorten
 from bitproof.core.files import read_bytes
 from bitproof.core.tensor_files import parse_tensors, write_tensors
 from bitproof.models.base import Normalize
@@ -86,14 +86,18 @@ def save_weights(model: nn.Module, path: Path) -> None:
         StorageError: the disk is full, or the place cannot be written.
     """
     if path.suffix != ".safetensors":
-        raise WeightsError(f"{path}: wanted a name that ends in .safetensors, got '{path.suffix}'")
+        raise WeightsError(
+            f"{path}: wanted a name that ends in .safetensors, got {shorten(path.suffix)}"
+        )
     write_tensors(path, inside_wrappers(model).state_dict(), format="pt")
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
     """Return the named tensors of a file, on the CPU, as they are stored."""
     if path.suffix not in READERS:
-        raise WeightsError(f"{path}: wanted one of {', '.join(READERS)}, got '{path.suffix}'")
+        raise WeightsError(
+            f"{path}: wanted one of {', '.join(READERS)}, got {shorten(path.suffix)}"
+        )
     try:
         return READERS[path.suffix](read_bytes(path), path)
     except FileNotFoundError:

@@ -10,8 +10,7 @@ from typing import Literal
 from torch import nn
 from torch.nn import functional
 
-from bitproof.core.types import Count
-from bitproof.models.base import MODELS, ImageModelSpec, Normalize
+from bitproof.models.base import MODELS, ImageModelSpec, Normalize, Width
 from bitproof.models.blocks import BasicBlock, initialise_he_
 from bitproof.models.shapes import Images, Logits
 
@@ -51,7 +50,7 @@ class DigitsCNN(ImageModelSpec):
     """
 
     kind: Literal["digits_cnn"] = "digits_cnn"
-    width: Count = 16
+    width: Width = 16
     """Channels of the first convolution; the others have twice as many."""
 
     def assemble(self, *, in_channels: int, image_size: int, n_classes: int) -> nn.Module:  # noqa: ARG002

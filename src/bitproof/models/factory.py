@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 from torch import nn
 
-from bitproof.core.errors import ModelError, near
+from bitproof.core.errors import ModelError, near, shorten
 from bitproof.models.base import MODELS, ModelSpec
 
 
@@ -47,10 +47,12 @@ class Factory(ModelSpec):
             try:
                 network = make(**wanted)
             except Exception as error:  # the user's callable raised it
-                raise ModelError(f"factory '{self.factory}': {_last_place(error)}") from error
+                raise ModelError(
+                    f"factory {shorten(self.factory)}: {_last_place(error)}"
+                ) from error
         if not isinstance(network, nn.Module):
             raise ModelError(
-                f"factory '{self.factory}': wanted it to return a torch.nn.Module, "
+                f"factory {shorten(self.factory)}: wanted it to return a torch.nn.Module, "
                 f"got {type(network).__name__}"
             )
         return network
@@ -77,19 +79,25 @@ def _find_callable(factory: str) -> Callable[..., Any]:
     except ModuleNotFoundError as error:
         if error.name is not None and f"{place}.".startswith(f"{error.name}."):
             raise ModelError(
-                f"factory '{factory}': no module '{error.name}' among the installed packages "
-                f"or in {Path.cwd()}"
+                f"factory {shorten(factory)}: no module '{error.name}' among the installed "
+                f"packages or in {Path.cwd()}"
             ) from error
-        raise ModelError(f"factory '{factory}': cannot import '{place}': {error}") from error
+        raise ModelError(
+            f"factory {shorten(factory)}: cannot import {shorten(place)}: {error}"
+        ) from error
     except Exception as error:  # the user's module raised it while it was imported
-        raise ModelError(f"factory '{factory}': {_last_place(error)}") from error
+        raise ModelError(f"factory {shorten(factory)}: {_last_place(error)}") from error
     if not hasattr(module, name):
         known = [key for key, value in vars(module).items() if callable(value)]
-        raise ModelError(f"factory '{factory}': no '{name}' in '{place}'. {near(name, known)}")
+        raise ModelError(
+            f"factory {shorten(factory)}: no {shorten(name)} in {shorten(place)}. "
+            f"{near(name, known)}"
+        )
     make: Callable[..., Any] = getattr(module, name)
     if not callable(make):
         raise ModelError(
-            f"factory '{factory}': wanted a callable, got {type(make).__name__} {name!r}"
+            f"factory {shorten(factory)}: wanted a callable, "
+            f"got {type(make).__name__} {shorten(name)}"
         )
     return make
 
@@ -110,6 +118,6 @@ def _wanted_of(make: Callable[..., Any], sizes: dict[str, int], factory: str) ->
         signature.bind(**wanted)
     except TypeError as error:
         raise ModelError(
-            f"factory '{factory}': wanted no argument besides {', '.join(sizes)}; {error}"
+            f"factory {shorten(factory)}: wanted no argument besides {', '.join(sizes)}; {error}"
         ) from None
     return wanted

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from bitproof.core.errors import TraceError, near
+from bitproof.core.errors import TraceError, near, shorten
 from bitproof.models.norms import evaluating
 
 
@@ -72,7 +72,7 @@ def with_features(
     layers = dict(model.named_modules())
     if head not in layers:
         linear = [path for path, layer in layers.items() if isinstance(layer, nn.Linear)]
-        raise TraceError(f"features: no layer '{head}'. {near(head, linear)}")
+        raise TraceError(f"features: no layer {shorten(head)}. {near(head, linear)}")
     caught: list[Tensor] = []
     hook = layers[head].register_forward_pre_hook(
         lambda _layer, inputs, named: caught.append([*inputs, *named.values()][0]),
@@ -83,5 +83,5 @@ def with_features(
     finally:
         hook.remove()
     if not caught:
-        raise TraceError(f"features: the layer '{head}' did not run")
+        raise TraceError(f"features: the layer {shorten(head)} did not run")
     return logits, caught[-1].flatten(1)

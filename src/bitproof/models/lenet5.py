@@ -6,12 +6,12 @@ Source: LeCun, Bottou, Bengio, Haffner, "Gradient-based learning applied to docu
         recognition", Proc. IEEE 86(11), 1998, section II.B.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
+from pydantic import Field
 from torch import nn
 from torch.nn import functional
 
-from bitproof.core.types import Index
 from bitproof.models.base import MODELS, ImageModelSpec, Normalize
 from bitproof.models.shapes import Images, Logits
 
@@ -51,7 +51,7 @@ class LeNet5(ImageModelSpec):
     """
 
     kind: Literal["lenet5"] = "lenet5"
-    padding: Index = 2
+    padding: Annotated[int, Field(ge=0, le=256, strict=True)] = 2
     """Zeros around the image, in pixels: 2 makes LeCun's 32x32 of 28x28; 0 if it is 32x32."""
 
     def assemble(self, *, in_channels: int, image_size: int, n_classes: int) -> nn.Module:

@@ -9,11 +9,12 @@ Source: Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks"
 """
 
 import math
-from typing import Literal
+from typing import Annotated, Literal
 
+from pydantic import Field
 from torch import nn
 
-from bitproof.core.types import Positive, Probability
+from bitproof.core.types import Probability
 from bitproof.models.base import LARGE, MODELS, ImageModelSpec
 from bitproof.models.shapes import Images, Maps
 from bitproof.models.stacked import StackedModule
@@ -86,7 +87,7 @@ class MobileNetV2(ImageModelSpec):
     """
 
     kind: Literal["mobilenet_v2"] = "mobilenet_v2"
-    width: Positive = 1.0
+    width: Annotated[float, Field(ge=0.01, le=16.0, strict=True)] = 1.0
     """Factor on all numbers of channels, which are then rounded to multiples of 8."""
     dropout: Probability = 0.2
     """Drop rate of the features before the last layer, in training."""

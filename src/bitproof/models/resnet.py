@@ -16,6 +16,7 @@ from typing import ClassVar, Literal
 from torch import nn
 from torch.nn import functional
 
+from bitproof.core.types import Finite, Positive
 from bitproof.models.base import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -57,9 +58,9 @@ class CifarResNet(ImageModelSpec):
     """What the four depths share."""
 
     n_blocks: ClassVar[int]
-    mean: tuple[float, ...] = IMAGENET_MEAN
+    mean: tuple[Finite, ...] = IMAGENET_MEAN
     """Mean of each input channel, in input units; empty takes 0.5."""
-    std: tuple[float, ...] = IMAGENET_STD
+    std: tuple[Positive, ...] = IMAGENET_STD
     """Standard deviation of each input channel, in input units; empty takes 0.5."""
 
     def assemble(self, *, in_channels: int, image_size: int, n_classes: int) -> nn.Module:  # noqa: ARG002

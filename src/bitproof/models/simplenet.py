@@ -15,8 +15,7 @@ from typing import Literal
 from torch import nn
 
 from bitproof.core.errors import ModelError
-from bitproof.core.types import Count
-from bitproof.models.base import MODELS, ImageModelSpec, Normalize
+from bitproof.models.base import MODELS, ImageModelSpec, Normalize, Width
 from bitproof.models.norms import ScaledBatchNorm2d, ScaledGroupNorm
 from bitproof.models.shapes import Images, Logits
 
@@ -66,7 +65,7 @@ class SimpleNet(ImageModelSpec):
     """
 
     kind: Literal["simplenet"] = "simplenet"
-    width: Count = 64
+    width: Width = 64
     """Channels of the first convolution; 32 in the source for MNIST, 8 or 16 for a narrow one."""
     norm: Norm = "group"
     """Norm after each convolution: over groups of channels, or over the batch."""

@@ -120,7 +120,7 @@ class SwinTiny(ImageModelSpec):
     """Side of a patch, in pixels. 0: 4, or 2 for images of fewer than 64 pixels."""
     window: Index = 0
     """Side of a window, in tokens. 0: 7, or 4 for images of fewer than 64 pixels."""
-    width: Annotated[int, Field(ge=3, multiple_of=3, strict=True)] = 96
+    width: Annotated[int, Field(ge=3, le=768, multiple_of=3, strict=True)] = 96
     """Channels of the first stage, a multiple of 3; each further stage has twice as many."""
     stochastic_depth: Probability = 0.2
     """Drop rate of residual branches in training: 0 for the first block, this for the last."""

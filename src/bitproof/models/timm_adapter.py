@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 from torch import nn
 
-from bitproof.core.errors import AdapterError, ModelError
+from bitproof.core.errors import AdapterError, ModelError, shorten
 from bitproof.models.base import MODELS, ImageModelSpec, Normalize
 
 
@@ -38,7 +38,7 @@ class Timm(ImageModelSpec):
         timm = _import_timm()
         known = timm.list_models()
         if self.name.partition(".")[0] not in known:
-            raise ModelError(f"timm: no model '{self.name}'. {_nearest(self.name, known)}")
+            raise ModelError(f"timm: no model {shorten(self.name)}. {_nearest(self.name, known)}")
         sizes: dict[str, int] = {"in_chans": in_channels, "num_classes": n_classes}
         config = timm.get_pretrained_cfg(self.name)
         if config is not None and config.fixed_input_size:
@@ -48,8 +48,8 @@ class Timm(ImageModelSpec):
         except (AssertionError, RuntimeError, TypeError, ValueError) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise ModelError(
-                f"timm: cannot build '{self.name}' for {in_channels} x {image_size} x {image_size} "
-                f"images ({reason})"
+                f"timm: cannot build {shorten(self.name)} for {in_channels} x {image_size} x "
+                f"{image_size} images ({reason})"
             ) from error
         return nn.Sequential(self._normalize_for(network, in_channels), network)
 

@@ -14,8 +14,7 @@ from typing import ClassVar, Literal
 
 from torch import nn
 
-from bitproof.core.types import Count
-from bitproof.models.base import LARGE, MODELS, ImageModelSpec
+from bitproof.models.base import LARGE, MODELS, ImageModelSpec, Width
 from bitproof.models.blocks import initialise_he_
 from bitproof.models.stacked import StackedModule, average_to
 
@@ -26,7 +25,7 @@ Stage = tuple[int, int]
 class VGG(ImageModelSpec):
     """What the two depths share."""
 
-    width: Count = 64
+    width: Width = 64
     """Channels of the first stage; 64 in the source, 16 for a narrow one."""
     stages: ClassVar[tuple[Stage, ...]]
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from bitproof.core.rng import make_generator
 from bitproof.core.spec import Spec
-from bitproof.core.types import Count, NonNegative, Positive, Seed
+from bitproof.core.types import BatchSize, Count, LearningRate, NonNegative, Rounds, Seed
 from bitproof.quant.accumulator_width import fits_accumulator
 from bitproof.quant.constants import prepare
 from bitproof.quant.execution import execute
@@ -47,13 +47,13 @@ class AdaRound(Spec):
         256
     """
 
-    steps: Count = 1000
+    steps: Rounds = 1000
     """Steps of Adam for each layer."""
     images: Count = 256
     """Calibration images."""
-    batch_size: Count = 32
+    batch_size: BatchSize = 32
     """Images per step."""
-    learning_rate: Positive = 0.01
+    learning_rate: LearningRate = 0.01
     """Step length of Adam, for the variable behind the sigmoid."""
     regularization: NonNegative = 0.01
     """Weight of the penalty; the error is the mean over images, summed over the rest."""

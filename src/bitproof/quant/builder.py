@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from bitproof.core.errors import TraceError
+from bitproof.core.errors import TraceError, shorten
 from bitproof.quant.graph import BATCH, Node
 
 SPELLINGS = {"dim": "axis", "keepdim": "keepdims", "input": "self"}
@@ -177,7 +177,9 @@ class Call:
         """The first argument, which has to be a tensor."""
         first = self.get(0, "input", self.kwargs.get("self"))
         if not isinstance(first, Ref):
-            raise TraceError(f"{self.path}: wanted a tensor as first argument, got {first!r}")
+            raise TraceError(
+                f"{self.path}: wanted a tensor as first argument, got {shorten(first)}"
+            )
         return first
 
     def emit(self, op: str, *inputs: Ref, **more: Any) -> Ref:

@@ -11,7 +11,7 @@ from pydantic import (
     model_validator,
 )
 
-from bitproof.core.errors import near
+from bitproof.core.errors import near, shorten
 from bitproof.core.spec import Spec
 from bitproof.core.types import Count
 from bitproof.quant.adaround import AdaRound
@@ -88,7 +88,7 @@ class Scheme(Spec):
         rest = {name: value for name, value in table.items() if name not in {"preset", "bits"}}
         name, names = table["preset"], [*PRESETS, ACCURATE]
         if not isinstance(name, str) or name not in names:
-            raise ValueError(f"no preset '{name}'. {near(str(name), names)}")
+            raise ValueError(f"no preset {shorten(name)}. {near(str(name), names)}")
         for kind in ("weight", "bias"):
             if kind in rest:
                 raise ValueError(f"preset: wanted it, or '{kind}', got both")

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from bitproof.core.errors import RecipeError
+from bitproof.core.errors import RecipeError, shorten
 from bitproof.core.rng import make_generator
 from bitproof.data import Dataset
 from bitproof.data.layout import data_root
@@ -37,7 +37,7 @@ def build(
 def choose_device(wanted: str) -> torch.device:
     """Return the device that `wanted` names; `auto` takes a GPU where there is one."""
     if wanted not in {"auto", "cpu", "cuda"}:
-        raise RecipeError(f"device: wanted auto, cpu or cuda, got '{wanted}'")
+        raise RecipeError(f"device: wanted auto, cpu or cuda, got {shorten(wanted)}")
     if wanted == "cuda" and not torch.cuda.is_available():
         raise RecipeError("device: cuda was asked for, this torch sees no CUDA device")
     if wanted == "cpu" or not torch.cuda.is_available():
@@ -75,4 +75,4 @@ def find_weights(name: str, *folders: Path | None, kind: str = "") -> Path:
         if path.is_file():
             return path
     looked = ", ".join(str(path) for path in dict.fromkeys(tried))
-    raise RecipeError(f"weights: no file '{name}'; looked for {looked}")
+    raise RecipeError(f"weights: no file {shorten(name)}; looked for {looked}")

@@ -8,14 +8,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field, model_validator
 
 from bitproof import __version__
 from bitproof.approx import AnyMultiplier, Arithmetic
-from bitproof.core.errors import RecipeError
+from bitproof.core.errors import RecipeError, shorten
 from bitproof.core.files import write_text
 from bitproof.core.lock import Shard, claim, hold
 from bitproof.core.progress import SILENT, Progress
@@ -63,13 +63,13 @@ class ExplorationRecipe(NetworkRecipe):
     """Short name, for directories: letters, digits, `_`, `.`, `+`, `-`."""
     train: Optimization | None = None
     """Float training before everything else; none needs `weights`."""
-    augmentation: tuple[AnyAugmentation, ...] = ()
+    augmentation: Annotated[tuple[AnyAugmentation, ...], Field(max_length=100)] = ()
     """Random changes of training images, in all training."""
-    harden: dict[StageName, AnyStage] = Field(default_factory=dict)
+    harden: dict[StageName, AnyStage] = Field(default_factory=dict, max_length=100)
     """Hardening stages before the search, in this order."""
-    recover: dict[StageName, AnyStage] = Field(default_factory=dict)
+    recover: dict[StageName, AnyStage] = Field(default_factory=dict, max_length=100)
     """Stages after it, on the multipliers that were chosen."""
-    multipliers: dict[MultiplierName, AnyMultiplier]
+    multipliers: Annotated[dict[MultiplierName, AnyMultiplier], Field(max_length=1000)]
     """What there is to choose from, by name; one of them exact."""
     exploration: Exploration = Exploration()
     """What is searched, and how."""
@@ -83,7 +83,7 @@ class ExplorationRecipe(NetworkRecipe):
         taken = {FLOAT, BASELINE, CHOSEN}
         for name in (*self.harden, *self.recover):
             if name in taken:
-                raise ValueError(f"wanted another name for stage '{name}': it is taken")
+                raise ValueError(f"wanted another name for stage {shorten(name)}: it is taken")
             taken.add(name)
         return self
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bitproof.core.directory import read_json
-from bitproof.core.errors import RecipeError
+from bitproof.core.errors import RecipeError, shorten
 from bitproof.core.lock import Shard
 from bitproof.core.progress import SILENT, Progress
 from bitproof.data import Dataset, Splits
@@ -174,4 +174,4 @@ def _find(name: str, folder: Path | None, suffix: str = "") -> Path:
     for place in (folder, Path()):
         if place is not None and (place / f"{stem}{suffix}").is_file():
             return place / stem
-    raise RecipeError(f"wanted a file '{stem}{suffix}', there is none")
+    raise RecipeError(f"wanted a file {shorten(stem + suffix)}, there is none")

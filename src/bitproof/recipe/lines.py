@@ -5,7 +5,7 @@ Works on text that tomllib has accepted, so it needs to know where values end, n
 
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 Location = tuple[str | int, ...]
 """Keys, and positions in arrays, from the root of the document."""
@@ -18,6 +18,10 @@ TOKEN = re.compile(
 )
 
 
+PLAIN_KEY = re.compile(r'[A-Za-z0-9_-]+|"[A-Za-z0-9_ -]*"')
+"""A key of one part, written as it is; most are, and tomllib takes its time for the others."""
+
+
 def find_line(text: str, location: Location) -> int:
     r"""Return the line of the deepest part of `location` that the text mentions, from 1.
 
@@ -27,7 +31,11 @@ def find_line(text: str, location: Location) -> int:
         >>> find_line("a = [\n  { b = 1 },\n  { b = 2 },\n]\n", ("a", 1, "b"))
         3
     """
-    known = lines_of(text)
+    return line_in(lines_of(text), location)
+
+
+def line_in(known: Mapping[Location, int], location: Location) -> int:
+    """Return the same, of a text of which the lines are known."""
     shorter = (location[:end] for end in range(len(location), 0, -1))
     return next((known[part] for part in shorter if part in known), 1)
 
@@ -104,6 +112,8 @@ class _Scanner:
         while not self._skip(end):
             text += self.tokens[self.at][0]
             self.at += 1
+        if PLAIN_KEY.fullmatch(text):
+            return line, [text.strip('"')]
         keys, nested = [], tomllib.loads(f"{text} = 0")
         while isinstance(nested, dict):
             ((key, nested),) = nested.items()

@@ -1,13 +1,18 @@
 """Changes that are laid over the table of a recipe before it is read: `evaluation.chips=5`."""
 
+import re
 import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from bitproof.core.errors import RecipeError
+from bitproof.core.errors import RecipeError, one_line, shorten
 from bitproof.core.spec import NONE
 from bitproof.recipe.lines import Location
+
+LIST_POSITION = re.compile(r"[0-9]{1,9}")
+DEEPEST = 100
+"""Parts of a key; no recipe has tables in tables so deep."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +46,11 @@ def parse_change(text: str) -> Change:
     """
     key, equals, value = text.partition("=")
     parts = [part.strip() for part in key.split(".")]
-    if not equals or not all(parts):
-        raise RecipeError(f"--set {text}: wanted KEY=VALUE, such as evaluation.seed=1")
-    place = tuple(int(part) if part.isdecimal() else part for part in parts)
-    return Change(place, _parse_value(value.strip()), f"--set {text}")
+    said = f"--set {one_line(text)}"
+    if not equals or not all(parts) or len(parts) > DEEPEST:
+        raise RecipeError(f"{said}: wanted KEY=VALUE, such as evaluation.seed=1")
+    place = tuple(int(part) if LIST_POSITION.fullmatch(part) else part for part in parts)
+    return Change(place, _parse_value(value.strip()), said)
 
 
 def override(table: dict[str, Any], changes: Iterable[Change]) -> dict[str, Any]:
@@ -75,7 +81,7 @@ def look_up(table: Any, place: Location) -> Any:
 def _parse_value(text: str) -> Any:
     try:
         table = tomllib.loads(f"value = {text}")
-    except (tomllib.TOMLDecodeError, RecursionError):
+    except (ValueError, RecursionError):  # no TOML, a number of thousands of digits, lists in lists
         return text
     return table["value"] if len(table) == 1 else text
 
@@ -94,10 +100,10 @@ def _changed(old: Any, change: Change, *, depth: int) -> Any:
         if not isinstance(key, int) or key > len(old):
             raise RecipeError(
                 f"{change.said}: {where} is a list: wanted a position from 0 to {len(old)} "
-                f"(such as {where}.0), got '{key}'"
+                f"(such as {where}.0), got {shorten(str(key))}"
             )
         known = old[key] if key < len(old) else None
         return [*old[:key], _changed(known, change, depth=depth + 1), *old[key + 1 :]]
     if not isinstance(old, dict):
-        raise RecipeError(f"{change.said}: {where} is {old!r}, which has no fields")
+        raise RecipeError(f"{change.said}: {where} is {shorten(old)}, which has no fields")
     return {**old, str(key): _changed(old.get(str(key)), change, depth=depth + 1)}

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, SerializeAsAny, field_validator, model_validator
 
 from bitproof.approx import AnyMultiplier
-from bitproof.core.errors import near
+from bitproof.core.errors import near, shorten
 from bitproof.core.spec import NONE, Spec
 from bitproof.core.types import Seed
 from bitproof.data import AUGMENT, DATA, Augmentation, DataSource
@@ -27,14 +27,16 @@ def _model(table: object) -> ModelSpec:
     return MODELS.validate(table)
 
 
-Name = Annotated[str, Field(pattern=r"^\w[\w.+-]*$")]
-StageName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
-MultiplierName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
+Name = Annotated[str, Field(pattern=r"^\w[\w.+-]*$", max_length=100)]
+StageName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=100)]
+MultiplierName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$", max_length=100)]
 AnyData = Annotated[SerializeAsAny[DataSource], BeforeValidator(DATA.validate)]
 AnyModel = Annotated[SerializeAsAny[ModelSpec], BeforeValidator(_model)]
 AnyStage = Annotated[SerializeAsAny[HardeningStage], BeforeValidator(HARDEN.validate)]
 AnyAugmentation = Annotated[SerializeAsAny[Augmentation], BeforeValidator(AUGMENT.validate)]
 
+MOST_VARIANTS = 1000
+LONGEST_VARIANT = 200
 EACH = "*"
 """Stands, in a variant, for each multiplier of the recipe."""
 FLOAT, BASELINE = "float", "baseline"
@@ -97,16 +99,21 @@ class Recipe(NamedRecipe):
     to the data folder. `pretrained`: the published ones of the data folder. Empty: at random."""
     train: Optimization | None = None
     """Float training before everything else; none needs `weights`."""
-    augmentation: tuple[AnyAugmentation, ...] = ()
+    augmentation: Annotated[tuple[AnyAugmentation, ...], Field(max_length=100)] = ()
     """Random changes of training images, in all training."""
     quantization: Scheme = Scheme()
     """How networks are put on integers."""
-    stages: dict[StageName, AnyStage] = Field(default_factory=dict)
+    stages: dict[StageName, AnyStage] = Field(default_factory=dict, max_length=MOST_VARIANTS)
     """Hardening stages, by the name that variants use."""
-    multipliers: dict[MultiplierName, AnyMultiplier] = Field(default_factory=dict)
+    multipliers: dict[MultiplierName, AnyMultiplier] = Field(
+        default_factory=dict, max_length=MOST_VARIANTS
+    )
     """Approximate multipliers, by the name that variants use: a stage that puts all products of
     the network on them."""
-    variants: Annotated[tuple[str, ...], Field(min_length=1)] = (FLOAT, BASELINE)
+    variants: Annotated[tuple[str, ...], Field(min_length=1, max_length=MOST_VARIANTS)] = (
+        FLOAT,
+        BASELINE,
+    )
     """Networks to measure: `float`, `baseline`, and names of stages or multipliers joined by `+` in
     order. A `*` stands for each multiplier in turn: `s1+*+retrain`."""
     task: AnyTask | None = None
@@ -120,7 +127,9 @@ class Recipe(NamedRecipe):
     def _check_stages(cls, stages: dict[str, Any]) -> dict[str, Any]:
         for name in (FLOAT, BASELINE):
             if name in stages:
-                raise ValueError(f"wanted another name for stage '{name}': it names a variant")
+                raise ValueError(
+                    f"wanted another name for stage {shorten(name)}: it names a variant"
+                )
         return stages
 
     @field_validator("multipliers")
@@ -128,7 +137,7 @@ class Recipe(NamedRecipe):
     def _check_multipliers(cls, multipliers: dict[str, Any], info: Any) -> dict[str, Any]:
         for name in (FLOAT, BASELINE, *info.data.get("stages", ())):
             if name in multipliers:
-                raise ValueError(f"wanted another name for multiplier '{name}': it is taken")
+                raise ValueError(f"wanted another name for multiplier {shorten(name)}: it is taken")
         return multipliers
 
     @field_validator("variants")
@@ -137,12 +146,19 @@ class Recipe(NamedRecipe):
         if not {"stages", "multipliers"} <= info.data.keys():
             return variants
         variants = tuple(_each(variants, list(info.data["multipliers"])))
+        if len(variants) > MOST_VARIANTS:
+            raise ValueError(f"wanted at most {MOST_VARIANTS} networks, got {len(variants)}")
+        if len(longest := max(variants, key=len)) > LONGEST_VARIANT:
+            raise ValueError(
+                f"wanted at most {LONGEST_VARIANT} letters, as files have that name, "
+                f"got {len(longest)}: {shorten(longest)}"
+            )
         stages: list[str] = [*info.data["stages"], *info.data["multipliers"]]
         for variant in variants:
             for stage in stages_of(variant):
                 if stage not in stages:
                     known = near(stage, stages if "+" in variant else [FLOAT, BASELINE, *stages])
-                    raise ValueError(f"no stage '{stage}' in '{variant}'. {known}")
+                    raise ValueError(f"no stage {shorten(stage)} in {shorten(variant)}. {known}")
         if len(set(variants)) < len(variants):
             raise ValueError("wanted each once")
         return variants
@@ -174,7 +190,7 @@ def _each(variants: tuple[str, ...], multipliers: list[str]) -> Iterator[str]:
         if EACH not in variant.split("+"):
             yield variant
         elif not multipliers:
-            raise ValueError(f"wanted multipliers for '{variant}', there are none")
+            raise ValueError(f"wanted multipliers for {shorten(variant)}, there are none")
         for name in multipliers if EACH in variant.split("+") else ():
             yield "+".join(name if part == EACH else part for part in variant.split("+"))
 

@@ -2,7 +2,7 @@
 
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,12 +11,20 @@ from pydantic import ValidationError
 
 from bitproof.core.errors import RecipeError, UnknownKindError
 from bitproof.core.files import read_bytes, write_text
-from bitproof.core.spec import Spec, describe_problem, problems_of
-from bitproof.recipe.lines import Location, find_line
+from bitproof.core.spec import (
+    MORE_PROBLEMS,
+    MOST_PROBLEMS,
+    Spec,
+    describe_problem,
+    problems_of,
+)
+from bitproof.recipe.lines import Location, line_in, lines_of
 from bitproof.recipe.overrides import Change, override
 from bitproof.recipe.recipe import Recipe
 
 R = TypeVar("R", bound=Spec)
+LONGEST = 4_000_000
+"""Characters of a recipe; one with a multiplier for each filter of a ResNet-152 has fewer."""
 
 
 def read_recipe(path: Path, changes: Sequence[Change] = ()) -> Recipe:
@@ -37,11 +45,16 @@ def read_spec(path: Path, spec: type[R], changes: Sequence[Change] = ()) -> R:
 def read_text(path: Path) -> str:
     """Return the text of a recipe."""
     try:
-        return read_bytes(path).decode()
+        with path.open("rb") as file:  # what never ends is read this far
+            whole = len(file.read(LONGEST + 1)) <= LONGEST
+        text = read_bytes(path).decode() if whole else ""
     except OSError as error:
         raise RecipeError(f"{path}: cannot read the recipe ({error.strerror})") from None
     except UnicodeDecodeError:
         raise RecipeError(f"{path}: wanted UTF-8 text") from None
+    if not whole:
+        raise RecipeError(f"{path}: wanted a recipe of at most {LONGEST} bytes")
+    return text
 
 
 def parse_spec(text: str, spec: type[R], *, name: str, changes: Sequence[Change] = ()) -> R:
@@ -50,11 +63,15 @@ def parse_spec(text: str, spec: type[R], *, name: str, changes: Sequence[Change]
     try:
         return spec.model_validate(table)
     except ValidationError as error:
+        every, known = problems_of(error), lines_of(text)
         problems = [
-            (*_source(_location(problem), text, name, changes), describe_problem(problem, spec))
-            for problem in problems_of(error)
+            (*_source(_location(problem), known, name, changes), describe_problem(problem, spec))
+            for problem in every[:MOST_PROBLEMS]
         ]
-    raise RecipeError("\n".join(source + problem for _, source, problem in sorted(problems)))
+    lines = [source + problem for _, source, problem in sorted(problems)]
+    if len(every) > MOST_PROBLEMS:
+        lines.append(f"{name}: {MORE_PROBLEMS}" if name else MORE_PROBLEMS)
+    raise RecipeError("\n".join(lines))
 
 
 def parse_table(text: str, name: str) -> dict[str, Any]:
@@ -65,14 +82,20 @@ def parse_table(text: str, name: str) -> dict[str, Any]:
         line = re.search(r"at line (\d+)", str(error))
         number = int(line[1]) if line else len(text.splitlines()) or 1
         raise RecipeError(f"{name}:{number}: not valid TOML: {error}") from None
+    except RecursionError:
+        raise RecipeError(f"{name}: wanted fewer lists and tables in each other") from None
+    except ValueError as error:  # Python reads no number of thousands of digits
+        raise RecipeError(f"{name}: not valid TOML: {error}") from None
 
 
-def _source(location: Location, text: str, name: str, changes: Sequence[Change]) -> tuple[int, str]:
+def _source(
+    location: Location, known: Mapping[Location, int], name: str, changes: Sequence[Change]
+) -> tuple[int, str]:
     """Return the line of a problem (0: of none), and how to tell where it comes from."""
     for change in reversed(changes):
         if change.touches(location):
             return 0, f"{change.said}: "
-    line = find_line(text, location)
+    line = line_in(known, location)
     return (line, f"{name}:{line}: ") if name else (0, "")
 
 

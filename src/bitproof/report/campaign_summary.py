@@ -17,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from bitproof.core.errors import DataError
+from bitproof.core.errors import DataError, shorten
 from bitproof.core.files import read_bytes
 from bitproof.core.spec import describe_problem
 from bitproof.report.fidelity import FidelityFacts
@@ -202,7 +202,7 @@ class CampaignSummary(_Part):
                 if row.group not in known and TOGETHER not in known | {row.group}:
                     raise ValueError(f"{name}: wanted a group of 'groups', got {row.group}")
                 if odd := sorted(row.rates.keys() - set(self.outcomes)):
-                    raise ValueError(f"{name}: wanted rates of 'outcomes', got '{odd[0]}'")
+                    raise ValueError(f"{name}: wanted rates of 'outcomes', got {shorten(odd[0])}")
         return self
 
     def label(self, group: int) -> str:
@@ -312,7 +312,7 @@ def _unique(name: str, keys: Sequence[tuple[object, ...]]) -> None:
     again = [key for key, number in Counter(keys).items() if number > 1]
     if again:
         shown = " ".join(str(part) for part in again[0] if part is not None)
-        raise ValueError(f"{name}: wanted each once, got '{shown}' again")
+        raise ValueError(f"{name}: wanted each once, got {shorten(shown)} again")
 
 
 def _problem_line(error: ValidationError) -> str:

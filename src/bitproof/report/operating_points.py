@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bitproof.core.errors import DataError, SpecError, near
+from bitproof.core.errors import DataError, SpecError, near, shorten
+from bitproof.core.types import MOST
 from bitproof.report.fault_counts import (
     CleanCount,
     FaultCounts,
@@ -72,7 +73,7 @@ class EnergyQuestion:
     def __post_init__(self) -> None:
         if not 0 <= self.max_drop <= 1:
             raise SpecError(f"max_drop: wanted a fraction from 0 to 1, got {self.max_drop:g}")
-        if not 0 <= self.decoder < math.inf:
+        if not 0 <= self.decoder <= MOST:
             raise SpecError(f"decoder: wanted an energy of 0 or more, got {self.decoder:g}")
 
 
@@ -194,10 +195,10 @@ def answer(
 
 def _reference(run: Run, against: str, *, images: int) -> CleanCount:
     if against not in run.variants:
-        raise SpecError(f"against: no network '{against}'. {near(against, run.variants)}")
+        raise SpecError(f"against: no network {shorten(against)}. {near(against, run.variants)}")
     found = clean_count(run, against, images=images)
     if found is None:
-        raise DataError(f"against: the clean accuracy of '{against}' is not measured yet")
+        raise DataError(f"against: the clean accuracy of {shorten(against)} is not measured yet")
     return found
 
 
@@ -219,11 +220,13 @@ def _overhead(title: str, protection: dict[str, Any], bits: int) -> float:
     """Return the bits that a protection stores for each bit of a word."""
     kind = str(protection.get("kind"))
     if kind not in OVERHEADS:
-        raise DataError(f"{title}: what '{kind}' stores is not known. {near(kind, OVERHEADS)}")
+        raise DataError(
+            f"{title}: what {shorten(kind)} stores is not known. {near(kind, OVERHEADS)}"
+        )
     try:
         return OVERHEADS[kind](protection, bits)
     except (KeyError, TypeError) as error:
-        raise DataError(f"{title}: wanted all fields of '{kind}', without {error}") from None
+        raise DataError(f"{title}: wanted all fields of {shorten(kind)}, without {error}") from None
 
 
 def _secded(threat: RateThreat) -> dict[str, Any] | None:

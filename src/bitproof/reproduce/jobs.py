@@ -16,7 +16,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from bitproof.core.errors import RecipeError, near
+from bitproof.core.errors import RecipeError, near, shorten
 from bitproof.core.spec import Spec
 from bitproof.core.types import Fraction, Positive, Seed
 from bitproof.evaluation import AdversarialExamples, BlackBoxCheck, MemoryFaults, Threat
@@ -175,12 +175,15 @@ def read_jobs(table: Table, size: Size, *, folder: Path | None = None) -> list[J
         if plan.runs_of:
             if plan.runs_of not in TABLES or plan.runs_of == table.name:
                 near_to = near(plan.runs_of, TABLES)
-                raise RecipeError(f"{where}: runs_of: no other table '{plan.runs_of}'. {near_to}")
+                raise RecipeError(
+                    f"{where}: runs_of: no other table {shorten(plan.runs_of)}. {near_to}"
+                )
             found = read_jobs(TABLES[plan.runs_of], size, folder=folder)
             source = next((job for job in found if job.name == name), None)
             if source is None or source.plan.seeds != plan.seeds:
                 raise RecipeError(
-                    f"{where}: runs_of: wanted a job '{name}' of {plan.runs_of} with its seeds"
+                    f"{where}: runs_of: wanted a job {shorten(name)} of {plan.runs_of} "
+                    "with its seeds"
                 )
         path = folder / size / (plan.runs_of or table.name) / f"{name}.toml"
         recipe = _checked(read_recipe(path), plan, where=where)
@@ -199,14 +202,16 @@ def _checked(recipe: Recipe, plan: JobPlan, *, where: str) -> Recipe:
     _check_gains(recipe, plan, where=where)
     for variant in plan.keep:
         if variant == FLOAT or variant not in recipe.variants:
-            raise RecipeError(f"{where}: keep: wanted integer variants, got '{variant}'")
+            raise RecipeError(f"{where}: keep: wanted integer variants, got {shorten(variant)}")
     titles = [threat.title for threat in recipe.evaluation.threats]
     for field, names, known in (
         ("variants", plan.variants, recipe.variants),
         ("threats", plan.threats, titles),
     ):
         if unknown := [name for name in names if name not in known]:
-            raise RecipeError(f"{where}: {field}: wanted some of {list(known)}, got '{unknown[0]}'")
+            raise RecipeError(
+                f"{where}: {field}: wanted some of {list(known)}, got {shorten(unknown[0])}"
+            )
     return recipe
 
 
@@ -228,5 +233,5 @@ def _check_gains(recipe: Recipe, plan: JobPlan, *, where: str) -> None:
     if gains and plan.gain_against not in recipe.variants:
         raise RecipeError(
             f"{where}: gain_against: wanted one of the variants {list(recipe.variants)}, "
-            f"got '{plan.gain_against}'"
+            f"got {shorten(plan.gain_against)}"
         )

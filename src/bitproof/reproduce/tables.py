@@ -6,7 +6,7 @@ Values and marks of trust are those of docs/methods.md: S is stated by the autho
 
 from dataclasses import dataclass
 
-from bitproof.core.errors import UnknownKindError, near
+from bitproof.core.errors import UnknownKindError, near, shorten
 
 
 @dataclass(frozen=True)
@@ -252,5 +252,5 @@ def find_table(name: str) -> Table:
         'RESQ, arXiv 2603.15413 (METHODS A)'
     """
     if name not in TABLES:
-        raise UnknownKindError(f"reproduce: no table '{name}'. {near(name, TABLES)}")
+        raise UnknownKindError(f"reproduce: no table {shorten(name)}. {near(name, TABLES)}")
     return TABLES[name]

@@ -15,19 +15,17 @@ moments that are fixed in advance, so that the answer does not depend on who ran
 import math
 from abc import abstractmethod
 from itertools import pairwise
-from typing import Annotated, Literal, final
+from typing import Literal, final
 
 import numpy as np
 from jaxtyping import Float
-from pydantic import Field, field_validator
+from pydantic import field_validator
 
 from bitproof.core.registry import Registry
 from bitproof.core.spec import Spec
-from bitproof.core.types import Count, Fraction
+from bitproof.core.types import Confidence, Count, Fraction
 from bitproof.stats.clusters import mean_rate
 from bitproof.stats.intervals import Interval
-
-Confidence = Annotated[float, Field(gt=0.0, lt=1.0, strict=True)]
 
 GROWTH = 20
 """A confidence sequence is looked at after every further 1/20 of the trials."""

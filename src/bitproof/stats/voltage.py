@@ -20,11 +20,12 @@ from typing import Annotated
 
 from pydantic import Field, ValidationError, field_validator
 
-from bitproof.core.errors import DataError, SpecError
+from bitproof.core.errors import DataError, SpecError, shorten
 from bitproof.core.spec import Spec, describe_problem, problems_of
+from bitproof.core.types import Finite
 
 COLUMNS = ("voltage", "ber", "energy")
-Points = Annotated[tuple[Annotated[float, Field(allow_inf_nan=False)], ...], Field(min_length=2)]
+Points = Annotated[tuple[Finite, ...], Field(min_length=2)]
 
 
 class VoltageTable(Spec):
@@ -50,7 +51,7 @@ class VoltageTable(Spec):
     @classmethod
     def _check_rising(cls, values: tuple[float, ...]) -> tuple[float, ...]:
         if values[0] <= 0 or values[-1] != 1 or any(a >= b for a, b in pairwise(values)):
-            raise ValueError(f"wanted numbers above 0 that rise to 1, got {list(values)}")
+            raise ValueError(f"wanted numbers above 0 that rise to 1, got {shorten(list(values))}")
         return values
 
     @field_validator("bers")
@@ -59,7 +60,9 @@ class VoltageTable(Spec):
         if max(values) > 0.5:
             raise ValueError(f"wanted fractions up to 0.5, not per cent, got {max(values):g}")
         if values[-1] != 0 or any(a <= b for a, b in pairwise(values)):
-            raise ValueError(f"wanted rates that fall to 0 at the last voltage, got {list(values)}")
+            raise ValueError(
+                f"wanted rates that fall to 0 at the last voltage, got {shorten(list(values))}"
+            )
         return values
 
     @field_validator("bers", "energies")
@@ -200,6 +203,6 @@ def _numbers(cells: list[str]) -> list[float]:
         except ValueError:
             number = math.nan
         if not math.isfinite(number):
-            raise DataError(f"{name}: wanted a number, got '{cell}'")
+            raise DataError(f"{name}: wanted a number, got {shorten(cell)}")
         numbers.append(number)
     return numbers

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from bitproof.core.errors import DivergenceError
+from bitproof.core.errors import DivergenceError, shorten
 from bitproof.core.progress import SILENT, Progress
 from bitproof.core.rng import draw_seed, global_draws, seed_layers
 from bitproof.data.augment import Augmentation
@@ -57,7 +57,7 @@ def fit_(
     exactly; those of another `identity` (what decides the loss) are refused.
 
     Raises:
-        DivergenceError: the loss is NaN or infinite.
+        DivergenceError: the loss is NaN or infinite, or a weight is after the last step.
         StoppedError: asked to stop; a snapshot is there.
         ResumeError: the checkpointer's file is damaged or belongs to another training.
     """
@@ -98,6 +98,7 @@ def fit_(
             if checkpointer and looks and step + 1 < len(batches):
                 task.save_if_due(checkpointer, step + 1, group)
         task.finish()
+    _check_weights(model, label)
     return task.history
 
 
@@ -283,3 +284,13 @@ def _check_finite(losses: Tensor, label: str, epoch: int) -> None:
             f"{label}: the loss became {float(losses[~losses.isfinite()][0])} "
             f"in epoch {epoch + 1}; try a smaller learning rate"
         )
+
+
+def _check_weights(model: nn.Module, label: str) -> None:
+    """Raise a DivergenceError for what no loss has seen: what the last step made of the weights."""
+    for name, value in model.state_dict().items():
+        if value.is_floating_point() and not bool(value.isfinite().all()):
+            raise DivergenceError(
+                f"{label}: {shorten(name)} is no longer finite after the last step; "
+                "try a smaller learning rate"
+            )

@@ -19,10 +19,18 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from bitproof.core.errors import shorten
 from bitproof.core.spec import Spec
-from bitproof.core.types import Count, NonNegative, Positive, Probability
-
-Share = Annotated[float, Field(gt=0.0, lt=1.0)]
+from bitproof.core.types import (
+    BatchSize,
+    Count,
+    LearningRate,
+    NonNegative,
+    Positive,
+    Probability,
+    Rounds,
+    Share,
+)
 
 
 class Optimization(Spec):
@@ -30,11 +38,11 @@ class Optimization(Spec):
 
     optimizer: Literal["sgd", "adamw"] = "sgd"
     """`sgd` with momentum, or `adamw`."""
-    epochs: Count = 20
+    epochs: Rounds = 20
     """Passes over the training images."""
-    batch_size: Count = 128
+    batch_size: BatchSize = 128
     """Images per step, over all processes together."""
-    learning_rate: Positive = 0.01
+    learning_rate: LearningRate = 0.01
     """Peak step length."""
     schedule: Literal["cosine", "one_cycle", "cyclic", "multi_step", "constant"] = "cosine"
     """`cosine` falls to 0; `one_cycle` rises over `warmup`, then falls as cosine does; `cyclic`
@@ -75,7 +83,9 @@ class Optimization(Spec):
         if self.optimizer == "sgd" and self.nesterov and not self.momentum:
             raise ValueError("nesterov: wanted a momentum above 0 with it, got 0")
         if any(late <= early for early, late in pairwise(self.milestones)):
-            raise ValueError(f"milestones: wanted rising shares, got {list(self.milestones)}")
+            raise ValueError(
+                f"milestones: wanted rising shares, got {shorten(list(self.milestones))}"
+            )
         return self
 
     def build(self, weights: Iterable[Tensor]) -> torch.optim.Optimizer:
