@@ -64,6 +64,10 @@ LIMITS = {
 """Least and largest number of columns that hold one."""
 
 
+LONGEST_HINT = 200
+"""Characters of the names that a message lists; a network may have thousands."""
+
+
 @dataclass(frozen=True, eq=False)
 class FaultTable:
     """Faults in columns, one bit a row, ordered by trial.
@@ -201,7 +205,9 @@ def _row(cells: list[str], layers: set[str]) -> FaultRow:
     names: dict[str, Collection[str]] = {"site": SITES, "layer": layers, "action": ACTIONS}
     for name, text in zip(COLUMNS, cells, strict=True):
         if name in names and text not in names[name]:
-            raise FaultListError(f"no {name} {text[:40]!r}. {near(text[:40], names[name])}")
+            hint = near(text[:40], names[name])
+            hint = hint if len(hint) <= LONGEST_HINT else f"{hint[:LONGEST_HINT]}..."
+            raise FaultListError(f"no {name} {text[:40]!r}. {hint}")
         if name in LIMITS:
             low, high = LIMITS[name]
             digits = text.removeprefix("-")
