@@ -5,6 +5,7 @@
 
 import math
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,8 @@ LARGEST_SIZE = 1 << 40
 """Of one axis, in a stored shape."""
 HUGE = 1e39
 """Real numbers lie within: beyond any float32, and their ratios to steps do not overflow."""
+MOST_REAL = sys.float_info.max
+"""The largest parameter of a function, which is computed in float64."""
 
 PARAMETERS: dict[str, tuple[str, ...]] = {
     "clamp": ("min", "max"),
@@ -64,8 +67,13 @@ def _each(low: int, high: int = MOST) -> Callable[[Sequence[int]], str]:
     return check
 
 
+def _is_real(value: float, low: float = -HUGE, high: float = HUGE) -> bool:
+    """Tell whether a number lies within bounds; whole ones have to be exact as floats, too."""
+    return low <= value <= high and (isinstance(value, float) or abs(value) <= 1 << 53)
+
+
 def _number(low: float, high: float) -> Callable[[float], str]:
-    return lambda value: "" if low <= value <= high else f"{low:g} to {high:g}"
+    return lambda value: "" if _is_real(value, low, high) else f"{low:g} to {high:g}"
 
 
 def _dims(values: Sequence[int]) -> str:
@@ -75,7 +83,7 @@ def _dims(values: Sequence[int]) -> str:
 
 def _clamp(bounds: Sequence[float | None]) -> str:
     given = [bound for bound in bounds if bound is not None]
-    fits = len(bounds) == 2 and all(-HUGE <= bound <= HUGE for bound in given)
+    fits = len(bounds) == 2 and all(map(_is_real, given))
     return "" if fits and given == sorted(given) else "two finite bounds in rising order"
 
 
@@ -120,9 +128,9 @@ VALUES: dict[str, Callable[[Any], str]] = {
     "eps": _number(0.0, HUGE),
     "factor": _number(1 / HUGE, HUGE),
     "rank": lambda value: _each(0, MOST_AXES)([value]),
-    "mean": lambda values: "" if all(abs(one) <= HUGE for one in values) else "finite numbers",
+    "mean": lambda values: "" if all(map(_is_real, values)) else "finite numbers",
     "std": lambda values: (
-        "" if all(1 / HUGE <= one <= HUGE for one in values) else "positive, finite numbers"
+        "" if all(_is_real(one, 1 / HUGE) for one in values) else "positive, finite numbers"
     ),
     "shape": _shape,
     "index": _index,
@@ -178,7 +186,11 @@ def _table(attrs: Mapping[str, Any]) -> str:
         if key not in known:
             return f"wanted parameters {', '.join(known) or 'none'} of {name}, got {brief(key)}"
         words = ("none", "tanh") if key == "approximate" else ()
-        fits = value in words if isinstance(value, str) else math.isfinite(value) and not words
+        fits = (
+            value in words
+            if isinstance(value, str)
+            else _is_real(value, -MOST_REAL, MOST_REAL) and not words
+        )
         if not fits:
             return f"wanted '{key}' of {name} to be {' or '.join(words) or 'a finite number'}, " + (
                 f"got {brief(value)}"

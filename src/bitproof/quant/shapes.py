@@ -28,22 +28,32 @@ class MisfitError(Exception):
 
 
 def check_shapes(network: NetworkData, image: Sequence[int]) -> None:
-    """Check that a network runs on images of a shape.
+    """Check that a network runs on images of a shape, however many.
 
     Raises:
         WeightsError: an operation does not fit what it reads, or gives more than fits in memory.
     """
     for n in BATCHES:
-        known: dict[str, Shape] = {}
-        for node in network.nodes:
-            try:
-                read = [known[name] for name in node.inputs] or [(n, *image)]
-                found = RULES[node.op](node, read, shapes_of(node, network), n)
-                _check_size(found, n)
-            except MisfitError as error:
-                batch = f"{n} image{'s' * (n > 1)} of {' x '.join(map(str, image))}"
-                raise WeightsError(f"{node.name} ({node.op}): {error} (for {batch})") from None
-            known[node.name] = found
+        infer_shapes(network, (n, *image))
+
+
+def infer_shapes(network: NetworkData, inputs: Shape) -> dict[str, Shape]:
+    """Return the shape of every node's output for inputs of a shape.
+
+    Raises:
+        WeightsError: an operation does not fit what it reads, or gives more than fits in memory.
+    """
+    known: dict[str, Shape] = {}
+    for node in network.nodes:
+        try:
+            read = [known[name] for name in node.inputs] or [inputs]
+            found = RULES[node.op](node, read, shapes_of(node, network), inputs[0])
+            _check_size(found, inputs[0])
+        except MisfitError as error:
+            given = f"for inputs of shape {_text(inputs)}"
+            raise WeightsError(f"{node.name} ({node.op}): {error} ({given})") from None
+        known[node.name] = found
+    return known
 
 
 def shapes_of(node: Node, network: NetworkData) -> dict[str, Shape]:
