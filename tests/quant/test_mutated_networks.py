@@ -28,7 +28,7 @@ from bitproof.core.errors import BitproofError
 from bitproof.quant import AffineQuantizer, IntegerNetwork, Scheme, load_network, quantize
 from bitproof.quant.execution import execute
 from bitproof.quant.integers import integer_op
-from bitproof.quant.operations import MAC_OPS, OPERATIONS
+from bitproof.quant.operations import MAC_OPS, MEMORY_OPS, MOVING_OPS, OPERATIONS
 from bitproof.quant.products import Products
 from bitproof.quant.shapes import check_shapes, infer_shapes
 from bitproof.quant.store import save_network
@@ -40,7 +40,7 @@ SECONDS = 10
 """Time that one file may take."""
 MEMORY = 16 << 30
 """Bytes of addresses that the child may take, which torch's libraries have some of."""
-PER_NETWORK = {"json": 700, "tensor": 250, "bytes": 150}
+PER_NETWORK = {"json": 700, "tensor": 250, "grids": 150, "bytes": 150}
 """Mutations of each sort, for each network."""
 
 Files = dict[str, bytes]
@@ -289,6 +289,33 @@ def _with_one(old: Tensor, drawn: random.Random) -> Tensor:
     return new.reshape(old.shape)
 
 
+def mutate_grids(files: Files, drawn: random.Random) -> tuple[str, Files]:
+    """Change where the words of one output lie, for all that hand them on; or those of a tensor."""
+    layout, tensors = json.loads(files[".json"]), load(files[".safetensors"])
+    nodes = {node["name"]: node for node in layout["nodes"]}
+    written = [n for n in layout["grids"] if nodes[n]["op"] not in MOVING_OPS | MEMORY_OPS]
+    point = drawn.choice([0, 128, -4, 300, 2**20, 2**20 + 1, 2**24, 2**30, 2**31 - 2**16, -(2**31)])
+    factor = drawn.choice([1.0, 1e-30, 1e-6, 1e6, 1e30])
+    if drawn.random() < 0.5:
+        name = drawn.choice(sorted(layout["tensors"]))
+        keys = [f"tensor.{name}"]
+    else:
+        name = drawn.choice(written)
+        names = {name}
+        for node in layout["nodes"]:  # in order of execution
+            if node["op"] in MOVING_OPS and node["inputs"][0] in names:
+                names.add(node["name"])
+        words = {"bits": drawn.choice([2, 5, 8, 16]), "signed": drawn.random() < 0.5}
+        for one in names & layout["grids"].keys():
+            layout["grids"][one] |= words
+        keys = [f"grid.{one}" for one in names & layout["grids"].keys()]
+    for key in keys:
+        tensors[f"zero_point.{key}"] = torch.full_like(tensors[f"zero_point.{key}"], point)
+        tensors[f"scale.{key}"] *= factor
+    changed = {".json": _dump(layout), ".safetensors": save(tensors)}
+    return f"{name}: {point}, {factor:g} times the scale", changed
+
+
 def mutate_bytes(files: Files, drawn: random.Random) -> tuple[str, Files]:
     """Change one file without regard to what it holds."""
     suffix = drawn.choice(sorted(files))
@@ -311,7 +338,12 @@ def mutate_bytes(files: Files, drawn: random.Random) -> tuple[str, Files]:
     return f"{change} {suffix} at {at}", {**files, suffix: bytes(content)}
 
 
-MUTATIONS = {"json": mutate_json, "tensor": mutate_tensor, "bytes": mutate_bytes}
+MUTATIONS = {
+    "json": mutate_json,
+    "tensor": mutate_tensor,
+    "grids": mutate_grids,
+    "bytes": mutate_bytes,
+}
 
 
 def mutations(name: str, files: Files) -> Iterator[tuple[str, Files]]:

@@ -133,6 +133,8 @@ CLAMPING_OPS = frozenset(name for name, known in OPERATIONS.items() if "clamp" i
 """Operations that can clamp what they compute, at no cost."""
 
 
+NEEDS_ZERO = frozenset({"pad", "max_pool", "spread"})
+"""Movements that bring zeros in, and so work on centered words."""
 MOVES_TOKENS = frozenset({"reshape", "expand", "permute", "slice", "take"})
 """What may happen to token numbers before they are looked up."""
 

@@ -11,6 +11,7 @@ from collections.abc import Container, Mapping, Sequence
 import torch
 
 from bitproof.core.errors import WeightsError, near
+from bitproof.kernels.jobs import LARGEST_ZERO_POINT
 from bitproof.quant.attributes import problem_of_values
 from bitproof.quant.graph import Node
 from bitproof.quant.grid import LONG_WORDS, CodedTensor, Grid
@@ -20,6 +21,7 @@ from bitproof.quant.operations import (
     MEMORY_OPS,
     MOVES_TOKENS,
     MOVING_OPS,
+    NEEDS_ZERO,
     NORM_OPS,
     OPERATIONS,
 )
@@ -216,11 +218,14 @@ def _problem_of_output(node: Node, network: NetworkData, tokens: Container[str])
         return problem
     if grid.axis is not None or (grid.bits == TOKEN_BITS) != (node.name in tokens):
         return "wanted one grid of 2 to 8 or 16 bits for all words"
+    point = int(grid.zero_point)
+    inside = grid.low <= point <= grid.high
+    hands_on = node.op in MOVING_OPS | MEMORY_OPS
+    if abs(point) > LARGEST_ZERO_POINT or not (inside or (hands_on and node.op not in NEEDS_ZERO)):
+        return f"wanted a word that stands for 0, {grid.low} to {grid.high}, got {point}"
     if node.op in MEMORY_OPS:
         return _problem_of_source(node, grid, network.tensors[node.key("weight")].grid)
-    if node.op in MOVING_OPS:
-        return _problem_of_source(node, grid, network.grids[node.inputs[0]])
-    return ""
+    return _problem_of_source(node, grid, network.grids[node.inputs[0]]) if hands_on else ""
 
 
 def _problem_of_tokens(node: Node, network: NetworkData, tokens: Container[str]) -> str:
