@@ -1,4 +1,3 @@
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -183,4 +182,4 @@ def test_a_reader_beside_a_writer_never_sees_damage(manifest: Manifest) -> None:
     with subprocess.Popen([sys.executable, "-c", program, str(path)]) as writer:
         while writer.poll() is None:
             assert set(read_bytes(path)) <= set(b"xone")
-    assert os.path.getsize(path) == 99
+    assert path.stat().st_size == 99

@@ -22,6 +22,7 @@ from bitproof.quant import (
 )
 from bitproof.quant.compare import IMAGES
 from bitproof.quant.fidelity import MOST_DB
+from tests.quant.unsealed import save_unsealed
 
 
 @pytest.fixture
@@ -147,7 +148,7 @@ def test_fidelity_is_stored_with_the_network_but_no_part_of_its_digest(
 def test_files_from_before_fidelity_was_kept_still_load(
     model: nn.Module, images: Tensor, tmp_path: Path
 ) -> None:
-    save_network(quantize(model, images), tmp_path / "network")
+    save_unsealed(quantize(model, images), tmp_path / "network")
     path = tmp_path / "network.json"
     layout = json.loads(path.read_text())
     del layout["fidelity"]

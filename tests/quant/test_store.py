@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from bitproof.core.errors import WeightsError
+from bitproof.core.errors import BitproofError, WeightsError
 from bitproof.core.rng import make_generator
 from bitproof.quant import (
     AffineQuantizer,
@@ -19,6 +19,7 @@ from bitproof.quant import (
     quantize,
     save_network,
 )
+from tests.quant.unsealed import save_unsealed
 
 
 class Mixed(nn.Module):
@@ -177,14 +178,14 @@ def broken(layout: dict[str, Any], how: str) -> Any:
 def test_layouts_that_make_no_network_are_refused(
     network: IntegerNetwork, how: str, tmp_path: Path
 ) -> None:
-    save_network(network, tmp_path / "n")
+    save_unsealed(network, tmp_path / "n")
     path = tmp_path / "n.json"
     path.write_text(json.dumps(broken(json.loads(path.read_text()), how)))
     refused(tmp_path / "n", "n")
 
 
 def test_missing_tensors_are_named(network: IntegerNetwork, tmp_path: Path) -> None:
-    save_network(network, tmp_path / "n")
+    save_unsealed(network, tmp_path / "n")
     tensors = load_file(tmp_path / "n.safetensors")
     for missing in ("codes.conv.weight", "scale.grid.conv", "zero_point.tensor.head.bias"):
         save_file(
@@ -192,3 +193,31 @@ def test_missing_tensors_are_named(network: IntegerNetwork, tmp_path: Path) -> N
             tmp_path / "n.safetensors",
         )
         refused(tmp_path / "n", missing)
+
+
+# Any change is noticed, wherever the files lie.
+
+
+def test_any_flipped_bit_is_noticed(network: IntegerNetwork, tmp_path: Path) -> None:
+    save_network(network, tmp_path / "n")
+    digest = network.digest()
+    for suffix in (".json", ".safetensors"):
+        path = tmp_path / f"n{suffix}"
+        whole = path.read_bytes()
+        for place in range(0, len(whole), 23):
+            changed = bytearray(whole)
+            changed[place] ^= 1 << place % 8
+            path.write_bytes(changed)
+            try:
+                assert load_network(tmp_path / "n").digest() == digest  # white space
+            except BitproofError:
+                continue
+        path.write_bytes(whole)
+
+
+def test_tensors_of_another_network_are_refused(network: IntegerNetwork, tmp_path: Path) -> None:
+    save_network(network, tmp_path / "n")
+    words = {name: (codes ^ 1).to(codes.dtype) for name, (codes, _) in network.codes().items()}
+    save_network(network.with_codes(words), tmp_path / "other")
+    (tmp_path / "other.safetensors").replace(tmp_path / "n.safetensors")
+    refused(tmp_path / "n", "the tensors are those of another network")

@@ -16,6 +16,7 @@ from bitproof.core.rng import make_generator
 from bitproof.quant import IntegerNetwork, Scheme, load_network, quantize, save_network
 from bitproof.quant.weight_gradient import KeptRun
 from bitproof.quant.wide_outputs import exponential
+from tests.quant.unsealed import save_unsealed
 
 Ending = Callable[[Tensor], Tensor]
 ENDINGS: dict[str, Ending] = {
@@ -119,7 +120,7 @@ def test_a_stored_network_that_lacks_a_grid_elsewhere_is_refused(
     images: Tensor, tmp_path: Path
 ) -> None:
     _, network = network_of("view", images)
-    save_network(network, tmp_path / "network")
+    save_unsealed(network, tmp_path / "network")
     path = tmp_path / "network.json"
     layout = json.loads(path.read_text())
     del layout["grids"]["conv"]

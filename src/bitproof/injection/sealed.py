@@ -18,7 +18,8 @@ import pyarrow.parquet as pq
 from bitproof.core.errors import DataError
 from bitproof.core.files import read_bytes, write_bytes
 from bitproof.core.seal import BLANK_SEAL, SEAL, is_sound, seal
-from bitproof.faults.table import ACTIONS, COLUMNS, SITES, FaultTable
+from bitproof.faults.kinds import MOST_ROWS
+from bitproof.faults.table import ACTIONS, COLUMNS, LIMITS, MOST_TRIALS, SITES, FaultTable
 
 SCHEMA = 1
 """Version of the files' metadata."""
@@ -45,19 +46,36 @@ def read_fault_table(path: Path) -> FaultTable:
         facts = read_facts(file)
         if facts.get("part") != FAULTS:
             raise DataError(f"holds part {facts.get('part', 'nothing')} of a campaign")
+        rows, names = file.metadata.num_rows, file.schema_arrow.names
+        if not 0 <= rows <= MOST_ROWS or sorted(names) != sorted(COLUMNS):
+            raise DataError(f"{rows} rows of {', '.join(names)[:100]}")
         columns = read_columns(file)
         if digest_columns(columns) != facts["sha256"]:
             raise DataError("its columns are not those that were written")
-        table = FaultTable.build(json.loads(facts["layers"]), int(facts["n_trials"]), **columns)
+        layers, n_trials = json.loads(facts["layers"]), int(facts["n_trials"])
+        _check_counts(layers, n_trials, columns)
+        table = FaultTable.build(layers, n_trials, **columns)
     except OSError as error:
         raise DataError(f"{path}: cannot read the faults ({error.strerror or error})") from None
-    except (DataError, KeyError, ValueError, TypeError) as error:
-        raise DataError(f"{path}: no sound fault table ({error})") from None
-    sizes = {"site": len(SITES), "layer": len(table.layers), "action": len(ACTIONS)}
-    for name, size in {**sizes, "trial": table.n_trials}.items():
-        if len(table) and not 0 <= columns[name].min() <= columns[name].max() < size:
-            raise DataError(f"{path}: no sound fault table ({name} out of range)")
+    except (DataError, KeyError, ValueError, TypeError, RecursionError) as error:
+        raise DataError(f"{path}: no sound fault table ({_one_line(error)})") from None
     return table
+
+
+def _check_counts(layers: object, n_trials: int, columns: Mapping[str, np.ndarray]) -> None:
+    """Check the numbers of a fault table, or raise a DataError."""
+    if not isinstance(layers, list) or not all(isinstance(name, str) for name in layers):
+        raise DataError("layers are no names")
+    if not 0 <= n_trials <= MOST_TRIALS:
+        raise DataError(f"wanted at most {MOST_TRIALS} trials, got {n_trials}")
+    counts = {"site": len(SITES), "layer": len(layers), "action": len(ACTIONS), "trial": n_trials}
+    ends = {**LIMITS, **{name: (0, count - 1) for name, count in counts.items()}}
+    for name, (low, high) in ends.items():
+        column = columns[name]
+        if column.dtype.kind not in "iu":
+            raise DataError(f"{name}: wanted integers, got {column.dtype}")
+        if len(column) and not low <= column.min() <= column.max() <= high:
+            raise DataError(f"{name} out of range")
 
 
 def prepare(columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -8,17 +8,13 @@ from torch import Tensor
 
 from bitproof.core.errors import TraceError, shorten
 from bitproof.quant.graph import BATCH, Node
+from bitproof.quant.operations import MOVES_TOKENS
 
 SPELLINGS = {"dim": "axis", "keepdim": "keepdims", "input": "self"}
 """Other names of an argument: NumPy's, which torch takes too, and those of torch's operators."""
 
-
 UNEQUAL = "!"
 """In the place of a node: values that differ from input to input, but not with what it holds."""
-
-
-MOVES_TOKENS = frozenset({"reshape", "expand", "permute", "slice", "take"})
-"""What may happen to token numbers before they are looked up."""
 
 
 @dataclass(frozen=True)

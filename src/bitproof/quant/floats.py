@@ -283,6 +283,6 @@ def normalize(inputs: Tensor, attrs: dict[str, Any]) -> Tensor:
     if "mean" not in attrs:
         return inputs
     shape = [-1] + [1] * (inputs.ndim - 2)
-    mean = torch.tensor(attrs["mean"], device=inputs.device).reshape(shape)
-    std = torch.tensor(attrs["std"], device=inputs.device).reshape(shape)
+    mean = torch.tensor(attrs["mean"], dtype=torch.float32, device=inputs.device).reshape(shape)
+    std = torch.tensor(attrs["std"], dtype=torch.float32, device=inputs.device).reshape(shape)
     return (inputs - mean) / std

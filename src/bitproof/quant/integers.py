@@ -24,14 +24,18 @@ from bitproof.quant.graph import Node
 from bitproof.quant.grid import Grid
 from bitproof.quant.lowering import lowered
 from bitproof.quant.network_data import NetworkData
-from bitproof.quant.operations import MAC_OPS, MEMORY_OPS, MOVING_OPS, NORM_OPS, is_written
+from bitproof.quant.operations import (
+    MAC_OPS,
+    MEMORY_OPS,
+    MOVING_OPS,
+    NEEDS_ZERO,
+    NORM_OPS,
+    is_written,
+)
 from bitproof.quant.wide_outputs import reads_wide, real_op
 
 Corrupt = Callable[[Node, Tensor, Grid], Tensor]
 """Returns the words that are read where a node's output words were stored."""
-
-NEEDS_ZERO = frozenset({"pad", "max_pool", "spread"})
-"""Movements that bring zeros in, and so work on centered words."""
 
 
 @torch.no_grad()

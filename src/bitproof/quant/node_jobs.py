@@ -138,7 +138,9 @@ class JobWriter:
             if self.inputs.ndim != 4:
                 raise NoJobError
             mean, std = (
-                torch.tensor(node.attrs[name]).expand(self.inputs.shape[1]).contiguous()
+                torch.tensor(node.attrs[name], dtype=torch.float32)
+                .expand(self.inputs.shape[1])
+                .contiguous()
                 for name in ("mean", "std")
             )
             normalization = mean, std

@@ -133,6 +133,12 @@ CLAMPING_OPS = frozenset(name for name, known in OPERATIONS.items() if "clamp" i
 """Operations that can clamp what they compute, at no cost."""
 
 
+NEEDS_ZERO = frozenset({"pad", "max_pool", "spread"})
+"""Movements that bring zeros in, and so work on centered words."""
+MOVES_TOKENS = frozenset({"reshape", "expand", "permute", "slice", "take"})
+"""What may happen to token numbers before they are looked up."""
+
+
 def is_written(node: Node) -> bool:
     """Tell whether a node writes words of its own, which a memory for activations holds."""
     return node.op not in MOVING_OPS | MEMORY_OPS and not node.attrs.get("tokens")

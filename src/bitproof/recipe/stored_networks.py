@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
-from bitproof.core.errors import RecipeError, SpecError
+from bitproof.core.errors import RecipeError, SpecError, WeightsError
 from bitproof.data import DATA, Dataset
 from bitproof.evaluation.tasks import ending_of, settle_task
 from bitproof.metrics import Classification
 from bitproof.quant import IntegerNetwork, load_network
+from bitproof.quant.shapes import check_shapes
 from bitproof.recipe.directory import RunDirectory
 from bitproof.recipe.toml import read_recipe
 
@@ -59,8 +60,10 @@ def check_fit(name: str, network: IntegerNetwork, data: Dataset) -> None:
     image = data.inputs(slice(0, 1))
     size = " x ".join(map(str, image.shape[1:]))
     try:
+        if network.input_shape is None:  # as in files from before it was kept
+            check_shapes(network, tuple(image.shape[1:]))
         answers = network(image)
-    except (RuntimeError, ValueError, IndexError):
+    except (WeightsError, RuntimeError, ValueError, IndexError):
         raise RecipeError(
             f"{name}: wanted a network for {data.name} (images of {size}), this one takes others"
         ) from None
