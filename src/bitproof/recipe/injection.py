@@ -54,8 +54,8 @@ def inject_recipe(
 
     `shard=(k, n)` does the k-th of n shares, counted from 1. Without an `executor`, this process
     computes; files in the recipe are relative to `recipe_dir`, data sets lie in `data_dir`
-    (None: `BITPROOF_DATA`), and `resume` goes on with the campaign in `out`. `consent` sees data and
-    network when nothing is written; what it raises ends the campaign.
+    (None: `BITPROOF_DATA`), and `resume` goes on with the campaign in `out`. `consent` sees
+    data and network when nothing is written; what it raises ends the campaign.
 
     Raises:
         BitproofError: in its kinds, for whatever is wrong with recipe, data, weights or disk.
