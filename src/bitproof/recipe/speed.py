@@ -20,6 +20,7 @@ from bitproof.approx import Arithmetic
 from bitproof.core.passes import Passes
 from bitproof.data import Dataset
 from bitproof.harden import Candidate
+from bitproof.models.user_module import dtype_of
 from bitproof.quant import IntegerNetwork, Scheme
 from bitproof.quant.weight_gradient import weighted_layers
 from bitproof.recipe.estimate import Estimate, as_float
@@ -117,7 +118,9 @@ class Speeds:
     def _of(self, network: IntegerNetwork, inputs: Tensor) -> Speed:
         def both(size: int) -> None:
             points = inputs[:size].detach().requires_grad_()
-            torch.autograd.grad(network.differentiable(points).float().sum(), points)
+            found = network.differentiable(points).float().sum()
+            if found.requires_grad:
+                torch.autograd.grad(found, points, allow_unused=True)
 
         forward = self._seconds(lambda size: network(inputs[:size]))
         if not inputs.is_floating_point():
@@ -132,7 +135,8 @@ class Speeds:
             optimization = Optimization(batch_size=size)
             few = self.images.first(min(size, len(self.images)))
             batches = Batches(few, optimization, seed=0, augmentation=self.augmentation)
-            return batches[0].inputs if few.is_images else few.inputs()
+            found = batches[0].inputs if few.is_images else few.inputs()
+            return found.to(dtype_of(model)) if found.is_floating_point() else found
 
         def forward(size: int) -> None:
             with torch.no_grad():
@@ -141,13 +145,14 @@ class Speeds:
         def both(size: int) -> None:
             with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
                 value = model(batch(size)).float().square().mean()
-            value.backward()
+            if value.requires_grad:
+                value.backward()
             model.zero_grad(set_to_none=True)
 
         with channels_last(model):
             model.eval()
             ahead = self._seconds(forward)
-            model.train()
+            model.train(len(self.images) > 1)  # batch norms need two
             step = self._seconds(both)
         return Speed(ahead, max(0.0, step - ahead))
 
