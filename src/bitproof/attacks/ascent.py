@@ -20,6 +20,7 @@ from torch.nn.functional import cross_entropy
 from bitproof.attacks.balls import Ball, Images, Labels, draw_l2, draw_linf, norms, project_linf
 from bitproof.attacks.base import ATTACKS, CLASSES, Classifier, InputAttack, check_inputs
 from bitproof.core.errors import ModelError
+from bitproof.core.passes import STEP, Passes
 from bitproof.core.types import Positive, Rounds
 from bitproof.metrics import Task
 
@@ -45,6 +46,11 @@ class FGSM(InputAttack):
     any_task: ClassVar[bool] = True
 
     kind: Literal["fgsm"] = "fgsm"
+
+    @property
+    def passes(self) -> Passes:
+        """Return a look, and a gradient."""
+        return Passes(1) + STEP
 
     def search(
         self,
@@ -74,6 +80,11 @@ class ProjectedAscent(InputAttack):
     """Length of one step, in units of `epsilon`."""
     restarts: Rounds = 1
     """Random starts, one after the other, for images that resist so far."""
+
+    @property
+    def passes(self) -> Passes:
+        """Return a look and all gradients from each start, as of an image that resists them."""
+        return self.restarts * (Passes(1) + self.steps * STEP)
 
     def search(
         self,

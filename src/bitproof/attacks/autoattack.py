@@ -19,10 +19,16 @@ from torch import Tensor
 from bitproof.attacks.balls import Ball, Images, Labels
 from bitproof.attacks.base import ATTACKS, Classifier, InputAttack, check_images
 from bitproof.core.errors import AdapterError, InputShapeError
+from bitproof.core.passes import STEP, Passes
 from bitproof.core.rng import draw_seed
 
 LEAST_CLASSES = {"standard": 4, "rand": 3}
 """Classes that the losses of each version compare with each other."""
+GRADIENTS = {"standard": 100 + 9 * 100 + 9 * 2 * 100, "rand": 2 * 20 * 100}
+"""Gradients for an image that resists: of APGD 100 an attack, for each of nine targets where it has
+some, and of FAB two in each of as many steps; in `rand` each is a mean of 20."""
+QUERIES = {"standard": 5000, "rand": 0}
+"""Queries of Square."""
 
 
 @ATTACKS.register
@@ -42,6 +48,11 @@ class AutoAttack(InputAttack):
     version: Literal["standard", "rand"] = "standard"
     """`standard`: APGD-CE, APGD-T, FAB-T and Square with 5000 queries. `rand`: APGD-CE and
     APGD-DLR with gradients averaged over 20 evaluations, for networks that are random."""
+
+    @property
+    def passes(self) -> Passes:
+        """Return what an image takes that resists all of them."""
+        return GRADIENTS[self.version] * STEP + Passes(QUERIES[self.version])
 
     @property
     def ball(self) -> Ball:

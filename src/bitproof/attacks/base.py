@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from bitproof.attacks.balls import Ball, Images, Labels, per_image, project_l2, project_linf
 from bitproof.core.errors import InputRangeError, InputShapeError, SpecError, shorten
+from bitproof.core.passes import UNKNOWN, Passes
 from bitproof.core.registry import Registry
 from bitproof.core.spec import Spec
 from bitproof.core.types import NonNegative
@@ -65,6 +66,11 @@ class InputAttack(Spec):
         """
         codes = (TITLES.get(word, word) for word in self.kind.split("_"))
         return ThreatLabel("input_attack", " ".join(codes), "ε", "pixels")
+
+    @property
+    def passes(self) -> Passes:
+        """Return what one image takes, at most; here, unknown."""
+        return UNKNOWN
 
     @final
     def check(self, task: Task | None) -> None:

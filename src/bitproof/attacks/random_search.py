@@ -17,6 +17,7 @@ from torch import Tensor
 
 from bitproof.attacks.balls import Images, Labels
 from bitproof.attacks.base import ATTACKS, CLASSES, Classifier, InputAttack, check_images
+from bitproof.core.passes import Passes
 from bitproof.core.rng import draw_seed
 from bitproof.core.types import Fraction, Rounds
 from bitproof.metrics import Task
@@ -44,6 +45,11 @@ class LinfNoise(InputAttack):
     kind: Literal["linf_noise"] = "linf_noise"
     tries: Rounds = 10
     """Corners to try per input."""
+
+    @property
+    def passes(self) -> Passes:
+        """Return a look, and all tries."""
+        return Passes(1 + self.tries)
 
     def search(
         self,
@@ -85,6 +91,11 @@ class LinfSquare(InputAttack):
     """Perturbed inputs to try per image; the first is the one with stripes."""
     initial_area: Fraction = 0.8
     """Share of the image that the first squares cover (0.8 is the choice of AutoAttack)."""
+
+    @property
+    def passes(self) -> Passes:
+        """Return a look, and all queries."""
+        return Passes(1 + self.queries)
 
     def area(self, query: int) -> float:
         """Return the share of the image that the square of this query covers."""

@@ -19,6 +19,7 @@ from bitproof.cli.options import (
     ShardOption,
     Threads,
     Workers,
+    Yes,
 )
 from bitproof.cli.outcome import report_problems
 
@@ -86,13 +87,22 @@ def root(
 
 @app.command()
 def demo(
-    out: Out = None, sets: Sets = None, device: Device = "auto", resume: Resume = False
+    out: Out = None,
+    sets: Sets = None,
+    device: Device = "auto",
+    resume: Resume = False,
+    yes: Yes = False,
 ) -> None:
     """Run the main job on the built-in digits; needs no data and about two minutes."""
     from bitproof.cli.running import run_demo
 
     run_demo(
-        out or Path("runs/demo"), sets=sets or (), device=device, resume=resume, fresh=out is None
+        out or Path("runs/demo"),
+        sets=sets or (),
+        device=device,
+        resume=resume,
+        fresh=out is None,
+        yes=yes,
     )
 
 
@@ -106,6 +116,7 @@ def run(  # noqa: PLR0917
     device: Device = "auto",
     data_dir: DataDir = None,
     resume: Resume = False,
+    yes: Yes = False,
 ) -> None:
     """Carry out a recipe: train, harden, quantize, measure, report."""
     from bitproof.cli.running import executor_of, run_recipe
@@ -118,6 +129,7 @@ def run(  # noqa: PLR0917
         device=device,
         data_dir=data_dir,
         resume=resume,
+        yes=yes,
     )
 
 
@@ -165,6 +177,7 @@ def inject(  # noqa: PLR0917
     device: Device = "cpu",
     data_dir: DataDir = None,
     resume: Resume = False,
+    yes: Yes = False,
 ) -> None:
     """Inject faults into a network, one after the other, and tell what they did."""
     from bitproof.cli.inject import recipe_of, run_injection
@@ -184,6 +197,7 @@ def inject(  # noqa: PLR0917
         data_dir=data_dir,
         recipe_dir=None if recipe is None else recipe.parent,
         resume=resume,
+        yes=yes,
     )
 
 
@@ -198,6 +212,7 @@ def explore(  # noqa: PLR0917
     device: Device = "cpu",
     data_dir: DataDir = None,
     resume: Resume = False,
+    yes: Yes = False,
 ) -> None:
     """Search which layer or filter may use which multiplier, and tell what that costs."""
     from bitproof.cli.explore import run_exploration
@@ -212,6 +227,7 @@ def explore(  # noqa: PLR0917
         device=device,
         data_dir=data_dir,
         resume=resume,
+        yes=yes,
     )
 
 

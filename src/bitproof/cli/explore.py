@@ -9,12 +9,14 @@ import typer
 from bitproof.cli.console import print_table, watcher
 from bitproof.cli.options import parse_shard
 from bitproof.cli.outcome import report_problems, terminable
+from bitproof.cli.work import tell_work
 from bitproof.core.stop_request import StopRequest
 from bitproof.evaluation import Executor
 from bitproof.recipe.building import choose_device
 from bitproof.recipe.exploration import ExplorationRecipe, explore_recipe
 from bitproof.recipe.overrides import parse_change
 from bitproof.recipe.toml import read_spec
+from bitproof.recipe.work import estimate_exploration
 from bitproof.report.exploration_page import headline, read_exploration, speedup_text
 from bitproof.report.exploration_tables import (
     chosen_table,
@@ -38,6 +40,7 @@ def run_exploration(
     device: str,
     data_dir: Path | None,
     resume: bool,
+    yes: bool,
 ) -> None:
     """Carry out a search and print its tables and where the report is."""
     start = time.perf_counter()
@@ -58,6 +61,13 @@ def run_exploration(
             resume=resume,
             progress=watch,
             stop=stop,
+            consent=lambda splits: tell_work(
+                lambda: estimate_exploration(
+                    recipe, splits, folder, shard=share, data_dir=data_dir, recipe_dir=path.parent
+                ),
+                watch,
+                yes=yes,
+            ),
         )
     if report is None:
         watch.say("this share is done; the report comes with the last one")

@@ -11,6 +11,7 @@ import typer
 from bitproof.cli.console import print_table, watcher
 from bitproof.cli.options import parse_shard
 from bitproof.cli.outcome import report_problems
+from bitproof.cli.work import tell_work
 from bitproof.core.errors import RecipeError
 from bitproof.core.spec import NONE
 from bitproof.evaluation import Executor
@@ -20,6 +21,7 @@ from bitproof.injection.directory import CampaignDirectory
 from bitproof.injection.sealed import read_fault_table
 from bitproof.quant.scheme import ACCURATE
 from bitproof.recipe.building import choose_device
+from bitproof.recipe.campaign_work import estimate_injection
 from bitproof.recipe.injection import InjectionRecipe, inject_recipe
 from bitproof.recipe.lines import Location
 from bitproof.recipe.overrides import Change, look_up, parse_change
@@ -53,6 +55,7 @@ def run_injection(
     data_dir: Path | None,
     recipe_dir: Path | None,
     resume: bool,
+    yes: bool,
 ) -> None:
     """Carry out a campaign and print its tables and where the report is."""
     start = time.perf_counter()
@@ -72,6 +75,19 @@ def run_injection(
             recipe_dir=recipe_dir,
             resume=resume,
             progress=watch,
+            consent=lambda splits, network: tell_work(
+                lambda: estimate_injection(
+                    recipe,
+                    splits.test,
+                    network,
+                    folder,
+                    shard=share,
+                    device=device,
+                    recipe_dir=recipe_dir,
+                ),
+                watch,
+                yes=yes,
+            ),
         )
     if report is None:
         watch.say("this share is done; the report comes with the last one")

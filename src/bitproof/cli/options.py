@@ -14,6 +14,7 @@ DataDir = Annotated[
     Path | None, typer.Option(envvar="BITPROOF_DATA", help="Folder that holds the data sets.")
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Go on, even if it takes more than a day.")]
 Sets = Annotated[
     list[str] | None,
     typer.Option(

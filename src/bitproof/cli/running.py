@@ -11,24 +11,28 @@ import typer
 
 from bitproof.cli.console import print_table, watcher
 from bitproof.cli.outcome import report_problems, terminable
+from bitproof.cli.work import tell_work
 from bitproof.core.stop_request import StopRequest
 from bitproof.evaluation import EXECUTORS, Executor
 from bitproof.kernels.library import why_absent
 from bitproof.recipe import RunDirectory, read_recipe, run
 from bitproof.recipe.overrides import parse_change
+from bitproof.recipe.work import estimate_run
 from bitproof.report import corruption_lines, result_table
 from bitproof.train.process_group import is_main_process
 
 DEMO = "resq-digits.toml"
 
 
-def run_demo(out: Path, *, sets: Sequence[str], device: str, resume: bool, fresh: bool) -> None:
+def run_demo(
+    out: Path, *, sets: Sequence[str], device: str, resume: bool, fresh: bool, yes: bool
+) -> None:
     """Run the demo; in its usual place an earlier one makes room, unless it is under way."""
     directory = RunDirectory(out)
     if fresh and not resume and directory.recipe.exists():
         with directory.claimed():
             shutil.rmtree(out)
-    run_recipe(demo_recipe(), out, sets=sets, device=device, data_dir=None, resume=resume)
+    run_recipe(demo_recipe(), out, sets=sets, device=device, data_dir=None, resume=resume, yes=yes)
 
 
 def demo_recipe() -> Path:
@@ -47,6 +51,7 @@ def run_recipe(
     device: str,
     data_dir: Path | None,
     resume: bool,
+    yes: bool,
 ) -> None:
     """Carry out a recipe and print the result table and where the report is."""
     start = time.perf_counter()
@@ -67,6 +72,9 @@ def run_recipe(
             executor=executor,
             progress=watch,
             stop=stop,
+            consent=lambda splits: tell_work(
+                lambda: estimate_run(recipe, splits, out, data_dir=data_dir), watch, yes=yes
+            ),
         )
     if not is_main_process():
         return

@@ -9,18 +9,28 @@ Source: Rakin et al., ICCV 2019; Stutz et al., TPAMI 2022; METHODS E.8.
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 from weakref import WeakKeyDictionary
 
 import numpy as np
 from pydantic import model_validator
 
 from bitproof.core.errors import DataError, SpecError
+from bitproof.core.passes import Passes
 from bitproof.core.rng import make_generator
 from bitproof.core.types import Count, Rounds
 from bitproof.data.dataset import Dataset
 from bitproof.evaluation.models import EvaluatedModel, IntegerModel
-from bitproof.evaluation.threat import THREATS, Counts, Levels, Threat, count, spread_rows, total
+from bitproof.evaluation.threat import (
+    THREATS,
+    Counts,
+    Levels,
+    Threat,
+    at_most,
+    count,
+    spread_rows,
+    total,
+)
 from bitproof.faults import AnyWeightAttack, FaultTable, ProgressiveBitSearch, with_flips
 from bitproof.metrics import Classification, Tally
 from bitproof.quant.network import IntegerNetwork
@@ -39,6 +49,8 @@ class AdversarialBitErrors(Threat):
         >>> AdversarialBitErrors(levels=(10, 20), batches=3).title
         'progressive_bit_search'
     """
+
+    integers_only: ClassVar[bool] = True
 
     kind: Literal["adversarial_bit_errors"] = "adversarial_bit_errors"
     attack: AnyWeightAttack = ProgressiveBitSearch()
@@ -83,6 +95,14 @@ class AdversarialBitErrors(Threat):
         """
         self.classified(data)
         return [(level, batch) for level in self.levels for batch in range(self.batches)]
+
+    def passes(self, images: int, *, layers: int) -> Passes:
+        """Return what the attack takes on each batch, and all images after each number of flips."""
+        levels = self.levels[-1:] if self.attack.nested else self.levels
+        searches = sum((self.attack.at(int(n)).passes(layers) for n in levels), Passes())
+        left = max(0, images - self.batches * self.attack_images)
+        counted = Passes(len(self.levels) * at_most(left, self.images))
+        return self.batches * (self.attack_images * searches + counted)
 
     def identity(self, data: Dataset) -> dict[str, Any]:
         """Return the attack, the size of batches, and where the classified images end."""

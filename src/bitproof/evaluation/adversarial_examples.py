@@ -18,6 +18,7 @@ import torch
 
 from bitproof.attacks import AnyAttack, InputAttack, LinfPGD, LinfSquare
 from bitproof.core.errors import SpecError
+from bitproof.core.passes import Passes
 from bitproof.core.rng import make_generator
 from bitproof.core.types import Count, Rounds
 from bitproof.data.dataset import Dataset
@@ -29,6 +30,7 @@ from bitproof.evaluation.threat import (
     Levels,
     Threat,
     acc_interval,
+    at_most,
     block,
     first,
     pooled_rows,
@@ -87,6 +89,12 @@ class AdversarialExamples(Threat):
         blocks = -(-len(first(data, self.images)) // BLOCK)
         found = [(level, number) for level in self.levels for number in range(blocks)]
         return [*found, (self.huge(data), 0)] if self.levels else []
+
+    def passes(self, images: int, *, layers: int) -> Passes:  # noqa: ARG002
+        """Return what images take that resist to the end, at each radius and a huge one."""
+        attacked = at_most(images, self.images)
+        times = len(self.levels) * attacked + (min(BLOCK, attacked) if self.levels else 0)
+        return times * (self.attack.passes + Passes(1))
 
     def identity(self, data: Dataset) -> dict[str, Any]:
         """Return the attack, the size of blocks, and where the images end."""
@@ -155,6 +163,12 @@ class BlackBoxCheck(Threat):
     def tasks(self, data: Dataset) -> list[tuple[float, int]]:  # noqa: ARG002
         """Return the first block at every radius."""
         return [(level, 0) for level in self.levels]
+
+    def passes(self, images: int, *, layers: int) -> Passes:  # noqa: ARG002
+        """Return what images of the block take that resist to the end."""
+        attack = LinfSquare(epsilon=0.0, queries=self.queries)
+        block = min(BLOCK, at_most(images, self.images))
+        return len(self.levels) * block * (attack.passes + Passes(1))
 
     def identity(self, data: Dataset) -> dict[str, Any]:
         """Return what an attack of that kind would, so that equal work is done once."""

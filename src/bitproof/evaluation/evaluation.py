@@ -13,6 +13,7 @@ import torch
 from pydantic import Field, field_validator
 
 from bitproof.core.errors import shorten
+from bitproof.core.passes import Passes
 from bitproof.core.progress import SILENT, Progress
 from bitproof.core.spec import Spec, canonical_json
 from bitproof.core.stop_request import StopRequest
@@ -76,6 +77,10 @@ class Evaluation(Spec):
             for number, threat in enumerate(self.threats)
             for level, trial in threat.tasks(data)
         ]
+
+    def passes(self, images: int, *, layers: int) -> Passes:
+        """Return what all measurements on one network take; see `Threat.passes`."""
+        return sum((one.passes(images, layers=layers) for one in self.threats), Passes())
 
     def keys(self, digest: str, data: Dataset) -> dict[Measurement, str]:
         """Return what the count of each measurement on a network of that digest is stored under."""

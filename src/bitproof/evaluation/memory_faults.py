@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from bitproof.core.passes import Passes
 from bitproof.core.rng import make_generator
 from bitproof.core.types import Count, Rounds
 from bitproof.data.dataset import Dataset
@@ -25,6 +26,7 @@ from bitproof.evaluation.threat import (
     Counts,
     Levels,
     Threat,
+    at_most,
     check_trials,
     count,
     first,
@@ -101,6 +103,15 @@ class MemoryFaults(Threat):
     def tasks(self, data: Dataset) -> list[tuple[float, int]]:  # noqa: ARG002
         """Return every chip at every level."""
         return [(level, chip) for level in self.levels for chip in range(self.chips)]
+
+    @property
+    def slowdown(self) -> float:
+        """Return that activations break for each image anew."""
+        return 2.0 if "activation" in self.sites else 1.0
+
+    def passes(self, images: int, *, layers: int) -> Passes:  # noqa: ARG002
+        """Return the images of every chip at every level."""
+        return Passes(len(self.levels) * self.chips * at_most(images, self.images))
 
     def identity(self, data: Dataset) -> dict[str, Any]:
         """Return what a chip's count depends on; not how many chips there are."""

@@ -15,7 +15,7 @@ Source: METHODS C.3; outcomes: Li et al., SC 2017.
 from collections.abc import Mapping
 from functools import lru_cache
 from statistics import stdev
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -31,6 +31,7 @@ from bitproof.circuits import Design, ExactCircuit, FaultSimulator, NetFault, Ne
 from bitproof.circuits.simulation import all_patterns, read_port
 from bitproof.circuits.yosys import toolchain
 from bitproof.core.errors import SpecError
+from bitproof.core.passes import Passes
 from bitproof.core.rng import make_generator
 from bitproof.core.types import Count, Rounds
 from bitproof.data.dataset import Dataset
@@ -42,6 +43,7 @@ from bitproof.evaluation.threat import (
     Counts,
     Levels,
     Threat,
+    at_most,
     check_trials,
     first,
     total,
@@ -72,6 +74,8 @@ class MultiplierFaults(Threat):
         >>> MultiplierFaults(faults="transient", trials=100).title
         'transient_multiplier_faults'
     """
+
+    integers_only: ClassVar[bool] = True
 
     kind: Literal["multiplier_faults"] = "multiplier_faults"
     faults: Literal["permanent", "transient"] = "permanent"
@@ -115,6 +119,15 @@ class MultiplierFaults(Threat):
     def tasks(self, data: Dataset) -> list[tuple[float, int]]:  # noqa: ARG002
         """Return every draw at every level."""
         return [(level, trial) for level in self.levels for trial in range(self.trials)]
+
+    @property
+    def slowdown(self) -> float:
+        """Return that permanent faults touch products in every layer."""
+        return 5.0 if self.faults == "permanent" else 1.0
+
+    def passes(self, images: int, *, layers: int) -> Passes:  # noqa: ARG002
+        """Return the images of every draw at every level, and once without faults."""
+        return Passes((len(self.levels) * self.trials + 1) * at_most(images, self.images))
 
     def identity(self, data: Dataset) -> dict[str, Any]:
         """Return what a draw's count depends on, the makers of gates included."""

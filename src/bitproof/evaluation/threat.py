@@ -9,7 +9,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -17,6 +17,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny
 from torch import Tensor
 
 from bitproof.core.errors import shorten
+from bitproof.core.passes import UNKNOWN, Passes
 from bitproof.core.registry import Registry
 from bitproof.core.spec import Spec
 from bitproof.core.types import Count, Positive
@@ -75,8 +76,12 @@ class Threat(Spec):
     """Something that a network has to stand, at several levels, in several trials each.
 
     A subclass has a `kind`, fields for its parameters, and `measure`. It may say more of itself in
-    `label`, `tasks` and `identity`, and turn its counts into other rows than those of `rows`.
+    `label`, `tasks`, `identity` and `passes`, and turn its counts into other rows than those of
+    `rows`.
     """
+
+    integers_only: ClassVar[bool] = False
+    """Whether nothing is measured of a float model."""
 
     kind: str
     name: Annotated[str, Field(pattern=r"^\w*$", max_length=100)] = ""
@@ -109,6 +114,22 @@ class Threat(Spec):
     def tasks(self, data: Dataset) -> list[tuple[float, int]]:  # noqa: ARG002
         """Return level and number of every trial on `data`; here, one trial at each level."""
         return [(level, 0) for level in self.levels or (0.0,)]
+
+    @property
+    def slowdown(self) -> float:
+        """Time that a pass takes under it, in passes without faults; roughly, as measured once."""
+        return 1.0
+
+    def passes(self, images: int, *, layers: int) -> Passes:  # noqa: ARG002
+        """Return what all trials on one network take, at most, before any is made.
+
+        Here: all test images once at each level, at least.
+
+        Args:
+            images: number of test images.
+            layers: convolutions and linear layers of the network.
+        """
+        return max(1, len(self.levels)) * images * UNKNOWN
 
     @abstractmethod
     def measure(
@@ -165,6 +186,10 @@ class Clean(Threat):
     def label(self) -> ThreatLabel:
         """Return that it is none."""
         return ThreatLabel("none", "Clean")
+
+    def passes(self, images: int, *, layers: int) -> Passes:  # noqa: ARG002
+        """Return one look at each image."""
+        return Passes(at_most(images, self.images))
 
     def measure(self, model: EvaluatedModel, data: Dataset, **_draw: object) -> Tally:
         """Return how many clean images are classified right."""
@@ -253,9 +278,14 @@ def count(classifier: Callable[[Tensor], Float[Tensor, "n *answer"]], data: Data
     return total(found)
 
 
+def at_most(images: int, wanted: int | None) -> int:
+    """Return how many of so many images `first` takes."""
+    return images if wanted is None else min(wanted, images)
+
+
 def first(data: Dataset, wanted: int | None) -> Dataset:
     """Return the first `wanted` images, all where there are fewer or none is named."""
-    return data if wanted is None else data.first(min(wanted, len(data)))
+    return data if wanted is None else data.first(at_most(len(data), wanted))
 
 
 def block(data: Dataset, number: int, size: int) -> Dataset:

@@ -16,6 +16,7 @@ from pydantic import Field, field_validator
 from bitproof.approx.base import AnyMultiplier
 from bitproof.approx.deploy import Arithmetic
 from bitproof.core.errors import SpecError
+from bitproof.core.passes import Passes
 from bitproof.data.dataset import Dataset, Splits
 from bitproof.explore.exploration import Exploration, explore
 from bitproof.explore.multiplier_set import read_multipliers
@@ -48,6 +49,14 @@ class ChooseMultipliers(HardeningStage):
         if exploration.images_of != "validation":
             raise ValueError("images_of: wanted none, a stage searches on training images")
         return exploration
+
+    def passes(self, images: int, *, layers: int) -> Passes:  # noqa: ARG002
+        """Return nothing: it works on the integer network."""
+        return Passes()
+
+    def integer_passes(self, images: int, *, layers: int) -> Passes:
+        """Return the search."""
+        return self.exploration.passes(len(self.multipliers), layers=layers, calibration=images)
 
     def apply(self, candidate: Candidate, context: TrainingContext) -> Candidate:
         """Return the candidate with the multipliers that were chosen.

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from bitproof.core.errors import SpecError, shorten
+from bitproof.core.passes import Passes
 from bitproof.core.progress import SILENT, Progress
 from bitproof.core.spec import Spec
 from bitproof.core.stop_request import StopRequest
@@ -34,13 +35,15 @@ from bitproof.explore.search import AnySearch, Search
 from bitproof.explore.search_images import SearchImages
 from bitproof.explore.spatial import Spatial
 from bitproof.explore.trial import BudgetSpentError, Trial
-from bitproof.explore.under_threat import under
+from bitproof.explore.under_threat import passes_under, under
 from bitproof.explore.units import Granularity, Scope, Units, units_of
 from bitproof.quant.network import IntegerNetwork
 from bitproof.stats.intervals import Interval
 
 OPERAND_IMAGES = 32
 """Images that operands of layers are taken from."""
+PROFILED = Passes(1, 2)
+"""What an image of a profile takes: gradients for two judges."""
 CHECK = "check"
 """What the choices are called that predictors are checked on."""
 
@@ -103,6 +106,27 @@ class Exploration(Spec):
             search=self.images,
             search_of=self.images_of,
         )
+
+    @property
+    def choices(self) -> int:
+        """Choices that are measured, at most: those of all searches, of the check, and exact."""
+        return 1 + self.check + sum(search.budget for search in self.searches)
+
+    def passes(self, blocks: int, *, layers: int, calibration: int) -> Passes:
+        """Return what searching takes, at most, before it begins.
+
+        Args:
+            blocks: number of multipliers.
+            layers: convolutions and linear layers of the network.
+            calibration: images that means are corrected on, where they are.
+        """
+        threats = self.evaluation.threats
+        levels = sum(max(1, len(threat.levels)) for threat in threats)
+        profiled = levels * (PROFILED + self.score.passes(blocks))
+        profiled = sum(map(passes_under, threats), profiled)
+        measured = self.evaluation.passes(self.images, layers=layers)
+        corrected = Passes(2 * calibration if self.correct_means else 0)
+        return self.profile_images * profiled + self.choices * (measured + corrected)
 
     @field_validator("searches")
     @classmethod

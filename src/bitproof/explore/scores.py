@@ -17,6 +17,7 @@ from jaxtyping import Float, Float64
 from pydantic import BeforeValidator, SerializeAsAny
 from torch import Tensor
 
+from bitproof.core.passes import STEP, Passes
 from bitproof.core.registry import Registry
 from bitproof.core.rng import make_generator
 from bitproof.core.spec import Spec
@@ -37,6 +38,10 @@ class Score(Spec):
     kind: str
     judged: ClassVar[Judged] = "loss"
     """What the profile takes gradients of for it."""
+
+    def passes(self, blocks: int) -> Passes:  # noqa: ARG002
+        """Return what a profiled image takes beside the profile; here nothing, at least."""
+        return Passes(at_least=True)
 
     @abstractmethod
     def score(self, profile: Profile, blocks: MultiplierSet) -> Scores:
@@ -67,6 +72,10 @@ class HawxScore(Score):
     kappa: Probability = 0.0
     """Share of the mean error that a correction of biases takes off."""
 
+    def passes(self, blocks: int) -> Passes:  # noqa: ARG002
+        """Return nothing: the profile suffices."""
+        return Passes()
+
     def score(self, profile: Profile, blocks: MultiplierSet) -> Scores:
         """Return gradient energy times error energy."""
         return weighted(profile, blocks, profile.energy("loss"), kappa=self.kappa)
@@ -88,6 +97,10 @@ class HessianScore(Score):
     kappa: Probability = 0.0
     """Share of the mean error that a correction of biases takes off."""
 
+    def passes(self, blocks: int) -> Passes:  # noqa: ARG002
+        """Return nothing: the profile suffices."""
+        return Passes()
+
     def score(self, profile: Profile, blocks: MultiplierSet) -> Scores:
         """Return half of curvature times error energy."""
         return 0.5 * weighted(profile, blocks, profile.energy("curvature"), kappa=self.kappa)
@@ -103,6 +116,10 @@ class NoiseTolerance(Score):
     """
 
     kind: Literal["noise_tolerance"] = "noise_tolerance"
+
+    def passes(self, blocks: int) -> Passes:  # noqa: ARG002
+        """Return nothing: the profile suffices."""
+        return Passes()
 
     def score(self, profile: Profile, blocks: MultiplierSet) -> Scores:
         """Return noise over signal, a layer's filters in the mean."""
@@ -125,6 +142,10 @@ class ObservedScore(Score):
     """
 
     kind: Literal["observed"] = "observed"
+
+    def passes(self, blocks: int) -> Passes:
+        """Return a gradient, and every layer once with each multiplier."""
+        return STEP + Passes(blocks)
 
     def score(self, profile: Profile, blocks: MultiplierSet) -> Scores:
         """Return the mean over images of the squared sum of gradient times error."""

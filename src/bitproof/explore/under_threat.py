@@ -7,6 +7,7 @@ Model:  under adversarial examples, images are those that the attack finds again
 
 import torch
 
+from bitproof.core.passes import Passes
 from bitproof.core.rng import make_generator
 from bitproof.data.dataset import Dataset
 from bitproof.evaluation.adversarial_examples import BLOCK, AdversarialExamples
@@ -14,6 +15,13 @@ from bitproof.evaluation.memory_faults import MemoryFaults
 from bitproof.evaluation.threat import Threat
 from bitproof.faults import corrupt
 from bitproof.quant.network import IntegerNetwork
+
+
+def passes_under(threat: Threat) -> Passes:
+    """Return what `under` takes for an image, at all levels."""
+    if isinstance(threat, AdversarialExamples):
+        return len(threat.levels) * threat.attack.passes
+    return Passes()
 
 
 def under(

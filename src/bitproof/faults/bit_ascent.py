@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from bitproof.core.errors import FaultListError
+from bitproof.core.passes import STEP, Passes
 from bitproof.core.types import Count, LearningRate, Rounds
 from bitproof.faults.table import FaultTable
 from bitproof.faults.weight_attack import WEIGHT_ATTACKS, WeightAttack, flip_bits, list_flips
@@ -57,6 +58,11 @@ class BitAscent(WeightAttack):
     """Runs for each of `layers`, from different random flips."""
     layers: Annotated[tuple[Subset, ...], Field(min_length=1)] = ("all", "first", "last")
     """Which layers runs may attack; the worst of all runs counts."""
+
+    def passes(self, layers: int) -> Passes:  # noqa: ARG002
+        """Return a gradient for each iteration of each run, and a look at the end."""
+        run = self.iterations * STEP + Passes(1)
+        return len(self.layers) * self.restarts * run + Passes(1)
 
     def search(
         self,

@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from bitproof.core.errors import DataError, FaultListError
+from bitproof.core.passes import STEP, Passes
 from bitproof.core.types import Count, Index, Probability, Rounds
 from bitproof.faults.flip_effect import CodeChange, logits_after
 from bitproof.faults.table import FaultTable
@@ -79,6 +80,10 @@ class ProgressiveBitSearch(WeightAttack):
     """Stop once the accuracy on the attack images is not above this, as a fraction; for chance,
     one over the number of classes. None: go on."""
 
+    def passes(self, layers: int) -> Passes:
+        """Return what `search_bits` takes for an image."""
+        return _passes(self.n_flips, layers)
+
     def search(
         self,
         network: IntegerNetwork,
@@ -127,6 +132,10 @@ class TargetedBitSearch(WeightAttack):
     source: Index | None = None
     """Class of the images that are to be moved, the only ones looked at. None: all classes."""
 
+    def passes(self, layers: int) -> Passes:
+        """Return what `search_bits` takes for an image."""
+        return _passes(self.n_flips, layers)
+
     def search(
         self,
         network: IntegerNetwork,
@@ -155,6 +164,11 @@ class TargetedBitSearch(WeightAttack):
                 is_done=lambda logits: bool((logits.argmax(1) == wanted).all()),
             ),
         )
+
+
+def _passes(n_flips: int, layers: int) -> Passes:
+    """Return a gradient for each flip, and a try in each layer: half a network, in the mean."""
+    return n_flips * (STEP + Passes((layers + 1) // 2))
 
 
 def search_bits(

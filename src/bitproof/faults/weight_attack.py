@@ -16,6 +16,7 @@ from pydantic import BeforeValidator, SerializeAsAny
 from torch import Tensor
 
 from bitproof.core.errors import DataError, FaultListError
+from bitproof.core.passes import UNKNOWN, Passes
 from bitproof.core.registry import Registry
 from bitproof.core.spec import Spec
 from bitproof.core.types import Count
@@ -43,6 +44,10 @@ class WeightAttack(Spec):
     def label(self) -> ThreatLabel:
         """Return how people read the attack and its level."""
         return ThreatLabel("bit_flip_attack", self.kind.replace("_", " ").capitalize(), "flips")
+
+    def passes(self, layers: int) -> Passes:  # noqa: ARG002
+        """Return what one attack image takes in a network of so many layers; here, unknown."""
+        return UNKNOWN
 
     @final
     def at(self, n_flips: int) -> "WeightAttack":

@@ -21,6 +21,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from bitproof.attacks import LinfPGD, signed_ascent
+from bitproof.core.passes import STEP, Passes
 from bitproof.core.types import Count, Fraction, Index, NonNegative, Positive, Probability, Rounds
 from bitproof.data.dataset import Dataset
 from bitproof.evaluation import IntegerModel, count
@@ -33,6 +34,9 @@ from bitproof.quant.calibrate import measure_ranges
 from bitproof.quant.network import IntegerNetwork
 from bitproof.quant.quantizer import Quantizer
 from bitproof.quant.trace import trace
+
+CALIBRATIONS = 8
+"""Passes over the calibration images for ranges, of which networks are made four times."""
 
 
 @HARDEN.register
@@ -70,6 +74,17 @@ class Adjust(HardeningStage):
     """Let biases absorb the mean error of each channel."""
     percentile: Annotated[float, Field(gt=50.0, le=100.0)] = 99.99
     """Activations are clamped at this percentile, in per cent."""
+
+    def passes(self, images: int, *, layers: int) -> Passes:  # noqa: ARG002
+        """Return the estimation of statistics, on clean and moved images, and calibrations."""
+        seen = min(self.calibration_images, images)
+        return seen * (self.steps * STEP + Passes(2 + CALIBRATIONS))
+
+    def integer_passes(self, images: int, *, layers: int) -> Passes:
+        """Return the verdicts: on what came in, statistics, the range of each layer, biases."""
+        attack = LinfPGD(epsilon=self.epsilon, steps=self.steps)
+        judged = min(self.attack_images, self.calibration_images, images)
+        return (layers + 3) * judged * (attack.passes + Passes(2))
 
     def apply(self, candidate: Candidate, context: TrainingContext) -> Candidate:
         """Return the candidate with new ranges, statistics and rules for its biases."""

@@ -13,6 +13,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.func import functional_call
 
+from bitproof.core.passes import STEP, Passes
 from bitproof.core.types import Count, LearningRate, Rounds
 from bitproof.faults import adversarial_codes
 from bitproof.harden.base import HARDEN
@@ -44,6 +45,11 @@ class AdvBET(BitErrorTraining):
     def levels(self) -> tuple[float, ...]:
         """Return the number of flips."""
         return (float(self.n_flips),)
+
+    @property
+    def injection_passes(self) -> Passes:
+        """Return the gradients of the attack."""
+        return self.iterations * STEP
 
     def inject(
         self, training: QuantizedTraining, words: Words, batch: Batch, *, level: float

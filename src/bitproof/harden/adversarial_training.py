@@ -16,6 +16,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from bitproof.core.passes import STEP, Passes
 from bitproof.core.types import NonNegative, Positive, Rounds
 from bitproof.harden.base import HARDEN
 from bitproof.harden.perturbation import divergence, perturbed, perturbed_off_answers
@@ -34,6 +35,11 @@ class Vanilla(LossStage):
 
     kind: Literal["vanilla"] = "vanilla"
 
+    @property
+    def step_passes(self) -> Passes:
+        """Return one gradient."""
+        return STEP
+
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """Return the cross-entropy of clean images."""
         return batch.error(model(batch.inputs))
@@ -48,6 +54,11 @@ class AscentStage(LossStage):
     """Length of one step, in units of `epsilon`."""
     steps: Rounds = 7
     """Gradient evaluations for x'."""
+
+    @property
+    def step_passes(self) -> Passes:
+        """Return the gradients for x', and one of the loss."""
+        return (self.steps + 1) * STEP
 
     def moved(self, climb: Callable[..., Tensor], model: nn.Module, batch: Batch) -> Tensor:
         """Return x' as `perturbed` or `perturbed_off_answers` make it."""
@@ -90,6 +101,11 @@ class TRADES(AscentStage):
     """Gradient evaluations for x'."""
     beta: NonNegative = 6.0
     """Weight of the divergence."""
+
+    @property
+    def step_passes(self) -> Passes:
+        """Return the gradients for x', the answers that it leaves, and two of the loss."""
+        return (self.steps + 2) * STEP + Passes(1)
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """Return cross-entropy and divergence; both halves share one batch, and so batch norms."""

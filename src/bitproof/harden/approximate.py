@@ -12,6 +12,7 @@ from typing import Literal
 from pydantic import Field
 
 from bitproof.approx.base import AnyMultiplier
+from bitproof.core.passes import Passes
 from bitproof.harden.base import HARDEN, Candidate, HardeningStage, TrainingContext
 
 
@@ -33,6 +34,10 @@ class Approximate(HardeningStage):
     correct_means: bool = False
     """Take the mean error of each filter's sums, on the calibration images, off again, here and in
     whatever stage comes later."""
+
+    def passes(self, images: int, *, layers: int) -> Passes:  # noqa: ARG002
+        """Return nothing: it does not look at images."""
+        return Passes()
 
     def apply(self, candidate: Candidate, context: TrainingContext) -> Candidate:  # noqa: ARG002
         """Return the candidate with these multipliers."""

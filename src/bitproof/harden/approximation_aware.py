@@ -17,6 +17,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from torch import Tensor
 
+from bitproof.core.passes import STEP, Passes
 from bitproof.core.types import NonNegative, Positive, Probability
 from bitproof.faults import AnyFault, RandomFlips, faulty_codes
 from bitproof.harden.base import HARDEN, Candidate, HardeningStage, TrainingContext
@@ -55,6 +56,16 @@ class ApproximationAware(HardeningStage):
     """Radius of x', input units."""
     optimization: Optimization = Optimization(learning_rate=0.005)
     """How weights move."""
+
+    @property
+    def step_passes(self) -> Passes:
+        """Return a gradient for each term of the loss, and one for x'."""
+        terms = [True, bool(self.ber and self.faulty_share), *2 * [bool(self.lam_adv)]]
+        return sum(terms) * STEP
+
+    def integer_passes(self, images: int, *, layers: int) -> Passes:
+        """Return a forward pass through multipliers beside each in floats; words cost another."""
+        return Passes(2 * self.passes(images, layers=layers).forward)
 
     def apply(self, candidate: Candidate, context: TrainingContext) -> Candidate:
         """Return the candidate with fine-tuned float weights.

@@ -11,6 +11,7 @@ from pydantic import model_validator
 from torch import nn
 
 from bitproof.approx.deploy import Arithmetic
+from bitproof.core.passes import STEP, UNKNOWN, Passes
 from bitproof.core.progress import SILENT, Progress
 from bitproof.core.registry import Registry
 from bitproof.core.rng import make_generator
@@ -121,6 +122,30 @@ class HardeningStage(Spec):
             StoppedError: asked to stop; another call with the same arguments goes on.
             TraceError: the model cannot be traced.
         """
+
+    @property
+    def step_passes(self) -> Passes:
+        """Return what one image of a training step takes, at most; here one gradient, at least."""
+        return STEP + Passes(at_least=True)
+
+    def passes(self, images: int, *, layers: int) -> Passes:  # noqa: ARG002
+        """Return what `apply` sends through the float network, at most, before it begins.
+
+        Here: `step_passes` for every image of every epoch; every image once, at least, in a stage
+        without an `optimization`.
+
+        Args:
+            images: number of training images.
+            layers: convolutions and linear layers of the network.
+        """
+        optimization = getattr(self, "optimization", None)
+        if not isinstance(optimization, Optimization):
+            return images * UNKNOWN
+        return optimization.trained_images(images) * self.step_passes
+
+    def integer_passes(self, images: int, *, layers: int) -> Passes:  # noqa: ARG002
+        """Return what `apply` sends through integer networks, at most; here, nothing."""
+        return Passes()
 
     @final
     def fine_tune_(

@@ -18,6 +18,7 @@ import torch
 from pydantic import model_validator
 from torch import Tensor
 
+from bitproof.core.passes import STEP, Passes
 from bitproof.core.types import Positive, Probability
 from bitproof.harden.quantization_aware import QuantizedStage, QuantizedTraining, Words
 from bitproof.models.norms import earlier_statistics, norm_statistics
@@ -52,6 +53,17 @@ class BitErrorTraining(QuantizedStage):
     @abstractmethod
     def levels(self) -> tuple[float, ...]:
         """Return how much breaks, once for each faulty term of a step."""
+
+    @property
+    def injection_passes(self) -> Passes:
+        """Return what finding the errors of one level takes, for one image; here, nothing."""
+        return Passes()
+
+    @property
+    def step_passes(self) -> Passes:
+        """Return the gradients of both branches, as if errors were injected in every step."""
+        faulty = len(self.levels()) * (STEP + self.injection_passes)
+        return faulty + (Passes(1) if self.branches == "faulty_only" else STEP)
 
     @abstractmethod
     def inject(

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from bitproof.attacks.balls import draw_linf
+from bitproof.core.passes import STEP, Passes
 from bitproof.core.types import LearningRate, NonNegative, Positive, Rounds
 from bitproof.harden.base import HARDEN, Candidate, HardeningStage, TrainingContext
 from bitproof.harden.critic import Critic
@@ -65,6 +66,12 @@ class Desensitize(HardeningStage):
     """Step length of the critic, for `afd`."""
     optimization: Optimization = Optimization()
     """How weights move."""
+
+    @property
+    def step_passes(self) -> Passes:
+        """Return a gradient of clean and of moved images, and what moves them."""
+        moving = {"noise": Passes(), "trades": Passes(1) + self.steps * STEP}
+        return 2 * STEP + moving.get(self.mode, self.steps * STEP)
 
     def apply(self, candidate: Candidate, context: TrainingContext) -> Candidate:
         """Return the candidate with fine-tuned float weights."""

@@ -19,6 +19,7 @@ from pydantic import model_validator
 from torch import Tensor, nn
 
 from bitproof.attacks.ascent import LinfPGD
+from bitproof.core.passes import STEP, Passes
 from bitproof.core.types import Count, Fraction, Positive
 from bitproof.data.dataset import Dataset
 from bitproof.harden.base import HARDEN, Candidate, TrainingContext
@@ -27,6 +28,9 @@ from bitproof.harden.training_stage import LossStage
 from bitproof.models.norms import evaluating
 from bitproof.train.batches import Batch
 from bitproof.train.optimization import Optimization
+
+GUARD_STEPS = 5
+"""Gradient evaluations of the guard's attack."""
 
 
 @HARDEN.register
@@ -59,12 +63,24 @@ class FastAT(LossStage):
             raise ValueError("guard: wanted it without optimization.ema, which mixes epochs")
         return self
 
+    @property
+    def step_passes(self) -> Passes:
+        """Return the gradient of the long step, and one of the loss."""
+        return 2 * STEP
+
+    def passes(self, images: int, *, layers: int) -> Passes:
+        """Return the training, and the looks of the guard."""
+        looks = 0 if self.guard is None else self.optimization.epochs
+        attack = LinfPGD(epsilon=self.epsilon, steps=GUARD_STEPS)
+        look = min(images, self.guard_images) * (attack.passes + Passes(1))
+        return super().passes(images, layers=layers) + looks * look
+
     def apply(self, candidate: Candidate, context: TrainingContext) -> Candidate:
         """Return the candidate with trained float weights."""
         if self.guard is None:
             return super().apply(candidate, context)
         model = deepcopy(candidate.model)
-        attack = LinfPGD(epsilon=self.epsilon, steps=5)
+        attack = LinfPGD(epsilon=self.epsilon, steps=GUARD_STEPS)
         images = context.train.first(min(len(context.train), self.guard_images))
         guard = OverfittingGuard(
             model, images, attack, most_fall=self.guard, generator=context.generator("guard")

@@ -21,6 +21,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from bitproof.core.passes import STEP, Passes
 from bitproof.core.types import Count, Fraction, NonNegative, Positive, Probability
 from bitproof.faults import AnyFault, RandomFlips, faulty_codes
 from bitproof.harden.base import HARDEN, Candidate, HardeningStage, TrainingContext
@@ -88,6 +89,17 @@ class FaultAware(HardeningStage):
     """Move only the critical layers and the norms, or everything."""
     optimization: Optimization = Optimization(learning_rate=0.005)
     """How weights move."""
+
+    @property
+    def step_passes(self) -> Passes:
+        """Return a gradient, one with faults, and two for x', where the loss has them."""
+        terms = [True, self.faulty_share > 0, *2 * [bool(self.lam_keep or self.lam_adv)]]
+        return sum(terms) * STEP
+
+    def passes(self, images: int, *, layers: int) -> Passes:
+        """Return the warm-up and the training."""
+        warm_up = max(self.warmup_steps, 1) * self.optimization.batch_size
+        return warm_up * STEP + super().passes(images, layers=layers)
 
     def apply(self, candidate: Candidate, context: TrainingContext) -> Candidate:
         """Return the candidate with fine-tuned float weights and the record of the ranking."""

@@ -15,6 +15,7 @@ import torch
 from pydantic import model_validator
 from torch import Tensor
 
+from bitproof.core.passes import STEP, Passes
 from bitproof.core.types import Positive, Rounds
 from bitproof.harden.base import HARDEN, Candidate, TrainingContext
 from bitproof.harden.training_stage import FROM_SCRATCH, TrainingStage
@@ -43,6 +44,11 @@ class FreeAT(TrainingStage):
         if self.optimization.sam:
             raise ValueError("optimization.sam: wanted 0 with free_at, which shares one gradient")
         return self
+
+    @property
+    def step_passes(self) -> Passes:
+        """Return a gradient for each replay."""
+        return self.replays * STEP
 
     def apply(self, candidate: Candidate, context: TrainingContext) -> Candidate:
         """Return the candidate with trained float weights."""

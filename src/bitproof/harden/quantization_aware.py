@@ -18,6 +18,7 @@ from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
+from bitproof.core.passes import STEP, Passes
 from bitproof.core.types import Positive
 from bitproof.harden.activation_grids import ActivationGrids
 from bitproof.harden.base import HARDEN, Candidate, HardeningStage, TrainingContext
@@ -109,6 +110,12 @@ class QuantizedStage(HardeningStage):
     )
     """How weights move."""
 
+    def passes(self, images: int, *, layers: int) -> Passes:
+        """Return the training, and the calibration of activations before each epoch."""
+        looks = self.optimization.epochs if self.activations else 0
+        calibrated = (self.quantization or Scheme()).passes(images)
+        return super().passes(images, layers=layers) + looks * calibrated
+
     def apply(self, candidate: Candidate, context: TrainingContext) -> Candidate:
         """Return the candidate with trained float weights and the scheme of this stage.
 
@@ -164,6 +171,11 @@ class QuantizationAware(QuantizedStage):
     """
 
     kind: Literal["quantization_aware"] = "quantization_aware"
+
+    @property
+    def step_passes(self) -> Passes:
+        """Return one gradient."""
+        return STEP
 
     def terms(self, training: QuantizedTraining, batch: Batch) -> Iterator[Tensor]:
         """Yield the cross-entropy of the quantized network."""

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from bitproof.core.errors import QuantizationError
+from bitproof.core.passes import STEP, Passes
 from bitproof.core.types import NonNegative
 from bitproof.harden.base import HARDEN, Candidate, HardeningStage, TrainingContext
 from bitproof.quant.pass_gradient import pass_gradient
@@ -49,6 +50,11 @@ class WCAT(HardeningStage):
     """Penalty on each bound, squared; the main pressure on the range."""
     optimization: Optimization = Optimization(epochs=30, learning_rate=0.1, nesterov=True)
     """How weights and bounds move."""
+
+    @property
+    def step_passes(self) -> Passes:
+        """Return one gradient."""
+        return STEP
 
     def apply(self, candidate: Candidate, context: TrainingContext) -> Candidate:
         """Return the candidate with clipped weights, its scheme made symmetric and signed.

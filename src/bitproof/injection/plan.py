@@ -113,6 +113,13 @@ def draw_plan(injection: Injection, network: IntegerNetwork, shapes: Shapes) -> 
     )
 
 
+def count_trials(injection: Injection, network: IntegerNetwork, shapes: Shapes) -> int:
+    """Return how many trials `draw_plan` would draw, were there no bound on them."""
+    numbers = range(len(injection.faults))
+    counts = [_GroupDraw(number, injection, network, shapes).n_trials() for number in numbers]
+    return max(counts) if injection.together else sum(counts)
+
+
 def plan_of_list(faults: FaultTable) -> Plan:
     """Return the plan that replays a list of faults."""
     n = faults.n_trials

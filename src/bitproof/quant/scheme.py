@@ -12,6 +12,7 @@ from pydantic import (
 )
 
 from bitproof.core.errors import near, shorten
+from bitproof.core.passes import STEP, Passes
 from bitproof.core.spec import Spec
 from bitproof.core.types import Count
 from bitproof.quant.adaround import AdaRound
@@ -23,6 +24,8 @@ ACCURATE = "accurate"
 """The preset for networks that shall answer as they did in floats."""
 PER_CHANNEL = AffineQuantizer(symmetric=True, signed=True, per_channel=True, margin=0.0)
 """Weights of that preset."""
+CALIBRATED = 4
+"""Passes of each calibration image: for ranges, and to compare with floats."""
 LATER = ("vector_bits", "equalize", "adaround", "bias_correction")
 """Fields that version 1 of recipes did not start with."""
 
@@ -110,6 +113,13 @@ class Scheme(Spec):
             if getattr(self, name) == type(self).model_fields[name].default:
                 table.pop(name, None)
         return table
+
+    def passes(self, images: int) -> Passes:
+        """Return what quantizing a network takes, of a training set of so many images."""
+        calibrated = Passes(CALIBRATED * min(self.calibration_images, images))
+        if self.adaround is None:
+            return calibrated
+        return calibrated + self.adaround.steps * self.adaround.batch_size * STEP
 
     def activation(self) -> AffineQuantizer:
         """Return the quantizer of the activations."""

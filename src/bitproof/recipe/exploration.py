@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -100,12 +100,14 @@ def explore_recipe(
     resume: bool = False,
     progress: Progress = SILENT,
     stop: StopRequest | None = None,
+    consent: Callable[[Splits], None] | None = None,
 ) -> Path | None:
     """Carry out a search and return the path of its report; None while shares are missing.
 
     `shard=(k, n)` does the k-th of n shares of the searches, counted from 1. Without an `executor`,
     this process measures; files in the recipe are relative to `recipe_dir`, data sets lie in
-    `data_dir` (None: `BITPROOF_DATA`), and `resume` goes on with the search in `out`.
+    `data_dir` (None: `BITPROOF_DATA`), and `resume` goes on with the search in `out`. `consent`
+    sees the data when nothing is done or written; what it raises ends the search.
 
     Raises:
         StoppedError: asked to stop; everything so far is kept, and `resume` goes on from there.
@@ -114,6 +116,8 @@ def explore_recipe(
     directory = ExplorationDirectory(out)
     directory.check_place()
     splits = recipe.data.load(data_dir)
+    if consent is not None:
+        consent(splits)
     blocks = read_multipliers(
         recipe.multipliers,
         costs=recipe.exploration.costs,

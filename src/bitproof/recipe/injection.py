@@ -1,7 +1,7 @@
 """A fault-injection campaign as a recipe: on a model that is quantized, or on a network."""
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,21 +48,25 @@ def inject_recipe(
     recipe_dir: Path | None = None,
     resume: bool = False,
     progress: Progress = SILENT,
+    consent: Callable[[Splits, IntegerNetwork], None] | None = None,
 ) -> Path | None:
     """Carry out a campaign and return the path of its report; None while shards are missing.
 
     `shard=(k, n)` does the k-th of n shares, counted from 1. Without an `executor`, this process
     computes; files in the recipe are relative to `recipe_dir`, data sets lie in `data_dir`
-    (None: `BITPROOF_DATA`), and `resume` goes on with the campaign in `out`.
+    (None: `BITPROOF_DATA`), and `resume` goes on with the campaign in `out`. `consent` sees
+    data and network when nothing is written; what it raises ends the campaign.
 
     Raises:
         BitproofError: in its kinds, for whatever is wrong with recipe, data, weights or disk.
     """
     splits = recipe.data.load(data_dir)
     network = _network(recipe, splits, data_dir, recipe_dir)
+    if consent is not None:
+        consent(splits, network)
     faults = None
     if recipe.fault_list:
-        path = _find(recipe.fault_list, recipe_dir)
+        path = find_file(recipe.fault_list, recipe_dir)
         names = [node.name for node in network.nodes]
         faults = read_fault_list(path, layers=names, progress=progress)
     model = recipe.network or (recipe.model.kind if recipe.model else "")
@@ -165,10 +169,10 @@ def find_network(name: str, folder: Path | None) -> Path:
     Raises:
         RecipeError: it lies neither in `folder` nor in the working directory.
     """
-    return _find(name, folder, suffix=".json")
+    return find_file(name, folder, suffix=".json")
 
 
-def _find(name: str, folder: Path | None, suffix: str = "") -> Path:
+def find_file(name: str, folder: Path | None, suffix: str = "") -> Path:
     """Return a path that a recipe names, beside the recipe or in the working directory."""
     stem = name.removesuffix(".json").removesuffix(".safetensors") if suffix else name
     for place in (folder, Path()):

@@ -65,13 +65,15 @@ def run(
     executor: Executor | None = None,
     progress: Progress = SILENT,
     stop: StopRequest | None = None,
+    consent: Callable[[Splits], None] | None = None,
 ) -> Path:
     """Carry out `recipe` and return the path of its report.
 
     Under `torchrun`, all processes share the training; the first of them measures and writes.
     Without an `executor`, this process measures. Files in the recipe are relative to `recipe_dir`,
     data sets lie in `data_dir` (None: `BITPROOF_DATA`), `resume` goes on with the run in `out`, and
-    `stop` is asked between steps of training and between measurements.
+    `stop` is asked between steps of training and between measurements. `consent` sees the data when
+    nothing is done or written; what it raises ends the run.
 
     Raises:
         StoppedError: asked to stop; everything so far is kept, and `resume` goes on from there.
@@ -86,6 +88,8 @@ def run(
             folder.check(recipe, resume=resume, progress=progress)
         weights = weights_of(recipe.weights, recipe.model, recipe_dir=recipe_dir, data_dir=data_dir)
         splits = recipe.data.load(data_dir).to(place)
+        if consent is not None and group.is_main:
+            consent(splits)
         watch = progress if group.is_main else SILENT
         stop = stop or StopRequest()
         task = _Run(recipe, folder, splits, weights, place, watch, stop, group, executor, data_dir)

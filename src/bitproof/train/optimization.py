@@ -88,6 +88,16 @@ class Optimization(Spec):
             )
         return self
 
+    def trained_images(self, images: int) -> int:
+        """Return how often a training image is differentiated, of a set of so many.
+
+        Example:
+            >>> Optimization(epochs=3, sam=0.1).trained_images(100)
+            600
+        """
+        each = min(images, self.images_per_epoch or images)
+        return self.epochs * each * (2 if self.sam else 1)
+
     def build(self, weights: Iterable[Tensor]) -> torch.optim.Optimizer:
         """Return the optimizer of `weights`."""
         if self.optimizer == "adamw":
