@@ -66,7 +66,7 @@ def test_types_limits_defaults_units_and_sources_are_told() -> None:
         '  variants: list of (text), at least 1 long, at most 1000 long; default ["float", "baseline"]'
         in text
     )
-    assert "  stages: tables by name, each one of hardening, at most 1000 long; default" in text
+    assert "  stages: tables by name, each one of hardening, at most 1000 long" in text
     assert '  train: table (Optimization), or "none"; default "none"' in text
     assert "  seed: integer, >= 0; default 0" in text
 
