@@ -63,10 +63,10 @@ def test_types_limits_defaults_units_and_sources_are_told() -> None:
     text = describe_kind("recipe")
     assert "  data: one of data; required" in text
     assert (
-        "  variants: list of (text), at least 1 long, at most 1000 long; "
-        'default ["float", "baseline"]' in text
+        "  variants: list of (text), at least 1 long, at most 1000 long; default "
+        '["float", "baseline"]' in text
     )
-    assert "  stages: tables by name, each one of hardening, at most 1000 long; default" in text
+    assert "  stages: tables by name, each one of hardening, at most 1000 long" in text
     assert '  train: table (Optimization), or "none"; default "none"' in text
     assert "  seed: integer, >= 0; default 0" in text
 
