@@ -59,6 +59,17 @@ def test_what_killed_processes_left_is_swept(directory: ResumableDirectory) -> N
         assert not left.exists()
 
 
+def test_a_crash_before_the_first_fact_is_no_damage(directory: ResumableDirectory) -> None:
+    directory.manifest.create()
+    directory.manifest.announce(directory.path / "run.json", directory.manifest.path)
+    directory.take_stock(print)
+    directory.note(a=1)
+    directory.take_stock(print)
+    (directory.path / "run.json").write_text("{}")
+    with pytest.raises(ResumeError, match=r"run\.json: changed, and says which run this is"):
+        directory.take_stock(print)
+
+
 def test_a_file_is_no_directory(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     with pytest.raises(StorageError, match="wanted a run directory, this is a file"):

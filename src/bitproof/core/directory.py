@@ -54,8 +54,8 @@ class ResumableDirectory:
     """Names, with `*`, of what the work makes and reads again."""
     logs: ClassVar[tuple[str, ...]] = ()
     """Names, with `*`, of logs, whose lines carry checksums."""
-    sealed: ClassVar[str] = "-"
-    """Name, with `*`, of parts that carry checksums of their own."""
+    sealed: ClassVar[tuple[str, ...]] = ()
+    """Names, with `*`, of parts that carry checksums of their own."""
 
     @contextmanager
     def claimed(self) -> Iterator[None]:
@@ -136,13 +136,15 @@ class ResumableDirectory:
             manifest.reopen()
         except DataError as error:
             raise ResumeError(str(error)) from None
+        begun = self._found(*self.made, *self.logs, *self.sealed)
         for name in self.identity:
-            if problem := wrong.get(name) or (name in strange and "not listed"):
+            problem = "not listed" if name in strange else wrong.get(name)
+            if problem and (problem != "missing" or begun):
                 raise ResumeError(
                     f"{self.path / name}: {problem}, and says which {self.work} this is; "
                     "take it from a copy, or choose another --out"
                 )
-        checked = self._names(self.sealed, *self.logs)
+        checked = self._names(*self.sealed, *self.logs)
         for name, problem in {**dict.fromkeys(strange, "not listed"), **wrong}.items():
             # What is missing is made anew, or by another process; parts and lines have checksums.
             if problem != "missing" and name not in checked:
@@ -161,7 +163,7 @@ class ResumableDirectory:
 
     def finish(self) -> None:
         """List what was appended to, and say that the work is complete."""
-        self.manifest.finish(self._found(*self.logs, self.sealed))
+        self.manifest.finish(self._found(*self.logs, *self.sealed))
 
     def _found(self, *names: str) -> list[Path]:
         return sorted(path for name in names for path in self.path.glob(name))

@@ -24,7 +24,7 @@ class CampaignDirectory(PlannedDirectory):
         *("network.*", "faults.parquet", "images.safetensors", "profile.safetensors"),
         *("summary.json", "results.csv", "table.tex", "report.html"),
     )
-    sealed: ClassVar[str] = "parts/part-*.parquet"
+    sealed: ClassVar[tuple[str, ...]] = ("parts/part-*.parquet",)
 
     faults = Entry("faults.parquet")
     network = Entry("network")
