@@ -61,7 +61,7 @@ def parse_table(text: str, name: str) -> dict[str, Any]:
     """Return the table that `text` holds."""
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also of too many digits or brackets
         line = re.search(r"at line (\d+)", str(error))
         number = int(line[1]) if line else len(text.splitlines()) or 1
         raise RecipeError(f"{name}:{number}: not valid TOML: {error}") from None
