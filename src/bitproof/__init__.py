@@ -7,13 +7,12 @@ The main verbs are here, loaded when they are first used:
     model = bp.build_model("digits_cnn", splits)
 """
 
-import ast
+from functools import cache
 from importlib import import_module
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from bitproof.core.version import __version__ as __version__
 
+TYPE_CHECKING = False  # true for type checkers; `typing` would double the time of this import
 if TYPE_CHECKING:  # the one list of names; `_homes` reads it, so that nothing imports torch yet
     from bitproof.approx import Adam as Adam
     from bitproof.approx import CircuitMultiplier as CircuitMultiplier
@@ -98,18 +97,23 @@ if TYPE_CHECKING:  # the one list of names; `_homes` reads it, so that nothing i
     from bitproof.train import Optimization as Optimization
 
 
+__all__: list[str]  # from `__getattr__`
+
+
+@cache
 def _homes() -> dict[str, str]:
     """Return the module of each name that type checkers import above."""
+    import ast  # noqa: PLC0415 - the command line has no use for these two
+    from pathlib import Path  # noqa: PLC0415
+
     tree = ast.parse(Path(__file__).read_text("utf-8"))
     imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
     return {name.name: f"{node.module}" for node in imports for name in node.names if name.asname}
 
 
-_HOMES = _homes()
-__all__ = list(_HOMES)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+def __getattr__(name: str) -> object:
+    if name == "__all__":
+        return list(_homes())
+    if name not in _homes():
         raise AttributeError(f"module 'bitproof' has no attribute '{name}'")
-    return getattr(import_module(_HOMES[name]), name)
+    return getattr(import_module(_homes()[name]), name)

@@ -107,7 +107,7 @@ def test_a_strip_of_another_width_is_refused(tmp_path: Path) -> None:
 
 def test_a_single_array_is_no_npz(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.zeros(3))
-    with pytest.raises(DataError, match="wanted an npz file, got a single array"):
+    with pytest.raises(DataError, match="wanted an npz file of named arrays, got a single array"):
         read_column([tmp_path / "x.npy"], "y")
 
 

@@ -221,7 +221,7 @@ def test_code_in_an_npz_never_runs(tmp_path: Path) -> None:
 def test_a_single_array_or_a_text_array_is_refused(tmp_path: Path) -> None:
     with (tmp_path / "single.npz").open("wb") as file:
         np.save(file, np.zeros(3))
-    assert "got a single one (.npy)" in problem(nn.Linear(1, 1), tmp_path / "single.npz")
+    assert "got a single array (.npy)" in problem(nn.Linear(1, 1), tmp_path / "single.npz")
     np.savez(tmp_path / "text.npz", weight=np.array(["a"]))
     assert "cannot be read as .npz" in problem(nn.Linear(1, 1), tmp_path / "text.npz")
 

@@ -8,6 +8,7 @@ import typer
 from bitproof.cli.console import print_table, watcher
 from bitproof.cli.options import DataDir
 from bitproof.cli.outcome import report_problems
+from bitproof.cli.signals import Interrupt
 from bitproof.core.errors import ChecksumError
 
 FOLDER = Path("data")
@@ -54,7 +55,7 @@ def fetch_data(
     folder = (data_dir or FOLDER).expanduser()
     if data_dir is None:
         typer.echo(f"No --data-dir, and {VARIABLE} is not set: files go to ./{FOLDER}.")
-    with report_problems(interrupted="what came is kept, the same command goes on"):
+    with report_problems(Interrupt(lambda: "what came is kept, the same command goes on")):
         paths = fetch(kind, folder, progress=watcher(), mirror=mirror)
     for path in paths:
         typer.echo(f"{path}: in place")

@@ -8,10 +8,11 @@ import typer
 
 from bitproof.cli.console import print_table, watcher
 from bitproof.cli.options import parse_shard
-from bitproof.cli.outcome import report_problems, terminable
+from bitproof.cli.outcome import Finish, report_problems
 from bitproof.cli.work import tell_work
 from bitproof.core.stop_request import StopRequest
 from bitproof.evaluation import Executor
+from bitproof.explore.directory import ExplorationDirectory
 from bitproof.recipe.building import choose_device
 from bitproof.recipe.exploration import ExplorationRecipe, explore_recipe
 from bitproof.recipe.overrides import parse_change
@@ -48,8 +49,7 @@ def run_exploration(
     folder = out or Path("runs") / recipe.name
     share = None if shard is None else parse_shard(shard)
     watch, stop = watcher(), StopRequest()
-    kept = report_problems(interrupted="what is finished is kept, go on with --resume")
-    with kept, terminable(stop):
+    with report_problems(Finish(stop, begun=ExplorationDirectory(folder).plan.exists)):
         report = explore_recipe(
             recipe,
             folder,

@@ -10,7 +10,7 @@ import typer
 
 from bitproof.cli.console import print_table, watcher
 from bitproof.cli.options import parse_shard
-from bitproof.cli.outcome import report_problems
+from bitproof.cli.outcome import report_problems, resumable
 from bitproof.cli.work import tell_work
 from bitproof.core.errors import RecipeError
 from bitproof.core.spec import NONE
@@ -64,7 +64,7 @@ def run_injection(
         torch.set_num_threads(threads)
     folder = out or Path("runs") / recipe.name
     watch = watcher()
-    with report_problems(interrupted="what is finished is kept, go on with --resume"):
+    with report_problems(resumable(CampaignDirectory(folder).plan.exists)):
         report = inject_recipe(
             recipe,
             folder,

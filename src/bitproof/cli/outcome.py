@@ -8,10 +8,12 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from types import FrameType
 from typing import TextIO
 
+from bitproof.cli.signals import Interrupt, LeaveAtOnce, handled
 from bitproof.core.errors import BitproofError, BitproofWarning, StoppedError
 from bitproof.core.stop_request import StopRequest
 
@@ -24,62 +26,70 @@ TERMINATED = 128 + signal.SIGTERM
 """Exit code after SIGTERM."""
 
 
-class Interruption(KeyboardInterrupt):
-    """Ctrl-C.
+PATIENCE_S = 8.0
+"""Seconds that a step may take to its end after SIGTERM; Docker kills after 10."""
+KEPT = "what is finished is kept, go on with --resume"
 
-    Not a plain KeyboardInterrupt: where one of those has passed through the `exec` of a text, as
-    it can while torch is imported, Python ends by killing itself, whatever exit code is asked for.
+
+class Finish(Interrupt):
+    """A handler that lets SIGTERM end work after its present step, once it has `begun`.
+
+    A step that has not ended after `PATIENCE_S` is left as by Ctrl-C. `kept` is said of work that
+    has begun.
     """
 
+    def __init__(self, stop: StopRequest, *, begun: Callable[[], bool], kept: str = KEPT) -> None:
+        super().__init__(lambda: kept if begun() else "nothing was begun")
+        self.stop, self.begun = stop, begun
+        self.asked = False
+        """Whether SIGTERM came."""
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        """Take a signal."""
+        if not self.is_new():
+            return
+        if number != signal.SIGTERM or self.asked or not self.begun():
+            self.interrupt(number, frame)
+        self.number, self.asked = number, True
+        self.stop.request()
+        signal.setitimer(signal.ITIMER_REAL, PATIENCE_S)
+
+    @contextmanager
+    def patient(self) -> Iterator[None]:
+        """Leave the step when time is over, inside the block."""
+        before = signal.signal(
+            signal.SIGALRM, lambda _number, frame: self.interrupt(signal.SIGTERM, frame)
+        )
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+
+
+def resumable(begun: Callable[[], bool]) -> Interrupt:
+    """Return the handler of work that any signal may end at any moment, and that can go on."""
+    return Interrupt(lambda: KEPT if begun() else "nothing was begun")
+
 
 @contextmanager
-def interruptible() -> Iterator[None]:
-    """Let Ctrl-C raise an `Interruption` inside the block, unless somebody else handles it."""
-    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield
-        return
-    signal.signal(signal.SIGINT, _interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def _interrupt(_number: int, _frame: object) -> None:
-    raise Interruption
-
-
-@contextmanager
-def terminable(stop: StopRequest) -> Iterator[list[int]]:
-    """Let SIGTERM request a stop inside the block; yield a list that holds the signal, if any."""
-    came: list[int] = []
-
-    def ask(number: int, _frame: object) -> None:
-        came.append(number)
-        stop.request()
-
-    before = signal.signal(signal.SIGTERM, ask)
-    try:
-        yield came
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-@contextmanager
-def report_problems(interrupted: str = "") -> Iterator[None]:
-    """Turn what a user can cause into lines on standard error; say `interrupted` after Ctrl-C."""
-    try:
-        yield
-    except StoppedError as error:
-        leave(str(error), TERMINATED)
-    except BitproofError as error:
-        leave(str(error), 2)
-    except KeyboardInterrupt:
-        leave(f"interrupted; {interrupted}" if interrupted else "interrupted", 130)
-    except OSError as error:
-        if error.errno not in CAUSED:
-            raise
-        leave(f"{error.filename or 'output'}: {error.strerror}", 2)
+def report_problems(handler: LeaveAtOnce | None = None) -> Iterator[None]:
+    """Turn what a user can cause into lines on standard error; `handler` takes signals."""
+    handler = handler or Interrupt()
+    with handled(handler), handler.patient() if isinstance(handler, Finish) else nullcontext():
+        try:
+            yield
+        except StoppedError:
+            handler.number = signal.SIGTERM
+            leave(handler.line, TERMINATED)
+        except BitproofError as error:
+            leave(str(error), 2)
+        except KeyboardInterrupt:
+            leave(handler.line, handler.code)
+        except OSError as error:
+            if error.errno not in CAUSED:
+                raise
+            leave(f"{error.filename or 'output'}: {error.strerror}", 2)
 
 
 @contextmanager

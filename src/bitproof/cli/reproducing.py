@@ -9,7 +9,7 @@ import torch
 import typer
 
 from bitproof.cli.console import print_table, watcher
-from bitproof.cli.outcome import TERMINATED, leave, report_problems, terminable
+from bitproof.cli.outcome import Finish, leave, report_problems
 from bitproof.core.errors import RecipeError, near, shorten
 from bitproof.core.files import write_text
 from bitproof.core.stop_request import StopRequest
@@ -135,11 +135,12 @@ def reproduce_cells(
                 "DATASET.VARIANT.THREAT-LEVEL.METRIC, such as 'resnet18-*.s1+s2.*.acc'"
             )
     stop = StopRequest(None if minutes is None else 60 * minutes)
-    with report_problems(interrupted=KEPT), terminable(stop) as terminated:
+    handler = Finish(stop, begun=lambda: True, kept=KEPT)
+    with report_problems(handler):
         work(jobs, place, patterns=cells, progress=watcher(), stop=stop)
     states = [job_state(job, results=place.results, work=place.work) for job in jobs]
     typer.echo(f"{scale}: {totals(one for state in states for one in state.matching(cells))}")
-    if terminated:
-        leave(f"terminated; {KEPT}", TERMINATED)
+    if handler.asked:
+        leave(handler.line, handler.code)
     left = sum(len(state.needed(cells)) for state in states)
     typer.echo(f"{left} cells left; {KEPT}" if left else "nothing left to do")

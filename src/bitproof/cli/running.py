@@ -10,7 +10,7 @@ from typing import Any
 import typer
 
 from bitproof.cli.console import print_table, watcher
-from bitproof.cli.outcome import report_problems, terminable
+from bitproof.cli.outcome import Finish, report_problems
 from bitproof.cli.work import tell_work
 from bitproof.core.stop_request import StopRequest
 from bitproof.evaluation import EXECUTORS, Executor
@@ -60,8 +60,7 @@ def run_recipe(
     watch, stop = watcher(), StopRequest()
     if recipe.multipliers and why_absent() and is_main_process():
         watch.say(f"products of multipliers take the slow way: {why_absent()}")
-    kept = report_problems(interrupted="what is finished is kept, go on with --resume")
-    with kept, terminable(stop):
+    with report_problems(Finish(stop, begun=RunDirectory(out).recipe.exists)):
         report = run(
             recipe,
             out,

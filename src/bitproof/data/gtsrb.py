@@ -146,7 +146,7 @@ def _image(folder: Path, row: dict[str, str], frame: Frame, size: int) -> np.nda
     try:
         with Image.open(path, formats=("PPM",)) as stored:
             image = stored.convert("RGB")
-    except (OSError, ValueError, SyntaxError) as error:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DataError(f"{path}: wanted a PPM image: {error}") from None
     if frame == "roi":
         left, top, right, lower = (

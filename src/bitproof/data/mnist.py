@@ -25,6 +25,7 @@ from bitproof.data.archives import ARCHIVES
 from bitproof.data.base import DATA, DataSource
 from bitproof.data.dataset import Dataset
 from bitproof.data.layout import Layout, two_part_layout
+from bitproof.data.npz import check_expansion
 
 DEBIAN_FASHION = "/usr/share/datasets/fashion-mnist"
 """Where the Debian package `dataset-fashion-mnist` puts the files (gzipped anew)."""
@@ -101,8 +102,12 @@ def read_idx(path: Path, axes: int) -> np.ndarray:
     """Return the bytes of an IDX file as an array with `axes` axes."""
     with _opened(path) as file:
         shape = _read_shape(file, path, axes)
-        content = file.read()
-    wanted = math.prod(shape)
+        wanted = math.prod(shape)
+        if path.suffix == ".gz":
+            check_expansion(path, stored=path.stat().st_size, unpacked=wanted)
+            content = file.read(wanted + 1)
+        else:
+            content = file.read()
     if len(content) != wanted:
         raise DataError(f"{path}: wanted {wanted} bytes after the header, got {len(content)}")
     return np.frombuffer(bytearray(content), np.uint8).reshape(shape)

@@ -7,8 +7,6 @@ Model:  `x_webp` is the bytes of several WebP files, cut at `x_off`; each is one
 """
 
 import io
-import zipfile
-import zlib
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -21,6 +19,7 @@ from torch import Tensor
 from bitproof.core.errors import DataError
 from bitproof.data.dataset import Dataset, Published
 from bitproof.data.layout import Layout
+from bitproof.data.npz import DAMAGE, read_npz
 
 SIDE = 32
 """Width and height of every packed image, in pixels."""
@@ -86,16 +85,14 @@ def read_arrays(path: Path, keys: Sequence[str]) -> dict[str, np.ndarray]:
     try:
         # Opened here: numpy leaves the file open where it turns out to be no zip.
         with path.open("rb") as file:
-            stored = np.load(file, allow_pickle=False)
-            if not isinstance(stored, np.lib.npyio.NpzFile):
-                raise DataError(f"{path}: wanted an npz file, got a single array")
+            stored = read_npz(file, path)
             lacking = [key for key in keys if key not in stored.files]
             if lacking:
                 raise DataError(
                     f"{path}: wanted arrays {', '.join(keys)}, got {', '.join(stored.files)}"
                 )
             return {key: stored[key] for key in keys}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except DAMAGE as error:
         raise DataError(f"{path}: wanted a whole npz file: {error}") from None
 
 
@@ -130,6 +127,6 @@ def _decode(data: bytes, where: str) -> np.ndarray:
                     f"{where}: wanted {SIDE} x {SIDE} * n pixels, got {width} x {height}"
                 )
             pixels = np.asarray(image.convert("RGB"))
-    except (OSError, ValueError, EOFError, SyntaxError) as error:
+    except (OSError, ValueError, EOFError, SyntaxError, Image.DecompressionBombError) as error:
         raise DataError(f"{where}: wanted a WebP image: {error}") from None
     return pixels.reshape(-1, SIDE, SIDE, 3)

@@ -15,7 +15,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from functools import partial
 from itertools import islice
-from multiprocessing import get_context
+from multiprocessing import get_context, resource_tracker
 from threading import Thread
 from typing import Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
@@ -139,7 +139,7 @@ class _ProcessPool(Pool[T, R]):
         while True:
             try:
                 while len(running) < 2 * self.workers and (more := next_task(again, left)):
-                    running[self._started().submit(_compute, more[0])] = more[0]
+                    running[self._submit(_compute, more[0])] = more[0]
                 if not running:
                     return
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -159,7 +159,17 @@ class _ProcessPool(Pool[T, R]):
 
     def prepare(self) -> None:
         """Start the processes; a call that does nothing is what makes the pool do so."""
-        self._started().submit(int)
+        self._submit(int)
+
+    def _submit(self, function: Callable[..., R], *values: T) -> Future[R]:
+        """Send a call to the processes; those that are started for it take no signals."""
+        pool = self._started()
+        resource_tracker.ensure_running()  # else started below, where it would let signals in
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        try:
+            return pool.submit(function, *values)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def _started(self) -> ProcessPoolExecutor:
         if self.pool is None:
@@ -168,7 +178,7 @@ class _ProcessPool(Pool[T, R]):
                 self.workers,
                 mp_context=get_context("spawn"),
                 initializer=_begin,
-                initargs=(self.work, threads),
+                initargs=(self.work, threads, os.getpid()),
             )
         return self.pool
 
@@ -180,7 +190,7 @@ class _ProcessPool(Pool[T, R]):
         self.pool.shutdown(wait=False, cancel_futures=True)
         for process in processes:
             with suppress(OSError, AttributeError):
-                process.terminate()
+                process.kill()
         self.pool = None
 
 
@@ -191,14 +201,18 @@ def next_task(again: deque[T], left: Iterator[T]) -> list[T]:
     return list(islice(left, 1))
 
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+"""What a terminal sends to workers as well, but is their parent's affair."""
 _STARTED: list[Callable[[Any], Any]] = []
 """What computes in this process, if a pool started it."""
 
 
-def _begin(work: Work[Any, Any], threads: int) -> None:
+def _begin(work: Work[Any, Any], threads: int, parent: int) -> None:
     """Make this process a worker, which ends when the process that started it does."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's affair
-    Thread(target=_follow, args=(os.getppid(),), daemon=True).start()
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+    Thread(target=_follow, args=(parent,), daemon=True).start()
     torch.set_num_threads(threads)
     try:
         _STARTED.append(work.start())

@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from pathlib import Path
 from pickle import UnpicklingError
+from tokenize import TokenError
 from typing import Any
 from zipfile import BadZipFile
 
-import numpy as np
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
@@ -25,13 +25,15 @@ from torch.serialization import get_unsafe_globals_in_checkpoint
 from bitproof.core.errors import UnsafeFileError, WeightsError, shorten
 from bitproof.core.files import read_bytes
 from bitproof.core.tensor_files import parse_tensors, write_tensors
+from bitproof.data.npz import read_npz
 from bitproof.models.base import Normalize
+from bitproof.models.pickle_check import check_pickles
 from bitproof.models.user_module import inside_wrappers
 
 DAMAGE = (
     *(ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError, OSError),
     *(RuntimeError, TypeError, ValueError, BadZipFile, SafetensorError, UnpicklingError),
-    *(struct.error, zlib.error),
+    *(struct.error, zlib.error, TokenError),
 )
 """What the three readers raise on truncated and altered files (found by altering files)."""
 
@@ -48,7 +50,8 @@ def load_weights(model: nn.Module, path: Path) -> nn.Module:
         WeightsError: the file cannot be read, or does not fit; every key that is missing,
             unexpected or of another shape or type is named, and every one that is not finite.
         ModelError: it is no module as written in Python.
-        UnsafeFileError: the file holds Python objects instead of arrays.
+        UnsafeFileError: the file holds Python objects instead of arrays, or would take endless time
+            or memory.
 
     Example:
         >>> import tempfile
@@ -110,9 +113,7 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def _read_npz(content: bytes, path: Path) -> dict[str, Tensor]:
-    arrays = np.load(io.BytesIO(content), allow_pickle=False)
-    if isinstance(arrays, np.ndarray):
-        raise WeightsError(f"{path}: wanted named arrays, got a single one (.npy)")
+    arrays = read_npz(io.BytesIO(content), path, problem=WeightsError)
     tensors = {}
     for name in arrays.files:
         try:
@@ -129,6 +130,7 @@ def _read_npz(content: bytes, path: Path) -> dict[str, Tensor]:
 
 
 def _read_pickle(content: bytes, path: Path) -> dict[str, Tensor]:
+    check_pickles(content, path)
     try:
         with warnings.catch_warnings(action="ignore"):  # on odd pickle protocols
             state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
