@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -71,17 +72,42 @@ def watched(at_write: Callable[[str, Callable[[], object]], None]) -> Iterator[N
         yield
 
 
+def forked(do: Callable[[], object]) -> int:
+    """Do something in a child; return how it ended.
+
+    This process itself does no work, as threads of libraries do not outlive a fork.
+    """
+    child = os.fork()
+    if not child:
+        try:
+            do()
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    return os.waitpid(child, 0)[1]
+
+
+def carried_out(work: Work, out: Path, *, resume: bool) -> None:
+    """Do all the work in a child."""
+    assert forked(lambda: work(out, resume)) == 0
+
+
 def writes(work: Work, out: Path) -> list[str]:
     """Do all the work; return the names of what was written, in order."""
-    order: list[str] = []
+    log = out.with_name("order")
 
     def note(name: str, write: Callable[[], object]) -> None:
-        order.append(name)
+        with log.open("a") as file:
+            file.write(f"{name}\n")
         write()
 
-    with watched(note):
-        work(out, False)
-    return order
+    def do() -> None:
+        with watched(note):
+            work(out, False)
+
+    assert forked(do) == 0
+    return log.read_text().splitlines()
 
 
 def killed(work: Work, out: Path, *, number: int, moment: str) -> None:
@@ -97,12 +123,11 @@ def killed(work: Work, out: Path, *, number: int, moment: str) -> None:
             write()
         os.kill(os.getpid(), signal.SIGKILL)
 
-    child = os.fork()
-    if not child:
+    def do() -> None:
         with watched(strike):
             work(out, False)
-        os._exit(0)
-    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+
+    assert forked(do) == signal.SIGKILL
 
 
 def main(kind: str, recipes: Path, place: Path) -> None:
@@ -118,7 +143,7 @@ def main(kind: str, recipes: Path, place: Path) -> None:
             if name.endswith(".jsonl") and moment == "after":  # half a line, as of a power cut
                 log = out / name
                 log.write_bytes(log.read_bytes()[:-9])
-            work(out, out.exists())
+            carried_out(work, out, resume=out.exists())
             if found(out) != found(whole):
                 wrong.append(f"{name} ({number}, {moment}): another result")
             if names(out) != names(whole):

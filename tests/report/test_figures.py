@@ -10,7 +10,7 @@ import pytest
 from bitproof.report.campaign_charts import campaign_figures
 from bitproof.report.campaign_summary import read_summary
 from bitproof.report.drawing import draw_figures, run_figures
-from bitproof.report.figures import VEGA_LITE, Figure, static, write_figures
+from bitproof.report.figures import VEGA_LITE, Figure, make_figure, static, write_figures
 from bitproof.report.run import read_run
 
 MakeRun = Callable[..., Path]
@@ -82,3 +82,11 @@ def test_the_program_of_a_live_page_is_sound(make_run: MakeRun, tmp_path: Path) 
     except FileNotFoundError:
         pytest.skip("no node")
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("text", ["\x1b[31m", "\0", "\b\f", "\\\x1f", "\ufffe\uffff", "\ud800"])
+def test_characters_that_no_svg_may_hold_end_no_process(text: str) -> None:
+    bar = {"mark": "point", "data": {"values": [{"a": f"a{text}b\\u0001"}]}, "title": text}
+    figure = make_figure("s", "n", "t", {**bar, "encoding": {"x": {"field": "a"}}})
+    assert json.loads(figure.spec)["data"]["values"][0]["a"].endswith("b\\u0001")
+    ET.fromstring(static(figure))

@@ -22,6 +22,8 @@ Spec = dict[str, Any]
 GREY, INK, BLUE, ORANGE = "#6b7280", "#111111", "#0072b2", "#d55e00"
 PALETTE = (ORANGE, "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7a4a2b", "#5b5bd6")
 """Colours that the colour-blind tell apart (Okabe and Ito, 2008), but for the last two."""
+NO_XML = re.compile(r"(?<!\\)((?:\\\\)*)(?:\\u00[01][0-9a-f]|\\[bf]|[\ufffe\uffff])")
+"""Characters, as JSON has them, that no SVG may hold; the library ends the process over them."""
 CONFIG: dict[str, Any] = {
     "aria": False,  # the drawing as a whole has a label
     "font": "sans-serif",
@@ -60,7 +62,8 @@ def make_figure(section: str, name: str, title: str, spec: Spec) -> Figure:
     whole = {**spec, "config": CONFIG, "background": "white"}
     text = json.dumps(whole, ensure_ascii=False, allow_nan=False)
     # Lone surrogates come from JSON files; no program draws them.
-    return Figure(section, slug(name), title, text.encode(errors="replace").decode())
+    text = NO_XML.sub(r"\1?", text.encode(errors="replace").decode())
+    return Figure(section, slug(name), title, text)
 
 
 def number(name: str, **more: Any) -> Spec:
