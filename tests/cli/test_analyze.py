@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from bitproof.core.files import write_text
 from bitproof.core.rng import make_generator
 from bitproof.data import DATA
 from bitproof.models.digits_cnn import DigitsCNN
@@ -76,7 +77,7 @@ def test_a_run_keeps_it_and_its_report_shows_it(call: Call, tmp_path: Path) -> N
     assert call("analyze", run).code == 0
     write_report(run)
     assert "Scaling factors" in (run / "report.html").read_text()
-    (run / "analysis.json").write_text('{"networks": [{"name": 3}]}')
+    write_text(run / "analysis.json", '{"networks": [{"name": 3}]}')
     write_report(run)  # what is something else is passed over
     assert "Scaling factors" not in (run / "report.html").read_text()
 

@@ -44,8 +44,10 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def copied(measured: Path, tmp_path: Path) -> Path:
-    """Return a copy of the run, to be changed."""
-    return Path(shutil.copytree(measured, tmp_path / "copy"))
+    """Return a copy of the run without its manifest, to be changed."""
+    copy = Path(shutil.copytree(measured, tmp_path / "copy"))
+    (copy / "bitproof-manifest.json").unlink()
+    return copy
 
 
 def lines_of(folder: Path) -> list[str]:

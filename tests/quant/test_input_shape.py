@@ -10,6 +10,7 @@ from torch import nn
 
 from bitproof.core.errors import InputShapeError
 from bitproof.quant import load_network, quantize, save_network
+from tests.quant.unsealed import save_unsealed
 
 IMAGES = torch.rand(4, 1, 6, 6, generator=torch.Generator().manual_seed(0))
 MODEL = nn.Sequential(nn.Conv2d(1, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
@@ -33,7 +34,7 @@ def test_the_shape_survives_its_file_and_changes_of_the_network(tmp_path: Path) 
 
 
 def test_files_from_before_shapes_were_kept_load_and_take_what_runs(tmp_path: Path) -> None:
-    save_network(NETWORK, tmp_path / "net")
+    save_unsealed(NETWORK, tmp_path / "net")
     file = tmp_path / "net.json"
     layout = json.loads(file.read_text())
     del layout["input_shape"]
