@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 from bitproof import __version__
 from bitproof.approx import AnyMultiplier, Arithmetic
 from bitproof.core.errors import RecipeError
-from bitproof.core.files import write_text
+from bitproof.core.files import sweep, write_text
 from bitproof.core.lock import Shard, claim, hold
 from bitproof.core.progress import SILENT, Progress
 from bitproof.core.rng import derive_seed, make_generator
@@ -125,6 +125,8 @@ def explore_recipe(
     )
     with ExitStack() as held:
         held.enter_context(claim(out, shard=shard))
+        for folder in out.glob("*/"):  # those of networks and snapshots
+            sweep(folder)
         fingerprint = {
             "recipe": recipe.to_dict(),
             "multipliers": blocks.digest,
