@@ -228,6 +228,19 @@ def test_a_tar_link_out_of_the_folder_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "out" / "set").exists()
 
 
+@pytest.mark.parametrize(
+    "kind", [tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE, tarfile.LNKTYPE]
+)
+def test_a_tar_with_a_device_or_a_hard_link_out_is_refused(tmp_path: Path, kind: bytes) -> None:
+    with tarfile.open(tmp_path / "x.tar", "w:gz") as archive:
+        entry = tarfile.TarInfo("set/odd")
+        entry.type, entry.linkname, entry.devmajor, entry.devminor = kind, "/etc/passwd", 1, 3
+        archive.addfile(entry)
+    with pytest.raises(DataError, match=r"x\.tar: refuses to unpack|wanted 'set'"):
+        unpack(tmp_path / "x.tar", tmp_path / "out" / "set", member="set")
+    assert not list((tmp_path / "out").iterdir())
+
+
 @pytest.mark.parametrize("form", ["tar", "zip"])
 @pytest.mark.parametrize("keep", [0, 40, 0.5, 0.9])
 def test_a_truncated_archive_leaves_nothing_behind(

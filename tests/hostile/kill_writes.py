@@ -16,7 +16,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from bitproof.core import files
 from bitproof.recipe import ExplorationRecipe, explore_recipe, inject_recipe, read_recipe, run
 from bitproof.recipe.injection import InjectionRecipe
 from bitproof.recipe.toml import read_spec
@@ -68,7 +67,7 @@ def watched(at_write: Callable[[str, Callable[[], object]], None]) -> Iterator[N
                 at_write(name, partial(sync, file))
 
         patch.setattr(Path, "replace", watched_replace)
-        patch.setattr(files.os, "fsync", watched_sync)
+        patch.setattr(os, "fsync", watched_sync)
         yield
 
 

@@ -98,9 +98,9 @@ PICKLES = {
 }  # fmt: skip
 
 
-def zipped(entries: dict[str, bytes], **how: int) -> bytes:
+def zipped(entries: dict[str, bytes], how: int = zipfile.ZIP_STORED) -> bytes:
     file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", **how) as archive:  # type: ignore[arg-type]
+    with zipfile.ZipFile(file, "w", how) as archive:
         for name, content in entries.items():
             archive.writestr(name, content)
     return file.getvalue()
@@ -212,7 +212,7 @@ def hostile_files() -> Iterator[tuple[str, bytes]]:
         yield f"{kind}-bomb-lies.npz", claiming(bomb("x.npy", start), 200)
         lies = claiming(zipped({"x.npy": ARRAYS["claims-4gb"]}), 4_000_000_400)
         yield f"{kind}-claims-in-both.npz", lies
-        yield f"{kind}-strange.npz", zipped({"x.npy": b"\x93NUMPY"}, compression=zipfile.ZIP_BZIP2)
+        yield f"{kind}-strange.npz", zipped({"x.npy": b"\x93NUMPY"}, zipfile.ZIP_BZIP2)
     for name, content in SEALED.items():
         yield f"weights-{name}.safetensors", content
     for number, size in enumerate((10**8, 2**31, 2**32 - 1)):

@@ -96,14 +96,15 @@ def test_a_folder_that_is_removed_under_work_is_one_line(
 
 def children(parent: int) -> list[int]:
     """Return the processes that a process has started, but for that which tracks resources."""
-    listed = subprocess.run(
-        ["ps", "-o", "pid=,args=", "--ppid", str(parent)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    lines = [line for line in listed.stdout.splitlines() if "spawn_main" in line]
-    return [int(line.split()[0]) for line in lines]
+    listed = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    return [pid for pid in map(int, listed) if "spawn_main" in command_of(pid)]
+
+
+def command_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return ""
 
 
 @pytest.mark.parametrize("kind", ["run", "inject"])

@@ -104,4 +104,5 @@ def read_npz(
     if start == npy.MAGIC_PREFIX:
         raise problem(f"{path}: wanted an npz file of named arrays, got a single array (.npy)")
     check_npz(file, path, problem=problem)
-    return np.load(file, allow_pickle=False)
+    found: np.lib.npyio.NpzFile = np.load(file, allow_pickle=False)
+    return found

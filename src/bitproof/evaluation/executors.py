@@ -161,7 +161,7 @@ class _ProcessPool(Pool[T, R]):
         """Start the processes; a call that does nothing is what makes the pool do so."""
         self._submit(int)
 
-    def _submit(self, function: Callable[..., R], *values: T) -> Future[R]:
+    def _submit(self, function: Callable[..., Any], *values: T) -> Future[Any]:
         """Send a call to the processes; those that are started for it take no signals."""
         pool = self._started()
         resource_tracker.ensure_running()  # else started below, where it would let signals in
