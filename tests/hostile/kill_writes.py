@@ -129,12 +129,22 @@ def killed(work: Work, out: Path, *, number: int, moment: str) -> None:
     assert forked(do) == signal.SIGKILL
 
 
+def some_of(order: list[str]) -> list[int]:
+    """Return the first, the middle and the last write of each file."""
+    found = set()
+    for name in order:
+        places = [number for number, one in enumerate(order) if one == name]
+        found |= {places[0], places[len(places) // 2], places[-1]}
+    return sorted(found)
+
+
 def main(kind: str, recipes: Path, place: Path) -> None:
     torch.set_num_threads(1)
     work, whole = work_of(kind, recipes), place / "whole"
     order = writes(work, whole)
     wrong, kills = [], 0
-    for number, name in enumerate(order):
+    for number in some_of(order):
+        name = order[number]
         for moment in MOMENTS:
             out = place / f"{number}-{moment}"
             killed(work, out, number=number, moment=moment)
