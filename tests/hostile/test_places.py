@@ -193,8 +193,8 @@ def test_a_signal_at_any_moment_is_one_line(
         time.sleep(moment)
         process.send_signal(number)
         code, err = ended(process)
-        if code == 0:
-            continue  # it was faster
+        if code == 0 or (code == -number and not err):
+            continue  # it was faster, or done: Python's own last moments take no signal
         assert code == 128 + number, err
         assert err.startswith(f"bitproof: {word}"), err
         assert err.count("\n") == 1, err
