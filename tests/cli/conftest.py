@@ -8,6 +8,7 @@ from typing import NamedTuple
 import pytest
 
 from bitproof.cli import main
+from bitproof.recipe import read_recipe, run
 
 TOY = Path(__file__).parents[1] / "recipe" / "toy.toml"
 
@@ -37,7 +38,7 @@ def call(
     monkeypatch.delenv("BITPROOF_DATA", raising=False)
     monkeypatch.setattr("bitproof.recipe.speed.ENOUGH_S", 0.0)  # estimates may be rough here
 
-    def run(*words: object) -> Outcome:
+    def call_main(*words: object) -> Outcome:
         monkeypatch.setattr(sys, "argv", ["bitproof", *map(str, words)])
         capsys.readouterr()
         with pytest.raises(SystemExit) as caught:
@@ -46,7 +47,15 @@ def call(
         out, err = capsys.readouterr()
         return Outcome(code if isinstance(code, int) else 0, out, err)
 
-    return run
+    return call_main
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the directory of an uninterrupted toy run; tests only read it."""
+    out = tmp_path_factory.mktemp("cli") / "run"
+    run(read_recipe(TOY), out, device="cpu")
+    return out
 
 
 @pytest.fixture

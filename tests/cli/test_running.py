@@ -16,18 +16,10 @@ import torch
 from bitproof.cli.running import demo_recipe
 from bitproof.evaluation import Clean, TallyStore
 from bitproof.models import save_weights
-from bitproof.recipe import read_recipe, run
+from bitproof.recipe import read_recipe
 
 Call = Callable[..., Any]
 """The fixture `call` of conftest.py."""
-
-
-@pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the directory of an uninterrupted toy run; tests only read it."""
-    out = tmp_path_factory.mktemp("cli") / "run"
-    run(read_recipe(Path(__file__).parents[1] / "recipe" / "toy.toml"), out, device="cpu")
-    return out
 
 
 def edit(path: Path, old: str, new: str) -> Path:
@@ -386,6 +378,7 @@ def test_two_processes_make_one_run(toy: Path, tmp_path: Path) -> None:
     assert files[0] == files[1]
 
 
+@pytest.mark.slow
 def test_two_runs_in_one_folder_exclude_each_other(call: Call, toy: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     edit(toy, "chips = 2", "chips = 2000")

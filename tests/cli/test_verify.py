@@ -8,19 +8,9 @@ from typing import Any
 import pytest
 
 from bitproof.core.files import sha256_of_file
-from bitproof.recipe import read_recipe
-from bitproof.recipe import run as run_recipe
 
 Call = Callable[..., Any]
 """The fixture `call` of conftest.py."""
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the directory of a finished run; tests only read it."""
-    out = tmp_path_factory.mktemp("verify") / "run"
-    run_recipe(read_recipe(Path(__file__).parents[1] / "recipe" / "toy.toml"), out, device="cpu")
-    return out
 
 
 @pytest.fixture

@@ -440,6 +440,7 @@ def outcomes(name: str, folder: Path) -> tuple[Counter[str], list[str]]:
         start = max(crashed) + 1
 
 
+@pytest.mark.slow
 def test_the_networks_hold_every_operation() -> None:
     found = {node.op for name in NETWORKS for node in build(name).nodes}
     assert found == OPERATIONS.keys()

@@ -338,12 +338,13 @@ def test_a_run_that_does_not_say_what_it_is_is_refused(
 
 @pytest.mark.parametrize(
     "file",
-    [
-        "records/s1+s2+s3.json",
+    [  # all files: tests/hostile
         "networks/s1+s2+s3.weights.safetensors",
-        "networks/baseline.json",
         "networks/baseline.safetensors",
-        "statistics/baseline.json",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("records/s1.json", "networks/baseline.json", "statistics/baseline.json")
+        ),
     ],
 )
 def test_what_changed_is_set_aside_and_made_anew(

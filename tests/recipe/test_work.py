@@ -291,7 +291,7 @@ def test_a_search_counts_its_choices_and_less_once_they_are_known(tmp_path: Path
     assert 0 < again < first
 
 
-@pytest.mark.parametrize("chips", [10**12, 10**30, 10**400])
+@pytest.mark.parametrize("chips", [10**30, 10**400])
 def test_numbers_beyond_all_bounds_are_told_at_once(
     toy: Recipe, splits: Splits, tmp_path: Path, chips: int
 ) -> None:
