@@ -30,6 +30,7 @@ from bitproof.core.errors import BitproofError, StoppedError
 from bitproof.core.progress import Silent
 from bitproof.core.stop_request import StopRequest
 from bitproof.data import DATA, Splits
+from bitproof.faults import Ranger
 from bitproof.injection import Injection, carry_out_campaign, prepare_campaign
 from bitproof.quant import IntegerNetwork, load_network, quantize
 from bitproof.recipe import ExplorationRecipe, explore_recipe, read_recipe, run
