@@ -7,7 +7,7 @@ exchanged with another of its kind. What happened to each change:
 
 - noticed: refused in one line, exit code 2; or by `bitproof verify`, where no result depends on it;
 - healed: named, set aside and made anew, or made anew because it was gone; the results are equal;
-- without effect: equal results, nothing said (a log's torn end, a byte nobody reads);
+- without effect: equal results, nothing to tell (locks, and what is written anew in any case);
 - silent: other results without a word; tracebacks; hangs: these three have to be zero.
 """
 
