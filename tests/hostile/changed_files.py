@@ -1,6 +1,6 @@
 """Change files of half-finished and finished directories, go on, and compare the results.
 
-    python tests/hostile/changed_files.py [--seed N] [--share 0.2]
+    python -m tests.hostile.changed_files [--seed N] [--share 0.2]
 
 Every file of every directory x flipped bit, zeros, garbage, cut short, emptied, removed, or
 exchanged with another of its kind. What happened to each change:
@@ -38,40 +38,8 @@ from bitproof.recipe.injection import report_campaign
 from bitproof.recipe.toml import parse_spec
 from bitproof.recipe.verification import verify
 from bitproof.report import result_table, write_report
+from tests.hostile.recipes import COSTS, SEARCH, TOY
 
-TOY = Path(__file__).parents[1] / "recipe" / "toy.toml"
-SEARCH = """
-recipe = 1
-name = "small"
-data = { kind = "digits" }
-model = { kind = "digits_cnn", width = 4 }
-train = { epochs = 1, learning_rate = 0.1 }
-[quantization]
-activation_signed = true
-activation_symmetric = true
-weight = { kind = "affine", symmetric = true, signed = true }
-[multipliers]
-exact = { kind = "exact", signed = true }
-coarse = { kind = "truncated", columns = 7, signed = true }
-[exploration]
-costs = "costs.csv"
-images = 40
-profile_images = 32
-check = 0
-goal = { minimize = { power = 1.0 }, max_drop = 0.05 }
-[[exploration.evaluation.threats]]
-kind = "clean"
-[[exploration.searches]]
-kind = "hawx"
-budget = 4
-[[exploration.searches]]
-kind = "random"
-budget = 3
-"""
-COSTS = """name,area_um2,power_mw,delay_ns
-exact,700,0.4,1.5
-coarse,300,0.1,1.2
-"""
 SECONDS = 120
 """After which a change counts as a hang."""
 OUTCOMES = ("noticed", "healed", "without effect", "silent", "traceback", "hang")

@@ -301,7 +301,8 @@ def test_a_used_directory_is_not_overwritten(finished: Path, toy: Recipe) -> Non
 
 
 def test_another_recipe_is_not_resumed_and_each_field_is_named(finished: Path, toy: Recipe) -> None:
-    before = (finished / "run.json").read_bytes()
+    names = ("run.json", "bitproof-manifest.json")
+    before = [(finished / name).read_bytes() for name in names]
     table = toy.to_dict()
     table["evaluation"]["threats"][1] |= {"chips": 3, "levels": [0.1]}
     other = Recipe.model_validate(table | {"seed": 7})
@@ -312,7 +313,7 @@ def test_another_recipe_is_not_resumed_and_each_field_is_named(finished: Path, t
         "evaluation.threats.1.levels: [0.01] before, [0.1] now",
         "evaluation.threats.1.chips: 2 before, 3 now",
     ]
-    assert (finished / "run.json").read_bytes() == before
+    assert [(finished / name).read_bytes() for name in names] == before
 
 
 @pytest.mark.parametrize("name", ["data.train", "data.test", "torch", "bitproof", "device"])

@@ -133,7 +133,6 @@ class ResumableDirectory:
             )
         try:
             wrong, strange = manifest.differing(), self.strange()
-            manifest.reopen()
         except DataError as error:
             raise ResumeError(str(error)) from None
         begun = self._found(*self.made, *self.logs, *self.sealed)
@@ -238,6 +237,7 @@ class PlannedDirectory(ResumableDirectory):
             before = self.read_plan()["fingerprint"]
             self.check_same(before, content["fingerprint"], f"belongs to another {self.work}")
             self.take_stock(progress.say, *filter(None, [log]))
+            self.manifest.reopen()
 
     def read_plan(self) -> dict[str, Any]:
         """Return the plan that `begin` wrote, or raise a DataError if it is missing or damaged."""

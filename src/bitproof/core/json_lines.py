@@ -77,7 +77,7 @@ class JsonLines:
         lines, _ = self._split(self.path.read_bytes() if self.path.exists() else b"")
         sound = [line for line in lines if _is_sound(line)]
         if len(sound) == len(lines):
-            return self._relist()
+            return self._unlist_if_changed()
         target = free_place(self.path.parent / ASIDE, self.path.name)
         write_bytes(target, self.path.read_bytes(), listed=False)
         self._rewrite("".join(f"{line}\n" for line in sound))
@@ -85,7 +85,7 @@ class JsonLines:
         where = target.relative_to(self.path.parent)
         return f"{self.path}: {lost} of {len(lines)} lines damaged, set aside as {where}"
 
-    def _relist(self) -> str:
+    def _unlist_if_changed(self) -> str:
         """Take the log off the list if it is not what is listed: lines were taken out or moved."""
         try:
             read_bytes(self.path)

@@ -86,6 +86,7 @@ class RunDirectory(ResumableDirectory):
         if not self.recipe.exists():
             self.manifest.create()
             write_recipe(recipe, self.recipe)
+        self.manifest.reopen()
         names = [*recipe.stages, *recipe.multipliers]
         stages = {name: recipe.stage(name).model_dump(mode="json") for name in names}
         self.note(
