@@ -55,6 +55,11 @@ class RunDirectory(ResumableDirectory):
         suffix = ".safetensors" if variant == "float" else ".weights.safetensors"
         return self.path / "networks" / f"{variant}{suffix}"
 
+    def recipe_dir(self) -> Path | None:
+        """Return the folder that the recipe lay in, where modules of the user's are looked for."""
+        noted = self.facts().get("recipe_dir")
+        return Path(noted) if noted else None
+
     def checkpoint(self, variant: str) -> Path:
         """Return the path of the snapshot of a training under way."""
         return self.path / "checkpoints" / f"{variant}.safetensors"
