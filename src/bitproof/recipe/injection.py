@@ -63,6 +63,8 @@ def inject_recipe(
     """
     with looking_in(recipe_dir):
         splits = recipe.data.load(data_dir)
+        for note in splits.notes:
+            progress.say(f"{splits.test.name}: {note}")
         network = _network(recipe, splits, data_dir, recipe_dir)
         if consent is not None:
             consent(splits, network)
