@@ -45,5 +45,6 @@ def check_fits(name: str, shape: tuple[int, ...], *, itemsize: int = 1) -> None:
         size = " x ".join(map(str, shape[1:])) or "1"
         raise DataError(
             f"{name}: {shape[0]:,} inputs of {size} take {wanted / GB:,.1f} GB, "
-            f"{free / GB:,.1f} GB are free; take a smaller 'size', or fewer with 'train_size' and 'test_size'"
+            f"{free / GB:,.1f} GB are free; take a smaller 'size', or fewer by "
+            "'train_size' and 'test_size'"
         )
