@@ -232,7 +232,7 @@ def _quantize(node: OnnxNode, xs: Operands) -> Array:
     steps = np.rint(x.astype(np.float32) / spread_along(scale, axis, x.ndim).astype(np.float32))
     codes = steps + spread_along(zero, axis, x.ndim).astype(np.float32)
     low, high = word_ends(str(zero.dtype))
-    return np.clip(codes, low, high).astype(zero.dtype)
+    return np.asarray(np.clip(codes, low, high)).astype(zero.dtype)
 
 
 def word_ends(dtype: str) -> tuple[int, int]:

@@ -101,9 +101,8 @@ def named_function(compute: Callable[[Tensor], Tensor], source: Grid, out: Grid)
     values = source.scale.double() * (codes - int(source.zero_point)).double()
     results = compute(values)
     wanted = words(results, out)
-    ends = ("clamp", {"min": float(results.min()), "max": float(results.max())})
-    slope = results[-1] - results[-2]
-    slope = float(slope / source.scale.double())
+    ends: Named = ("clamp", {"min": float(results.min()), "max": float(results.max())})
+    slope = float((results[-1] - results[-2]) / source.scale.double())
     lines: tuple[Named, ...] = (ends, ("multiply", {"other": slope}))
     for name, parameters in (*PARTNERS, *lines):
         assert name in FUNCTIONS

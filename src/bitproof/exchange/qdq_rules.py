@@ -454,7 +454,7 @@ def hard_sigmoid_rule(reader: Reader, node: OnnxNode, operands: Operands) -> Val
     return _composed(reader, node, operands[0], hard_sigmoid(node.attrs))
 
 
-OPERATIONS = {
+OPERATIONS: dict[str, tuple[str, Callable[..., Tensor]]] = {
     "Add": ("add", torch.add),
     "Sub": ("sub", torch.sub),
     "Mul": ("mul", torch.mul),
