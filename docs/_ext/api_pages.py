@@ -75,7 +75,7 @@ def public_places() -> dict[Any, str]:
 def _members(subpackage: str) -> dict[str, Any]:
     """Return what a subpackage makes public; of `recipe`, the verbs as well."""
     module = import_module(f"bitproof.{subpackage}")
-    members = {name: getattr(module, name) for name in module.__all__}
+    members = {name: getattr(module, name) for name in getattr(module, "__all__", ())}
     if subpackage == "recipe":
         verbs = import_module(VERBS)
         for name in dir(verbs):

@@ -21,6 +21,7 @@ from bitproof.core.lock import Shard, claim, hold
 from bitproof.core.progress import SILENT, Progress
 from bitproof.core.rng import derive_seed, make_generator
 from bitproof.core.stop_request import StopRequest
+from bitproof.core.user_code import looking_in
 from bitproof.data import Splits
 from bitproof.evaluation import Executor
 from bitproof.explore import Exploration, SearchImages, explore, read_multipliers
@@ -115,19 +116,20 @@ def explore_recipe(
     """
     directory = ExplorationDirectory(out)
     directory.check_place()
-    splits = recipe.data.load(data_dir)
-    if consent is not None:
-        consent(splits)
-    blocks = read_multipliers(
-        recipe.multipliers,
-        costs=recipe.exploration.costs,
-        data_dir=data_dir,
-        folder=recipe_dir,
-    )
-    images = recipe.exploration.choose_images(
-        splits.to(device), calibration=recipe.quantization.calibration_images
-    )
     with ExitStack() as held:
+        held.enter_context(looking_in(recipe_dir))
+        splits = recipe.data.load(data_dir)
+        if consent is not None:
+            consent(splits)
+        blocks = read_multipliers(
+            recipe.multipliers,
+            costs=recipe.exploration.costs,
+            data_dir=data_dir,
+            folder=recipe_dir,
+        )
+        images = recipe.exploration.choose_images(
+            splits.to(device), calibration=recipe.quantization.calibration_images
+        )
         held.enter_context(claim(out, shard=shard))
         fingerprint = {
             "recipe": recipe.to_dict(),

@@ -9,6 +9,7 @@ from bitproof.core.directory import read_json
 from bitproof.core.errors import RecipeError, shorten
 from bitproof.core.lock import Shard
 from bitproof.core.progress import SILENT, Progress
+from bitproof.core.user_code import looking_in
 from bitproof.data import Dataset, Splits
 from bitproof.evaluation import Executor
 from bitproof.evaluation.tasks import AnyTaskLike
@@ -60,31 +61,32 @@ def inject_recipe(
     Raises:
         BitproofError: in its kinds, for whatever is wrong with recipe, data, weights or disk.
     """
-    splits = recipe.data.load(data_dir)
-    network = _network(recipe, splits, data_dir, recipe_dir)
-    if consent is not None:
-        consent(splits, network)
-    faults = None
-    if recipe.fault_list:
-        path = find_file(recipe.fault_list, recipe_dir)
-        names = [node.name for node in network.nodes]
-        faults = read_fault_list(path, layers=names, progress=progress)
-    model = recipe.network or (recipe.model.kind if recipe.model else "")
-    facts = {"title": recipe.title or recipe.name, "model": model, "data": splits.test.name}
-    prepare_campaign(
-        out,
-        network,
-        recipe.injection,
-        splits.test.with_task(recipe.task or splits.test.task),
-        train=splits.train,
-        faults=faults,
-        resume=resume or shard is not None,
-        facts=facts,
-        progress=progress,
-    )
-    summary = carry_out_campaign(
-        out, executor=executor, shard=shard, device=device, progress=progress
-    )
+    with looking_in(recipe_dir):
+        splits = recipe.data.load(data_dir)
+        network = _network(recipe, splits, data_dir, recipe_dir)
+        if consent is not None:
+            consent(splits, network)
+        faults = None
+        if recipe.fault_list:
+            path = find_file(recipe.fault_list, recipe_dir)
+            names = [node.name for node in network.nodes]
+            faults = read_fault_list(path, layers=names, progress=progress)
+        model = recipe.network or (recipe.model.kind if recipe.model else "")
+        facts = {"title": recipe.title or recipe.name, "model": model, "data": splits.test.name}
+        prepare_campaign(
+            out,
+            network,
+            recipe.injection,
+            splits.test.with_task(recipe.task or splits.test.task),
+            train=splits.train,
+            faults=faults,
+            resume=resume or shard is not None,
+            facts=facts,
+            progress=progress,
+        )
+        summary = carry_out_campaign(
+            out, executor=executor, shard=shard, device=device, progress=progress
+        )
     return None if summary is None else report_campaign(out)
 
 

@@ -23,6 +23,7 @@ from bitproof.core.files import sha256_of_file, write_text
 from bitproof.core.progress import SILENT, Progress
 from bitproof.core.rng import derive_seed, make_generator
 from bitproof.core.stop_request import StopRequest
+from bitproof.core.user_code import looking_in
 from bitproof.data import Dataset, Splits
 from bitproof.evaluation import EvaluatedModel, Executor, FloatModel, IntegerModel, Pool, TallyStore
 from bitproof.evaluation.models import PROFILE_IMAGES
@@ -82,6 +83,7 @@ def run(
     """
     place = choose_device(device)
     with joined_group(device) as group, ExitStack() as held:
+        held.enter_context(looking_in(recipe_dir))
         folder = RunDirectory(out)
         if group.is_main:
             held.enter_context(folder.claimed())
@@ -99,7 +101,9 @@ def run(
             folder.check_same(before, fingerprint, "cannot go on")
         task, facts = task.checked()
         if group.is_main:
-            folder.begin(recipe, fingerprint=fingerprint, **environment(place), **facts)
+            beside = {} if recipe_dir is None else {"recipe_dir": str(recipe_dir.resolve())}
+            around = beside | environment(place)
+            folder.begin(recipe, fingerprint=fingerprint, **around, **facts)
         group.wait()
         return task.carry_out()
 

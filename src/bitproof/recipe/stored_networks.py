@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from bitproof.core.errors import RecipeError, SpecError, WeightsError
+from bitproof.core.user_code import looking_in
 from bitproof.data import DATA, Dataset
 from bitproof.evaluation.tasks import ending_of, settle_task
 from bitproof.metrics import Classification
@@ -33,7 +34,8 @@ def open_networks(
     if place.is_dir():
         if not run.recipe.is_file():
             raise RecipeError(f"{place}: wanted a run directory or an integer network")
-        stored = [run.network(variant) for variant in read_recipe(run.recipe).variants]
+        with looking_in(run.recipe_dir()):
+            stored = [run.network(variant) for variant in read_recipe(run.recipe).variants]
         stems = [path for path in stored if path.with_name(f"{path.name}.json").is_file()]
         if not stems:
             raise RecipeError(f"{place}: the run has no finished integer network")
@@ -43,7 +45,8 @@ def open_networks(
     if data:
         test = DATA.build({"kind": data}).load(data_dir).test
     elif run.recipe.is_file():
-        test = read_recipe(run.recipe).data.load(data_dir).test
+        with looking_in(run.recipe_dir()):
+            test = read_recipe(run.recipe).data.load(data_dir).test
     else:
         raise RecipeError(f"data: wanted a data set, such as --data digits; {place} is in no run")
     for name, network in networks.items():
