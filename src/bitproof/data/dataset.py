@@ -16,6 +16,7 @@ from jaxtyping import Float32, Int64, Shaped, UInt8
 from torch import Tensor
 
 from bitproof.core.errors import DataError, InputRangeError
+from bitproof.core.shown import as_html, as_lines
 from bitproof.metrics.dense import IGNORED, Dense
 from bitproof.metrics.task import Task
 
@@ -83,6 +84,23 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def __repr__(self) -> str:
+        return as_lines(f"Dataset {self.name}: {len(self):,} inputs", self._facts())
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows."""
+        return as_html(f"Dataset {self.name}: {len(self):,} inputs", self._facts())
+
+    def _facts(self) -> dict[str, str]:
+        shape, kind = tuple(self.images.shape[1:]), str(self.images.dtype).removeprefix("torch.")
+        label, sort = tuple(self.labels.shape[1:]), str(self.labels.dtype).removeprefix("torch.")
+        count = "numbers" if self.labels.is_floating_point() else "classes"
+        return {
+            "inputs": f"{kind} of shape {shape}, on {self.images.device}",
+            "labels": f"{sort}{f' of shape {label}' if label else ''}, {self.n_classes} {count}",
+            "task": "as outputs and labels ask for" if self.task is None else repr(self.task),
+        }
 
     @property
     def is_tokens(self) -> bool:
@@ -226,6 +244,23 @@ class Splits:
     train: Dataset
     validation: Dataset
     test: Dataset
+
+    def __repr__(self) -> str:
+        sizes = {name: f"{len(part):,} inputs" for name, part in self._parts().items()}
+        return as_lines(f"Splits of {self.train.name}", sizes | self.train._facts())
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: a row for each part."""
+        facts = {name: part._facts() for name, part in self._parts().items()}
+        header = ("part", "name", "size", *facts["train"])
+        rows = [
+            [name, part.name, f"{len(part):,}", *facts[name].values()]
+            for name, part in self._parts().items()
+        ]
+        return as_html(f"Splits of {self.train.name}", {}, header=header, rows=rows)
+
+    def _parts(self) -> dict[str, Dataset]:
+        return {"train": self.train, "validation": self.validation, "test": self.test}
 
     def to(self, device: torch.device | str) -> "Splits":
         """Return all three parts on `device`."""

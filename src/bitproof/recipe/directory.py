@@ -25,7 +25,7 @@ import torch
 from bitproof import __version__
 from bitproof.core.directory import FACTS, Entry, ResumableDirectory
 from bitproof.core.progress import SILENT, Progress
-from bitproof.recipe.recipe import BASELINE, Recipe
+from bitproof.recipe.recipe import Recipe
 from bitproof.recipe.toml import read_recipe, write_recipe
 
 SCHEMA = 1
@@ -99,7 +99,7 @@ class RunDirectory(ResumableDirectory):
             recipe_name=recipe.name,
             title=recipe.title,
             variants=list(recipe.variants),
-            baseline=BASELINE,
+            baseline=recipe.baseline,
             stages=stages,
             started=self.facts().get("started", now()),
             finished=None,

@@ -24,6 +24,8 @@ CLEAN = "clean"
 """The threat that changes nothing."""
 APPROXIMATE = "approximate"
 """Kind of the stages that choose multipliers."""
+REQUANTIZE = "requantize"
+"""Kind of the stages that only quantize in another way."""
 TRAINED_FOR = "approximation_aware"
 """Kind of the stages that train for the multipliers chosen before, or for exact products."""
 AGAINST = ("ber", "lam_adv")
@@ -201,7 +203,7 @@ class Run:
 
     def _hardens(self, part: str) -> bool:
         stage = self.facts.stages.get(part, {})
-        if part in self.facts.multipliers or stage.get("kind") == APPROXIMATE:
+        if part in self.facts.multipliers or stage.get("kind") in {APPROXIMATE, REQUANTIZE}:
             return False
         weights = [stage.get(name) for name in AGAINST]
         return stage.get("kind") != TRAINED_FOR or any(
