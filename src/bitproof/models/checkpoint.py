@@ -307,7 +307,7 @@ def _nearest(name: str, names: list[str], place: str) -> str:
     return f" ({place} has '{close[0]}')" if close else ""
 
 
-def _misfits(wanted: dict[str, Tensor], found: dict[str, Tensor]) -> list[str]:
+def _misfits(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:
     """Return one phrase for each key whose shape, type or values cannot be taken."""
     problems = []
     for name in sorted(wanted.keys() & found.keys()):

@@ -79,7 +79,8 @@ def dicts_of(content: Any) -> dict[str, Mapping[str, Tensor]]:
         ['state_dict']
     """
     found: dict[str, Mapping[str, Tensor]] = {}
-    seen, coming = set(), [("", content)]
+    seen: set[int] = set()
+    coming = [("", content)]
     for depth in range(DEEPEST + 1):
         level, coming = coming, []
         for place, value in level:
