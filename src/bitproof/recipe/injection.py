@@ -13,11 +13,12 @@ from bitproof.core.user_code import looking_in
 from bitproof.data import Dataset, Splits
 from bitproof.evaluation import Executor
 from bitproof.evaluation.tasks import AnyTaskLike
+from bitproof.exchange import is_onnx, open_network
 from bitproof.faults import read_fault_list
 from bitproof.harden import Candidate
 from bitproof.injection import Injection, carry_out_campaign, prepare_campaign
 from bitproof.metrics import AnyTask, read_task
-from bitproof.quant import IntegerNetwork, load_network
+from bitproof.quant import IntegerNetwork
 from bitproof.recipe.building import build, untrained, weights_of
 from bitproof.recipe.recipe import Name, NetworkRecipe
 from bitproof.recipe.stored_networks import check_fit
@@ -164,7 +165,7 @@ def _network(
 ) -> tuple[IntegerNetwork, dict[str, str]]:
     """Return the network, and what there is to say of its weights."""
     if recipe.model is None:
-        network = load_network(find_network(recipe.network, recipe_dir))
+        network = open_network(find_network(recipe.network, recipe_dir))
         check_fit(recipe.network, network, splits.test)
         return network, {}
     weights = weights_of(recipe.weights, recipe.model, recipe_dir=recipe_dir, data_dir=data_dir)
@@ -181,12 +182,12 @@ def _network(
 
 
 def find_network(name: str, folder: Path | None) -> Path:
-    """Return the path, without suffix, of an integer network that a recipe names.
+    """Return where an integer network is that a recipe names; without suffix, but for ONNX files.
 
     Raises:
         RecipeError: it lies neither in `folder` nor in the working directory.
     """
-    return find_file(name, folder, suffix=".json")
+    return find_file(name, folder, suffix="" if is_onnx(name) else ".json")
 
 
 def find_file(name: str, folder: Path | None, suffix: str = "") -> Path:
