@@ -7,6 +7,7 @@ from bitproof.models.digits_cnn import DigitsCNN
 from bitproof.models.efficientnet import EfficientNetB0, EfficientNetLite0
 from bitproof.models.factory import Factory
 from bitproof.models.features import penultimate, with_features
+from bitproof.models.in_memory import InMemoryModel
 from bitproof.models.lenet5 import LeNet5
 from bitproof.models.mobilenet import MobileNetV2
 from bitproof.models.norms import ScaledBatchNorm2d, ScaledGroupNorm
@@ -26,6 +27,7 @@ __all__ = [
     "EfficientNetLite0",
     "Factory",
     "ImageModelSpec",
+    "InMemoryModel",
     "LeNet5",
     "MobileNetV2",
     "ModelSpec",

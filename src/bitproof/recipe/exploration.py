@@ -120,6 +120,8 @@ def explore_recipe(
     with ExitStack() as held:
         held.enter_context(looking_in(recipe_dir))
         splits = recipe.data.load(data_dir)
+        for note in splits.notes:
+            progress.say(f"{splits.test.name}: {note}")
         if consent is not None:
             consent(splits)
         blocks = read_multipliers(

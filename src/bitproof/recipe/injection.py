@@ -64,6 +64,8 @@ def inject_recipe(
     """
     with looking_in(recipe_dir):
         splits = recipe.data.load(data_dir)
+        for note in splits.notes:
+            progress.say(f"{splits.test.name}: {note}")
         network, told = _network(recipe, splits, data_dir, recipe_dir)
         for kind, words in told.items():
             progress.say(f"{kind}: {words}")
