@@ -120,6 +120,8 @@ def explore_recipe(
     with ExitStack() as held:
         held.enter_context(looking_in(recipe_dir))
         splits = recipe.data.load(data_dir)
+        for note in splits.notes:
+            progress.say(f"{splits.test.name}: {note}")
         if consent is not None:
             consent(splits)
         blocks = read_multipliers(
@@ -258,6 +260,7 @@ class _Work:
             self.splits.train,
             seed=recipe.seed,
             weights=path if path.exists() else weights,
+            tell=lambda said: self.progress.say(f"weights: {said}"),
         )
         if not path.exists():
             checkpointer = self._checkpointer(FLOAT)

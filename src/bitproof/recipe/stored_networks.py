@@ -45,7 +45,7 @@ def open_networks(
         stems = [stem]
     networks = {path.stem if is_onnx(path) else path.name: open_network(path) for path in stems}
     if data:
-        test = DATA.build({"kind": data}).load(data_dir).test
+        test = DATA.build(data).load(data_dir).test
     elif run.recipe.is_file():
         with looking_in(run.recipe_dir()):
             test = read_recipe(run.recipe).data.load(data_dir).test
