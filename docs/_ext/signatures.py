@@ -33,7 +33,7 @@ def written_signature(
     if what == "method" and arguments.args and arguments.args[0].arg in {"self", "cls"}:
         del arguments.args[0]
     result = None if tree.returns is None else _plain(tree.returns)
-    return f"({ast.unparse(arguments)})", result
+    return f"({ast.unparse(arguments)})".replace("Tensor, ' ", "Tensor, '"), result
 
 
 def _plain(annotation: ast.expr) -> str:

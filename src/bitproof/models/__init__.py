@@ -2,7 +2,7 @@
 
 from bitproof.models.alexnet import AlexNet
 from bitproof.models.base import MODELS, ImageModelSpec, ModelSpec, Normalize
-from bitproof.models.checkpoint import load_weights, save_weights
+from bitproof.models.checkpoint import load_weights, save_weights, split_choice, take_weights
 from bitproof.models.digits_cnn import DigitsCNN
 from bitproof.models.efficientnet import EfficientNetB0, EfficientNetLite0
 from bitproof.models.factory import Factory
@@ -45,5 +45,7 @@ __all__ = [
     "load_weights",
     "penultimate",
     "save_weights",
+    "split_choice",
+    "take_weights",
     "with_features",
 ]

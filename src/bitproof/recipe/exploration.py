@@ -260,6 +260,7 @@ class _Work:
             self.splits.train,
             seed=recipe.seed,
             weights=path if path.exists() else weights,
+            tell=lambda said: self.progress.say(f"weights: {said}"),
         )
         if not path.exists():
             checkpointer = self._checkpointer(FLOAT)

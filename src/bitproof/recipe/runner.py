@@ -33,7 +33,7 @@ from bitproof.evaluation.tasks import ending_of, settle_task
 from bitproof.evaluation.threat import Counts
 from bitproof.harden import Approximate, Candidate, TrainingContext
 from bitproof.metrics import Classification, Ending, Own, Tally, Task
-from bitproof.models import InMemoryModel, save_weights
+from bitproof.models import InMemoryModel, save_weights, split_choice
 from bitproof.quant import (
     IntegerNetwork,
     Scheme,
@@ -148,7 +148,7 @@ def _fingerprint(splits: Splits, weights: Path | None, device: torch.device) -> 
     fingerprint = {name: str(around[name]) for name in ("bitproof", "torch", "device")}
     parts = {"train": splits.train, "test": splits.test}
     fingerprint |= {f"data.{name}": part.digest() for name, part in parts.items()}
-    return fingerprint | ({"weights": sha256_of_file(weights)} if weights else {})
+    return fingerprint | ({"weights": sha256_of_file(split_choice(weights)[0])} if weights else {})
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,10 @@ class _Run:
         multipliers = self.recipe.multipliers.items()
         described = {name: describe(multiplier, self.data_dir) for name, multiplier in multipliers}
         labels = self.recipe.evaluation.labels().items()
-        model, train = self._build(self.weights), self.splits.train
+        taken: list[str] = []
+        model, train = self._build(self.weights, taken.append), self.splits.train
+        for said in taken:
+            self.progress.say(f"weights: {said}")
         ending: Ending = "unknown"
         if set(self.recipe.variants) != {FLOAT}:
             ending = ending_of(trace(model, train.inputs(slice(0, 1))).nodes)
@@ -188,6 +191,7 @@ class _Run:
         sizes = {"n_train": len(train), "n_test": len(test)}
         facts = {
             "model": {"kind": self.recipe.model.kind, "parameters": counted},
+            **({"weights": ", ".join([self.weights.name, *taken])} if self.weights else {}),
             "data": {
                 **{"name": train.name, "digest": train.digest(), **sizes},
                 **({"notes": [*self.splits.notes]} if self.splits.notes else {}),
@@ -317,8 +321,9 @@ class _Run:
         """Return what the last stage of a variant writes."""
         return self.folder.record(variant), self.folder.weights(variant)
 
-    def _build(self, weights: Path | None) -> nn.Module:
-        model = build(self.recipe.model, self.splits.train, seed=self.recipe.seed, weights=weights)
+    def _build(self, weights: Path | None, tell: Callable[[str], None] | None = None) -> nn.Module:
+        spec, seed = self.recipe.model, self.recipe.seed
+        model = build(spec, self.splits.train, seed=seed, weights=weights, tell=tell)
         return model.to(self.device)
 
     def _float_network(self) -> None:
