@@ -572,11 +572,14 @@ def energy(  # noqa: PLR0917
 def figures(
     directory: Annotated[Path, typer.Argument(help="A run or campaign directory.")],
     out: Annotated[Path | None, typer.Option(help="Folder; else figures in that one.")] = None,
+    formats: Annotated[
+        str, typer.Option("--format", help="Kinds of files, with commas.")
+    ] = "svg,png,pdf",
 ) -> None:
-    """Write every figure of a run or a campaign as SVG, PNG and PDF, for papers."""
+    """Write every figure of a run or a campaign for papers, with a CSV of its numbers beside it."""
     from bitproof.report.drawing import draw_figures
 
-    for path in draw_figures(directory, out):
+    for path in draw_figures(directory, out, [part.strip() for part in formats.split(",")]):
         typer.echo(path)
 
 
