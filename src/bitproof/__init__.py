@@ -114,6 +114,8 @@ if TYPE_CHECKING:  # the one list of names; `_homes` reads it, so that nothing i
     from bitproof.recipe.verbs import load_data as load_data
     from bitproof.recipe.verbs import search_multipliers as search_multipliers
     from bitproof.recipe.verbs import train_model as train_model
+    from bitproof.report.tables import flat as flat
+    from bitproof.report.tables import read as read
     from bitproof.train import Optimization as Optimization
 
 
