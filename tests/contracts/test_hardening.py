@@ -36,6 +36,7 @@ from bitproof.harden import (
     HardeningStage,
     QuantizationAware,
     RandBET,
+    Requantize,
     TrainingContext,
     Vanilla,
 )
@@ -71,6 +72,9 @@ SAMPLES: dict[str, HardeningStage] = {
     "quantization_aware": QuantizationAware(w_max=0.2, activations=True, optimization=SHORT),
     "randbet": RandBET(
         rates=(0.01, 0.05), w_max=0.2, clipping="per_layer", ramp=0.5, optimization=SHORT
+    ),
+    "requantize": Requantize(
+        scheme=Scheme(weight=AffineQuantizer(bits=6), bias=None, calibration_images=32)
     ),
     "trades": TRADES(epsilon=0.1, steps=2, optimization=SHORT),
     "vanilla": Vanilla(optimization=SHORT),

@@ -134,6 +134,72 @@ def run(  # noqa: PLR0917
 
 
 @app.command()
+def evaluate(  # noqa: PLR0917
+    model: Annotated[
+        str | None, typer.Option(help="Architecture, timm:NAME, or package.module:factory.")
+    ] = None,
+    weights: Annotated[str | None, typer.Option(help="Its weights: a file, or pretrained.")] = None,
+    network: Annotated[
+        str | None,
+        typer.Option(help="Integer networks instead: runs/NAME/networks/VARIANT, or runs/NAME."),
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Data set, such as digits; of a network: that of its run.")
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option(help="How answers are judged; default: as outputs ask for.")
+    ] = None,
+    bits: Annotated[str | None, typer.Option(help="Widths, such as 4,6,8; default 8.")] = None,
+    scheme: Annotated[
+        str | None, typer.Option(help="accurate, the default, or rquant, as published.")
+    ] = None,
+    ber: Annotated[str | None, typer.Option(help="Bit error rates, such as 1e-3,1e-2.")] = None,
+    site: Annotated[
+        str | None, typer.Option(help="What breaks: weight, bias, activation; default weight,bias.")
+    ] = None,
+    protect: Annotated[
+        str | None, typer.Option(help="The same bit errors with protections too, such as secded.")
+    ] = None,
+    pgd: Annotated[
+        str | None, typer.Option(help="Radii of PGD-20, input units, such as 1/255.")
+    ] = None,
+    chips: Annotated[int | None, typer.Option(help="Chips; default 50.", min=1)] = None,
+    images: Annotated[
+        int | None, typer.Option(help="Test images, the first ones; default 1000.", min=1)
+    ] = None,
+    sets: Sets = None,
+    workers: Workers = None,
+    engine: Engine = "auto",
+    out: Out = None,
+    json: Annotated[Path | None, typer.Option(help="Write all numbers there.")] = None,
+    device: Device = "auto",
+    data_dir: DataDir = None,
+    resume: Resume = False,
+    yes: Yes = False,
+) -> None:
+    """Tell the accuracy of a network: float and quantized, clean, with broken bits, attacked."""
+    from bitproof.cli.evaluate import run_evaluation
+    from bitproof.cli.running import executor_of
+
+    options = {
+        **{"model": model, "weights": weights, "network": network, "data": data, "task": task},
+        **{"bits": bits, "scheme": scheme, "ber": ber, "site": site, "pgd": pgd},
+        **{"protect": protect, "chips": chips, "images": images},
+    }
+    run_evaluation(
+        options,
+        sets or (),
+        out=out,
+        json_path=json,
+        executor=executor_of(engine, workers),
+        device=device,
+        data_dir=data_dir,
+        resume=resume,
+        yes=yes,
+    )
+
+
+@app.command()
 def inject(  # noqa: PLR0917
     recipe: Annotated[
         Path | None, typer.Argument(help="A recipe, in TOML; options change it, or do without.")

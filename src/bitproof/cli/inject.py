@@ -14,6 +14,7 @@ from bitproof.cli.outcome import report_problems, resumable
 from bitproof.cli.work import tell_work
 from bitproof.core.errors import RecipeError
 from bitproof.core.spec import NONE
+from bitproof.core.user_code import looking_in
 from bitproof.evaluation import Executor
 from bitproof.faults import write_fault_list
 from bitproof.injection.campaign import facts_in
@@ -161,7 +162,8 @@ def recipe_of(
     changes = [*_changes(said, table), *map(parse_change, sets)]
     if path is None and model:
         changes.insert(0, Change(PRESET, ACCURATE, "--model"))
-    return parse_spec(text, InjectionRecipe, name=name, changes=changes)
+    with looking_in(path.parent if path else None):
+        return parse_spec(text, InjectionRecipe, name=name, changes=changes)
 
 
 def _changes(said: Mapping[str, Any], table: Mapping[str, Any]) -> Iterator[Change]:

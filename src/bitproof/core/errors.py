@@ -69,6 +69,10 @@ class QuantizationError(BitproofError):
     """A network cannot be quantized."""
 
 
+class ExchangeError(BitproofError):
+    """A file of another format cannot be read, or holds what has no form here."""
+
+
 class FaultListError(BitproofError):
     """A list of faults is malformed, or names bits that the network does not have."""
 

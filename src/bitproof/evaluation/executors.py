@@ -16,6 +16,7 @@ from contextlib import suppress
 from functools import partial
 from itertools import islice
 from multiprocessing import get_context, resource_tracker
+from pathlib import Path
 from threading import Thread
 from typing import Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
@@ -25,6 +26,7 @@ from bitproof.core.errors import BitproofError, WorkerError
 from bitproof.core.registry import Registry
 from bitproof.core.spec import Spec
 from bitproof.core.types import Workers
+from bitproof.core.user_code import folders, look_in
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -178,7 +180,7 @@ class _ProcessPool(Pool[T, R]):
                 self.workers,
                 mp_context=get_context("spawn"),
                 initializer=_begin,
-                initargs=(self.work, threads, os.getpid()),
+                initargs=(self.work, threads, os.getpid(), folders()),
             )
         return self.pool
 
@@ -207,13 +209,14 @@ _STARTED: list[Callable[[Any], Any]] = []
 """What computes in this process, if a pool started it."""
 
 
-def _begin(work: Work[Any, Any], threads: int, parent: int) -> None:
+def _begin(work: Work[Any, Any], threads: int, parent: int, places: tuple[Path, ...]) -> None:
     """Make this process a worker, which ends when the process that started it does."""
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     Thread(target=_follow, args=(parent,), daemon=True).start()
     torch.set_num_threads(threads)
+    look_in(places)
     try:
         _STARTED.append(work.start())
     except BitproofError as error:

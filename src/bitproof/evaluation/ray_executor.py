@@ -4,12 +4,14 @@ import importlib
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
 from bitproof.core.errors import AdapterError, WorkerError
 from bitproof.core.types import NonNegative, Workers
+from bitproof.core.user_code import folders, look_in
 from bitproof.evaluation.executors import (
     EXECUTORS,
     MOST_DEATHS,
@@ -97,7 +99,7 @@ class _RayPool(Pool[T, R]):
         if not self.ray.is_initialized():
             self._start()
         kind = self.ray.remote(num_cpus=self.how.cpus, num_gpus=self.how.gpus)(_Actor)
-        actor = kind.remote(self.work, max(1, int(self.how.cpus)))
+        actor = kind.remote(self.work, max(1, int(self.how.cpus)), folders())
         self.coming[actor.is_there.remote()] = actor
 
     def _start(self) -> None:
@@ -122,8 +124,9 @@ class _RayPool(Pool[T, R]):
 class _Actor:
     """A worker on a Ray node."""
 
-    def __init__(self, work: Work[Any, Any], threads: int) -> None:
+    def __init__(self, work: Work[Any, Any], threads: int, places: tuple[Path, ...]) -> None:
         torch.set_num_threads(threads)
+        look_in(places)
         self.compute: Callable[[Any], Any] = work.start()
 
     def is_there(self) -> None:

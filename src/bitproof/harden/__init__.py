@@ -13,6 +13,7 @@ from bitproof.harden.fault_aware import FaultAware
 from bitproof.harden.free_at import FreeAT
 from bitproof.harden.quantization_aware import QuantizationAware
 from bitproof.harden.randbet import RandBET
+from bitproof.harden.requantize import Requantize
 from bitproof.harden.wcat import WCAT
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "HardeningStage",
     "QuantizationAware",
     "RandBET",
+    "Requantize",
     "TrainingContext",
     "Vanilla",
 ]

@@ -6,12 +6,7 @@ Model:  the function judges each image on its own. SDC-1: an image is judged oth
 
 import hashlib
 import inspect
-import sys
 from collections.abc import Callable
-from contextlib import suppress
-from importlib import import_module, invalidate_caches
-from pathlib import Path
-from types import ModuleType
 from typing import ClassVar, Literal
 
 import torch
@@ -21,6 +16,7 @@ from torch import Tensor
 
 from bitproof.core.errors import DataError, SpecError, shorten
 from bitproof.core.spec import canonical_json
+from bitproof.core.user_code import ClashError, import_user_module
 from bitproof.metrics.task import TASKS, AllLabels, Labels, Outputs, Task, finite
 
 Judge = Callable[[Tensor, Tensor], Tensor]
@@ -154,26 +150,13 @@ def _find(name: str) -> Judge:
     """Return a function by its name, or raise a ValueError."""
     module, _, path = name.partition(":")
     try:
-        found: object = _module(module)
+        found: object = import_user_module(module)
         for part in path.split("."):
             found = getattr(found, part)
+    except ClashError as error:
+        raise ValueError(str(error)) from None
     except (ImportError, AttributeError, ValueError):
         found = None
     if not path or not callable(found):
         raise ValueError(f"wanted 'package.module:name' of a function, got {shorten(name)}")
     return found
-
-
-def _module(name: str) -> ModuleType:
-    """Return a module, which may lie in the working directory, as with `python -m`."""
-    try:
-        return import_module(name)
-    except ModuleNotFoundError:
-        place = str(Path.cwd())
-        sys.path.insert(0, place)
-        invalidate_caches()
-        try:
-            return import_module(name)
-        finally:
-            with suppress(ValueError):
-                sys.path.remove(place)

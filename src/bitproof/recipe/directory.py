@@ -25,7 +25,7 @@ import torch
 from bitproof import __version__
 from bitproof.core.directory import FACTS, Entry, ResumableDirectory
 from bitproof.core.progress import SILENT, Progress
-from bitproof.recipe.recipe import BASELINE, Recipe
+from bitproof.recipe.recipe import Recipe
 from bitproof.recipe.toml import read_recipe, write_recipe
 
 SCHEMA = 1
@@ -54,6 +54,11 @@ class RunDirectory(ResumableDirectory):
         """Return the path of float weights."""
         suffix = ".safetensors" if variant == "float" else ".weights.safetensors"
         return self.path / "networks" / f"{variant}{suffix}"
+
+    def recipe_dir(self) -> Path | None:
+        """Return the folder that the recipe lay in, where modules of the user's are looked for."""
+        noted = self.facts().get("recipe_dir")
+        return Path(noted) if noted else None
 
     def checkpoint(self, variant: str) -> Path:
         """Return the path of the snapshot of a training under way."""
@@ -94,7 +99,7 @@ class RunDirectory(ResumableDirectory):
             recipe_name=recipe.name,
             title=recipe.title,
             variants=list(recipe.variants),
-            baseline=BASELINE,
+            baseline=recipe.baseline,
             stages=stages,
             started=self.facts().get("started", now()),
             finished=None,

@@ -21,8 +21,10 @@ from bitproof.core.lock import Shard, claim, hold
 from bitproof.core.progress import SILENT, Progress
 from bitproof.core.rng import derive_seed, make_generator
 from bitproof.core.stop_request import StopRequest
+from bitproof.core.user_code import looking_in
 from bitproof.data import Splits
 from bitproof.evaluation import Executor
+from bitproof.exchange import open_network
 from bitproof.explore import Exploration, SearchImages, explore, read_multipliers
 from bitproof.explore.count_store import CountStore
 from bitproof.explore.directory import ExplorationDirectory
@@ -115,19 +117,22 @@ def explore_recipe(
     """
     directory = ExplorationDirectory(out)
     directory.check_place()
-    splits = recipe.data.load(data_dir)
-    if consent is not None:
-        consent(splits)
-    blocks = read_multipliers(
-        recipe.multipliers,
-        costs=recipe.exploration.costs,
-        data_dir=data_dir,
-        folder=recipe_dir,
-    )
-    images = recipe.exploration.choose_images(
-        splits.to(device), calibration=recipe.quantization.calibration_images
-    )
     with ExitStack() as held:
+        held.enter_context(looking_in(recipe_dir))
+        splits = recipe.data.load(data_dir)
+        for note in splits.notes:
+            progress.say(f"{splits.test.name}: {note}")
+        if consent is not None:
+            consent(splits)
+        blocks = read_multipliers(
+            recipe.multipliers,
+            costs=recipe.exploration.costs,
+            data_dir=data_dir,
+            folder=recipe_dir,
+        )
+        images = recipe.exploration.choose_images(
+            splits.to(device), calibration=recipe.quantization.calibration_images
+        )
         held.enter_context(claim(out, shard=shard))
         fingerprint = {
             "recipe": recipe.to_dict(),
@@ -233,7 +238,7 @@ class _Work:
 
     def _made(self) -> IntegerNetwork:
         if self.recipe.network:
-            network = load_network(find_network(self.recipe.network, self.recipe_dir))
+            network = open_network(find_network(self.recipe.network, self.recipe_dir))
             check_fit(self.recipe.network, network, self.splits.test)
             check_classes(network, self.splits.test, work="explore")
             if network.products:
@@ -255,6 +260,7 @@ class _Work:
             self.splits.train,
             seed=recipe.seed,
             weights=path if path.exists() else weights,
+            tell=lambda said: self.progress.say(f"weights: {said}"),
         )
         if not path.exists():
             checkpointer = self._checkpointer(FLOAT)

@@ -11,9 +11,9 @@ from bitproof.core.spec import NONE, Spec
 from bitproof.core.types import Seed
 from bitproof.data import AUGMENT, DATA, Augmentation, DataSource
 from bitproof.evaluation import Evaluation
-from bitproof.harden import HARDEN, Approximate, HardeningStage
+from bitproof.harden import HARDEN, Approximate, HardeningStage, Requantize
 from bitproof.metrics import AnyTask
-from bitproof.models import MODELS, ModelSpec
+from bitproof.models import MODELS, InMemoryModel, ModelSpec
 from bitproof.quant.scheme import Scheme
 from bitproof.train import Optimization
 
@@ -165,7 +165,8 @@ class Recipe(NamedRecipe):
 
     @model_validator(mode="after")
     def _check_start(self) -> "Recipe":
-        if self.train is None and not self.weights and not self._trains_all():
+        handed_over = isinstance(self.model, InMemoryModel)
+        if not (self.train or self.weights or handed_over or self._trains_all()):
             raise ValueError(
                 "wanted 'weights', or a table 'train', or both, or variants that all begin with a "
                 "stage that trains from random weights; none came"
@@ -176,6 +177,15 @@ class Recipe(NamedRecipe):
         """Return whether no variant needs weights to start from."""
         first = [next(iter(stages_of(variant)), None) for variant in self.variants]
         return all(name and self.stage(name).trains_from_scratch for name in first)
+
+    @property
+    def baseline(self) -> str:
+        """The variant that others are compared with: the quantized network without hardening.
+
+        Where that is not measured under its own name, it is the first that is only quantized.
+        """
+        plain = [name for name in self.variants if isinstance(self.stages.get(name), Requantize)]
+        return BASELINE if BASELINE in self.variants or not plain else plain[0]
 
     def stage(self, name: str) -> HardeningStage:
         """Return the stage of that name; a multiplier is one as well."""

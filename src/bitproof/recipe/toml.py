@@ -18,6 +18,7 @@ from bitproof.core.spec import (
     describe_problem,
     problems_of,
 )
+from bitproof.core.user_code import looking_in
 from bitproof.recipe.lines import Location, line_in, lines_of
 from bitproof.recipe.overrides import Change, override
 from bitproof.recipe.recipe import Recipe
@@ -39,7 +40,8 @@ def read_spec(path: Path, spec: type[R], changes: Sequence[Change] = ()) -> R:
         RecipeError: the file is missing, no TOML, or asks for what does not exist; each problem
             comes with its line, or with the change that causes it.
     """
-    return parse_spec(read_text(path), spec, name=str(path), changes=changes)
+    with looking_in(path.parent):
+        return parse_spec(read_text(path), spec, name=str(path), changes=changes)
 
 
 def read_text(path: Path) -> str:

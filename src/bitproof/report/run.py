@@ -25,6 +25,8 @@ CLEAN = "clean"
 """The threat that changes nothing."""
 APPROXIMATE = "approximate"
 """Kind of the stages that choose multipliers."""
+REQUANTIZE = "requantize"
+"""Kind of the stages that only quantize in another way."""
 TRAINED_FOR = "approximation_aware"
 """Kind of the stages that train for the multipliers chosen before, or for exact products."""
 AGAINST = ("ber", "lam_adv")
@@ -99,6 +101,8 @@ class Facts(BaseModel):
     title: str | None = None
     data: dict[str, Any] = {}
     model: dict[str, Any] = {}
+    weights: str | None = None
+    """The file that it starts from, and what was taken of it; None: trained from random ones."""
     started: str | None = None
     finished: str | None = None
     durations: dict[str, float] = {}
@@ -250,7 +254,7 @@ class Run:
 
     def _hardens(self, part: str) -> bool:
         stage = self.facts.stages.get(part, {})
-        if part in self.facts.multipliers or stage.get("kind") == APPROXIMATE:
+        if part in self.facts.multipliers or stage.get("kind") in {APPROXIMATE, REQUANTIZE}:
             return False
         weights = [stage.get(name) for name in AGAINST]
         return stage.get("kind") != TRAINED_FOR or any(

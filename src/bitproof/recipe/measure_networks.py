@@ -1,0 +1,144 @@
+"""Stored integer networks measured into a directory that reports, tables and `compare` read.
+
+It has no recipe.toml: nothing is trained or quantized, so there is nothing to run again but the
+call. `run.json` says what was measured; `tallies.jsonl` is what `resume` goes on from.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+
+from bitproof.core.directory import FACTS, Entry, ResumableDirectory
+from bitproof.core.progress import SILENT, Progress
+from bitproof.core.stop_request import StopRequest
+from bitproof.evaluation import Evaluation, Executor, IntegerModel, TallyStore
+from bitproof.evaluation.tasks import AnyTaskLike, ending_of, settle_task
+from bitproof.exchange import open_network
+from bitproof.recipe.building import choose_device
+from bitproof.recipe.directory import environment, now
+from bitproof.recipe.stored_networks import open_networks
+from bitproof.report import write_report
+from bitproof.report.html import REPORT
+from bitproof.stats import Row, write_results
+
+
+@dataclass(frozen=True)
+class MeasuredDirectory(ResumableDirectory):
+    """Measurements of stored networks on disk."""
+
+    work: ClassVar[str] = "measurement of networks"
+    made: ClassVar[tuple[str, ...]] = ("results.csv",)
+    logs: ClassVar[tuple[str, ...]] = ("tallies.jsonl",)
+
+    facts_file = Entry(FACTS)
+    results = Entry("results.csv")
+    tallies = Entry("tallies.jsonl")
+
+
+@dataclass(frozen=True)
+class StoredModels:
+    """Integer networks by name, read where they are measured."""
+
+    paths: Mapping[str, Path]
+    device: torch.device
+
+    def __call__(self, name: str) -> IntegerModel:
+        """Return the network of that name."""
+        return IntegerModel(open_network(self.paths[name]).to(self.device))
+
+
+def measure_networks(
+    place: Path,
+    evaluation: Evaluation,
+    out: Path,
+    *,
+    data: str = "",
+    task: AnyTaskLike | None = None,
+    executor: Executor | None = None,
+    device: str = "auto",
+    data_dir: Path | None = None,
+    resume: bool = False,
+    progress: Progress = SILENT,
+    stop: StopRequest | None = None,
+) -> Path:
+    """Measure one stored network, or all of a run, and return the path of the report.
+
+    Args:
+        place: `runs/NAME/networks/VARIANT`, or `runs/NAME` for all of its integer networks.
+        evaluation: what is measured on each.
+        out: the directory that is made.
+        data: the data set; empty: that of the run.
+        task: how answers are judged; None: as the data set says, or outputs and labels ask for.
+        executor: who computes; None: this process.
+        device: auto, cpu or cuda.
+        data_dir: where data sets lie; None: `BITPROOF_DATA`.
+        resume: go on with what lies in `out`.
+        progress: who watches.
+        stop: asked before each measurement.
+
+    Raises:
+        ResumeError: `out` holds something else, or `resume` was not asked for.
+        StoppedError: asked to stop; what is finished is kept.
+        BitproofError: in its kinds, for whatever is wrong with networks, data or disk.
+    """
+    where = choose_device(device)
+    networks, test = open_networks(place, data=data, data_dir=data_dir)
+    folder = MeasuredDirectory(out)
+    stem = Path(str(place).removesuffix(".json").removesuffix(".safetensors"))
+    parent = place / "networks" if place.is_dir() else stem.parent
+    models = StoredModels({name: (parent / name).resolve() for name in networks}, where)
+    for network in networks.values():
+        ending = ending_of(network.nodes)
+        test = settle_task(test, network, task, ending=ending, progress=progress)
+    test = test.to(where)
+    around = environment(where)
+    fingerprint = {
+        **{name: str(around[name]) for name in ("bitproof", "torch", "device")},
+        "data.test": test.digest(),
+        "evaluation": evaluation.digest(),
+        **{f"network.{name}": network.digest() for name, network in networks.items()},
+    }
+    with folder.claimed():
+        if folder.facts_file.exists():
+            folder.check_resume(resume=resume)
+            folder.take_stock(progress.say, folder.tallies)
+            before = folder.facts().get("fingerprint", {})
+            folder.check_same(before, fingerprint, "measures something else")
+        else:
+            folder.check_no_parts(FACTS)
+            folder.manifest.create()
+        folder.manifest.reopen()
+        folder.note(
+            **around,
+            title=f"{place} on {test.name}",
+            recipe_name=out.name,
+            variants=list(networks),
+            baseline=next(iter(networks)),
+            evaluation=evaluation.model_dump(mode="json"),
+            fingerprint=fingerprint,
+            data={"name": test.name, "digest": test.digest(), "n_test": len(test)},
+            model={"kind": str(place)},
+            threats={title: asdict(label) for title, label in evaluation.labels().items()},
+            started=folder.facts().get("started", now()),
+            finished=None,
+        )
+        store = TallyStore(folder.tallies)
+        rows: list[Row] = []
+        warnings: list[str] = []
+        with evaluation.open(models, test, executor) as pool:
+            for name in networks:
+                digest = models(name).digest()
+                folder.note(networks={name: digest})
+                keys = evaluation.keys(digest, test)
+                evaluation.measure(name, keys, pool=pool, store=store, progress=progress, stop=stop)
+                counts = evaluation.counts(keys, store) or {}
+                rows += evaluation.rows(name, counts)
+                warnings += evaluation.warnings(name, counts, test)
+        write_results(rows, folder.results)
+        folder.note(warnings=warnings, finished=now())
+        write_report(out)
+        folder.finish()
+    return out / REPORT
