@@ -13,8 +13,8 @@ import numpy as np
 from bitproof.core.errors import ExchangeError
 from bitproof.exchange.onnx_file import Array, OnnxNode
 
-MOST_NUMBERS = 1 << 28
-"""In all results together."""
+MOST_NUMBERS = 1 << 25
+"""By which all results together may be larger than what they are made of."""
 ODD = (ValueError, TypeError, IndexError, OverflowError, ZeroDivisionError)
 """What numpy raises on arguments that do not go together."""
 DTYPES: dict[int, Any] = {
@@ -53,7 +53,8 @@ def fold(node: OnnxNode, operands: Operands, budget: Budget) -> Array:
     if function is None:
         raise ExchangeError(f"{node.label}: no form for this operator on constants")
     try:
-        budget.take(_count(node, operands), node)
+        held = max((one.size for one in operands if one is not None), default=0)
+        budget.take(max(_count(node, operands) - held, 0), node)
         with np.errstate(all="ignore"):
             return np.asarray(function(node, operands))
     except ODD as error:

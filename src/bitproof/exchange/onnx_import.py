@@ -10,13 +10,17 @@ Model:  QDQ graphs as onnxruntime's static quantization, torchao (pt2e) and Brev
 import logging
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from bitproof.core.errors import ExchangeError, shorten
 from bitproof.exchange.assembly import RUNS, Assembly, merged
-from bitproof.exchange.onnx_file import Array, OnnxFile, OnnxInput, OnnxNode, read_onnx
+from bitproof.exchange.onnx_file import OnnxFile, OnnxInput, OnnxNode, read_onnx
 from bitproof.exchange.operator_format import as_qdq
 from bitproof.exchange.qdq_reader import IMAGES, Reader
 from bitproof.exchange.qdq_rules import apply_rule
@@ -31,6 +35,58 @@ BELOW = -0.1
 """How far below 0, where the words do not lie around it."""
 FLOATS, WHOLE = frozenset({"FLOAT", "DOUBLE", "FLOAT16"}), frozenset({"UINT8", "INT8"})
 QUANTIZED = frozenset({"QuantizeLinear", "DequantizeLinear", "QLinearConv", "QLinearMatMul"})
+
+
+@dataclass(frozen=True)
+class InputScaling:
+    """What a model takes for images in [0, 1]: `x * factor + summand`, by channel.
+
+    Example:
+        >>> InputScaling.of(None, None, (0.0, 255.0))
+        InputScaling(factor=(255.0,), summand=(0.0,))
+    """
+
+    factor: tuple[float, ...] = (1.0,)
+    summand: tuple[float, ...] = (0.0,)
+
+    @classmethod
+    def of(
+        cls,
+        mean: Sequence[float] | None,
+        std: Sequence[float] | None,
+        ends: tuple[float, float] | None = None,
+    ) -> "InputScaling":
+        """Return the scaling of `(x - mean) / std`, or that to a range.
+
+        Raises:
+            ExchangeError: both are given, or numbers do not go together.
+        """
+        if ends is not None:
+            if mean is not None or std is not None:
+                raise ExchangeError("input_range: wanted it, or mean and std, got both")
+            low, high = (float(end) for end in ends)
+            if not (math.isfinite(low) and math.isfinite(high) and low < high):
+                raise ExchangeError(f"input_range: wanted two rising ends, got {low:g}, {high:g}")
+            return cls((high - low,), (low,))
+        means = np.asarray([0.0] if mean is None else mean, np.float64).reshape(-1)
+        stds = np.asarray([1.0] if std is None else std, np.float64).reshape(-1)
+        if not (np.isfinite(means).all() and np.isfinite(stds).all() and (stds > 0).all()):
+            raise ExchangeError("mean, std: wanted finite numbers and positive deviations")
+        if 1 not in {means.size, stds.size} and means.size != stds.size:
+            raise ExchangeError(f"mean, std: wanted as many, got {means.size} and {stds.size}")
+        means, stds = np.broadcast_arrays(means, stds)
+        return cls(tuple((1 / stds).tolist()), tuple((-means / stds).tolist()))
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether a model takes images in [0, 1]."""
+        return self == InputScaling()
+
+    def apply(self, images: Float[Tensor, "n *features"]) -> Float[Tensor, "n *features"]:
+        """Return images in [0, 1] as a model takes them."""
+        shape = [-1] + [1] * (images.ndim - 2)
+        factor, summand = (torch.tensor(one).reshape(shape) for one in (self.factor, self.summand))
+        return images if self.is_plain else images * factor + summand
 
 
 def import_onnx(
@@ -69,7 +125,9 @@ def import_onnx(
             f"{path}: wanted a quantized model, got one without QuantizeLinear; a float model goes "
             "where models go: model = 'file.onnx', --model file.onnx"
         )
-    scaling = _scaling(mean, std, input_range)
+    scaling = None
+    if (mean, std, input_range) != (None, None, None):
+        scaling = InputScaling.of(mean, std, input_range)
     try:
         file = as_qdq(file)
         source = _input(file)
@@ -94,31 +152,6 @@ def is_onnx(name: str | Path) -> bool:
         (True, False)
     """
     return str(name).endswith(SUFFIX)
-
-
-def _scaling(
-    mean: Sequence[float] | None,
-    std: Sequence[float] | None,
-    ends: tuple[float, float] | None,
-) -> tuple[Array, Array] | None:
-    """Return factor and summand from [0, 1] to what a model takes; None: nobody said."""
-    if ends is not None:
-        if mean is not None or std is not None:
-            raise ExchangeError("input_range: wanted it, or mean and std, got both")
-        low, high = (float(end) for end in ends)
-        if not (math.isfinite(low) and math.isfinite(high) and low < high):
-            raise ExchangeError(f"input_range: wanted two rising ends, got {low:g} and {high:g}")
-        return np.asarray([high - low]), np.asarray([low])
-    if mean is None and std is None:
-        return None
-    means = np.asarray([0.0] if mean is None else mean, np.float64).reshape(-1)
-    stds = np.asarray([1.0] if std is None else std, np.float64).reshape(-1)
-    if not (np.isfinite(means).all() and np.isfinite(stds).all() and (stds > 0).all()):
-        raise ExchangeError("mean, std: wanted finite numbers and positive deviations")
-    if 1 not in {means.size, stds.size} and means.size != stds.size:
-        raise ExchangeError(f"mean, std: wanted as many, got {means.size} and {stds.size}")
-    means, stds = np.broadcast_arrays(means, stds)
-    return 1 / stds, -means / stds
 
 
 def _input(file: OnnxFile) -> OnnxInput:
@@ -159,17 +192,16 @@ def _walk(
     file: OnnxFile,
     source: OnnxInput,
     shape: tuple[int, ...],
-    scaling: tuple[Array, Array] | None,
+    scaling: InputScaling | None,
     images: int,
 ) -> IntegerNetwork:
     """Return the network, put together for some number of images."""
     assembly = Assembly(images)
     assembly.shapes[IMAGES] = (images, *shape)
     reader = Reader(assembly, file.opset, source.shape[0])
-    factor, summand = scaling or (np.ones(1), np.zeros(1))
     whole = source.dtype in WHOLE
-    if whole and scaling is None:
-        factor = np.asarray([255.0])
+    given = scaling or InputScaling((255.0 if whole else 1.0,))
+    factor, summand = np.asarray(given.factor), np.asarray(given.summand)
     first = Image(factor, summand, shape=(images, *shape), integer=whole)
     values: dict[str, Value] = {name: Known(array) for name, array in file.arrays.items()}
     values[source.name] = first
