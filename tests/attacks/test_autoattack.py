@@ -13,7 +13,7 @@ from bitproof.core.rng import make_generator
 
 installed = pytest.mark.skipif(
     importlib.util.find_spec("pyautoattack") is None,
-    reason="optional: pip install --no-deps pyautoattack==0.2.0",
+    reason="optional: pip install 'bitproof[autoattack]'",
 )
 
 
@@ -27,7 +27,7 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "pyautoattack", None)
-    with pytest.raises(AdapterError, match=r"pip install --no-deps pyautoattack==0\.2\.0"):
+    with pytest.raises(AdapterError, match=r"pip install 'bitproof\[autoattack\]'"):
         AutoAttack(epsilon=0.1).run(
             nn.Flatten(),
             torch.rand(2, 1, 2, 2),

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 import pytest
 from rich.console import Console
 
-from bitproof.cli.console import Bars, Lines, watcher
+from bitproof.cli.console import Bars, Cells, Lines, watcher
 from bitproof.core.progress import Progress
 
 
@@ -55,3 +55,24 @@ def test_words_are_printed_as_they_are() -> None:
 
 def test_without_a_terminal_there_are_lines(capsys: pytest.CaptureFixture[str]) -> None:
     assert isinstance(watcher(), Lines)
+
+
+def test_notebooks_show_one_bar_that_leaves_one_line() -> None:
+    shown: list[dict[str, str]] = []
+
+    class Handle:
+        def update(self, data: dict[str, str], *, raw: bool) -> None:  # noqa: ARG002
+            shown.append(data)
+
+    def display(data: dict[str, str], *, raw: bool, display_id: bool = False) -> Handle:
+        shown.append(data)
+        return Handle()
+
+    watch = Cells(display)
+    assert list(watch.track("abc", label="<b>", total=3)) == ["a", "b", "c"]
+    watch.say("done")
+    assert 'max="3"' in shown[0]["text/html"]
+    assert "&lt;b&gt;: 0/3" in shown[0]["text/html"]
+    assert shown[-2]["text/plain"].startswith("<b>: 3/3 in ")
+    assert "text/html" not in shown[-2]
+    assert shown[-1] == {"text/plain": "done"}

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bitproof.data import DATA
+from bitproof.data.inventory import published_kinds
 
 Call = Callable[..., Any]
 """The fixture `call` of conftest.py."""
@@ -49,7 +49,7 @@ def site(tmp_path: Path) -> Iterator[tuple[str, Path]]:
 def test_list_tells_every_set(call: Call) -> None:
     outcome = call("data", "list")
     assert (outcome.code, outcome.err) == (0, "")
-    for kind in DATA.kinds():
+    for kind in published_kinds():
         assert f"│ {kind} " in outcome.out
     assert "bitproof data fetch gtsrb" in outcome.out
     assert "There is no data folder; name it with --data-dir or BITPROOF_DATA." in outcome.out

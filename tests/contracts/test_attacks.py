@@ -33,7 +33,7 @@ SAMPLES: dict[str, InputAttack] = {
 @pytest.fixture(params=ATTACKS.kinds())
 def attack(request: pytest.FixtureRequest) -> InputAttack:
     if request.param == "autoattack" and importlib.util.find_spec("pyautoattack") is None:
-        pytest.skip("optional: pip install --no-deps pyautoattack==0.2.0")
+        pytest.skip("optional: pip install 'bitproof[autoattack]'")
     return SAMPLES[request.param]
 
 

@@ -100,7 +100,8 @@ def images(n: int = 2) -> torch.Tensor:
 
 
 def test_every_kind_has_a_sample() -> None:
-    assert [spec.kind for spec in SAMPLES] == MODELS.kinds()
+    others = {"in_memory"}  # a module of the user's, which is neither made nor drawn here
+    assert [spec.kind for spec in SAMPLES] == [k for k in MODELS.kinds() if k not in others]
 
 
 @every_kind

@@ -85,9 +85,14 @@ def test_a_fraction_outside_the_half_open_interval_is_refused(fraction: float) -
         Counted(validation_fraction=fraction)
 
 
+OWN = {"folder": {"path": "x"}, "npz": {"path": "x"}, "parquet": {"path": "x"}}
+NEEDED = {**OWN, "factory": {"factory": "x:y"}}
+"""Fields that sources of a user's own must have."""
+
+
 @pytest.mark.parametrize("kind", DATA.kinds())
 def test_every_source_is_a_value_that_survives_json(kind: str) -> None:
-    source = DATA.build({"kind": kind, "train_size": 10})
+    source = DATA.build({"kind": kind, "train_size": 10, **NEEDED.get(kind, {})})
     assert type(source).model_validate_json(source.model_dump_json()) == source
     assert all(layout.files and layout.folders for layout in source.layouts())
 

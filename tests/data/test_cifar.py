@@ -102,9 +102,20 @@ def test_auto_takes_the_sample_only_where_there_is_no_full_set(data_dir: Path) -
         return [layout.name for layout in Cifar100(variant=variant).layouts()]
 
     assert names("auto") == names("full") + names("mini")
-    assert Cifar100().load(data_dir).train.name == "cifar100-mini"
+    only_sample = data_dir / "mini"
+    assert Cifar100().load(only_sample).train.name == "cifar100-mini"
     with pytest.raises(DataError, match="cifar100: not found"):
-        Cifar100(variant="full").load(data_dir)
+        Cifar100(variant="full").load(only_sample)
+
+
+@pytest.mark.slow
+def test_the_packed_cifar100_says_how_many_images_it_has(data_dir: Path) -> None:
+    if not (data_dir / "cifar100").is_dir():
+        pytest.skip("no packed cifar100/ in the data folder")
+    splits = Cifar100(validation_fraction=0.0).load(data_dir)
+    assert {splits.train.name, splits.test.name} == {"cifar100 (45k)"}
+    assert splits.train.labels.bincount().tolist() == [450] * 100
+    assert splits.test.labels.bincount().tolist() == [100] * 100
 
 
 def test_the_official_test_batch_rebuilt_from_packed_loads_alike(

@@ -228,3 +228,22 @@ def test_moving_to_the_same_device_keeps_the_object() -> None:
 def test_moving_to_another_device_moves_images_and_labels() -> None:
     moved = Splits(train=make(0), validation=make(0), test=make(0)).to("meta")
     assert {moved.train.images.device.type, moved.test.labels.device.type} == {"meta"}
+
+
+def test_a_set_shows_itself_in_lines_and_in_notebooks() -> None:
+    data = Dataset.from_arrays(np.zeros((5, 3, 2, 2), np.uint8), [0, 1, 2, 1, 0], name="<mine>")
+    assert repr(data).splitlines() == [
+        "Dataset <mine>: 5 inputs",
+        "  inputs: uint8 of shape (3, 2, 2), on cpu",
+        "  labels: int64, 3 classes",
+        "  task: as outputs and labels ask for",
+    ]
+    assert "&lt;mine&gt;" in data._repr_html_()
+    splits = Splits(data, data.first(2), data.first(3))
+    assert repr(splits).splitlines()[:4] == [
+        "Splits of <mine>",
+        "  train: 5 inputs",
+        "  validation: 2 inputs",
+        "  test: 3 inputs",
+    ]
+    assert splits._repr_html_().count("<tr>") == 4

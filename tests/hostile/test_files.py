@@ -73,6 +73,12 @@ PICKLES = {
     "zeros-new": table(text("weight"), b"cbuiltins\nbytearray\nJ\xff\xff\xff\x7f\x85\x81"),
     "texts": b"\x80\x02" + ENCODE + text("a" * 99) + text("latin1") + b"\x86Rq\x00"
     + 24 * (ENCODE + b"h\x00" + text("hex_codec") + b"\x86Rq\x00") + b"}" + text("a") + b"h\x00s.",
+    "text-again": b"\x80\x02" + text("a" * 10**5) + b"q\x00" + text("latin1") + b"q\x01]"
+    + 10**5 * (ENCODE + b"h\x00h\x01\x86Ra") + STOP,
+    "bytes-of-zeros": table(text("weight"), b"c__builtin__\nbytes\nJ\xff\xff\xff\x7f\x85R"),
+    "range": table(text("weight"), b"c__builtin__\nrange\nJ\xff\xff\xff\x7f\x85R"),
+    "stand-in": b"\x80\x02cargparse\nNamespace\n)\x81}" + text("__class__") + b"cos\nsystem\nsb.",
+    "stand-in-list": b"\x80\x02cbuiltins\nlist\n)RNa.",
     "numbers": table(text("weight"), b"ctorch\nFloatTensor\n\x8a\x08"
                      + struct.pack("<q", 10**11) + b"\x85R"),
     "claimed-storage": table(text("weight"), tensor(10**12, 6, 1)),
@@ -203,6 +209,10 @@ def hostile_files() -> Iterator[tuple[str, bytes]]:
     yield "weights-bomb-lies.pt", claiming(bomb("archive/data.pkl", sound), 100)
     twice = archive_of(sound).replace(b"archive/byteorder", b"archive/data.pkl\0")
     yield "weights-twice.pt", twice
+    yield "weights-deep.index.json", b'{"weight_map": ' + b"[" * 1_000_000
+    yield "weights-digits.index.json", b'{"weight_map": {"a": ' + b"9" * 1_000_000 + b"}}"
+    yield "weights-itself.index.json", b'{"weight_map": {"a": "weights-itself.index.json"}}'
+    yield "weights-up.index.json", b'{"weight_map": {"a": "../../a.pt"}}'
     for kind in ("weights", "arrays"):
         for name, content in ARRAYS.items():
             yield f"{kind}-{name}.npz", zipped({"x.npy": content})

@@ -157,8 +157,8 @@ def test_saving_twice_gives_the_same_file(tmp_path: Path) -> None:
 def test_a_name_that_ends_otherwise_is_refused(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"wanted a name that ends in \.safetensors, got '\.pt'"):
         save_weights(digits(), tmp_path / "w.pt")
-    (tmp_path / "w.bin").write_bytes(b"")
-    assert "wanted one of .safetensors, .npz," in problem(digits(), tmp_path / "w.bin")
+    (tmp_path / "w.h5").write_bytes(b"")
+    assert "wanted one of .safetensors, .npz," in problem(digits(), tmp_path / "w.h5")
 
 
 def test_a_file_that_is_not_there_or_not_a_file_is_told(tmp_path: Path) -> None:

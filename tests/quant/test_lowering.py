@@ -295,7 +295,7 @@ def test_inputs_may_lie_in_any_order() -> None:
 
 
 class Heads(nn.Module):
-    """Tokens of which some are cut off, so that outputs of several images have gaps between them."""
+    """Tokens of which some are cut off, so that outputs of several images have gaps."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -77,7 +77,7 @@ class ArithsGen(Multiplier):
             raise ValueError(f"wanted truncation_cut of at most 7, got {self.truncation_cut}")
         return self
 
-    def table(self, data_dir: Path | None = None) -> ProductTable:  # noqa: ARG002
+    def table(self, data_dir: Path | str | None = None) -> ProductTable:  # noqa: ARG002
         """Return what the simulated netlist says for all pairs.
 
         Raises:

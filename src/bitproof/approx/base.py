@@ -98,7 +98,7 @@ class Multiplier(Spec):
     kind: str
 
     @abstractmethod
-    def table(self, data_dir: Path | None = None) -> ProductTable:
+    def table(self, data_dir: Path | str | None = None) -> ProductTable:
         """Return all products; kinds that read data do so from `data_dir` (see `data_root`).
 
         Raises:
@@ -106,7 +106,7 @@ class Multiplier(Spec):
             AdapterError: the kind needs a package that is not installed.
         """
 
-    def cost(self, data_dir: Path | None = None) -> Cost | None:  # noqa: ARG002
+    def cost(self, data_dir: Path | str | None = None) -> Cost | None:  # noqa: ARG002
         """Return what the circuit takes, or None where nobody published it.
 
         Raises:
@@ -135,7 +135,7 @@ class Formula(Multiplier):
         """Return products of numbers from -128 to 127, or 0 to 255 if unsigned, by element."""
 
     @final
-    def table(self, data_dir: Path | None = None) -> ProductTable:  # noqa: ARG002
+    def table(self, data_dir: Path | str | None = None) -> ProductTable:  # noqa: ARG002
         """Return the products of all pairs."""
         products = self.product(*operand_pairs(signed=self.signed))
         return ProductTable(products.int(), self.signed)

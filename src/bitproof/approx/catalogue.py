@@ -68,7 +68,7 @@ def same_products(table: ProductTable) -> list[Multiplier]:
     return found
 
 
-def describe(multiplier: Multiplier, data_dir: Path | None = None) -> dict[str, Any]:
+def describe(multiplier: Multiplier, data_dir: Path | str | None = None) -> dict[str, Any]:
     """Return JSON values: `label`, `signed`, cost (None where unpublished), and error figures.
 
     `signed` is that of the operands, `circuit_signed` that of the circuit that is paid for: an

@@ -45,7 +45,7 @@ class CircuitMultiplier(Multiplier):
             raise ValueError(f"wanted operands of 8 bits, got {design.width}")
         return design
 
-    def table(self, data_dir: Path | None = None) -> ProductTable:  # noqa: ARG002
+    def table(self, data_dir: Path | str | None = None) -> ProductTable:  # noqa: ARG002
         """Return what the gates say for all pairs.
 
         Raises:

@@ -60,7 +60,7 @@ class Arithmetic(Spec):
         network: IntegerNetwork,
         images: Num[Tensor, "n *features"],
         *,
-        data_dir: Path | None = None,
+        data_dir: Path | str | None = None,
     ) -> IntegerNetwork:
         """Return `network`, whose products are exact, with these multipliers.
 
@@ -99,7 +99,7 @@ def with_multipliers(
     network: IntegerNetwork,
     multipliers: Mapping[str, Choice] | Multiplier,
     *,
-    data_dir: Path | None = None,
+    data_dir: Path | str | None = None,
 ) -> IntegerNetwork:
     """Return the same network with other multipliers in it: those it had go, corrections included.
 

@@ -63,7 +63,7 @@ class EvoApprox(Multiplier):
             )
         return self
 
-    def table(self, data_dir: Path | None = None) -> ProductTable:
+    def table(self, data_dir: Path | str | None = None) -> ProductTable:
         """Return the products; rows are port A of the Verilog, columns port B.
 
         Raises:
@@ -73,7 +73,7 @@ class EvoApprox(Multiplier):
         path = library_path(data_dir)
         return read_tables(path, [self._circuit(path)])[0]
 
-    def cost(self, data_dir: Path | None = None) -> Cost:
+    def cost(self, data_dir: Path | str | None = None) -> Cost:
         """Return the published area, power and delay; raises as `table` does."""
         return self._circuit(library_path(data_dir)).cost
 
@@ -124,7 +124,7 @@ class Circuit:
         return EvoApprox.model_validate({"name": self.name, "release": self.release})
 
 
-def library_path(data_dir: Path | None) -> Path:
+def library_path(data_dir: Path | str | None) -> Path:
     """Return where the library lies.
 
     Raises:

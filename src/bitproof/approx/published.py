@@ -103,7 +103,7 @@ class Check:
         return [each for each in self.comparisons if not each.agrees]
 
 
-def check_library(data_dir: Path | None = None) -> Check:
+def check_library(data_dir: Path | str | None = None) -> Check:
     """Work out all published figures of all circuits.
 
     Raises:

@@ -49,7 +49,7 @@ class Stored(Multiplier):
     sha256: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""
     """Checksum of the file; it makes the digest one of the products. Empty: not checked."""
 
-    def table(self, data_dir: Path | None = None) -> ProductTable:
+    def table(self, data_dir: Path | str | None = None) -> ProductTable:
         """Return the products in the file.
 
         Warns (`BitproofWarning`) where they look as if they followed another convention; see
@@ -74,7 +74,7 @@ class Stored(Multiplier):
             products = products.roll((WORDS // 2, WORDS // 2), (0, 1))
         return ProductTable(products, self.signed)
 
-    def _find(self, data_dir: Path | None) -> Path:
+    def _find(self, data_dir: Path | str | None) -> Path:
         path = Path(self.path).expanduser()
         root = None if path.is_absolute() or path.is_file() else data_root(data_dir)
         path = root / path if root else path

@@ -30,7 +30,7 @@ class Wrapped(Multiplier):
     of: AnyMultiplier
     """The multiplier inside."""
 
-    def cost(self, data_dir: Path | None = None) -> Cost | None:
+    def cost(self, data_dir: Path | str | None = None) -> Cost | None:
         """Return what the circuit takes: exchanged wires are free, gates for signs not counted."""
         return self.of.cost(data_dir)
 
@@ -48,7 +48,7 @@ class Swapped(Wrapped):
 
     kind: Literal["swapped"] = "swapped"
 
-    def table(self, data_dir: Path | None = None) -> ProductTable:
+    def table(self, data_dir: Path | str | None = None) -> ProductTable:
         """Return the transposed table."""
         return self.of.table(data_dir).swapped()
 
@@ -75,7 +75,7 @@ class SignMagnitude(Wrapped):
             )
         return self
 
-    def table(self, data_dir: Path | None = None) -> ProductTable:
+    def table(self, data_dir: Path | str | None = None) -> ProductTable:
         """Return the signed products.
 
         Raises:

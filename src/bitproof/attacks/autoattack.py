@@ -132,5 +132,5 @@ def _import_package() -> ModuleType:
     except ModuleNotFoundError as error:
         raise AdapterError(
             "autoattack: wanted the optional package 'pyautoattack', which is not installed; run: "
-            "pip install --no-deps pyautoattack==0.2.0 (it needs torch and numpy only)"
+            "pip install 'bitproof[autoattack]' (pyautoattack 0.2.0, which brings nothing else)"
         ) from error

@@ -516,6 +516,40 @@ def report(
         print_results(directory, write_report(directory, interactive=interactive))
 
 
+@app.command("import")
+def import_network(  # noqa: PLR0917
+    file: Annotated[
+        Path, typer.Argument(help="A quantized ONNX model (QDQ or QLinear operators).")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="Write the network there, such as nets/a; else only tell.")
+    ] = None,
+    mean: Annotated[str, typer.Option(help="Mean that the model wants subtracted, R,G,B.")] = "",
+    std: Annotated[str, typer.Option(help="Deviation that it wants to divide by, R,G,B.")] = "",
+    ends: Annotated[
+        str, typer.Option("--range", help="What the model takes for 0 and 1, such as 0,255.")
+    ] = "",
+    shape: Annotated[
+        str, typer.Option(help="Sizes of an image where the file leaves them free, as 3,32,32.")
+    ] = "",
+    data: Annotated[str, typer.Option(help="Measure it on the test images of a data set.")] = "",
+    data_dir: DataDir = None,
+) -> None:
+    """Read a quantized ONNX model as an integer network, its scales as they are."""
+    from bitproof.cli.import_onnx import run_import
+
+    run_import(
+        file,
+        out=out,
+        mean=mean,
+        std=std,
+        ends=ends,
+        shape=shape,
+        data=data,
+        data_dir=data_dir,
+    )
+
+
 @app.command()
 def verify(
     directory: Annotated[Path, typer.Argument(help="The directory of a run, campaign or search.")],

@@ -1,12 +1,14 @@
 """What is shown: tables, all with one look, and progress.
 
-Progress is a bar with rate and time left on a terminal, elsewhere plain log lines.
+Progress is a bar with rate and time left on a terminal and in notebooks, elsewhere plain log lines.
 """
 
+import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from html import escape
+from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.progress import (
@@ -22,8 +24,8 @@ from rich.table import Table
 from rich.text import Text
 
 T = TypeVar("T")
-EVERY_S = 10.0
-"""Seconds between log lines."""
+EVERY_S, REDRAW_S = 10.0, 0.25
+"""Seconds between log lines, and between two pictures of a bar in a notebook."""
 WIDE = 240
 """Columns where the output is no terminal, so that nothing is cut or wrapped."""
 
@@ -108,7 +110,56 @@ class Lines:
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
-def watcher() -> Bars | Lines:
-    """Return who watches: bars on a terminal, lines elsewhere."""
+@dataclass(frozen=True)
+class Cells:
+    """One bar at a time below the cell of a notebook; it leaves one line behind."""
+
+    display: Callable[..., Any]
+    """IPython's."""
+
+    def track(self, items: Iterable[T], *, label: str, total: int) -> Iterator[T]:
+        """Yield `items` under a bar."""
+        start = time.perf_counter()
+        last, done = 0.0, 0
+        handle = self.display(_bar(label, 0, total, ""), raw=True, display_id=True)
+        for item in items:
+            yield item
+            done += 1
+            passed = time.perf_counter() - start
+            if passed - last >= REDRAW_S:
+                last = passed
+                left = f"{done / passed:.1f}/s, {(total - done) * passed / done:.0f} s left"
+                handle.update(_bar(label, done, total, left), raw=True)
+        text = f"{label}: {done}/{total} in {time.perf_counter() - start:.1f} s"
+        handle.update({"text/plain": text}, raw=True)
+
+    def say(self, text: str) -> None:
+        """Show one line."""
+        self.display({"text/plain": text}, raw=True)
+
+
+def _bar(label: str, done: int, total: int, rate: str) -> dict[str, str]:
+    text = f"{label}: {done}/{total} {rate}".rstrip()
+    bar = f'<progress value="{done}" max="{max(total, 1)}"></progress>'
+    return {"text/plain": text, "text/html": f"{bar} {escape(text)}"}
+
+
+def watcher() -> Bars | Lines | Cells:
+    """Return who watches: bars on a terminal and in notebooks, lines elsewhere."""
+    if "ipykernel" in sys.modules:
+        from IPython import display, get_ipython
+
+        if get_ipython() is not None:
+            return Cells(display.display)
     console = Console()
     return Bars(console) if console.is_terminal else Lines(console)
+
+
+def show_progress() -> Bars | Lines | Cells:
+    """Return what shows progress where this runs, for `progress=` of the verbs of `bp`.
+
+    Example:
+        >>> isinstance(show_progress(), Bars | Lines | Cells)
+        True
+    """
+    return watcher()

@@ -106,7 +106,7 @@ def _components() -> Iterator[tuple[str, str, type[Spec]]]:
 
 
 def _describe(group: str, kind: str, spec: type[Spec]) -> str:
-    text = [f"{group}: {kind} ({spec.__name__})", textwrap.indent(_words(spec), "  ")]
+    text = [f"{group}: {kind} ({spec.__name__})", textwrap.indent(words_of(spec), "  ")]
     module = inspect.cleandoc(sys.modules[spec.__module__].__doc__ or "")
     place = module.find("Model:") if "Model:" in module else module.find("Source:")
     if place >= 0:
@@ -116,7 +116,7 @@ def _describe(group: str, kind: str, spec: type[Spec]) -> str:
     return "\n".join(text) + "\n"
 
 
-def _words(spec: type[Spec]) -> str:
+def words_of(spec: type[Spec]) -> str:
     """Return the docstring of a class without its sections."""
     words = inspect.cleandoc(spec.__doc__ or "")
     for section in ("Example:", "Raises:"):

@@ -1,6 +1,6 @@
 """One registry per extension point: component classes filed under their `kind`."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.metadata import entry_points
 from typing import Any, Generic, TypeVar
 
@@ -29,8 +29,12 @@ class Registry(Generic[S]):
         Apple(kind='apple', weight=2)
     """
 
-    def __init__(self, subpackage: str) -> None:
+    def __init__(
+        self, subpackage: str, *, shorthand: Callable[[object], object] = lambda table: table
+    ) -> None:
+        """Begin empty; `shorthand` returns the table that a user's word stands for."""
         self.subpackage = subpackage
+        self._shorthand = shorthand
         self._kinds: dict[str, type[S]] = {}
         points = entry_points(group=f"bitproof.{subpackage}")
         self._plugins = {point.name: point for point in points}
@@ -84,6 +88,7 @@ class Registry(Generic[S]):
             UnknownKindError: `kind` is missing or unknown.
             SpecError: a field is unknown, of the wrong type or out of range.
         """
+        table = self._shorthand(table)
         try:
             return self.validate(table)
         except ValidationError as error:
@@ -95,6 +100,7 @@ class Registry(Generic[S]):
         """Do the same as a field validator: pydantic adds the path to the errors it collects."""
         if isinstance(table, Spec):
             return table  # type: ignore[return-value]
+        table = self._shorthand(table)
         kind = kind_of(table)
         if not kind:
             raise UnknownKindError(

@@ -16,13 +16,14 @@ from bitproof.core.spec import Spec
 from bitproof.core.types import Count, Seed
 from bitproof.data.dataset import Dataset, Published, Splits
 from bitproof.data.layout import Layout, find_layout
+from bitproof.data.shorthand import expanded
 
 
 class DataSource(Spec, ABC):
     """A data set that can be loaded into memory.
 
     A new source tells its `layouts`, which is also what `bitproof data list` and `verify` look
-    at; one that needs no files writes `read` instead.
+    at; one that needs no files writes `read` instead, and so do those of a user's own (`own`).
     """
 
     kind: str
@@ -31,7 +32,8 @@ class DataSource(Spec, ABC):
     test_size: Count | None = None
     """Use only the first images of the test set; None: all."""
     validation_fraction: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
-    """Share of the training images held out, by class, as a fraction; 0: none."""
+    """Share of the training images held out, by class, as a fraction; 0: none. Not used where the
+    data have a validation part of their own."""
     split_seed: Seed = 0
     """Decides which images are held out."""
 
@@ -44,6 +46,9 @@ class DataSource(Spec, ABC):
         """
         published = self.read(data_dir)
         train = _first(published.train, self.train_size, f"{self.kind}.train_size")
+        test = _first(published.test, self.test_size, f"{self.kind}.test_size")
+        if published.validation is not None:
+            return Splits(train, published.validation, test, published.notes)
         groups = None if published.groups is None else published.groups[: len(train)]
         by_class = train.labels.ndim == 1 and not train.labels.is_floating_point()
         held = hold_out(
@@ -55,7 +60,8 @@ class DataSource(Spec, ABC):
         return Splits(
             train=train.subset((~held).nonzero()[:, 0]),
             validation=train.subset(held.nonzero()[:, 0]),
-            test=_first(published.test, self.test_size, f"{self.kind}.test_size"),
+            test=test,
+            notes=published.notes,
         )
 
     @abstractmethod
@@ -72,7 +78,7 @@ class DataSource(Spec, ABC):
         return layout.read(folder)
 
 
-DATA: Registry[DataSource] = Registry("data")
+DATA: Registry[DataSource] = Registry("data", shorthand=expanded)
 
 
 def hold_out(

@@ -145,7 +145,7 @@ class _Cifar(DataSource):
     """All images, the packed sample of 2,000 + 1,000, or (`auto`) the best that is there."""
 
     def layouts(self) -> tuple[Layout, ...]:
-        """Return: packed (of CIFAR-10), official pickles and binary files, packed sample."""
+        """Return: packed CIFAR-10, official pickles and binary files, packed CIFAR-100, sample."""
         return of_variant(self.variant, self.every_layout)
 
 
@@ -183,11 +183,11 @@ class Cifar10(_Cifar):
 
 @DATA.register
 class Cifar100(_Cifar):
-    """A hundred fine classes, 50,000 + 10,000 images.
+    """A hundred fine classes, 50,000 + 10,000 images; packed, 45,000 of them: `cifar100 (45k)`.
 
     Example:
         >>> [layout.variant for layout in Cifar100().layouts()]
-        ['full', 'full', 'mini']
+        ['full', 'full', 'full', 'mini']
     """
 
     kind: Literal["cifar100"] = "cifar100"
@@ -200,6 +200,15 @@ class Cifar100(_Cifar):
             n_classes=100,
             label_key="fine_labels",
             label_bytes=2,
+        ),
+        # Not the published set: 450 of the 500 training images of each class, so it has its name.
+        two_part_layout(
+            "packed npz (45k)",
+            ("cifar100",),
+            train=[f"train_{number}.npz" for number in range(1, 6)],
+            test=["test.npz"],
+            read=partial(read_part, name="cifar100 (45k)", n_classes=100),
+            count=count_labels,
         ),
         mini_layout("cifar100", 100),
     )

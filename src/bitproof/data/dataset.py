@@ -10,12 +10,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float32, Int64, Shaped, UInt8
 from torch import Tensor
 
 from bitproof.core.errors import DataError, InputRangeError
+from bitproof.core.shown import as_html, as_lines
+from bitproof.data.axes import check_channels_first
+from bitproof.data.loading import read_batches, to_tensor
 from bitproof.metrics.dense import IGNORED, Dense
 from bitproof.metrics.task import Task
 
@@ -30,6 +32,7 @@ class Dataset:
     """Images and their labels, checked once, when they are put together.
 
     Example:
+        >>> import numpy as np
         >>> data = Dataset.from_arrays(np.full((3, 1, 2, 2), 51, np.uint8), [0, 1, 0])
         >>> len(data), data.n_classes, data.inputs(slice(1)).flatten().tolist()
         (3, 2, [0.20000000298023224, 0.20000000298023224, 0.20000000298023224, 0.20000000298023224])
@@ -47,9 +50,16 @@ class Dataset:
     """Classes; of numbers, how many there are for an image."""
     task: Task | None = None
     """How answers are judged; None: as outputs and labels ask for."""
+    class_names: tuple[str, ...] = ()
+    """Names of the classes, in the order of their numbers; none where they are not known."""
 
     def __post_init__(self) -> None:
         _check_form(self.name, self.images, self.labels)
+        if self.class_names and len(self.class_names) != self.n_classes:
+            raise DataError(
+                f"{self.name}: wanted {self.n_classes} names of classes, "
+                f"got {len(self.class_names)}"
+            )
         if not len(self):
             return
         self._check_labels()
@@ -61,7 +71,8 @@ class Dataset:
             low, high = (float(end) for end in self.images.aminmax())
             if not (low >= 0.0 and high <= 1.0):  # also where they are not numbers
                 raise InputRangeError(
-                    f"{self.name}: wanted pixels in [0, 1], got {low:g} to {high:g}"
+                    f"{self.name}: wanted pixels in [0, 1], got {low:g} to {high:g}; "
+                    f"{_cure_of_range(low, high)}"
                 )
 
     def _check_labels(self) -> None:
@@ -84,6 +95,23 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def __repr__(self) -> str:
+        return as_lines(f"Dataset {self.name}: {len(self):,} inputs", self._facts())
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows."""
+        return as_html(f"Dataset {self.name}: {len(self):,} inputs", self._facts())
+
+    def _facts(self) -> dict[str, str]:
+        shape, kind = tuple(self.images.shape[1:]), str(self.images.dtype).removeprefix("torch.")
+        label, sort = tuple(self.labels.shape[1:]), str(self.labels.dtype).removeprefix("torch.")
+        count = "numbers" if self.labels.is_floating_point() else "classes"
+        return {
+            "inputs": f"{kind} of shape {shape}, on {self.images.device}",
+            "labels": f"{sort}{f' of shape {label}' if label else ''}, {self.n_classes} {count}",
+            "task": "as outputs and labels ask for" if self.task is None else repr(self.task),
+        }
+
     @property
     def is_tokens(self) -> bool:
         """Whether inputs are token numbers."""
@@ -97,6 +125,14 @@ class Dataset:
     def with_task(self, task: Task | None) -> "Dataset":
         """Return the set with another task."""
         return replace(self, task=task)
+
+    def with_names(self, names: Sequence[str]) -> "Dataset":
+        """Return the set with names of its classes, in the order of their numbers.
+
+        Raises:
+            DataError: there is not one for each class.
+        """
+        return replace(self, class_names=tuple(names))
 
     @classmethod
     def from_arrays(
@@ -112,8 +148,13 @@ class Dataset:
 
         Images are uint8 pixels, or floats in [0, 1], of any shape `(n, ...)`; other integers of
         shape `(n, t)` are token numbers. Without `n_classes`, it is the largest label plus one.
+
+        Raises:
+            DataError: they are no numbers, or images have their channels last: (n, h, w, c).
+            InputRangeError: float images outside [0, 1], or not a number.
         """
-        pixels, classes = _tensor(images, name), _tensor(labels, name)
+        pixels, classes = to_tensor(images, name), to_tensor(labels, name)
+        check_channels_first(tuple(pixels.shape), where=name, cure=_cure_of_axes(pixels))
         if pixels.is_floating_point():
             pixels = pixels.to(torch.float32)
         elif pixels.ndim == 2 and pixels.dtype in {torch.int16, torch.int32}:
@@ -130,7 +171,7 @@ class Dataset:
     @classmethod
     def from_loader(
         cls,
-        loader: Iterable[Any],
+        loader: Iterable[Any] | torch.utils.data.Dataset[Any],
         *,
         name: str = "user",
         n_classes: int | None = None,
@@ -138,27 +179,23 @@ class Dataset:
     ) -> "Dataset":
         """Join the batches of a loader, such as a torch `DataLoader`, as `from_arrays` would.
 
-        A batch is a pair of images and their labels.
+        A batch is a pair of images and their labels, or a dict of them as Hugging Face loaders
+        yield it (`image`, `img`, `pixel_values`, `input_ids`; `label`, `labels`); images may be
+        pictures of Pillow's. A `Dataset` of torch, whose items are single examples, will do too.
 
         Raises:
-            DataError: no batch came, a batch is no pair, or batches do not fit each other.
+            DataError: no batch came, a batch is neither, batches do not fit each other, or images
+                have their channels last.
+            InputRangeError: float images outside [0, 1], or not a number.
+
+        Example:
+            >>> import numpy as np
+            >>> batch = {"image": np.zeros((2, 3, 8, 8), np.uint8), "label": [0, 1]}
+            >>> len(Dataset.from_loader([batch, batch]))
+            4
         """
-        images, labels = [], []
-        for number, batch in enumerate(loader):
-            if not isinstance(batch, Sequence) or len(batch) != 2:
-                raise DataError(
-                    f"{name}: wanted batches of (images, labels), "
-                    f"got {type(batch).__name__} as batch {number}"
-                )
-            images.append(_tensor(batch[0], name))
-            labels.append(_tensor(batch[1], name))
-        if not images:
-            raise DataError(f"{name}: wanted at least one batch, the loader is empty")
-        try:
-            joined = torch.cat(images), torch.cat(labels)
-        except RuntimeError as error:
-            raise DataError(f"{name}: batches do not fit each other ({error})") from None
-        return cls.from_arrays(*joined, name=name, n_classes=n_classes, task=task)
+        images, labels = read_batches(loader, name=name)
+        return cls.from_arrays(images, labels, name=name, n_classes=n_classes, task=task)
 
     def first(self, n: int) -> "Dataset":
         """Return the first `n` images.
@@ -174,6 +211,7 @@ class Dataset:
         """Yield consecutive blocks of `size` images, as views; the last block may be smaller.
 
         Example:
+            >>> import numpy as np
             >>> data = Dataset.from_arrays(np.zeros((5, 1, 2, 2), np.uint8), [0, 1, 2, 3, 4])
             >>> [block.labels.tolist() for block in data.blocks(2)]
             [[0, 1], [2, 3], [4]]
@@ -226,11 +264,29 @@ class Splits:
     train: Dataset
     validation: Dataset
     test: Dataset
+    notes: tuple[str, ...] = ()
+    """What was decided while they were read, one sentence each, for console and report."""
+
+    def __repr__(self) -> str:
+        sizes = {name: f"{len(part):,} inputs" for name, part in self._parts().items()}
+        return as_lines(f"Splits of {self.train.name}", sizes | self.train._facts())
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: a row for each part."""
+        facts = {name: part._facts() for name, part in self._parts().items()}
+        header = ("part", "name", "size", *facts["train"])
+        rows = [
+            [name, part.name, f"{len(part):,}", *facts[name].values()]
+            for name, part in self._parts().items()
+        ]
+        return as_html(f"Splits of {self.train.name}", {}, header=header, rows=rows)
+
+    def _parts(self) -> dict[str, Dataset]:
+        return {"train": self.train, "validation": self.validation, "test": self.test}
 
     def to(self, device: torch.device | str) -> "Splits":
         """Return all three parts on `device`."""
-        parts = (self.train, self.validation, self.test)
-        return Splits(*(part.to(device) for part in parts))
+        return replace(self, **{name: part.to(device) for name, part in self._parts().items()})
 
 
 @dataclass(frozen=True, eq=False)
@@ -245,6 +301,10 @@ class Published:
     Raises:
         DataError: there is not one group for each training image.
     """
+    validation: Dataset | None = None
+    """Validation images, where the authors cut them; None: they are held out of the others."""
+    notes: tuple[str, ...] = ()
+    """What was decided while they were read, one sentence each."""
 
     def __post_init__(self) -> None:
         if self.groups is not None and len(self.groups) != len(self.train):
@@ -265,6 +325,21 @@ def count_classes(labels: Labels) -> int:
     return int(labels.max()) + 1 if labels.numel() else 0
 
 
+def _cure_of_range(low: float, high: float) -> str:
+    """Return what to do about values outside [0, 1]."""
+    if low >= 0 and 1 < high <= 255:
+        return "divide by 255, or hand them in as uint8"
+    return (
+        "move normalisation into the model, such as a first layer (x - mean) / std, so that "
+        "attacks and faults see what the world sends"
+    )
+
+
+def _cure_of_axes(images: Tensor) -> str:
+    order = "0, 3, 1, 2" if images.ndim == 4 else "0, 4, 1, 2, 3"
+    return f"turn them round with images.permute({order}), or np.moveaxis(images, -1, 1)"
+
+
 def _check_form(name: str, images: Tensor, labels: Tensor) -> None:
     tokens = images.dtype == torch.int64 and images.ndim == 2
     pixels = images.dtype in {torch.uint8, torch.float32} and images.ndim >= 2
@@ -278,13 +353,3 @@ def _check_form(name: str, images: Tensor, labels: Tensor) -> None:
             f"{name}: wanted {len(images)} int64 labels, or float32 ones, "
             f"got {labels.dtype} of shape {tuple(labels.shape)}"
         )
-
-
-def _tensor(values: object, name: str) -> Tensor:
-    """Return a tensor as it is, anything else as a copy that nobody else can change."""
-    if isinstance(values, Tensor):
-        return values.detach()
-    try:
-        return torch.from_numpy(np.array(values))
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{name}: cannot be read as numbers ({error})") from None

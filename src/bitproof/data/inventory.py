@@ -9,6 +9,7 @@ from bitproof.core.files import sha256_of_file
 from bitproof.data.base import DATA, DataSource
 from bitproof.data.download import md5_of_file
 from bitproof.data.layout import Layout, data_root, find_file, find_layout
+from bitproof.data.own import OwnSource
 
 SUMS = "SHA256SUMS"
 
@@ -46,10 +47,20 @@ def available(data_dir: Path | None = None) -> list[Available]:
     """
     root = data_root(data_dir)
     rows: list[Available] = []
-    for kind in DATA.kinds():
+    for kind in published_kinds():
         found = list(_found(DATA.build(kind), root))
         rows += found or [Available(kind, False, "", None, None, None)]
     return rows
+
+
+def published_kinds() -> list[str]:
+    """Return the kinds that are published sets, not formats of a user's own data.
+
+    Example:
+        >>> "cifar10" in published_kinds(), "folder" in published_kinds()
+        (True, False)
+    """
+    return [kind for kind in DATA.kinds() if not issubclass(DATA.find(kind), OwnSource)]
 
 
 def verify(kind: str, data_dir: Path | None = None) -> list[Check]:
@@ -61,6 +72,8 @@ def verify(kind: str, data_dir: Path | None = None) -> list[Check]:
         UnknownKindError: there is no such source.
         DataError: the data folder does not exist.
     """
+    if kind in DATA.kinds() and kind not in published_kinds():
+        raise DataError(f"{kind}: wanted a published set, one of {', '.join(published_kinds())}")
     source = DATA.build(kind)
     checks: list[Check] = []
     data_root(data_dir)

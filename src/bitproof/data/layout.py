@@ -92,7 +92,7 @@ def of_variant(wanted: Variant, layouts: Sequence[Layout]) -> tuple[Layout, ...]
     return tuple(layout for layout in layouts if wanted in {"auto", layout.variant})
 
 
-def data_root(data_dir: Path | None) -> Path | None:
+def data_root(data_dir: Path | str | None) -> Path | None:
     """Return the argument, else the folder of `BITPROOF_DATA`, else the first of `USUAL`, or None.
 
     Raises:
@@ -101,7 +101,7 @@ def data_root(data_dir: Path | None) -> Path | None:
     named = data_dir or (Path(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else None)
     if named is None:
         return next((folder.resolve() for folder in USUAL if folder.is_dir()), None)
-    root = named.expanduser().resolve()
+    root = Path(named).expanduser().resolve()
     if not root.is_dir():
         raise DataError(f"data folder {root} does not exist (--data-dir, {VARIABLE})")
     return root

@@ -8,8 +8,10 @@ import math
 import tokenize
 import zipfile
 import zlib
+from collections.abc import Callable
 from io import BufferedReader, BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.lib import format as npy
@@ -66,10 +68,28 @@ def check_zip(
     return entries
 
 
+def npy_header(member: Any) -> tuple[tuple[int, ...], np.dtype[Any], int]:
+    """Return shape and dtype that an npy file claims, and how many bytes say so.
+
+    Raises:
+        Exception: one of `DAMAGE`, if it is damaged.
+    """
+    version = npy.read_magic(member)
+    read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+    shape, _, dtype = read(member)
+    return shape, dtype, member.tell()
+
+
 def check_npz(
-    file: BytesIO | BufferedReader, path: Path, *, problem: type[BitproofError] = DataError
+    file: BytesIO | BufferedReader,
+    path: Path,
+    *,
+    problem: type[BitproofError] = DataError,
+    fits: Callable[[str, tuple[int, ...]], None] | None = None,
 ) -> None:
     """Raise `problem` if an npz file at `path`, or an array in it, claims too many bytes.
+
+    `fits` is asked of the bytes of each array and may refuse them.
 
     Raises:
         Exception: one of `DAMAGE`, if it is damaged.
@@ -78,20 +98,24 @@ def check_npz(
     with zipfile.ZipFile(file) as archive:
         for entry in entries:
             with archive.open(entry) as member:
-                version = npy.read_magic(member)
-                read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-                shape, _, dtype = read(member)
+                shape, dtype, _ = npy_header(member)
             wanted = math.prod(shape) * max(dtype.itemsize, 1)
             if wanted > entry.file_size and not dtype.hasobject:
                 raise problem(
                     f"{path}: {entry.filename} claims {wanted:,} bytes of array and holds "
                     f"{entry.file_size:,}"
                 )
+            if fits is not None:
+                fits(f"{path}: {entry.filename}", (*shape, max(dtype.itemsize, 1)))
     file.seek(0)
 
 
 def read_npz(
-    file: BytesIO | BufferedReader, path: Path, *, problem: type[BitproofError] = DataError
+    file: BytesIO | BufferedReader,
+    path: Path,
+    *,
+    problem: type[BitproofError] = DataError,
+    fits: Callable[[str, tuple[int, ...]], None] | None = None,
 ) -> np.lib.npyio.NpzFile:
     """Open an npz file at `path`; arrays that are pickles are refused when they are read.
 
@@ -103,6 +127,6 @@ def read_npz(
     file.seek(0)
     if start == npy.MAGIC_PREFIX:
         raise problem(f"{path}: wanted an npz file of named arrays, got a single array (.npy)")
-    check_npz(file, path, problem=problem)
+    check_npz(file, path, problem=problem, fits=fits)
     found: np.lib.npyio.NpzFile = np.load(file, allow_pickle=False)
     return found

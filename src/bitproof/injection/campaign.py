@@ -193,7 +193,9 @@ def carry_out_campaign(
         columns = parts.read_all(n_chunks)
         found = summarize_injection(plan, injection, columns, network)
         stated = {**dict.fromkeys(("title", "model", "data"), ""), **content["facts"]}
+        known = list(stated.get("warnings", []))
         stated |= _facts(injection, plan, columns, network)
+        stated["warnings"] = known + stated["warnings"]
         golden = _golden(folder, network, injection)
         acc = list(acc_interval(golden, confidence=injection.confidence))
         stated |= {"stopped": stopped, "golden_acc": acc}

@@ -2,11 +2,12 @@
 
 from bitproof.models.alexnet import AlexNet
 from bitproof.models.base import MODELS, ImageModelSpec, ModelSpec, Normalize
-from bitproof.models.checkpoint import load_weights, save_weights
+from bitproof.models.checkpoint import load_weights, save_weights, split_choice, take_weights
 from bitproof.models.digits_cnn import DigitsCNN
 from bitproof.models.efficientnet import EfficientNetB0, EfficientNetLite0
 from bitproof.models.factory import Factory
 from bitproof.models.features import penultimate, with_features
+from bitproof.models.in_memory import InMemoryModel
 from bitproof.models.lenet5 import LeNet5
 from bitproof.models.mobilenet import MobileNetV2
 from bitproof.models.norms import ScaledBatchNorm2d, ScaledGroupNorm
@@ -26,6 +27,7 @@ __all__ = [
     "EfficientNetLite0",
     "Factory",
     "ImageModelSpec",
+    "InMemoryModel",
     "LeNet5",
     "MobileNetV2",
     "ModelSpec",
@@ -43,5 +45,7 @@ __all__ = [
     "load_weights",
     "penultimate",
     "save_weights",
+    "split_choice",
+    "take_weights",
     "with_features",
 ]

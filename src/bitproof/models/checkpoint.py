@@ -1,15 +1,19 @@
 """Weights in files: read without running anything, checked key by key, written whole or not at all.
 
-Reads `.safetensors`, `.npz` and PyTorch's `.pt`, `.pth`, `.th`; writes `.safetensors`. A file may
-leave out what training did not make (`Normalize` buffers, batch counters): those stay as built.
+Reads `.safetensors`, `.npz`, PyTorch's `.pt`, `.pth`, `.th`, `.pth.tar`, Lightning's `.ckpt`, and
+Hugging Face's `.bin` and `.index.json`; writes `.safetensors`. A file may leave out what training
+did not make (`Normalize` buffers, batch counters): those stay as built.
 """
 
 import copy
 import io
+import json
+import logging
 import struct
 import warnings
 import zlib
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from pickle import UnpicklingError
@@ -20,15 +24,19 @@ from zipfile import BadZipFile
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from torch.serialization import get_unsafe_globals_in_checkpoint
+from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
-from bitproof.core.errors import UnsafeFileError, WeightsError, shorten
+from bitproof.core.errors import UnsafeFileError, WeightsError, first_of, shorten
 from bitproof.core.files import read_bytes
 from bitproof.core.tensor_files import parse_tensors, write_tensors
 from bitproof.data.npz import read_npz
 from bitproof.models.base import Normalize
 from bitproof.models.pickle_check import check_pickles
+from bitproof.models.stand_ins import STAND_INS
+from bitproof.models.state_dict import USUAL, Named, dicts_of, fitting, is_weight, likeliest
 from bitproof.models.user_module import inside_wrappers
+
+LOG = logging.getLogger(__name__)
 
 DAMAGE = (
     *(ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError, OSError),
@@ -36,19 +44,22 @@ DAMAGE = (
     *(struct.error, zlib.error, TokenError),
 )
 """What the three readers raise on truncated and altered files (found by altering files)."""
+INDEX = ".index.json"
+"""What the list of several files that hold one model ends with."""
+MOST_SHARDS = 1000
+"""Files that such a list may name."""
 
 
-def load_weights(model: nn.Module, path: Path) -> nn.Module:
+def load_weights(model: nn.Module, path: Path | str) -> nn.Module:
     """Return a copy of `model` with the weights of a file; `model` stays as it is.
 
-    Of a model in `DataParallel` or `torch.compile`, it is a copy of what is inside.
-
-    The file is `.safetensors`, `.npz`, or a state dict as `.pt`, `.pth`, `.th`, plain or under
-    `state_dict`. `module.` before every name in it, left by `DataParallel`, is dropped.
+    Of a model in `DataParallel` or `torch.compile`, it is a copy of what is inside. See
+    `take_weights`, which also tells what was taken of the file.
 
     Raises:
         WeightsError: the file cannot be read, or does not fit; every key that is missing,
-            unexpected or of another shape or type is named, and every one that is not finite.
+            unexpected or of another shape or type is named, and every one that is not finite. Or
+            several of its dicts fit.
         ModelError: it is no module as written in Python.
         UnsafeFileError: the file holds Python objects instead of arrays, or would take endless time
             or memory.
@@ -62,25 +73,119 @@ def load_weights(model: nn.Module, path: Path) -> nn.Module:
         ...     torch.equal(load_weights(nn.Linear(2, 2), path).weight, model.weight)
         True
     """
+    return take_weights(model, path)[0]
+
+
+def take_weights(model: nn.Module, path: Path | str) -> tuple[nn.Module, str]:
+    """Return a copy of `model` with the weights of a file, and what was done to find them.
+
+    The file is `.safetensors`, `.npz`, or a dict as `.pt`, `.pth`, `.th`, `.tar`, `.ckpt` or
+    `.bin`, of named tensors or of dicts of them; or the `.index.json` of several files. What all
+    names begin with, left by `DataParallel`, `torch.compile` or a surrounding module, is dropped.
+    Of several dicts that fit, `FILE:NAME` takes one. float16, bfloat16 and float64 become the types
+    of the model.
+
+    Raises:
+        WeightsError, ModelError, UnsafeFileError: see `load_weights`.
+    """
+    path, choice = split_choice(Path(path))
     model = inside_wrappers(model)
     wanted = model.state_dict()
-    found = _read_tensors(path)
-    if all(name.startswith("module.") for name in found) and not any(
-        name.startswith("module.") for name in wanted
-    ):
-        found = {name.removeprefix("module."): value for name, value in found.items()}
+    found = _choose(_read(path), wanted, frozenset(_may_be_absent(model)), path, choice)
+    loaded = copy.deepcopy(model)
+    loaded.load_state_dict({**wanted, **found.tensors})
+    said = ", ".join([*found.parts, *_conversions(wanted, found.tensors)])
+    if said:
+        LOG.info("weights: %s: %s", path, said)
+    return loaded, said
+
+
+def split_choice(path: Path) -> tuple[Path, str]:
+    """Return the file, and the dict of it that is asked for, of `FILE` or `FILE:NAME`.
+
+    Example:
+        >>> split_choice(Path("runs/last.ckpt:ema_state_dict"))[1]
+        'ema_state_dict'
+    """
+    name, colon, choice = path.name.rpartition(":")
+    if not colon or path.is_file():
+        return path, ""
+    return path.with_name(name), choice
+
+
+def _choose(
+    content: Any,
+    wanted: Mapping[str, Tensor],
+    optional: frozenset[str],
+    path: Path,
+    choice: str,
+) -> Named:
+    """Return the weights of a file that are the model's, or raise an error that says why none."""
+    found = dicts_of(content)
+    if not found:
+        raise WeightsError(f"{path}: {_not_weights(content)}")
+    fits = fitting(found, wanted, optional)
+    if choice:
+        chosen = [one for one in fits if choice in {one.choice, one.place}]
+        if not chosen and choice not in found:
+            known = first_of([shorten(each) for each in _names(fits) or list(found) if each])
+            raise WeightsError(
+                f"{path}: wanted weights under {shorten(choice)}, there are none; the file has "
+                f"{known or 'its weights at the top'}"
+            )
+        found, fits = {choice: found[choice]} if choice in found else found, chosen
+    clear = len(fits) == 1 and (choice or _is_most(fits[0]))
+    if fits and not clear:
+        ways = " or ".join(f"{path}:{name}" for name in _names(fits))
+        raise WeightsError(
+            f"{path}: holds other weights beside those that fit the model; say which you mean: "
+            f"{ways}"
+        )
+    best = fits[0] if fits else likeliest(found, wanted)
     problems = [
-        *_misnamed(wanted.keys() - found.keys() - _may_be_absent(model), found.keys() - wanted),
-        *_misfits(wanted, found),
+        *_misnamed(wanted.keys() - best.tensors.keys() - optional, best.tensors.keys() - wanted),
+        *_misfits(wanted, best.tensors),
     ]
     if problems:
-        raise WeightsError(f"{path}: the weights do not fit the model: {'; '.join(problems)}")
-    loaded = copy.deepcopy(model)
-    loaded.load_state_dict({**wanted, **found})
-    return loaded
+        under = f" ({', '.join(best.parts)})" if best.parts else ""
+        raise WeightsError(
+            f"{path}: the weights{under} do not fit the model: {'; '.join(problems)}"
+        )
+    return best
 
 
-def save_weights(model: nn.Module, path: Path) -> None:
+def _names(fits: Iterable[Named]) -> list[str]:
+    return [one.choice for one in fits]
+
+
+def _is_most(one: Named) -> bool:
+    """Return whether less was left out than taken, as metrics and losses beside a model are."""
+    return one.n_others < sum(value.numel() for value in one.tensors.values())
+
+
+def _not_weights(content: Any) -> str:
+    if not isinstance(content, dict):
+        return f"wanted a dict of tensors, got {type(content).__name__}"
+    inside = next((content[name] for name in USUAL if isinstance(content.get(name), dict)), content)
+    strange = [f"'{k}' ({type(v).__name__})" for k, v in inside.items() if not is_weight(k, v)]
+    came = first_of(strange[:10]) or "none"
+    return f"wanted named tensors, plain or in a dict such as 'state_dict', got {came}"
+
+
+def _conversions(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:
+    """Return a phrase for each type of numbers that becomes another."""
+    kinds = Counter(
+        (value.dtype, wanted[name].dtype)
+        for name, value in found.items()
+        if value.is_floating_point() and value.dtype != wanted[name].dtype
+    )
+    return [
+        f"converted {count} tensors from {str(old)[6:]} to {str(new)[6:]}"
+        for (old, new), count in kinds.items()
+    ]
+
+
+def save_weights(model: nn.Module, path: Path | str) -> None:
     """Write parameters and buffers as `.safetensors`, bit for bit; names are those inside wrappers.
 
     Raises:
@@ -88,6 +193,7 @@ def save_weights(model: nn.Module, path: Path) -> None:
         WeightsError: the name ends in something else.
         StorageError: the disk is full, or the place cannot be written.
     """
+    path = Path(path)
     if path.suffix != ".safetensors":
         raise WeightsError(
             f"{path}: wanted a name that ends in .safetensors, got {shorten(path.suffix)}"
@@ -95,8 +201,31 @@ def save_weights(model: nn.Module, path: Path) -> None:
     write_tensors(path, inside_wrappers(model).state_dict(), format="pt")
 
 
-def _read_tensors(path: Path) -> dict[str, Tensor]:
-    """Return the named tensors of a file, on the CPU, as they are stored."""
+def _read(path: Path) -> Any:
+    """Return what a file holds, or several files together: tensors on the CPU, as stored."""
+    if not path.name.endswith(INDEX):
+        return _read_one(path)
+    try:
+        names = json.loads(read_bytes(path))["weight_map"].values()
+        shards = sorted({str(name) for name in names})
+    except FileNotFoundError:
+        raise WeightsError(f"{path}: no such file") from None
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        raise WeightsError(
+            f"{path}: wanted JSON with a 'weight_map' from names of tensors to files"
+        ) from None
+    tensors: dict[str, Any] = {}
+    for name in shards[:MOST_SHARDS]:
+        if Path(name).name != name or name.endswith(INDEX):
+            raise WeightsError(f"{path}: wanted names of files beside it, got {shorten(name)}")
+        part = _read_one(path.with_name(name))
+        if not isinstance(part, dict):
+            raise WeightsError(f"{path.with_name(name)}: {_not_weights(part)}")
+        tensors |= part
+    return tensors
+
+
+def _read_one(path: Path) -> Any:
     if path.suffix not in READERS:
         raise WeightsError(
             f"{path}: wanted one of {', '.join(READERS)}, got {shorten(path.suffix)}"
@@ -129,48 +258,29 @@ def _read_npz(content: bytes, path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def _read_pickle(content: bytes, path: Path) -> dict[str, Tensor]:
+def _read_pickle(content: bytes, path: Path) -> Any:
     check_pickles(content, path)
     try:
-        with warnings.catch_warnings(action="ignore"):  # on odd pickle protocols
-            state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"), safe_globals(STAND_INS):  # odd protocols
+            return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except UnpicklingError:
-        objects = get_unsafe_globals_in_checkpoint(io.BytesIO(content))
-        if objects:
-            raise UnsafeFileError(
-                f"{path}: holds Python objects ({', '.join(sorted(objects))}), which bitproof "
-                f"never loads; save model.state_dict() instead"
-            ) from None
-        raise
-    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
-        state = state["state_dict"]
-    if not isinstance(state, dict):
-        raise WeightsError(f"{path}: wanted a dict of tensors, got {type(state).__name__}")
-    strange = [f"'{k}' ({type(v).__name__})" for k, v in state.items() if not _is_weight(k, v)]
-    if strange:
-        raise WeightsError(
-            f"{path}: wanted named tensors, plain or under 'state_dict', got {', '.join(strange)}"
-        )
-    return state
+        objects = set(get_unsafe_globals_in_checkpoint(io.BytesIO(content)))
+        objects -= {name for _, name in STAND_INS}
+        if not objects:
+            raise
+        whole = "a whole pickled model, " if any("torch.nn." in name for name in objects) else ""
+        raise UnsafeFileError(
+            f"{path}: holds {whole}Python objects ({first_of(sorted(objects))}), which bitproof "
+            "never loads; save model.state_dict() instead: torch.save(model.state_dict(), 'w.pt')"
+        ) from None
 
 
-READERS: dict[str, Callable[[bytes, Path], dict[str, Tensor]]] = {
+READERS: dict[str, Callable[[bytes, Path], Any]] = {
     ".safetensors": lambda content, path: parse_tensors(content, path)[0],
     ".npz": _read_npz,
-    ".pt": _read_pickle,
-    ".pth": _read_pickle,
-    ".th": _read_pickle,
+    **dict.fromkeys((".pt", ".pth", ".th", ".ckpt", ".bin", ".tar"), _read_pickle),
 }
 """How each kind of file is read, by its suffix."""
-
-
-def _is_weight(key: Any, value: Any) -> bool:
-    return (
-        isinstance(key, str)
-        and isinstance(value, Tensor)
-        and (value.layout, value.device.type) == (torch.strided, "cpu")
-        and not value.is_quantized
-    )
 
 
 def _may_be_absent(model: nn.Module) -> set[str]:
@@ -197,7 +307,7 @@ def _nearest(name: str, names: list[str], place: str) -> str:
     return f" ({place} has '{close[0]}')" if close else ""
 
 
-def _misfits(wanted: dict[str, Tensor], found: dict[str, Tensor]) -> list[str]:
+def _misfits(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:
     """Return one phrase for each key whose shape, type or values cannot be taken."""
     problems = []
     for name in sorted(wanted.keys() & found.keys()):

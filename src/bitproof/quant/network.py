@@ -11,9 +11,11 @@ from jaxtyping import Float, Num
 from torch import Tensor
 
 from bitproof.core.errors import InputRangeError, InputShapeError
+from bitproof.core.shown import as_html, as_lines
 from bitproof.quant.fake import run_differentiable
 from bitproof.quant.integers import run_integers
 from bitproof.quant.network_data import NetworkData
+from bitproof.quant.network_facts import LAYERS, layer_rows, network_facts, network_title
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +52,14 @@ class IntegerNetwork(NetworkData):
         """
         check_inputs(inputs, self.input_shape, tokens=self.tokens)
         return run_differentiable(self, in_float32(inputs))
+
+    def __repr__(self) -> str:
+        return as_lines(network_title(self), network_facts(self))
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: the same, and a row for each layer."""
+        facts = network_facts(self)
+        return as_html(network_title(self), facts, header=LAYERS, rows=layer_rows(self))
 
 
 def in_float32(inputs: Num[Tensor, "n *features"]) -> Num[Tensor, "n *features"]:

@@ -39,7 +39,14 @@ class Scheme(Spec):
     them; `Scheme("rquant")`, which is also the
     default, is robust quantization as published. Quantizers of `PRESETS` are named likewise.
 
+    `Scheme(bits=4)` has 4-bit words everywhere: weights, biases and activations (`bias=None` beside
+    it keeps biases as int32). Beside a preset, `bits` is the width of the preset's quantizers
+    alone: of weights, and of biases that are no int32 words; activations have `activation_bits`.
+
     Example:
+        >>> scheme = Scheme(bits=4)
+        >>> scheme.weight.bits, scheme.bias.bits, scheme.activation_bits
+        (4, 4, 4)
         >>> Scheme("accurate").bias is None, Scheme("rquant") == Scheme()
         (True, True)
         >>> Scheme("accurate", bits=4).weight.bits
@@ -86,8 +93,10 @@ class Scheme(Spec):
     @classmethod
     def _read_preset(cls, table: Any) -> Any:
         """Put fields in the place of `preset`, and of the `bits` of its quantizers."""
-        if not isinstance(table, dict) or "preset" not in table:
+        if not isinstance(table, dict) or not {"preset", "bits"} & table.keys():
             return table
+        if "preset" not in table:
+            return cls._of_width(table)
         rest = {name: value for name, value in table.items() if name not in {"preset", "bits"}}
         name, names = table["preset"], [*PRESETS, ACCURATE]
         if not isinstance(name, str) or name not in names:
@@ -101,6 +110,17 @@ class Scheme(Spec):
             fine = {"calibration": "relative_mse", "vector_bits": 16}
             return {**fine, **rest, "weight": weight, "bias": None}
         return {**rest, "weight": weight, "bias": weight}
+
+    @classmethod
+    def _of_width(cls, table: dict[str, Any]) -> dict[str, Any]:
+        """Put the width of all words in the place of `bits`."""
+        rest, bits = {name: value for name, value in table.items() if name != "bits"}, table["bits"]
+        if type(bits) is not int or not 2 <= bits <= 8:
+            raise ValueError(f"bits: wanted a width from 2 to 8, got {shorten(bits)}")
+        if "weight" in rest:
+            raise ValueError("bits: wanted it, or 'weight', got both")
+        words = {**RQUANT.model_dump(), "bits": bits}
+        return {"activation_bits": bits, "bias": words, **rest, "weight": words}
 
     @model_serializer(mode="wrap")
     def _leave_out_later_fields(self, dump: Callable[[Any], Any]) -> dict[str, Any]:

@@ -30,12 +30,13 @@ LONGEST_REASON = 400
 """Characters of what is said to be wrong with a file."""
 
 
-def save_network(network: IntegerNetwork, path: Path) -> None:
+def save_network(network: IntegerNetwork, path: Path | str) -> None:
     """Write `path.safetensors` and `path.json`; `path` has no suffix.
 
     Raises:
         StorageError: the place cannot be written.
     """
+    path = Path(path)
     tensors: dict[str, Tensor] = {}
     layout: dict[str, Any] = {"schema": SCHEMA, "rounding": network.rounding}
     layout |= {"nodes": [node.to_dict() for node in network.nodes], "tensors": {}, "grids": {}}
@@ -56,7 +57,7 @@ def save_network(network: IntegerNetwork, path: Path) -> None:
     write_text(_with(path, ".json"), json.dumps(layout, indent=1) + "\n")
 
 
-def load_network(path: Path) -> IntegerNetwork:
+def load_network(path: Path | str) -> IntegerNetwork:
     """Read what `save_network` wrote; codes and outputs are bit-identical.
 
     All that the files claim is checked: what loads runs on images of its input shape.
@@ -66,6 +67,7 @@ def load_network(path: Path) -> IntegerNetwork:
         WeightsError: a file is missing, truncated or does not fit the other, or what they hold is
             no network that runs.
     """
+    path = Path(path)
     for file in network_files(path):
         if not file.is_file():
             raise WeightsError(f"{file}: no such file")

@@ -1,6 +1,7 @@
 """The model that a recipe starts from, and where it runs: one way for runs, campaigns and verbs."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -10,16 +11,24 @@ from bitproof.core.errors import RecipeError, shorten
 from bitproof.core.rng import make_generator
 from bitproof.data import Dataset
 from bitproof.data.layout import data_root
-from bitproof.models import ModelSpec, load_weights
+from bitproof.models import ModelSpec, split_choice, take_weights
 
 PRETRAINED = "pretrained"
 """Stands for the published weights of an architecture."""
 
 
 def build(
-    spec: ModelSpec, images: Dataset, *, seed: int = 0, weights: Path | None = None
+    spec: ModelSpec,
+    images: Dataset,
+    *,
+    seed: int = 0,
+    weights: Path | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> nn.Module:
     """Return a model for images such as these, on the CPU; initial weights are drawn from `seed`.
+
+    `tell` gets what was done to find the weights in their file, in words; nothing where they lay
+    there plain.
 
     Raises:
         ModelError: it does not fit the images.
@@ -31,7 +40,36 @@ def build(
         n_classes=images.n_classes,
         generator=make_generator(seed, "weights"),
     )
-    return load_weights(model, weights) if weights else model
+    if weights is None:
+        return model
+    model, said = take_weights(model, weights)
+    if said and tell is not None:
+        tell(said)
+    return model
+
+
+def untrained(model: nn.Module, spec: ModelSpec, images: Dataset, *, seed: int = 0) -> str:
+    """Return a warning if weights of a model are random, as one built from another seed tells.
+
+    A factory that loads weights by itself, or draws them from a seed of its own, gives no warning.
+
+    Raises:
+        ModelError: the model does not fit the images.
+    """
+    other = build(spec, images, seed=seed + 1).state_dict()
+    state = model.state_dict()
+    drawn = [
+        name
+        for name, value in state.items()
+        if value.is_floating_point() and name in other and not torch.equal(value, other[name])
+    ]
+    if not drawn:
+        return ""
+    named = ", ".join(f"'{name}'" for name in drawn[:2]) + (", ..." if len(drawn) > 2 else "")
+    return (
+        f"the network is untrained: no weights were given, and {len(drawn)} of its {len(state)} "
+        f"tensors are random ({named}); give 'weights' for results that mean something"
+    )
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -57,7 +95,8 @@ def weights_of(
 def find_weights(name: str, *folders: Path | None, kind: str = "") -> Path:
     """Return the weights file of that name in one of the folders, or in the working directory.
 
-    `pretrained` names that of the architecture `kind` in `weights/` of a folder.
+    `pretrained` names that of the architecture `kind` in `weights/` of a folder; `FILE:NAME` names
+    one of several dicts of a file, see `take_weights`.
 
     Raises:
         RecipeError: it lies in none of them.
@@ -72,7 +111,7 @@ def find_weights(name: str, *folders: Path | None, kind: str = "") -> Path:
         return found[0]
     tried = [folder / name for folder in (*folders, Path()) if folder is not None]
     for path in tried:
-        if path.is_file():
+        if split_choice(path)[0].is_file():
             return path
     looked = ", ".join(str(path) for path in dict.fromkeys(tried))
     raise RecipeError(f"weights: no file {shorten(name)}; looked for {looked}")

@@ -24,6 +24,7 @@ from bitproof.core.stop_request import StopRequest
 from bitproof.core.user_code import looking_in
 from bitproof.data import Splits
 from bitproof.evaluation import Executor
+from bitproof.exchange import open_network
 from bitproof.explore import Exploration, SearchImages, explore, read_multipliers
 from bitproof.explore.count_store import CountStore
 from bitproof.explore.directory import ExplorationDirectory
@@ -119,6 +120,8 @@ def explore_recipe(
     with ExitStack() as held:
         held.enter_context(looking_in(recipe_dir))
         splits = recipe.data.load(data_dir)
+        for note in splits.notes:
+            progress.say(f"{splits.test.name}: {note}")
         if consent is not None:
             consent(splits)
         blocks = read_multipliers(
@@ -235,7 +238,7 @@ class _Work:
 
     def _made(self) -> IntegerNetwork:
         if self.recipe.network:
-            network = load_network(find_network(self.recipe.network, self.recipe_dir))
+            network = open_network(find_network(self.recipe.network, self.recipe_dir))
             check_fit(self.recipe.network, network, self.splits.test)
             check_classes(network, self.splits.test, work="explore")
             if network.products:
@@ -257,6 +260,7 @@ class _Work:
             self.splits.train,
             seed=recipe.seed,
             weights=path if path.exists() else weights,
+            tell=lambda said: self.progress.say(f"weights: {said}"),
         )
         if not path.exists():
             checkpointer = self._checkpointer(FLOAT)

@@ -13,12 +13,13 @@ from bitproof.core.user_code import looking_in
 from bitproof.data import Dataset, Splits
 from bitproof.evaluation import Executor
 from bitproof.evaluation.tasks import AnyTaskLike
+from bitproof.exchange import is_onnx, open_network
 from bitproof.faults import read_fault_list
 from bitproof.harden import Candidate
 from bitproof.injection import Injection, carry_out_campaign, prepare_campaign
 from bitproof.metrics import AnyTask, read_task
-from bitproof.quant import IntegerNetwork, load_network
-from bitproof.recipe.building import build, weights_of
+from bitproof.quant import IntegerNetwork
+from bitproof.recipe.building import build, untrained, weights_of
 from bitproof.recipe.recipe import Name, NetworkRecipe
 from bitproof.recipe.stored_networks import check_fit
 from bitproof.report import write_campaign_report, write_campaign_tables
@@ -63,7 +64,11 @@ def inject_recipe(
     """
     with looking_in(recipe_dir):
         splits = recipe.data.load(data_dir)
-        network = _network(recipe, splits, data_dir, recipe_dir)
+        for note in splits.notes:
+            progress.say(f"{splits.test.name}: {note}")
+        network, told = _network(recipe, splits, data_dir, recipe_dir)
+        for kind, words in told.items():
+            progress.say(f"{kind}: {words}")
         if consent is not None:
             consent(splits, network)
         faults = None
@@ -72,7 +77,11 @@ def inject_recipe(
             names = [node.name for node in network.nodes]
             faults = read_fault_list(path, layers=names, progress=progress)
         model = recipe.network or (recipe.model.kind if recipe.model else "")
-        facts = {"title": recipe.title or recipe.name, "model": model, "data": splits.test.name}
+        facts: dict[str, Any] = {
+            **{"title": recipe.title or recipe.name, "model": model, "data": splits.test.name},
+            **({"weights": told["weights"]} if "weights" in told else {}),
+            **({"warnings": [told["warning"]]} if "warning" in told else {}),
+        }
         prepare_campaign(
             out,
             network,
@@ -155,23 +164,32 @@ def inject(
 
 def _network(
     recipe: InjectionRecipe, splits: Splits, data_dir: Path | None, recipe_dir: Path | None
-) -> IntegerNetwork:
+) -> tuple[IntegerNetwork, dict[str, str]]:
+    """Return the network, and what there is to say of its weights."""
     if recipe.model is None:
-        network = load_network(find_network(recipe.network, recipe_dir))
+        network = open_network(find_network(recipe.network, recipe_dir))
         check_fit(recipe.network, network, splits.test)
-        return network
+        return network, {}
     weights = weights_of(recipe.weights, recipe.model, recipe_dir=recipe_dir, data_dir=data_dir)
-    model = build(recipe.model, splits.train, seed=recipe.seed, weights=weights)
-    return Candidate(model.eval(), recipe.quantization).quantize(splits.train)
+    taken: list[str] = []
+    model = build(
+        recipe.model, splits.train, seed=recipe.seed, weights=weights, tell=taken.append
+    ).eval()
+    told = {}
+    if weights is not None:
+        told["weights"] = ", ".join([weights.name, *taken])
+    elif warning := untrained(model, recipe.model, splits.train, seed=recipe.seed):
+        told["warning"] = warning
+    return Candidate(model, recipe.quantization).quantize(splits.train), told
 
 
 def find_network(name: str, folder: Path | None) -> Path:
-    """Return the path, without suffix, of an integer network that a recipe names.
+    """Return where an integer network is that a recipe names; without suffix, but for ONNX files.
 
     Raises:
         RecipeError: it lies neither in `folder` nor in the working directory.
     """
-    return find_file(name, folder, suffix=".json")
+    return find_file(name, folder, suffix="" if is_onnx(name) else ".json")
 
 
 def find_file(name: str, folder: Path | None, suffix: str = "") -> Path:

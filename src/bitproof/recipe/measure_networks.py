@@ -16,7 +16,7 @@ from bitproof.core.progress import SILENT, Progress
 from bitproof.core.stop_request import StopRequest
 from bitproof.evaluation import Evaluation, Executor, IntegerModel, TallyStore
 from bitproof.evaluation.tasks import AnyTaskLike, ending_of, settle_task
-from bitproof.quant import load_network
+from bitproof.exchange import open_network
 from bitproof.recipe.building import choose_device
 from bitproof.recipe.directory import environment, now
 from bitproof.recipe.stored_networks import open_networks
@@ -47,7 +47,7 @@ class StoredModels:
 
     def __call__(self, name: str) -> IntegerModel:
         """Return the network of that name."""
-        return IntegerModel(load_network(self.paths[name]).to(self.device))
+        return IntegerModel(open_network(self.paths[name]).to(self.device))
 
 
 def measure_networks(

@@ -13,7 +13,7 @@ from bitproof.data import AUGMENT, DATA, Augmentation, DataSource
 from bitproof.evaluation import Evaluation
 from bitproof.harden import HARDEN, Approximate, HardeningStage, Requantize
 from bitproof.metrics import AnyTask
-from bitproof.models import MODELS, ModelSpec
+from bitproof.models import MODELS, InMemoryModel, ModelSpec
 from bitproof.quant.scheme import Scheme
 from bitproof.train import Optimization
 
@@ -165,7 +165,8 @@ class Recipe(NamedRecipe):
 
     @model_validator(mode="after")
     def _check_start(self) -> "Recipe":
-        if self.train is None and not self.weights and not self._trains_all():
+        handed_over = isinstance(self.model, InMemoryModel)
+        if not (self.train or self.weights or handed_over or self._trains_all()):
             raise ValueError(
                 "wanted 'weights', or a table 'train', or both, or variants that all begin with a "
                 "stage that trains from random weights; none came"

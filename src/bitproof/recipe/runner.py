@@ -22,16 +22,18 @@ from bitproof.core.errors import RecipeError, StoppedError
 from bitproof.core.files import sha256_of_file, write_text
 from bitproof.core.progress import SILENT, Progress
 from bitproof.core.rng import derive_seed, make_generator
+from bitproof.core.spec import Spec
 from bitproof.core.stop_request import StopRequest
 from bitproof.core.user_code import looking_in
 from bitproof.data import Dataset, Splits
+from bitproof.data.in_memory import InMemory
 from bitproof.evaluation import EvaluatedModel, Executor, FloatModel, IntegerModel, Pool, TallyStore
 from bitproof.evaluation.models import PROFILE_IMAGES
 from bitproof.evaluation.tasks import ending_of, settle_task
 from bitproof.evaluation.threat import Counts
 from bitproof.harden import Approximate, Candidate, TrainingContext
 from bitproof.metrics import Classification, Ending, Own, Tally, Task
-from bitproof.models import save_weights
+from bitproof.models import InMemoryModel, save_weights, split_choice
 from bitproof.quant import (
     IntegerNetwork,
     Scheme,
@@ -46,7 +48,9 @@ from bitproof.quant.fidelity import Fidelity
 from bitproof.quant.flip_error import layer_weights
 from bitproof.recipe.building import build, choose_device, weights_of
 from bitproof.recipe.directory import RunDirectory, environment, now
+from bitproof.recipe.overrides import Change
 from bitproof.recipe.recipe import BASELINE, FLOAT, Recipe, stages_of
+from bitproof.recipe.toml import read_recipe
 from bitproof.report import write_report
 from bitproof.report.html import REPORT
 from bitproof.stats import Row, write_results
@@ -56,19 +60,25 @@ T = TypeVar("T")
 
 
 def run(
-    recipe: Recipe,
-    out: Path,
+    recipe: Recipe | Path | str,
+    out: Path | str | None = None,
     *,
+    splits: Splits | None = None,
+    model: nn.Module | None = None,
     device: str = "auto",
-    data_dir: Path | None = None,
-    recipe_dir: Path | None = None,
+    data_dir: Path | str | None = None,
+    recipe_dir: Path | str | None = None,
     resume: bool = False,
     executor: Executor | None = None,
     progress: Progress = SILENT,
     stop: StopRequest | None = None,
     consent: Callable[[Splits], None] | None = None,
 ) -> Path:
-    """Carry out `recipe` and return the path of its report.
+    """Carry out `recipe`, an object or the path of one, and return the path of its report.
+
+    With `splits`, the run works on these instead of the data of the recipe; with `model`, on copies
+    of this module, which starts from the weights that it has. The run directory `out` (None:
+    `runs/NAME`) is as that of any other run; going on with it needs the same data and model again.
 
     Under `torchrun`, all processes share the training; the first of them measures and writes.
     Without an `executor`, this process measures. Files in the recipe are relative to `recipe_dir`,
@@ -78,9 +88,15 @@ def run(
 
     Raises:
         StoppedError: asked to stop; everything so far is kept, and `resume` goes on from there.
-        ResumeError: another process works in `out`.
+        ResumeError: another process works in `out`, or it belongs to other data or another model.
         BitproofError: in its kinds, for whatever is wrong with recipe, data, weights or disk.
     """
+    if not isinstance(recipe, Recipe):
+        recipe_dir = Path(recipe).parent if recipe_dir is None else recipe_dir
+    recipe = _with_own(recipe, splits, model)
+    out = Path("runs") / recipe.name if out is None else Path(out)
+    data_dir = None if data_dir is None else Path(data_dir)
+    recipe_dir = None if recipe_dir is None else Path(recipe_dir)
     place = choose_device(device)
     with joined_group(device) as group, ExitStack() as held:
         held.enter_context(looking_in(recipe_dir))
@@ -89,10 +105,12 @@ def run(
             held.enter_context(folder.claimed())
             folder.check(recipe, resume=resume, progress=progress)
         weights = weights_of(recipe.weights, recipe.model, recipe_dir=recipe_dir, data_dir=data_dir)
-        splits = recipe.data.load(data_dir).to(place)
+        splits = (splits or recipe.data.load(data_dir)).to(place)
         if consent is not None and group.is_main:
             consent(splits)
         watch = progress if group.is_main else SILENT
+        for note in splits.notes:
+            watch.say(f"{splits.train.name}: {note}")
         stop = stop or StopRequest()
         task = _Run(recipe, folder, splits, weights, place, watch, stop, group, executor, data_dir)
         fingerprint = _fingerprint(splits, weights, place) | {"processes": str(group.size)}
@@ -108,13 +126,29 @@ def run(
         return task.carry_out()
 
 
+def _with_own(
+    recipe: Recipe | Path | str, splits: Splits | None, model: nn.Module | None
+) -> Recipe:
+    """Return the recipe with what was handed over in the place of what it names."""
+    changes: dict[str, Spec] = {}
+    if splits is not None:
+        changes["data"] = InMemory(name=splits.train.name)
+    if model is not None:
+        changes["model"] = InMemoryModel.of(model)
+    if isinstance(recipe, Recipe):
+        return recipe.model_copy(update=changes)
+    # A recipe in a file need not name what is handed over.
+    laid_on = [Change((key,), value.model_dump(), key) for key, value in changes.items()]
+    return read_recipe(Path(recipe), laid_on).model_copy(update=changes)
+
+
 def _fingerprint(splits: Splits, weights: Path | None, device: torch.device) -> dict[str, str]:
     """Return what must not change between the parts of a run, beside its recipe."""
     around = environment(device)
     fingerprint = {name: str(around[name]) for name in ("bitproof", "torch", "device")}
     parts = {"train": splits.train, "test": splits.test}
     fingerprint |= {f"data.{name}": part.digest() for name, part in parts.items()}
-    return fingerprint | ({"weights": sha256_of_file(weights)} if weights else {})
+    return fingerprint | ({"weights": sha256_of_file(split_choice(weights)[0])} if weights else {})
 
 
 @dataclass(frozen=True)
@@ -141,7 +175,10 @@ class _Run:
         multipliers = self.recipe.multipliers.items()
         described = {name: describe(multiplier, self.data_dir) for name, multiplier in multipliers}
         labels = self.recipe.evaluation.labels().items()
-        model, train = self._build(self.weights), self.splits.train
+        taken: list[str] = []
+        model, train = self._build(self.weights, taken.append), self.splits.train
+        for said in taken:
+            self.progress.say(f"weights: {said}")
         ending: Ending = "unknown"
         if set(self.recipe.variants) != {FLOAT}:
             ending = ending_of(trace(model, train.inputs(slice(0, 1))).nodes)
@@ -154,7 +191,12 @@ class _Run:
         sizes = {"n_train": len(train), "n_test": len(test)}
         facts = {
             "model": {"kind": self.recipe.model.kind, "parameters": counted},
-            "data": {"name": train.name, "digest": train.digest(), **sizes},
+            **({"weights": ", ".join([self.weights.name, *taken])} if self.weights else {}),
+            "data": {
+                **{"name": train.name, "digest": train.digest(), **sizes},
+                **({"notes": [*self.splits.notes]} if self.splits.notes else {}),
+                **({"classes": [*train.class_names]} if train.class_names else {}),
+            },
             "multipliers": described,
             "threats": {title: asdict(label) for title, label in labels},
         }
@@ -180,7 +222,7 @@ class _Run:
         profile = train.first(min(len(train), PROFILE_IMAGES))
         models = Networks(self.recipe, self.folder, profile, self.device)
         rows: list[Row] = []
-        warnings: list[str] = []
+        warnings = [f"{train.name}: {note}" for note in self.splits.notes]
         with evaluation.open(models, test, self.executor) as pool:
             if not self.folder.results.exists():
                 pool.prepare()
@@ -279,8 +321,9 @@ class _Run:
         """Return what the last stage of a variant writes."""
         return self.folder.record(variant), self.folder.weights(variant)
 
-    def _build(self, weights: Path | None) -> nn.Module:
-        model = build(self.recipe.model, self.splits.train, seed=self.recipe.seed, weights=weights)
+    def _build(self, weights: Path | None, tell: Callable[[str], None] | None = None) -> nn.Module:
+        spec, seed = self.recipe.model, self.recipe.seed
+        model = build(spec, self.splits.train, seed=seed, weights=weights, tell=tell)
         return model.to(self.device)
 
     def _float_network(self) -> None:

@@ -6,8 +6,9 @@ from bitproof.core.errors import RecipeError, SpecError, WeightsError
 from bitproof.core.user_code import looking_in
 from bitproof.data import DATA, Dataset
 from bitproof.evaluation.tasks import ending_of, settle_task
+from bitproof.exchange import is_onnx, open_network
 from bitproof.metrics import Classification
-from bitproof.quant import IntegerNetwork, load_network
+from bitproof.quant import IntegerNetwork
 from bitproof.quant.shapes import check_shapes
 from bitproof.recipe.directory import RunDirectory
 from bitproof.recipe.toml import read_recipe
@@ -20,13 +21,14 @@ def open_networks(
 
     Args:
         place: a run directory, for all of its integer networks, or one network, such as
-            `runs/NAME/networks/VARIANT`, with or without suffix.
+            `runs/NAME/networks/VARIANT`, with or without suffix; or a quantized ONNX file.
         data: the data set; empty: that of the run.
         data_dir: where data sets lie; None: `BITPROOF_DATA`.
 
     Raises:
         RecipeError: there is no network, or no data set is named.
         WeightsError: a network file is missing or damaged.
+        ExchangeError: an ONNX file has no form as an integer network.
         BitproofError: in its kinds, for whatever is wrong with recipe or data.
     """
     stem = Path(str(place).removesuffix(".json").removesuffix(".safetensors"))
@@ -41,9 +43,9 @@ def open_networks(
             raise RecipeError(f"{place}: the run has no finished integer network")
     else:
         stems = [stem]
-    networks = {path.name: load_network(path) for path in stems}
+    networks = {path.stem if is_onnx(path) else path.name: open_network(path) for path in stems}
     if data:
-        test = DATA.build({"kind": data}).load(data_dir).test
+        test = DATA.build(data).load(data_dir).test
     elif run.recipe.is_file():
         with looking_in(run.recipe_dir()):
             test = read_recipe(run.recipe).data.load(data_dir).test

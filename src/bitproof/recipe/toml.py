@@ -28,9 +28,9 @@ LONGEST = 4_000_000
 """Characters of a recipe; one with a multiplier for each filter of a ResNet-152 has fewer."""
 
 
-def read_recipe(path: Path, changes: Sequence[Change] = ()) -> Recipe:
+def read_recipe(path: Path | str, changes: Sequence[Change] = ()) -> Recipe:
     """Return the recipe in a file, with changes; see `read_spec`."""
-    return read_spec(path, Recipe, changes)
+    return read_spec(Path(path), Recipe, changes)
 
 
 def read_spec(path: Path, spec: type[R], changes: Sequence[Change] = ()) -> R:

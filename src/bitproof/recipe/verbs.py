@@ -42,10 +42,11 @@ from bitproof.train import Optimization, train_
 
 
 def load_data(kind: str, data_dir: Path | str | None = None, **parameters: Any) -> Splits:
-    """Return training, validation and test images of a known data set.
+    """Return training, validation and test images of a known data set, or of your own.
 
-    `parameters` are fields of the source, for example `train_size=1000`; `data_dir` is the folder
-    of its files, None for `BITPROOF_DATA`.
+    `kind` is a data set, or `folder:DIR`, `npz:FILE`, `parquet:DIR`, `package.module:function`.
+    `parameters` are fields of the source, for example `train_size=1000` or `size=32`; `data_dir` is
+    the folder of its files, None for `BITPROOF_DATA`.
 
     Raises:
         UnknownKindError: there is no such data set.

@@ -16,10 +16,10 @@ from bitproof.core.json_lines import JsonLines
 from bitproof.core.lock import Shard
 from bitproof.core.passes import STEP
 from bitproof.data import Splits
+from bitproof.exchange import open_network
 from bitproof.explore import ChooseMultipliers
 from bitproof.explore.directory import ExplorationDirectory
 from bitproof.harden import Approximate, HardeningStage
-from bitproof.quant import load_network
 from bitproof.recipe.building import build
 from bitproof.recipe.directory import RunDirectory
 from bitproof.recipe.estimate import Estimate
@@ -92,7 +92,7 @@ def estimate_exploration(
     n_train = len(splits.train)
     total = Estimate()
     if recipe.model is None:
-        network = load_network(find_network(recipe.network, recipe_dir))
+        network = open_network(find_network(recipe.network, recipe_dir))
         speeds = Speeds(
             network.to(splits.train.labels.device), few_of(splits.train), data_dir=data_dir
         )

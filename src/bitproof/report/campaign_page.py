@@ -253,6 +253,7 @@ def environment(summary: CampaignSummary) -> PageTable:
     campaign = summary.campaign
     named = {
         "model": campaign.model,
+        **({"weights": campaign.weights} if campaign.weights else {}),
         "data": campaign.data,
         "images": campaign.images,
         "trials planned": campaign.planned,

@@ -64,6 +64,8 @@ class Campaign(_Part):
 
     title: str = ""
     model: str
+    weights: str = ""
+    """Their file, and what was taken of it; empty where it is not known."""
     data: str
     images: Number
     trials: Number

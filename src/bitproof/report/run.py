@@ -98,6 +98,8 @@ class Facts(BaseModel):
     title: str | None = None
     data: dict[str, Any] = {}
     model: dict[str, Any] = {}
+    weights: str | None = None
+    """The file that it starts from, and what was taken of it; None: trained from random ones."""
     started: str | None = None
     finished: str | None = None
     durations: dict[str, float] = {}

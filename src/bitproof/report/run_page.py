@@ -140,6 +140,7 @@ def environment(run: Run) -> PageTable:
         "test images": facts.data.get("n_test"),
         "model": facts.model.get("kind"),
         "parameters": facts.model.get("parameters"),
+        **({"weights": facts.weights} if facts.weights else {}),
     }
     names = ("device", "threads", "started", "finished")
     versions = ("bitproof", "torch", "numpy", "python", "platform")

@@ -1,0 +1,50 @@
+"""How much memory is free, and a refusal of what would not fit."""
+
+import math
+from pathlib import Path
+
+from bitproof.core.errors import DataError
+
+SHARE = 0.8
+"""Of the free memory, what pixels may take: training needs some, too."""
+GB = 1e9
+MEMINFO = Path("/proc/meminfo")
+LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+
+
+def free_bytes() -> int | None:
+    """Return what this process may still take, as far as the system tells; else None."""
+    found = []
+    try:
+        lines = MEMINFO.read_text(encoding="ascii").splitlines()
+        found += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")]
+    except (OSError, ValueError, IndexError):
+        pass
+    for limit in map(Path, LIMITS):
+        try:
+            found.append(int(limit.read_text(encoding="ascii")))
+        except (OSError, ValueError):  # absent, or the word "max"
+            continue
+    return min(found, default=None)
+
+
+def check_fits(name: str, shape: tuple[int, ...], *, itemsize: int = 1) -> None:
+    """Refuse an array that would not fit into the free memory.
+
+    Raises:
+        DataError: it takes more than `SHARE` of it.
+
+    Example:
+        >>> check_fits("small", (10, 3, 32, 32))
+        >>> check_fits("huge", (10**9, 3, 512, 512))
+        Traceback (most recent call last):
+        bitproof.core.errors.DataError: huge: 1,000,000,000 inputs of 3 x 512 x 512 ...
+    """
+    wanted, free = math.prod(shape) * itemsize, free_bytes()
+    if free is not None and wanted > SHARE * free:
+        size = " x ".join(map(str, shape[1:])) or "1"
+        raise DataError(
+            f"{name}: {shape[0]:,} inputs of {size} take {wanted / GB:,.1f} GB, "
+            f"{free / GB:,.1f} GB are free; take a smaller 'size', or fewer by "
+            "'train_size' and 'test_size'"
+        )

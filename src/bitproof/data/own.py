@@ -1,0 +1,207 @@
+"""Data of a user's own: what all of its kinds share, whatever the format.
+
+Model:  files lie where the recipe says, beside it, in the working directory or in the data folder.
+        Data that have no test part get one: a share of each class, drawn by `split_seed` alone.
+        Where labels come sorted by class, images are put in a mixed order, always the same, so
+        that the first n are a fair sample: campaigns and attacks take the first ones.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import torch
+from jaxtyping import Int64
+from pydantic import Field
+from torch import Tensor
+
+from bitproof.core.errors import DataError, near, shorten
+from bitproof.core.rng import make_generator
+from bitproof.core.types import Share
+from bitproof.core.user_code import folders
+from bitproof.data.base import DataSource, hold_out
+from bitproof.data.dataset import Dataset, Published
+from bitproof.data.layout import Layout, data_root
+
+ENDLESS = 4096
+"""Longest path."""
+
+
+class OwnSource(DataSource):
+    """Data that nobody published: files, or what a function returns."""
+
+    test_fraction: Share = 0.2
+    """Share of all images that become the test part, by class, where the data have none."""
+
+    def layouts(self) -> tuple[Layout, ...]:
+        """Return none: they lie where the user says."""
+        return ()
+
+
+class FileSource(OwnSource):
+    """Data in files of a user's own."""
+
+    path: Annotated[str, Field(min_length=1, max_length=ENDLESS)]
+    """Where they lie: relative to the recipe's folder, else to the working directory, else to the
+    data folder."""
+
+    def find(self, data_dir: Path | None) -> Path:
+        """Return where the data lie.
+
+        Raises:
+            DataError: they are nowhere.
+        """
+        path, root = Path(self.path).expanduser(), data_root(data_dir)
+        places = [*folders(), Path.cwd(), *([root] if root else [])]
+        tried = [place / path for place in dict.fromkeys(places)]
+        try:
+            found = next((place for place in tried if place.exists()), None)
+        except (OSError, ValueError) as error:
+            raise DataError(f"{self.kind}: {shorten(self.path)} is no path ({error})") from None
+        if found is not None:
+            return found
+        looked = ", ".join(dict.fromkeys(str(place) for place in tried))
+        beside = tried[0].parent
+        names = [entry.name for entry in beside.iterdir()] if beside.is_dir() else []
+        close = f" {hint}" if "Did you mean" in (hint := near(path.name, names)) else ""
+        raise DataError(
+            f"{self.kind}: wanted data at {shorten(self.path)}; looked for {looked}.{close}"
+        )
+
+
+def cut_test(
+    labels: Int64[Tensor, " n"], fraction: float, *, seed: int
+) -> tuple[Int64[Tensor, " m"], Int64[Tensor, " k"]]:
+    """Return the numbers of training and of test images: about `fraction` of each class is test.
+
+    Example:
+        >>> train, test = cut_test(torch.tensor([0, 0, 0, 0, 1, 1, 1, 1]), 0.25, seed=0)
+        >>> len(train), len(test)
+        (6, 2)
+    """
+    held = hold_out(labels, fraction, generator=make_generator(seed, "test part"))
+    return (~held).nonzero()[:, 0], held.nonzero()[:, 0]
+
+
+def mixed_order(n: int) -> Int64[Tensor, " n"]:
+    """Return the numbers from 0 to n - 1 in an order that is always the same, and mixed."""
+    return torch.randperm(n, generator=make_generator(0, "mixed order"))
+
+
+def by_class(labels: Tensor) -> bool:
+    """Tell whether labels are classes that come sorted, so that the first n are no fair sample."""
+    if labels.ndim != 1 or labels.is_floating_point() or len(labels) < 2:
+        return False
+    return bool((labels.diff() >= 0).all()) and bool((labels != labels[0]).any())
+
+
+def publish(
+    source: OwnSource,
+    train: Dataset,
+    *,
+    validation: Dataset | None = None,
+    test: Dataset | None = None,
+    notes: Sequence[str] = (),
+) -> Published:
+    """Return the parts as they came; a test part is cut where there is none.
+
+    Raises:
+        DataError: a part is empty, too small to cut, or has classes that training lacks.
+    """
+    notes = [*notes]
+    if not len(train):
+        raise DataError(f"{train.name}: wanted training images, there are none")
+    if test is None:
+        classes = train.labels
+        if classes.ndim > 1 or classes.is_floating_point():
+            classes = torch.zeros(len(train), dtype=torch.int64)
+        kept, held = cut_test(classes, source.test_fraction, seed=source.split_seed)
+        if not len(held):
+            raise DataError(
+                f"{train.name}: wanted enough images to cut a test part of "
+                f"{source.test_fraction:g}, got {len(train)}"
+            )
+        notes.append(cut_note(len(held), len(train), source))
+        train, test = train.subset(kept), train.subset(held)
+    if not len(test):
+        raise DataError(f"{test.name}: wanted test images, there are none")
+    parts = {"train": train, "validation": validation, "test": test}
+    sorted_parts = [name for name, part in parts.items() if part and by_class(part.labels)]
+    for name in sorted_parts:
+        part = parts[name]
+        assert part is not None
+        parts[name] = part.subset(mixed_order(len(part)))
+    if sorted_parts:
+        notes.append(
+            f"{' and '.join(sorted_parts)}: came sorted by class, put in a mixed order that is "
+            "always the same"
+        )
+    _check_classes(parts)
+    parts = _with_same_classes(parts)
+    assert parts["train"] is not None and parts["test"] is not None  # noqa: PT018
+    return Published(
+        train=parts["train"],
+        test=parts["test"],
+        validation=parts["validation"],
+        notes=(*notes, *shared_images(parts["train"], parts["test"])),
+    )
+
+
+def cut_note(n_test: int, n: int, source: OwnSource) -> str:
+    """Return the sentence about a test part that was cut."""
+    return (
+        f"no test part came with the data: {n_test:,} of {n:,} images, "
+        f"{source.test_fraction:g} of each class, were cut off as one "
+        f"(split_seed {source.split_seed})"
+    )
+
+
+def shared_images(train: Dataset, test: Dataset) -> list[str]:
+    """Return a sentence if test images are training images too, pixel for pixel.
+
+    Example:
+        >>> import numpy as np
+        >>> data = Dataset.from_arrays(np.arange(6, dtype=np.uint8).reshape(3, 2), [0, 1, 0])
+        >>> shared_images(data, data.first(1))
+        ['1 of 1 test images is a training image too, value for value: accuracy is too good']
+    """
+    known = {hash(image.tobytes()) for image in train.images.numpy()}
+    same = sum(hash(image.tobytes()) in known for image in test.images.numpy())
+    if not same:
+        return []
+    words = "is a training image" if same == 1 else "are training images"
+    return [
+        f"{same:,} of {len(test):,} test images {words} too, value for value: accuracy is too good"
+    ]
+
+
+def _with_same_classes(parts: dict[str, Dataset | None]) -> dict[str, Dataset | None]:
+    """Return the parts with the number of classes of the largest, and names where one has them."""
+    here = {name: part for name, part in parts.items() if part is not None}
+    most = max(part.n_classes for part in here.values())
+    names = next((p.class_names for p in here.values() if len(p.class_names) == most), ())
+    return {
+        name: part and replace(part, n_classes=most, class_names=names)
+        for name, part in parts.items()
+    }
+
+
+def _check_classes(parts: dict[str, Dataset | None]) -> None:
+    """Check that no part has a class that training lacks."""
+    train = parts["train"]
+    assert train is not None
+    if train.labels.ndim > 1 or train.labels.is_floating_point():
+        return
+    known = {*train.labels.tolist()}
+    for name, part in parts.items():
+        if part is None or not len(part):
+            continue
+        if part.labels.dtype != train.labels.dtype or part.labels.ndim != 1:
+            raise DataError(f"{name}: wanted labels like those of training, got other ones")
+        if other := sorted({*part.labels.tolist()} - known):
+            shown = ", ".join(map(str, other[:5])) + (", ..." if len(other) > 5 else "")
+            raise DataError(
+                f"{name}: wanted the classes of training, got also {shown} "
+                f"({len(other)} that training lacks)"
+            )
