@@ -386,12 +386,23 @@ def analyze_networks(  # noqa: PLR0917
 @app.command()
 def faults(
     directory: Annotated[Path, typer.Argument(help="A campaign directory.")],
-    out: Annotated[Path, typer.Option(help="The CSV file to write.")] = Path("faults.csv"),
+    out: Annotated[
+        Path | None, typer.Option(help="The CSV file to write; default faults.csv, outcomes.csv.")
+    ] = None,
+    outcomes: Annotated[
+        bool, typer.Option("--outcomes", help="Each fault with what it did, instead.")
+    ] = False,
+    top: Annotated[
+        int, typer.Option(help="With --outcomes: so many of the worst are printed.", min=0)
+    ] = 20,
 ) -> None:
     """Write the faults of a campaign as CSV, to be edited and replayed with inject --list."""
-    from bitproof.cli.inject import export_faults
+    from bitproof.cli.inject import export_faults, export_outcomes
 
-    export_faults(directory, out)
+    if outcomes:
+        export_outcomes(directory, out or Path("outcomes.csv"), top)
+    else:
+        export_faults(directory, out or Path("faults.csv"))
 
 
 @app.command()

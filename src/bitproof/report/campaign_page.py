@@ -15,6 +15,7 @@ from bitproof.report.campaign_summary import (
     slices,
 )
 from bitproof.report.fidelity import layer_table
+from bitproof.report.harm_page import harm_part
 from bitproof.report.html import REPORT, Alert, Tile
 from bitproof.report.page_table import (
     DASH,
@@ -89,6 +90,7 @@ def _context(summary: CampaignSummary) -> dict[str, Any]:
         "fidelity": layer_table(campaign.fidelity),
         "outcomes": outcome_table(summary),
         "places": place_tables(summary),
+        "harm": harm_part(summary),
         "channels": channel_table(summary),
         "channels_left": len(summary.channels) - CHANNELS_SHOWN,
         "environment": environment(summary),

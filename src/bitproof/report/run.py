@@ -203,7 +203,7 @@ class Run:
 
     def _hardens(self, part: str) -> bool:
         stage = self.facts.stages.get(part, {})
-        if part in self.facts.multipliers or stage.get("kind") in {APPROXIMATE, REQUANTIZE}:
+        if part in self.facts.multipliers or stage.get("kind") in (APPROXIMATE, REQUANTIZE):
             return False
         weights = [stage.get(name) for name in AGAINST]
         return stage.get("kind") != TRAINED_FOR or any(
