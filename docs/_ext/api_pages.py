@@ -102,8 +102,7 @@ def _names_of_root() -> str:
 def _page(subpackage: str, words: str) -> str:
     module = import_module(f"bitproof.{subpackage}")
     title = f"bitproof.{subpackage}"
-    lines = [title, "=" * len(title), "", f"{words[0].upper()}{words[1:]}.", ""]
-    lines += [inspect.cleandoc(module.__doc__ or ""), ""]
+    lines = [title, "=" * len(title), "", inspect.cleandoc(module.__doc__ or ""), ""]
     docs = _constants(module)
     for name, value in sorted(_members(subpackage).items(), key=_order):
         place = f"bitproof.{subpackage}.{name}"
