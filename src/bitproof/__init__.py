@@ -56,6 +56,8 @@ if TYPE_CHECKING:  # the one list of names; `_homes` reads it, so that nothing i
     from bitproof.evaluation import Evaluation as Evaluation
     from bitproof.evaluation import MemoryFaults as MemoryFaults
     from bitproof.evaluation import MultiplierFaults as MultiplierFaults
+    from bitproof.exchange import check_onnx as check_onnx
+    from bitproof.exchange import export_onnx as export_onnx
     from bitproof.exchange import import_onnx as import_onnx
     from bitproof.explore import ChooseMultipliers as ChooseMultipliers
     from bitproof.explore import Exploration as Exploration
