@@ -137,9 +137,11 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *_homes()} - {"TYPE_CHECKING", "cache", "import_module"})
 
 
-def __getattr__(name: str) -> object:
-    if name == "__all__":
-        return list(_homes())
-    if name not in _homes():
-        raise AttributeError(f"module 'bitproof' has no attribute '{name}'")
-    return getattr(import_module(_homes()[name]), name)
+if not TYPE_CHECKING:  # or every misspelt name would be an object
+
+    def __getattr__(name: str) -> object:
+        if name == "__all__":
+            return list(_homes())
+        if name not in _homes():
+            raise AttributeError(f"module 'bitproof' has no attribute '{name}'")
+        return getattr(import_module(_homes()[name]), name)
