@@ -406,6 +406,47 @@ def faults(
 
 
 @app.command()
+def export(  # noqa: PLR0917
+    place: Annotated[
+        Path,
+        typer.Argument(
+            metavar="NETWORK|RUN", help="runs/NAME/networks/VARIANT, or runs/NAME if it has one."
+        ),
+    ],
+    out: Annotated[Path, typer.Argument(help="The ONNX file to write.")],
+    form: Annotated[
+        str,
+        typer.Option(
+            "--format", help="qdq: for int8 kernels; integer: by the standard alone, slower."
+        ),
+    ] = "qdq",
+    weights: Annotated[
+        str, typer.Option(help="uint8, right on every CPU, or int8: faster with VNNI and on ARM.")
+    ] = "uint8",
+    verify: Annotated[
+        int,
+        typer.Option(
+            help="Compare logits with ONNX Runtime's on so many images.", min=0, max=10**7
+        ),
+    ] = 0,
+    data: Annotated[str, typer.Option(help="Data set; default that of the run, else noise.")] = "",
+    data_dir: DataDir = None,
+) -> None:
+    """Write a network as ONNX, with the same logits to the bit."""
+    from bitproof.cli.export import run_export
+
+    run_export(
+        place,
+        out,
+        form=form,
+        weights=weights,
+        verify=verify,
+        data=data,
+        data_dir=data_dir,
+    )
+
+
+@app.command()
 def reproduce(  # noqa: PLR0917
     table: Annotated[
         str | None, typer.Argument(help="A published table, such as resq-matrix; all, if left out.")

@@ -1,7 +1,7 @@
 """The results of any directory, or of a call, as tables by name: rows of plain values.
 
-Model:  a row is a dictionary of text, numbers, booleans and None; nested values of files lie flat in
-        it. A rate `[low, value, high]` becomes `sdc1`, `sdc1_low` and `sdc1_high`; rates are
+Model:  a row is a dictionary of text, numbers, booleans and None; nested values of files lie flat
+        in it. A rate `[low, value, high]` becomes `sdc1`, `sdc1_low` and `sdc1_high`; rates are
         fractions, as in the files. Tables are read when they are asked for.
 """
 
