@@ -4,19 +4,21 @@ Model:  black box with scores; the attacker sees logits, no weights and no gradi
         that merely hides its gradients gains nothing.
 Source: `linf_square`: Andriushchenko et al., "Square Attack: a query-efficient black-box
         adversarial attack via random search", ECCV 2020 (algorithms 1 and 2, margin loss); unlike
-        there, each image of a batch has its own squares. `linf_noise`: Carlini et al., "On
-        Evaluating Adversarial Robustness", arXiv 1902.06705 (to see whether gradients are masked).
+        there, each image of a batch has its own squares. Ours: of signals they are stretches of
+        time, of volumes cubes, of feature tables runs of neighbouring features. `linf_noise`:
+        Carlini et al., "On Evaluating Adversarial Robustness", arXiv 1902.06705 (to see whether
+        gradients are masked).
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from bitproof.attacks.balls import Images, Labels
-from bitproof.attacks.base import ATTACKS, CLASSES, Classifier, InputAttack, check_images
+from bitproof.attacks.base import ATTACKS, CLASSES, Classifier, InputAttack
 from bitproof.core.passes import Passes
 from bitproof.core.rng import draw_seed
 from bitproof.core.types import Fraction, Rounds
@@ -84,7 +86,6 @@ class LinfSquare(InputAttack):
     """
 
     any_task: ClassVar[bool] = True
-    needs_images: ClassVar[bool] = True
 
     kind: Literal["linf_square"] = "linf_square"
     queries: Rounds = 200
@@ -112,19 +113,24 @@ class LinfSquare(InputAttack):
         task: Task = CLASSES,
     ) -> Images:
         """Return the inputs with the lowest margin; `generator` advances by one draw."""
-        check_images(inputs)
         own = torch.Generator().manual_seed(draw_seed(generator))
-        n, c, h, w = inputs.shape
+        shape = inputs.shape if inputs.ndim > 2 else (len(inputs), 1, *inputs.shape[1:])
+        n, c, *sides = shape
+        ones = [1] * (len(sides) - 1)
+
+        def moved(signs: Tensor) -> Tensor:
+            shift = (self.epsilon * signs.to(inputs)).expand(shape).reshape(inputs.shape)
+            return self.project(inputs + shift, inputs)
 
         def propose(query: int, best: Tensor) -> Tensor:
             if query == 0:
-                stripes = _draw_signs(n, c, 1, w, generator=own).to(inputs)
-                return self.project(inputs + self.epsilon * stripes, inputs)
-            side = min(max(1, round(math.sqrt(self.area(query) * h * w))), h, w)
-            square = _draw_squares(n, h, w, side=side, generator=own).to(inputs.device)
-            signs = _draw_signs(n, c, 1, 1, generator=own).to(inputs)
+                return moved(_draw_signs(n, c, *ones, sides[-1], generator=own))
+            wanted = (self.area(query) * math.prod(sides)) ** (1 / len(sides))
+            side = min(max(1, round(wanted)), *sides)
+            square = _draw_squares(n, sides, side=side, generator=own).to(inputs.device)
+            signs = _draw_signs(n, c, 1, *ones, generator=own)
             # A step of twice epsilon, cut off at the ball, ends at epsilon wherever it began.
-            return torch.where(square, self.project(inputs + self.epsilon * signs, inputs), best)
+            return torch.where(square.expand(shape).reshape(inputs.shape), moved(signs), best)
 
         return search_at_random(
             model, inputs, labels, propose=propose, queries=self.queries, task=task
@@ -175,9 +181,11 @@ def _draw_signs(*shape: int, generator: torch.Generator) -> Tensor:
     return 2 * torch.randint(2, shape, generator=generator) - 1
 
 
-def _draw_squares(n: int, h: int, w: int, *, side: int, generator: torch.Generator) -> Tensor:
-    """Draw one square window per image, as a mask of shape `n 1 h w`."""
-    top = torch.randint(h - side + 1, (n, 1, 1, 1), generator=generator)
-    left = torch.randint(w - side + 1, (n, 1, 1, 1), generator=generator)
-    rows, columns = torch.arange(h)[:, None], torch.arange(w)
-    return (rows >= top) & (rows < top + side) & (columns >= left) & (columns < left + side)
+def _draw_squares(n: int, sides: Sequence[int], *, side: int, generator: torch.Generator) -> Tensor:
+    """Draw one square window per image, as a mask of shape `n 1 *sides`."""
+    inside = torch.ones(n, 1, *sides, dtype=torch.bool)
+    for axis, length in enumerate(sides):
+        first = torch.randint(length - side + 1, (n, 1, *[1] * len(sides)), generator=generator)
+        places = torch.arange(length).reshape(-1, *[1] * (len(sides) - axis - 1))
+        inside &= (places >= first) & (places < first + side)
+    return inside

@@ -60,8 +60,16 @@ def augment(images: Images, steps: Iterable[Augmentation], *, generator: torch.G
         >>> images = torch.tensor([[[[0, 1, 2]]]], dtype=torch.uint8)
         >>> augment(images, [Flip(probability=1.0)], generator=make_generator(0)).tolist()
         [[[[2, 1, 0]]]]
+
+    Raises:
+        DataError: there are steps, and inputs are no images.
     """
     for step in steps:
+        if images.ndim != 4:
+            raise DataError(
+                f"augmentation: wanted images of shape (n, c, h, w) for {step.kind}, "
+                f"got {tuple(images.shape)}"
+            )
         images = step.apply(images, generator=generator)
     return images
 

@@ -229,6 +229,6 @@ def check_attack(title: str, attack: InputAttack, data: Dataset) -> None:
     if attack.needs_images and not data.is_images:
         raise SpecError(
             f"{title}: wanted images of shape (n, c, h, w) for {attack.kind}, {data.name} holds "
-            f"inputs of shape {tuple(data.images.shape)}"
+            f"inputs of shape {tuple(data.images.shape)}; linf_pgd, l2_pgd and linf_square take any"
         )
     attack.check(data.task)

@@ -24,8 +24,8 @@ from bitproof.train.process_group import SINGLE_PROCESS, ProcessGroup
 class Batch:
     """What a loss sees of one step."""
 
-    inputs: Float[Tensor, "n c h w"]
-    """Augmented images in [0, 1]."""
+    inputs: Float[Tensor, "n *features"]
+    """Augmented images in [0, 1], or other inputs."""
     labels: Int[Tensor, " n"]
     done: float
     """Fraction of all steps that lies behind, in [0, 1)."""
@@ -106,7 +106,7 @@ class Batches:
         inputs = images if images.is_floating_point() else images.to(torch.float32) / 255
         mine = slice(self.part, None, self.parts)
         return Batch(
-            inputs=inputs[mine].contiguous(memory_format=torch.channels_last),
+            inputs=_laid_out(inputs[mine]),
             labels=self.data.labels[index][mine],
             done=step / len(self),
             epoch=epoch,
@@ -137,3 +137,11 @@ class Batches:
             order = torch.randperm(len(self.data), generator=generator)[: self.images]
             self._order = (epoch, order.to(self.data.labels.device))
         return self._order[1]
+
+
+def _laid_out(inputs: Tensor) -> Tensor:
+    """Return images with their channels last in memory, as kernels want them; others as a row."""
+    images = inputs.ndim == 4
+    return inputs.contiguous(
+        memory_format=torch.channels_last if images else torch.contiguous_format
+    )
