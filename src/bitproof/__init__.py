@@ -56,6 +56,8 @@ if TYPE_CHECKING:  # the one list of names; `_homes` reads it, so that nothing i
     from bitproof.evaluation import Evaluation as Evaluation
     from bitproof.evaluation import MemoryFaults as MemoryFaults
     from bitproof.evaluation import MultiplierFaults as MultiplierFaults
+    from bitproof.exchange import check_onnx as check_onnx
+    from bitproof.exchange import export_onnx as export_onnx
     from bitproof.exchange import import_onnx as import_onnx
     from bitproof.explore import ChooseMultipliers as ChooseMultipliers
     from bitproof.explore import Exploration as Exploration
@@ -135,9 +137,11 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *_homes()} - {"TYPE_CHECKING", "cache", "import_module"})
 
 
-def __getattr__(name: str) -> object:
-    if name == "__all__":
-        return list(_homes())
-    if name not in _homes():
-        raise AttributeError(f"module 'bitproof' has no attribute '{name}'")
-    return getattr(import_module(_homes()[name]), name)
+if not TYPE_CHECKING:  # or every misspelt name would be an object
+
+    def __getattr__(name: str) -> object:
+        if name == "__all__":
+            return list(_homes())
+        if name not in _homes():
+            raise AttributeError(f"module 'bitproof' has no attribute '{name}'")
+        return getattr(import_module(_homes()[name]), name)

@@ -207,3 +207,31 @@ def test_labels_beyond_the_outputs_are_refused(call: Call, tmp_path: Path) -> No
     outcome = call("inject", "--network", "mine", "--data", "digits", "--trials", "5", "--out", "d")
     assert outcome.code == 2
     assert "10 classes), this one answers 7" in outcome.problems[0]
+
+
+def test_worst_layers_bits_and_faults_are_told(call: Call, tmp_path: Path) -> None:
+    outcome = call(*SMALL, "--bits", 4, "--out", "c")
+    assert "layers by harm" in outcome.out
+    assert "bits by harm" in outcome.out
+    assert "by layer: " in outcome.out
+    assert "by bit of a layer: " in outcome.out
+    with (tmp_path / "c" / "ranking.csv").open() as file:
+        ranked = list(csv.DictReader(file))
+    assert {row["of"] for row in ranked} == {"layer", "bit", "cell"}
+    with (tmp_path / "c" / "results.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["outcome"] == "sdc1" and row["site"]]
+    rates = {(row["layer"], row["bit"]): row["value"] for row in rows}
+    assert {(row["layer"], row["bit"]): row["value"] for row in ranked} == rates
+    told = call("faults", "c", "--outcomes", "--top", 3, "--out", "o.csv")
+    assert told.code == 0
+    with (tmp_path / "o.csv").open() as file:
+        faults = list(csv.DictReader(file))
+    assert told.out.splitlines()[-1] == "40 faults of 40 trials with what they did: o.csv"
+    assert len(faults) == 40
+    assert {"trial", "layer", "bit", "before", "after", "outcome", "sdc1", "acc_lost"} <= set(
+        faults[0]
+    )
+    most = max(int(row["sdc1"]) for row in faults)
+    page = (tmp_path / "c" / "report.html").read_text()
+    assert "Which layers, which bits are worst" in page
+    assert f"{most} of 8" in page if most else "did harm" in page

@@ -292,3 +292,27 @@ def test_inputs_may_lie_in_any_order() -> None:
     every_second[::2] = images
     assert torch.equal(network(every_second[::2]), expected)
     assert torch.equal(network(images.double()), expected)
+
+
+class Heads(nn.Module):
+    """Tokens of which some are cut off, so that outputs of several images have gaps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.conv(x).flatten(2).transpose(1, 2)[:, :6, :, None].transpose(1, 2)
+        return functional.scaled_dot_product_attention(
+            tokens, tokens[:, :2], tokens[:, :2], enable_gqa=True
+        )
+
+
+def test_words_with_gaps_between_images_come_out_the_same_for_any_number() -> None:
+    network = network_of(Heads(), (3, 8, 8))
+    images = random_images(7, 3, 8, 8)
+    found = lowering.lowered(network, images)
+    assert found is None or found.stop < len(network.nodes)
+    expected = run_integers(network, images, native=False)
+    for n in range(1, 8):
+        assert torch.equal(network(images[:n]), expected[:n])

@@ -386,12 +386,64 @@ def analyze_networks(  # noqa: PLR0917
 @app.command()
 def faults(
     directory: Annotated[Path, typer.Argument(help="A campaign directory.")],
-    out: Annotated[Path, typer.Option(help="The CSV file to write.")] = Path("faults.csv"),
+    out: Annotated[
+        Path | None, typer.Option(help="The CSV file to write; default faults.csv, outcomes.csv.")
+    ] = None,
+    outcomes: Annotated[
+        bool, typer.Option("--outcomes", help="Each fault with what it did, instead.")
+    ] = False,
+    top: Annotated[
+        int, typer.Option(help="With --outcomes: so many of the worst are printed.", min=0)
+    ] = 20,
 ) -> None:
     """Write the faults of a campaign as CSV, to be edited and replayed with inject --list."""
-    from bitproof.cli.inject import export_faults
+    from bitproof.cli.inject import export_faults, export_outcomes
 
-    export_faults(directory, out)
+    if outcomes:
+        export_outcomes(directory, out or Path("outcomes.csv"), top)
+    else:
+        export_faults(directory, out or Path("faults.csv"))
+
+
+@app.command()
+def export(  # noqa: PLR0917
+    place: Annotated[
+        Path,
+        typer.Argument(
+            metavar="NETWORK|RUN", help="runs/NAME/networks/VARIANT, or runs/NAME if it has one."
+        ),
+    ],
+    out: Annotated[Path, typer.Argument(help="The ONNX file to write.")],
+    form: Annotated[
+        str,
+        typer.Option(
+            "--format", help="qdq: for int8 kernels; integer: by the standard alone, slower."
+        ),
+    ] = "qdq",
+    weights: Annotated[
+        str, typer.Option(help="uint8, right on every CPU, or int8: faster with VNNI and on ARM.")
+    ] = "uint8",
+    verify: Annotated[
+        int,
+        typer.Option(
+            help="Compare logits with ONNX Runtime's on so many images.", min=0, max=10**7
+        ),
+    ] = 0,
+    data: Annotated[str, typer.Option(help="Data set; default that of the run, else noise.")] = "",
+    data_dir: DataDir = None,
+) -> None:
+    """Write a network as ONNX, with the same logits to the bit."""
+    from bitproof.cli.export import run_export
+
+    run_export(
+        place,
+        out,
+        form=form,
+        weights=weights,
+        verify=verify,
+        data=data,
+        data_dir=data_dir,
+    )
 
 
 @app.command()

@@ -1,5 +1,7 @@
 """Fault-injection campaigns from the command line: options to a recipe, and what came out."""
 
+import csv
+import io
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,12 +15,15 @@ from bitproof.cli.options import parse_shard
 from bitproof.cli.outcome import report_problems, resumable
 from bitproof.cli.work import tell_work
 from bitproof.core.errors import RecipeError
+from bitproof.core.files import write_text
 from bitproof.core.spec import NONE
 from bitproof.core.user_code import looking_in
 from bitproof.evaluation import Executor
 from bitproof.faults import write_fault_list
 from bitproof.injection.campaign import facts_in
 from bitproof.injection.directory import CampaignDirectory
+from bitproof.injection.outcomes import rows_of, worst_faults
+from bitproof.injection.read_outcomes import read_outcomes
 from bitproof.injection.sealed import read_fault_table
 from bitproof.quant.scheme import ACCURATE
 from bitproof.recipe.building import choose_device
@@ -28,6 +33,16 @@ from bitproof.recipe.lines import Location
 from bitproof.recipe.overrides import Change, look_up, parse_change
 from bitproof.recipe.toml import parse_spec, parse_table, read_text
 from bitproof.report import CampaignSummary, console_table, read_summary
+from bitproof.report.campaign_summary import FaultHarm
+from bitproof.report.ranking import (
+    RANKING_HEAD,
+    WORST_HEAD,
+    ranking_line,
+    ranking_rows,
+    ranking_title,
+    worst_line,
+    worst_rows,
+)
 
 PLACES: Mapping[str, Location] = {
     "model": ("model",),
@@ -43,6 +58,10 @@ PLACES: Mapping[str, Location] = {
 }
 """Where options stand in a recipe."""
 PRESET = ("quantization", "preset")
+MOST_RANKINGS = 6
+"""Rankings whose tables are printed; of more, sentences alone."""
+MOST_PLACES = 8
+"""Places of a ranking that are printed."""
 
 
 def run_injection(
@@ -103,6 +122,13 @@ def print_campaign(folder: Path, report: Path) -> None:
     summary = read_summary(path)
     for table in console_table(summary):
         print_table(table.header, table.rows, title=table.title, numbers=True)
+    for ranking in summary.rankings if len(summary.rankings) <= MOST_RANKINGS else ():
+        if ranking.of != "cell":
+            rows = ranking_rows(ranking, MOST_PLACES)
+            print_table(RANKING_HEAD, rows, title=ranking_title(summary, ranking), numbers=True)
+    for line in [*(ranking_line(summary, one) for one in summary.rankings), worst_line(summary)]:
+        if line:
+            typer.echo(line)
     for line in _planned(summary):
         typer.echo(line)
     if summary.campaign.fidelity:
@@ -124,6 +150,26 @@ def _planned(summary: CampaignSummary) -> Iterator[str]:
         size = "" if group.population is None else f" of {group.population:,} places"
         ended = ", ended by the stop rule" if summary.campaign.stopped else ""
         yield f"{group.label}: {group.trials:,} of {group.needed:,} planned trials{size}{ended}"
+
+
+def export_outcomes(folder: Path, out: Path, top: int) -> None:
+    """Write what each fault of a campaign did as CSV, and print the worst ones."""
+    outcomes = read_outcomes(folder)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(outcomes)
+    writer.writerows(
+        ["" if value is None else value for value in row.values()] for row in rows_of(outcomes)
+    )
+    write_text(out, text.getvalue())
+    worst = [FaultHarm.model_validate(row) for row in worst_faults(outcomes, top)]
+    trials = len(set(outcomes["trial"].tolist()))
+    if worst:
+        title = f"the {len(worst)} worst faults of {trials} trials"
+        print_table(WORST_HEAD, worst_rows(worst), title=title, numbers=True)
+    elif top:
+        typer.echo(f"no fault of {trials} trials did harm")
+    typer.echo(f"{len(outcomes['trial'])} faults of {trials} trials with what they did: {out}")
 
 
 def export_faults(folder: Path, out: Path) -> None:

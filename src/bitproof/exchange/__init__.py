@@ -1,6 +1,20 @@
-"""Ways to and from other people's formats: ONNX out and in."""
+"""Ways to and from other people's formats: ONNX out and in.
 
+`export_onnx` writes an integer network, `check_onnx` compares it with what ONNX Runtime makes of
+the file; `import_onnx` reads a quantized network, `open_network` a file of any kind.
+"""
+
+from bitproof.exchange.agreement import Agreement, check_onnx
+from bitproof.exchange.export import Exported, export_onnx
 from bitproof.exchange.network_files import open_network
 from bitproof.exchange.onnx_import import import_onnx, is_onnx
 
-__all__ = ["import_onnx", "is_onnx", "open_network"]
+__all__ = [
+    "Agreement",
+    "Exported",
+    "check_onnx",
+    "export_onnx",
+    "import_onnx",
+    "is_onnx",
+    "open_network",
+]

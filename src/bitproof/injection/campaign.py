@@ -30,6 +30,7 @@ from bitproof.faults.execute import check_faults
 from bitproof.faults.table import FaultTable
 from bitproof.injection.directory import CampaignDirectory
 from bitproof.injection.golden import Golden
+from bitproof.injection.outcomes import fault_outcomes, worst_faults
 from bitproof.injection.parts import Parts
 from bitproof.injection.plan import Plan, draw_plan, plan_of_list
 from bitproof.injection.sealed import write_fault_table
@@ -196,7 +197,7 @@ def carry_out_campaign(
         known = list(stated.get("warnings", []))
         stated |= _facts(injection, plan, columns, network)
         stated["warnings"] = known + stated["warnings"]
-        golden = _golden(folder, network, injection)
+        golden = golden_tally(folder, network, injection)
         acc = list(acc_interval(golden, confidence=injection.confidence))
         stated |= {"stopped": stopped, "golden_acc": acc}
         if "task" in content:
@@ -204,6 +205,8 @@ def carry_out_campaign(
         if injection.stop is not None:
             interval = injection.stop.look(_watched(injection, columns))
             stated["stop"] = {"outcome": injection.stop_on, "interval": list(interval)}
+        harm = fault_outcomes(plan.faults, columns, network, injection, golden=golden.acc)
+        found["worst"] = worst_faults(harm)
         summary = {"schema": SCHEMA, "campaign": stated, **found}
         write_text(directory.summary, json.dumps(summary, indent=1, allow_nan=False) + "\n")
         directory.finish()
@@ -253,7 +256,7 @@ def facts_in(summary: Path) -> dict[str, Any]:
     return facts
 
 
-def _golden(folder: Path, network: IntegerNetwork, injection: Injection) -> Tally:
+def golden_tally(folder: Path, network: IntegerNetwork, injection: Injection) -> Tally:
     """Return what is right without faults."""
     images = read_images(folder, "images")
     bounds = bounds_of(injection, network, folder, "cpu")

@@ -6,7 +6,7 @@ faults.parquet              the fault table, where one is stored
 network.safetensors, .json  the network
 images.safetensors          what meets the faults; profile: what bounds of activations come from
 parts/                      results of chunks
-summary.json, results.csv, report.html
+summary.json, results.csv, ranking.csv, report.html
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class CampaignDirectory(PlannedDirectory):
     work: ClassVar[str] = "campaign"
     made: ClassVar[tuple[str, ...]] = (
         *("network.*", "faults.parquet", "images.safetensors", "profile.safetensors"),
-        *("summary.json", "results.csv", "table.tex", "report.html"),
+        *("summary.json", "results.csv", "ranking.csv", "table.tex", "report.html"),
     )
     sealed: ClassVar[tuple[str, ...]] = ("parts/part-*.parquet",)
 

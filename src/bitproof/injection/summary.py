@@ -6,7 +6,7 @@ Model:  the fault is the unit. Where trials were drawn by layer and bit, each ce
 Source: METHODS C.3; ANCHORS section 6 (definitions); JEDEC JESD89 for FIT.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from operator import attrgetter
 from typing import Any
 
@@ -15,11 +15,12 @@ from jaxtyping import Float, Int
 
 from bitproof.faults.table import ARRAY_SITES
 from bitproof.injection.plan import Plan
+from bitproof.injection.ranking import OF, OUTCOME, rank_places
 from bitproof.injection.spec import FaultGroup, Injection
 from bitproof.metrics import OUTCOMES, metrics_of
 from bitproof.quant.network import IntegerNetwork
 from bitproof.stats import Interval
-from bitproof.stats.clusters import cluster_rate, stratified_rate
+from bitproof.stats.clusters import Method, cluster_rate, stratified_rate
 
 MEMORIES = frozenset({"weight", "bias", "activation", "output"})
 """Sites whose places are bits of a memory."""
@@ -71,15 +72,17 @@ class _Summary:
 
     def tables(self) -> dict[str, Any]:
         numbers = sorted(set(self.plan.group.tolist()))
+        places = {of: self._over("group", "site", *names) for of, names in OF.items()}
         return {
             "outcomes": self.outcomes,
             "groups": [self._group(number) for number in numbers],
             "totals": [self._total(number) for number in numbers],
-            "layers": self._over("group", "site", "layer"),
-            "bits": self._over("group", "site", "bit"),
-            "cells": self._over("group", "site", "layer", "bit"),
+            "layers": places["layer"],
+            "bits": places["bit"],
+            "cells": places["cell"],
             "channels": self._channels(),
             "elements": self._elements(),
+            "rankings": self._rankings(places),
             "convergence": [self._convergence(number) for number in numbers],
         }
 
@@ -178,6 +181,27 @@ class _Summary:
             rows.append(row)
         return rows
 
+    def _rankings(self, places: Mapping[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
+        """Return layers, bits and cells by what faults there do."""
+        if OUTCOME not in self.outcomes:
+            return []
+
+        def rate(cells: Sequence[int], confidence: float) -> Interval:
+            keep = self._of_cells(list(cells))
+            return self._interval(OUTCOME, keep, list(cells), confidence, "clopper_pearson")
+
+        return [
+            ranking
+            for of, names in OF.items()
+            for ranking in rank_places(
+                self._cells_by("group", "site", *names),
+                places[of],
+                of=of,
+                rate=rate,
+                confidence=self.injection.confidence,
+            )
+        ]
+
     def _cells_by(self, *names: str) -> dict[tuple[Any, ...], list[int]]:
         """Return the numbers of cells that agree in some fields, by these."""
         members: dict[tuple[Any, ...], list[int]] = {}
@@ -194,17 +218,23 @@ class _Summary:
 
     def _rate(self, name: str, keep: Rows, cells: list[int]) -> list[float]:
         """Return the rate over some trials, which sample some cells, with its interval."""
+        confidence, method = self.injection.confidence, self.injection.interval
+        return _rounded(self._interval(name, keep, cells, confidence, method))
+
+    def _interval(
+        self, name: str, keep: Rows, cells: list[int], confidence: float, method: Method
+    ) -> Interval:
+        """Return the same at any confidence."""
         strata = self.columns["cell"][keep]
         if not cells or not np.array_equal(np.unique(strata), cells):
-            return _rounded(self._plain(name, keep, self._weights(keep)))
-        return _rounded(
-            stratified_rate(
-                self.values[name][keep],
-                np.searchsorted(cells, strata),
-                self.sizes[cells].tolist(),
-                confidence=self.injection.confidence,
-                method=self.injection.interval,
-            )
+            weights = self._weights(keep)
+            return self._plain(name, keep, weights, confidence=confidence, method=method)
+        return stratified_rate(
+            self.values[name][keep],
+            np.searchsorted(cells, strata),
+            self.sizes[cells].tolist(),
+            confidence=confidence,
+            method=method,
         )
 
     def _weights(self, keep: Rows) -> Float[np.ndarray, " k"] | None:
@@ -220,7 +250,13 @@ class _Summary:
         return weights
 
     def _plain(
-        self, name: str, keep: Rows, weights: Float[np.ndarray, " k"] | None = None
+        self,
+        name: str,
+        keep: Rows,
+        weights: Float[np.ndarray, " k"] | None = None,
+        *,
+        confidence: float | None = None,
+        method: Method | None = None,
     ) -> Interval:
         if not len(keep):
             return Interval(0.0, 0.0, 1.0)
@@ -228,8 +264,8 @@ class _Summary:
             self.columns[name][keep],
             (self.answers if name == "correct" else self.columns["images"])[keep],
             weights=weights,
-            confidence=self.injection.confidence,
-            method=self.injection.interval,
+            confidence=confidence or self.injection.confidence,
+            method=method or self.injection.interval,
         )
 
     def _fit(self, rates: Mapping[str, list[float]], bits: int) -> list[float] | None:

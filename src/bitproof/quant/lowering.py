@@ -31,10 +31,13 @@ class LoweredNetwork:
     plans: Plans
     stop: int
     """The first node that is not among them."""
+    copies: bool = False
+    """Whether the output of several images has gaps, so that plans copy it, those of one, too."""
 
     def run(self, network: NetworkData, inputs: Tensor) -> Tensor:
         """Return the output of the last of the nodes of the network that this was made of."""
-        return self.plans.run(inputs.contiguous(), partial(_lower, network, stop=self.stop))
+        make = partial(_lower, network, stop=self.stop, copies=self.copies)
+        return self.plans.run(inputs.contiguous(), make)
 
 
 _KNOWN: WeakKeyDictionary[NetworkData, dict[object, LoweredNetwork | None]] = WeakKeyDictionary()
@@ -51,20 +54,22 @@ def lowered(network: NetworkData, inputs: Tensor) -> LoweredNetwork | None:
         return None
     known, key = _KNOWN.setdefault(network, {}), (inputs.shape[1:], compiled.level)
     if key not in known:
-        stop = _find_stop(network, inputs[:1])
+        stop, copies = _find_stop(network, inputs[:1])
         plans = Plans(compiled.number, compiled.functions.bitproof_run_crew)
-        known[key] = LoweredNetwork(plans, stop) if stop else None
+        known[key] = LoweredNetwork(plans, stop, copies) if stop else None
     return known[key]
 
 
-def _find_stop(network: NetworkData, image: Tensor) -> int:
+def _find_stop(network: NetworkData, image: Tensor) -> tuple[int, bool]:
     """Return after how many nodes there is one output that all others follow from; 0 for none.
+
+    Also return whether that output has gaps.
 
     All are lowered, and none mixes images, so that these can be computed apart from each other.
     """
     two, three = (JobWriter(network, image.expand(n, *image.shape[1:])) for n in (2, 3))
     axes: dict[str, tuple[Shapes, int | None]] = {}
-    stop, multiplies = 0, False
+    stop, multiplies, gaps = 0, False, False
     for number, _ in zip(two.steps(), three.steps(), strict=False):
         node = network.nodes[number - 1]
         shapes = two.values[node.name].shape, three.values[node.name].shape
@@ -76,17 +81,17 @@ def _find_stop(network: NetworkData, image: Tensor) -> int:
         multiplies = multiplies or node.op in MAC_OPS
         starts = bool(two.jobs) and isinstance(two.jobs[0], QuantizeValues)
         if multiplies and starts and axis == 0 and two.values.keys() == {node.name}:
-            stop = number
-    return stop
+            stop, gaps = number, not is_dense(two.values[node.name])
+    return stop, gaps
 
 
-def _lower(network: NetworkData, inputs: Tensor, *, stop: int) -> Plan:
+def _lower(network: NetworkData, inputs: Tensor, *, stop: int, copies: bool) -> Plan:
     """Return the plan of the first nodes for so many inputs."""
     writer = JobWriter(network, inputs.clone())  # plans stay, the caller's images need not
     for number in writer.steps():
         if number == stop:
             break
     result = writer.values[network.nodes[stop - 1].name]
-    if not is_dense(result):
+    if copies:
         result = writer.contiguous(result)
     return Plan(tuple(writer.jobs), writer.inputs, result)

@@ -4,6 +4,7 @@ In `results.csv`, a row without layer or bit sums over them. Beside the outcomes
 totals have the rows `acc`, `acc_std`, `acc_min` and `rerr`, and those of the task, such as `miou`;
 `fit` stands wherever it is known (failures in 10^9 hours; the rest are fractions). Cells that were
 not tried have no value. Kinds of fault that hit several places at once have totals alone.
+`ranking.csv` has layers, bits and bits of layers by harm, with the ranks that they may have.
 `elements.csv`, for faults in arrays, has the processing elements, each over all of its registers.
 """
 
@@ -22,6 +23,7 @@ from bitproof.report.campaign_summary import (
     read_summary,
     slices,
 )
+from bitproof.report.ranking import ranking_csv
 from bitproof.report.wording import confidence_text
 from bitproof.stats.intervals import Interval
 
@@ -33,6 +35,7 @@ ELEMENT_COLUMNS = (
     *("group", "row", "column", "outcome", "value", "ci_low", "ci_high", "trials", "images"),
 )
 RESULTS, LATEX, ELEMENTS = "results.csv", "table.tex", "elements.csv"
+RANKING = "ranking.csv"
 LATEX_ESCAPES = {
     **{char: f"\\{char}" for char in "{}$&#%_"},
     "\\": r"\textbackslash{}",
@@ -53,7 +56,8 @@ LATEX_ESCAPES = {
 def write_campaign_tables(folder: Path) -> list[Path]:
     """Write `results.csv` and `table.tex` into a campaign directory; equal input, equal bytes.
 
-    Where faults lay in an array, `elements.csv` is written as well.
+    Where layers or bits can be ranked, `ranking.csv` is written as well, and where faults lay in an
+    array, `elements.csv`.
 
     Returns:
         The paths of all.
@@ -64,6 +68,8 @@ def write_campaign_tables(folder: Path) -> list[Path]:
     """
     summary = read_summary(folder / SUMMARY)
     written = {folder / RESULTS: results_csv(summary), folder / LATEX: results_latex(summary)}
+    if summary.rankings:
+        written[folder / RANKING] = ranking_csv(summary)
     if summary.elements:
         written[folder / ELEMENTS] = elements_csv(summary)
     for path, text in written.items():

@@ -140,6 +140,10 @@ class TrialRates(_Part):
     acc: Rate | None = None
     acc_std: Annotated[float, Field(ge=0.0)] | None = None
     acc_min: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
+    acc_stop: Rate | None = None
+    """Accuracy where a trial with a word found beyond repair gives no answer."""
+    stopped: Rate | None = None
+    """Trials with such a word."""
     rerr: Rate | None = None
     metrics: dict[str, Rate] = {}
     """Means over trials of what else the task counts."""
@@ -171,6 +175,64 @@ class Convergence(_Part):
         return self
 
 
+class RankedPlace(_Part):
+    """A layer, a bit or a bit of a layer, and the ranks that its rate may have."""
+
+    layer: str = ""
+    bit: Bit | None = None
+    trials: Number
+    population: Number
+    rate: Rate
+    ranks: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
+
+
+class FirstPlace(_Part):
+    """How sure the first place of a ranking is."""
+
+    untold: Number
+    """Other places that are not told apart from it."""
+    others: tuple[Number, ...] = ()
+    """The first of them, by position."""
+    times: Annotated[float, Field(ge=1)] | None = None
+    """How many times as many trials would tell it from the next, if rates are what was seen."""
+
+
+class Ranking(_Part):
+    """Places by the rate of an outcome, the highest first; all ranks hold together."""
+
+    group: GroupNumber
+    site: str
+    of: Literal["layer", "bit", "cell"]
+    outcome: Name
+    confidence: Annotated[float, Field(ge=1e-3, le=1 - 1e-9)]
+    pairs: Number
+    places: Annotated[tuple[RankedPlace, ...], Field(min_length=2)]
+    first: FirstPlace
+
+
+class FaultHarm(_Part):
+    """One fault and what it did."""
+
+    trial: Number
+    site: str
+    layer: str
+    element: Number
+    tap: int = -1
+    bit: Bit
+    action: str
+    faults: Number = 1
+    """Bits that broke in the same trial."""
+    before: float | None = None
+    after: float | None = None
+    protection: str = "none"
+    outcome: str
+    images: Number
+    sdc1: Number = 0
+    due: Number = 0
+    acc: float
+    acc_lost: float
+
+
 class CampaignSummary(_Part):
     """The content of `summary.json`."""
 
@@ -189,6 +251,10 @@ class CampaignSummary(_Part):
     elements: tuple[TrialRates, ...] = ()
     """Processing elements of an array, over all their registers."""
     convergence: tuple[Convergence, ...] = ()
+    rankings: tuple[Ranking, ...] = ()
+    """Layers, bits and cells by harm; absent in old files."""
+    worst: tuple[FaultHarm, ...] | None = None
+    """The faults that changed most answers; None in old files."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "CampaignSummary":

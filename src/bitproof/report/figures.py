@@ -6,7 +6,7 @@ so it is imported where a figure is wanted, not with the package.
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,6 +16,7 @@ import vl_convert
 from markupsafe import Markup
 
 from bitproof.core.files import write_bytes
+from bitproof.report.marks import described, series_of, unfolded
 
 VEGA_LITE = "6.4"
 Spec = dict[str, Any]
@@ -29,9 +30,16 @@ CONFIG: dict[str, Any] = {
     "font": "sans-serif",
     "view": {"stroke": "#9ca3af"},
     "axis": {"labelFontSize": 12, "titleFontSize": 12, "gridColor": "#e5e7eb", "labelLimit": 220}
-    | {"titleFontWeight": "normal", "domainColor": "#9ca3af", "tickColor": "#9ca3af"},
+    | {
+        "labelFlush": False,
+        "labelSeparation": 6,
+        "titleFontWeight": "normal",
+        "domainColor": "#9ca3af",
+        "tickColor": "#9ca3af",
+    },
     "legend": {"labelFontSize": 12, "titleFontSize": 12, "labelLimit": 240, "symbolSize": 70}
-    | {"titleFontWeight": "normal", "symbolStrokeWidth": 2},
+    | {"titleFontWeight": "normal", "symbolStrokeWidth": 2, "orient": "bottom", "titleLimit": 400}
+    | {"columnPadding": 18},
     "header": {"labelFontSize": 12, "labelLimit": 420},
 }
 LIVE = """
@@ -59,7 +67,8 @@ class Figure:
 
 def make_figure(section: str, name: str, title: str, spec: Spec) -> Figure:
     """Return the figure of a spec; equal specs give equal figures."""
-    whole = {**spec, "config": CONFIG, "background": "white"}
+    legend = {**CONFIG["legend"], "columns": _columns(series_of(spec))}
+    whole = {**spec, "config": {**CONFIG, "legend": legend}, "background": "white"}
     text = json.dumps(whole, ensure_ascii=False, allow_nan=False)
     # Lone surrogates come from JSON files; no program draws them.
     text = NO_XML.sub(r"\1?", text.encode(errors="replace").decode())
@@ -118,7 +127,8 @@ def unique(figures: Sequence[Figure]) -> list[Figure]:
 
 def static(figure: Figure) -> Markup:
     """Return a figure as SVG for a page: no name space, no address, label instead."""
-    drawn = _svg(figure)
+    spec = json.dumps(described(json.loads(figure.spec)), ensure_ascii=False, allow_nan=False)
+    drawn = unfolded(vl_convert.vegalite_to_svg(spec, VEGA_LITE, allowed_base_urls=[]))
     body = drawn[drawn.index(">") + 1 :]
     size = re.search(r'viewBox="[\d. -]+"', drawn)
     width = re.search(r'width="([\d.]+)"', drawn)
@@ -132,14 +142,19 @@ def live(figure: Figure) -> Markup:
     return Markup('<div data-figure="{}" aria-label="{}"></div>').format(figure.name, figure.title)
 
 
-def live_script(figures: Sequence[Figure]) -> Markup:
-    """Return the specs and the program that draws them, complete: it asks for nothing."""
+def framed(figure: Figure, look: str, draw: Callable[[Figure], Markup]) -> Markup:
+    """Return a figure of a page under its title; a script reads how many lines it has."""
+    lines = len(series_of(json.loads(figure.spec)))
+    return Markup('<figure class="{}"{}><h3>{}</h3>\n{}\n</figure>').format(
+        look, Markup(f' data-series="{lines}"') if lines > 1 else "", figure.title, draw(figure)
+    )
+
+
+def live_specs(figures: Sequence[Figure]) -> Markup:
+    """Return the specs, as data, for the program of `live_program`."""
     specs = ",".join(f"{json.dumps(each.name)}:{each.spec}" for each in figures)
     safe = specs.replace("<", r"\u003c")  # nothing else could end a script element
-    return Markup(
-        f'<script type="application/json" id="specs">{{{safe}}}</script>\n'
-        f"<script>{_bundle()}</script>"
-    )
+    return Markup(f'<script type="application/json" id="specs">{{{safe}}}</script>\n')
 
 
 def write_figures(figures: Sequence[Figure], folder: Path) -> list[Path]:
@@ -161,6 +176,11 @@ def write_figures(figures: Sequence[Figure], folder: Path) -> list[Path]:
     return written
 
 
+def _columns(names: Sequence[str]) -> int:
+    """Return how many names of a legend stand side by side below a drawing."""
+    return max(1, min(5, 440 // (36 + 7 * max(map(len, names), default=1))))
+
+
 def _pdf(figure: Figure) -> bytes:
     drawn = vl_convert.vegalite_to_pdf(figure.spec, VEGA_LITE, allowed_base_urls=[])
     # The library writes references to resources in random order; sorted, they take as many bytes.
@@ -177,6 +197,7 @@ def _svg(figure: Figure) -> str:
 
 
 @cache
-def _bundle() -> str:
+def live_program() -> str:
+    """Return the program that draws the specs of a page, complete: it asks for nothing."""
     bundle = vl_convert.javascript_bundle(LIVE, VEGA_LITE)
     return bundle.replace("</script", r"<\/script")
