@@ -635,6 +635,40 @@ def describe(
 
 
 @app.command()
+def check(  # noqa: PLR0917
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="package.module:factory, or an architecture.")
+    ],
+    weights: Annotated[str | None, typer.Option(help="Its weights: a file, or pretrained.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Data to compare accuracies on; none: random inputs.")
+    ] = None,
+    bits: Annotated[int, typer.Option(help="Width of all words.", min=2, max=8)] = 8,
+    shape: Annotated[
+        str | None, typer.Option("--input", help="Shape of one input, such as 3,32,32.")
+    ] = None,
+    classes: Annotated[
+        int, typer.Option(help="For factories that ask for it, without data.", min=1, max=10**6)
+    ] = 10,
+    json: Annotated[Path | None, typer.Option(help="Write all numbers there.")] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Tell whether a network is supported, what becomes of it, and what can be done with it."""
+    from bitproof.cli.check import print_check
+
+    print_check(
+        model,
+        weights=weights,
+        data=data,
+        bits=bits,
+        shape=shape,
+        classes=classes,
+        json_path=json,
+        data_dir=data_dir,
+    )
+
+
+@app.command()
 def models(
     kind: Annotated[
         list[str] | None, typer.Argument(help="With --check: which; all, if left out.")
