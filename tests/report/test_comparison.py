@@ -115,7 +115,7 @@ def test_clean_accuracy_is_taken_as_independent_and_said_so(make: Make) -> None:
     change = change_of(found, "clean")
     assert change.how == "unpaired"
     assert change.interval == pytest.approx(difference(wilson(165, 200), wilson(155, 200)))
-    assert "1 differences are paired by what both met, 1 unpaired" in comparison_notes(found)[0]
+    assert comparison_notes(found)[0].startswith("1 difference paired by what both met, 1 unpaired")
 
 
 def test_with_and_without_secded_meet_under_one_name(make: Make) -> None:

@@ -52,12 +52,13 @@ class ComparedCampaign:
                 found[Key("", label, "", "accuracy")] = (row, "correct", row.acc)
         detected = {row.group for row in self.summary.totals if row.rates.get("due", (0, 0))[1]}
         for row in (*self.summary.layers, *self.summary.bits):
-            where = row.layer if row.bit is None else f"bit {row.bit}"
+            layer = f"layer {row.layer}" if row.layer.isdecimal() else row.layer
+            where = layer if row.bit is None else f"bit {row.bit}"
             sites = {one.site for one in self.summary.layers if one.group == row.group}
             label = self.summary.label(row.group) + (f" ({row.site})" if len(sites) > 1 else "")
             for outcome in OF_PLACES if row.group in detected else OF_PLACES[:1]:
-                if (rate := row.rate(outcome)) is not None:
-                    found[Key("", label, where, outcome_name(outcome))] = (row, outcome, rate)
+                if (own := row.rate(outcome)) is not None:
+                    found[Key("", label, where, outcome_name(outcome))] = (row, outcome, own)
         return found
 
     def cells(self) -> Mapping[Key, Cell]:

@@ -71,7 +71,9 @@ class Difference:
 class Measured(Protocol):
     """The numbers of one place."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What it is called."""
 
     def cells(self) -> Mapping[Key, Cell]:
         """Return what was measured, in order."""

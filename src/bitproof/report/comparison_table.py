@@ -5,7 +5,7 @@ import re
 from bitproof.report import figures as fig
 from bitproof.report.comparison import FRACTION, SIDE, Cell, Comparison, Difference
 from bitproof.report.figures import Figure, category, layer, make_figure, number, scale
-from bitproof.report.wording import span, value
+from bitproof.report.wording import count, span, value
 
 ABSENT = "-"
 MOST_ROWS = 40
@@ -35,10 +35,8 @@ def comparison_notes(comparison: Comparison) -> list[str]:
     paired = sum(change.paired for change in changes)
     notes = []
     if paired or apart:
-        notes.append(
-            f"{paired} differences are paired by what both met, {apart} unpaired, which is wider "
-            "as a rule; each 95 % interval holds by itself"
-        )
+        told = f"{count(paired, 'difference')} paired by what both met, {apart} unpaired"
+        notes.append(f"{told} (wider, as a rule); each 95 % interval holds by itself")
     return [*notes, *comparison.notes]
 
 
