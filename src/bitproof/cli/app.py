@@ -657,11 +657,14 @@ def energy(  # noqa: PLR0917
 def figures(
     directory: Annotated[Path, typer.Argument(help="A run or campaign directory.")],
     out: Annotated[Path | None, typer.Option(help="Folder; else figures in that one.")] = None,
+    formats: Annotated[
+        str, typer.Option("--format", help="Kinds of files, with commas.")
+    ] = "svg,png,pdf",
 ) -> None:
-    """Write every figure of a run or a campaign as SVG, PNG and PDF, for papers."""
+    """Write every figure of a run or a campaign for papers, with a CSV of its numbers beside it."""
     from bitproof.report.drawing import draw_figures
 
-    for path in draw_figures(directory, out):
+    for path in draw_figures(directory, out, [part.strip() for part in formats.split(",")]):
         typer.echo(path)
 
 
@@ -676,6 +679,40 @@ def describe(
     from bitproof.cli.describe import describe_all, describe_kind
 
     typer.echo(describe_kind(kind) if kind else describe_all())
+
+
+@app.command()
+def check(  # noqa: PLR0917
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="package.module:factory, or an architecture.")
+    ],
+    weights: Annotated[str | None, typer.Option(help="Its weights: a file, or pretrained.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Data to compare accuracies on; none: random inputs.")
+    ] = None,
+    bits: Annotated[int, typer.Option(help="Width of all words.", min=2, max=8)] = 8,
+    shape: Annotated[
+        str | None, typer.Option("--input", help="Shape of one input, such as 3,32,32.")
+    ] = None,
+    classes: Annotated[
+        int, typer.Option(help="For factories that ask for it, without data.", min=1, max=10**6)
+    ] = 10,
+    json: Annotated[Path | None, typer.Option(help="Write all numbers there.")] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Tell whether a network is supported, what becomes of it, and what can be done with it."""
+    from bitproof.cli.check import print_check
+
+    print_check(
+        model,
+        weights=weights,
+        data=data,
+        bits=bits,
+        shape=shape,
+        classes=classes,
+        json_path=json,
+        data_dir=data_dir,
+    )
 
 
 @app.command()
