@@ -28,6 +28,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "verify": ("bitproof verify runs/demo",),
     "energy": ("bitproof energy runs/demo --max-drop 1.0",),
     "figures": ("bitproof figures runs/demo --out figures",),
+    "check": (
+        "bitproof check my_package.models:make --input 3,32,32",
+        "bitproof check m:make --weights w.pt --data cifar10 --bits 4",
+    ),
     "describe": ("bitproof describe random_flips", "bitproof describe hardening"),
     "models": ("bitproof models", "bitproof models resnet20 --check"),
     "export": ("bitproof export runs/demo/networks/s1 s1.onnx",),
