@@ -59,6 +59,7 @@ if TYPE_CHECKING:  # the one list of names; `_homes` reads it, so that nothing i
     from bitproof.exchange import check_onnx as check_onnx
     from bitproof.exchange import export_onnx as export_onnx
     from bitproof.exchange import import_onnx as import_onnx
+    from bitproof.exchange import model_from_onnx as model_from_onnx
     from bitproof.explore import ChooseMultipliers as ChooseMultipliers
     from bitproof.explore import Exploration as Exploration
     from bitproof.explore import Goal as Goal

@@ -16,7 +16,7 @@ from bitproof.core.progress import SILENT, Progress
 from bitproof.core.stop_request import StopRequest
 from bitproof.evaluation import Evaluation, Executor, IntegerModel, TallyStore
 from bitproof.evaluation.tasks import AnyTaskLike, ending_of, settle_task
-from bitproof.exchange import open_network
+from bitproof.exchange import is_onnx, open_network
 from bitproof.recipe.building import choose_device
 from bitproof.recipe.directory import environment, now
 from bitproof.recipe.stored_networks import open_networks
