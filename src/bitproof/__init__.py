@@ -59,6 +59,7 @@ if TYPE_CHECKING:  # the one list of names; `_homes` reads it, so that nothing i
     from bitproof.exchange import check_onnx as check_onnx
     from bitproof.exchange import export_onnx as export_onnx
     from bitproof.exchange import import_onnx as import_onnx
+    from bitproof.exchange import model_from_onnx as model_from_onnx
     from bitproof.explore import ChooseMultipliers as ChooseMultipliers
     from bitproof.explore import Exploration as Exploration
     from bitproof.explore import Goal as Goal
@@ -118,6 +119,8 @@ if TYPE_CHECKING:  # the one list of names; `_homes` reads it, so that nothing i
     from bitproof.recipe.verbs import load_data as load_data
     from bitproof.recipe.verbs import search_multipliers as search_multipliers
     from bitproof.recipe.verbs import train_model as train_model
+    from bitproof.report.tables import flat as flat
+    from bitproof.report.tables import read as read
     from bitproof.train import Optimization as Optimization
 
 

@@ -25,7 +25,7 @@ from bitproof.core.stop_request import StopRequest
 from bitproof.core.user_code import looking_in
 from bitproof.data import Splits
 from bitproof.evaluation import Executor
-from bitproof.exchange import open_network
+from bitproof.exchange import OnnxModel, open_network
 from bitproof.explore import Exploration, SearchImages, explore, read_multipliers
 from bitproof.explore.count_store import CountStore
 from bitproof.explore.directory import ExplorationDirectory
@@ -81,7 +81,8 @@ class ExplorationRecipe(NetworkRecipe):
     def _check_parts(self) -> "ExplorationRecipe":
         if self.network and (self.harden or self.recover or self.train):
             raise ValueError("network: it is complete; harden, recover and train need a 'model'")
-        if self.model is not None and self.train is None and not self.weights:
+        bare = self.model is not None and not isinstance(self.model, OnnxModel)
+        if bare and self.train is None and not self.weights:
             raise ValueError("wanted 'weights', or a table 'train', or both; none came")
         taken = {FLOAT, BASELINE, CHOSEN}
         for name in (*self.harden, *self.recover):
