@@ -18,6 +18,7 @@ from bitproof.approx import AnyMultiplier, Arithmetic
 from bitproof.core.errors import RecipeError, shorten
 from bitproof.core.files import write_text
 from bitproof.core.lock import Shard, claim, hold
+from bitproof.core.packages import check_packages
 from bitproof.core.progress import SILENT, Progress
 from bitproof.core.rng import derive_seed, make_generator
 from bitproof.core.stop_request import StopRequest
@@ -116,6 +117,7 @@ def explore_recipe(
         StoppedError: asked to stop; everything so far is kept, and `resume` goes on from there.
         BitproofError: in its kinds, for whatever is wrong with recipe, data, weights or disk.
     """
+    check_packages(recipe, executor)
     directory = ExplorationDirectory(out)
     directory.check_place()
     with ExitStack() as held:

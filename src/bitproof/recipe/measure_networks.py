@@ -12,6 +12,7 @@ from typing import ClassVar
 import torch
 
 from bitproof.core.directory import FACTS, Entry, ResumableDirectory
+from bitproof.core.packages import check_packages
 from bitproof.core.progress import SILENT, Progress
 from bitproof.core.stop_request import StopRequest
 from bitproof.evaluation import Evaluation, Executor, IntegerModel, TallyStore
@@ -85,6 +86,7 @@ def measure_networks(
         StoppedError: asked to stop; what is finished is kept.
         BitproofError: in its kinds, for whatever is wrong with networks, data or disk.
     """
+    check_packages(evaluation, executor)
     where = choose_device(device)
     networks, test = open_networks(place, data=data, data_dir=data_dir)
     folder = MeasuredDirectory(out)
