@@ -140,7 +140,7 @@ def evaluate(  # noqa: PLR0917
     model: Annotated[
         str | None,
         typer.Option(
-            autocompletion=kind_of("models"),
+            autocompletion=kind_of("MODELS"),
             help="Architecture, timm:NAME, or package.module:factory.",
         ),
     ] = None,
@@ -152,14 +152,14 @@ def evaluate(  # noqa: PLR0917
     data: Annotated[
         str | None,
         typer.Option(
-            autocompletion=kind_of("data"),
+            autocompletion=kind_of("DATA"),
             help="Data set, such as digits; of a network: that of its run.",
         ),
     ] = None,
     task: Annotated[
         str | None,
         typer.Option(
-            autocompletion=kind_of("metrics"),
+            autocompletion=kind_of("TASKS"),
             help="How answers are judged; default: as outputs ask for.",
         ),
     ] = None,
@@ -225,7 +225,7 @@ def inject(  # noqa: PLR0917
     model: Annotated[
         str | None,
         typer.Option(
-            autocompletion=kind_of("models"),
+            autocompletion=kind_of("MODELS"),
             help="Architecture, timm:NAME, or package.module:factory.",
         ),
     ] = None,
@@ -234,12 +234,12 @@ def inject(  # noqa: PLR0917
         str | None, typer.Option(help="An integer network instead: runs/NAME/networks/VARIANT.")
     ] = None,
     data: Annotated[
-        str | None, typer.Option(autocompletion=kind_of("data"), help="Data set; default digits.")
+        str | None, typer.Option(autocompletion=kind_of("DATA"), help="Data set; default digits.")
     ] = None,
     task: Annotated[
         str | None,
         typer.Option(
-            autocompletion=kind_of("metrics"),
+            autocompletion=kind_of("TASKS"),
             help="classification, binary, multi_label, regression, segmentation or sequence; "
             "default: as outputs and labels ask for.",
         ),
@@ -334,7 +334,7 @@ def flip(  # noqa: PLR0917
     attack: Annotated[
         str,
         typer.Option(
-            autocompletion=kind_of("faults"),
+            autocompletion=kind_of("WEIGHT_ATTACKS"),
             help="progressive_bit_search, targeted_bit_search or bit_ascent.",
         ),
     ] = "progressive_bit_search",
@@ -349,7 +349,7 @@ def flip(  # noqa: PLR0917
         int | None, typer.Option(help="Images to classify, the first ones; default 1000.")
     ] = None,
     data: Annotated[
-        str, typer.Option(autocompletion=kind_of("data"), help="Data set; default that of the run.")
+        str, typer.Option(autocompletion=kind_of("DATA"), help="Data set; default that of the run.")
     ] = "",
     sets: Annotated[
         list[str] | None,
@@ -395,7 +395,7 @@ def analyze_networks(  # noqa: PLR0917
         int, typer.Option(help="Images that meet each fault.", min=1, max=10**9)
     ] = 64,
     data: Annotated[
-        str, typer.Option(autocompletion=kind_of("data"), help="Data set; default that of the run.")
+        str, typer.Option(autocompletion=kind_of("DATA"), help="Data set; default that of the run.")
     ] = "",
     seed: Seed = 0,
     threads: Threads = None,
@@ -466,7 +466,7 @@ def export(  # noqa: PLR0917
     data: Annotated[
         str,
         typer.Option(
-            autocompletion=kind_of("data"), help="Data set; default that of the run, else noise."
+            autocompletion=kind_of("DATA"), help="Data set; default that of the run, else noise."
         ),
     ] = "",
     data_dir: DataDir = None,
@@ -585,7 +585,7 @@ def import_network(  # noqa: PLR0917
     data: Annotated[
         str,
         typer.Option(
-            autocompletion=kind_of("data"), help="Measure it on the test images of a data set."
+            autocompletion=kind_of("DATA"), help="Measure it on the test images of a data set."
         ),
     ] = "",
     data_dir: DataDir = None,

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 SOURCE = Path(__file__).parents[1]
-KIND = re.compile(r'^    kind: Literal\["(\w+)"\]', re.MULTILINE)
+KIND = re.compile(r'^@(\w+)\.register\n(?:.*\n)+?    kind: Literal\["(\w+)"\]', re.MULTILINE)
 SITES = (
     *("weight", "bias", "activation", "output", "input", "operand", "weight_operand", "product"),
     *("accumulator", "systolic", "pe_input", "pe_weight", "pe_product", "pe_sum"),
@@ -14,16 +14,16 @@ DEVICES = ("auto", "cpu", "cuda")
 ENGINES = ("auto", "in_process", "processes", "ray")
 
 
-def kinds_in(*subpackages: str) -> list[str]:
-    """Return the kinds that modules of some subpackages define; of all, if none is named.
+def kinds_in(*registries: str) -> list[str]:
+    """Return the kinds that registries hold, by the names of those; of all, if none is named.
 
     Example:
-        >>> "digits" in kinds_in("data"), "digits" in kinds_in("models")
+        >>> "digits" in kinds_in("DATA"), "digits" in kinds_in("MODELS")
         (True, False)
     """
-    folders = [SOURCE / name for name in subpackages] or [SOURCE]
-    paths = [path for folder in folders for path in folder.rglob("*.py")]
-    return sorted({kind for path in paths for kind in KIND.findall(path.read_text("utf-8"))})
+    texts = (path.read_text("utf-8") for path in SOURCE.rglob("*.py"))
+    found = (pair for text in texts for pair in KIND.findall(text))
+    return sorted({kind for registry, kind in found if not registries or registry in registries})
 
 
 def one_of(*words: str) -> Callable[[str], list[str]]:
@@ -41,10 +41,10 @@ def one_of(*words: str) -> Callable[[str], list[str]]:
     return complete
 
 
-def kind_of(*subpackages: str) -> Callable[[str], list[str]]:
-    """Return what completes a kind of some subpackages."""
+def kind_of(*registries: str) -> Callable[[str], list[str]]:
+    """Return what completes a kind of some registries."""
 
     def complete(incomplete: str) -> list[str]:
-        return [kind for kind in kinds_in(*subpackages) if kind.startswith(incomplete)]
+        return [kind for kind in kinds_in(*registries) if kind.startswith(incomplete)]
 
     return complete

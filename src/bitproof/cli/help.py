@@ -51,14 +51,13 @@ class Group(TyperGroup):
         usual = options.pop(HELP, [])
         write_groups(options, formatter)
         found = {name: self.get_command(ctx, name) for name in self.list_commands(ctx)}
-        rows = {name: summary(one) for name, one in found.items() if one and not one.hidden}
+        rows = {name: (name, summary(one)) for name, one in found.items() if one and not one.hidden}
         known = COMMANDS if ctx.parent is None else {}
-        places = {name: title for title, names in known.items() for name in names}
-        groups: dict[str, list[tuple[str, str]]] = {title: [] for title in known}
-        for name, words in rows.items():
-            groups.setdefault(places.get(name, OTHERS if known else "Commands"), []).append(
-                (name, words)
-            )
+        groups = {
+            title: [rows.pop(name) for name in names if name in rows]
+            for title, names in known.items()
+        }
+        groups[OTHERS if known else "Commands"] = [*rows.values()]
         groups[HELP] = usual
         write_groups({title: rows for title, rows in groups.items() if rows}, formatter)
 
