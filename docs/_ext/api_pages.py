@@ -13,32 +13,32 @@ from bitproof.cli.describe import REGISTRIES
 from bitproof.core.registry import Registry
 from bitproof.core.spec import Spec
 
-SUBPACKAGES = {
-    "recipe": "recipes, run directories and the verbs of `bp`",
-    "report": "reports, figures and tables from what is stored",
-    "injection": "fault-injection campaigns",
-    "explore": "searches over multipliers",
-    "harden": "hardening stages",
-    "evaluation": "threats, what is measured of each, and who computes",
-    "faults": "faults of stored codes and of computations",
-    "attacks": "adversarial examples",
-    "approx": "approximate multipliers",
-    "exchange": "ONNX and other people's formats",
-    "quant": "quantizers and the integer network",
-    "train": "one loop of training",
-    "circuits": "multipliers as gates",
-    "models": "architectures and weights",
-    "data": "data sets",
-    "stats": "intervals, sample sizes and fronts",
-    "metrics": "tasks, tallies and outcomes",
-}
+SUBPACKAGES = (
+    "recipe",
+    "report",
+    "injection",
+    "explore",
+    "harden",
+    "evaluation",
+    "faults",
+    "attacks",
+    "approx",
+    "exchange",
+    "quant",
+    "train",
+    "circuits",
+    "models",
+    "data",
+    "stats",
+    "metrics",
+)
 """Subpackages that have a page, from top to bottom; those that are not there yet are left out."""
 VERBS = "bitproof.recipe.verbs"
 
 
 def api_pages() -> dict[str, str]:
     """Return the pages, by name, in reStructuredText."""
-    pages = {f"{name}.rst": _page(name, words) for name, words in present().items()}
+    pages = {f"{name}.rst": _page(name) for name in present()}
     names = "\n".join(f"   {name}" for name in present())
     pages["python.rst"] = (
         "Python\n======\n\n``import bitproof as bp``: the main verbs and values, loaded when they "
@@ -49,16 +49,10 @@ def api_pages() -> dict[str, str]:
 
 
 @cache
-def present() -> dict[str, str]:
+def present() -> list[str]:
     """Return the subpackages that are there."""
     source = Path(bitproof.__file__).parent
-    return {n: words for n, words in SUBPACKAGES.items() if (source / n / "__init__.py").is_file()}
-
-
-def public_names(subpackage: str) -> list[str]:
-    """Return what a subpackage makes public; of `recipe`, the verbs as well."""
-    module = import_module(f"bitproof.{subpackage}")
-    return [*module.__all__]
+    return [name for name in SUBPACKAGES if (source / name / "__init__.py").is_file()]
 
 
 @cache
@@ -99,7 +93,7 @@ def _names_of_root() -> str:
     return ".. list-table::\n   :widths: 30 70\n\n" + "\n".join(rows)
 
 
-def _page(subpackage: str, words: str) -> str:
+def _page(subpackage: str) -> str:
     module = import_module(f"bitproof.{subpackage}")
     title = f"bitproof.{subpackage}"
     lines = [title, "=" * len(title), "", inspect.cleandoc(module.__doc__ or ""), ""]

@@ -224,9 +224,9 @@ def test_report_is_written_anew(call: Call, finished: Path) -> None:
 
 def test_a_report_may_have_live_charts(call: Call, finished: Path) -> None:
     shutil.copytree(finished, "live")
-    assert "<script" not in Path("live/report.html").read_text(encoding="utf-8")
+    assert 'id="specs"' not in Path("live/report.html").read_text(encoding="utf-8")
     assert call("report", "live", "--interactive").code == 0
-    assert "<script" in Path("live/report.html").read_text(encoding="utf-8")
+    assert 'id="specs"' in Path("live/report.html").read_text(encoding="utf-8")
 
 
 def test_figures_are_written_for_papers(call: Call, finished: Path) -> None:
@@ -234,7 +234,10 @@ def test_figures_are_written_for_papers(call: Call, finished: Path) -> None:
     outcome = call("figures", "drawn", "--out", "paper")
     paths = [Path(line) for line in outcome.out.splitlines()]
     assert outcome.code == 0
-    assert {path.suffix for path in paths} == {".svg", ".png", ".pdf"}
+    assert {path.suffix for path in paths} == {".svg", ".png", ".pdf", ".csv"}
+    less = call("figures", "drawn", "--out", "less", "--format", "pdf").out.splitlines()
+    assert {Path(line).suffix for line in less} == {".pdf", ".csv"}
+    one_problem(call("figures", "drawn", "--format", "gif"), "format: wanted some of svg, png, pdf")
     assert all(path.parent == Path("paper") and path.stat().st_size > 0 for path in paths)
     one_problem(call("figures", "nowhere"), "nowhere: wanted a run directory")
 

@@ -1,7 +1,10 @@
 """Run directories as a campaign would leave them, with made-up but plausible numbers."""
 
+import base64
+import hashlib
 import json
 import math
+import re
 from collections.abc import Callable, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
@@ -41,13 +44,16 @@ class Page(HTMLParser):
         self.attributes: list[tuple[str, str]] = []
         self.text = ""
         self.script = ""
-        """The first script of the page: its data."""
+        """The first script of the page: its data, if it has any."""
+        self.programs: list[str] = []
+        """Scripts that run."""
         self.feed(text)
         self.close()
         assert not self.open
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
+        self.is_data = ("type", "application/json") in attrs
         self.attributes += [(name, value or "") for name, value in attrs]
         if tag not in VOID:
             self.open.append(tag)
@@ -59,8 +65,26 @@ class Page(HTMLParser):
         inside = self.open[-1] if self.open else ""
         if inside == "script":
             self.script = self.script or data
+            if self.tags[-1] == "script" and not self.is_data:
+                self.programs.append(data)
         elif inside != "style":
             self.text += data
+
+    def assert_harmless(self) -> None:
+        """Check that a page asks for nothing and runs no script but its own, known by digest."""
+        assert not {"link", "img", "iframe", "object", "image", "use"} & set(self.tags)
+        followed = {v for n, v in self.attributes if n in {"src", "href", "xlink:href"}}
+        assert all(re.fullmatch(r"#[a-z0-9-]+", one) for one in followed), followed
+        places = [v for n, v in self.attributes if n == "id"]
+        assert len(places) == len(set(places))
+        assert {one[1:] for one in followed} <= set(places)
+        assert not [name for name, _ in self.attributes if name.startswith("on")]
+        digests = [
+            f"'sha256-{base64.b64encode(hashlib.sha256(one.encode()).digest()).decode()}'"
+            for one in self.programs
+        ]
+        policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src {' '.join(digests)}"
+        assert ("content", policy) in self.attributes
 
     @property
     def words(self) -> str:

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bitproof.report.findings import change, focus_level, gain, headline
+from bitproof.report.findings import focus_level, gain, headline
+from bitproof.report.paired import change
 from bitproof.report.run import read_run
-from bitproof.report.wording import points
+from bitproof.report.wording import NBSP, points
 from bitproof.stats.results import Row
 
 MakeRun = Callable[..., Path]
@@ -129,12 +130,50 @@ def test_the_sentence_claims_no_more_than_the_interval(
 
 def test_an_unfinished_pipeline_gives_no_numbers(make_run: MakeRun) -> None:
     folder = make_run(variants=["baseline", "s1"], facts={"variants": ["baseline", "s1", "s1+s2"]})
-    found = headline(read_run(folder))
-    assert found == ("No comparison yet: “s1+s2” has no results so far.", [])
+    sentence, tiles = headline(read_run(folder))
+    assert sentence.startswith("No comparison yet: “s1+s2” has no results so far. The accuracy of ")
+    assert [tile.lines[0] for tile in tiles] == ["“baseline”"] * 3
 
 
-def test_a_run_without_hardening_says_so(make_run: MakeRun) -> None:
-    assert "no hardened network" in headline(read_run(make_run(variants=["baseline"])))[0]
+def test_a_network_alone_is_told_by_its_numbers(make_run: MakeRun) -> None:
+    rows = [measured("baseline", "clean", 0.0, 0.9), measured("baseline", "random_flips", 0.1, 0.5)]
+    sentence, tiles = headline(read_run(make_run(rows=rows, variants=["baseline"])))
+    assert sentence.replace(NBSP, " ") == (
+        "The accuracy of “baseline” is 90.0 % (89.0 to 91.0) on clean inputs and 50.0 % "
+        "(49.0 to 51.0) under random bit flips at BER = 10⁻¹."
+    )
+    assert [tile.number for tile in tiles] == ["90.0", "50.0"]
+
+
+def test_integers_are_compared_with_floats_where_nothing_is_hardened(make_run: MakeRun) -> None:
+    rows = [
+        measured(name, threat, level, value)
+        for name, values in {"float": (0.9, 0.2), "baseline": (0.89, 0.6)}.items()
+        for (threat, level), value in zip(
+            (("clean", 0.0), ("random_flips", 0.1)), values, strict=True
+        )
+    ]
+    recipe = "[quantization]\nweight = { bits = 4 }"
+    folder = make_run(rows=rows, variants=["float", "baseline"], recipe=recipe)
+    sentence, tiles = headline(read_run(folder))
+    assert sentence.startswith(
+        "In 4-bit integers (“baseline”) instead of floats, accuracy shows no"
+    )
+    assert "rises by 40.0 points (+38.6" in sentence
+    assert [tile.number for tile in tiles] == ["−1.0", "+40.0"]
+
+
+def test_a_stage_alone_is_named(make_run: MakeRun) -> None:
+    run = read_run(make_run(rows=rows_with(0.7, 0.01), variants=["baseline", "s1"]))
+    assert "the accuracy of “s1” (desensitize) rises by 20.0 points" in headline(run)[0]
+
+
+def test_a_run_without_rows_says_so(make_run: MakeRun) -> None:
+    assert headline(read_run(make_run(rows=[]))) == (
+        "No comparison yet: “baseline” and “s1+s2+s3” have no results so far. This run has no "
+        "results yet.",
+        [],
+    )
 
 
 def test_results_that_share_no_level_are_not_compared(make_run: MakeRun) -> None:
@@ -143,8 +182,9 @@ def test_results_that_share_no_level_are_not_compared(make_run: MakeRun) -> None
         Row("s1", "random_flips", 1e-2, "acc", 0.5, 0.4, 0.6),
     ]
     sentence, tiles = headline(read_run(make_run(rows=rows, variants=["baseline", "s1"])))
-    assert tiles == []
     assert "share no measurement" in sentence
+    assert "The accuracy of “baseline” is 50.0 %" in sentence
+    assert len(tiles) == 1
 
 
 def test_networks_hardened_on_a_multiplier_are_not_compared(make_run: MakeRun) -> None:
@@ -155,5 +195,36 @@ def test_networks_hardened_on_a_multiplier_are_not_compared(make_run: MakeRun) -
         "stages": {name: {"kind": kind} for name, kind in kinds.items()},
     }
     sentence, tiles = headline(read_run(make_run(rows=[], variants=[], facts=facts)))
-    assert "no hardened network with exact products" in sentence
+    assert "hardened" not in sentence
     assert tiles == []
+
+
+@pytest.mark.parametrize(
+    ("losses", "wanted", "rule"),
+    [
+        ((0.005, 0.009, 0.3), "m1", "the least power for at most one point of clean accuracy"),
+        ((0.05, 0.04, 0.3), "m1", "this one loses least"),
+        ((0.005, 0.02, 0.3), "m0", "the least power for at most one point of clean accuracy"),
+    ],
+)
+def test_the_best_trade_of_a_sweep_has_least_power_for_a_point(
+    losses: tuple[float, ...], wanted: str, rule: str, make_run: MakeRun
+) -> None:
+    names = [f"m{number}" for number in range(len(losses))]
+    rows = [measured("baseline", "clean", 0.0, 0.9, 0.001), measured("e", "clean", 0.0, 0.9)]
+    rows += [
+        measured(name, "clean", 0.0, 0.9 - loss, 0.001)
+        for name, loss in zip(names, losses, strict=True)
+    ]
+    powers = {name: {"power_mw": 0.3 - 0.1 * n, "ep": 0.5} for n, name in enumerate(names)}
+    facts = {
+        "variants": ["baseline", "e", *names],
+        "multipliers": {"e": {"power_mw": 0.4, "ep": 0.0}, **powers},
+    }
+    run = read_run(make_run(rows=rows, variants=[], facts=facts))
+    sentence, tiles = headline(run)
+    assert f"Best trade of 4 networks on multipliers: “{wanted}” at" in sentence
+    assert rule in sentence
+    share = 75.0 if wanted == "m0" else 50.0
+    assert f"{share} % of the exact one" in sentence
+    assert tiles[1].number == f"{share}"

@@ -1,9 +1,16 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import pytest
+from scipy.stats import ttest_1samp
+
+from bitproof.core.json_lines import JsonLines
 from bitproof.report.page_table import PageTable
+from bitproof.report.paired import paired_change
 from bitproof.report.run import read_run
 from bitproof.report.run_tables import accuracy_table, chip_table, matrix_table
+from bitproof.stats.intervals import mean_interval
 from bitproof.stats.results import Row
 
 MakeRun = Callable[..., Path]
@@ -24,7 +31,9 @@ def test_every_condition_has_a_row_and_every_variant_a_cell(run_dir: Path) -> No
     assert [row[0].text for row in table.rows][8:10] == ["10⁻²", "AUC"]
     assert {len(row) for row in table.rows} == {1, 1 + len(run.variants)}
     assert [row[0].text for row in table.rows if row[0].look == "focus"] == ["10⁻³", "8/255"]
-    assert [row[-1].look for row in table.rows if len(row) > 1] == ["full"] * 12
+    looks = [set(row[-1].look.split()) for row in table.rows if len(row) > 1]
+    assert all("full" in look for look in looks)
+    assert {"best"} <= set.union(*looks)
 
 
 def test_cells_show_per_cent_and_what_is_missing(make_run: MakeRun) -> None:
@@ -39,6 +48,107 @@ def test_cells_show_per_cent_and_what_is_missing(make_run: MakeRun) -> None:
         ["heat\nlevel"],
         ["85", "–", "50.0"],
     ]
+
+
+def tallies(folder: Path, counts: dict[tuple[str, str, float], list[int]], total: int) -> None:
+    """Write the counts of single trials by network, threat and level."""
+    lines = [
+        {"variant": name, "threat": threat, "level": level, "trial": trial}
+        | {"correct": correct, "total": total, "key": f"{name}{threat}{level}{trial}"}
+        for (name, threat, level), found in counts.items()
+        for trial, correct in enumerate(found)
+    ]
+    log = JsonLines(folder / "tallies.jsonl")
+    for line in lines:
+        log.append(line)
+
+
+def bold(folder: Path) -> list[set[str]]:
+    """Return which networks are bold in each row of accuracies."""
+    run = read_run(folder)
+    table = accuracy_table(run, run.variants)
+    names = [cell.text for cell in table.head[1:]]
+    rows = [row for row in table.rows if len(row) > 1]
+    return [
+        {n for n, cell in zip(names, row[1:], strict=True) if "best" in cell.look} for row in rows
+    ]
+
+
+def test_bold_are_the_best_and_what_its_interval_cannot_tell_from_it(make_run: MakeRun) -> None:
+    values = {"baseline": 0.5, "s1": 0.7, "s2": 0.69, "s1+s2": 0.6}
+    rows = [
+        Row(name, "clean", 0.0, "acc", value, value - 0.02, value + 0.02, 100)
+        for name, value in values.items()
+    ]
+    assert bold(make_run(rows=rows, variants=list(values))) == [{"s1", "s2"}]
+
+
+def test_nothing_is_bold_where_all_tie_or_intervals_are_unknown(make_run: MakeRun) -> None:
+    rows = [
+        Row(name, threat, 0.0 if threat == "clean" else 0.1, "acc", value, *ends, 100)
+        for name, value in (("baseline", 0.5), ("s1", 0.51))
+        for threat, ends in (("clean", (0.4, 0.6)), ("linf_pgd", (None, None)))
+    ]
+    assert bold(make_run(rows=rows, variants=["baseline", "s1"])) == [set(), set()]
+
+
+def test_shared_chips_tell_apart_what_separate_intervals_cannot(make_run: MakeRun) -> None:
+    # Chips differ by far more than the networks on each of them.
+    counts = {"baseline": [10, 30, 50, 70, 90], "s1": [13, 32, 54, 72, 93]}
+    rows = []
+    for name, found in counts.items():
+        low, value, high = mean_interval([one / 100 for one in found])
+        rows.append(Row(name, "random_flips", 1e-2, "acc", value, low, high, 5))
+    folder = make_run(rows=rows, variants=list(counts))
+    assert bold(folder)[-1] == set()
+    tallies(folder, {(n, "random_flips", 1e-2): one for n, one in counts.items()}, 100)
+    assert bold(folder)[-1] == {"s1"}
+    found = paired_change(read_run(folder), "baseline", "s1", "random_flips", 1e-2)
+    gained = np.array(counts["s1"]) / 100 - np.array(counts["baseline"]) / 100
+    low, high = ttest_1samp(gained, 0.0).confidence_interval(0.95)
+    assert found is not None
+    assert found.paired
+    assert (found.low, found.value, found.high) == pytest.approx((low, gained.mean(), high))
+
+
+def test_trials_of_other_counts_or_too_few_are_not_paired(make_run: MakeRun) -> None:
+    names = ("baseline", "s1")
+    rows = [Row(name, "random_flips", 1e-2, "acc", 0.5, 0.4, 0.6, 4) for name in names]
+    for counts in ({"baseline": [50] * 4, "s1": [50] * 4}, {"baseline": [50] * 5, "s1": [60] * 5}):
+        folder = make_run(rows=rows, variants=list(names))
+        (folder / "tallies.jsonl").unlink(missing_ok=True)
+        tallies(folder, {(n, "random_flips", 1e-2): one for n, one in counts.items()}, 100)
+        found = paired_change(read_run(folder), *names, "random_flips", 1e-2)
+        assert found is not None
+        assert not found.paired  # few; and a mean that is not that of the table
+
+
+def test_clean_accuracy_stands_beside_that_under_a_threat_on_the_same_images(
+    make_run: MakeRun,
+) -> None:
+    rows = [
+        Row("baseline", "clean", 0.0, "acc", 0.9, 0.8, 1.0, 1000),
+        Row("baseline", "random_flips", 1e-2, "acc", 0.5, 0.4, 0.6, 2),
+        Row("baseline", "linf_pgd", 0.1, "acc", 0.45, 0.4, 0.6, 200),
+    ]
+    folder = make_run(rows=rows, variants=["baseline"])
+    counts = {("baseline", "random_flips", 1e-2): [50, 50]}
+    tallies(folder, counts | {("baseline", "linf_pgd", 0.1): [40, 50]}, 100)
+    for total, correct in ((1000, 900), (100, 80), (200, 170)):
+        tallies(folder, {("baseline", "clean", 0.0): [correct]}, total)
+    run = read_run(folder)
+    found = {
+        row[0]: row[1].split("\n")[0]
+        for row in texts(accuracy_table(run, run.variants))[1:]
+        if len(row) > 1
+    }
+    assert found == {
+        "no threat": "90.0",
+        "clean\nthe same 100 images": "80.0",
+        "10⁻²": "50.0",
+        "clean\nthe same 200 images": "85.0",
+        "0.1": "45.0",
+    }
 
 
 def test_the_worst_chip_is_told_with_the_spread(run_dir: Path) -> None:

@@ -11,6 +11,7 @@ from bitproof.core.spec import NONE, Spec
 from bitproof.core.types import Seed
 from bitproof.data import AUGMENT, DATA, Augmentation, DataSource
 from bitproof.evaluation import Evaluation
+from bitproof.exchange import OnnxModel, is_onnx
 from bitproof.harden import HARDEN, Approximate, HardeningStage, Requantize
 from bitproof.metrics import AnyTask
 from bitproof.models import MODELS, InMemoryModel, ModelSpec
@@ -19,9 +20,11 @@ from bitproof.train import Optimization
 
 
 def _model(table: object) -> ModelSpec:
-    """Build a model from its table; `timm:NAME` and `package.module:factory` are strings."""
+    """Build a model from its table; strings are `timm:NAME`, `package.module:factory`, files."""
     if isinstance(table, str) and table.startswith("timm:"):
         table = {"kind": "timm", "name": table.removeprefix("timm:")}
+    elif isinstance(table, str) and is_onnx(table):
+        table = {"kind": "onnx", "file": table}
     elif isinstance(table, str) and ":" in table:
         table = {"kind": "factory", "factory": table}
     return MODELS.validate(table)
@@ -93,7 +96,8 @@ class Recipe(NamedRecipe):
     data: AnyData
     """Images."""
     model: AnyModel
-    """Architecture: a kind with its parameters, `package.module:factory`, or `timm:NAME`."""
+    """Architecture: a kind with its parameters, `package.module:factory`, `timm:NAME`, or
+    `file.onnx`, which has its weights."""
     weights: str = ""
     """Weights to start from: safetensors, npz or state dict; relative to the recipe's folder or
     to the data folder. `pretrained`: the published ones of the data folder. Empty: at random."""
@@ -165,8 +169,8 @@ class Recipe(NamedRecipe):
 
     @model_validator(mode="after")
     def _check_start(self) -> "Recipe":
-        handed_over = isinstance(self.model, InMemoryModel)
-        if not (self.train or self.weights or handed_over or self._trains_all()):
+        has_weights = isinstance(self.model, InMemoryModel | OnnxModel)
+        if not (self.train or self.weights or has_weights or self._trains_all()):
             raise ValueError(
                 "wanted 'weights', or a table 'train', or both, or variants that all begin with a "
                 "stage that trains from random weights; none came"

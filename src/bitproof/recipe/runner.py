@@ -20,6 +20,7 @@ from bitproof.approx import Arithmetic, describe
 from bitproof.core.directory import read_json
 from bitproof.core.errors import RecipeError, StoppedError
 from bitproof.core.files import sha256_of_file, write_text
+from bitproof.core.packages import check_packages
 from bitproof.core.progress import SILENT, Progress
 from bitproof.core.rng import derive_seed, make_generator
 from bitproof.core.spec import Spec
@@ -94,6 +95,7 @@ def run(
     if not isinstance(recipe, Recipe):
         recipe_dir = Path(recipe).parent if recipe_dir is None else recipe_dir
     recipe = _with_own(recipe, splits, model)
+    check_packages(recipe, executor)
     out = Path("runs") / recipe.name if out is None else Path(out)
     data_dir = None if data_dir is None else Path(data_dir)
     recipe_dir = None if recipe_dir is None else Path(recipe_dir)

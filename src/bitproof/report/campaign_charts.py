@@ -26,6 +26,16 @@ COLOURS = (
 )
 RANGES = ("0", *(f"to {100 * limit:g}" for limit in LIMITS), f"over {100 * LIMITS[-1]:g}")
 UNTRIED = "not tried"
+NOT_TRIED = "#b3b9c3"
+UNKNOWN = "#e3e6ea"
+"""What a colour fades to as its interval grows: not white, which is a rate of zero."""
+SURE = (("2.5", 0.025, 1.0), ("5", 0.05, 0.8), ("10", 0.1, 0.58), ("20", 0.2, 0.36))
+"""Half an interval in points, as a fraction, and how opaque a cell is that is known so well."""
+UNSURE = ("more", 0.16)
+DARK_ENOUGH = 0.5
+"""Opacity below which dark colours have dark letters."""
+RIGHT = {"title": "SDC-1, %", "orient": "right", "columns": 1}
+"""The legend of rates in colour."""
 SOFT = "#7db8dc"
 DARK = RANGES[7:]
 """Ranges whose colours need white letters."""
@@ -92,11 +102,12 @@ def _bars(
     ]
     limits = {"domain": [0, end or 1], "nice": True}
     low, high = number("low"), number("high")
+    shown = number("value", title=axis, scale=limits, axis={"tickCount": 5})
     spec = {
         **frame(rows, {"step": 18}),
         "encoding": {"y": category("name"), "tooltip": tooltip("name")},
         "layer": [
-            layer("bar", encoding={"x": number("value", title=axis, scale=limits)}, color=SOFT),
+            layer("bar", encoding={"x": shown}, color=SOFT),
             layer("rule", encoding={"x": low, "x2": {"field": "high"}}),
             layer("tick", encoding={"x": low}, size=7, thickness=1),
             layer("tick", encoding={"x": high}, size=7, thickness=1),
@@ -115,21 +126,19 @@ def _heat_map(part: Slice) -> Figure:
         for bit, row in zip(columns, cells, strict=True)
         if row is not None or (bit != "all" and cells is not layers[-1][1])
     ]
-    light = {"test": {"field": "range", "oneOf": DARK}, "value": "#fff"}
+    light = {"test": "datum.light", "value": "#fff"}
     ink = {"condition": light, "value": fig.INK}
     across = {"orient": "top", "labelAngle": 0, "grid": False}
-    colours = scale([*RANGES, UNTRIED], [*COLOURS, "#d1d5db"])
-    colour = category("range", scale=colours, legend={"title": "SDC-1, %"})
     spec = {
         **frame(rows, {"step": 27}),
-        "width": {"step": 46},
+        "width": {"step": 54},
         "encoding": {
             "x": category("bit", title="bit", axis=across),
             "y": category("layer", axis={"grid": False}),
             "tooltip": [{"field": name} for name in TOOLTIP],
         },
         "layer": [
-            layer("rect", encoding={"color": colour}, stroke="#e5e7eb"),
+            *_cells(),
             layer("text", encoding={"text": {"field": "main"}, "color": ink}, fontSize=12, dy=-4),
             layer("text", encoding={"text": {"field": "sub"}, "color": ink}, fontSize=8, dy=7),
         ],
@@ -149,17 +158,15 @@ def _array_maps(summary: CampaignSummary) -> list[Figure]:
         ]
         size = max((max(spot["row"], spot["column"]) for spot in spots), default=0) + 1
         step = {"step": max(6, min(24, 420 // size))}
-        shown = scale([*RANGES, UNTRIED], [*COLOURS, "#d1d5db"])
         spec = {
             **frame(spots, step),
             "width": step,
             "encoding": {
                 "x": {"field": "column", "type": "ordinal", "axis": {"orient": "top"}},
                 "y": {"field": "row", "type": "ordinal"},
-                "color": category("range", scale=shown, legend={"title": "SDC-1, %"}),
                 "tooltip": [{"field": n} for n in ("row", "column", "main", "sub", "trials")],
             },
-            "layer": [layer("rect", encoding={}, stroke="#e5e7eb")],
+            "layer": _cells(),
         }
         title = summary.label(group)
         found.append(make_figure("array", f"array {title}", title, spec))
@@ -170,9 +177,40 @@ def _cell(row: TrialRates | None) -> Spec:
     rate = row.rate() if row is not None else None
     counts = {"trials": row.trials if row else 0, "places": row.population if row else None}
     if rate is None:
-        return {"range": UNTRIED, "main": "", "sub": UNTRIED, **counts}
+        sure = {"sure": SURE[0][0], "light": False}
+        return {"range": UNTRIED, "main": "", "sub": UNTRIED, **sure, **counts}
     shown = {"main": wording.value(rate), "sub": wording.span(rate, "–")}
-    return {"range": range_of(rate.value), **shown, **counts}
+    name, opacity = sureness(rate)
+    light = range_of(rate.value) in DARK and opacity >= DARK_ENOUGH
+    return {"range": range_of(rate.value), "sure": name, "light": light, **shown, **counts}
+
+
+def sureness(rate: Interval) -> tuple[str, float]:
+    """Return how well a rate is known, in points, and how opaque its cell is.
+
+    Example:
+        >>> sureness(Interval(0.0, 0.0, 0.04)), sureness(Interval(0.2, 1.0, 1.0))
+        (('2.5', 1.0), ('more', 0.16))
+    """
+    half = (rate.high - rate.low) / 2
+    found = ((name, opacity) for name, most, opacity in SURE if half <= most)
+    return next(found, UNSURE)
+
+
+def _cells() -> list[Spec]:
+    """Return cells whose colour fades as their interval grows."""
+    colours = scale([*RANGES, UNTRIED], [*COLOURS, NOT_TRIED])
+    classes = {**{name: opacity for name, _, opacity in SURE}, UNSURE[0]: UNSURE[1]}
+    faded = category(
+        "sure",
+        scale={"type": "ordinal", **scale(classes, list(classes.values()))},
+        legend={"title": "known to ± points", "orient": "right", "columns": 1}
+        | {"symbolType": "square", "symbolFillColor": COLOURS[6], "symbolStrokeWidth": 0},
+    )
+    shown = {"color": category("range", scale=colours, legend=RIGHT), "opacity": faded}
+    pale = f"datum.sure != '{SURE[0][0]}'"
+    below = layer("rect", where=pale, encoding={"tooltip": None}, color=UNKNOWN)
+    return [below, layer("rect", encoding=shown, stroke="#e5e7eb")]
 
 
 def _rates(summary: CampaignSummary) -> list[Figure]:

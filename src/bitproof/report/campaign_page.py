@@ -1,5 +1,6 @@
 """The report of a fault-injection campaign as one page."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from bitproof.report.campaign_summary import (
     slices,
 )
 from bitproof.report.fidelity import layer_table
+from bitproof.report.glossary import Glossary, terms
 from bitproof.report.harm_page import harm_part
 from bitproof.report.html import REPORT, Alert, Tile
 from bitproof.report.page_table import (
@@ -24,6 +26,7 @@ from bitproof.report.page_table import (
     PageTable,
     facts_table,
     rate_text,
+    settings_table,
     table_of,
 )
 from bitproof.stats.intervals import Interval
@@ -31,6 +34,12 @@ from bitproof.stats.sample_size import sample_size
 
 CHANNELS_SHOWN = 20
 TILES_SHOWN = 6
+COMMAND = "bitproof "
+"""How the title of a campaign begins that was asked for on the command line alone."""
+UNTOLD = frozenset({"inject", "fault injection"})
+"""Titles that nobody gave."""
+MOST_NAMED = 3
+"""Kinds of faults that a heading names."""
 Writer = Callable[[TrialRates], str]
 """What to write of some trials in one column."""
 SINGLE = frozenset({"one place", "exhaustive"})
@@ -65,23 +74,33 @@ def _context(summary: CampaignSummary) -> dict[str, Any]:
     campaign = summary.campaign
     golden = campaign.golden_acc
     images = wording.count(campaign.images, "image")
-    aside = "" if golden is None else f"Without faults, accuracy is {_rate_line(golden)}."
+    confidence = wording.confidence_text(campaign.confidence)
+    aside = (
+        ""
+        if golden is None
+        else f"Without faults, accuracy on the same images is {_rate_line(golden)}."
+    )
     for name, number in campaign.golden.items():
         aside += f" {wording.METRIC_NAMES.get(name, name)} is {wording.figure(100 * number)} %."
     return {
         "brand": "fault-injection report",
-        "heading": campaign.title or "Fault-injection campaign",
+        "heading": heading(summary),
         "subtitle": [
             campaign.model or f"model {wording.ABSENT}",
             f"data: {campaign.data or wording.ABSENT}, {images}",
             wording.count(campaign.trials, "trial"),
+            f"device: {campaign.device or wording.ABSENT}",
+            f"engine: {campaign.engine or wording.ABSENT}",
+            f"time: {_time(campaign.seconds)}",
         ],
         "alerts": alerts(summary),
         "headline": headline(summary),
         "aside": aside,
         "tiles": [_tile(summary, row) for row in summary.totals[:TILES_SHOWN]],
+        "checks": checks_line(summary),
         "campaign": campaign,
-        "confidence": wording.confidence_text(campaign.confidence),
+        "command": campaign.title if campaign.title.startswith(COMMAND) else "",
+        "confidence": confidence,
         "margin": _margin_text(summary),
         "images": images,
         "protections": ", ".join(wording.settings(each) for each in campaign.protections),
@@ -94,13 +113,98 @@ def _context(summary: CampaignSummary) -> dict[str, Any]:
         "channels": channel_table(summary),
         "channels_left": len(summary.channels) - CHANNELS_SHOWN,
         "environment": environment(summary),
-        "meanings": meanings(summary),
+        "correction": correction_table(summary),
+        "kinds": settings_table(_settings(summary)),
+        "glossary": _glossary(summary),
     }
+
+
+def heading(summary: CampaignSummary) -> str:
+    """Return the title of a campaign; where nobody gave one, what was asked, in words."""
+    campaign = summary.campaign
+    if campaign.title and not campaign.title.startswith(COMMAND) and campaign.title not in UNTOLD:
+        return campaign.title
+    labels = list(dict.fromkeys(group.label for group in summary.groups if group.label))
+    told = ", ".join(labels[:MOST_NAMED]) if len(labels) <= MOST_NAMED else ""
+    what = told or wording.count(len(labels), "kind") + " of faults" if labels else "Faults"
+    where = campaign.model.rsplit("/", 1)[-1] if campaign.model else "a network"
+    data = f" on {campaign.data}" if campaign.data else ""
+    behind = [str(one.get("kind")).replace("_", " ") for one in campaign.protections]
+    guard = f", behind {' and '.join(behind)}" if behind else ""
+    return f"{what[:1].upper()}{what[1:]}: {where}{data}{guard}"
+
+
+def checks_line(summary: CampaignSummary) -> str:
+    """Return which checks of a campaign were made, and that nothing was found if so."""
+    campaign = summary.campaign
+    check = "integers compared with floats"
+    if campaign.fidelity is None:
+        return f"Not checked: {check} (the network was stored without the comparison)."
+    found = "its warning stands above" if campaign.warnings else "it raised no warning"
+    return f"Check that ran: {check} – {found}."
 
 
 def meanings(summary: CampaignSummary) -> list[tuple[str, str]]:
     """Return what the silent outcomes of the campaign's task mean, by their names."""
     return list(wording.outcome_meanings(summary.campaign.task or {}).items())
+
+
+def _glossary(summary: CampaignSummary) -> Glossary:
+    """Return the terms of the page, those of the task among them."""
+    confidence = wording.confidence_text(summary.campaign.confidence)
+    own = {wording_key(name): (name, words) for name, words in meanings(summary)}
+    repeated = (
+        f"Range that covers the true value in about {confidence} of repetitions of the campaign, "
+        "with the same images."
+    )
+    return terms(
+        [
+            *("fault", "masked", "sdc", *own, "due", "fvf", "fit", "ber", "interval", "sample"),
+            *(("ecc",) if summary.campaign.protections else ()),
+            *(("sqnr",) if summary.campaign.fidelity else ()),
+        ],
+        {**own, "interval": (f"{confidence} interval", repeated)},
+    )
+
+
+def wording_key(name: str) -> str:
+    """Return the key of the anchor of an outcome.
+
+    Example:
+        >>> wording_key("SDC-10 %, SDC-20 %")
+        'sdc-10-sdc-20'
+    """
+    return "-".join(re.findall(r"[a-z0-9]+", name.lower()))
+
+
+def _settings(summary: CampaignSummary) -> dict[str, Mapping[str, Any]]:
+    """Return the settings of faults, protections and array by name."""
+    campaign = summary.campaign
+    found: dict[str, Mapping[str, Any]] = {
+        summary.label(group.group): group.kind for group in summary.groups
+    }
+    for number, one in enumerate(campaign.protections, 1):
+        found[f"protection {number}"] = one
+    return found | ({"array": campaign.array} if campaign.array else {})
+
+
+def correction_table(summary: CampaignSummary) -> PageTable:
+    """Return accuracy if the system stops at words beyond repair, beside that if it goes on."""
+    rows = [row for row in summary.totals if row.acc_stop is not None and row.acc is not None]
+    return table_of(
+        rows,
+        [
+            ("faults", lambda row: summary.label(row.group)),
+            ("accuracy, %\ncarries on", lambda row: rate_text(row.acc)),
+            ("accuracy, %\nstops", lambda row: rate_text(row.acc_stop)),
+            ("trials with such\na word, %", lambda row: rate_text(row.stopped)),
+        ],
+        look="wide dense",
+    )
+
+
+def _time(spent: float | None) -> str:
+    return wording.ABSENT if spent is None else wording.seconds(spent)
 
 
 def array_text(array: Mapping[str, Any]) -> str:
@@ -265,7 +369,7 @@ def environment(summary: CampaignSummary) -> PageTable:
         "counts (SHA-256)": campaign.checksum,
         "device": campaign.device,
         "engine": campaign.engine,
-        "time": None if campaign.seconds is None else wording.seconds(campaign.seconds),
+        "time": _time(campaign.seconds),
     }
     if campaign.task is not None:
         named |= {"task": wording.settings(campaign.task)}

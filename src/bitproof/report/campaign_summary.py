@@ -140,6 +140,10 @@ class TrialRates(_Part):
     acc: Rate | None = None
     acc_std: Annotated[float, Field(ge=0.0)] | None = None
     acc_min: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
+    acc_stop: Rate | None = None
+    """Accuracy where a trial with a word found beyond repair gives no answer."""
+    stopped: Rate | None = None
+    """Trials with such a word."""
     rerr: Rate | None = None
     metrics: dict[str, Rate] = {}
     """Means over trials of what else the task counts."""

@@ -141,7 +141,11 @@ def _score_map(summary: Summary) -> Figure:
         for one in layers
         for n in order
     ]
-    colour = category("range", scale=scale(ranges, SHADES), legend={"title": "share of harm"})
+    colour = category(
+        "range",
+        scale=scale(ranges, SHADES),
+        legend={"title": "share of harm", "orient": "right", "columns": 1},
+    )
     spec = {
         **frame(rows, {"step": 16}),
         "width": {"step": 30},

@@ -22,8 +22,9 @@ from bitproof.report.exploration_tables import (
     predictor_table,
     search_table,
 )
+from bitproof.report.glossary import terms
 from bitproof.report.html import REPORT, Alert, Tile
-from bitproof.report.page_table import PageTable, facts_table
+from bitproof.report.page_table import PageTable, facts_table, settings_table
 
 EXPLORATION = "exploration.json"
 PLAN = "plan.json"
@@ -39,6 +40,12 @@ NEEDED: Mapping[str, type | tuple[type, ...]] = {
     "held_out": (list, type(None)),
 }
 """Parts of a summary, and what they are."""
+INTERVAL = (
+    "95 % interval",
+    "Of accuracies: Student's t between chips where memory faults are drawn, else Wilson between "
+    "images. Of predicted accuracy: that of the fitted curve, wider where left-out choices miss; "
+    "of predicted figures: conformal.",
+)
 Summary = Mapping[str, Any]
 
 
@@ -107,6 +114,9 @@ def _context(summary: Summary) -> dict[str, Any]:
             summary["model"] or f"model {wording.ABSENT}",
             f"data: {summary['data']}",
             f"{wording.count(units['count'], 'unit')}, {choices_text(units['log10_choices'])}",
+            f"device: {summary['device'] or wording.ABSENT}",
+            f"engine: {summary.get('engine') or wording.ABSENT}",
+            f"time: {wording.seconds(_spent(summary))}",
         ],
         "alerts": _alerts(summary),
         "headline": headline(summary),
@@ -114,8 +124,17 @@ def _context(summary: Summary) -> dict[str, Any]:
         "tiles": _tiles(summary),
         "images": images,
         "granularity": units["granularity"],
-        "accelerator": wording.settings(summary["exploration"]["accelerator"]),
-        "score": wording.settings(summary["exploration"]["score"]),
+        "accelerator_name": _kind(summary["exploration"]["accelerator"]).capitalize(),
+        "score_name": _kind(summary["exploration"]["score"]),
+        "settings": settings_table(_settings(summary["exploration"])),
+        "made_by": summary["versions"].get("bitproof") or f"(version {wording.ABSENT})",
+        "glossary": terms(
+            [
+                *("unit", "score", "cost", "spatial", "hypervolume", "front", "mred"),
+                *("ber", "chip", "interval"),
+            ],
+            {"interval": INTERVAL},
+        ),
         "front": front_table(summary),
         "front_left": len(summary["front"]) - MOST_FRONT,
         "chosen": chosen_table(summary),
@@ -132,6 +151,30 @@ def _context(summary: Summary) -> dict[str, Any]:
         "judged": summary["scores"]["judged"],
         "attacked": any(one["family"] == "input_attack" for one in summary["objectives"]),
     }
+
+
+def _kind(component: Mapping[str, Any]) -> str:
+    return str(component.get("kind", "unnamed")).replace("_", " ")
+
+
+def _settings(exploration: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Return the settings of a search by component; what has none stands together at the end."""
+    found: dict[str, Mapping[str, Any]] = {}
+    rest: dict[str, Any] = {}
+    for name, one in exploration.items():
+        if isinstance(one, Mapping):
+            found[name] = one
+        elif isinstance(one, list) and one and all(isinstance(each, Mapping) for each in one):
+            found |= {f"{name}, {number}": each for number, each in enumerate(one, 1)}
+        else:
+            rest[name] = one
+    return {**found, "others": rest}
+
+
+def _spent(summary: Summary) -> float:
+    """Return how long scoring, searching and measuring took."""
+    searches = (one["measuring_s"] + one["thinking_s"] for one in summary["searches"])
+    return float(sum(summary["seconds"].values()) + sum(searches))
 
 
 def choices_text(log10: float) -> str:
@@ -219,7 +262,11 @@ def _environment(summary: Summary) -> PageTable:
             "exact products: energy of an image, µJ": wording.figure(figures["energy"]),
             "costs": summary["exploration"]["costs"],
             "network (SHA-256)": summary["network"],
+            "model": summary["model"],
+            "data": summary["data"],
             "device": summary["device"],
+            "engine": summary.get("engine"),
+            "time": wording.seconds(_spent(summary)),
             **summary["versions"],
         }
     )

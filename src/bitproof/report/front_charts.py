@@ -7,11 +7,13 @@ from bitproof.report.figures import Figure, Spec, layer, make_figure, number
 from bitproof.report.findings import lowered
 from bitproof.report.multipliers import conditions, shown
 from bitproof.report.run import CLEAN, FLOAT, Condition, Run
-from bitproof.report.run_charts import frame, tooltip
+from bitproof.report.run_charts import HEIGHT, LETTER, WIDTH, frame, tooltip
 from bitproof.stats.costs import undominated
 
-SMALL: Spec = {"fontSize": 10, "limit": 170}
+SMALL: Spec = {"fontSize": 10, "limit": 300}
 """Letters in the drawing; longer names are cut off."""
+LINE = 13
+"""Height of a line of them."""
 FEWEST = 3
 """Networks that a front needs."""
 
@@ -32,8 +34,27 @@ def front_figures(run: Run) -> list[Figure]:
     for place, spot in enumerate(spots):
         spot["front"] = place in front
         spot["label"] = spot["name"] if place in front else ""
+    _share_labels(spots)
     words = [lowered(run.condition(*each)) for each in (fault, attack)]
     return [make_figure("front", "three ways", "Clean, faults, attacks", _front(spots, *words))]
+
+
+def _share_labels(spots: list[Spec]) -> None:
+    """Give points that lie so close that labels would cover each other one label."""
+    ends = {name: [spot[name] for spot in spots] for name in ("clean", "fault")}
+    span = {name: max(values) - min(values) or 1.0 for name, values in ends.items()}
+    named = [spot for spot in spots if spot["label"]]
+    for place, spot in enumerate(named):
+        near = [
+            other
+            for other in named[place + 1 :]
+            if other["label"]
+            and abs(other["fault"] - spot["fault"]) / span["fault"] * HEIGHT < LINE
+            and abs(other["clean"] - spot["clean"]) / span["clean"] * WIDTH < LETTER * 30
+        ]
+        for other in near if spot["label"] else ():
+            spot["label"] += f", {other['label']}"
+            other["label"] = ""
 
 
 def _spots(run: Run, fault: Condition, attack: Condition) -> list[Spec]:
@@ -64,7 +85,7 @@ def _front(spots: Sequence[Spec], fault: str, attack: str) -> Spec:
         **frame(spots),
         "encoding": {
             "x": number("clean", title="clean accuracy, %", scale=axis),
-            "y": number("fault", title=f"accuracy under {fault}, %", scale=axis),
+            "y": number("fault", title=["accuracy under", f"{fault}, %"], scale=axis),
             "color": colour,
             "tooltip": [
                 *tooltip("name"),

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bitproof.report.findings import FAULTS, change, focus_level, main_threats
+from bitproof.report.findings import FAULTS, focus_level, main_threats
 from bitproof.report.page_table import (
     DASH,
     PageCell,
@@ -19,7 +19,8 @@ from bitproof.report.page_table import (
     make_table,
     table_of,
 )
-from bitproof.report.run import Condition, MultiplierFacts, Run, parts
+from bitproof.report.paired import paired_change
+from bitproof.report.run import CLEAN, Condition, MultiplierFacts, Run, parts
 from bitproof.report.run_tables import change_text, condition_head
 from bitproof.report.wording import figure, share
 from bitproof.stats.costs import pareto_front
@@ -172,7 +173,7 @@ def cost_table(run: Run, found: Sequence[Approximation]) -> PageTable:
     for each in found:
         it, after = each.multiplier, run.clean(each.variant)
         other = f"{it.label}, " if it.label and it.label != each.name else ""
-        moved = change(clean, after)
+        moved = paired_change(run, base, each.variant, CLEAN, 0.0)
         rows.append(
             [
                 PageCell(f"{each.variant}\n{other}{it.circuit}", "front" if each in best else ""),

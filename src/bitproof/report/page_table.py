@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from bitproof.report.wording import ABSENT, percent, span, value
+from bitproof.report.wording import ABSENT, flat, percent, span, value
 from bitproof.stats.intervals import Interval
 from bitproof.stats.results import Row
 
@@ -69,6 +69,16 @@ def facts_table(facts: Mapping[str, Any], look: str = "") -> PageTable:
     """Return facts by name; missing ones say so."""
     rows = ((k, ABSENT if v is None or v == "" else str(v)) for k, v in facts.items())
     return make_table([], rows, look=f"facts-table {look}")
+
+
+def settings_table(parts: Mapping[str, Mapping[str, Any]]) -> PageTable:
+    """Return the settings of several components, a row each, under the name of the component."""
+    rows: list[list[PageCell | str]] = []
+    for name, values in parts.items():
+        kind = values.get("kind")
+        rows.append([PageCell(f"{name}\n{kind if kind is not None else ''}", "group")])
+        rows += [[key, one] for key, one in flat(values).items() if key != "kind"]
+    return make_table([], rows, look="facts-table names")
 
 
 def accuracy_text(row: Row | None) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -92,6 +93,8 @@ class Facts(BaseModel):
     numpy: str | None = None
     platform: str | None = None
     device: str | None = None
+    engine: str | None = None
+    """Who computed: this process, or how many others."""
     threads: int | None = None
     digest: str | None = None
     recipe_name: str | None = None
@@ -140,6 +143,29 @@ class Run:
         return {(row.variant, row.threat, row.level, row.metric): row for row in self.rows}
 
     @cached_property
+    def trials(self) -> Mapping[tuple[str, str, float], Mapping[int, Measurement]]:
+        """Counts of single trials by network (see `network_of`), threat and level, by trial."""
+        found: dict[tuple[str, str, float], dict[int, Measurement]] = {}
+        for one in self.measurements:
+            key = (self.network_of(one.variant), one.threat, one.level)
+            found.setdefault(key, {})[one.trial] = one
+        return found
+
+    @cached_property
+    def references(self) -> Mapping[tuple[str, int], Measurement]:
+        """Clean counts by network (see `network_of`) and number of images, the first ones."""
+        clean = {CLEAN, *(t for t, label in self.facts.threats.items() if label.family == "none")}
+        return {
+            (self.network_of(one.variant), one.total): one
+            for one in self.measurements
+            if one.threat in clean
+        }
+
+    def network_of(self, variant: str) -> str:
+        """Return what a network is known by: equal ones share their counts."""
+        return self.facts.networks.get(variant, variant)
+
+    @cached_property
     def variants(self) -> tuple[str, ...]:
         """All variants: first those that were planned, then others that have results."""
         return tuple(dict.fromkeys([*self.facts.variants, *(row.variant for row in self.rows)]))
@@ -174,6 +200,31 @@ class Run:
         )
         order = [*FAMILIES[1:], FAMILIES[0]]
         return tuple(sorted(names, key=lambda name: order.index(self.label(name).family)))
+
+    @cached_property
+    def asked(self) -> Mapping[str, Any]:
+        """The recipe as a table; empty where there is none, or it is no TOML."""
+        try:
+            return tomllib.loads(self.recipe or "")
+        except tomllib.TOMLDecodeError:
+            return {}
+
+    @property
+    def bits(self) -> int | None:
+        """Width of the weights of the baseline, None where the recipe does not tell it."""
+        weight = self._table("quantization").get("weight")
+        bits = weight.get("bits") if isinstance(weight, dict) else None
+        return bits if isinstance(bits, int) else None
+
+    @cached_property
+    def threat_tables(self) -> tuple[Mapping[str, Any], ...]:
+        """The threats of the recipe, in their order."""
+        found = self._table("evaluation").get("threats")
+        return tuple(one for one in found or () if isinstance(one, dict))
+
+    def _table(self, name: str) -> Mapping[str, Any]:
+        found = self.asked.get(name)
+        return found if isinstance(found, dict) else {}
 
     def label(self, threat: str) -> ThreatLabel:
         """Return what a threat is; one that `run.json` does not tell of has its name alone."""

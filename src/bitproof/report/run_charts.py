@@ -21,6 +21,8 @@ WIDTH, HEIGHT = 400, 270
 RANGE = {"y": number("low"), "y2": {"field": "high"}}
 """Channels of intervals."""
 BARS_SHOWN = 20
+LETTER = 6.0
+"""Width of a letter of an axis, roughly."""
 
 
 @dataclass(frozen=True)
@@ -225,12 +227,35 @@ def _training_figure(records: Sequence[StageRecord]) -> Figure:
 
 def _level_axis(ticks: Mapping[float, str], *, logarithmic: bool) -> Spec:
     """Return an axis that writes levels as the threat does: decades, or all of them."""
-    decades = [level for level, text in ticks.items() if text == "0" or text.startswith("10")]
-    values = sorted(decades if logarithmic and len(decades) > 2 else ticks)
     words = "''"
-    for level in values:
+    for level in _labelled(ticks, logarithmic=logarithmic):
         words = f"datum.value == {level!r} ? {json.dumps(ticks[level])} : {words}"
-    return {"values": values, "labelExpr": words, "labelOverlap": "greedy", "grid": False}
+    return {"values": sorted(ticks), "labelExpr": words, "labelOverlap": False, "grid": False}
+
+
+def _labelled(ticks: Mapping[float, str], *, logarithmic: bool) -> list[float]:
+    """Return the levels whose labels fit beside each other.
+
+    Those at both ends come first, then the one after the break, then whole decades.
+    """
+    if not ticks:
+        return []
+    places = {level: math.log10(level) if logarithmic else level for level in ticks}
+    order = sorted(ticks)
+    low, high = places[order[0]], places[order[-1]]
+    scale_ = (WIDTH - 24) / (high - low) if high > low else 0.0
+    first = [order[0], order[-1], *order[1:2]]
+    decades = [level for level in order if ticks[level].startswith("10")]
+    kept: list[float] = []
+    for level in dict.fromkeys([*first, *decades, *order]):
+        half = LETTER * len(ticks[level]) / 2
+        apart = (
+            abs(places[level] - places[other]) * scale_ - half - LETTER * len(ticks[other]) / 2
+            for other in kept
+        )
+        if all(gap >= LETTER for gap in apart):
+            kept.append(level)
+    return kept
 
 
 def frame(rows: Sequence[Spec], height: int | Spec = HEIGHT) -> Spec:

@@ -1,8 +1,9 @@
 """The tables of a run's page. Conditions are rows, so that twenty levels still fit a page."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from bitproof.report.findings import AccuracyChange, Gain, focus, focus_level, gain, interval_text
+from bitproof.report.findings import Gain, focus, focus_level, gain, interval_text
 from bitproof.report.page_table import (
     DASH,
     PageCell,
@@ -12,11 +13,15 @@ from bitproof.report.page_table import (
     few,
     make_table,
     percent_text,
+    settings_table,
     table_of,
 )
+from bitproof.report.paired import AccuracyChange, paired_change
 from bitproof.report.records import StageRecord
 from bitproof.report.run import CLEAN, FLOAT, Condition, Run, parts
-from bitproof.report.wording import METRIC_NAMES, count, percent, points, seconds, settings
+from bitproof.report.tallies import Measurement
+from bitproof.report.wording import METRIC_NAMES, count, percent, points, seconds
+from bitproof.stats.intervals import wilson
 from bitproof.stats.threats import Family
 
 UNITS: dict[Family, str] = {"none": "image", "input_attack": "image"}
@@ -34,17 +39,21 @@ def network_table(run: Run, names: Sequence[str]) -> PageTable:
 
 
 def stage_table(run: Run) -> PageTable:
-    """Return the stages with their settings."""
+    """Return the stages with their settings, one by one."""
     stages = run.facts.stages.items()
-    shown = {k: settings(v) for k, v in stages if k not in run.facts.multipliers}
-    return facts_table(shown, "names")
+    return settings_table({k: v for k, v in stages if k not in run.facts.multipliers})
 
 
 def accuracy_table(run: Run, names: Sequence[str]) -> PageTable:
     """Return accuracies in per cent: clean, then each threat at each level, then its mean."""
 
-    def line(threat: str, level: float | None, metric: str = "acc") -> list[str]:
-        return [accuracy_text(run.find(name, threat, level, metric=metric)) for name in names]
+    def line(threat: str, level: float | None, metric: str = "acc") -> list[PageCell | str]:
+        found = [accuracy_text(run.find(name, threat, level, metric=metric)) for name in names]
+        best = best_of(run, names, threat, level) if metric == "acc" and level is not None else ()
+        return [
+            PageCell(text, "best") if name in best else text
+            for name, text in zip(names, found, strict=True)
+        ]
 
     rows: list[list[PageCell | str]] = [
         [_heading("Clean", _units(run, CLEAN))],
@@ -55,6 +64,11 @@ def accuracy_table(run: Run, names: Sequence[str]) -> PageTable:
     for threat in run.threats:
         label, levels = run.label(threat), run.levels(threat)
         rows.append([_heading(label.title, label.symbol, _units(run, threat))])
+        same = [clean_on(run, name, threat) for name in names]
+        if any(same):
+            size = next(one.total for one in same if one)
+            ends = [DASH if one is None else _share_text(one.correct, one.total) for one in same]
+            rows.append([f"clean\nthe same {count(size, 'image')}", *ends])
         for level in levels:
             look = "focus" if level == focus_level(levels) else ""
             rows.append([PageCell(label.pretty_level(level), look), *line(threat, level)])
@@ -66,6 +80,49 @@ def accuracy_table(run: Run, names: Sequence[str]) -> PageTable:
         if any(row.metric == "auc_fr" and row.threat == threat for row in run.rows):
             rows.append(["AUC", *line(threat, None, "auc_fr")])
     return _by_variant(run, names, rows)
+
+
+def best_of(run: Run, names: Sequence[str], threat: str, level: float) -> set[str]:
+    """Return the network of highest accuracy and all that cannot be told from it.
+
+    Two can be told apart where the 95 % interval of their difference excludes zero. None, where
+    all networks tie, or intervals are not known.
+    """
+    rows = {name: row for name in names if (row := run.find(name, threat, level))}
+    if len(rows) < 2 or any(row.interval is None for row in rows.values()):
+        return set()
+    first = max(rows, key=lambda name: rows[name].value)
+    changes = {name: paired_change(run, name, first, threat, level) for name in rows}
+    tied = {name for name, one in changes.items() if one is not None and one.sign <= 0}
+    return set() if tied == set(rows) else tied
+
+
+def clean_on(run: Run, variant: str, threat: str) -> Measurement | None:
+    """Return what a network answers without a threat on the images of that threat.
+
+    None where they are those of the row of clean accuracy, or nobody counted.
+    """
+    trials = [
+        found
+        for level in run.levels(threat)
+        for found in [run.trials.get((run.network_of(variant), threat, level), {})]
+        if found
+    ]
+    if not trials:
+        return None
+    attacked = run.label(threat).family in UNITS
+    sizes = {sum(one.total for one in found.values()) for found in trials}
+    if not attacked:
+        sizes = {one.total for found in trials for one in found.values()}
+    clean = run.clean(variant)
+    if len(sizes) != 1 or (clean is not None and clean.n in sizes):
+        return None
+    return run.references.get((run.network_of(variant), *sizes))
+
+
+def _share_text(correct: int, total: int) -> str:
+    low, value, high = wilson(correct, total)
+    return f"{percent(value)}\n{percent(low)}–{percent(high)}"
 
 
 def _more(run: Run, threat: str) -> list[tuple[str, str]]:
@@ -173,13 +230,18 @@ def duration_table(run: Run) -> PageTable:
 def _by_variant(
     run: Run, names: Sequence[str], rows: Sequence[Sequence[PageCell | str]]
 ) -> PageTable:
-    """Return a table with a column for each variant; that of the full pipeline stands out."""
+    """Return a table with a column for each variant; that of the full pipeline is tinted."""
     at = names.index(run.full) + 1 if run.full in names else None
     marked = [
-        [PageCell(cell, "full") if i == at and isinstance(cell, str) else cell for i, cell in each]
-        for each in map(enumerate, rows)
+        [_tinted(cell) if i == at else cell for i, cell in each] for each in map(enumerate, rows)
     ]
     return make_table(["condition", *names], marked, look="wide names-across")
+
+
+def _tinted(cell: PageCell | str) -> PageCell:
+    if isinstance(cell, str):
+        return PageCell(cell, "full")
+    return replace(cell, look=f"full {cell.look}".strip())
 
 
 def _heading(title: str, *notes: str) -> PageCell:
@@ -206,7 +268,7 @@ def _gain_cell(gain: Gain | None, deepest: float) -> PageCell:
 
 def _kind(run: Run, part: str) -> str:
     if part not in run.facts.multipliers:
-        return str(run.facts.stages.get(part, {}).get("kind", part))
+        return str(run.facts.stages.get(part, {}).get("kind", part)).replace("_", " ")
     multiplier = run.facts.multipliers[part]
     cost = "" if multiplier.power_mw is None else f" ({multiplier.power_mw:.3g} mW)"
     return f"products of {multiplier.label or part}{cost}"

@@ -200,13 +200,30 @@ def settings(values: Mapping[str, Any]) -> str:
         >>> settings({"kind": "secded", "data_bits": 64, "sites": ["weight", "bias"]})
         'secded (data_bits = 64, sites = weight, bias)'
     """
-    rest = ", ".join(
-        f"{key} = {', '.join(str(each) for each in one) if isinstance(one, list) else one}"
-        for key, one in values.items()
-        if key != "kind"
-    )
+    rest = ", ".join(f"{key} = {one}" for key, one in flat(values).items() if key != "kind")
     kind = str(values.get("kind", "unnamed"))
     return f"{kind} ({rest})" if rest else kind
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Return settings one by one, those of settings within settings with dots; unset ones left out.
+
+    Example:
+        >>> flat({"epochs": 4, "optimization": {"decay": 0.1, "steps": [1, 2], "clip": None}})
+        {'epochs': '4', 'optimization.decay': '0.1', 'optimization.steps': '1, 2'}
+    """
+    found: dict[str, str] = {}
+    for key, one in values.items():
+        name = f"{prefix}{key}"
+        if isinstance(one, Mapping):
+            found |= flat(one, f"{name}.")
+        elif isinstance(one, list | tuple) and any(isinstance(each, Mapping) for each in one):
+            for number, each in enumerate(one, 1):
+                whole = each if isinstance(each, Mapping) else {"value": each}
+                found |= flat(whole, f"{name}.{number}.")
+        elif one is not None:
+            found[name] = ", ".join(map(str, one)) if isinstance(one, list | tuple) else str(one)
+    return found
 
 
 def _tenths(fraction: float) -> float:

@@ -1,0 +1,79 @@
+"""Differences between two networks that met the same chips, or the same blocks of images.
+
+Model:  networks of a run share chips and images: trial 3 of a threat breaks the same cells, or
+        attacks the same images, whatever the network. So the unit is the trial, and the difference
+        of each gives Student's t interval of their mean. Where counts of single trials are not
+        kept, or trials are few or of several sizes, the two intervals are combined as if the
+        measurements were independent, which is wider, as a rule.
+Source: Student's t for the mean of independent differences; Newcombe, "Interval estimation for the
+        difference between independent proportions", Statistics in Medicine 17, 1998 (hybrid score
+        interval, here for any pair of intervals).
+"""
+
+from dataclasses import dataclass
+
+from bitproof.report.run import Run
+from bitproof.stats.intervals import Interval, difference, mean_interval
+from bitproof.stats.results import Row
+
+FEWEST = 5
+"""Trials that an interval of paired differences needs."""
+ROUNDING = 1e-6
+"""By how much a mean over trials may miss the value in the table."""
+
+
+@dataclass(frozen=True)
+class AccuracyChange:
+    """The difference of two measured rates, as a fraction, with a 95 % interval if known."""
+
+    before: Row
+    after: Row
+    value: float
+    low: float | None
+    high: float | None
+    paired: bool = False
+    """Whether its interval is that of the differences of single trials."""
+
+    @property
+    def sign(self) -> int:
+        """1 or -1 where the interval excludes zero, else 0: no clear change."""
+        if self.low is None or self.high is None:
+            return 0
+        return (self.low > 0) - (self.high < 0)
+
+
+def change(before: Row | None, after: Row | None) -> AccuracyChange | None:
+    """Return how much `after` lies above `before`, as if measured apart; None without both."""
+    if before is None or after is None:
+        return None
+    ends = [row.interval for row in (after, before) if row.interval is not None]
+    if len(ends) < 2:
+        return AccuracyChange(before, after, after.value - before.value, None, None)
+    low, value, high = difference(*ends)
+    return AccuracyChange(before, after, value, low, high)
+
+
+def paired_change(
+    run: Run, before: str, after: str, threat: str, level: float
+) -> AccuracyChange | None:
+    """Return how much the accuracy of one network lies above that of another.
+
+    By single trials where both networks had the same ones. None where one was not measured.
+    """
+    apart = change(run.find(before, threat, level), run.find(after, threat, level))
+    paired = _paired(run, before, after, threat, level)
+    if apart is None or paired is None or abs(paired.value - apart.value) > ROUNDING:
+        return apart
+    return AccuracyChange(apart.before, apart.after, apart.value, paired.low, paired.high, True)
+
+
+def _paired(run: Run, before: str, after: str, threat: str, level: float) -> Interval | None:
+    """Return the mean difference over trials; None where they are few, or of several sizes."""
+    first, second = (
+        run.trials.get((run.network_of(name), threat, level), {}) for name in (before, after)
+    )
+    trials = sorted(first)
+    sizes = {one.total for side in (first, second) for one in side.values()}
+    if len(trials) < FEWEST or trials != sorted(second) or len(sizes) != 1:
+        return None
+    return mean_interval([second[n].acc - first[n].acc for n in trials], lowest=-1.0)
