@@ -77,10 +77,8 @@ def _written(state: ExportState, node: Node, values: str) -> Wire:
 def _stored(state: ExportState, weight: Any, grid: Grid, *, axis: int) -> str:
     """Return a weight between words and its real numbers: int8 around zero where it fits."""
     scale = array(grid.scale, "float32")
-    if np.abs(weight).max(initial=0) <= 127:
-        dtype, point = "int8", 0
-    else:
-        dtype, point = "uint8", zero_point_for(weight)
+    fits = bool(np.abs(weight).max(initial=0) <= 127)
+    dtype, point = "int8" if fits else "uint8", 0 if fits else zero_point_for(weight)
     if point is None:
         shape = [1] * weight.ndim
         shape[axis] = -1
