@@ -25,7 +25,7 @@ from bitproof.core.stop_request import StopRequest
 from bitproof.core.user_code import looking_in
 from bitproof.data import Splits
 from bitproof.evaluation import Executor
-from bitproof.exchange import OnnxModel, open_network
+from bitproof.exchange import open_network
 from bitproof.explore import Exploration, SearchImages, explore, read_multipliers
 from bitproof.explore.count_store import CountStore
 from bitproof.explore.directory import ExplorationDirectory
@@ -36,7 +36,7 @@ from bitproof.explore.summary import summarize_exploration
 from bitproof.harden import Approximate, Candidate, TrainingContext
 from bitproof.models import save_weights
 from bitproof.quant import IntegerNetwork, load_network, network_files, save_network
-from bitproof.recipe.building import build, weights_of
+from bitproof.recipe.building import build, untrained, weights_of
 from bitproof.recipe.injection import find_network
 from bitproof.recipe.recipe import (
     BASELINE,
@@ -81,7 +81,7 @@ class ExplorationRecipe(NetworkRecipe):
     def _check_parts(self) -> "ExplorationRecipe":
         if self.network and (self.harden or self.recover or self.train):
             raise ValueError("network: it is complete; harden, recover and train need a 'model'")
-        bare = self.model is not None and not isinstance(self.model, OnnxModel)
+        bare = self.model is not None and not self.model.brings_weights
         if bare and self.train is None and not self.weights:
             raise ValueError("wanted 'weights', or a table 'train', or both; none came")
         taken = {FLOAT, BASELINE, CHOSEN}
@@ -265,6 +265,11 @@ class _Work:
             weights=path if path.exists() else weights,
             tell=lambda said: self.progress.say(f"weights: {said}"),
         )
+        bare = recipe.train is None and weights is None and not path.exists()
+        if bare and (
+            warning := untrained(model, recipe.model, self.splits.train, seed=recipe.seed)
+        ):
+            self.progress.say(f"warning: {warning}")
         if not path.exists():
             checkpointer = self._checkpointer(FLOAT)
             if recipe.train is not None:
