@@ -1,4 +1,5 @@
 import inspect
+import os
 import re
 import subprocess
 import sys
@@ -16,7 +17,7 @@ def test_every_name_of_the_root_can_be_had() -> None:
     for name in bitproof.__all__:
         assert getattr(bitproof, name)
     with pytest.raises(AttributeError, match="module 'bitproof' has no attribute 'quantise'"):
-        _ = bitproof.quantise
+        _ = bitproof.quantise  # type: ignore[attr-defined]
 
 
 def test_the_root_brings_torch_only_when_it_is_needed() -> None:
@@ -78,3 +79,29 @@ def test_files_are_written_and_read_by_texts(
     recipe = 'name = "a"\nmodel = "digits_cnn"\ndata = "digits"\nweights = "w"\n'
     Path("a.toml").write_text(recipe)
     assert bitproof.read_recipe("a.toml").name == "a"
+
+
+@pytest.mark.slow
+def test_an_editor_knows_the_names_and_what_they_give(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import bitproof as bp\n"
+        'splits = bp.load_data("digits")\n'
+        'model = bp.build_model("digits_cnn", splits)\n'
+        "reveal_type(bp.quantize(model, splits.train.inputs()))\n"
+        "reveal_type(bp.evaluate({}, splits.test))\n"
+        "bp.train_model(model, splits.train, progress=bp.show_progress())\n"
+        "bp.quantise(model)\n"
+    )
+    command = [sys.executable, "-m", "mypy", "--follow-imports=silent", "--no-error-summary"]
+    environment = os.environ | {"MYPYPATH": str(Path(bitproof.__file__).parents[1])}
+    done = subprocess.run(
+        [*command, script.name], cwd=tmp_path, env=environment, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    told = [line.partition("script.py:")[2] for line in done.stdout.splitlines()]
+    assert told == [
+        '4: note: Revealed type is "bitproof.quant.network.IntegerNetwork"',
+        '5: note: Revealed type is "list[bitproof.stats.results.Row]"',
+        '7: error: Module has no attribute "quantise"  [attr-defined]',
+    ]

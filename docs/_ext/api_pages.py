@@ -13,32 +13,31 @@ from bitproof.cli.describe import REGISTRIES
 from bitproof.core.registry import Registry
 from bitproof.core.spec import Spec
 
-SUBPACKAGES = {
-    "recipe": "recipes, run directories and the verbs of `bp`",
-    "report": "reports, figures and tables from what is stored",
-    "injection": "fault-injection campaigns",
-    "explore": "searches over multipliers",
-    "harden": "hardening stages",
-    "evaluation": "threats, what is measured of each, and who computes",
-    "faults": "faults of stored codes and of computations",
-    "attacks": "adversarial examples",
-    "approx": "approximate multipliers",
-    "exchange": "ONNX and other people's formats",
-    "quant": "quantizers and the integer network",
-    "train": "one loop of training",
-    "circuits": "multipliers as gates",
-    "models": "architectures and weights",
-    "data": "data sets",
-    "stats": "intervals, sample sizes and fronts",
-    "metrics": "tasks, tallies and outcomes",
-}
+SUBPACKAGES = (
+    "recipe",
+    "report",
+    "injection",
+    "explore",
+    "harden",
+    "evaluation",
+    "faults",
+    "attacks",
+    "approx",
+    "exchange",
+    "quant",
+    "train",
+    "circuits",
+    "models",
+    "data",
+    "stats",
+    "metrics",
+)
 """Subpackages that have a page, from top to bottom; those that are not there yet are left out."""
-VERBS = "bitproof.recipe.verbs"
 
 
 def api_pages() -> dict[str, str]:
     """Return the pages, by name, in reStructuredText."""
-    pages = {f"{name}.rst": _page(name, words) for name, words in present().items()}
+    pages = {f"{name}.rst": _page(name) for name in present()}
     names = "\n".join(f"   {name}" for name in present())
     pages["python.rst"] = (
         "Python\n======\n\n``import bitproof as bp``: the main verbs and values, loaded when they "
@@ -49,16 +48,10 @@ def api_pages() -> dict[str, str]:
 
 
 @cache
-def present() -> dict[str, str]:
+def present() -> list[str]:
     """Return the subpackages that are there."""
     source = Path(bitproof.__file__).parent
-    return {n: words for n, words in SUBPACKAGES.items() if (source / n / "__init__.py").is_file()}
-
-
-def public_names(subpackage: str) -> list[str]:
-    """Return what a subpackage makes public; of `recipe`, the verbs as well."""
-    module = import_module(f"bitproof.{subpackage}")
-    return [*module.__all__]
+    return [name for name in SUBPACKAGES if (source / name / "__init__.py").is_file()]
 
 
 @cache
@@ -69,20 +62,28 @@ def public_places() -> dict[Any, str]:
         for name, value in _members(subpackage).items():
             if inspect.isclass(value) or inspect.isfunction(value):
                 places.setdefault(value, f"bitproof.{subpackage}.{name}")
+    places[bitproof.show_progress] = "bitproof.cli.console.show_progress"
     return places
 
 
 def _members(subpackage: str) -> dict[str, Any]:
-    """Return what a subpackage makes public; of `recipe`, the verbs as well."""
-    module = import_module(f"bitproof.{subpackage}")
+    """Return what a subpackage makes public, and what `bp` takes from modules of it."""
+    home = f"bitproof.{subpackage}"
+    module = import_module(home)
     members = {name: getattr(module, name) for name in getattr(module, "__all__", ())}
-    if subpackage == "recipe":
-        verbs = import_module(VERBS)
-        for name in dir(verbs):
-            value = getattr(verbs, name)
-            if not name.startswith("_") and getattr(value, "__module__", "") == VERBS:
-                members[f"verbs.{name}"] = value
+    for name in bitproof.__all__:
+        place = homes().get(name, "")
+        if place.startswith(f"{home}."):
+            members[f"{place.removeprefix(home)[1:]}.{name}"] = getattr(bitproof, name)
     return members
+
+
+@cache
+def homes() -> dict[str, str]:
+    """Return the module that each name of `bp` is taken from."""
+    tree = ast.parse(inspect.getsource(bitproof))
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    return {name.name: f"{node.module}" for node in imports for name in node.names if name.asname}
 
 
 def _names_of_root() -> str:
@@ -96,10 +97,11 @@ def _names_of_root() -> str:
         home = f":py:{role}:`bp.{name} <{place}>`" if place else f"``bp.{name}``"
         words = (inspect.getdoc(value) or "").split("\n\n")[0].replace("\n", " ")
         rows.append(f"   * - {home}\n     - {words}")
-    return ".. list-table::\n   :widths: 30 70\n\n" + "\n".join(rows)
+    listed = ".. list-table::\n   :widths: 30 70\n\n" + "\n".join(rows)
+    return f"{listed}\n\n.. autofunction:: bitproof.cli.console.show_progress\n"
 
 
-def _page(subpackage: str, words: str) -> str:
+def _page(subpackage: str) -> str:
     module = import_module(f"bitproof.{subpackage}")
     title = f"bitproof.{subpackage}"
     lines = [title, "=" * len(title), "", inspect.cleandoc(module.__doc__ or ""), ""]

@@ -11,7 +11,7 @@ explains one, with an example.
     integers    quantize, Scheme, save_network, load_network, IntegerNetwork, with_multipliers
     faults      inject, Injection, corrupt, RandomFlips, BitAscent, ...
     attacks     attack, LinfPGD, FGSM, L2PGD, LinfSquare
-    questions   evaluate, Evaluation, MemoryFaults, AdversarialExamples, analyze
+    questions   check, evaluate, Evaluation, MemoryFaults, AdversarialExamples, analyze
     searches    search_multipliers, Exploration
     recipes     read_recipe, run
     notebooks   show_progress
@@ -59,6 +59,7 @@ if TYPE_CHECKING:  # the one list of names; `_homes` reads it, so that nothing i
     from bitproof.exchange import check_onnx as check_onnx
     from bitproof.exchange import export_onnx as export_onnx
     from bitproof.exchange import import_onnx as import_onnx
+    from bitproof.exchange import model_from_onnx as model_from_onnx
     from bitproof.explore import ChooseMultipliers as ChooseMultipliers
     from bitproof.explore import Exploration as Exploration
     from bitproof.explore import Goal as Goal
@@ -109,6 +110,8 @@ if TYPE_CHECKING:  # the one list of names; `_homes` reads it, so that nothing i
     from bitproof.recipe import inject as inject
     from bitproof.recipe import read_recipe as read_recipe
     from bitproof.recipe import run as run
+    from bitproof.recipe.check import check as check
+    from bitproof.recipe.check_result import Check as Check
     from bitproof.recipe.verbs import attack as attack
     from bitproof.recipe.verbs import build_model as build_model
     from bitproof.recipe.verbs import evaluate as evaluate
@@ -116,6 +119,8 @@ if TYPE_CHECKING:  # the one list of names; `_homes` reads it, so that nothing i
     from bitproof.recipe.verbs import load_data as load_data
     from bitproof.recipe.verbs import search_multipliers as search_multipliers
     from bitproof.recipe.verbs import train_model as train_model
+    from bitproof.report.tables import flat as flat
+    from bitproof.report.tables import read as read
     from bitproof.train import Optimization as Optimization
 
 
@@ -137,9 +142,11 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *_homes()} - {"TYPE_CHECKING", "cache", "import_module"})
 
 
-def __getattr__(name: str) -> object:
-    if name == "__all__":
-        return list(_homes())
-    if name not in _homes():
-        raise AttributeError(f"module 'bitproof' has no attribute '{name}'")
-    return getattr(import_module(_homes()[name]), name)
+if not TYPE_CHECKING:  # or every misspelt name would be an object
+
+    def __getattr__(name: str) -> object:
+        if name == "__all__":
+            return list(_homes())
+        if name not in _homes():
+            raise AttributeError(f"module 'bitproof' has no attribute '{name}'")
+        return getattr(import_module(_homes()[name]), name)

@@ -234,7 +234,10 @@ def test_figures_are_written_for_papers(call: Call, finished: Path) -> None:
     outcome = call("figures", "drawn", "--out", "paper")
     paths = [Path(line) for line in outcome.out.splitlines()]
     assert outcome.code == 0
-    assert {path.suffix for path in paths} == {".svg", ".png", ".pdf"}
+    assert {path.suffix for path in paths} == {".svg", ".png", ".pdf", ".csv"}
+    less = call("figures", "drawn", "--out", "less", "--format", "pdf").out.splitlines()
+    assert {Path(line).suffix for line in less} == {".pdf", ".csv"}
+    one_problem(call("figures", "drawn", "--format", "gif"), "format: wanted some of svg, png, pdf")
     assert all(path.parent == Path("paper") and path.stat().st_size > 0 for path in paths)
     one_problem(call("figures", "nowhere"), "nowhere: wanted a run directory")
 

@@ -100,7 +100,7 @@ def images(n: int = 2) -> torch.Tensor:
 
 
 def test_every_kind_has_a_sample() -> None:
-    others = {"in_memory"}  # a module of the user's, which is neither made nor drawn here
+    others = {"in_memory", "onnx"}  # the user's own, which are neither made nor drawn here
     assert [spec.kind for spec in SAMPLES] == [k for k in MODELS.kinds() if k not in others]
 
 

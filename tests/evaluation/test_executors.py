@@ -127,6 +127,7 @@ def measured(executor: Executor, integers: IntegerModel, data: Dataset) -> objec
     return SMALL.counts(keys, store)
 
 
+@pytest.mark.slow
 def test_processes_measure_the_same_counts(integers: IntegerModel, data: Dataset) -> None:
     assert measured(Processes(workers=2), integers, data) == measured(InProcess(), integers, data)
 

@@ -18,7 +18,7 @@ class Images:
     """What calibration reads."""
 
     def __init__(self) -> None:
-        self.blocks = iter(IMAGES.split(16))
+        self.blocks = iter(torch.split(IMAGES, 16))
 
     def get_next(self) -> dict[str, Any] | None:
         block = next(self.blocks, None)

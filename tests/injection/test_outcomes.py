@@ -116,7 +116,7 @@ def test_words_of_many_faults_are_those_that_are_read(network: IntegerNetwork) -
             element = int(random.integers(min(3, codes.numel())))
             action = ("flip", "stuck0", "stuck1")[random.integers(3)]
             rows.append((trial, site, layer, element, -1, int(random.integers(bits)), action))
-    table = FaultTable.from_rows(rows)  # type: ignore[arg-type]
+    table = FaultTable.from_rows(rows)
     _, after = _words(table, network)
     for number, row in enumerate(table.rows()):
         read = read_words(words, table.of_trial(row[0]))[f"{row[2]}.{row[1]}"]
@@ -127,7 +127,7 @@ def test_words_of_many_faults_are_those_that_are_read(network: IntegerNetwork) -
 def test_protections_are_told(network: IntegerNetwork, data: Dataset, tmp_path: Path) -> None:
     settings = {"trials": 30, "images": IMAGES, "protections": ({"kind": "secded"},)}
     group = FaultGroup(sites=("weight",), count=2)
-    run(tmp_path / "c", network, data, Injection(faults=(group,), **settings))  # type: ignore[arg-type]
+    run(tmp_path / "c", network, data, Injection(faults=(group,), **settings))
     rows = rows_of(read_outcomes(tmp_path / "c"))
     assert len(rows) == 60
     assert {row["protection"] for row in rows} <= {"corrected", "detected"}

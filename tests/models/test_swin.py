@@ -128,6 +128,7 @@ def test_tokens_see_their_window_and_nothing_else(shift: int) -> None:
     assert int(seen.sum()) == 16
 
 
+@pytest.mark.slow
 def test_integers_and_their_differentiable_form_agree_in_every_word() -> None:
     network, _, images = quantized()
     seen: dict[str, Tensor] = {}

@@ -70,6 +70,7 @@ def test_the_run_tells_what_multipliers_cost_and_how_far_they_are_off(finished: 
     assert "Approximate multipliers" in (finished / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_the_results_do_not_depend_on_the_library(
     recipe: Recipe, finished: Path, tmp_path: Path, without_library: None
 ) -> None:

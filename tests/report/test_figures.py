@@ -1,3 +1,5 @@
+import csv
+import io
 import json
 import subprocess
 from collections.abc import Callable
@@ -7,15 +9,23 @@ from xml.etree import ElementTree as ET
 import altair as alt
 import pytest
 
+from bitproof.core.errors import DataError
 from bitproof.report.campaign_charts import campaign_figures
 from bitproof.report.campaign_summary import read_summary
 from bitproof.report.drawing import draw_figures, run_figures
-from bitproof.report.figures import VEGA_LITE, Figure, make_figure, static, write_figures
+from bitproof.report.figures import (
+    VEGA_LITE,
+    Figure,
+    figure_csv,
+    make_figure,
+    static,
+    write_figures,
+)
 from bitproof.report.run import read_run
 
 MakeRun = Callable[..., Path]
 NASTY = "<script>alert(1)</script>"
-SIGNATURES = {".svg": b"<svg ", ".png": b"\x89PNG", ".pdf": b"%PDF"}
+SIGNATURES = {".svg": b"<svg ", ".png": b"\x89PNG", ".pdf": b"%PDF", ".csv": b""}
 
 
 @pytest.fixture
@@ -43,6 +53,26 @@ def test_figures_are_files_for_papers_with_the_same_bytes_each_time(
     again = draw_figures(folder, tmp_path / "again")
     assert [path.read_bytes() for path in again] == [path.read_bytes() for path in paths]
     assert [path.name for path in again] == [path.name for path in paths]
+
+
+def test_a_csv_beside_each_figure_has_what_is_drawn(
+    all_figures: list[Figure], tmp_path: Path
+) -> None:
+    for each in all_figures:
+        rows = list(csv.DictReader(io.StringIO(figure_csv(each))))
+        data: list[dict[str, object]] = []
+        spec = json.loads(each.spec)
+        for part in [spec, *spec.get("layer", [])]:
+            data += part.get("data", {}).get("values", [])
+        assert len(rows) == len(data) > 0, each.name
+        for row, drawn in zip(rows, data, strict=True):
+            for name, value in drawn.items():
+                assert row[name] == ("" if value is None else str(value))
+    bars = next(each for each in all_figures if each.name == "outcomes-flip-in-weight")
+    paths = write_figures([bars], tmp_path, ["pdf"])
+    assert [path.name for path in paths] == [f"{bars.name}.pdf", f"{bars.name}.csv"]
+    with pytest.raises(DataError, match="wanted some of svg, png, pdf, got 'gif'"):
+        write_figures([bars], tmp_path, ["gif"])
 
 
 def test_drawings_are_sound_xml_and_names_stay_text(make_run: MakeRun, tmp_path: Path) -> None:

@@ -44,6 +44,7 @@ def test_cells_are_the_energy_saved_by_chosen_variants(energy: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_runs_are_shared_and_answers_are_those_of_bitproof_energy(
     energy: Path, job: Job, place: Place, notes: Any
 ) -> None:

@@ -24,6 +24,7 @@ def test_the_estimate_is_that_of_scipy(slope: float) -> None:
     assert found == rank_correlation(x, y)
 
 
+@pytest.mark.slow
 def test_the_interval_covers_the_truth_of_independent_pairs() -> None:
     covered = sum(
         (found := rank_correlation(*pairs(40, 0.0, seed), seed=seed)).low <= 0 <= found.high

@@ -134,7 +134,8 @@ def library_path(data_dir: Path | str | None) -> Path:
     if root is None or not (root / FILE).is_file():
         place = f"not in {root}" if root else "no data folder"
         raise DataError(
-            f"evoapprox: wanted {FILE}, {place}; name its folder with --data-dir or {VARIABLE}"
+            f"evoapprox: wanted {FILE}, {place}; get it with `bitproof data fetch evoapprox`, or "
+            f"name its folder with --data-dir or {VARIABLE}"
         )
     return root / FILE
 

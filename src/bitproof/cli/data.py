@@ -14,15 +14,17 @@ from bitproof.core.errors import ChecksumError
 FOLDER = Path("data")
 """Where files go if nothing else is said; bitproof looks there, too."""
 VARIABLE = "BITPROOF_DATA"
-Kind = Annotated[str, typer.Argument(help="A data set, for example cifar10.")]
+Kind = Annotated[
+    str, typer.Argument(help="What, for example cifar10, resnet20-cifar10 or evoapprox.")
+]
 data_app = typer.Typer(help="Data sets: what is there, and getting it.", no_args_is_help=True)
 
 
 @data_app.command("list")
 def list_data(data_dir: DataDir = None) -> None:
     """Tell which data sets are there."""
-    from bitproof.data.inventory import available
     from bitproof.data.layout import data_root
+    from bitproof.recipe.fetching import everything
 
     rows = [
         (
@@ -32,7 +34,7 @@ def list_data(data_dir: DataDir = None) -> None:
             "-" if row.n_test is None else f"{row.n_test:,}",
             str(row.path or ("" if row.present else f"bitproof data fetch {row.kind}")),
         )
-        for row in available(data_dir)
+        for row in everything(data_dir)
     ]
     header = ("data set", "layout", "training images", "test images", "where, or how to get it")
     print_table(header, rows, title="data sets", numbers=False)
@@ -49,14 +51,14 @@ def fetch_data(
         str | None, typer.Option(help="Take the files from this address instead.")
     ] = None,
 ) -> None:
-    """Download the official archive, check it, unpack it."""
-    from bitproof.data.fetch import fetch
+    """Download a data set, weights (resnet20-cifar10) or multipliers (evoapprox), and check it."""
+    from bitproof.recipe.fetching import fetch_anything
 
     folder = (data_dir or FOLDER).expanduser()
     if data_dir is None:
         typer.echo(f"No --data-dir, and {VARIABLE} is not set: files go to ./{FOLDER}.")
     with report_problems(Interrupt(lambda: "what came is kept, the same command goes on")):
-        paths = fetch(kind, folder, progress=watcher(), mirror=mirror)
+        paths = fetch_anything(kind, folder, progress=watcher(), mirror=mirror)
     for path in paths:
         typer.echo(f"{path}: in place")
 
@@ -64,9 +66,9 @@ def fetch_data(
 @data_app.command("verify")
 def verify_data(kind: Kind, data_dir: DataDir = None) -> None:
     """Compare the files of a data set with the published checksums."""
-    from bitproof.data.inventory import verify
+    from bitproof.recipe.fetching import verify_anything
 
-    checks = verify(kind, data_dir)
+    checks = verify_anything(kind, data_dir)
     rows = [("ok" if check.ok else "wrong", check.file, check.status) for check in checks]
     print_table(("", "file", "check"), rows, title=kind, numbers=False)
     wrong = [f"{check.file}: {check.status}" for check in checks if not check.ok]

@@ -115,7 +115,8 @@ class Decoder:
             (_, high, wide), (_, h, w) = self._pixels.shape[1:], image.shape
             raise DataError(
                 f"{self.name}: wanted images of one size, got {wide} x {high} ({self._first}) and "
-                f"{w} x {h} ({name}); give a size, such as size = 32"
+                f"{w} x {h} ({name}); give a size, such as "
+                "size = 32 (on the command line: folder:DIR,size=32)"
             )
         self._pixels[place] = image
 

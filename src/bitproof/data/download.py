@@ -14,6 +14,7 @@ from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 from bitproof.core.errors import ChecksumError, DataError, StorageError
+from bitproof.core.files import sha256_of_file
 from bitproof.core.progress import SILENT, Progress
 
 CHUNK = 1 << 20
@@ -31,7 +32,8 @@ def download(
     url: str,
     path: Path,
     *,
-    md5: str,
+    md5: str = "",
+    sha256: str = "",
     progress: Progress = SILENT,
     tries: int = 5,
     pause_s: float = 1.0,
@@ -41,7 +43,8 @@ def download(
 
     What came is kept in `NAME.part`, and asked on from there, in this run or a later one. After
     `tries` connections that broke off, it gives up; the pause between them doubles each time.
-    `timeout_s` is the longest silence of the server.
+    `timeout_s` is the longest silence of the server. Its checksum is `md5`, or begins as `sha256`;
+    with neither, whoever asked checks what is in the file.
 
     Raises:
         ChecksumError: another file came; it has been removed, so the next run starts clean.
@@ -64,11 +67,19 @@ def download(
                 time.sleep(pause_s * 2**number)
         else:
             raise DataError(f"{url}: gave up after {tries} tries: {reason}; run again to continue")
-        came = md5_of_file(part)
-        if came != md5:
+        if problem := _wrong_sum(part, md5, sha256):
             part.unlink()
-            raise ChecksumError(f"{url}: wanted md5 {md5}, got {came}; the file was removed")
+            raise ChecksumError(f"{url}: {problem}; the file was removed")
         part.replace(path)
+
+
+def _wrong_sum(path: Path, md5: str, sha256: str) -> str:
+    """Return which checksum is another than was wanted; nothing if all are right."""
+    if md5 and (came := md5_of_file(path)) != md5:
+        return f"wanted md5 {md5}, got {came}"
+    if sha256 and not (came := sha256_of_file(path)).startswith(sha256):
+        return f"wanted sha256 {sha256}, got {came}"
+    return ""
 
 
 def _continue(url: str, part: Path, *, progress: Progress, timeout_s: float) -> None:

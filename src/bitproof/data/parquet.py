@@ -8,6 +8,7 @@ Model:  a folder with shards `train-00000-of-00002.parquet`, `test-....parquet` 
 """
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +36,7 @@ PARTS = {
     "validation": ("validation", "valid", "val", "dev"),
     "test": ("test", "testing"),
 }
-"""Words that file names, or the names of their folders, begin with."""
+"""Words that file names, or the names of their folders, begin with; a number may follow."""
 ROWS = 256
 """Images that are decoded before the next ones are read."""
 LARGEST = 2**31 - 1
@@ -148,10 +149,7 @@ def find_shards(path: Path) -> dict[str, list[Shard]]:
             raise DataError(f"{path}: wanted a name that ends in .parquet, or a folder of such")
         return {"train": [Shard(path)]}
     if (path / "dataset_dict.json").is_file():
-        parts = _read_json(path / "dataset_dict.json").get("splits", [])
-        if not isinstance(parts, list) or not parts:
-            raise DataError(f"{path / 'dataset_dict.json'}: wanted a list 'splits'")
-        return {_part_of(Path(str(name))) or "train": _saved(path / str(name)) for name in parts}
+        return _saved_parts(path)
     if (path / "state.json").is_file():
         return {"train": _saved(path)}
     files = sorted(path.rglob("*.parquet"))
@@ -172,12 +170,31 @@ def find_shards(path: Path) -> dict[str, list[Shard]]:
     return found
 
 
+def _saved_parts(folder: Path) -> dict[str, list[Shard]]:
+    """Return the files of each part of several that `save_to_disk` wrote."""
+    path = folder / "dataset_dict.json"
+    names = _read_json(path).get("splits", [])
+    if not isinstance(names, list) or not names:
+        raise DataError(f"{path}: wanted a list 'splits'")
+    found: dict[str, list[Shard]] = {}
+    for name in map(str, names):
+        part = _part_of(Path(name)) if Path(name).name == name else None
+        if part is None or part in found:
+            known = ", ".join(map(str, names))
+            raise DataError(
+                f"{path}: wanted parts train, validation and test, got {shorten(known)}; save "
+                "those that you mean under these names"
+            )
+        found[part] = _saved(folder / name)
+    return found
+
+
 def _part_of(path: Path) -> str | None:
     """Return the part that a file belongs to, by its name, else by that of its folders."""
     for word in reversed(path.parts):
         stem = word.lower().removesuffix(".parquet")
         for part, names in PARTS.items():
-            if any(stem == name or stem.startswith((f"{name}-", f"{name}_")) for name in names):
+            if any(re.fullmatch(rf"{name}([-_.]?\d.*)?", stem) for name in names):
                 return part
     return None
 
@@ -185,6 +202,7 @@ def _part_of(path: Path) -> str | None:
 def _saved(folder: Path) -> list[Shard]:
     """Return the Arrow files of a set that `save_to_disk` wrote."""
     files = _read_json(folder / "state.json").get("_data_files", [])
+    files = files if isinstance(files, list) else []
     names = [each.get("filename") for each in files if isinstance(each, dict)]
     if not names or not all(isinstance(n, str) and Path(n).name == n for n in names):
         raise DataError(f"{folder / 'state.json'}: wanted the names of its files as '_data_files'")

@@ -130,8 +130,8 @@ def import_onnx(
         scaling = InputScaling.of(mean, std, input_range)
     try:
         file = as_qdq(file)
-        source = _input(file)
-        shape = _image_shape(source, input_shape)
+        source = one_input(file)
+        shape = image_shape(source, input_shape)
         networks = [_walk(file, source, shape, scaling, n) for n in RUNS]
     except ExchangeError as error:
         reason = str(error)
@@ -154,7 +154,12 @@ def is_onnx(name: str | Path) -> bool:
     return str(name).endswith(SUFFIX)
 
 
-def _input(file: OnnxFile) -> OnnxInput:
+def one_input(file: OnnxFile) -> OnnxInput:
+    """Return the input of a model that has one.
+
+    Raises:
+        ExchangeError: it has several, or one of another type.
+    """
     if len(file.inputs) != 1:
         names = ", ".join(shorten(one.name) for one in file.inputs[:5])
         raise ExchangeError(f"wanted a model with one input, got {names or 'none'}")
@@ -166,8 +171,12 @@ def _input(file: OnnxFile) -> OnnxInput:
     return source
 
 
-def _image_shape(source: OnnxInput, given: Sequence[int] | None) -> tuple[int, ...]:
-    """Return the sizes of one image."""
+def image_shape(source: OnnxInput, given: Sequence[int] | None) -> tuple[int, ...]:
+    """Return the sizes of one image, those that a file leaves free as they are `given`.
+
+    Raises:
+        ExchangeError: they are not known, or others.
+    """
     if len(source.shape) < 2:
         raise ExchangeError(f"input: wanted a batch of images, got sizes {source.shape}")
     sizes = tuple(source.shape[1:] if given is None else given)

@@ -89,7 +89,7 @@ def _run(
     session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     source = session.get_inputs()[0]
     fixed = source.shape[0] if isinstance(source.shape[0], int) else None
-    for block in images.split(fixed or BATCH):
+    for block in torch.split(images, fixed or BATCH):
         given = scaling.apply(block).numpy()
         if source.type != "tensor(float)":
             given = np.rint(given * 255 if scaling.is_plain else given).astype(np.uint8)

@@ -100,6 +100,20 @@ def take_weights(model: nn.Module, path: Path | str) -> tuple[nn.Module, str]:
     return loaded, said
 
 
+def read_tensors(path: Path) -> Mapping[str, Tensor]:
+    """Return the named tensors of a file, as stored: of several dicts, the one nearest to the top.
+
+    Raises:
+        WeightsError: the file cannot be read, or holds no tensors.
+        UnsafeFileError: it holds Python objects instead.
+    """
+    content = _read(path)
+    found = next(iter(dicts_of(content).values()), None)
+    if found is None:
+        raise WeightsError(f"{path}: {_not_weights(content)}")
+    return found
+
+
 def split_choice(path: Path) -> tuple[Path, str]:
     """Return the file, and the dict of it that is asked for, of `FILE` or `FILE:NAME`.
 

@@ -12,6 +12,7 @@ from bitproof.core.rng import make_generator
 from bitproof.data import Dataset
 from bitproof.data.layout import data_root
 from bitproof.models import ModelSpec, split_choice, take_weights
+from bitproof.models.pretrained import PUBLISHED_WEIGHTS
 
 PRETRAINED = "pretrained"
 """Stands for the published weights of an architecture."""
@@ -104,9 +105,12 @@ def find_weights(name: str, *folders: Path | None, kind: str = "") -> Path:
     if name == PRETRAINED:
         found = [path for at in folders if at for path in sorted(at.glob(f"weights/{kind}-*.npz"))]
         if not found:
+            looked = ", ".join(str(at) for at in folders if at) or "no folder: there is none"
+            known = next((n for n, own in PUBLISHED_WEIGHTS.items() if own.kind == kind), "")
+            cure = f"; get them with `bitproof data fetch {known}`" if known else ""
             raise RecipeError(
                 f"weights: no pretrained weights of '{kind}'; looked for weights/{kind}-*.npz in "
-                + ", ".join(str(at) for at in folders if at)
+                f"{looked}{cure}"
             )
         return found[0]
     tried = [folder / name for folder in (*folders, Path()) if folder is not None]

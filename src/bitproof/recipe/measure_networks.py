@@ -12,12 +12,13 @@ from typing import ClassVar
 import torch
 
 from bitproof.core.directory import FACTS, Entry, ResumableDirectory
+from bitproof.core.packages import check_packages
 from bitproof.core.progress import SILENT, Progress
 from bitproof.core.stop_request import StopRequest
 from bitproof.evaluation import Evaluation, Executor, IntegerModel, TallyStore
 from bitproof.evaluation.executors import InProcess
 from bitproof.evaluation.tasks import AnyTaskLike, ending_of, settle_task
-from bitproof.exchange import open_network
+from bitproof.exchange import is_onnx, open_network
 from bitproof.recipe.building import choose_device
 from bitproof.recipe.directory import environment, now
 from bitproof.recipe.stored_networks import open_networks
@@ -68,7 +69,8 @@ def measure_networks(
     """Measure one stored network, or all of a run, and return the path of the report.
 
     Args:
-        place: `runs/NAME/networks/VARIANT`, or `runs/NAME` for all of its integer networks.
+        place: `runs/NAME/networks/VARIANT`, or `runs/NAME` for all of its integer networks; or a
+            quantized ONNX file.
         evaluation: what is measured on each.
         out: the directory that is made.
         data: the data set; empty: that of the run.
@@ -85,12 +87,11 @@ def measure_networks(
         StoppedError: asked to stop; what is finished is kept.
         BitproofError: in its kinds, for whatever is wrong with networks, data or disk.
     """
+    check_packages(evaluation, executor)
     where = choose_device(device)
     networks, test = open_networks(place, data=data, data_dir=data_dir)
     folder = MeasuredDirectory(out)
-    stem = Path(str(place).removesuffix(".json").removesuffix(".safetensors"))
-    parent = place / "networks" if place.is_dir() else stem.parent
-    models = StoredModels({name: (parent / name).resolve() for name in networks}, where)
+    models = StoredModels(_paths(place, list(networks)), where)
     for network in networks.values():
         ending = ending_of(network.nodes)
         test = settle_task(test, network, task, ending=ending, progress=progress)
@@ -144,3 +145,12 @@ def measure_networks(
         write_report(out)
         folder.finish()
     return out / REPORT
+
+
+def _paths(place: Path, names: list[str]) -> dict[str, Path]:
+    """Return where the networks of `open_networks` lie."""
+    if is_onnx(place):
+        return {name: place.resolve() for name in names}
+    stem = Path(str(place).removesuffix(".json").removesuffix(".safetensors"))
+    parent = place / "networks" if place.is_dir() else stem.parent
+    return {name: (parent / name).resolve() for name in names}

@@ -11,17 +11,20 @@ from bitproof.core.spec import NONE, Spec
 from bitproof.core.types import Seed
 from bitproof.data import AUGMENT, DATA, Augmentation, DataSource
 from bitproof.evaluation import Evaluation
+from bitproof.exchange import is_onnx
 from bitproof.harden import HARDEN, Approximate, HardeningStage, Requantize
 from bitproof.metrics import AnyTask
-from bitproof.models import MODELS, InMemoryModel, ModelSpec
+from bitproof.models import MODELS, ModelSpec
 from bitproof.quant.scheme import Scheme
 from bitproof.train import Optimization
 
 
 def _model(table: object) -> ModelSpec:
-    """Build a model from its table; `timm:NAME` and `package.module:factory` are strings."""
+    """Build a model from its table; strings are `timm:NAME`, `package.module:factory`, files."""
     if isinstance(table, str) and table.startswith("timm:"):
         table = {"kind": "timm", "name": table.removeprefix("timm:")}
+    elif isinstance(table, str) and is_onnx(table):
+        table = {"kind": "onnx", "file": table}
     elif isinstance(table, str) and ":" in table:
         table = {"kind": "factory", "factory": table}
     return MODELS.validate(table)
@@ -93,7 +96,8 @@ class Recipe(NamedRecipe):
     data: AnyData
     """Images."""
     model: AnyModel
-    """Architecture: a kind with its parameters, `package.module:factory`, or `timm:NAME`."""
+    """Architecture: a kind with its parameters, `package.module:factory`, `timm:NAME`, or
+    `file.onnx`, which has its weights."""
     weights: str = ""
     """Weights to start from: safetensors, npz or state dict; relative to the recipe's folder or
     to the data folder. `pretrained`: the published ones of the data folder. Empty: at random."""
@@ -165,13 +169,17 @@ class Recipe(NamedRecipe):
 
     @model_validator(mode="after")
     def _check_start(self) -> "Recipe":
-        handed_over = isinstance(self.model, InMemoryModel)
-        if not (self.train or self.weights or handed_over or self._trains_all()):
+        if not (self.train or self.weights or self.model.brings_weights or self._trains_all()):
             raise ValueError(
                 "wanted 'weights', or a table 'train', or both, or variants that all begin with a "
                 "stage that trains from random weights; none came"
             )
         return self
+
+    @property
+    def starts_bare(self) -> bool:
+        """Whether networks are measured that have no other weights than the model is made with."""
+        return not (self.train or self.weights or self._trains_all())
 
     def _trains_all(self) -> bool:
         """Return whether no variant needs weights to start from."""

@@ -1,12 +1,14 @@
-"""Figures: Vega-Lite specs, drawn as SVG, PNG and PDF or live in a page, without any network.
+"""Figures: Vega-Lite specs, drawn as SVG, PNG and PDF, or live in a page, without any network.
 
 Specs are plain dictionaries. This module alone knows the plotting library, which is slow to load,
 so it is imported where a figure is wanted, not with the package.
 """
 
+import csv
+import io
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -15,10 +17,12 @@ from typing import Any
 import vl_convert
 from markupsafe import Markup
 
+from bitproof.core.errors import DataError, shorten
 from bitproof.core.files import write_bytes
 from bitproof.report.marks import described, series_of, unfolded
 
 VEGA_LITE = "6.4"
+FORMATS = ("svg", "png", "pdf")
 Spec = dict[str, Any]
 GREY, INK, BLUE, ORANGE = "#6b7280", "#111111", "#0072b2", "#d55e00"
 PALETTE = (ORANGE, "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7a4a2b", "#5b5bd6")
@@ -157,23 +161,82 @@ def live_specs(figures: Sequence[Figure]) -> Markup:
     return Markup(f'<script type="application/json" id="specs">{{{safe}}}</script>\n')
 
 
-def write_figures(figures: Sequence[Figure], folder: Path) -> list[Path]:
-    """Write every figure as SVG, PNG and PDF; equal figures, equal bytes.
+def check_formats(names: Iterable[str]) -> tuple[str, ...]:
+    """Return kinds of files, each once, in their order.
+
+    Raises:
+        DataError: there is no such kind, or none at all.
+
+    Example:
+        >>> check_formats(["pdf", "svg", "pdf"])
+        ('pdf', 'svg')
+    """
+    found = tuple(dict.fromkeys(names))
+    for name in found or ("nothing",):
+        if name not in FORMATS:
+            raise DataError(f"format: wanted some of {', '.join(FORMATS)}, got {shorten(name)}")
+    return found
+
+
+def write_figures(
+    figures: Sequence[Figure], folder: Path, formats: Sequence[str] = FORMATS
+) -> list[Path]:
+    """Write every figure in each of `formats`, with its numbers as CSV; equal figures, equal bytes.
 
     Returns:
         The paths, in order.
 
     Raises:
+        DataError: there is no such format.
         StorageError: the disk is full, or the place cannot be written.
     """
+    makers = {"svg": lambda each: _svg(each).encode(), "png": _png, "pdf": _pdf}
+    chosen = {name: makers[name] for name in check_formats(formats)}
     written = []
     for each in figures:
-        png = vl_convert.vegalite_to_png(each.spec, VEGA_LITE, scale=3, allowed_base_urls=[])
-        for ending, content in (("svg", _svg(each).encode()), ("png", png), ("pdf", _pdf(each))):
+        files = {name: make(each) for name, make in chosen.items()}
+        for ending, content in {**files, "csv": figure_csv(each).encode()}.items():
             path = folder / f"{each.name}.{ending}"
             write_bytes(path, content)
             written.append(path)
     return written
+
+
+def figure_csv(figure: Figure) -> str:
+    """Return the numbers that a figure draws, a mark a row, in the units of its axes.
+
+    Where marks have data of their own, such as reference lines, `part` counts these from 1.
+    """
+    parts = list(_data_of(json.loads(figure.spec)))
+    columns = list(dict.fromkeys(name for rows in parts for row in rows for name in row))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    several = len(parts) > 1
+    writer.writerow([*(["part"] if several else []), *columns])
+    for number, rows in enumerate(parts, 1):
+        for row in rows:
+            cells = ["" if row.get(name) is None else row[name] for name in columns]
+            writer.writerow([*([number] if several else []), *cells])
+    return text.getvalue()
+
+
+def _data_of(spec: Any) -> Iterator[list[dict[str, Any]]]:
+    """Yield the rows of every data set in a spec, from the outside in."""
+    if isinstance(spec, dict):
+        rows = spec["data"].get("values") if isinstance(spec.get("data"), dict) else None
+        if isinstance(rows, list):
+            yield rows
+        for name, part in spec.items():
+            if name != "data":
+                yield from _data_of(part)
+    elif isinstance(spec, list):
+        for part in spec:
+            yield from _data_of(part)
+
+
+def _png(figure: Figure) -> bytes:
+    drawn: bytes = vl_convert.vegalite_to_png(figure.spec, VEGA_LITE, scale=3, allowed_base_urls=[])
+    return drawn
 
 
 def _columns(names: Sequence[str]) -> int:

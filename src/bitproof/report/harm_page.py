@@ -38,7 +38,7 @@ def harm_part(summary: CampaignSummary) -> HarmPart:
     tables = [
         make_table(
             RANKING_HEAD,
-            ([row[0], *row[1:]] for row in ranking_rows(one, MOST_PLACES)),
+            ranking_rows(one, MOST_PLACES),
             title=ranking_title(summary, one),
             look="wide dense names",
         )
@@ -46,7 +46,9 @@ def harm_part(summary: CampaignSummary) -> HarmPart:
     ]
     worst = None
     if summary.worst:
-        cells = ([place, *map(_text, rest)] for place, *rest in worst_rows(summary.worst))
+        cells: list[list[PageCell | str]] = [
+            [row[0], *map(_text, row[1:])] for row in worst_rows(summary.worst)
+        ]
         worst = make_table(WORST_HEAD, cells, look="wide dense names")
     return HarmPart(
         lines=[ranking_line(summary, one) for one in rankings],

@@ -93,7 +93,7 @@ def ranking_rows(ranking: Ranking, most: int | None = None) -> list[tuple[str, .
     points; its parts sum to the rate of all places.
     """
     whole = sum(place.population for place in ranking.places)
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for place in ranking.places[:most]:
         share = place.population / whole if whole else 0.0
         added = Interval(*(share * end for end in place.rate))
