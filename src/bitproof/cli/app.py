@@ -457,7 +457,9 @@ def export(  # noqa: PLR0917
     form: Annotated[
         str,
         typer.Option(
-            "--format", help="qdq: for int8 kernels; integer: by the standard alone, slower."
+            "--format",
+            help="qdq: for int8 kernels; integer: by the standard alone, slower; portable: real "
+            "scales for other runtimes, equal but for ties.",
         ),
     ] = "qdq",
     weights: Annotated[
