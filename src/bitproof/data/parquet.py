@@ -25,7 +25,7 @@ from bitproof.data.dataset import Dataset, Published
 from bitproof.data.decoding import Decoder
 from bitproof.data.folder import PictureSource
 from bitproof.data.loading import INPUTS, LABELS
-from bitproof.data.memory import check_fits
+from bitproof.data.memory import FEWER, check_fits
 from bitproof.data.own import cut_note, cut_test, mixed_order, publish
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ PARTS = {
 """Words that file names, or the names of their folders, begin with; a number may follow."""
 ROWS = 256
 """Images that are decoded before the next ones are read."""
+UNPUBLISHED = -1
+"""Label of rows whose class was kept back."""
 LARGEST = 2**31 - 1
 """Bytes of one image's file."""
 
@@ -77,8 +79,15 @@ class Parquet(PictureSource):
         path = self.find(data_dir)
         name = path.resolve().stem if path.is_file() else path.resolve().name
         shards = find_shards(path)
-        tables = {part: _Table(own, self.image, self.label) for part, own in shards.items()}
         notes: list[str] = []
+        tables = {}
+        for part, own in shards.items():
+            table = _Table(own, self.image, self.label)
+            if part != "train" and bool((table.labels == UNPUBLISHED).all()):
+                notes.append(f"the {part} part has no labels (all are -1): left out")
+            else:
+                table.check_labels()
+                tables[part] = table
         if "train" not in tables:
             raise DataError(f"{path}: wanted a training part, got {', '.join(tables)}")
         if "test" not in tables and "validation" in tables:
@@ -255,17 +264,25 @@ class _Table:
             return torch.tensor([numbers[word] for word in words])
         if not pa.types.is_integer(kind) and not pa.types.is_boolean(kind):
             raise DataError(f"{where}: wanted whole numbers or words as labels, got {kind}")
-        labels = torch.tensor([int(word) for word in words])
-        if int(labels.min()) < 0:
+        return torch.tensor([int(word) for word in words])
+
+    def check_labels(self) -> None:
+        """Refuse classes that there are not.
+
+        Raises:
+            DataError: one is below 0, or without a name where there are names.
+        """
+        where = f"{self.shards[0].path}: {self.label}"
+        if int(self.labels.min()) < 0:
             raise DataError(
-                f"{where}: wanted classes from 0, got {int(labels.min())}; -1 marks rows whose "
-                "label was not published"
+                f"{where}: wanted classes from 0, got {int(self.labels.min())}; -1 marks rows "
+                "whose label was not published"
             )
-        if self.class_names and int(labels.max()) >= len(self.class_names):
+        if self.class_names and int(self.labels.max()) >= len(self.class_names):
             raise DataError(
-                f"{where}: wanted classes below {len(self.class_names)}, got {int(labels.max())}"
+                f"{where}: wanted classes below {len(self.class_names)}, "
+                f"got {int(self.labels.max())}"
             )
-        return labels
 
     def pieces(self) -> Iterator[tuple[int, "pa.Array"]]:
         """Yield inputs, a few rows at a time, and the number of the first of them."""
@@ -288,7 +305,9 @@ class _Table:
                 values = values.astype(np.uint8)
             values = channels_first(values, "auto", where=where)
             if found is None:
-                check_fits(where, (n, *values.shape[1:]), itemsize=values.dtype.itemsize)
+                check_fits(
+                    where, (n, *values.shape[1:]), itemsize=values.dtype.itemsize, cure=FEWER
+                )
                 found = np.zeros((n, *values.shape[1:]), values.dtype)
             if values.shape[1:] != found.shape[1:]:
                 raise DataError(f"{where}: wanted lists of one length in all rows")
