@@ -15,9 +15,10 @@ from bitproof.data.axes import looks_channels_last
 @pytest.mark.parametrize("image", ["image", "img", "pixel_values"])
 @pytest.mark.parametrize("label", ["label", "labels"])
 def test_dicts_of_hugging_face_loaders_are_batches(image: str, label: str) -> None:
-    batch = {image: torch.rand(3, 1, 4, 4), label: torch.tensor([2, 0, 1]), "path": ["a"] * 3}
+    images = torch.rand(3, 1, 4, 4)
+    batch = {image: images, label: torch.tensor([2, 0, 1]), "path": ["a"] * 3}
     joined = Dataset.from_loader([batch, batch])
-    assert torch.equal(joined.images, torch.cat([batch[image]] * 2))
+    assert torch.equal(joined.images, torch.cat([images] * 2))
     assert joined.labels.tolist() == [2, 0, 1, 2, 0, 1]
 
 

@@ -153,7 +153,8 @@ def evaluate(  # noqa: PLR0917
         str | None,
         typer.Option(
             autocompletion=kind_of("DATA"),
-            help="Data set, such as digits; of a network: that of its run.",
+            help="Data set, such as digits, or your own: folder:DIR, npz:FILE, parquet:DIR, "
+            "package.module:function; of a network: that of its run.",
         ),
     ] = None,
     task: Annotated[
@@ -234,7 +235,12 @@ def inject(  # noqa: PLR0917
         str | None, typer.Option(help="An integer network instead: runs/NAME/networks/VARIANT.")
     ] = None,
     data: Annotated[
-        str | None, typer.Option(autocompletion=kind_of("DATA"), help="Data set; default digits.")
+        str | None,
+        typer.Option(
+            autocompletion=kind_of("DATA"),
+            help="Data set, or your own: folder:DIR, npz:FILE, parquet:DIR, "
+            "package.module:function; default digits.",
+        ),
     ] = None,
     task: Annotated[
         str | None,
