@@ -12,9 +12,11 @@ from typing import ClassVar
 import torch
 
 from bitproof.core.directory import FACTS, Entry, ResumableDirectory
+from bitproof.core.packages import check_packages
 from bitproof.core.progress import SILENT, Progress
 from bitproof.core.stop_request import StopRequest
 from bitproof.evaluation import Evaluation, Executor, IntegerModel, TallyStore
+from bitproof.evaluation.executors import InProcess
 from bitproof.evaluation.tasks import AnyTaskLike, ending_of, settle_task
 from bitproof.exchange import is_onnx, open_network
 from bitproof.recipe.building import choose_device
@@ -85,6 +87,7 @@ def measure_networks(
         StoppedError: asked to stop; what is finished is kept.
         BitproofError: in its kinds, for whatever is wrong with networks, data or disk.
     """
+    check_packages(evaluation, executor)
     where = choose_device(device)
     networks, test = open_networks(place, data=data, data_dir=data_dir)
     folder = MeasuredDirectory(out)
@@ -112,6 +115,7 @@ def measure_networks(
         folder.manifest.reopen()
         folder.note(
             **around,
+            engine=(executor or InProcess()).told,
             title=f"{place} on {test.name}",
             recipe_name=out.name,
             variants=list(networks),
