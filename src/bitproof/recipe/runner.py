@@ -35,7 +35,7 @@ from bitproof.evaluation.tasks import ending_of, settle_task
 from bitproof.evaluation.threat import Counts
 from bitproof.harden import Approximate, Candidate, TrainingContext
 from bitproof.metrics import Classification, Ending, Own, Tally, Task
-from bitproof.models import InMemoryModel, save_weights, split_choice
+from bitproof.models import InMemoryModel, save_weights, weight_files
 from bitproof.quant import (
     IntegerNetwork,
     Scheme,
@@ -152,7 +152,9 @@ def _fingerprint(splits: Splits, weights: Path | None, device: torch.device) -> 
     fingerprint = {name: str(around[name]) for name in ("bitproof", "torch", "device")}
     parts = {"train": splits.train, "test": splits.test}
     fingerprint |= {f"data.{name}": part.digest() for name, part in parts.items()}
-    return fingerprint | ({"weights": sha256_of_file(split_choice(weights)[0])} if weights else {})
+    for number, file in enumerate(weight_files(weights) if weights else ()):
+        fingerprint[f"weights.{file.name}" if number else "weights"] = sha256_of_file(file)
+    return fingerprint
 
 
 @dataclass(frozen=True)
