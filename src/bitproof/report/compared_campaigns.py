@@ -14,7 +14,7 @@ import numpy as np
 
 from bitproof.core.directory import read_sealed
 from bitproof.report.campaign_summary import CampaignSummary, TrialRates, read_summary
-from bitproof.report.comparison import Cell, Key, names_of
+from bitproof.report.compared import Cell, Key, names_of
 from bitproof.report.wording import outcome_name
 from bitproof.stats.clusters import cluster_rate, stratified_rate
 from bitproof.stats.intervals import Interval

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from bitproof.core.directory import read_json
 from bitproof.core.errors import DataError, near
-from bitproof.report.comparison import Cell, Key, names_of
+from bitproof.report.compared import Cell, Key, names_of
 from bitproof.report.findings import FAULTS
 from bitproof.report.run import CLEAN, FLOAT, Run, read_run
 from bitproof.stats.intervals import Interval, mean_interval

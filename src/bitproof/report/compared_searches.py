@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from bitproof.report.comparison import Cell, Key, names_of
+from bitproof.report.compared import Cell, Key, names_of
 from bitproof.report.exploration_page import read_exploration
 from bitproof.stats.intervals import Interval
 

@@ -8,48 +8,22 @@ Model:  the first place is what others are compared with. Where both met the sam
         stands beside without a difference.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from bitproof.core.errors import DataError, shorten
 from bitproof.report.campaign_summary import SUMMARY
+from bitproof.report.compared import Cell, Key, Measured
+from bitproof.report.compared_campaigns import open_campaigns
+from bitproof.report.compared_runs import networks_of, open_runs
+from bitproof.report.compared_searches import open_searches
 from bitproof.report.exploration_page import is_exploration
 from bitproof.stats.intervals import Interval, difference
 
 SIDE = "unpaired"
 """How a difference is told whose two sides are taken as independent."""
-FRACTION = "fraction"
-
-
-@dataclass(frozen=True)
-class Key:
-    """What is measured: two places are compared where they have equal keys."""
-
-    variant: str
-    """Network; empty where each place has one."""
-    threat: str
-    """Threat, or kind of fault and site."""
-    place: str
-    """Level, or layer and bit."""
-    metric: str
-
-    @property
-    def text(self) -> str:
-        """How a table calls it."""
-        parts = [self.variant, self.threat, self.place, "" if self.metric == "acc" else self.metric]
-        return ", ".join(part for part in parts if part)
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One measured number."""
-
-    value: float
-    interval: Interval | None = None
-    n: int | None = None
-    unit: str = FRACTION
 
 
 @dataclass(frozen=True)
@@ -65,25 +39,6 @@ class Difference:
     def paired(self) -> bool:
         """Whether the interval is that of differences of shared units."""
         return self.how.startswith("paired")
-
-
-@runtime_checkable
-class Measured(Protocol):
-    """The numbers of one place."""
-
-    @property
-    def name(self) -> str:
-        """What it is called."""
-
-    def cells(self) -> Mapping[Key, Cell]:
-        """Return what was measured, in order."""
-
-    def against(self, other: Any, key: Key) -> tuple[Interval | None, str]:
-        """Return the interval of this place minus the other by shared units, and what these are.
-
-        None where there are no shared ones; the text then says why no difference can be taken at
-        all, or is empty.
-        """
 
 
 @dataclass(frozen=True)
@@ -179,11 +134,6 @@ def _kind(kind: type) -> str:
 
 
 def _open(places: Sequence[Path]) -> list[Measured]:
-    # These know this module's values.
-    from bitproof.report.compared_campaigns import open_campaigns  # noqa: PLC0415
-    from bitproof.report.compared_runs import networks_of, open_runs  # noqa: PLC0415
-    from bitproof.report.compared_searches import open_searches  # noqa: PLC0415
-
     for path in places:
         if places.count(path) > 1:
             raise DataError(f"compare: wanted each place once, got {shorten(str(path))} again")
@@ -197,19 +147,6 @@ def _open(places: Sequence[Path]) -> list[Measured]:
     found |= zip(campaigns, open_campaigns(campaigns), strict=True)
     found |= zip(runs, open_runs(runs), strict=True)
     return [found[path] for path in places]
-
-
-def names_of(places: Sequence[Path]) -> list[str]:
-    """Return short names that differ: the last part of a path, or all of it.
-
-    Example:
-        >>> names_of([Path("runs/a"), Path("runs/b/networks/s1")])
-        ['a', 's1']
-        >>> names_of([Path("a/x"), Path("b/x")])
-        ['a/x', 'b/x']
-    """
-    short = [place.name for place in places]
-    return [str(place) for place in places] if len(set(short)) < len(short) else short
 
 
 def flat_comparison(comparison: Comparison) -> Iterator[dict[str, Any]]:

@@ -3,7 +3,8 @@
 import re
 
 from bitproof.report import figures as fig
-from bitproof.report.comparison import FRACTION, SIDE, Cell, Comparison, Difference
+from bitproof.report.compared import FRACTION, Cell
+from bitproof.report.comparison import SIDE, Comparison, Difference
 from bitproof.report.figures import Figure, category, layer, make_figure, number, scale
 from bitproof.report.wording import count, span, value
 
