@@ -29,6 +29,7 @@ html_theme = "furo"
 html_title = "bitproof"
 html_copy_source = False
 html_show_sourcelink = False
+html_use_index = False
 html_theme_options = {
     "light_css_variables": {
         "color-brand-primary": "#0b5394",

@@ -33,7 +33,6 @@ SUBPACKAGES = (
     "metrics",
 )
 """Subpackages that have a page, from top to bottom; those that are not there yet are left out."""
-VERBS = "bitproof.recipe.verbs"
 
 
 def api_pages() -> dict[str, str]:
@@ -63,20 +62,28 @@ def public_places() -> dict[Any, str]:
         for name, value in _members(subpackage).items():
             if inspect.isclass(value) or inspect.isfunction(value):
                 places.setdefault(value, f"bitproof.{subpackage}.{name}")
+    places[bitproof.show_progress] = "bitproof.cli.console.show_progress"
     return places
 
 
 def _members(subpackage: str) -> dict[str, Any]:
-    """Return what a subpackage makes public; of `recipe`, the verbs as well."""
-    module = import_module(f"bitproof.{subpackage}")
+    """Return what a subpackage makes public, and what `bp` takes from modules of it."""
+    home = f"bitproof.{subpackage}"
+    module = import_module(home)
     members = {name: getattr(module, name) for name in getattr(module, "__all__", ())}
-    if subpackage == "recipe":
-        verbs = import_module(VERBS)
-        for name in dir(verbs):
-            value = getattr(verbs, name)
-            if not name.startswith("_") and getattr(value, "__module__", "") == VERBS:
-                members[f"verbs.{name}"] = value
+    for name in bitproof.__all__:
+        place = homes().get(name, "")
+        if place.startswith(f"{home}."):
+            members[f"{place.removeprefix(home)[1:]}.{name}"] = getattr(bitproof, name)
     return members
+
+
+@cache
+def homes() -> dict[str, str]:
+    """Return the module that each name of `bp` is taken from."""
+    tree = ast.parse(inspect.getsource(bitproof))
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    return {name.name: f"{node.module}" for node in imports for name in node.names if name.asname}
 
 
 def _names_of_root() -> str:
@@ -90,7 +97,8 @@ def _names_of_root() -> str:
         home = f":py:{role}:`bp.{name} <{place}>`" if place else f"``bp.{name}``"
         words = (inspect.getdoc(value) or "").split("\n\n")[0].replace("\n", " ")
         rows.append(f"   * - {home}\n     - {words}")
-    return ".. list-table::\n   :widths: 30 70\n\n" + "\n".join(rows)
+    listed = ".. list-table::\n   :widths: 30 70\n\n" + "\n".join(rows)
+    return f"{listed}\n\n.. autofunction:: bitproof.cli.console.show_progress\n"
 
 
 def _page(subpackage: str) -> str:

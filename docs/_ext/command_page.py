@@ -7,6 +7,7 @@ from text import cell, table
 from typer.main import get_command
 
 from bitproof.cli.app import app
+from bitproof.cli.help import HELP, examples_of, option_groups
 
 HEAD = """# Commands
 
@@ -33,21 +34,8 @@ def _sections(group: Any, context: Any, *, level: int) -> Iterator[str]:
             continue
         usage = command.get_usage(inner).removeprefix("Usage: ")
         yield f"```text\n{' '.join(usage.split())}\n```\n"
-        yield from _tables(command, inner)
-        if command.epilog:
-            yield f"```text\n{command.epilog}\n```\n"
-
-
-def _tables(command: Any, context: Any) -> Iterator[str]:
-    """Yield a table for each group of options."""
-    panels: dict[str, list[tuple[str, str]]] = {}
-    for parameter in command.get_params(context):
-        record = parameter.get_help_record(context)
-        if record is None or "--help" in parameter.opts:
-            continue
-        is_argument = parameter.param_type_name == "argument"
-        usual = "Arguments" if is_argument else "Options"
-        panel = getattr(parameter, "rich_help_panel", None) or usual
-        panels.setdefault(panel, []).append((f"`{record[0]}`", cell(record[1])))
-    for panel, rows in panels.items():
-        yield table((panel, ""), rows)
+        for title, records in option_groups(command, inner).items():
+            if title != HELP:
+                yield table((title, ""), [(f"`{name}`", cell(words)) for name, words in records])
+        if examples := examples_of(inner.command_path):
+            yield "\n".join(["```text", *examples, "```", ""])

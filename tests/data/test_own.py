@@ -218,6 +218,17 @@ def test_parquet_shards_load_with_their_classes(tmp_path: Path) -> None:
             assert wanted[image.tobytes()] == label
 
 
+def test_a_test_part_without_labels_is_left_out_and_told(tmp_path: Path) -> None:
+    pq.write_table(table(12), tmp_path / "train-0.parquet")
+    pq.write_table(table(6, first=12), tmp_path / "validation-0.parquet")
+    kept_back = table(3, first=18).set_column(1, "label", pa.array([-1] * 3, pa.int64()))
+    pq.write_table(kept_back, tmp_path / "test-0.parquet")
+    splits = load(f"parquet:{tmp_path}", validation_fraction=0.0)
+    assert (len(splits.train), len(splits.test)) == (12, 6)
+    assert "the test part has no labels (all are -1): left out" in splits.notes
+    assert "note 1: the test part has no labels" in repr(splits)
+
+
 def test_one_parquet_file_is_cut_and_mixed(tmp_path: Path) -> None:
     pq.write_table(table(15), tmp_path / "all.parquet")
     splits = load(f"parquet:{tmp_path / 'all.parquet'},size=4", test_fraction=0.2)

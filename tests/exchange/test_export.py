@@ -204,6 +204,35 @@ def test_layers_become_int8_kernels(tmp_path: Path) -> None:
     assert not found.keys() & {"Gemm", "MatMul", "MatMulInteger"}
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("make", [Maps, Tokens])
+@pytest.mark.parametrize("scheme", ["accurate", "rquant", "4 bits, signed"])
+def test_portable_files_differ_by_roundings_alone(
+    make: Callable[[], nn.Module], scheme: str, tmp_path: Path
+) -> None:
+    network, path = network_of(make, scheme), tmp_path / "network.onnx"
+    export_onnx(network, path, form="portable")
+    found = check_onnx(network, path, images(60))
+    scale = float(network(images(60)).abs().max())
+    assert found.largest < 0.1 * scale
+    assert found.same_top1 > 0.9 * found.images
+
+
+def test_portable_files_hold_the_real_scales(tmp_path: Path) -> None:
+    network, path = network_of(Maps), tmp_path / "network.onnx"
+    export_onnx(network, path, form="portable")
+    graph = onnx.load(path).graph
+    stored = {one.name: onnx.numpy_helper.to_array(one) for one in graph.initializer}
+    layers = {node.name for node in network.nodes if node.op in {"conv", "linear", "add", "mul"}}
+    written = {n.output[0]: n for n in graph.node if n.op_type == "QuantizeLinear"}
+    assert len(layers & written.keys()) > 5
+    for name in layers & written.keys():
+        node = written[name]
+        assert float(stored[node.input[1]]) == float(network.grids[name].scale)
+        readers = [n for n in graph.node if n.op_type == "DequantizeLinear" and n.input[0] == name]
+        assert all(reader.input[1:] == node.input[1:] for reader in readers)
+
+
 def test_changed_words_change_the_file_in_the_same_way(tmp_path: Path) -> None:
     network = network_of(Maps)
     codes = network.tensors["head.weight"].codes
@@ -245,6 +274,8 @@ def test_what_was_rewritten_is_said(tmp_path: Path) -> None:
     assert "truncation" in said("truncated")
     assert "words below 8 bits" in said("4 bits, signed")
     assert "no int8 kernel" in said("accurate")
+    with pytest.raises(ExchangeError, match="wanted sums rounded to nearest"):
+        export_onnx(network_of(Maps, "truncated"), tmp_path / "network.onnx", form="portable")
 
 
 def test_refusals_are_one_line(tmp_path: Path) -> None:

@@ -54,3 +54,7 @@ def test_rule(name: str, tmp_path: Path) -> None:
             export_onnx(network, path, form=form)
             found = check_onnx(network, path, inputs, threads=1)
             assert found.exact, (form, scheme, found)
+        if scheme.activation_rounding == "nearest" and scheme.activation_bits == 8:
+            export_onnx(network, path, form="portable")
+            found = check_onnx(network, path, inputs, threads=1)
+            assert found.largest < 0.2 * float(network(inputs).abs().max()), (scheme, found)

@@ -85,3 +85,39 @@ def test_weights_of_a_plain_network_fit_it_behind_a_normalisation(tmp_path: Path
     loaded, said = take_weights(nn.Sequential(nn.Flatten(), nn.Linear(3, 2)), tmp_path / "w.pt")
     assert said == "put under '1.'"
     assert torch.equal(loaded.state_dict()["1.weight"], inner.weight)
+
+
+FACTORY = """
+import torch
+from bitproof.models import DigitsCNN, load_weights
+from bitproof.core.rng import make_generator
+
+def random():
+    spec = DigitsCNN(width=4)
+    seed = int(torch.randint(1000, ()))
+    sizes = {"in_channels": 1, "image_size": 8, "n_classes": 10}
+    return spec.build(**sizes, generator=make_generator(seed))
+
+def loaded():
+    torch.manual_seed(0)
+    return random()
+"""
+
+
+@pytest.mark.parametrize(("name", "warned"), [("random", True), ("loaded", False)])
+def test_a_factory_may_bring_its_weights_and_random_ones_warn(
+    name: str, warned: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "bare_net.py").write_text(FACTORY)
+    table = {"name": "toy", "model": f"bare_net:{name}", "data": DATA}
+    recipe = Recipe.model_validate({**table, "evaluation": {"threats": [{"kind": "clean"}]}})
+    said = Said()
+    report = run(recipe, tmp_path / "run", device="cpu", recipe_dir=tmp_path, progress=said)
+    facts = json.loads((tmp_path / "run/run.json").read_text())
+    for told in (said.lines, facts["warnings"], [report.read_text()]):
+        assert any("the network is untrained" in line for line in told) is warned
+
+
+def test_a_built_in_architecture_needs_weights_or_training() -> None:
+    with pytest.raises(ValueError, match="wanted 'weights', or a table 'train'"):
+        Recipe.model_validate({"name": "toy", "model": SPEC, "data": DATA})

@@ -11,7 +11,7 @@ Source: Klhufek, Mrazek, "ArithsGen: Arithmetic Circuit Generator for Hardware A
 
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from pydantic import model_validator
 
 from bitproof.approx.base import MULTIPLIERS, Multiplier, ProductTable
 from bitproof.core.errors import AdapterError
+from bitproof.core.packages import Package
 from bitproof.core.types import Index
 from bitproof.kernels.forms import WORDS
 
@@ -41,6 +42,10 @@ class ArithsGen(Multiplier):
         >>> ArithsGen(circuit="SignedDaddaMultiplier").circuit
         'SignedDaddaMultiplier'
     """
+
+    packages: ClassVar[tuple[Package, ...]] = (
+        Package(PACKAGE, wanted_by="ariths_gen", install="pip install 'bitproof[ariths]'"),
+    )
 
     kind: Literal["ariths_gen"] = "ariths_gen"
     circuit: Literal[

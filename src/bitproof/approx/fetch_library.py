@@ -73,7 +73,7 @@ def fetch_library(
         return [target]
     by_key = {row["name"]: row for row in rows}
     keys = list(dict.fromkeys(row["lut"] for row in rows))
-    arrays = {}
+    arrays: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="bitproof-") as scratch:
         for key in progress.track(keys, label="C models", total=len(keys)):
             row = by_key[key]
@@ -85,7 +85,8 @@ def fetch_library(
             _check(products, row)
             arrays[key] = products
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays, **{ROWS: np.frombuffer(text, np.uint8)})
+    arrays[ROWS] = np.frombuffer(text, np.uint8)
+    np.savez_compressed(buffer, **arrays)
     write_bytes(target, buffer.getvalue())
     same = "as known" if sha256_of_file(target) == SHA256 else "packed anew, every table as known"
     progress.say(f"{target}: {len(keys)} tables of {len(rows)} circuits, {same}")

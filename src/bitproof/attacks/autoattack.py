@@ -6,11 +6,9 @@ Source: Croce and Hein, "Reliable evaluation of adversarial robustness with an
         ensemble of diverse parameter-free attacks", ICML 2020.
 """
 
-import importlib
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import ModuleType
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -18,10 +16,16 @@ from torch import Tensor
 
 from bitproof.attacks.balls import Ball, Images, Labels
 from bitproof.attacks.base import ATTACKS, Classifier, InputAttack, check_images
-from bitproof.core.errors import AdapterError, InputShapeError
+from bitproof.core.errors import InputShapeError
+from bitproof.core.packages import Package
 from bitproof.core.passes import STEP, Passes
 from bitproof.core.rng import draw_seed
 
+PACKAGE = Package(
+    "pyautoattack",
+    wanted_by="autoattack",
+    install="pip install 'bitproof[autoattack]' (pyautoattack 0.2.0, which brings nothing else)",
+)
 LEAST_CLASSES = {"standard": 4, "rand": 3}
 """Classes that the losses of each version compare with each other."""
 GRADIENTS = {"standard": 100 + 9 * 100 + 9 * 2 * 100, "rand": 2 * 20 * 100}
@@ -40,6 +44,7 @@ class AutoAttack(InputAttack):
         AutoAttack(kind='autoattack', epsilon=0.03137254901960784, norm='Linf', version='standard')
     """
 
+    packages: ClassVar[tuple[Package, ...]] = (PACKAGE,)
     needs_images: ClassVar[bool] = True
 
     kind: Literal["autoattack"] = "autoattack"
@@ -69,7 +74,7 @@ class AutoAttack(InputAttack):
             InputShapeError: the inputs are no images, or the model has too few classes.
         """
         check_images(inputs)
-        package = _import_package()
+        package = PACKAGE.load()
         with torch.no_grad():
             classes = model(inputs[:1]).shape[1]
         if classes < LEAST_CLASSES[self.version]:
@@ -123,14 +128,3 @@ def _process_state_kept() -> Iterator[None]:
             yield
     finally:
         sys.settrace(tracer)
-
-
-def _import_package() -> ModuleType:
-    """Return the package, or raise an AdapterError that says how to install it."""
-    try:
-        return importlib.import_module("pyautoattack")
-    except ModuleNotFoundError as error:
-        raise AdapterError(
-            "autoattack: wanted the optional package 'pyautoattack', which is not installed; run: "
-            "pip install 'bitproof[autoattack]' (pyautoattack 0.2.0, which brings nothing else)"
-        ) from error

@@ -7,24 +7,26 @@ Model:  a design gives a module with operands a and b and product p, of `width` 
 
 from abc import abstractmethod
 from functools import lru_cache
-from importlib.util import find_spec
-from typing import TYPE_CHECKING, Annotated, final
+from typing import TYPE_CHECKING, Annotated, ClassVar, final
 
 from pydantic import BeforeValidator, Field, SerializeAsAny
 
-from bitproof.circuits.yosys import Source
-from bitproof.core.errors import AdapterError
+from bitproof.circuits.yosys import PYOSYS, Source
+from bitproof.core.packages import Package
 from bitproof.core.registry import Registry
 from bitproof.core.spec import Spec
 
 if TYPE_CHECKING:
     from bitproof.circuits.rtl.ports import MultiplierModule
 
+AMARANTH = Package("amaranth", wanted_by="circuits", install="pip install 'bitproof[circuits]'")
 Width = Annotated[int, Field(ge=4, le=16, strict=True)]
 
 
 class Design(Spec):
     """A multiplier, described as hardware."""
+
+    packages: ClassVar[tuple[Package, ...]] = (AMARANTH, PYOSYS)
 
     kind: str
     width: Width = 8
@@ -53,10 +55,7 @@ class Design(Spec):
         Raises:
             AdapterError: Amaranth is not installed.
         """
-        if find_spec("amaranth") is None:
-            raise AdapterError(
-                "circuits: wanted the package amaranth (pip install 'bitproof[circuits]')"
-            )
+        AMARANTH.load()
         from bitproof.circuits.rtl.sign_magnitude import SignedModule  # noqa: PLC0415 - needs amaranth
 
         core = self.core()

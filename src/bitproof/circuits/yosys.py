@@ -17,7 +17,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -26,7 +25,9 @@ from bitproof.circuits.liberty import Library
 from bitproof.circuits.netlist import Netlist
 from bitproof.circuits.yosys_json import only_top, read_netlist
 from bitproof.core.errors import AdapterError, CircuitError, shorten
+from bitproof.core.packages import Package
 
+PYOSYS = Package("pyosys", wanted_by="circuits", install="pip install 'bitproof[circuits]'")
 AVOIDED = ("*lpflow*", "*probe*")
 """Cells that synthesis may not use: for power gating and for tests of chips."""
 GATE_NAMES = "AND,OR,XOR,NAND,NOR,XNOR"
@@ -193,8 +194,8 @@ def _synthesized(found: Mapping[str, str], source: Source, library: Library | No
 
 def _run(source: Source, steps: Sequence[str], library: Library | None = None) -> dict[str, str]:
     """Read a source, take the steps; return the texts of what they wrote, and the name on top."""
-    if find_spec("pyosys") is None:
-        raise AdapterError("circuits: wanted the package pyosys (pip install 'bitproof[circuits]')")
+    if not PYOSYS.is_there:
+        raise AdapterError(PYOSYS.problem)
     with TemporaryDirectory() as folder:
         place, names, reads = Path(folder), {}, []
         for number, (name, text) in enumerate(source.files.items()):

@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from bitproof import __version__
+from bitproof.cli.completion import SITES, kind_of, one_of
 from bitproof.cli.data import data_app
+from bitproof.cli.help import Group, dress
 from bitproof.cli.options import (
     DataDir,
     Device,
@@ -24,7 +25,7 @@ from bitproof.cli.options import (
 from bitproof.cli.outcome import report_problems
 
 
-class Commands(TyperGroup):
+class Commands(Group):
     """The commands; what goes wrong in them is printed here, before Typer makes something of it."""
 
     def invoke(self, ctx: Any) -> Any:
@@ -38,10 +39,12 @@ class Commands(TyperGroup):
         if name == "multipliers":
             from bitproof.cli.multipliers import group
 
+            dress(group)
             command = typer.main.get_group(group)
         if name == "circuit":
             from bitproof.cli.circuit import group as circuits
 
+            dress(circuits)
             command = typer.main.get_group(circuits)
         return name, command, rest
 
@@ -51,7 +54,6 @@ app = typer.Typer(
     name="bitproof",
     help="Take a neural network from float training to hardware with broken bits.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -136,7 +138,11 @@ def run(  # noqa: PLR0917
 @app.command()
 def evaluate(  # noqa: PLR0917
     model: Annotated[
-        str | None, typer.Option(help="Architecture, timm:NAME, or package.module:factory.")
+        str | None,
+        typer.Option(
+            autocompletion=kind_of("MODELS"),
+            help="Architecture, timm:NAME, or package.module:factory.",
+        ),
     ] = None,
     weights: Annotated[str | None, typer.Option(help="Its weights: a file, or pretrained.")] = None,
     network: Annotated[
@@ -144,10 +150,19 @@ def evaluate(  # noqa: PLR0917
         typer.Option(help="Integer networks instead: runs/NAME/networks/VARIANT, or runs/NAME."),
     ] = None,
     data: Annotated[
-        str | None, typer.Option(help="Data set, such as digits; of a network: that of its run.")
+        str | None,
+        typer.Option(
+            autocompletion=kind_of("DATA"),
+            help="Data set, such as digits, or your own: folder:DIR, npz:FILE, parquet:DIR, "
+            "package.module:function; of a network: that of its run.",
+        ),
     ] = None,
     task: Annotated[
-        str | None, typer.Option(help="How answers are judged; default: as outputs ask for.")
+        str | None,
+        typer.Option(
+            autocompletion=kind_of("TASKS"),
+            help="How answers are judged; default: as outputs ask for.",
+        ),
     ] = None,
     bits: Annotated[str | None, typer.Option(help="Widths, such as 4,6,8; default 8.")] = None,
     scheme: Annotated[
@@ -155,7 +170,11 @@ def evaluate(  # noqa: PLR0917
     ] = None,
     ber: Annotated[str | None, typer.Option(help="Bit error rates, such as 1e-3,1e-2.")] = None,
     site: Annotated[
-        str | None, typer.Option(help="What breaks: weight, bias, activation; default weight,bias.")
+        str | None,
+        typer.Option(
+            autocompletion=one_of(*SITES),
+            help="What breaks: weight, bias, activation; default weight,bias.",
+        ),
     ] = None,
     protect: Annotated[
         str | None, typer.Option(help="The same bit errors with protections too, such as secded.")
@@ -205,26 +224,39 @@ def inject(  # noqa: PLR0917
         Path | None, typer.Argument(help="A recipe, in TOML; options change it, or do without.")
     ] = None,
     model: Annotated[
-        str | None, typer.Option(help="Architecture, timm:NAME, or package.module:factory.")
+        str | None,
+        typer.Option(
+            autocompletion=kind_of("MODELS"),
+            help="Architecture, timm:NAME, or package.module:factory.",
+        ),
     ] = None,
     weights: Annotated[str | None, typer.Option(help="Its weights: a file, or pretrained.")] = None,
     network: Annotated[
         str | None, typer.Option(help="An integer network instead: runs/NAME/networks/VARIANT.")
     ] = None,
-    data: Annotated[str | None, typer.Option(help="Data set; default digits.")] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            autocompletion=kind_of("DATA"),
+            help="Data set, or your own: folder:DIR, npz:FILE, parquet:DIR, "
+            "package.module:function; default digits.",
+        ),
+    ] = None,
     task: Annotated[
         str | None,
         typer.Option(
+            autocompletion=kind_of("TASKS"),
             help="classification, binary, multi_label, regression, segmentation or sequence; "
-            "default: as outputs and labels ask for."
+            "default: as outputs and labels ask for.",
         ),
     ] = None,
     bits: Annotated[int | None, typer.Option(help="Width of all words.", min=2, max=8)] = None,
     site: Annotated[
         list[str] | None,
         typer.Option(
+            autocompletion=one_of(*SITES),
             help="weight, bias, activation, output, input, operand, weight_operand, "
-            "product, accumulator or systolic; several with commas."
+            "product, accumulator or systolic; several with commas.",
         ),
     ] = None,
     fault_list: Annotated[
@@ -306,7 +338,11 @@ def flip(  # noqa: PLR0917
         ),
     ],
     attack: Annotated[
-        str, typer.Option(help="progressive_bit_search, targeted_bit_search or bit_ascent.")
+        str,
+        typer.Option(
+            autocompletion=kind_of("WEIGHT_ATTACKS"),
+            help="progressive_bit_search, targeted_bit_search or bit_ascent.",
+        ),
     ] = "progressive_bit_search",
     flips: Annotated[int | None, typer.Option(help="Most bits that are flipped.")] = None,
     batches: Annotated[
@@ -318,7 +354,9 @@ def flip(  # noqa: PLR0917
     images: Annotated[
         int | None, typer.Option(help="Images to classify, the first ones; default 1000.")
     ] = None,
-    data: Annotated[str, typer.Option(help="Data set; default that of the run.")] = "",
+    data: Annotated[
+        str, typer.Option(autocompletion=kind_of("DATA"), help="Data set; default that of the run.")
+    ] = "",
     sets: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change a field of the attack."),
@@ -362,7 +400,9 @@ def analyze_networks(  # noqa: PLR0917
     images: Annotated[
         int, typer.Option(help="Images that meet each fault.", min=1, max=10**9)
     ] = 64,
-    data: Annotated[str, typer.Option(help="Data set; default that of the run.")] = "",
+    data: Annotated[
+        str, typer.Option(autocompletion=kind_of("DATA"), help="Data set; default that of the run.")
+    ] = "",
     seed: Seed = 0,
     threads: Threads = None,
     json: Annotated[Path | None, typer.Option(help="Write all numbers there.")] = None,
@@ -417,7 +457,9 @@ def export(  # noqa: PLR0917
     form: Annotated[
         str,
         typer.Option(
-            "--format", help="qdq: for int8 kernels; integer: by the standard alone, slower."
+            "--format",
+            help="qdq: for int8 kernels; integer: by the standard alone, slower; portable: real "
+            "scales for other runtimes, equal but for ties.",
         ),
     ] = "qdq",
     weights: Annotated[
@@ -429,7 +471,12 @@ def export(  # noqa: PLR0917
             help="Compare logits with ONNX Runtime's on so many images.", min=0, max=10**7
         ),
     ] = 0,
-    data: Annotated[str, typer.Option(help="Data set; default that of the run, else noise.")] = "",
+    data: Annotated[
+        str,
+        typer.Option(
+            autocompletion=kind_of("DATA"), help="Data set; default that of the run, else noise."
+        ),
+    ] = "",
     data_dir: DataDir = None,
 ) -> None:
     """Write a network as ONNX, with the same logits to the bit."""
@@ -543,7 +590,12 @@ def import_network(  # noqa: PLR0917
     shape: Annotated[
         str, typer.Option(help="Sizes of an image where the file leaves them free, as 3,32,32.")
     ] = "",
-    data: Annotated[str, typer.Option(help="Measure it on the test images of a data set.")] = "",
+    data: Annotated[
+        str,
+        typer.Option(
+            autocompletion=kind_of("DATA"), help="Measure it on the test images of a data set."
+        ),
+    ] = "",
     data_dir: DataDir = None,
 ) -> None:
     """Read a quantized ONNX model as an integer network, its scales as they are."""
@@ -626,7 +678,10 @@ def figures(
 
 @app.command()
 def describe(
-    kind: Annotated[str | None, typer.Argument(help="One component; all, if left out.")] = None,
+    kind: Annotated[
+        str | None,
+        typer.Argument(autocompletion=kind_of(), help="One component; all, if left out."),
+    ] = None,
 ) -> None:
     """Tell every component with its parameters, units and source."""
     from bitproof.cli.describe import describe_all, describe_kind
@@ -686,3 +741,6 @@ def models(
         check_models(kind or [], data_dir)
     else:
         typer.echo(list_models())
+
+
+dress(app)

@@ -5,11 +5,12 @@ from typing import Annotated
 
 import typer
 
+from bitproof.cli.completion import DEVICES, ENGINES, one_of
 from bitproof.core.errors import SpecError, shorten
 from bitproof.core.lock import Shard
 
 Out = Annotated[Path | None, typer.Option(help="Directory of the run; default runs/NAME.")]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.", autocompletion=one_of(*DEVICES))]
 DataDir = Annotated[
     Path | None, typer.Option(envvar="BITPROOF_DATA", help="Folder that holds the data sets.")
 ]
@@ -24,7 +25,9 @@ Sets = Annotated[
     ),
 ]
 Workers = Annotated[int | None, typer.Option(help="Processes, or Ray actors.", max=1024)]
-Engine = Annotated[str, typer.Option(help="auto, in_process, processes or ray.")]
+Engine = Annotated[
+    str, typer.Option(help="auto, in_process, processes or ray.", autocompletion=one_of(*ENGINES))
+]
 Threads = Annotated[int | None, typer.Option(help="Threads of this process.", min=1, max=1024)]
 Seed = Annotated[
     int, typer.Option("--seed", help="Root of whatever is drawn.", min=0, max=2**63 - 1)

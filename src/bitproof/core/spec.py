@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable
-from typing import Any, get_args
+from typing import Any, ClassVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
@@ -51,6 +51,9 @@ class Spec(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True
     )
+
+    packages: ClassVar[tuple[Any, ...]] = ()
+    """Optional packages that it needs, of `core.packages`."""
 
     def digest(self) -> str:
         """Return the SHA-256 of the canonical JSON (sorted keys): equal digest, equal meaning."""

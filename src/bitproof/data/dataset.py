@@ -269,7 +269,7 @@ class Splits:
 
     def __repr__(self) -> str:
         sizes = {name: f"{len(part):,} inputs" for name, part in self._parts().items()}
-        return as_lines(f"Splits of {self.train.name}", sizes | self.train._facts())
+        return as_lines(f"Splits of {self.train.name}", sizes | self.train._facts() | self._told())
 
     def _repr_html_(self) -> str:
         """Return what a notebook shows: a row for each part."""
@@ -279,14 +279,18 @@ class Splits:
             [name, part.name, f"{len(part):,}", *facts[name].values()]
             for name, part in self._parts().items()
         ]
-        return as_html(f"Splits of {self.train.name}", {}, header=header, rows=rows)
+        return as_html(f"Splits of {self.train.name}", self._told(), header=header, rows=rows)
+
+    def _told(self) -> dict[str, str]:
+        return {f"note {number}": note for number, note in enumerate(self.notes, 1)}
 
     def _parts(self) -> dict[str, Dataset]:
         return {"train": self.train, "validation": self.validation, "test": self.test}
 
     def to(self, device: torch.device | str) -> "Splits":
         """Return all three parts on `device`."""
-        return replace(self, **{name: part.to(device) for name, part in self._parts().items()})
+        train, validation, test = (part.to(device) for part in self._parts().values())
+        return replace(self, train=train, validation=validation, test=test)
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,7 +23,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from bitproof.core.errors import DataError, shorten
-from bitproof.data.memory import check_fits
+from bitproof.data.memory import FEWER, check_fits
 from bitproof.data.npz import DAMAGE
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class Decoder:
             warnings.simplefilter("ignore")  # of metadata that nobody reads here
             if self._pixels is None:
                 first = _decode(sources[0], names[0], self.form)
-                check_fits(self.name, (self.n, *first.shape))
+                check_fits(self.name, (self.n, *first.shape), cure=FEWER)
                 self._pixels, self._first = np.zeros((self.n, *first.shape), np.uint8), names[0]
 
             def work(start: int) -> None:
@@ -115,7 +115,8 @@ class Decoder:
             (_, high, wide), (_, h, w) = self._pixels.shape[1:], image.shape
             raise DataError(
                 f"{self.name}: wanted images of one size, got {wide} x {high} ({self._first}) and "
-                f"{w} x {h} ({name}); give a size, such as size = 32"
+                f"{w} x {h} ({name}); give a size, such as "
+                "size = 32 (on the command line: folder:DIR,size=32)"
             )
         self._pixels[place] = image
 

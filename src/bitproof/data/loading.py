@@ -60,7 +60,7 @@ def to_tensor(values: object, name: str) -> Tensor:
     if isinstance(values, Sequence) and len(values) and _is_picture(values[0]):
         pictures = [_picture(value) if _is_picture(value) else None for value in values]
         shapes = {tuple(one.shape) for one in pictures if one is not None}
-        if None in pictures or len(shapes) > 1:
+        if any(one is None for one in pictures) or len(shapes) > 1:
             sizes = ", ".join(f"{shape[2]} x {shape[1]}" for shape in sorted(shapes)[:3])
             raise DataError(f"{name}: wanted pictures of one size and mode, got {sizes}; resize")
         return torch.stack([one for one in pictures if one is not None])

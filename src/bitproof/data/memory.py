@@ -28,8 +28,14 @@ def free_bytes() -> int | None:
     return min(found, default=None)
 
 
-def check_fits(name: str, shape: tuple[int, ...], *, itemsize: int = 1) -> None:
-    """Refuse an array that would not fit into the free memory.
+FEWER = "take a smaller 'size', or fewer by 'train_size' and 'test_size'"
+"""What helps where only what is asked for is decoded."""
+
+
+def check_fits(
+    name: str, shape: tuple[int, ...], *, itemsize: int = 1, cure: str = "take a part of them"
+) -> None:
+    """Refuse an array that would not fit into the free memory; `cure` ends the message.
 
     Raises:
         DataError: it takes more than `SHARE` of it.
@@ -45,6 +51,5 @@ def check_fits(name: str, shape: tuple[int, ...], *, itemsize: int = 1) -> None:
         size = " x ".join(map(str, shape[1:])) or "1"
         raise DataError(
             f"{name}: {shape[0]:,} inputs of {size} take {wanted / GB:,.1f} GB, "
-            f"{free / GB:,.1f} GB are free; take a smaller 'size', or fewer by "
-            "'train_size' and 'test_size'"
+            f"{free / GB:,.1f} GB are free; {cure}"
         )

@@ -8,6 +8,7 @@ Model:  a folder with shards `train-00000-of-00002.parquet`, `test-....parquet` 
 """
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ from bitproof.data.dataset import Dataset, Published
 from bitproof.data.decoding import Decoder
 from bitproof.data.folder import PictureSource
 from bitproof.data.loading import INPUTS, LABELS
-from bitproof.data.memory import check_fits
+from bitproof.data.memory import FEWER, check_fits
 from bitproof.data.own import cut_note, cut_test, mixed_order, publish
 
 if TYPE_CHECKING:
@@ -35,9 +36,11 @@ PARTS = {
     "validation": ("validation", "valid", "val", "dev"),
     "test": ("test", "testing"),
 }
-"""Words that file names, or the names of their folders, begin with."""
+"""Words that file names, or the names of their folders, begin with; a number may follow."""
 ROWS = 256
 """Images that are decoded before the next ones are read."""
+UNPUBLISHED = -1
+"""Label of rows whose class was kept back."""
 LARGEST = 2**31 - 1
 """Bytes of one image's file."""
 
@@ -76,8 +79,15 @@ class Parquet(PictureSource):
         path = self.find(data_dir)
         name = path.resolve().stem if path.is_file() else path.resolve().name
         shards = find_shards(path)
-        tables = {part: _Table(own, self.image, self.label) for part, own in shards.items()}
         notes: list[str] = []
+        tables = {}
+        for part, own in shards.items():
+            table = _Table(own, self.image, self.label)
+            if part != "train" and bool((table.labels == UNPUBLISHED).all()):
+                notes.append(f"the {part} part has no labels (all are -1): left out")
+            else:
+                table.check_labels()
+                tables[part] = table
         if "train" not in tables:
             raise DataError(f"{path}: wanted a training part, got {', '.join(tables)}")
         if "test" not in tables and "validation" in tables:
@@ -148,10 +158,7 @@ def find_shards(path: Path) -> dict[str, list[Shard]]:
             raise DataError(f"{path}: wanted a name that ends in .parquet, or a folder of such")
         return {"train": [Shard(path)]}
     if (path / "dataset_dict.json").is_file():
-        parts = _read_json(path / "dataset_dict.json").get("splits", [])
-        if not isinstance(parts, list) or not parts:
-            raise DataError(f"{path / 'dataset_dict.json'}: wanted a list 'splits'")
-        return {_part_of(Path(str(name))) or "train": _saved(path / str(name)) for name in parts}
+        return _saved_parts(path)
     if (path / "state.json").is_file():
         return {"train": _saved(path)}
     files = sorted(path.rglob("*.parquet"))
@@ -172,12 +179,31 @@ def find_shards(path: Path) -> dict[str, list[Shard]]:
     return found
 
 
+def _saved_parts(folder: Path) -> dict[str, list[Shard]]:
+    """Return the files of each part of several that `save_to_disk` wrote."""
+    path = folder / "dataset_dict.json"
+    names = _read_json(path).get("splits", [])
+    if not isinstance(names, list) or not names:
+        raise DataError(f"{path}: wanted a list 'splits'")
+    found: dict[str, list[Shard]] = {}
+    for name in map(str, names):
+        part = _part_of(Path(name)) if Path(name).name == name else None
+        if part is None or part in found:
+            known = ", ".join(map(str, names))
+            raise DataError(
+                f"{path}: wanted parts train, validation and test, got {shorten(known)}; save "
+                "those that you mean under these names"
+            )
+        found[part] = _saved(folder / name)
+    return found
+
+
 def _part_of(path: Path) -> str | None:
     """Return the part that a file belongs to, by its name, else by that of its folders."""
     for word in reversed(path.parts):
         stem = word.lower().removesuffix(".parquet")
         for part, names in PARTS.items():
-            if any(stem == name or stem.startswith((f"{name}-", f"{name}_")) for name in names):
+            if any(re.fullmatch(rf"{name}([-_.]?\d.*)?", stem) for name in names):
                 return part
     return None
 
@@ -185,6 +211,7 @@ def _part_of(path: Path) -> str | None:
 def _saved(folder: Path) -> list[Shard]:
     """Return the Arrow files of a set that `save_to_disk` wrote."""
     files = _read_json(folder / "state.json").get("_data_files", [])
+    files = files if isinstance(files, list) else []
     names = [each.get("filename") for each in files if isinstance(each, dict)]
     if not names or not all(isinstance(n, str) and Path(n).name == n for n in names):
         raise DataError(f"{folder / 'state.json'}: wanted the names of its files as '_data_files'")
@@ -237,17 +264,25 @@ class _Table:
             return torch.tensor([numbers[word] for word in words])
         if not pa.types.is_integer(kind) and not pa.types.is_boolean(kind):
             raise DataError(f"{where}: wanted whole numbers or words as labels, got {kind}")
-        labels = torch.tensor([int(word) for word in words])
-        if int(labels.min()) < 0:
+        return torch.tensor([int(word) for word in words])
+
+    def check_labels(self) -> None:
+        """Refuse classes that there are not.
+
+        Raises:
+            DataError: one is below 0, or without a name where there are names.
+        """
+        where = f"{self.shards[0].path}: {self.label}"
+        if int(self.labels.min()) < 0:
             raise DataError(
-                f"{where}: wanted classes from 0, got {int(labels.min())}; -1 marks rows whose "
-                "label was not published"
+                f"{where}: wanted classes from 0, got {int(self.labels.min())}; -1 marks rows "
+                "whose label was not published"
             )
-        if self.class_names and int(labels.max()) >= len(self.class_names):
+        if self.class_names and int(self.labels.max()) >= len(self.class_names):
             raise DataError(
-                f"{where}: wanted classes below {len(self.class_names)}, got {int(labels.max())}"
+                f"{where}: wanted classes below {len(self.class_names)}, "
+                f"got {int(self.labels.max())}"
             )
-        return labels
 
     def pieces(self) -> Iterator[tuple[int, "pa.Array"]]:
         """Yield inputs, a few rows at a time, and the number of the first of them."""
@@ -270,7 +305,9 @@ class _Table:
                 values = values.astype(np.uint8)
             values = channels_first(values, "auto", where=where)
             if found is None:
-                check_fits(where, (n, *values.shape[1:]), itemsize=values.dtype.itemsize)
+                check_fits(
+                    where, (n, *values.shape[1:]), itemsize=values.dtype.itemsize, cure=FEWER
+                )
                 found = np.zeros((n, *values.shape[1:]), values.dtype)
             if values.shape[1:] != found.shape[1:]:
                 raise DataError(f"{where}: wanted lists of one length in all rows")

@@ -1,15 +1,15 @@
 """Computing on a Ray cluster."""
 
-import importlib
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 
-from bitproof.core.errors import AdapterError, WorkerError
+from bitproof.core.errors import WorkerError
+from bitproof.core.packages import Package
 from bitproof.core.types import NonNegative, Workers
 from bitproof.core.user_code import folders, look_in
 from bitproof.evaluation.executors import (
@@ -22,6 +22,8 @@ from bitproof.evaluation.executors import (
     Work,
     next_task,
 )
+
+RAY = Package("ray", wanted_by="ray", install="pip install 'bitproof[ray]'")
 
 
 @EXECUTORS.register
@@ -37,6 +39,8 @@ class Ray(Executor):
         0.25
     """
 
+    packages: ClassVar[tuple[Package, ...]] = (RAY,)
+
     kind: Literal["ray"] = "ray"
     workers: Workers = 2
     """Actors."""
@@ -47,7 +51,7 @@ class Ray(Executor):
 
     def open(self, work: Work[T, R]) -> Pool[T, R]:
         """Return a pool of actors."""
-        return _RayPool(work, self, _import_ray())
+        return _RayPool(work, self, RAY.load())
 
 
 class _RayPool(Pool[T, R]):
@@ -134,13 +138,3 @@ class _Actor:
 
     def run(self, task: Any) -> Any:
         return self.compute(task)
-
-
-def _import_ray() -> Any:
-    try:
-        return importlib.import_module("ray")
-    except ModuleNotFoundError as error:
-        raise AdapterError(
-            "ray: wanted the optional package 'ray', which is not installed; run: "
-            "pip install 'bitproof[ray]'"
-        ) from error

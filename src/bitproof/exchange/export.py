@@ -1,6 +1,5 @@
 """Integer networks as ONNX files."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from bitproof.core.files import write_bytes
 from bitproof.core.version import __version__
 from bitproof.exchange.export_layers import integer_layer
 from bitproof.exchange.export_movements import move
+from bitproof.exchange.export_portable import portable_node
 from bitproof.exchange.export_qdq import quantized_layer
 from bitproof.exchange.export_real import real_node
 from bitproof.exchange.export_state import ExportState, Wire, refused
@@ -20,7 +20,7 @@ from bitproof.quant.operations import MAC_OPS, MOVING_OPS
 from bitproof.quant.shapes import infer_shapes
 from bitproof.quant.wide_outputs import reads_wide
 
-FORMS = "qdq", "integer"
+FORMS = "qdq", "integer", "portable"
 WEIGHTS = "uint8", "int8"
 INPUT, OUTPUT = "input", "output"
 """Names of the tensors that go in and come out."""
@@ -51,13 +51,14 @@ def export_onnx(
     form: str = "qdq",
     weights: str = "uint8",
 ) -> Exported:
-    """Write a network as an ONNX file that takes any number of images and gives the same logits.
+    """Write a network as an ONNX file, which takes any number of images.
 
     Args:
         network: what is exported; its products are exact.
         path: the file.
         form: `qdq`: layers between QuantizeLinear and DequantizeLinear, for which ONNX Runtime has
-            int8 kernels; `integer`: operators alone whose results the standard defines to the bit.
+            int8 kernels; `integer`: operators alone whose results the standard defines to the bit;
+            `portable`: QDQ with real scales and operators by name, whose logits differ at ties.
         weights: type of the weights of `qdq`; the kernels for int8 are faster, but saturate on CPUs
             that have AVX2 and no VNNI.
 
@@ -107,7 +108,7 @@ def build_onnx(
             "was kept; quantize it again"
         )
     two, three = (infer_shapes(network, (n, *image)) for n in (2, 3))
-    state = ExportState(network, (two, three), weights=weights)
+    state = ExportState(network, (two, three), weights=weights, signed_words=form == "portable")
     state.source, output = state.writer.fresh(INPUT), state.writer.fresh(OUTPUT)
     for node in network.nodes:
         _note_words(state, node)
@@ -131,14 +132,14 @@ def build_onnx(
 
 def _output_of(state: ExportState, node: Node, form: str) -> Wire:
     """Write a node, and return its output."""
-    layers: Callable[[ExportState, Node], Wire]
-    layers = quantized_layer if form == "qdq" else integer_layer
     if reads_wide(node, state.network.grids):
         return real_node(state, node)
     if node.op in MOVING_OPS:
         return move(state, node)
+    if form == "portable":
+        return portable_node(state, node)
     if node.op in MAC_OPS or node.op == "avg_pool":
-        return layers(state, node)
+        return quantized_layer(state, node) if form == "qdq" else integer_layer(state, node)
     return SUMS[node.op](state, node)
 
 

@@ -50,6 +50,8 @@ class ExportState:
     """The input's tensor."""
     weights: str = "uint8"
     """Type of weights for int8 kernels."""
+    signed_words: bool = False
+    """Whether signed words of 8 bits stay int8; else 128 is added to them."""
     wires: dict[str, Wire] = field(default_factory=dict)
     notes: dict[str, list[str]] = field(default_factory=dict)
     """What was rewritten, and in which nodes."""
@@ -94,6 +96,8 @@ class ExportState:
         """Return the wire for words on a grid."""
         if grid.bits > 8:
             return Wire(name, "words", "int16", 0, int(grid.zero_point))
+        if grid.signed and self.signed_words:
+            return Wire(name, "words", "int8", 0, int(grid.zero_point))
         shift = 128 if grid.signed else 0
         return Wire(name, "words", "uint8", shift, int(grid.zero_point) + shift)
 

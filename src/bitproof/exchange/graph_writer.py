@@ -30,7 +30,7 @@ class GraphWriter:
 
     def add(self, op: str, *inputs: str, to: str = "", **attributes: Any) -> str:
         """Add a node with one output, and return the output's name; `to` asks for one."""
-        name = self.fresh(to or op.lower())
+        name = self.fresh(to or op)
         if "to_type" in attributes:  # `to` is the name of the output here
             attributes = {"to": attributes["to_type"]}
         node = onnx_library().helper.make_node(op, inputs, [name], name=name, **attributes)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import nn
 
 from bitproof.core.errors import AdapterError, ExchangeError, ModelError, shorten
+from bitproof.core.packages import Package
 from bitproof.core.rng import make_generator
 from bitproof.core.user_code import folders
 from bitproof.exchange.float_graph import build_module
@@ -105,6 +106,11 @@ class OnnxModel(ImageModelSpec):
         >>> OnnxModel(file="nets/a.onnx").kind
         'onnx'
     """
+
+    packages: ClassVar[tuple[Package, ...]] = (
+        Package("onnx", wanted_by="onnx", install="pip install 'bitproof[onnx]'"),
+    )
+    brings_weights: ClassVar[bool] = True
 
     kind: Literal["onnx"] = "onnx"
     file: Annotated[str, Field(pattern=r"\.onnx$", max_length=1000)]

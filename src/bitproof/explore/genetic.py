@@ -8,19 +8,21 @@ Source: Deb et al., "NSGA-II", IEEE TEC 2002, as in pymoo (Apache 2.0); Mrazek e
 """
 
 from abc import abstractmethod
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from jaxtyping import Int64
 from pydantic import Field
 
-from bitproof.core.errors import AdapterError, SpecError
+from bitproof.core.errors import SpecError
+from bitproof.core.packages import Package
 from bitproof.core.rng import derive_seed
 from bitproof.explore.problem import Problem
 from bitproof.explore.search import SEARCHES, Search
 from bitproof.explore.trial import Trial
 from bitproof.explore.units import Choice
 
+PYMOO = Package("pymoo", wanted_by="explore", install="pip install 'bitproof[explore]'")
 MOST_IDLE = 30
 """Generations without a new choice after which a search ends: few choices are left."""
 Genes = Int64[np.ndarray, " genes"]
@@ -28,6 +30,8 @@ Genes = Int64[np.ndarray, " genes"]
 
 class Genetic(Search):
     """NSGA-II over whole numbers; a subclass says what they mean."""
+
+    packages: ClassVar[tuple[Package, ...]] = (PYMOO,)
 
     population: Annotated[int, Field(ge=1, le=10_000, strict=True)] = 20
     """Individuals of a generation."""
@@ -116,18 +120,14 @@ class Alwann(Genetic):
 
 def _algorithm(search: Genetic, largest: Genes) -> Any:
     """Return pymoo's NSGA-II on whole numbers from 0 to `largest`."""
-    try:
-        from pymoo.algorithms.moo.nsga2 import NSGA2  # noqa: PLC0415 - optional
-        from pymoo.core.problem import Problem as Space  # noqa: PLC0415
-        from pymoo.operators.crossover.sbx import SBX  # noqa: PLC0415
-        from pymoo.operators.mutation.pm import PM  # noqa: PLC0415
-        from pymoo.operators.repair.rounding import RoundingRepair  # noqa: PLC0415
-        from pymoo.operators.sampling.rnd import IntegerRandomSampling  # noqa: PLC0415
-    except ModuleNotFoundError as error:
-        raise AdapterError(
-            f"{search.title}: wanted the optional package 'pymoo', which is not installed; run: "
-            "pip install 'bitproof[explore]'"
-        ) from error
+    PYMOO.load()
+    from pymoo.algorithms.moo.nsga2 import NSGA2  # noqa: PLC0415 - optional
+    from pymoo.core.problem import Problem as Space  # noqa: PLC0415
+    from pymoo.operators.crossover.sbx import SBX  # noqa: PLC0415
+    from pymoo.operators.mutation.pm import PM  # noqa: PLC0415
+    from pymoo.operators.repair.rounding import RoundingRepair  # noqa: PLC0415
+    from pymoo.operators.sampling.rnd import IntegerRandomSampling  # noqa: PLC0415
+
     space = Space(n_var=len(largest), n_obj=2, xl=np.zeros(len(largest)), xu=largest, vtype=int)
     algorithm = NSGA2(
         pop_size=search.population,

@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Annotated, final
+from typing import Annotated, ClassVar, final
 
 import torch
 from pydantic import Field, model_validator
@@ -33,6 +33,9 @@ class ModelSpec(Spec):
     `build` is final because it keeps a promise: the weights come from `generator` alone, and the
     global random state stays as it was. Components implement `assemble`.
     """
+
+    brings_weights: ClassVar[bool] = False
+    """Whether it may make a network that is trained already."""
 
     kind: str
 

@@ -4,7 +4,7 @@ This runs the user's code, because the user asked for it. Weights never run anyt
 `checkpoint`.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 from torch import nn
@@ -27,6 +27,8 @@ class Factory(ModelSpec):
         >>> spec.build(in_channels=1, image_size=8, n_classes=2, generator=torch.Generator())
         Flatten(start_dim=1, end_dim=-1)
     """
+
+    brings_weights: ClassVar[bool] = True
 
     kind: Literal["factory"] = "factory"
     factory: Annotated[str, Field(pattern=NAME)]

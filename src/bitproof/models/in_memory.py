@@ -2,7 +2,7 @@
 
 import copy
 import hashlib
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field, PrivateAttr
@@ -24,6 +24,8 @@ class InMemoryModel(ModelSpec):
         >>> InMemoryModel.of(nn.Flatten()).name
         'Flatten'
     """
+
+    brings_weights: ClassVar[bool] = True
 
     kind: Literal["in_memory"] = "in_memory"
     name: Annotated[str, Field(max_length=1000)] = ""

@@ -12,6 +12,7 @@ import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -101,7 +102,8 @@ def fetch_weights(
         if digest_of(tensors) != own.digest:
             raise ChecksumError(f"{url}: holds other weights than the published ones")
         buffer = io.BytesIO()
-        np.savez(buffer, **{key: value.numpy() for key, value in tensors.items()})
+        arrays: dict[str, Any] = {key: value.numpy() for key, value in tensors.items()}
+        np.savez(buffer, **arrays)
     finally:
         original.unlink()
     if not notice.is_file():

@@ -8,12 +8,13 @@ Source: Wightman, "PyTorch Image Models", https://github.com/huggingface/pytorch
 import importlib
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 from torch import nn
 
 from bitproof.core.errors import AdapterError, ModelError, shorten
+from bitproof.core.packages import Package
 from bitproof.models.base import MODELS, ImageModelSpec, Normalize
 
 
@@ -28,6 +29,10 @@ class Timm(ImageModelSpec):
         >>> Timm(name="resnet18").kind
         'timm'
     """
+
+    packages: ClassVar[tuple[Package, ...]] = (
+        Package("timm", wanted_by="timm", install="pip install timm"),
+    )
 
     kind: Literal["timm"] = "timm"
     name: Annotated[str, Field(pattern=r"^\w[\w.-]*$")]

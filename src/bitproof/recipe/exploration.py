@@ -18,13 +18,14 @@ from bitproof.approx import AnyMultiplier, Arithmetic
 from bitproof.core.errors import RecipeError, shorten
 from bitproof.core.files import write_text
 from bitproof.core.lock import Shard, claim, hold
+from bitproof.core.packages import check_packages
 from bitproof.core.progress import SILENT, Progress
 from bitproof.core.rng import derive_seed, make_generator
 from bitproof.core.stop_request import StopRequest
 from bitproof.core.user_code import looking_in
 from bitproof.data import Splits
 from bitproof.evaluation import Executor
-from bitproof.exchange import OnnxModel, open_network
+from bitproof.exchange import open_network
 from bitproof.explore import Exploration, SearchImages, explore, read_multipliers
 from bitproof.explore.count_store import CountStore
 from bitproof.explore.directory import ExplorationDirectory
@@ -35,7 +36,7 @@ from bitproof.explore.summary import summarize_exploration
 from bitproof.harden import Approximate, Candidate, TrainingContext
 from bitproof.models import save_weights
 from bitproof.quant import IntegerNetwork, load_network, network_files, save_network
-from bitproof.recipe.building import build, weights_of
+from bitproof.recipe.building import build, untrained, weights_of
 from bitproof.recipe.injection import find_network
 from bitproof.recipe.recipe import (
     BASELINE,
@@ -80,7 +81,7 @@ class ExplorationRecipe(NetworkRecipe):
     def _check_parts(self) -> "ExplorationRecipe":
         if self.network and (self.harden or self.recover or self.train):
             raise ValueError("network: it is complete; harden, recover and train need a 'model'")
-        bare = self.model is not None and not isinstance(self.model, OnnxModel)
+        bare = self.model is not None and not self.model.brings_weights
         if bare and self.train is None and not self.weights:
             raise ValueError("wanted 'weights', or a table 'train', or both; none came")
         taken = {FLOAT, BASELINE, CHOSEN}
@@ -116,6 +117,7 @@ def explore_recipe(
         StoppedError: asked to stop; everything so far is kept, and `resume` goes on from there.
         BitproofError: in its kinds, for whatever is wrong with recipe, data, weights or disk.
     """
+    check_packages(recipe, executor)
     directory = ExplorationDirectory(out)
     directory.check_place()
     with ExitStack() as held:
@@ -263,6 +265,11 @@ class _Work:
             weights=path if path.exists() else weights,
             tell=lambda said: self.progress.say(f"weights: {said}"),
         )
+        bare = recipe.train is None and weights is None and not path.exists()
+        if bare and (
+            warning := untrained(model, recipe.model, self.splits.train, seed=recipe.seed)
+        ):
+            self.progress.say(f"warning: {warning}")
         if not path.exists():
             checkpointer = self._checkpointer(FLOAT)
             if recipe.train is not None:

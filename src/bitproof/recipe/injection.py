@@ -8,6 +8,7 @@ from typing import Any
 from bitproof.core.directory import read_json
 from bitproof.core.errors import RecipeError, shorten
 from bitproof.core.lock import Shard
+from bitproof.core.packages import check_packages
 from bitproof.core.progress import SILENT, Progress
 from bitproof.core.user_code import looking_in
 from bitproof.data import Dataset, Splits
@@ -62,6 +63,7 @@ def inject_recipe(
     Raises:
         BitproofError: in its kinds, for whatever is wrong with recipe, data, weights or disk.
     """
+    check_packages(recipe, executor)
     with looking_in(recipe_dir):
         splits = recipe.data.load(data_dir)
         for note in splits.notes:
@@ -141,6 +143,7 @@ def inject(
         20
     """
     injection = injection or Injection()
+    check_packages(injection, executor)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "campaign" if out is None else Path(out)
         facts = {"title": "fault injection", "data": data.name}

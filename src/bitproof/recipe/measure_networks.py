@@ -12,11 +12,12 @@ from typing import ClassVar
 import torch
 
 from bitproof.core.directory import FACTS, Entry, ResumableDirectory
+from bitproof.core.packages import check_packages
 from bitproof.core.progress import SILENT, Progress
 from bitproof.core.stop_request import StopRequest
 from bitproof.evaluation import Evaluation, Executor, IntegerModel, TallyStore
 from bitproof.evaluation.tasks import AnyTaskLike, ending_of, settle_task
-from bitproof.exchange import open_network
+from bitproof.exchange import is_onnx, open_network
 from bitproof.recipe.building import choose_device
 from bitproof.recipe.directory import environment, now
 from bitproof.recipe.stored_networks import open_networks
@@ -85,6 +86,7 @@ def measure_networks(
         StoppedError: asked to stop; what is finished is kept.
         BitproofError: in its kinds, for whatever is wrong with networks, data or disk.
     """
+    check_packages(evaluation, executor)
     where = choose_device(device)
     networks, test = open_networks(place, data=data, data_dir=data_dir)
     folder = MeasuredDirectory(out)

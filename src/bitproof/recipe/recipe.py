@@ -11,10 +11,10 @@ from bitproof.core.spec import NONE, Spec
 from bitproof.core.types import Seed
 from bitproof.data import AUGMENT, DATA, Augmentation, DataSource
 from bitproof.evaluation import Evaluation
-from bitproof.exchange import OnnxModel, is_onnx
+from bitproof.exchange import is_onnx
 from bitproof.harden import HARDEN, Approximate, HardeningStage, Requantize
 from bitproof.metrics import AnyTask
-from bitproof.models import MODELS, InMemoryModel, ModelSpec
+from bitproof.models import MODELS, ModelSpec
 from bitproof.quant.scheme import Scheme
 from bitproof.train import Optimization
 
@@ -169,13 +169,17 @@ class Recipe(NamedRecipe):
 
     @model_validator(mode="after")
     def _check_start(self) -> "Recipe":
-        has_weights = isinstance(self.model, InMemoryModel | OnnxModel)
-        if not (self.train or self.weights or has_weights or self._trains_all()):
+        if not (self.train or self.weights or self.model.brings_weights or self._trains_all()):
             raise ValueError(
                 "wanted 'weights', or a table 'train', or both, or variants that all begin with a "
                 "stage that trains from random weights; none came"
             )
         return self
+
+    @property
+    def starts_bare(self) -> bool:
+        """Whether networks are measured that have no other weights than the model is made with."""
+        return not (self.train or self.weights or self._trains_all())
 
     def _trains_all(self) -> bool:
         """Return whether no variant needs weights to start from."""

@@ -20,6 +20,7 @@ from bitproof.approx import Arithmetic, describe
 from bitproof.core.directory import read_json
 from bitproof.core.errors import RecipeError, StoppedError
 from bitproof.core.files import sha256_of_file, write_text
+from bitproof.core.packages import check_packages
 from bitproof.core.progress import SILENT, Progress
 from bitproof.core.rng import derive_seed, make_generator
 from bitproof.core.spec import Spec
@@ -46,7 +47,7 @@ from bitproof.quant import (
 )
 from bitproof.quant.fidelity import Fidelity
 from bitproof.quant.flip_error import layer_weights
-from bitproof.recipe.building import build, choose_device, weights_of
+from bitproof.recipe.building import build, choose_device, untrained, weights_of
 from bitproof.recipe.directory import RunDirectory, environment, now
 from bitproof.recipe.overrides import Change
 from bitproof.recipe.recipe import BASELINE, FLOAT, Recipe, stages_of
@@ -94,6 +95,7 @@ def run(
     if not isinstance(recipe, Recipe):
         recipe_dir = Path(recipe).parent if recipe_dir is None else recipe_dir
     recipe = _with_own(recipe, splits, model)
+    check_packages(recipe, executor)
     out = Path("runs") / recipe.name if out is None else Path(out)
     data_dir = None if data_dir is None else Path(data_dir)
     recipe_dir = None if recipe_dir is None else Path(recipe_dir)
@@ -179,6 +181,7 @@ class _Run:
         model, train = self._build(self.weights, taken.append), self.splits.train
         for said in taken:
             self.progress.say(f"weights: {said}")
+        warning = self._untrained(model)
         ending: Ending = "unknown"
         if set(self.recipe.variants) != {FLOAT}:
             ending = ending_of(trace(model, train.inputs(slice(0, 1))).nodes)
@@ -197,12 +200,24 @@ class _Run:
                 **({"notes": [*self.splits.notes]} if self.splits.notes else {}),
                 **({"classes": [*train.class_names]} if train.class_names else {}),
             },
+            **({"untrained": warning} if warning else {}),
             "multipliers": described,
             "threats": {title: asdict(label) for title, label in labels},
         }
         if test.task and test.task.identity:
             facts["task"] = test.task.model_dump(mode="json")
         return replace(self, splits=replace(self.splits, test=test)), facts
+
+    def _untrained(self, model: nn.Module) -> str:
+        """Return a warning, which is said, if random weights are what is going to be measured."""
+        if not self.recipe.starts_bare:
+            return ""
+        spec, seed = self.recipe.model, self.recipe.seed
+        warning = untrained(model.cpu(), spec, self.splits.train, seed=seed)
+        model.to(self.device)
+        if warning:
+            self.progress.say(f"warning: {warning}")
+        return warning
 
     def _check_training(self, task: Task | None) -> None:
         """Refuse to train for a task whose loss no stage knows."""
@@ -223,6 +238,7 @@ class _Run:
         models = Networks(self.recipe, self.folder, profile, self.device)
         rows: list[Row] = []
         warnings = [f"{train.name}: {note}" for note in self.splits.notes]
+        warnings += filter(None, [self.folder.facts().get("untrained")])
         with evaluation.open(models, test, self.executor) as pool:
             if not self.folder.results.exists():
                 pool.prepare()

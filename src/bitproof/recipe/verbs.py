@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from bitproof.approx import Multiplier
 from bitproof.attacks import InputAttack
 from bitproof.core.errors import DataError, SpecError
+from bitproof.core.packages import check_packages
 from bitproof.core.progress import SILENT, Progress
 from bitproof.core.rng import derive_seed, make_generator
 from bitproof.data import DATA, Augmentation, Dataset, Splits
@@ -100,8 +101,9 @@ def search_multipliers(
         Traceback (most recent call last):
         bitproof.core.errors.SpecError: exact: wanted a published cost, there is none; ...
     """
-    check_classes(network, splits.test, work="search_multipliers")
     exploration = exploration or Exploration()
+    check_packages(exploration, multipliers, executor)
+    check_classes(network, splits.test, work="search_multipliers")
     folder = None if data_dir is None else Path(data_dir)
     blocks = read_multipliers(multipliers, costs=exploration.costs, data_dir=folder)
     images = exploration.choose_images(splits, calibration=PROFILE_IMAGES)
@@ -168,6 +170,7 @@ def harden_model(
         InputShapeError: the model does not run on the images.
         SpecError: its parameters are no float32.
     """
+    check_packages(list(stages))
     _check_trainable(data)
     done = model if isinstance(model, Candidate) else Candidate(model, scheme or Scheme())
     check_data("model", FloatModel(done.model), data)
@@ -203,6 +206,7 @@ def attack(
         DataError: there are no images, or outputs and labels fit no task, or not this one.
         InputShapeError: the network does not run on the images.
     """
+    check_packages(method)
     check_attack(method.kind, method, data)
     model = _measurable(network)
     check_data("network", model, data, labels=False)
@@ -237,6 +241,7 @@ def evaluate(
         SpecError: networks are about different tasks, or a threat does not know it.
     """
     evaluation = evaluation or Evaluation()
+    check_packages(evaluation, executor)
     profile = None if train is None else train.first(min(len(train), PROFILE_IMAGES))
     models = {name: _measurable(network, profile) for name, network in networks.items()}
     for name, model in models.items():
