@@ -61,9 +61,16 @@ def test_accuracy_is_that_of_onnxruntime_and_a_campaign_runs(tmp_path: Path) -> 
             input_names=["input"],
             dynamic_axes={"input": {0: "n"}},
         )
-    quantization.quantize_static(str(source), str(path), Images(images), per_channel=True)
+    quantization.quantize_static(
+        str(source),
+        str(path),
+        Images(images),
+        per_channel=True,
+        activation_type=quantization.QuantType.QUInt8,
+        weight_type=quantization.QuantType.QInt8,
+    )
     network = import_onnx(path)
-    test = splits.test[:N]
+    test = splits.test.first(N)
     found, outputs = runtime_agreement(network, path, test.inputs())
     assert found.same_answers >= 0.999 * N
     assert found.same_outputs >= 0.95 * N

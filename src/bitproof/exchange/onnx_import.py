@@ -126,6 +126,11 @@ def import_onnx(
             f"{path}: wanted a quantized model, got one without QuantizeLinear; a float model goes "
             "where models go: model = 'file.onnx', --model file.onnx"
         )
+    if file.facts.get("bitproof.form", "portable") != "portable":
+        raise ExchangeError(
+            f"{path}: bitproof wrote it in the form {shorten(file.facts['bitproof.form'])}, whose "
+            "scales are not those of its network; what can be read back is --format portable"
+        )
     scaling = None
     if (mean, std, input_range) != (None, None, None):
         scaling = InputScaling.of(mean, std, input_range)
