@@ -94,7 +94,7 @@ def test_without_a_test_folder_validation_is_the_test_part(tmp_path: Path) -> No
     fill(tmp_path / "x" / "valid", {"a": 1, "b": 2}, first=following)
     splits = load(f"folder:{tmp_path / 'x'}", validation_fraction=0.25)
     assert (len(splits.train), len(splits.validation), len(splits.test)) == (6, 2, 3)
-    assert "valid is the test part" in splits.notes[0]
+    assert "validation is the test part" in splits.notes[0]
 
 
 def test_sizes_cut_a_mixed_sample(tmp_path: Path) -> None:

@@ -89,13 +89,29 @@ def test_everything_that_was_asked_for_is_measured(whole: dict[str, Counts]) -> 
 def test_an_interruption_changes_nothing(
     lives: int, whole: dict[str, Counts], integers: IntegerModel, data: Dataset
 ) -> None:
-    store, n = Fragile(lives), len(SMALL.measurements(data))
+    store, n = Fragile(lives), len(SMALL.keys(integers.digest(), data))
     with pytest.raises(Interruption):
         measure(SMALL, integers, data, store)
     assert SMALL.counts(SMALL.keys(integers.digest(), data), store) is None
     store.lives = n
     assert measure(SMALL, integers, data, store) == whole
     assert store.lives == lives
+
+
+def test_clean_accuracy_is_counted_on_the_images_of_each_threat_too(
+    integers: IntegerModel, data: Dataset
+) -> None:
+    store = TallyStore()
+    measure(SMALL, integers, data, store)
+    keys = SMALL.keys(integers.digest(), data)
+    beside = [store.get(key) for one, key in keys.items() if one.threat >= len(SMALL.threats)]
+    assert beside == [count(integers.predict, data.first(size)) for size in (40, 120)]
+    assert SMALL.measurements(data) == [one for one in keys if one.threat < len(SMALL.threats)]
+
+
+def test_without_clean_images_nothing_is_counted_beside(data: Dataset) -> None:
+    assert alone(FAULTS, ATTACKS).references(data) == ()
+    assert alone(Clean(images=40), FAULTS).references(data) == ()
 
 
 def test_order_does_not_matter(

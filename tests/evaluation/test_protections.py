@@ -93,7 +93,10 @@ def test_chips_count_what_a_campaign_counts_of_the_same_list(
 ) -> None:
     threat = MemoryFaults(levels=(BER,), images=IMAGES, protections=whole(protections))
     found = [threat.measure(profiled, data, level=BER, trial=chip, seed=0) for chip in range(6)]
-    assert found == [engine_count(profiled, data, protections, chip) for chip in range(6)]
+    wanted = [engine_count(profiled, data, protections, chip) for chip in range(6)]
+    assert [(one.correct, one.total) for one in found] == [
+        (one.correct, one.total) for one in wanted
+    ]
     assert len({tally.correct for tally in found}) > 1
 
 
@@ -125,7 +128,28 @@ def test_rare_faults_do_nothing_behind_protections(profiled: IntegerModel, data:
         right = int((clean == data.labels[:IMAGES]).sum())
         for chip in range(5):
             found = threat.measure(profiled, data, level=1e-4, trial=chip, seed=0)
-            assert found == Tally(right, IMAGES)
+            assert (found.correct, found.total) == (right, IMAGES)
+
+
+def test_a_chip_with_a_word_beyond_repair_answers_nothing_if_it_stops(
+    profiled: IntegerModel, data: Dataset
+) -> None:
+    low = 2e-3
+    threat = MemoryFaults(levels=(low,), chips=6, images=IMAGES, protections=(Secded(),))
+    chips = [threat.measure(profiled, data, level=low, trial=n, seed=0) for n in range(6)]
+    broken = [dict(one.others) for one in chips]
+    assert {bool(one["words_detected"]) for one in broken} == {True, False}
+    rows = {row.metric: row for row in threat.rows({low: chips})}
+    carried = [one.acc for one in chips]
+    alive = [acc * (not one["words_detected"]) for acc, one in zip(carried, broken, strict=True)]
+    assert rows["acc"].value == pytest.approx(sum(carried) / 6)
+    assert rows["acc_stop"].value == pytest.approx(sum(alive) / 6)
+    assert rows["acc_stop"].value < rows["acc"].value
+    for name in ("corrected", "detected", "silent"):
+        mean = sum(one[f"words_{name}"] for one in broken) / 6
+        assert (rows[f"words_{name}"].value, rows[f"words_{name}"].unit) == (mean, "word")
+    old = [Tally(one.correct, one.total) for one in chips]  # from before words were counted
+    assert {row.metric for row in threat.rows({low: old})}.isdisjoint({"acc_stop"})
 
 
 def test_without_protections_chips_and_keys_are_what_they_were(

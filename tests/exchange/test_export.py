@@ -16,7 +16,7 @@ from torch.nn import functional
 from bitproof.approx import Truncated, with_multipliers
 from bitproof.core.errors import ExchangeError
 from bitproof.core.rng import make_generator
-from bitproof.exchange import check_onnx, export_onnx
+from bitproof.exchange import check_onnx, export_onnx, import_onnx
 from bitproof.quant import AffineQuantizer, IntegerNetwork, Scheme, quantize
 from bitproof.quant.operations import OPERATIONS
 
@@ -64,6 +64,21 @@ class Maps(nn.Module):
 
 
 attend = partial(functional.scaled_dot_product_attention, is_causal=True)
+
+
+class Blocks(nn.Module):
+    """A residual network."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.deep = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1)
+        self.head = nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = functional.relu(self.stem(x))
+        x = functional.relu(self.deep(x) + x)
+        logits: Tensor = self.head(functional.max_pool2d(x, 2).mean((2, 3)))
+        return logits
 
 
 class Tokens(nn.Module):
@@ -164,7 +179,7 @@ def test_tokens(scheme: str, form: str, tmp_path: Path) -> None:
     same(network_of(Tokens, scheme), images(), tmp_path / "network.onnx", form=form)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", ["qdq", pytest.param("integer", marks=pytest.mark.slow)])
 def test_numbers_of_words(form: str, tmp_path: Path) -> None:
     inputs = torch.randint(20, (9, 6), generator=make_generator(0))
     network = quantize(drawn(Words), inputs, PER_CHANNEL)
@@ -231,6 +246,25 @@ def test_portable_files_hold_the_real_scales(tmp_path: Path) -> None:
         assert float(stored[node.input[1]]) == float(network.grids[name].scale)
         readers = [n for n in graph.node if n.op_type == "DequantizeLinear" and n.input[0] == name]
         assert all(reader.input[1:] == node.input[1:] for reader in readers)
+
+
+@pytest.mark.parametrize("scheme", [pytest.param("accurate", marks=pytest.mark.slow), "rquant"])
+def test_the_standards_own_evaluator_gives_the_same_bits(scheme: str, tmp_path: Path) -> None:
+    from onnx.reference import ReferenceEvaluator  # noqa: PLC0415
+
+    network, path = network_of(Blocks, scheme), tmp_path / "network.onnx"
+    export_onnx(network, path, form="integer")
+    (found,) = ReferenceEvaluator(str(path)).run(None, {"input": images(3).numpy()})
+    assert torch.equal(torch.from_numpy(found), network(images(3)))
+
+
+def test_portable_files_come_back_as_the_same_network(tmp_path: Path) -> None:
+    network, path = network_of(Blocks), tmp_path / "network.onnx"
+    export_onnx(network, path, form="portable")
+    back = import_onnx(path)
+    assert torch.equal(back(images()), network(images()))
+    stem = network.tensors["stem.weight"].codes
+    assert any(torch.equal(one.codes, stem) for one in back.tensors.values())
 
 
 def test_changed_words_change_the_file_in_the_same_way(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ class Plain(nn.Module):
 def eager(engine: str) -> nn.Module:
     model = Residual().eval()
     ao.fuse_modules(model, [["conv1", "norm", "relu"]], inplace=True)
-    model.qconfig = ao.get_default_qconfig(engine)  # type: ignore[assignment]
+    model.qconfig = ao.get_default_qconfig(engine)
     ao.prepare(model, inplace=True)
     model(IMAGES)
     converted: nn.Module = ao.convert(model)
@@ -134,7 +134,7 @@ def test_what_has_no_form_is_named() -> None:
 
     model = Odd().eval()
     ao.fuse_modules(model, [["conv1", "norm", "relu"]], inplace=True)
-    model.qconfig = ao.get_default_qconfig(torch.backends.quantized.engine)  # type: ignore[assignment]
+    model.qconfig = ao.get_default_qconfig(torch.backends.quantized.engine)
     ao.prepare(model, inplace=True)
     model(IMAGES)
     with pytest.raises(ExchangeError, match=r"cumsum: no form as integers for .*'cumsum'"):
@@ -195,4 +195,5 @@ def test_graphs_of_pt2e() -> None:
     assert (wanted.argmax(1) == got.argmax(1)).float().mean() > 0.95
     assert (wanted - got).norm() < 0.01 * wanted.norm()
     layer = next(node.name for node in network.nodes if node.op == "conv")
-    assert torch.equal(network.tensors[f"{layer}.weight"].codes, model.w1)
+    stored: Any = model.w1
+    assert torch.equal(network.tensors[f"{layer}.weight"].codes, stored)

@@ -23,7 +23,7 @@ from bitproof.faults import (
 )
 from bitproof.faults.base import FaultModel
 from bitproof.faults.ecc import check_bits, hsiao_columns
-from bitproof.faults.protection import zero_codes
+from bitproof.faults.protection import DecodedWords, zero_codes
 from bitproof.faults.word_faults import changed_bits, read_words
 from bitproof.quant import CodedTensor, Grid, IntegerNetwork
 
@@ -282,11 +282,11 @@ def test_words_that_break_without_protections_are_those_that_break_with_them(
     seen: list[dict[str, Tensor]] = []
 
     class Watching(type(protection)):  # type: ignore[misc]
-        def read(
+        def decoded(
             self, network: IntegerNetwork, codes: dict[str, Tensor], redundant: object = None
-        ) -> dict[str, Tensor]:
+        ) -> tuple[dict[str, Tensor], DecodedWords | None]:
             seen.append(codes)
-            found: dict[str, Tensor] = super().read(network, codes, redundant)
+            found: tuple[dict[str, Tensor], None] = super().decoded(network, codes, redundant)
             return found
 
     watched = Watching.model_validate(protection.model_dump())
@@ -301,19 +301,19 @@ def test_check_words_break_at_the_same_level_and_are_nested(protection: Protecti
     seen: list[Tensor] = []
 
     class Watching(type(protection)):  # type: ignore[misc]
-        def read(
+        def decoded(
             self,
             network: IntegerNetwork,
             codes: dict[str, Tensor],
             redundant: dict[str, Tensor],
-        ) -> dict[str, Tensor]:
+        ) -> tuple[dict[str, Tensor], DecodedWords | None]:
             written = self.redundancy(network)
             changes = [
                 (redundant[name] ^ words).flatten().long() & (1 << bits) - 1
                 for name, (words, bits) in written.items()
             ]
             seen.append(torch.cat(changes))
-            return codes
+            return codes, None
 
     watched = Watching.model_validate(protection.model_dump())
     for ber in (0.05, 0.2):
@@ -411,3 +411,54 @@ def test_words_too_wide_for_the_code_are_refused() -> None:
             generator=make_generator(0),
             protections=[Secded(data_bits=16)],
         )
+
+
+def slow_words(
+    protection: Secded, broken: dict[str, Tensor], checks: dict[str, Tensor]
+) -> DecodedWords:
+    """Return the code words that broke, decoded one by one."""
+    corrected = detected = silent = 0
+    written = protection.redundancy(NETWORK)
+    for name, codes in broken.items():
+        coded = NETWORK.tensors[name]
+        bits, n_checks = coded.grid.bits, check_bits(protection.data_bits)
+        span = protection.data_bits // bits
+        before, after = raw(coded.codes, bits), raw(codes, bits)
+        own = zip(raw(written[name][0], n_checks), raw(checks[name], n_checks), strict=True)
+        for start, (old, new) in zip(range(0, len(before), span), own, strict=True):
+            clean = packed(before[start : start + span], bits)
+            data = packed(after[start : start + span], bits)
+            wrong = (clean ^ data).bit_count() + (old ^ new).bit_count()
+            syndrome = slow_checks(data, protection.data_bits) ^ new
+            known = {*hsiao_columns(protection.data_bits), *(1 << k for k in range(n_checks)), 0}
+            corrected += wrong == 1
+            detected += syndrome not in known
+            silent += wrong > 1 and syndrome in known
+    return DecodedWords(corrected, detected, silent)
+
+
+@pytest.mark.parametrize("protection", CODES, ids=str)
+@pytest.mark.parametrize("ber", [0.0, 0.001, 0.01, 0.1])
+def test_words_are_counted_as_one_by_one(protection: Secded, ber: float) -> None:
+    for seed in range(3):
+        words, checks = broken_parts(protection, RandomFlips(ber=ber), seed)
+        read, counted = protection.decoded(NETWORK, words, checks)
+        assert counted == slow_words(protection, words, checks)
+        assert as_raw(read) == as_raw(protection.read(NETWORK, words, checks))
+
+
+def test_parity_that_zeroes_nothing_counts_odd_words_and_even_ones_that_are_wrong() -> None:
+    protection = Parity(zero=False)
+    words, parities = broken_parts(protection, RandomFlips(ber=0.1), 0)
+    odd = even = 0
+    for name, codes in words.items():
+        bits, stored_words = NETWORK.tensors[name].grid.bits, NETWORK.tensors[name].codes
+        old = raw(protection.redundancy(NETWORK)[name][0], 1)
+        for a, b, p, q in zip(
+            raw(stored_words, bits), raw(codes, bits), old, raw(parities[name], 1), strict=True
+        ):
+            wrong = (a ^ b).bit_count() + (p ^ q)
+            odd += wrong % 2
+            even += wrong > 0 and wrong % 2 == 0
+    assert protection.decoded(NETWORK, words, parities)[1] == DecodedWords(0, odd, even)
+    assert Parity().decoded(NETWORK, words, parities)[1] is None

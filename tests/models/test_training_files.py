@@ -18,7 +18,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from bitproof.core.errors import UnsafeFileError, WeightsError
 from bitproof.models import load_weights
-from bitproof.models.checkpoint import take_weights
+from bitproof.models.checkpoint import take_weights, weight_files
 from bitproof.models.pickle_check import check_pickle
 
 
@@ -180,6 +180,10 @@ def test_parts_of_hugging_face_are_put_together(tmp_path: Path) -> None:
     index = tmp_path / "model.safetensors.index.json"
     index.write_text(json.dumps({"metadata": {}, "weight_map": names}))
     assert_same(load_weights(net(), index), state)
+    assert [file.name for file in weight_files(index)] == [index.name, *sorted({*names.values()})]
+    index.write_text(json.dumps({"weight_map": {"a": "not there.bin"}}))
+    with pytest.raises(WeightsError, match=r"not there\.bin: no such file, model\.safetensors"):
+        load_weights(net(), index)
     index.write_text(json.dumps({"weight_map": {"a": "../secret.safetensors"}}))
     with pytest.raises(WeightsError, match="wanted names of files beside it"):
         load_weights(net(), index)

@@ -69,6 +69,15 @@ def test_sizes_are_those_of_the_module(net: Net, found: bp.Check) -> None:
     assert found.sites["accumulator"] == 32 * (6 * 8 * 8 + 5)
 
 
+def test_products_of_attention_are_counted() -> None:
+    layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
+    projections, scores, dense = 7 * 16 * (48 + 16), 2 * 7 * 7 * 16, 2 * 7 * 16 * 32
+    found = check(layer, (7, 16))
+    assert found.products == projections + scores + dense
+    idle = [line.partition(" ")[0] for line in found.folded if "does nothing" in line]
+    assert idle == ["dropout", "dropout1", "dropout2"]
+
+
 def test_errors_are_those_of_the_two_networks(net: Net, found: bp.Check, data: Dataset) -> None:
     inputs = data.inputs(slice(0, 32))
     with torch.no_grad():
@@ -120,7 +129,8 @@ def test_without_data_it_says_that_the_inputs_are_noise(net: Net) -> None:
 def test_a_network_with_an_operation_without_a_rule_is_refused(net: Net) -> None:
     class Strange(Net):
         def forward(self, x: Tensor) -> Tensor:
-            return torch.fft.fft(super().forward(x)).real
+            found: Tensor = torch.fft.fft(super().forward(x)).real
+            return found
 
     with pytest.raises(TraceError, match="fft"):
         check(Strange(), (2, 8, 8))

@@ -111,3 +111,12 @@ def test_a_stored_recipe_of_an_own_model_says_so(recipe: Path, tmp_path: Path) -
     stored = read_recipe(tmp_path / "run" / "recipe.toml")
     with pytest.raises(ModelError, match=r"Sequential was handed over in Python"):
         run(stored, tmp_path / "other", device="cpu", recipe_dir=recipe.parent)
+
+
+@pytest.mark.parametrize("shape", [(3, 32), (7,), (1, 4, 4, 4)])
+def test_a_network_for_images_takes_no_other_inputs(shape: tuple[int, ...], tmp_path: Path) -> None:
+    data = Dataset.from_arrays(torch.rand(20, *shape), torch.arange(20) % 3, name="rays")
+    splits = Splits(data, data.subset([]), data)
+    (tmp_path / "r.toml").write_text(RECIPE.format(data=""))
+    with pytest.raises(ModelError, match=r"digits_cnn: wanted images .*, rays holds inputs of"):
+        run(tmp_path / "r.toml", tmp_path / "run", splits=splits, device="cpu")

@@ -103,10 +103,10 @@ def test_no_figure_asks_for_anything(all_figures: list[Figure]) -> None:
 
 @pytest.mark.slow
 def test_the_program_of_a_live_page_is_sound(make_run: MakeRun, tmp_path: Path) -> None:
-    from bitproof.report.figures import _bundle  # noqa: PLC0415
+    from bitproof.report.figures import live_program  # noqa: PLC0415
 
     path = tmp_path / "bundle.mjs"
-    path.write_text(_bundle(), encoding="utf-8")
+    path.write_text(live_program(), encoding="utf-8")
     try:
         done = subprocess.run(["node", "--check", path], check=False, capture_output=True)
     except FileNotFoundError:

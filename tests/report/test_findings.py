@@ -202,9 +202,9 @@ def test_networks_hardened_on_a_multiplier_are_not_compared(make_run: MakeRun) -
 @pytest.mark.parametrize(
     ("losses", "wanted", "rule"),
     [
-        ((0.005, 0.009, 0.3), "m1", "the least power for at most one point of clean accuracy"),
+        ((0.005, 0.009, 0.3), "m1", "at a loss of at most one point of clean accuracy"),
         ((0.05, 0.04, 0.3), "m1", "this one loses least"),
-        ((0.005, 0.02, 0.3), "m0", "the least power for at most one point of clean accuracy"),
+        ((0.005, 0.02, 0.3), "m0", "at a loss of at most one point of clean accuracy"),
     ],
 )
 def test_the_best_trade_of_a_sweep_has_least_power_for_a_point(
@@ -223,8 +223,8 @@ def test_the_best_trade_of_a_sweep_has_least_power_for_a_point(
     }
     run = read_run(make_run(rows=rows, variants=[], facts=facts))
     sentence, tiles = headline(run)
-    assert f"Best trade of 4 networks on multipliers: “{wanted}” at" in sentence
+    assert f"Best trade of 4 networks on multipliers: “{wanted}” takes" in sentence
     assert rule in sentence
     share = 75.0 if wanted == "m0" else 50.0
-    assert f"{share} % of the exact one" in sentence
+    assert f"{share} % of the power of the exact one" in sentence
     assert tiles[1].number == f"{share}"

@@ -166,7 +166,7 @@ def test_without_a_recipe_nothing_is_said_to_have_been_checked(
 
 
 def test_an_unfinished_run_has_no_warning_so_far(make_run: MakeRun, look: Look) -> None:
-    facts = {"warnings": [], "finished": None}
+    facts: dict[str, Any] = {"warnings": [], "finished": None}
     text = look(write_report(make_run(facts=facts, recipe=THREATS.format(more="")))).words
     assert "raised no warning so far." in text
 

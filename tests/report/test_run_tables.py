@@ -85,9 +85,9 @@ def test_bold_are_the_best_and_what_its_interval_cannot_tell_from_it(make_run: M
 
 def test_nothing_is_bold_where_all_tie_or_intervals_are_unknown(make_run: MakeRun) -> None:
     rows = [
-        Row(name, threat, 0.0 if threat == "clean" else 0.1, "acc", value, *ends, 100)
+        Row(name, threat, 0.0 if threat == "clean" else 0.1, "acc", value, low, high, 100)
         for name, value in (("baseline", 0.5), ("s1", 0.51))
-        for threat, ends in (("clean", (0.4, 0.6)), ("linf_pgd", (None, None)))
+        for threat, low, high in (("clean", 0.4, 0.6), ("linf_pgd", None, None))
     ]
     assert bold(make_run(rows=rows, variants=["baseline", "s1"])) == [set(), set()]
 
@@ -103,12 +103,12 @@ def test_shared_chips_tell_apart_what_separate_intervals_cannot(make_run: MakeRu
     assert bold(folder)[-1] == set()
     tallies(folder, {(n, "random_flips", 1e-2): one for n, one in counts.items()}, 100)
     assert bold(folder)[-1] == {"s1"}
-    found = paired_change(read_run(folder), "baseline", "s1", "random_flips", 1e-2)
+    one = paired_change(read_run(folder), "baseline", "s1", "random_flips", 1e-2)
     gained = np.array(counts["s1"]) / 100 - np.array(counts["baseline"]) / 100
     low, high = ttest_1samp(gained, 0.0).confidence_interval(0.95)
-    assert found is not None
-    assert found.paired
-    assert (found.low, found.value, found.high) == pytest.approx((low, gained.mean(), high))
+    assert one is not None
+    assert one.paired
+    assert (one.low, one.value, one.high) == pytest.approx((low, gained.mean(), high))
 
 
 def test_trials_of_other_counts_or_too_few_are_not_paired(make_run: MakeRun) -> None:

@@ -5,7 +5,8 @@
   each with its official file formats; `packed` is a format that several have.
 - Data of a user's own (`own`, what they share): `folder`, `arrays`, `parquet`, `user_factory`,
   `in_memory`; pictures go through `decoding`, axes through `axes`, other people's batches through
-  `loading`; `memory` refuses what would not fit. `shorthand` is all of them in one word.
+  `loading`, files of tables through `shards`; `memory` refuses what would not fit.
+  `shorthand` is all of them in one word.
 - `layout`: finding files on disk.
 - `augment`: random changes of training images, registry `AUGMENT`; `auto_augment` is made of
   `pillow_changes`.

@@ -23,15 +23,10 @@ from bitproof.data.base import DATA
 from bitproof.data.dataset import Dataset, Published
 from bitproof.data.memory import check_fits
 from bitproof.data.npz import DAMAGE, npy_header, read_npz
-from bitproof.data.own import FileSource, publish
+from bitproof.data.own import PARTS, FileSource, publish, with_test
 
 INPUTS = ("x", "images", "image", "imgs", "data", "inputs", "input", "features", "signals", "X")
 LABELS = ("y", "labels", "label", "targets", "target", "classes", "Y")
-PARTS = {
-    "train": ("train", "tr"),
-    "validation": ("val", "valid", "validation", "dev"),
-    "test": ("test", "te"),
-}
 T = TypeVar("T")
 LONGEST_LIST = 12
 """Names of arrays in a message."""
@@ -69,8 +64,14 @@ class Arrays(FileSource):
         pairs = self._pairs(arrays.names(), path)
         name = path.resolve().stem or "npz"
         loaded = {part: self._load(arrays, own, name, path) for part, own in pairs.items()}
+        notes: list[str] = []
+        loaded = with_test(loaded, notes)
         return publish(
-            self, loaded["train"], validation=loaded.get("validation"), test=loaded.get("test")
+            self,
+            loaded["train"],
+            validation=loaded.get("validation"),
+            test=loaded.get("test"),
+            notes=notes,
         )
 
     def _pairs(self, names: list[str], path: Path) -> dict[str, tuple[str, str]]:
@@ -89,8 +90,6 @@ class Arrays(FileSource):
                     f"'{inputs or labels}'; it holds {_listed(names)}"
                 )
         if "train" in pairs:
-            if "test" not in pairs and "validation" in pairs:
-                pairs["test"] = pairs.pop("validation")
             return pairs
         if pairs:
             raise DataError(f"{path}: wanted a training part too, it holds {_listed(names)}")

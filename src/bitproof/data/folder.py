@@ -18,14 +18,16 @@ from bitproof.core.errors import DataError, near, shorten
 from bitproof.data.base import DATA
 from bitproof.data.dataset import Dataset, Published
 from bitproof.data.decoding import SUFFIXES, Decoder, Fit, Form
-from bitproof.data.own import FileSource, cut_note, cut_test, mixed_order, shared_images
+from bitproof.data.own import (
+    PARTS,
+    FileSource,
+    cut_note,
+    cut_test,
+    mixed_order,
+    shared_images,
+    with_test,
+)
 
-PARTS = {
-    "train": ("train", "training"),
-    "validation": ("val", "valid", "validation", "dev"),
-    "test": ("test", "testing"),
-}
-"""What folders of parts are called."""
 Side = Annotated[int, Field(ge=1, le=8192, strict=True)]
 
 
@@ -98,39 +100,33 @@ class Folder(PictureSource):
 
     def _files(self, root: Path, notes: list[str]) -> tuple[tuple[str, ...], dict[str, Files]]:
         """Return names of classes, and the files of each part in the order that they get."""
-        folders = {part: _first_folder(root, names) for part, names in PARTS.items()}
-        if folders["train"] is None:
-            if others := [str(at) for at in folders.values() if at]:
-                raise DataError(f"folder: wanted {root / 'train'} beside {others[0]}")
-            names = self._names(_classes_in(root), root)
-            every = _mixed(_list_images(root, names, notes))
-            labels = torch.tensor([label for _, label in every])
-            train, test = cut_test(labels, self.test_fraction, seed=self.split_seed)
-            if not len(test):
-                raise DataError(
-                    f"{root}: wanted enough images to cut a test part of {self.test_fraction:g}, "
-                    f"got {len(every)}"
-                )
-            notes.append(cut_note(len(test), len(every), self))
-            parts = {"train": train, "test": test}
-            return names, {part: [every[n] for n in own.tolist()] for part, own in parts.items()}
-        if folders["test"] is None and folders["validation"] is not None:
-            notes.append(f"there is no test folder: {folders['validation'].name} is the test part")
-            folders["test"], folders["validation"] = folders["validation"], None
+        found = {part: _first_folder(root, names) for part, names in PARTS.items()}
+        folders = {part: folder for part, folder in found.items() if folder is not None}
+        if "train" not in folders:
+            if folders:
+                raise DataError(f"folder: wanted {root / 'train'} beside {min(folders.values())}")
+            folders = {"train": root}
+        folders = with_test(folders, notes)
         names = self._names(_classes_in(folders["train"]), folders["train"])
         files = {}
         for part, folder in folders.items():
-            if folder is not None:
-                _check_same_classes(names, _classes_in(folder), folder)
-                files[part] = _mixed(_list_images(folder, names, notes))
-        if "test" not in files:
-            labels = torch.tensor([label for _, label in files["train"]])
-            kept, held = cut_test(labels, self.test_fraction, seed=self.split_seed)
-            every = files["train"]
-            notes.append(cut_note(len(held), len(every), self))
-            files["test"] = [every[n] for n in held.tolist()]
-            files["train"] = [every[n] for n in kept.tolist()]
-        return names, files
+            _check_same_classes(names, _classes_in(folder), folder)
+            files[part] = _mixed(_list_images(folder, names, notes))
+        return names, files if "test" in files else self._cut(files, root, notes)
+
+    def _cut(self, files: dict[str, Files], root: Path, notes: list[str]) -> dict[str, Files]:
+        """Return the parts with a test part that is cut off the training part."""
+        every = files["train"]
+        labels = torch.tensor([label for _, label in every])
+        kept, held = cut_test(labels, self.test_fraction, seed=self.split_seed)
+        if not len(held):
+            raise DataError(
+                f"{root}: wanted enough images to cut a test part of {self.test_fraction:g}, "
+                f"got {len(every)}"
+            )
+        notes.append(cut_note(len(held), len(every), self))
+        parts = {"train": kept, "test": held}
+        return files | {part: [every[n] for n in own.tolist()] for part, own in parts.items()}
 
     def _names(self, found: list[str], folder: Path) -> tuple[str, ...]:
         if len(found) < 2:

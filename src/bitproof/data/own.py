@@ -6,10 +6,10 @@ Model:  files lie where the recipe says, beside it, in the working directory or 
         that the first n are a fair sample: campaigns and attacks take the first ones.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import torch
 from jaxtyping import Int64
@@ -26,6 +26,13 @@ from bitproof.data.layout import Layout, data_root
 
 ENDLESS = 4096
 """Longest path."""
+PARTS = {
+    "train": ("train", "training"),
+    "validation": ("validation", "valid", "val", "dev"),
+    "test": ("test", "testing"),
+}
+"""What people call the parts of a set: folders, files, arrays, keys."""
+P = TypeVar("P")
 
 
 class OwnSource(DataSource):
@@ -68,6 +75,20 @@ class FileSource(OwnSource):
         raise DataError(
             f"{self.kind}: wanted data at {shorten(self.path)}; looked for {looked}.{close}"
         )
+
+
+def with_test(parts: Mapping[str, P], notes: list[str]) -> dict[str, P]:
+    """Return the parts by name; validation is the test part where there is no other, and told.
+
+    Example:
+        >>> with_test({"train": 1, "validation": 2}, [])
+        {'train': 1, 'test': 2}
+    """
+    found = dict(parts)
+    if "test" not in found and "validation" in found:
+        notes.append("there is no test part: validation is the test part")
+        found["test"] = found.pop("validation")
+    return found
 
 
 def cut_test(

@@ -1,16 +1,12 @@
 """Tables of images as Hugging Face publishes them: parquet shards, or sets saved by `datasets`.
 
-Model:  a folder with shards `train-00000-of-00002.parquet`, `test-....parquet` (in any folder below
-        it), or one file; or what `save_to_disk` wrote (`dataset_dict.json`, `state.json`, Arrow
-        streams), which is read without that package. Images are structs of `bytes` and `path`, or
+Model:  files are those of `shards`. Images are structs of `bytes` and `path`, or
         bytes, decoded as in `decoding`; other inputs are lists of numbers, as wide in every row.
         Names of classes come from the features that `datasets` writes into the file.
 """
 
 import json
-import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bitproof.core.errors import DataError, near, shorten
+from bitproof.core.errors import DataError, near
 from bitproof.data.axes import channels_first
 from bitproof.data.base import DATA
 from bitproof.data.dataset import Dataset, Published
@@ -26,32 +22,18 @@ from bitproof.data.decoding import Decoder
 from bitproof.data.folder import PictureSource
 from bitproof.data.loading import INPUTS, LABELS
 from bitproof.data.memory import FEWER, check_fits
-from bitproof.data.own import cut_note, cut_test, mixed_order, publish
+from bitproof.data.own import cut_note, cut_test, mixed_order, publish, with_test
+from bitproof.data.shards import Shard, find_shards, pieces_of, schema_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-PARTS = {
-    "train": ("train", "training"),
-    "validation": ("validation", "valid", "val", "dev"),
-    "test": ("test", "testing"),
-}
-"""Words that file names, or the names of their folders, begin with; a number may follow."""
 ROWS = 256
 """Images that are decoded before the next ones are read."""
 UNPUBLISHED = -1
 """Label of rows whose class was kept back."""
 LARGEST = 2**31 - 1
 """Bytes of one image's file."""
-
-
-@dataclass(frozen=True)
-class Shard:
-    """Part of a table in one file."""
-
-    path: Path
-    is_stream: bool = False
-    """An Arrow stream, as `save_to_disk` writes it; else parquet."""
 
 
 @DATA.register
@@ -90,9 +72,7 @@ class Parquet(PictureSource):
                 tables[part] = table
         if "train" not in tables:
             raise DataError(f"{path}: wanted a training part, got {', '.join(tables)}")
-        if "test" not in tables and "validation" in tables:
-            notes.append("there is no test part: validation is the test part")
-            tables["test"] = tables.pop("validation")
+        tables = with_test(tables, notes)
         rows = {part: torch.arange(len(table.labels)) for part, table in tables.items()}
         if "test" not in tables:
             labels = tables["train"].labels
@@ -147,97 +127,14 @@ class Parquet(PictureSource):
         return decoder.images
 
 
-def find_shards(path: Path) -> dict[str, list[Shard]]:
-    """Return the files of each part.
-
-    Raises:
-        DataError: there are none, or a file belongs to no part.
-    """
-    if path.is_file():
-        if path.suffix.lower() != ".parquet":
-            raise DataError(f"{path}: wanted a name that ends in .parquet, or a folder of such")
-        return {"train": [Shard(path)]}
-    if (path / "dataset_dict.json").is_file():
-        return _saved_parts(path)
-    if (path / "state.json").is_file():
-        return {"train": _saved(path)}
-    files = sorted(path.rglob("*.parquet"))
-    if not files:
-        raise DataError(
-            f"{path}: wanted .parquet files, or a set that `datasets` saved; there are none"
-        )
-    found: dict[str, list[Shard]] = {}
-    if len(files) == 1 and _part_of(files[0].relative_to(path)) is None:
-        return {"train": [Shard(files[0])]}
-    for file in files:
-        part = _part_of(file.relative_to(path))
-        if part is None:
-            raise DataError(
-                f"{file}: belongs to no part; wanted names such as train-0.parquet, test.parquet"
-            )
-        found.setdefault(part, []).append(Shard(file))
-    return found
-
-
-def _saved_parts(folder: Path) -> dict[str, list[Shard]]:
-    """Return the files of each part of several that `save_to_disk` wrote."""
-    path = folder / "dataset_dict.json"
-    names = _read_json(path).get("splits", [])
-    if not isinstance(names, list) or not names:
-        raise DataError(f"{path}: wanted a list 'splits'")
-    found: dict[str, list[Shard]] = {}
-    for name in map(str, names):
-        part = _part_of(Path(name)) if Path(name).name == name else None
-        if part is None or part in found:
-            known = ", ".join(map(str, names))
-            raise DataError(
-                f"{path}: wanted parts train, validation and test, got {shorten(known)}; save "
-                "those that you mean under these names"
-            )
-        found[part] = _saved(folder / name)
-    return found
-
-
-def _part_of(path: Path) -> str | None:
-    """Return the part that a file belongs to, by its name, else by that of its folders."""
-    for word in reversed(path.parts):
-        stem = word.lower().removesuffix(".parquet")
-        for part, names in PARTS.items():
-            if any(re.fullmatch(rf"{name}([-_.]?\d.*)?", stem) for name in names):
-                return part
-    return None
-
-
-def _saved(folder: Path) -> list[Shard]:
-    """Return the Arrow files of a set that `save_to_disk` wrote."""
-    files = _read_json(folder / "state.json").get("_data_files", [])
-    files = files if isinstance(files, list) else []
-    names = [each.get("filename") for each in files if isinstance(each, dict)]
-    if not names or not all(isinstance(n, str) and Path(n).name == n for n in names):
-        raise DataError(f"{folder / 'state.json'}: wanted the names of its files as '_data_files'")
-    if _read_json(folder / "state.json").get("_indices_data_files"):
-        raise DataError(f"{folder}: wanted a set without indices; call flatten_indices() first")
-    return [Shard(folder / str(name), is_stream=True) for name in names]
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path}: cannot be read as JSON ({error})") from None
-    if not isinstance(found, dict):
-        raise DataError(f"{path}: wanted a table, got {shorten(found)}")
-    return found
-
-
 class _Table:
     """The shards of one part: labels in memory, inputs read piece by piece."""
 
     def __init__(self, shards: Sequence[Shard], image: str, label: str) -> None:
         self.shards = shards
-        schema = _schema(shards[0])
+        schema = schema_of(shards[0])
         for shard in shards[1:]:
-            if not _schema(shard).equals(schema):
+            if not schema_of(shard).equals(schema):
                 raise DataError(f"{shard.path}: wanted the columns of {shards[0].path.name}")
         self.column = _column(schema, image, INPUTS, "image", shards[0].path)
         self.label = _column(schema, label, LABELS, "label", shards[0].path)
@@ -250,14 +147,14 @@ class _Table:
         import pyarrow as pa  # noqa: PLC0415 (slow to import)
 
         words: list[Any] = []
-        for _, column in _pieces(self.shards, self.label, rows=2**16):
+        for _, column in pieces_of(self.shards, self.label, rows=2**16):
             words += column.to_pylist()
         where = f"{self.shards[0].path}: {self.label}"
         if not words:
             raise DataError(f"{where}: wanted rows, there are none")
         if any(word is None for word in words):
             raise DataError(f"{where}: wanted a label in every row, some have none")
-        kind = _schema(self.shards[0]).field(self.label).type
+        kind = schema_of(self.shards[0]).field(self.label).type
         if pa.types.is_string(kind) or pa.types.is_large_string(kind):
             self.class_names = tuple(sorted({*words}))
             numbers = {word: number for number, word in enumerate(self.class_names)}
@@ -286,7 +183,7 @@ class _Table:
 
     def pieces(self) -> Iterator[tuple[int, "pa.Array"]]:
         """Yield inputs, a few rows at a time, and the number of the first of them."""
-        yield from _pieces(self.shards, self.column, rows=ROWS)
+        yield from pieces_of(self.shards, self.column, rows=ROWS)
 
     def numbers(self, place_of: Tensor, n: int) -> Tensor:
         """Return inputs that are lists of numbers, by their places."""
@@ -317,50 +214,6 @@ class _Table:
         if found.dtype.kind in "ui" and found.ndim == 2:
             found = found.astype(np.int64)
         return torch.from_numpy(found)
-
-
-def _schema(shard: Shard) -> "pa.Schema":
-    import pyarrow as pa  # noqa: PLC0415
-    import pyarrow.parquet as pq  # noqa: PLC0415
-
-    try:
-        if shard.is_stream:
-            with pa.OSFile(str(shard.path), "rb") as source, pa.ipc.open_stream(source) as stream:
-                return stream.schema
-        return pq.read_schema(shard.path)
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise _damaged(shard, error) from None
-
-
-def _pieces(shards: Sequence[Shard], column: str, *, rows: int) -> Iterator[tuple[int, "pa.Array"]]:
-    """Yield one column, at most `rows` rows at a time, and the number of the first of them."""
-    import pyarrow as pa  # noqa: PLC0415
-    import pyarrow.parquet as pq  # noqa: PLC0415
-
-    first = 0
-    for shard in shards:
-        try:
-            if shard.is_stream:
-                with pa.OSFile(str(shard.path), "rb") as source:
-                    for batch in pa.ipc.open_stream(source):
-                        whole = batch.column(column)
-                        for start in range(0, len(whole), rows):
-                            piece = whole.slice(start, rows)
-                            yield first, piece
-                            first += len(piece)
-                continue
-            with pq.ParquetFile(shard.path) as file:
-                for batch in file.iter_batches(batch_size=rows, columns=[column]):
-                    yield first, batch.column(0)
-                    first += batch.num_rows
-        except (pa.ArrowException, OSError, ValueError, KeyError, MemoryError) as error:
-            raise _damaged(shard, error) from None
-
-
-def _damaged(shard: Shard, error: BaseException) -> DataError:
-    what = "an Arrow stream" if shard.is_stream else "a parquet file"
-    reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-    return DataError(f"{shard.path}: wanted {what}, whole and undamaged: {reason}")
 
 
 def _column(schema: "pa.Schema", said: str, usual: Sequence[str], field: str, path: Path) -> str:

@@ -14,14 +14,8 @@ from bitproof.core.errors import DataError, shorten
 from bitproof.core.user_code import NAME, call, find_callable
 from bitproof.data.base import DATA
 from bitproof.data.dataset import Dataset, Published, Splits
-from bitproof.data.own import OwnSource, publish
+from bitproof.data.own import PARTS, OwnSource, publish, with_test
 
-PARTS = {
-    "train": ("train", "training"),
-    "validation": ("validation", "val", "valid", "dev"),
-    "test": ("test", "testing"),
-}
-"""Keys of a dict of parts, as of a `DatasetDict`."""
 ORDERS = {1: ("train",), 2: ("train", "test"), 3: ("train", "validation", "test")}
 
 
@@ -66,10 +60,14 @@ class DataFactory(OwnSource):
             raise DataError(
                 f"{what} {shorten(self.factory)}: wanted a training part, there is none"
             )
-        if "test" not in sets and "validation" in sets:
-            sets["test"] = sets.pop("validation")
+        notes: list[str] = []
+        sets = with_test(sets, notes)
         return publish(
-            self, sets["train"], validation=sets.get("validation"), test=sets.get("test")
+            self,
+            sets["train"],
+            validation=sets.get("validation"),
+            test=sets.get("test"),
+            notes=notes,
         )
 
     def _parts(self, made: Any) -> dict[str, Any]:

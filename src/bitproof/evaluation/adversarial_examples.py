@@ -96,6 +96,10 @@ class AdversarialExamples(Threat):
         times = len(self.levels) * attacked + (min(BLOCK, attacked) if self.levels else 0)
         return times * (self.attack.passes + Passes(1))
 
+    def first_images(self, data: Dataset) -> int | None:
+        """Return how many images are attacked."""
+        return at_most(len(data), self.images)
+
     def identity(self, data: Dataset) -> dict[str, Any]:
         """Return the attack, the size of blocks, and where the images end."""
         attack = self.attack.at(0.0).model_dump(mode="json")

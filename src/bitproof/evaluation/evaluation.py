@@ -7,7 +7,7 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field, field_validator
@@ -24,7 +24,7 @@ from bitproof.evaluation.executors import Executor, InProcess, Pool
 from bitproof.evaluation.memory_faults import MemoryFaults
 from bitproof.evaluation.models import EvaluatedModel
 from bitproof.evaluation.store import TallyStore
-from bitproof.evaluation.threat import AnyThreat, Clean, Counts, Measurement, Threat
+from bitproof.evaluation.threat import AnyThreat, Clean, Counts, Measurement, Threat, first
 from bitproof.metrics import Tally
 from bitproof.stats import Row
 from bitproof.stats.threats import ThreatLabel
@@ -82,16 +82,33 @@ class Evaluation(Spec):
         """Return what all measurements on one network take; see `Threat.passes`."""
         return sum((one.passes(images, layers=layers) for one in self.threats), Passes())
 
+    def references(self, data: Dataset) -> tuple[Clean, ...]:
+        """Return clean counts on the images of threats that take only some of the clean ones.
+
+        They stand beside accuracies under those threats, enter no row of results, and are made
+        where clean accuracy was asked for.
+        """
+        known = {len(first(data, one.images)) for one in self.threats if isinstance(one, Clean)}
+        sizes = {one.first_images(data) for one in self.threats if one.kind != "clean"}
+        wanted = sizes - known - {None} if known else set()
+        return tuple(Clean(images=size) for size in sorted(filter(None, wanted)))
+
     def keys(self, digest: str, data: Dataset) -> dict[Measurement, str]:
-        """Return what the count of each measurement on a network of that digest is stored under."""
+        """Return what the count of each measurement on a network of that digest is stored under.
+
+        Those of `references` come last; the number of their threat is beyond those of `threats`.
+        """
         images = data.digest()
-        fixed = [canonical_json(threat.identity(data)) for threat in self.threats]
+        every = (*self.threats, *self.references(data))
+        fixed = [canonical_json(threat.identity(data)) for threat in every]
 
         def key(one: Measurement) -> str:
             parts = (digest, images, fixed[one.threat], repr(one.level), one.trial, self.seed)
             return hashlib.sha256("\x1f".join(map(str, parts)).encode()).hexdigest()
 
-        return {one: key(one) for one in self.measurements(data)}
+        extra = range(len(self.threats), len(every))
+        beside = [Measurement(number, 0.0, 0) for number in extra]
+        return {one: key(one) for one in (*self.measurements(data), *beside)}
 
     def open(
         self, models: Models, data: Dataset, executor: Executor | None = None
@@ -103,7 +120,8 @@ class Evaluation(Spec):
         executor = executor or InProcess()
         sent = data if isinstance(executor, InProcess) else data.to("cpu")
         device = data.labels.device
-        return executor.open(_Measuring(self.threats, self.seed, models, sent, device))
+        every = (*self.threats, *self.references(data))
+        return executor.open(_Measuring(every, self.seed, models, sent, device))
 
     def measure(
         self,
@@ -134,18 +152,26 @@ class Evaluation(Spec):
         for (_, one), tally in progress.track(
             found, label=f"evaluate {variant}", total=len(wanted)
         ):
-            title = self.threats[one.threat].title
-            store.add(
-                keys[one], tally, variant=variant, threat=title, level=one.level, trial=one.trial
-            )
+            names: dict[str, Any] = {"variant": variant, "threat": "clean"}
+            names |= {"level": one.level, "trial": one.trial}
+            if one.threat < len(self.threats):
+                names["threat"] = self.threats[one.threat].title
+            else:
+                names["reference"] = True
+            store.add(keys[one], tally, **names)
 
     def counts(
         self, keys: Mapping[Measurement, str], store: TallyStore
     ) -> dict[str, Counts] | None:
-        """Return the counts of a network by threat, level and trial; None while one is missing."""
+        """Return the counts of a network by threat, level and trial; None while one is missing.
+
+        Those of `references` are not among them, nor waited for.
+        """
         titles = [threat.title for threat in self.threats]
         found: dict[str, dict[float, list[Tally]]] = {title: defaultdict(list) for title in titles}
         for one, key in keys.items():
+            if one.threat >= len(self.threats):
+                continue
             tally = store.get(key)
             if tally is None:
                 return None

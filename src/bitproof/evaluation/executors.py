@@ -75,6 +75,13 @@ class Executor(Spec):
 
     kind: str
 
+    @property
+    def told(self) -> str:
+        """Who computes, in words, for reports."""
+        workers = getattr(self, "workers", None)
+        name = self.kind.replace("_", " ")
+        return name if workers is None else f"{name}, {workers} workers"
+
     @abstractmethod
     def open(self, work: Work[T, R]) -> Pool[T, R]:
         """Return a pool for one piece of work."""
@@ -93,6 +100,11 @@ class InProcess(Executor):
     """
 
     kind: Literal["in_process"] = "in_process"
+
+    @property
+    def told(self) -> str:
+        """Who computes, in words."""
+        return "one process"
 
     def open(self, work: Work[T, R]) -> Pool[T, R]:
         """Return a pool that works when it is asked for the next result."""
@@ -124,6 +136,11 @@ class Processes(Executor):
     kind: Literal["processes"] = "processes"
     workers: Workers = 2
     """Processes."""
+
+    @property
+    def told(self) -> str:
+        """Who computes, in words."""
+        return f"{self.workers} processes"
 
     def open(self, work: Work[T, R]) -> Pool[T, R]:
         """Return a pool of processes."""

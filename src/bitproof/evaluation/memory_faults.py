@@ -7,11 +7,14 @@ Model:  a chip is one draw of weak cells, the same for every network; with rando
         With protections, the same chips break the same words, which the network reads through them,
         in their order. What they store beside the words, such as check bits, breaks as well; see
         `faults.memory`. What they find but cannot correct does not stop the network: the words are
-        read as they are, and answers that happen to be right count as right.
+        read as they are, and answers that happen to be right count as right. Accuracy where such a
+        word means that the chip answers nothing (`acc_stop`) stands beside that.
 Source: METHODS A.3 (metrics) and E.4.
 """
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from statistics import fmean
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -20,7 +23,7 @@ from bitproof.core.passes import Passes
 from bitproof.core.rng import make_generator
 from bitproof.core.types import Count, Rounds
 from bitproof.data.dataset import Dataset
-from bitproof.evaluation.models import EvaluatedModel
+from bitproof.evaluation.models import CountsWords, EvaluatedModel
 from bitproof.evaluation.threat import (
     THREATS,
     Counts,
@@ -34,10 +37,14 @@ from bitproof.evaluation.threat import (
 )
 from bitproof.faults import AnyFault, AnyProtection, RandomFlips, Site
 from bitproof.metrics import Tally
-from bitproof.stats import Row
+from bitproof.stats import Row, mean_interval
 from bitproof.stats.threats import ThreatLabel
 
 PLURALS: dict[Site, str] = {"weight": "weights", "bias": "biases", "activation": "activations"}
+
+
+WORDS = ("corrected", "detected", "silent")
+"""What protections make of code words that broke."""
 
 
 @THREATS.register
@@ -126,12 +133,48 @@ class MemoryFaults(Threat):
     ) -> Tally:
         """Return how many images one chip classifies right."""
         chip = make_generator(seed, "chip", trial)
-        broken = model.broken(
+        images = first(data, self.images)
+        if not (self.protections and isinstance(model, CountsWords)):
+            broken = model.broken(
+                self.fault.at(level), sites=self.sites, generator=chip, protections=self.protections
+            )
+            return count(broken, images)
+        broken, words = model.broken_counted(
             self.fault.at(level), sites=self.sites, generator=chip, protections=self.protections
         )
-        return count(broken, first(data, self.images))
+        found = count(broken, images)
+        if words is None:
+            return found
+        told = ((f"words_{name}", number) for name, number in asdict(words).items())
+        return replace(found, others=(*found.others, *told))
+
+    def first_images(self, data: Dataset) -> int | None:
+        """Return how many images each chip classifies."""
+        return at_most(len(data), self.images)
 
     def rows(self, counts: Counts) -> list[Row]:
         """Return mean, spread and worst chip at each level, and the mean over all decades."""
         levels = {level: counts[level] for level in self.levels}
-        return spread_rows(self.title, levels, area="auc_fr" if self.label.logarithmic else "")
+        rows = spread_rows(self.title, levels, area="auc_fr" if self.label.logarithmic else "")
+        return rows + [row for level in self.levels for row in self._words(level, counts[level])]
+
+    def _words(self, level: float, chips: Sequence[Tally]) -> list[Row]:
+        """Return code words by what protections made of them, and accuracy if a chip stops.
+
+        It stops, and answers nothing, where a word was found broken beyond repair.
+        """
+        others = [dict(one.others) for one in chips]
+        if not others or not all(f"words_{name}" in one for one in others for name in WORDS):
+            return []  # nothing counts them, or counts are older than that
+        stopped = [
+            0.0 if one["words_detected"] else chip.acc
+            for chip, one in zip(chips, others, strict=True)
+        ]
+        low, value, high = mean_interval(stopped)
+        found = [Row("", self.title, level, "acc_stop", value, low, high, len(chips))]
+        for name in WORDS:
+            mean = fmean(one[f"words_{name}"] for one in others)
+            found.append(
+                Row("", self.title, level, f"words_{name}", mean, n=len(chips), unit="word")
+            )
+        return found

@@ -20,12 +20,16 @@ from bitproof.faults import (
     FaultModel,
     Protection,
     Site,
-    corrupt,
-    corrupt_float32,
     faulty_activations,
 )
 from bitproof.faults.bounding import Bounding, Restriction, activation_words, restrictions
-from bitproof.faults.memory import bounded, site_of
+from bitproof.faults.memory import (
+    bounded,
+    corrupt_counted,
+    corrupt_float32_counted,
+    site_of,
+)
+from bitproof.faults.protection import DecodedWords
 from bitproof.models.norms import evaluating
 from bitproof.models.user_module import dtype_of, unwrapped
 from bitproof.quant.network import IntegerNetwork
@@ -56,6 +60,21 @@ class EvaluatedModel(Protocol):
         protections: Sequence[Protection] = (),
     ) -> Classifier:
         """Return the classifier that a faulty memory, read through protections, makes of this."""
+
+
+@runtime_checkable
+class CountsWords(Protocol):
+    """A model that tells how many words of its memory broke, where a protection counts them."""
+
+    def broken_counted(
+        self,
+        fault: FaultModel,
+        *,
+        sites: Sequence[Site],
+        generator: torch.Generator,
+        protections: Sequence[Protection] = (),
+    ) -> tuple[Classifier, DecodedWords | None]:
+        """Return what `broken` does, and the words by what protections made of them."""
 
 
 @dataclass(frozen=True)
@@ -99,14 +118,31 @@ class IntegerModel:
         Raises:
             SpecError: a protection does not fit the network, or there are no images for bounds.
         """
+        return self.broken_counted(
+            fault, sites=sites, generator=generator, protections=protections
+        )[0]
+
+    def broken_counted(
+        self,
+        fault: FaultModel,
+        *,
+        sites: Sequence[Site],
+        generator: torch.Generator,
+        protections: Sequence[Protection] = (),
+    ) -> tuple[Classifier, DecodedWords | None]:
+        """Return what `broken` does, and how many words broke; see `corrupt_counted`.
+
+        Raises:
+            SpecError: a protection does not fit the network, or there are no images for bounds.
+        """
         stored = tuple(site for site in sites if site != "activation")
         bounds = self._bounds(protections)
-        network = corrupt(
+        network, words = corrupt_counted(
             self.network, fault, generator=generator, sites=stored, protections=protections
         )
         if "activation" in sites:
-            return faulty_activations(network, fault, generator=generator, bounds=bounds)
-        return bounded(network, bounds) if bounds else network
+            return faulty_activations(network, fault, generator=generator, bounds=bounds), words
+        return (bounded(network, bounds) if bounds else network), words
 
     @cached_property
     def _profiled(self) -> dict[tuple[Protection, ...], Mapping[str, Restriction]]:
@@ -177,6 +213,23 @@ class FloatModel:
             SpecError: 32-bit words do not fit a protection, or it would bound activations; or
                 parameters are no float32.
         """
+        return self.broken_counted(
+            fault, sites=sites, generator=generator, protections=protections
+        )[0]
+
+    def broken_counted(
+        self,
+        fault: FaultModel,
+        *,
+        sites: Sequence[Site],
+        generator: torch.Generator,
+        protections: Sequence[Protection] = (),
+    ) -> tuple[Classifier, DecodedWords | None]:
+        """Return what `broken` does, and how many words broke; see `corrupt_counted`.
+
+        Raises:
+            SpecError: as of `broken`.
+        """
         if bounding := [one.kind for one in protections if isinstance(one, Bounding)]:
             raise SpecError(
                 f"{bounding[0]}: wanted an integer network; activations of float models cannot be "
@@ -193,7 +246,9 @@ class FloatModel:
                     f"{name}: wanted float32, whose words of 32 bits can break, "
                     f"got {weight.dtype}; hand in `model.float()`, or leave out `float`"
                 )
-        faulty = corrupt_float32(codes, fault, generator=generator, protections=protections)
+        faulty, words = corrupt_float32_counted(
+            codes, fault, generator=generator, protections=protections
+        )
 
         @torch.no_grad()
         def classify(inputs: Tensor) -> Tensor:
@@ -201,4 +256,4 @@ class FloatModel:
                 logits: Tensor = functional_call(self.model, faulty, (inputs,))
             return logits.float()
 
-        return classify
+        return classify, words

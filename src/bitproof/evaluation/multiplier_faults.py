@@ -129,6 +129,10 @@ class MultiplierFaults(Threat):
         """Return the images of every draw at every level, and once without faults."""
         return Passes((len(self.levels) * self.trials + 1) * at_most(images, self.images))
 
+    def first_images(self, data: Dataset) -> int | None:
+        """Return how many images each draw classifies."""
+        return at_most(len(data), self.images)
+
     def identity(self, data: Dataset) -> dict[str, Any]:
         """Return what a draw's count depends on, the makers of gates included."""
         fixed = self.model_dump(mode="json", exclude={"name", "levels", "trials", "images"})

@@ -145,6 +145,13 @@ class Threat(Spec):
             seed: root of whatever is drawn; with `trial`, through `make_generator`.
         """
 
+    def first_images(self, data: Dataset) -> int | None:  # noqa: ARG002
+        """Return how many of the first test images it measures on; None: others, or not told.
+
+        Clean accuracy is counted on the same ones, to stand beside.
+        """
+        return None
+
     def identity(self, data: Dataset) -> dict[str, Any]:  # noqa: ARG002
         """Return what a count depends on beside network, images, level, trial and seed."""
         return self.model_dump(mode="json", exclude={"name", "levels"})

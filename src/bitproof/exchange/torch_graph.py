@@ -105,7 +105,7 @@ class Translator(fx.Interpreter):
 
     def argument(self, n: fx.Node, place: int, name: str, default: Any = None) -> Any:
         """Return an argument of a call, with nodes in it."""
-        return n.args[place] if place < len(n.args) else n.kwargs.get(name, default)
+        return n.args[place] if 0 <= place < len(n.args) else n.kwargs.get(name, default)
 
     def real(self, node: Any) -> str:
         """Return the name of the real numbers that a node gives."""
@@ -184,6 +184,10 @@ class Translator(fx.Interpreter):
             self._append("Identity", (source.name,), n.name)
         else:
             self._append("Identity", (self.real(source),), n.name)
+
+
+def _any(arguments: Any) -> Any:
+    return arguments
 
 
 def _path(n: fx.Node) -> str:
@@ -371,7 +375,7 @@ assert issubclass(nniq.LinearReLU, nnq.Linear)
 def _elementwise(op: str, *, relu: bool = False) -> Function:
     def rule(t: Translator, n: fx.Node, value: Tensor) -> None:
         inputs = [t.real(t.argument(n, 0, "input")), t.real(t.argument(n, 1, "other"))]
-        if float(n.kwargs.get("alpha", 1)) != 1:
+        if float(t.argument(n, -1, "alpha", 1)) != 1:
             raise ExchangeError(f"{n.name}: no form for alpha")
         t.give_all(n, [(op, inputs, {}), *([("Relu", (), {})] if relu else [])], value)
 
@@ -417,11 +421,12 @@ def _plain_grid(
 
 def _dequantized(t: Translator, n: fx.Node, _: Tensor) -> None:
     """Translate `dequantize_per_tensor` and `dequantize_per_channel` of pt2e."""
+    arguments: Any = n.args
     axis = 0
     if "channel" in _name_of(n):
-        words, scale, point, axis, *rest = n.args
+        words, scale, point, axis, *rest = arguments
     else:
-        words, scale, point, *rest = n.args
+        words, scale, point, *rest = arguments
     least, most, dtype = (t.value(one) for one in rest[:3])
     codes = words.name
     if words.op == "get_attr":
@@ -507,13 +512,13 @@ def _mean(t: Translator, n: fx.Node, value: Tensor) -> None:
 
 def _permuted(t: Translator, n: fx.Node, value: Tensor) -> None:
     x = t.value(n.args[0])
-    rank = x.ndim
+    rank, arguments = x.ndim, _any(n.args)
     if _name_of(n) in {"transpose", "t"}:
-        a, b = (0, 1) if _name_of(n) == "t" else (int(one) % rank for one in n.args[1:3])
+        a, b = (0, 1) if _name_of(n) == "t" else (int(one) % rank for one in arguments[1:3])
         dims = list(range(rank))
         dims[a], dims[b] = b, a
     else:
-        given = n.args[1] if isinstance(n.args[1], tuple | list) else n.args[1:]
+        given = arguments[1] if isinstance(arguments[1], tuple | list) else arguments[1:]
         dims = [int(one) % rank for one in given]
     t.give(n, "Transpose", [t.real(n.args[0])], value, perm=dims)
 

@@ -24,6 +24,7 @@ from torch import Tensor
 from bitproof.core.errors import SpecError
 from bitproof.faults.protection import (
     PROTECTIONS,
+    DecodedWords,
     Protection,
     Repaired,
     StoredSite,
@@ -70,7 +71,7 @@ class Secded(Protection):
 
     def repair(self, table: FaultTable, network: IntegerNetwork) -> Repaired:
         """Return what the decoder gives: fewer flips, and those that it makes itself."""
-        return self._decode(table, network, None)
+        return self._decode(table, network, None)[0]
 
     def redundancy(self, network: IntegerNetwork) -> dict[str, tuple[Tensor, int]]:
         """Return the check bits, a word of them for each code word."""
@@ -87,16 +88,28 @@ class Secded(Protection):
         redundant: Mapping[str, Tensor] | None = None,
     ) -> dict[str, Tensor]:
         """Return what the decoder gives, of broken data and check bits."""
+        return self.decoded(network, codes, redundant)[0]
+
+    def decoded(
+        self,
+        network: IntegerNetwork,
+        codes: Mapping[str, Tensor],
+        redundant: Mapping[str, Tensor] | None = None,
+    ) -> tuple[dict[str, Tensor], DecodedWords | None]:
+        """Return what the decoder gives, and what it made of the code words that broke."""
         stored = {name: pair for name, pair in network.codes().items() if name in codes}
         written = self.redundancy(network) if redundant else {}
         checks = changed_bits(written, redundant or {})
-        decoded = self._decode(changed_bits(stored, codes), network, checks)
-        return read_words(stored, decoded.table)
+        decoded, words = self._decode(changed_bits(stored, codes), network, checks)
+        return read_words(stored, decoded.table), words
 
     def _decode(
         self, table: FaultTable, network: IntegerNetwork, checks: FaultTable | None
-    ) -> Repaired:
-        """Return the table behind the decoder, where `checks` are flips in check words."""
+    ) -> tuple[Repaired, DecodedWords]:
+        """Return the table behind the decoder, where `checks` are flips in check words.
+
+        And how many code words broke, by what the decoder made of them.
+        """
         detected = np.zeros(table.n_trials, bool)
         blocks = find_blocks(
             table,
@@ -107,7 +120,7 @@ class Secded(Protection):
             check_place=self.data_bits,
         )
         if blocks is None:
-            return Repaired(table, detected)
+            return Repaired(table, detected), DecodedWords()
         columns = np.array(hsiao_columns(self.data_bits))
         every = np.append(columns, 1 << np.arange(check_bits(self.data_bits)))
         syndrome = np.bitwise_xor.reduceat(
@@ -115,7 +128,13 @@ class Secded(Protection):
         )
         verdict = _decoder(columns)[syndrome]
         clean = blocks.n_changed <= 1
-        detected[blocks.table.trial[blocks.first[verdict == UNCORRECTABLE]]] = True
+        uncorrectable = verdict == UNCORRECTABLE
+        detected[blocks.table.trial[blocks.first[uncorrectable]]] = True
+        words = DecodedWords(
+            corrected=int((blocks.n_changed == 1).sum()),
+            detected=int(uncorrectable.sum()),
+            silent=int((~uncorrectable & ~clean).sum()),
+        )
 
         wrong = np.flatnonzero((verdict >= 0) & ~clean)
         word, bit = np.divmod(verdict[wrong], blocks.bits[wrong])
@@ -129,7 +148,7 @@ class Secded(Protection):
             bit=bit[real],
             action=np.full(real.sum(), FLIP),
         )
-        return Repaired(read, detected)
+        return Repaired(read, detected), words
 
     def _encode(self, coded: CodedTensor) -> Integer[Tensor, " b"]:
         """Return the check word of each code word of a tensor."""
@@ -229,6 +248,28 @@ class Parity(Protection):
                 odd = _parity(codes[name], bits) != parity
                 read[name] = torch.where(odd, zero_codes(coded), codes[name])
         return read
+
+    def decoded(
+        self,
+        network: IntegerNetwork,
+        codes: Mapping[str, Tensor],
+        redundant: Mapping[str, Tensor] | None = None,
+    ) -> tuple[dict[str, Tensor], DecodedWords | None]:
+        """Return what is read; where words are not zeroed, how many were found broken or not."""
+        read = self.read(network, codes, redundant)
+        if self.zero:
+            return read, None
+        detected = broken = 0
+        for name, coded in covered(network, self.sites).items():
+            if name in codes:
+                bits, known = coded.grid.bits, (redundant or {}).get(name)
+                whole = _parity(coded.codes, bits)
+                parity = whole if known is None else known.to(codes[name].device)
+                odd = _parity(codes[name], bits) != parity
+                detected += int(odd.sum())
+                wrong = (codes[name] != coded.codes) | (parity != whole)
+                broken += int((wrong & ~odd).sum())
+        return read, DecodedWords(detected=detected, silent=broken)
 
 
 def check_bits(data_bits: int) -> int:

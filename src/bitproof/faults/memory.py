@@ -22,7 +22,7 @@ from torch import Tensor
 from bitproof.core.rng import draw_seed, make_generator
 from bitproof.faults.base import FaultModel
 from bitproof.faults.bounding import Restriction
-from bitproof.faults.protection import Protection
+from bitproof.faults.protection import DecodedWords, Protection
 from bitproof.quant.graph import Node
 from bitproof.quant.grid import CodedTensor, Grid
 from bitproof.quant.integers import run_integers
@@ -59,10 +59,31 @@ def corrupt(
         >>> broken.tensors["0.weight"].codes.shape
         torch.Size([2, 4])
     """
+    return corrupt_counted(
+        network, fault, generator=generator, sites=sites, protections=protections
+    )[0]
+
+
+def corrupt_counted(
+    network: IntegerNetwork,
+    fault: FaultModel,
+    *,
+    generator: torch.Generator,
+    sites: tuple[Literal["weight", "bias"], ...] = ("weight", "bias"),
+    protections: Sequence[Protection] = (),
+) -> tuple[IntegerNetwork, DecodedWords | None]:
+    """Return what `corrupt` does, and how many words broke, by what protections made of them.
+
+    None where no protection counts them.
+
+    Raises:
+        SpecError: the words of `network` do not fit a protection.
+    """
     codes = network.codes(*sites) if sites else {}  # `codes()` would mean all of them
     seed = _seed_beside(generator) if protections else 0
     broken = fault.corrupt_all(codes, generator=generator)
-    return network.with_codes(_protected(network, broken, fault, protections, seed=seed))
+    read, words = _protected(network, broken, fault, protections, seed=seed)
+    return network.with_codes(read), words
 
 
 def corrupt_float32(
@@ -87,6 +108,22 @@ def corrupt_float32(
         >>> corrupt_float32(clean, RandomFlips(ber=0.0), generator=make_generator(0))
         {'weight': tensor([1., 1.])}
     """
+    return corrupt_float32_counted(tensors, fault, generator=generator, protections=protections)[0]
+
+
+def corrupt_float32_counted(
+    tensors: Mapping[str, Float32[Tensor, "..."]],
+    fault: FaultModel,
+    *,
+    generator: torch.Generator,
+    protections: Sequence[Protection] = (),
+) -> tuple[dict[str, Float32[Tensor, "..."]], DecodedWords | None]:
+    """Return what `corrupt_float32` does, and how many words broke; see `corrupt_counted`.
+
+    Raises:
+        SpecError: 32-bit words do not fit a protection.
+    """
+    counted: DecodedWords | None = None
     stored = {name: (tensor.detach().view(torch.int32), 32) for name, tensor in tensors.items()}
     seed = _seed_beside(generator) if protections else 0
     broken = fault.corrupt_all(stored, generator=generator)
@@ -97,9 +134,9 @@ def corrupt_float32(
         memory = IntegerNetwork(
             (), {name: CodedTensor(codes, grid) for name, (codes, _) in held}, {}
         )
-        read = _protected(memory, words, fault, protections, seed=seed)
+        read, counted = _protected(memory, words, fault, protections, seed=seed)
         broken = dict(zip(broken, read.values(), strict=True))
-    return {name: codes.view(torch.float32) for name, codes in broken.items()}
+    return {name: codes.view(torch.float32) for name, codes in broken.items()}, counted
 
 
 def site_of(name: str) -> Literal["weight", "bias"]:
@@ -205,15 +242,21 @@ def _protected(
     protections: Sequence[Protection],
     *,
     seed: int,
-) -> dict[str, Tensor]:
-    """Return what is read through protections in the place of broken words, in their order."""
-    read = dict(broken)
+) -> tuple[dict[str, Tensor], DecodedWords | None]:
+    """Return what is read through protections in the place of broken words, in their order.
+
+    And how many words broke, by those protections that count them.
+    """
+    read, words = dict(broken), None
     for number, protection in enumerate(protections):
         own = protection.redundancy(network).items()
         beside = {name: words for name, words in own if name in broken}
         cells = make_generator(seed, "redundancy", number)
-        read = protection.read(network, read, fault.corrupt_all(beside, generator=cells))
-    return read
+        redundant = fault.corrupt_all(beside, generator=cells)
+        read, own_words = protection.decoded(network, read, redundant)
+        if own_words is not None:
+            words = (words or DecodedWords()) + own_words
+    return read, words
 
 
 def _seed_beside(generator: torch.Generator) -> int:

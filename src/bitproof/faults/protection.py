@@ -40,6 +40,31 @@ class Repaired:
     """For each trial: something was found broken and could not be mended (DUE)."""
 
 
+@dataclass(frozen=True)
+class DecodedWords:
+    """How many code words of a memory broke, by what a decoder made of them.
+
+    Example:
+        >>> DecodedWords(corrected=2) + DecodedWords(detected=1)
+        DecodedWords(corrected=2, detected=1, silent=0)
+    """
+
+    corrected: int = 0
+    """Read as they were written."""
+    detected: int = 0
+    """Found broken beyond repair, and read as they are."""
+    silent: int = 0
+    """Wrong, with no sign of it: changed for the worse, or taken for whole."""
+
+    def __add__(self, other: "DecodedWords") -> "DecodedWords":
+        """Return the words of two memories."""
+        return DecodedWords(
+            self.corrected + other.corrected,
+            self.detected + other.detected,
+            self.silent + other.silent,
+        )
+
+
 class Protection(Spec):
     """Hardware that detects, corrects or bounds what broken bits do."""
 
@@ -94,6 +119,15 @@ class Protection(Spec):
         assert not redundant, "a kind with words of its own reads them itself"
         stored = {name: pair for name, pair in network.codes().items() if name in codes}
         return read_words(stored, self.repair(changed_bits(stored, codes), network).table)
+
+    def decoded(
+        self,
+        network: IntegerNetwork,
+        codes: Mapping[str, Tensor],
+        redundant: Mapping[str, Tensor] | None = None,
+    ) -> tuple[dict[str, Tensor], DecodedWords | None]:
+        """Return what `read` does, and how many words broke; None: this kind does not count."""
+        return self.read(network, codes, redundant), None
 
 
 PROTECTIONS: Registry[Protection] = Registry("protections")

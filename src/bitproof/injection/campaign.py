@@ -3,7 +3,9 @@
 import hashlib
 import json
 import platform
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,8 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from bitproof.core.errors import FaultListError, SpecError
+from bitproof.core.directory import read_json
+from bitproof.core.errors import BitproofError, FaultListError, SpecError
 from bitproof.core.files import read_bytes, write_text
 from bitproof.core.lock import Shard, claim
 from bitproof.core.progress import SILENT, Progress
@@ -37,6 +40,7 @@ from bitproof.injection.sealed import write_fault_table
 from bitproof.injection.spec import Injection
 from bitproof.injection.summary import summarize_injection
 from bitproof.injection.worker import (
+    CARRIED,
     IMAGES_AT_ONCE,
     CampaignWork,
     bounds_of,
@@ -169,8 +173,8 @@ def carry_out_campaign(
     injection = Injection.model_validate(content["injection"])
     if shard is not None and injection.stop is not None:
         raise SpecError("stop: wanted a whole run, which sees all trials; got a shard")
-    work = CampaignWork(folder.resolve(), device)
-    with claim(folder, shard=shard), (executor or InProcess()).open(work) as pool:
+    work, executor = CampaignWork(folder.resolve(), device), executor or InProcess()
+    with claim(folder, shard=shard), executor.open(work) as pool:
         network = load_network(directory.network)
         plan = load_plan(directory, network, read_images(folder, "images"))
         waves = waves_of(plan, injection)
@@ -184,7 +188,8 @@ def carry_out_campaign(
         for wave in waves:
             first, n_chunks = n_chunks, n_chunks + len(wave)
             todo = [n for n in range(first, n_chunks) if n not in done and _mine(n, shard)]
-            _compute(pool, chunks, todo, parts, progress)
+            with _noted(directory, executor, device, shard) if todo else nullcontext():
+                _compute(pool, chunks, todo, parts, progress)
             done |= set(todo)
             stopped = _stops(injection, parts, n_chunks, plan.n_trials)
             if stopped:
@@ -211,6 +216,30 @@ def carry_out_campaign(
         write_text(directory.summary, json.dumps(summary, indent=1, allow_nan=False) + "\n")
         directory.finish()
     return directory.summary
+
+
+@contextmanager
+def _noted(
+    directory: CampaignDirectory, executor: Executor, device: str, shard: Shard | None
+) -> Iterator[None]:
+    """Write down who computes, where and for how long so far, also where it is interrupted.
+
+    The time of shards, which run side by side, is left open.
+    """
+    start = time.perf_counter()
+    try:
+        yield
+    finally:
+        spent = time.perf_counter() - start
+        with suppress(BitproofError, OSError, ValueError):  # of a file that is there for people
+            spent += float(read_json(directory.work_done)["seconds"] or 0.0)
+        told = {
+            "device": device,
+            "engine": executor.told if shard is None else f"{shard[1]} shares",
+            "threads": torch.get_num_threads(),
+            "seconds": round(spent, 3) if shard is None else None,
+        }
+        write_text(directory.work_done, json.dumps(told, indent=1) + "\n")
 
 
 def _facts(
@@ -245,7 +274,7 @@ def checksum(columns: Mapping[str, np.ndarray]) -> str:
     """Return the SHA-256 of all counts, in the order of trials, whoever computed them."""
     order = np.argsort(columns["trial"], kind="stable")
     state = hashlib.sha256()
-    for name in sorted(columns):
+    for name in sorted(columns.keys() - {CARRIED}):  # as before there were such counts
         state.update(name.encode() + columns[name][order].astype("<i8").tobytes())
     return state.hexdigest()
 

@@ -7,6 +7,7 @@ network.safetensors, .json  the network
 images.safetensors          what meets the faults; profile: what bounds of activations come from
 parts/                      results of chunks
 summary.json, results.csv, ranking.csv, report.html
+work.json                   who computed, where, for how long; not the same wherever it ran
 """
 
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ class CampaignDirectory(PlannedDirectory):
     work: ClassVar[str] = "campaign"
     made: ClassVar[tuple[str, ...]] = (
         *("network.*", "faults.parquet", "images.safetensors", "profile.safetensors"),
-        *("summary.json", "results.csv", "ranking.csv", "table.tex", "report.html"),
+        *("summary.json", "results.csv", "ranking.csv", "table.tex", "report.html", "work.json"),
     )
     sealed: ClassVar[tuple[str, ...]] = ("parts/part-*.parquet",)
 
@@ -34,3 +35,4 @@ class CampaignDirectory(PlannedDirectory):
     summary = Entry("summary.json")
     results = Entry("results.csv")
     report = Entry("report.html")
+    work_done = Entry("work.json")

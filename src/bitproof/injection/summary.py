@@ -17,6 +17,7 @@ from bitproof.faults.table import ARRAY_SITES
 from bitproof.injection.plan import Plan
 from bitproof.injection.ranking import OF, OUTCOME, rank_places
 from bitproof.injection.spec import FaultGroup, Injection
+from bitproof.injection.worker import CARRIED
 from bitproof.metrics import OUTCOMES, metrics_of
 from bitproof.quant.network import IntegerNetwork
 from bitproof.stats import Interval
@@ -30,7 +31,13 @@ MOST_CHANNELS = 20
 """Channels that are listed, the most vulnerable ones."""
 MOST_ELEMENTS = 4096
 """Processing elements of an array that are listed; larger arrays have no list."""
-PLAIN = frozenset({"trial", "group", "cell", "faults", "images", "correct", *OUTCOMES})
+STOPPED = "stopped"
+"""Column of the images of trials that a word beyond repair stops."""
+ANSWERS = frozenset({"correct", CARRIED})
+"""Counts of right answers, or parts of them."""
+PLAIN = frozenset(
+    {"trial", "group", "cell", "faults", "images", "correct", CARRIED, STOPPED, *OUTCOMES}
+)
 """Columns of every campaign; what else there is comes from its task."""
 LEAST_PER_CHANNEL = 5
 """Trials of a channel that is listed."""
@@ -63,6 +70,12 @@ class _Summary:
         self.answers = columns.get("parts", columns["images"])
         self.values = {name: columns[name] / self.images for name in self.outcomes}
         self.values["correct"] = columns["correct"] / self.answers
+        if injection.protections:
+            # A trial with a word beyond repair has no outcome but DUE, for all its images.
+            carried = columns.get(CARRIED, columns["correct"])
+            stopped = (columns["due"] >= columns["images"]) & (CARRIED in columns)
+            self.columns = {**columns, CARRIED: carried, STOPPED: stopped * columns["images"]}
+            self.values |= {CARRIED: carried / self.answers, STOPPED: stopped.astype(float)}
         self.sizes = np.array([cell.size for cell in plan.cells], np.int64)
         self.planned = np.bincount(plan.cell[plan.cell >= 0], minlength=max(len(plan.cells), 1))
         self.sparse = {group: plan.is_sparse(group) for group in set(plan.group.tolist())}
@@ -136,8 +149,21 @@ class _Summary:
             "acc_std": float(accs.std(ddof=1)) if len(accs) > 1 else 0.0,
             "acc_min": float(accs.min()) if len(accs) else 0.0,
             "rerr": [1 - end for end in reversed(acc)],
+            **self._carried(keep, cells),
             **self._metrics(keep),
             "fit": self._fit(rates, population) if self._in_memory(number) and cells else None,
+        }
+
+    def _carried(self, keep: Rows, cells: list[int]) -> dict[str, Any]:
+        """Return accuracy if words beyond repair are read as they are, and how many trials stop.
+
+        Nothing without a protection, which alone finds such words.
+        """
+        if CARRIED not in self.columns or not len(keep):
+            return {}
+        return {
+            "acc_carried": self._rate(CARRIED, keep, cells),
+            "stopped": self._rate(STOPPED, keep, cells),
         }
 
     def _metrics(self, keep: Rows) -> dict[str, Any]:
@@ -262,7 +288,7 @@ class _Summary:
             return Interval(0.0, 0.0, 1.0)
         return cluster_rate(
             self.columns[name][keep],
-            (self.answers if name == "correct" else self.columns["images"])[keep],
+            (self.answers if name in ANSWERS else self.columns["images"])[keep],
             weights=weights,
             confidence=confidence or self.injection.confidence,
             method=method or self.injection.interval,

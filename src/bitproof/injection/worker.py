@@ -26,6 +26,9 @@ from bitproof.quant.store import load_network
 
 WHOLE = frozenset({"parts", "labels"})
 """Counts that faults do not change."""
+CARRIED = "carried"
+"""Right answers where the system carries on with words that it found beyond repair; counted where
+a protection found some. In the other columns, such a word stops the trial."""
 IMAGES_AT_ONCE = 256
 """Images whose fault-free run is held in one piece; no influence on the result."""
 
@@ -67,6 +70,7 @@ class Worker:
         assert isinstance(counts, np.ndarray)
         found = self.detected[trials]
         columns = dict(zip(self.names, counts.T.copy(), strict=True))
+        carried = {CARRIED: columns["correct"].copy()} if self.detected.any() else {}
         for name in self.names:
             if name not in WHOLE:
                 columns[name][found] = self.n_images if name == "due" else 0
@@ -77,6 +81,7 @@ class Worker:
             "faults": self._broken[trials].astype(np.int32),
             "images": np.full(len(trials), self.n_images, np.int32),
             **{name: columns[name].astype(self._dtype(name)) for name in self.kept},
+            **{name: counted.astype(self._dtype("correct")) for name, counted in carried.items()},
         }
 
     def _dtype(self, name: str) -> type[np.integer]:

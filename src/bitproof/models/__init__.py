@@ -2,7 +2,13 @@
 
 from bitproof.models.alexnet import AlexNet
 from bitproof.models.base import MODELS, ImageModelSpec, ModelSpec, Normalize
-from bitproof.models.checkpoint import load_weights, save_weights, split_choice, take_weights
+from bitproof.models.checkpoint import (
+    load_weights,
+    save_weights,
+    split_choice,
+    take_weights,
+    weight_files,
+)
 from bitproof.models.digits_cnn import DigitsCNN
 from bitproof.models.efficientnet import EfficientNetB0, EfficientNetLite0
 from bitproof.models.factory import Factory
@@ -47,5 +53,6 @@ __all__ = [
     "save_weights",
     "split_choice",
     "take_weights",
+    "weight_files",
     "with_features",
 ]

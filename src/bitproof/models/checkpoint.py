@@ -127,6 +127,16 @@ def split_choice(path: Path) -> tuple[Path, str]:
     return path.with_name(name), choice
 
 
+def weight_files(path: Path) -> list[Path]:
+    """Return the files that weights are read from: one, or a list of files and those on it.
+
+    Raises:
+        WeightsError: the list cannot be read, or names files elsewhere.
+    """
+    file = split_choice(path)[0]
+    return [file, *_shards(file)] if file.name.endswith(INDEX) else [file]
+
+
 def _choose(
     content: Any,
     wanted: Mapping[str, Tensor],
@@ -219,6 +229,17 @@ def _read(path: Path) -> Any:
     """Return what a file holds, or several files together: tensors on the CPU, as stored."""
     if not path.name.endswith(INDEX):
         return _read_one(path)
+    tensors: dict[str, Any] = {}
+    for shard in _shards(path):
+        part = _read_one(shard)
+        if not isinstance(part, dict):
+            raise WeightsError(f"{shard}: {_not_weights(part)}")
+        tensors |= part
+    return tensors
+
+
+def _shards(path: Path) -> list[Path]:
+    """Return the files that a list names."""
     try:
         names = json.loads(read_bytes(path))["weight_map"].values()
         shards = sorted({str(name) for name in names})
@@ -228,15 +249,14 @@ def _read(path: Path) -> Any:
         raise WeightsError(
             f"{path}: wanted JSON with a 'weight_map' from names of tensors to files"
         ) from None
-    tensors: dict[str, Any] = {}
-    for name in shards[:MOST_SHARDS]:
+    for name in shards:
         if Path(name).name != name or name.endswith(INDEX):
             raise WeightsError(f"{path}: wanted names of files beside it, got {shorten(name)}")
-        part = _read_one(path.with_name(name))
-        if not isinstance(part, dict):
-            raise WeightsError(f"{path.with_name(name)}: {_not_weights(part)}")
-        tensors |= part
-    return tensors
+        if not path.with_name(name).is_file():
+            raise WeightsError(f"{path.with_name(name)}: no such file, {path.name} names it")
+    if len(shards) > MOST_SHARDS:
+        raise WeightsError(f"{path}: wanted at most {MOST_SHARDS} files, got {len(shards)}")
+    return [path.with_name(name) for name in shards]
 
 
 def _read_one(path: Path) -> Any:

@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from bitproof.core.errors import RecipeError, shorten
+from bitproof.core.errors import ModelError, RecipeError, shorten
 from bitproof.core.rng import make_generator
 from bitproof.data import Dataset
 from bitproof.data.layout import data_root
-from bitproof.models import ModelSpec, split_choice, take_weights
+from bitproof.models import ImageModelSpec, ModelSpec, split_choice, take_weights
 from bitproof.models.pretrained import PUBLISHED_WEIGHTS
 
 PRETRAINED = "pretrained"
@@ -35,6 +35,13 @@ def build(
         ModelError: it does not fit the images.
         WeightsError: the file cannot be read, or does not fit.
     """
+    if isinstance(spec, ImageModelSpec) and not images.is_images:
+        # Layers for images take (3, 3, 32) for one image, and would answer for that.
+        raise ModelError(
+            f"{spec.kind}: wanted images of shape (n, c, h, w), {images.name} holds inputs of "
+            f"shape {tuple(images.images.shape)}; hand in a network of "
+            "your own, package.module:factory"
+        )
     model = spec.build(
         in_channels=images.images.shape[1],
         image_size=images.images.shape[2] if images.images.ndim > 2 else 1,

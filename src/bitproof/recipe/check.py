@@ -31,6 +31,8 @@ from bitproof.recipe.check_result import Check, CheckedAccuracy, CheckedLayer
 
 SITES: tuple[FaultSite, ...] = tuple(one for one in get_args(FaultSite) if one not in ARRAY_SITES)
 """Sites of faults, but for those in an array, which every layer with products has."""
+IDLE = (nn.Identity, nn.modules.dropout._DropoutNd)
+"""Modules that do nothing in evaluation mode."""
 
 
 def check(
@@ -115,7 +117,13 @@ def _strata(network: IntegerNetwork, shapes: Shapes, site: FaultSite) -> list[An
 
 
 def _products(network: IntegerNetwork, shapes: Shapes) -> int:
-    return sum(one.words * one.taps for one in _strata(network, shapes, "product"))
+    """Return multiplications for one input: of layers with weights, and of matrices."""
+    known = {one.layer: one.words * one.taps for one in _strata(network, shapes, "product")}
+    for node in network.nodes:
+        if node.op == "matmul" and node.name not in known:
+            inner = shapes[node.inputs[0]][-1]
+            known[node.name] = torch.Size(shapes[node.name]).numel() * inner
+    return sum(known.values())
 
 
 def _sites(network: IntegerNetwork, shapes: Shapes) -> dict[str, int]:
@@ -154,12 +162,9 @@ def _folded(model: nn.Module, captured: Graph, network: IntegerNetwork) -> Itera
         while place not in kept and place in before:
             place = before[place]
         yield f"{_named(node)} into {place}"
-    if captured.captured_by == "fx":
-        paths = {node.path for node in captured.nodes}
-        for path, module in model.named_modules():
-            inside = any(each == path or each.startswith(f"{path}.") for each in paths)
-            if path and not list(module.children()) and not inside:
-                yield f"{path} ({type(module).__name__}) does nothing in evaluation mode"
+    for path, module in model.named_modules():
+        if isinstance(module, IDLE) and path:
+            yield f"{path} ({type(module).__name__}) does nothing in evaluation mode"
 
 
 def _named(node: Node) -> str:

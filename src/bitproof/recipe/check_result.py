@@ -45,7 +45,7 @@ class CheckedAccuracy:
     integers: Interval
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Check:
     """What became of a network; printing it tells all."""
 
@@ -66,7 +66,7 @@ class Check:
     weight_bytes: int
     """Bytes of stored weights, biases and constants, words packed."""
     products: int
-    """Multiplications in layers that accumulate, for one input."""
+    """Multiplications of layers with weights and of matrices, for one input."""
     layers: tuple[CheckedLayer, ...]
     """Nodes in order of execution."""
     folded: tuple[str, ...]
@@ -106,7 +106,7 @@ class Check:
         """Everything but the layers, in words."""
         return list(_lines(self))
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         """Return all of it as text."""
         table = [list(COLUMNS), *self.rows]
         widths = [max(len(row[place]) for row in table) for place in range(len(COLUMNS))]

@@ -24,7 +24,7 @@ from bitproof.core.rng import derive_seed, make_generator
 from bitproof.core.stop_request import StopRequest
 from bitproof.core.user_code import looking_in
 from bitproof.data import Splits
-from bitproof.evaluation import Executor
+from bitproof.evaluation import Executor, InProcess
 from bitproof.exchange import open_network
 from bitproof.explore import Exploration, SearchImages, explore, read_multipliers
 from bitproof.explore.count_store import CountStore
@@ -178,7 +178,7 @@ def explore_recipe(
                 progress=progress,
                 stop=stop,
             )
-        return work.finish(outcome, images)
+        return work.finish(outcome, images, engine=(executor or InProcess()).told)
 
 
 @dataclass(frozen=True)
@@ -201,7 +201,7 @@ class _Work:
                 save_network(self._made(), path)
         return load_network(path)
 
-    def finish(self, outcome: Outcome, images: SearchImages) -> Path:
+    def finish(self, outcome: Outcome, images: SearchImages, *, engine: str) -> Path:
         """Write what was found, measured on images that no search has seen."""
         directory = self.directory
         chosen = outcome.chosen
@@ -228,6 +228,7 @@ class _Work:
             "network": outcome.problem.measuring.emulator.network.digest(),
             "versions": {"bitproof": __version__, "torch": torch.__version__},
             "device": str(outcome.problem.measuring.emulator.network.device),
+            "engine": engine,
             **summarize_exploration(outcome, chosen, held_out),
         }
         if chosen is not None:

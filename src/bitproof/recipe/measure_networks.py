@@ -16,6 +16,7 @@ from bitproof.core.packages import check_packages
 from bitproof.core.progress import SILENT, Progress
 from bitproof.core.stop_request import StopRequest
 from bitproof.evaluation import Evaluation, Executor, IntegerModel, TallyStore
+from bitproof.evaluation.executors import InProcess
 from bitproof.evaluation.tasks import AnyTaskLike, ending_of, settle_task
 from bitproof.exchange import is_onnx, open_network
 from bitproof.recipe.building import choose_device
@@ -114,6 +115,7 @@ def measure_networks(
         folder.manifest.reopen()
         folder.note(
             **around,
+            engine=(executor or InProcess()).told,
             title=f"{place} on {test.name}",
             recipe_name=out.name,
             variants=list(networks),

@@ -29,12 +29,13 @@ from bitproof.core.user_code import looking_in
 from bitproof.data import Dataset, Splits
 from bitproof.data.in_memory import InMemory
 from bitproof.evaluation import EvaluatedModel, Executor, FloatModel, IntegerModel, Pool, TallyStore
+from bitproof.evaluation.executors import InProcess
 from bitproof.evaluation.models import PROFILE_IMAGES
 from bitproof.evaluation.tasks import ending_of, settle_task
 from bitproof.evaluation.threat import Counts
 from bitproof.harden import Approximate, Candidate, TrainingContext
 from bitproof.metrics import Classification, Ending, Own, Tally, Task
-from bitproof.models import InMemoryModel, save_weights, split_choice
+from bitproof.models import InMemoryModel, save_weights, weight_files
 from bitproof.quant import (
     IntegerNetwork,
     Scheme,
@@ -123,7 +124,8 @@ def run(
         if group.is_main:
             beside = {} if recipe_dir is None else {"recipe_dir": str(recipe_dir.resolve())}
             around = beside | environment(place)
-            folder.begin(recipe, fingerprint=fingerprint, **around, **facts)
+            engine = (executor or InProcess()).told
+            folder.begin(recipe, fingerprint=fingerprint, engine=engine, **around, **facts)
         group.wait()
         return task.carry_out()
 
@@ -150,7 +152,9 @@ def _fingerprint(splits: Splits, weights: Path | None, device: torch.device) -> 
     fingerprint = {name: str(around[name]) for name in ("bitproof", "torch", "device")}
     parts = {"train": splits.train, "test": splits.test}
     fingerprint |= {f"data.{name}": part.digest() for name, part in parts.items()}
-    return fingerprint | ({"weights": sha256_of_file(split_choice(weights)[0])} if weights else {})
+    for number, file in enumerate(weight_files(weights) if weights else ()):
+        fingerprint[f"weights.{file.name}" if number else "weights"] = sha256_of_file(file)
+    return fingerprint
 
 
 @dataclass(frozen=True)
@@ -305,7 +309,7 @@ class _Run:
         self.folder.note(networks={variant: digest})
         keys = evaluation.keys(digest, self.splits.test)
         counts = evaluation.counts(keys, store)
-        if counts is None:
+        if counts is None or any(store.get(key) is None for key in keys.values()):
             with self._timed(f"evaluate {variant}"):
                 evaluation.measure(
                     variant, keys, pool=pool, store=store, progress=self.progress, stop=self.stop

@@ -1,10 +1,13 @@
 """The report of a fault-injection campaign as one page."""
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bitproof.core.directory import read_json
+from bitproof.core.errors import DataError
 from bitproof.core.files import write_text
 from bitproof.report import html, wording
 from bitproof.report.campaign_summary import (
@@ -32,6 +35,8 @@ from bitproof.report.page_table import (
 from bitproof.stats.intervals import Interval
 from bitproof.stats.sample_size import sample_size
 
+WORK = "work.json"
+"""Who computed a campaign, where and for how long."""
 CHANNELS_SHOWN = 20
 TILES_SHOWN = 6
 COMMAND = "bitproof "
@@ -58,8 +63,29 @@ def write_campaign_report(folder: Path, *, interactive: bool = False) -> Path:
         StorageError: the disk is full, or the place cannot be written.
     """
     path = folder / REPORT
-    write_text(path, render_campaign(read_summary(folder / SUMMARY), interactive=interactive))
+    summary = with_work(read_summary(folder / SUMMARY), folder)
+    write_text(path, render_campaign(summary, interactive=interactive))
     return path
+
+
+def with_work(summary: CampaignSummary, folder: Path) -> CampaignSummary:
+    """Return a summary with what its directory tells of who computed, where and for how long.
+
+    Raises:
+        DataError: that file is damaged.
+    """
+    path = folder / WORK
+    if not path.is_file():
+        return summary
+    known = read_json(path, DataError)
+    seconds = known.get("seconds")
+    told: dict[str, Any] = {
+        name: str(known[name]) for name in ("device", "engine") if known.get(name)
+    }
+    if isinstance(seconds, int | float) and math.isfinite(seconds) and seconds >= 0:
+        told["seconds"] = float(seconds)
+    campaign = summary.campaign.model_copy(update=told)
+    return summary.model_copy(update={"campaign": campaign})
 
 
 def render_campaign(summary: CampaignSummary, *, interactive: bool = False) -> str:
@@ -122,7 +148,8 @@ def _context(summary: CampaignSummary) -> dict[str, Any]:
 def heading(summary: CampaignSummary) -> str:
     """Return the title of a campaign; where nobody gave one, what was asked, in words."""
     campaign = summary.campaign
-    if campaign.title and not campaign.title.startswith(COMMAND) and campaign.title not in UNTOLD:
+    given = campaign.title not in UNTOLD and not campaign.title.startswith(COMMAND)
+    if given and " " in campaign.title.strip():  # else it is a name, for directories
         return campaign.title
     labels = list(dict.fromkeys(group.label for group in summary.groups if group.label))
     told = ", ".join(labels[:MOST_NAMED]) if len(labels) <= MOST_NAMED else ""
@@ -152,7 +179,7 @@ def meanings(summary: CampaignSummary) -> list[tuple[str, str]]:
 def _glossary(summary: CampaignSummary) -> Glossary:
     """Return the terms of the page, those of the task among them."""
     confidence = wording.confidence_text(summary.campaign.confidence)
-    own = {wording_key(name): (name, words) for name, words in meanings(summary)}
+    own = {anchor(name): (name, words) for name, words in meanings(summary)}
     repeated = (
         f"Range that covers the true value in about {confidence} of repetitions of the campaign, "
         "with the same images."
@@ -167,11 +194,11 @@ def _glossary(summary: CampaignSummary) -> Glossary:
     )
 
 
-def wording_key(name: str) -> str:
+def anchor(name: str) -> str:
     """Return the key of the anchor of an outcome.
 
     Example:
-        >>> wording_key("SDC-10 %, SDC-20 %")
+        >>> anchor("SDC-10 %, SDC-20 %")
         'sdc-10-sdc-20'
     """
     return "-".join(re.findall(r"[a-z0-9]+", name.lower()))
@@ -190,13 +217,13 @@ def _settings(summary: CampaignSummary) -> dict[str, Mapping[str, Any]]:
 
 def correction_table(summary: CampaignSummary) -> PageTable:
     """Return accuracy if the system stops at words beyond repair, beside that if it goes on."""
-    rows = [row for row in summary.totals if row.acc_stop is not None and row.acc is not None]
+    rows = [row for row in summary.totals if row.acc_carried is not None and row.acc is not None]
     return table_of(
         rows,
         [
             ("faults", lambda row: summary.label(row.group)),
-            ("accuracy, %\ncarries on", lambda row: rate_text(row.acc)),
-            ("accuracy, %\nstops", lambda row: rate_text(row.acc_stop)),
+            ("accuracy, %\ncarries on", lambda row: rate_text(row.acc_carried)),
+            ("accuracy, %\nstops", lambda row: rate_text(row.acc)),
             ("trials with such\na word, %", lambda row: rate_text(row.stopped)),
         ],
         look="wide dense",
@@ -243,7 +270,18 @@ def headline(summary: CampaignSummary) -> str:
     confidence = wording.confidence_text(summary.campaign.confidence)
     numbers = f"{wording.value(rate)} % of answers ({confidence}: {wording.span(rate)} %)"
     among = "" if len(rated) == 1 else f", most of {len(rated)} kinds of faults"
-    return f"{summary.label(row.group)}: {numbers} change{among}."
+    return f"{summary.label(row.group)}: {numbers} change{among}.{_detected(summary)}"
+
+
+def _detected(summary: CampaignSummary) -> str:
+    """Return how often errors were found and not corrected, where that is often."""
+    rated = [(row, rate) for row in summary.totals if (rate := row.rate("due")) and rate.value > 0]
+    if not rated:
+        return ""
+    row, rate = max(rated, key=lambda pair: pair[1].value)
+    where = "" if len(summary.totals) == 1 else f" ({summary.label(row.group)})"
+    numbers = f"{wording.value(rate)} % ({wording.span(rate)} %)"
+    return f" Detected and not recovered (DUE): {numbers}{where}."
 
 
 def planned_table(summary: CampaignSummary) -> PageTable:
@@ -358,6 +396,7 @@ def environment(summary: CampaignSummary) -> PageTable:
     """Return what the campaign was made of and on; missing facts say so."""
     campaign = summary.campaign
     named = {
+        "name or title": campaign.title,
         "model": campaign.model,
         **({"weights": campaign.weights} if campaign.weights else {}),
         "data": campaign.data,

@@ -140,8 +140,8 @@ class TrialRates(_Part):
     acc: Rate | None = None
     acc_std: Annotated[float, Field(ge=0.0)] | None = None
     acc_min: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
-    acc_stop: Rate | None = None
-    """Accuracy where a trial with a word found beyond repair gives no answer."""
+    acc_carried: Rate | None = None
+    """Accuracy where words found beyond repair are read as they are; in `acc` they stop a trial."""
     stopped: Rate | None = None
     """Trials with such a word."""
     rerr: Rate | None = None

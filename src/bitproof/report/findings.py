@@ -151,17 +151,18 @@ def _trade(run: Run) -> tuple[str, list[Tile]] | None:
     whole = max(
         (p for v in run.approximate if exact(run, v) and (p := power_of(run, v))), default=0
     )
-    cost = f"{power:.3g} mW"
+    cost = f"takes {power:.3g} mW"
     if whole:
-        cost += f" a product circuit, {percent(power / whole)} % of the exact one"
+        share = percent(power / whole)
+        cost = f"takes {share} % of the power of the exact one ({power:.3g} of {whole:.3g} mW)"
     rule = (
-        "the least power for at most one point of clean accuracy"
+        "Chosen for the least power at a loss of at most one point of clean accuracy."
         if -moved.value <= TRADE + 1e-9
-        else "no multiplier loses less than a point of clean accuracy; this one loses least"
+        else "No multiplier loses less than a point of clean accuracy; this one loses least."
     )
     sentence = (
-        f"Best trade of {len(run.approximate)} networks on multipliers: “{chosen}” at {cost}. "
-        f"Clean accuracy {effect(moved)} against exact products ({rule})."
+        f"Best trade of {len(run.approximate)} networks on multipliers: “{chosen}” {cost}; clean "
+        f"accuracy {effect(moved)} against exact products. {rule}"
     )
     tiles = [_tile("Clean inputs, no fault", Gain(moved, (moved,)))]
     if whole:

@@ -110,7 +110,7 @@ class _Labels:
 
 def _words(row: Mapping[str, Any], fields: list[str]) -> str:
     """Return what a tooltip shows of a row, in a few words."""
-    told = []
+    told: list[str] = []
     for name in fields:
         value, low, high = row.get(name), row.get("low"), row.get("high")
         if value is None or value == "" or name in {"low", "high"}:

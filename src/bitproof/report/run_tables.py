@@ -117,7 +117,7 @@ def clean_on(run: Run, variant: str, threat: str) -> Measurement | None:
     clean = run.clean(variant)
     if len(sizes) != 1 or (clean is not None and clean.n in sizes):
         return None
-    return run.references.get((run.network_of(variant), *sizes))
+    return run.references.get((run.network_of(variant), sizes.pop()))
 
 
 def _share_text(correct: int, total: int) -> str:
