@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from bitproof.cli.completion import FETCHED, one_of
 from bitproof.cli.console import print_table, watcher
 from bitproof.cli.options import DataDir
 from bitproof.cli.outcome import report_problems
@@ -15,7 +16,11 @@ FOLDER = Path("data")
 """Where files go if nothing else is said; bitproof looks there, too."""
 VARIABLE = "BITPROOF_DATA"
 Kind = Annotated[
-    str, typer.Argument(help="What, for example cifar10, resnet20-cifar10 or evoapprox.")
+    str,
+    typer.Argument(
+        autocompletion=one_of(*FETCHED),
+        help="What, for example cifar10, resnet20-cifar10 or evoapprox.",
+    ),
 ]
 data_app = typer.Typer(help="Data sets: what is there, and getting it.", no_args_is_help=True)
 
