@@ -30,6 +30,7 @@ OTHERS = "<!-- OTHER PAGES -->"
 def setup(app: Any) -> dict[str, bool]:
     """Join the build."""
     app.connect("builder-inited", lambda _app: write_pages(DOCS))
+    app.connect("env-get-outdated", lambda *_: ["index"])  # what it lists may have changed
     app.connect("source-read", read_page)
     app.connect("autodoc-process-signature", written_signature)
     app.connect("autodoc-process-docstring", escape_marks, priority=400)  # before napoleon

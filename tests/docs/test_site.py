@@ -83,7 +83,16 @@ def test_signatures_keep_their_shapes(site: ModuleType) -> None:
 @pytest.mark.slow
 def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     pytest.importorskip("furo")
-    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-d", tmp_path / "trees"]
+    command = [
+        sys.executable,
+        "-m",
+        "sphinx",
+        "-W",
+        "--keep-going",
+        "-q",
+        "-d",
+        f"{tmp_path}/trees",
+    ]
     done = subprocess.run(
         [*command, "docs", tmp_path / "site"], cwd=ROOT, capture_output=True, text=True, check=False
     )

@@ -9,6 +9,8 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -61,37 +63,53 @@ def _behind_convolution(axes: int) -> nn.Module:
     return nn.Sequential(getattr(nn, f"Conv{axes}d")(4, 4, 3), getattr(nn, f"BatchNorm{axes}d")(4))
 
 
+def _layer(name: str, *arguments: float, **named: object) -> nn.Module:
+    layer: nn.Module = getattr(nn, name)(*arguments, **named)
+    return layer
+
+
+def _behind_linear(name: str) -> nn.Module:
+    return nn.Sequential(nn.Linear(8, 8), _layer(name))
+
+
+POINTWISE = (
+    *("CELU", "ELU", "GELU", "Hardshrink", "Hardsigmoid", "Hardswish", "Hardtanh", "Identity"),
+    *("LeakyReLU", "LogSigmoid", "Mish", "PReLU", "RReLU", "ReLU", "ReLU6", "SELU", "SiLU"),
+    *("Sigmoid", "Softplus", "Softshrink", "Softsign", "Tanh", "Tanhshrink"),
+    *("Dropout", "AlphaDropout", "FeatureAlphaDropout"),
+)
+PADDINGS = ("ReflectionPad", "ReplicationPad", "CircularPad", "ZeroPad")
+POOLINGS = ("MaxPool", "AvgPool", "AdaptiveAvgPool", "AdaptiveMaxPool")
+
+
+def _samples_by_axes(axes: int) -> Iterator[tuple[str, Callable[[], nn.Module]]]:
+    """Yield name and network of layers that there are in 1 to 3 dimensions."""
+
+    def sample(kind: str, *arguments: float, **named: object) -> tuple[str, Any]:
+        return f"{kind}{axes}d", partial(_layer, f"{kind}{axes}d", *arguments, **named)
+
+    yield sample("Conv", 4, 4, 3)
+    yield sample("ConvTranspose", 4, 4, 2, 2)
+    yield sample("InstanceNorm", 4, affine=True)
+    yield sample("LPPool", 2, 2)
+    yield sample("ConstantPad", 1, 0.5)
+    yield sample("Dropout")
+    yield f"BatchNorm{axes}d", partial(_behind_convolution, axes)
+    yield f"MaxUnpool{axes}d", partial(Unpooled, axes)
+    yield from (sample(kind, 2) for kind in POOLINGS)
+    yield from (sample(kind, 1) for kind in PADDINGS)
+    if axes > 1:
+        yield sample("FractionalMaxPool", 2, output_size=2)
+
+
 def _samples() -> Iterator[tuple[str, Sample]]:
     """Yield name, network and shape of one input."""
     for axes, shape in AXES.items():
-        yield f"Conv{axes}d", (lambda a=axes: getattr(nn, f"Conv{a}d")(4, 4, 3), shape)
-        yield (
-            f"ConvTranspose{axes}d",
-            (lambda a=axes: getattr(nn, f"ConvTranspose{a}d")(4, 4, 2, 2), shape),
-        )
-        yield f"BatchNorm{axes}d", (lambda a=axes: _behind_convolution(a), shape)
-        yield (
-            f"InstanceNorm{axes}d",
-            (lambda a=axes: getattr(nn, f"InstanceNorm{a}d")(4, affine=True), shape),
-        )
-        yield f"LPPool{axes}d", (lambda a=axes: getattr(nn, f"LPPool{a}d")(2, 2), shape)
-        yield f"MaxUnpool{axes}d", (lambda a=axes: Unpooled(a), shape)
-        for kind in ("MaxPool", "AvgPool", "AdaptiveAvgPool", "AdaptiveMaxPool"):
-            yield f"{kind}{axes}d", (lambda k=kind, a=axes: getattr(nn, f"{k}{a}d")(2), shape)
-        for kind in ("ReflectionPad", "ReplicationPad", "CircularPad", "ZeroPad"):
-            yield f"{kind}{axes}d", (lambda k=kind, a=axes: getattr(nn, f"{k}{a}d")(1), shape)
-        yield f"ConstantPad{axes}d", (lambda a=axes: getattr(nn, f"ConstantPad{a}d")(1, 0.5), shape)
-        yield f"Dropout{axes}d", (lambda a=axes: getattr(nn, f"Dropout{a}d")(), shape)
-    for axes in (2, 3):
-        name = f"FractionalMaxPool{axes}d"
-        yield name, (lambda n=name: getattr(nn, n)(2, output_size=2), AXES[axes])
-    pointwise = (
-        "CELU ELU GELU Hardshrink Hardsigmoid Hardswish Hardtanh Identity LeakyReLU LogSigmoid"
-    )
-    pointwise += " Mish PReLU RReLU ReLU ReLU6 SELU SiLU Sigmoid Softplus Softshrink Softsign Tanh"
-    for name in f"{pointwise} Tanhshrink Dropout AlphaDropout FeatureAlphaDropout".split():
-        yield name, (lambda n=name: nn.Sequential(nn.Linear(8, 8), getattr(nn, n)()), FEATURES)
-    yield from {
+        for name, build in _samples_by_axes(axes):
+            yield name, (build, shape)
+    for name in POINTWISE:
+        yield name, (partial(_behind_linear, name), FEATURES)
+    others: dict[str, Sample] = {
         "Threshold": (lambda: nn.Threshold(0.5, 0.1), FEATURES),
         "GLU": (nn.GLU, FEATURES),
         "Linear": (lambda: nn.Linear(8, 4), FEATURES),
@@ -148,7 +166,8 @@ def _samples() -> Iterator[tuple[str, Sample]]:
         ),
         "CosineSimilarity": (lambda: Twice(nn.CosineSimilarity(), 8), FEATURES),
         "PairwiseDistance": (lambda: Twice(nn.PairwiseDistance(), 8), FEATURES),
-    }.items()  # fmt: skip
+    }  # fmt: skip
+    yield from others.items()
 
 
 SAMPLES = dict(_samples())

@@ -9,8 +9,10 @@ from torch import nn
 
 from bitproof.core.directory import read_json
 from bitproof.core.errors import DataError, ModelError, ResumeError
-from bitproof.data import Dataset, Splits
-from bitproof.recipe import read_recipe, run
+from bitproof.data import DATA, Dataset, Splits
+from bitproof.injection import Injection
+from bitproof.quant import quantize, save_network
+from bitproof.recipe import InjectionRecipe, inject_recipe, read_recipe, run
 from bitproof.stats import read_results
 
 RECIPE = """
@@ -120,3 +122,26 @@ def test_a_network_for_images_takes_no_other_inputs(shape: tuple[int, ...], tmp_
     (tmp_path / "r.toml").write_text(RECIPE.format(data=""))
     with pytest.raises(ModelError, match=r"digits_cnn: wanted images .*, rays holds inputs of"):
         run(tmp_path / "r.toml", tmp_path / "run", splits=splits, device="cpu")
+
+
+def test_a_campaign_tells_notes_and_refuses_changed_data(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    path, out = tmp_path / "a.npz", tmp_path / "campaign"
+    network = quantize(nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 2)), torch.rand(9, 6))
+    save_network(network, tmp_path / "network")
+    recipe = InjectionRecipe(
+        data=DATA.build(f"npz:{path}"),
+        network=str(tmp_path / "network"),
+        injection=Injection(trials=8, images=6),
+    )
+    np.savez(path, x=rng.random((40, 6)), y=np.sort(np.arange(40) % 2))
+    inject_recipe(recipe, out)
+    warnings = " ".join(read_json(out / "summary.json")["campaign"]["warnings"])
+    assert "came sorted by class" in warnings
+    assert "cut off as one" in warnings
+    inject_recipe(recipe, out, resume=True)
+    np.savez(path, x=rng.random((40, 6)), y=np.sort(np.arange(40) % 2))
+    with pytest.raises(ResumeError) as caught:
+        inject_recipe(recipe, out, resume=True)
+    assert len(str(caught.value).splitlines()) == 1
+    assert "images" in str(caught.value) or "data" in str(caught.value)

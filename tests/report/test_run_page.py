@@ -146,7 +146,8 @@ kind = "black_box_check"
         (
             '[[evaluation.threats]]\nkind = "clean"',
             "No check ran.",
-            "attacks bring accuracy to chance at a huge radius (no attack on inputs in the recipe)",
+            "an attack without gradients is not the stronger one (no attack on inputs in the "
+            "recipe).",
         ),
     ],
 )

@@ -705,6 +705,7 @@ def check(  # noqa: PLR0917
     classes: Annotated[
         int, typer.Option(help="For factories that ask for it, without data.", min=1, max=10**6)
     ] = 10,
+    sets: Sets = None,
     json: Annotated[Path | None, typer.Option(help="Write all numbers there.")] = None,
     data_dir: DataDir = None,
 ) -> None:
@@ -718,6 +719,7 @@ def check(  # noqa: PLR0917
         bits=bits,
         shape=shape,
         classes=classes,
+        sets=sets or (),
         json_path=json,
         data_dir=data_dir,
     )

@@ -141,6 +141,8 @@ def import_user_module(name: str) -> ModuleType:
     """
     mine = _mine(name)
     if mine is None or name == "__main__":
+        if (known := sys.modules.get(name)) is not None:
+            return known
         with _on_path():
             return import_module(name)
     if name in _LOADED and _LOADED[name] != mine:

@@ -66,8 +66,9 @@ def inject_recipe(
     check_packages(recipe, executor)
     with looking_in(recipe_dir):
         splits = recipe.data.load(data_dir)
-        for note in splits.notes:
-            progress.say(f"{splits.test.name}: {note}")
+        notes = [f"{splits.test.name}: {note}" for note in splits.notes]
+        for note in notes:
+            progress.say(note)
         network, told = _network(recipe, splits, data_dir, recipe_dir)
         for kind, words in told.items():
             progress.say(f"{kind}: {words}")
@@ -82,8 +83,9 @@ def inject_recipe(
         facts: dict[str, Any] = {
             **{"title": recipe.title or recipe.name, "model": model, "data": splits.test.name},
             **({"weights": told["weights"]} if "weights" in told else {}),
-            **({"warnings": [told["warning"]]} if "warning" in told else {}),
         }
+        if warnings := [*notes, *([told["warning"]] if "warning" in told else [])]:
+            facts["warnings"] = warnings
         prepare_campaign(
             out,
             network,

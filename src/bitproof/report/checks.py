@@ -11,7 +11,7 @@ FLIPPED = "adversarial_bit_errors"
 
 
 def checks(run: Run) -> tuple[list[str], list[str]]:
-    """Return the checks that were made on this run, and those that were not, with the reason.
+    """Return the checks that were made on this run, and those that were not, by their reason.
 
     Both are empty where there is no recipe to tell.
     """
@@ -19,11 +19,11 @@ def checks(run: Run) -> tuple[list[str], list[str]]:
         return [], []
     kinds = [str(one.get("kind")) for one in run.threat_tables]
     made: list[str] = []
-    unmade: list[str] = []
+    unmade: dict[str, list[str]] = {}
 
     def tell(check: str, missing: str) -> None:
         if missing:
-            unmade.append(f"{check} ({missing})")
+            unmade.setdefault(missing, []).append(check)
         else:
             made.append(check)
 
@@ -49,7 +49,7 @@ def checks(run: Run) -> tuple[list[str], list[str]]:
     )
     if FLIPPED in kinds:
         tell("accuracy falls as more chosen bits are flipped", "")
-    return made, unmade
+    return made, [f"{'; '.join(each)} ({reason})" for reason, each in unmade.items()]
 
 
 def checks_line(run: Run) -> str:

@@ -11,7 +11,8 @@ from bitproof.report.figures import Figure, Spec, category, layer, make_figure, 
 from bitproof.report.multipliers import shown
 from bitproof.report.records import StageRecord, layer_bars, stage_records
 from bitproof.report.run import FLOAT, Run
-from bitproof.stats.intervals import Interval
+from bitproof.report.run_tables import clean_on
+from bitproof.stats.intervals import Interval, wilson
 from bitproof.stats.threats import ThreatLabel
 
 SOLID = (1, 0)
@@ -159,6 +160,10 @@ def _accuracy_figure(run: Run, threat: str) -> list[Figure]:
             rows.insert(0, clean)
         if rows:
             lines[name] = [point(label, row.level or 0.0, row.value, row.interval) for row in rows]
+        same = clean_on(run, name, threat)
+        if rows and rows[0].level == 0 and same is not None:
+            counted = wilson(same.correct, same.total)
+            lines[name][0] = point(label, 0.0, counted.value, counted)
     if not lines:
         return []
     fixed = {
