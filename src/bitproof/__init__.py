@@ -60,6 +60,7 @@ if TYPE_CHECKING:  # the one list of names; `_homes` reads it, so that nothing i
     from bitproof.exchange import export_onnx as export_onnx
     from bitproof.exchange import import_onnx as import_onnx
     from bitproof.exchange import model_from_onnx as model_from_onnx
+    from bitproof.exchange.torch_import import from_torch_quantized as from_torch_quantized
     from bitproof.explore import ChooseMultipliers as ChooseMultipliers
     from bitproof.explore import Exploration as Exploration
     from bitproof.explore import Goal as Goal

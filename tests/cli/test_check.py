@@ -36,7 +36,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_network_is_described_without_data(call: Call) -> None:
     done = call(
         *("check", "checked_net:make", "--input", "1,8,8", "--classes", "3", "--bits", "4"),
-        *("--json", "found.json"),
+        *("--json", "found.json", "--set", "quantization.activation_bits=6"),
     )
     out, err = done.out, done.err
     assert done.code == 0, err
@@ -45,6 +45,7 @@ def test_a_network_is_described_without_data(call: Call) -> None:
     assert "weights: none given" in out
     found = json.loads(Path("found.json").read_text())
     assert (found["parameters"], found["layers"][1]["bits"]) == (40 + 435, 4)
+    assert found["layers"][1]["output_bits"] == 6
 
 
 def test_accuracies_are_compared_where_there_are_data_and_weights(call: Call) -> None:

@@ -12,10 +12,11 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from bitproof.cli.app import app
-from bitproof.cli.completion import kind_of, kinds_in
+from bitproof.cli.completion import FETCHED, kind_of, kinds_in
 from bitproof.cli.describe import REGISTRIES
 from bitproof.cli.examples import EXAMPLES
 from bitproof.cli.help import COMMANDS, GROUPS
+from bitproof.recipe.fetching import everything
 
 
 def commands(group: Any = None, context: Any = None) -> Iterator[tuple[str, Any, Any]]:
@@ -81,6 +82,7 @@ def test_shells_complete_the_kinds_that_there_are() -> None:
     }.items():
         assert kinds_in(name) == kinds
     assert kind_of("MODELS")("resnet2") == ["resnet20"]
+    assert {row.kind for row in everything(None)} == {*FETCHED}
 
 
 def test_completion_needs_no_torch() -> None:

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from bitproof.core.errors import ExchangeError
-from bitproof.exchange import import_onnx, open_network
-from bitproof.quant import load_network, save_network
+from bitproof.exchange import export_onnx, import_onnx, open_network
+from bitproof.quant import Scheme, load_network, quantize, save_network
 from tests.exchange.tiny_onnx import Tiny, images_of, onnx, run_onnx
 
 IMAGES = images_of(16, 2, 6, 6)
@@ -336,3 +336,17 @@ def test_weights_of_four_bits_are_unpacked(tmp_path: Path) -> None:
     network = import_onnx(path)
     (stored,) = network.tensors.values()
     assert (stored.grid.bits, stored.codes.tolist()) == (4, codes.tolist())
+
+
+def test_what_bitproof_exports_comes_back(tmp_path: Path) -> None:
+    layers = torch.nn.Conv2d(2, 4, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(64, 5)
+    network = quantize(torch.nn.Sequential(*layers), IMAGES, Scheme("accurate"))
+    path = tmp_path / "m.onnx"
+    export_onnx(network, path, form="portable")
+    again = import_onnx(path)
+    assert torch.equal(again(IMAGES), network(IMAGES))
+    pairs = zip(again.tensors.values(), network.tensors.values(), strict=True)
+    assert all(torch.equal(one.centered(), other.centered()) for one, other in pairs)
+    export_onnx(network, path)
+    with pytest.raises(ExchangeError, match="--format portable"):
+        import_onnx(path)

@@ -17,7 +17,9 @@ from bitproof.quant.trace import trace_as_is
 
 SHAPES = {"lenet5": (1, 28), "digits_cnn": (1, 8)}
 SHAPES |= dict.fromkeys(["alexnet", "simplenet", "vgg11", "vgg16"], (3, 32))
-ARCHITECTURES = [kind for kind in MODELS.kinds() if kind not in {"factory", "timm"}]
+ARCHITECTURES = [
+    kind for kind in MODELS.kinds() if kind not in {"factory", "in_memory", "onnx", "timm"}
+]
 
 
 def check(model: nn.Module, *shape: int) -> Graph:

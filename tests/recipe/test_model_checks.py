@@ -11,7 +11,7 @@ from bitproof.models.published import AKAMASTER, SIZES, Size
 from bitproof.recipe import model_checks
 from bitproof.recipe.model_checks import PretrainedCheck, check_pretrained, check_sizes
 
-WITHOUT = {"digits_cnn", "factory", "in_memory", "timm"}
+WITHOUT = {"digits_cnn", "factory", "in_memory", "onnx", "timm"}
 """Architectures that are ours, or somebody else's altogether."""
 
 

@@ -1,7 +1,7 @@
 """Does bitproof support a network? What it says, printed."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,11 @@ from bitproof.core.errors import RecipeError, shorten
 from bitproof.core.files import write_text
 from bitproof.core.rng import make_generator
 from bitproof.models import ModelSpec, take_weights
-from bitproof.quant.scheme import ACCURATE, Scheme
+from bitproof.quant.scheme import ACCURATE
 from bitproof.recipe.building import build, untrained, weights_of
 from bitproof.recipe.check import check
 from bitproof.recipe.check_result import COLUMNS, Check
-from bitproof.recipe.overrides import Change
+from bitproof.recipe.overrides import Change, parse_change
 from bitproof.recipe.recipe import NetworkRecipe
 from bitproof.recipe.toml import parse_spec
 
@@ -35,10 +35,13 @@ def print_check(
     bits: int,
     shape: str | None,
     classes: int,
+    sets: Sequence[str],
     json_path: Path | None,
     data_dir: Path | None,
 ) -> None:
     """Print what becomes of a model as an integer network.
+
+    `sets`, of `KEY=VALUE`, change the recipe that the options stand for, such as `data.channels=1`.
 
     Raises:
         BitproofError: in its kinds, for what cannot be built, read or quantized.
@@ -47,31 +50,34 @@ def print_check(
         raise RecipeError("--input: wanted it, or --data, got both")
     options = {"model": model, "weights": weights, "data": data or NO_DATA}
     changes = [Change((name,), value, f"--{name}") for name, value in options.items() if value]
+    scheme = {"preset": ACCURATE, "bits": bits, "activation_bits": bits}
     changes.append(Change(("name",), "check", "check"))
+    changes.append(Change(("quantization",), scheme, "--bits"))
+    changes += map(parse_change, sets)
     recipe = parse_spec("", NetworkRecipe, name="", changes=changes)
     assert recipe.model is not None
-    scheme = Scheme(ACCURATE, bits=bits, activation_bits=bits)
     path = weights_of(recipe.weights, recipe.model, recipe_dir=None, data_dir=data_dir)
     if data:
-        found, notes = _with_data(recipe, path, scheme, model, data_dir)
+        found, notes = _with_data(recipe, path, model, data_dir)
     else:
         network, notes = _built(recipe.model, path, _shape_of(shape), classes)
-        found = check(network, _shape_of(shape), scheme=scheme, name=model)
+        found = check(network, _shape_of(shape), scheme=recipe.quantization, name=model)
     watch = watcher()
     for note in notes:
         watch.say(note)
     print_table(COLUMNS, found.rows, title=found.lines[0], numbers=True)
     for line in found.lines[1:]:
         typer.echo(line)
-    given = f" --weights {weights}" if weights else ""
-    typer.echo(f"next: bitproof evaluate --model {model}{given} --data {data or 'DATA'} --ber 1e-3")
+    said = [f" --weights {weights}"] if weights else []
+    said += [f" --data {data or 'DATA'} --ber 1e-3", *(f" --set {text}" for text in sets)]
+    typer.echo(f"next: bitproof evaluate --model {model}{''.join(said)}")
     if json_path:
         content: Mapping[str, Any] = {**found.to_dict(), "notes": notes}
         write_text(json_path, json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
 def _with_data(
-    recipe: NetworkRecipe, path: Path | None, scheme: Scheme, name: str, data_dir: Path | None
+    recipe: NetworkRecipe, path: Path | None, name: str, data_dir: Path | None
 ) -> tuple[Check, list[str]]:
     spec, taken = recipe.model, list[str]()
     assert spec is not None
@@ -82,7 +88,7 @@ def _with_data(
         notes.append(f"warning: {warning}")
     inputs = splits.train.inputs(slice(0, CALIBRATION))
     test = splits.test.first(min(len(splits.test), TEST))
-    return check(model, inputs, test=test, scheme=scheme, name=name), notes
+    return check(model, inputs, test=test, scheme=recipe.quantization, name=name), notes
 
 
 def _built(

@@ -10,6 +10,11 @@ SITES = (
     *("weight", "bias", "activation", "output", "input", "operand", "weight_operand", "product"),
     *("accumulator", "systolic", "pe_input", "pe_weight", "pe_product", "pe_sum"),
 )
+FETCHED = (
+    *("cifar10", "cifar100", "digits", "evoapprox", "fashion_mnist", "gtsrb", "mnist"),
+    *("resnet20-cifar10", "resnet32-cifar10", "resnet44-cifar10", "resnet56-cifar10"),
+)
+"""What `bitproof data` knows."""
 DEVICES = ("auto", "cpu", "cuda")
 ENGINES = ("auto", "in_process", "processes", "ray")
 

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from bitproof.cli.completion import FETCHED, one_of
 from bitproof.cli.console import print_table, watcher
 from bitproof.cli.options import DataDir
 from bitproof.cli.outcome import report_problems
@@ -15,7 +16,11 @@ FOLDER = Path("data")
 """Where files go if nothing else is said; bitproof looks there, too."""
 VARIABLE = "BITPROOF_DATA"
 Kind = Annotated[
-    str, typer.Argument(help="What, for example cifar10, resnet20-cifar10 or evoapprox.")
+    str,
+    typer.Argument(
+        autocompletion=one_of(*FETCHED),
+        help="What, for example cifar10, resnet20-cifar10 or evoapprox.",
+    ),
 ]
 data_app = typer.Typer(help="Data sets: what is there, and getting it.", no_args_is_help=True)
 
@@ -41,6 +46,7 @@ def list_data(data_dir: DataDir = None) -> None:
     root = data_root(data_dir)
     missing = f"There is no data folder; name it with --data-dir or {VARIABLE}."
     typer.echo(f"Looked in {root}." if root else missing)
+    typer.echo("Your own: folder:DIR, npz:FILE, parquet:DIR or package.module:function.")
 
 
 @data_app.command("fetch")

@@ -37,7 +37,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "export": ("bitproof export runs/demo/networks/s1 s1.onnx",),
     "import": ("bitproof import model.onnx --out nets/model --data digits",),
     "data list": ("bitproof data list",),
-    "data fetch": ("bitproof data fetch cifar10",),
+    "data fetch": ("bitproof data fetch cifar10", "bitproof data fetch resnet20-cifar10"),
     "data verify": ("bitproof data verify cifar10",),
     "multipliers list": ("bitproof multipliers list",),
     "multipliers show": ("bitproof multipliers show drum:width=4",),

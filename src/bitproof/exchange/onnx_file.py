@@ -76,6 +76,8 @@ class OnnxFile:
     outputs: tuple[str, ...]
     opset: int
     """Version of the operators of the default domain."""
+    facts: Mapping[str, str] = field(default_factory=dict)
+    """What whoever wrote the file says of it."""
 
 
 def read_onnx(path: Path) -> OnnxFile:
@@ -112,7 +114,9 @@ def read_onnx(path: Path) -> OnnxFile:
     outputs = tuple(one.name for one in graph.output)
     if not outputs:
         raise ExchangeError(f"{path}: wanted a graph with an output, got none")
-    return OnnxFile(path, tuple(nodes), arrays, inputs, outputs, max(versions, default=13))
+    facts = {one.key: one.value for one in model.metadata_props}
+    opset = max(versions, default=13)
+    return OnnxFile(path, tuple(nodes), arrays, inputs, outputs, opset, facts)
 
 
 def _content(path: Path) -> bytes:

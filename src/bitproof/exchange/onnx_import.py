@@ -29,10 +29,11 @@ from bitproof.quant.network import IntegerNetwork
 
 LOG = logging.getLogger("bitproof.exchange")
 SUFFIX = ".onnx"
-BEYOND = 1.5
-"""How far the words of an input reach beyond 1 where the model is for images in [0, 1], at most."""
-BELOW = -0.1
-"""How far below 0, where the words do not lie around it."""
+LOWEST, HIGHEST = -0.1, 2.1
+"""Where the words of an input end, at most, if the model is for images in [0, 1]: observers that
+spare one bit double the range."""
+AROUND_ZERO = 1.1
+"""The same for words that lie around 0."""
 FLOATS, WHOLE = frozenset({"FLOAT", "DOUBLE", "FLOAT16"}), frozenset({"UINT8", "INT8"})
 QUANTIZED = frozenset({"QuantizeLinear", "DequantizeLinear", "QLinearConv", "QLinearMatMul"})
 
@@ -125,6 +126,11 @@ def import_onnx(
             f"{path}: wanted a quantized model, got one without QuantizeLinear; a float model goes "
             "where models go: model = 'file.onnx', --model file.onnx"
         )
+    if file.facts.get("bitproof.form", "portable") != "portable":
+        raise ExchangeError(
+            f"{path}: bitproof wrote it in the form {shorten(file.facts['bitproof.form'])}, whose "
+            "scales are not those of its network; what can be read back is --format portable"
+        )
     scaling = None
     if (mean, std, input_range) != (None, None, None):
         scaling = InputScaling.of(mean, std, input_range)
@@ -132,7 +138,7 @@ def import_onnx(
         file = as_qdq(file)
         source = one_input(file)
         shape = image_shape(source, input_shape)
-        networks = [_walk(file, source, shape, scaling, n) for n in RUNS]
+        networks = [walk(file, source, shape, scaling, n) for n in RUNS]
     except ExchangeError as error:
         reason = str(error)
         raise ExchangeError(
@@ -140,7 +146,7 @@ def import_onnx(
         ) from None
     network = merged(networks, str(path))
     if scaling is None:
-        _check_range(network, path)
+        check_range(network, str(path))
     return network
 
 
@@ -197,14 +203,18 @@ def _text(sizes: Sequence[int | None]) -> str:
     return " x ".join("?" if size is None else str(size) for size in sizes)
 
 
-def _walk(
+def walk(
     file: OnnxFile,
     source: OnnxInput,
     shape: tuple[int, ...],
     scaling: InputScaling | None,
     images: int,
 ) -> IntegerNetwork:
-    """Return the network, put together for some number of images."""
+    """Return the network of a graph, put together for some number of images.
+
+    Raises:
+        ExchangeError: it has no form as integers.
+    """
     assembly = Assembly(images)
     assembly.shapes[IMAGES] = (images, *shape)
     reader = Reader(assembly, file.opset, source.shape[0])
@@ -233,17 +243,21 @@ def _walk(
     return assembly.finish(name, shape)
 
 
-def _check_range(network: IntegerNetwork, path: Path) -> None:
-    """Check that the input of a model is one of images in [0, 1], as far as its grid tells."""
+def check_range(network: IntegerNetwork, path: str) -> None:
+    """Check that the input of a model is one of images in [0, 1], as far as its grid tells.
+
+    Raises:
+        ExchangeError: it is not.
+    """
     node = network.nodes[0]
     grid = network.grids.get(node.name)
     if node.op != "input" or grid is None or "mean" in node.attrs:
         return
     low, high = (float(grid.scale) * (end - int(grid.zero_point)) for end in (grid.low, grid.high))
-    around_zero = high > 0 and abs(low + high) < 0.1 * high
-    if high > BEYOND or (low < BELOW and not around_zero):
+    around_zero = abs(low + high) < 0.1 * high <= 0.1 * AROUND_ZERO
+    if not (around_zero or (low >= LOWEST and high <= HIGHEST)):
         raise ExchangeError(
             f"{path}: its input reaches from {low:.3g} to {high:.3g}, images here from 0 to 1; "
             "say what it takes by mean and std, or by input_range (`bitproof import --mean --std "
-            "--range`)"
+            "--range`; --range 0,1 for these)"
         )

@@ -281,6 +281,8 @@ class Reader:
         """Append an operation and the moves behind it; without a grid, its output stays real."""
         if source.tail and grid is not None:
             raise ExchangeError(f"{source.label}: wanted {PAIR} between it and what reads it")
+        if source.waiting is not None:
+            source = self._with_long_words(source, grid)
         attrs, clamp = dict(source.attrs), source.clamp
         if grid is not None and bounds is not None and (grid.low, grid.high) != bounds:
             ends = (float(grid.scale) * (end - int(grid.zero_point)) for end in bounds)
@@ -297,6 +299,21 @@ class Reader:
         if source.weight is not None and not memory:
             self.owners.setdefault(_keys(source), name)
         return self._moved(name, (*source.moves, *source.tail))
+
+    def _with_long_words(self, source: Unrounded, grid: Grid | None) -> Unrounded:
+        """Return a sum whose one operand is a layer that gets words of 16 bits here.
+
+        They reach as far as the sum and its other operand together: what lies beyond is clamped
+        behind the sum, too.
+        """
+        if grid is None:
+            raise ExchangeError(f"{source.label}: wanted a QuantizeLinear behind it")
+        assert source.waiting is not None
+        other = self.assembly.grids[source.inputs[1]]
+        reach = float(grid.scale) * grid.peak + float(other.scale) * other.peak
+        words = as_grid(reach / (SIXTEEN - 1), 0, LONG, signed=True)
+        name = self._layer(source.waiting, words, None)
+        return replace(source, inputs=(name, source.inputs[1]), waiting=None)
 
     def _stored(self, source: Unrounded) -> tuple[dict[str, Any], str]:
         """Return the words of a layer, and the layer that has the same ones already."""

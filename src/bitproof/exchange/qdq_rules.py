@@ -483,11 +483,34 @@ def binary(reader: Reader, node: OnnxNode, operands: Operands) -> Value:
     if isinstance(left, Known | KnownWords) and isinstance(right, Known | KnownWords):
         arrays = [numbers(one) for one in (left, right)]
         return Known(fold(node, arrays, reader.budget))
-    value = _with_number(reader, node, left, right) or _of_one_source(node, left, right)
+    value = (
+        _with_number(reader, node, left, right)
+        or _of_one_source(node, left, right)
+        or _with_layer(reader, node, left, right)
+    )
     if value is not None:
         return value
     names = [reader.reals(one, node) for one in (left, right)]
     return reader.unrounded(OPERATIONS[node.op][0], names, node)
+
+
+def _with_layer(
+    reader: Reader, node: OnnxNode, left: Value | None, right: Value | None
+) -> Unrounded | None:
+    """Return the sum of a layer that is not rounded and of words: a residual, as pt2e fuses it.
+
+    The layer gets words of 16 bits, fine ones, once there is a grid for the sum.
+    """
+    for layer, other in ((left, right), (right, left)):
+        if node.op == "Add" and isinstance(layer, Unrounded) and isinstance(other, Reals):
+            bare = layer.clamp == (None, None) and not layer.tail and layer.waiting is None
+            if layer.op not in {"conv", "linear"} or not bare:
+                continue
+            if layer.shape != reader.shape(other, node):
+                continue
+            summed = reader.unrounded("add", [other.node, other.node], node)
+            return replace(summed, waiting=layer)
+    return None
 
 
 def _with_number(

@@ -85,6 +85,8 @@ class Unrounded:
     """Words, or real values."""
     clamp: Bounds = (None, None)
     moves: tuple[Move, ...] = ()
+    waiting: "Unrounded | None" = None
+    """A layer that nobody rounded either, and that this adds as its first operand."""
     tail: tuple[Move, ...] = ()
     """What comes behind as reals up to the output of the graph: a softmax or a sigmoid."""
 

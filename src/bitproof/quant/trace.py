@@ -64,6 +64,7 @@ def trace(model: nn.Module, example: Num[Tensor, "n *features"]) -> Graph:
 
 def trace_as_is(model: nn.Module, example: Num[Tensor, "n *features"]) -> Graph:
     """Return the graph as `trace` does, with norms and activations as nodes of their own."""
+    _check_floats(model)
     model = traceable(model, example)
     with untouched(model):
         model.eval()
@@ -74,6 +75,20 @@ def trace_as_is(model: nn.Module, example: Num[Tensor, "n *features"]) -> Graph:
                 return _lowered(model, example, capture_export)
             except TraceError as by_export:
                 raise _reason(by_fx, by_export) from by_export
+
+
+def _check_floats(model: nn.Module) -> None:
+    """Check that nobody has quantized a model already."""
+    layers = (type(layer).__module__ for layer in model.modules())
+    nodes = model.graph.nodes if isinstance(model, torch.fx.GraphModule) else ()
+    calls = (str(node.target) for node in nodes if node.op == "call_function")
+    if any(name.startswith("torch.ao.nn") and ".quantized" in name for name in layers) or any(
+        "quantized_decomposed" in name for name in calls
+    ):
+        raise TraceError(
+            f"{type(model).__name__}: wanted a float model, got one that torch quantized; "
+            "bp.from_torch_quantized(model, images) reads it with its scales"
+        )
 
 
 def _check_signature(model: nn.Module) -> None:
