@@ -1,9 +1,12 @@
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import bitproof as bp
 from tests.recipe.test_exploration import BARE, COSTS, RECIPE
 
 Call = Callable[..., Any]
@@ -20,6 +23,29 @@ def recipe(tmp_path: Path) -> Path:
     path = tmp_path / "small.toml"
     path.write_text(text)
     return path
+
+
+def _read_and_compare(call: Call, folder: Path) -> None:
+    """Check that tables and comparisons of a search hold what its files do."""
+    summary = json.loads((folder / "o" / "exploration.json").read_text())
+    tables = bp.read(folder / "o")
+    assert tables.kind == "search"
+    assert tables["front"].column("cost") == [one["cost"] for one in summary["front"]]
+    points = [point["accs"][0] for one in summary["searches"] for point in one["points"]]
+    first = summary["objectives"][0]
+    assert tables["points"].column(f"{first['threat']}@{first['level']:g}") == points
+    used = {(row["layer"], row["multiplier"]): row["filters"] for row in tables["layers"]}
+    assert used == {
+        (one["layer"], name): count
+        for one in summary["chosen"]["used"]
+        for name, count in one["filters"].items()
+    }
+    shutil.copytree(folder / "o", folder / "p")
+    compared = call("compare", "o", "p", "--json", "compared.json")
+    assert compared.code == 0
+    rows = json.loads((folder / "compared.json").read_text())["rows"]
+    cost = next(row for row in rows if row["metric"] == "cost" and row["place"] == "p")
+    assert (cost["value"], cost["difference"]) == (summary["chosen"]["cost"], 0.0)
 
 
 def test_a_search_prints_its_tables_and_is_reported_anew(
@@ -40,6 +66,7 @@ def test_a_search_prints_its_tables_and_is_reported_anew(
     assert again.code == 0
     assert again.out in outcome.out
     page = (tmp_path / "o" / "report.html").read_text()
+    _read_and_compare(call, tmp_path)
     assert "<script>" in page
     assert "http://" not in page.replace("http://www.w3.org", "")
     summary = tmp_path / "o" / "exploration.json"

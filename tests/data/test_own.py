@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from bitproof.core.errors import DataError, InputRangeError, SpecError
+from bitproof.core.errors import DataError, InputRangeError, SpecError, UnknownKindError
 from bitproof.core.user_code import looking_in
 from bitproof.data import DATA, Dataset, Splits
 from bitproof.data.decoding import Decoder, Form
@@ -363,3 +363,19 @@ def test_a_test_part_with_other_classes_is_refused() -> None:
 
     with pytest.raises(DataError, match=r"test: wanted the classes of training, got also 4"):
         publish(source, data, test=other)  # type: ignore[arg-type]
+
+
+def test_a_path_without_its_kind_is_told_what_to_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my photos").mkdir()
+    (tmp_path / "digits").mkdir()
+    (tmp_path / "a.npz").touch()
+    with pytest.raises(UnknownKindError, match=r"say folder:\./my photos"):
+        DATA.build("./my photos")
+    with pytest.raises(UnknownKindError, match=r"say npz:a\.npz"):
+        DATA.build("a.npz")
+    assert DATA.build("digits").kind == "digits"
+    with pytest.raises(DataError, match=r"no module 'foldr' .*; for files say folder:DIR"):
+        load("foldr:photos")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 import bitproof as bp
-from bitproof.core.errors import ModelError, TraceError
+from bitproof.core.errors import ModelError
 from bitproof.core.rng import make_generator
 from bitproof.data import Dataset
 from bitproof.models.example_inputs import INPUTS, random_inputs
@@ -124,16 +124,6 @@ def test_without_data_it_says_that_the_inputs_are_noise(net: Net) -> None:
     assert "the inputs are noise" in str(found)
     assert found.layers[1].bits == 4
     assert found.tasks == ("classification", "multi_label", "regression")
-
-
-def test_a_network_with_an_operation_without_a_rule_is_refused(net: Net) -> None:
-    class Strange(Net):
-        def forward(self, x: Tensor) -> Tensor:
-            found: Tensor = torch.fft.fft(super().forward(x)).real
-            return found
-
-    with pytest.raises(TraceError, match="fft"):
-        check(Strange(), (2, 8, 8))
 
 
 @pytest.mark.parametrize(

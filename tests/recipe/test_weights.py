@@ -45,6 +45,7 @@ def campaign(folder: Path, **changes: object) -> tuple[list[str], dict[str, obje
     return said.lines, facts, report.read_text()
 
 
+@pytest.mark.slow
 def test_a_campaign_tells_what_was_taken_of_a_file(checkpoint: Path) -> None:
     lines, facts, report = campaign(checkpoint.parent, weights=checkpoint.name)
     told = "last.ckpt, took 'state_dict', dropped prefix 'model.'"

@@ -76,12 +76,12 @@ def test_pairs_are_those_of_single_differences() -> None:
 def test_equal_rates_share_all_ranks_and_need_no_known_number() -> None:
     same = Interval(0.1, 0.2, 0.3)
     assert rank_ranges([same] * 4) == [(1, 4)] * 4
-    assert times_as_many(same, same) is None
+    assert times_as_many(same, same, confidence=0.95) is None
     assert (pairs_of(4), pair_confidence(1)) == (6, 0.95)
 
 
-def test_as_many_trials_as_told_do_tell_apart() -> None:
-    n, counts = 200, (40, 30)
+@pytest.mark.parametrize(("n", "counts"), [(200, (40, 30)), (40, (2, 0)), (400, (399, 396))])
+def test_as_many_trials_as_told_do_tell_apart(n: int, counts: tuple[int, int]) -> None:
     level = pair_confidence(2)
 
     def intervals(times: float) -> list[Interval]:
@@ -89,9 +89,13 @@ def test_as_many_trials_as_told_do_tell_apart() -> None:
         hits = [
             np.repeat([IMAGES, 0], [round(times * c), trials - round(times * c)]) for c in counts
         ]
-        return [cluster_rate(h, np.full(trials, IMAGES), confidence=level) for h in hits]
+        return [
+            cluster_rate(h, np.full(trials, IMAGES), confidence=level, method="clopper_pearson")
+            for h in hits
+        ]
 
-    times = times_as_many(*intervals(1))
+    first, second = intervals(1)
+    times = times_as_many(first, second, confidence=level)
     assert times is not None
     assert not told_apart(intervals(0.9 * times)).any()
     assert told_apart(intervals(1.1 * times))[0, 1]

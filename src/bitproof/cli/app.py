@@ -616,6 +616,34 @@ def import_network(  # noqa: PLR0917
     )
 
 
+@app.command(name="compare")
+def compare_places(
+    places: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="A B ...",
+            help="Runs, networks of runs, campaigns or searches; one run alone: its networks.",
+        ),
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the table as CSV and one figure.")
+    ] = None,
+    json: Annotated[Path | None, typer.Option(help="Write all numbers there.")] = None,
+    formats: Annotated[
+        str, typer.Option("--format", help="Kinds of the figure: svg, png, pdf, with commas.")
+    ] = "svg",
+) -> None:
+    """Set results side by side, with differences from the first: paired where units are shared."""
+    from bitproof.cli.compare import print_comparison
+
+    print_comparison(
+        places,
+        out=out,
+        json_path=json,
+        formats=[part.strip() for part in formats.split(",")],
+    )
+
+
 @app.command()
 def verify(
     directory: Annotated[Path, typer.Argument(help="The directory of a run, campaign or search.")],

@@ -46,6 +46,7 @@ def list_data(data_dir: DataDir = None) -> None:
     root = data_root(data_dir)
     missing = f"There is no data folder; name it with --data-dir or {VARIABLE}."
     typer.echo(f"Looked in {root}." if root else missing)
+    typer.echo("Your own: folder:DIR, npz:FILE, parquet:DIR or package.module:function.")
 
 
 @data_app.command("fetch")

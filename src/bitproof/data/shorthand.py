@@ -7,10 +7,15 @@ Model:  `KIND:PATH`, then any fields as `,NAME=VALUE`; `package.module:function`
 
 import re
 import tomllib
+from pathlib import Path
 from typing import Any
+
+from bitproof.core.errors import UnknownKindError, shorten
 
 PATHS = ("folder", "npz", "parquet")
 """Kinds that are followed by where the files lie."""
+KIND_OF = {".npz": "npz", ".npy": "npz", ".parquet": "parquet"}
+"""What a file of that suffix is."""
 FACTORY = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 """What `package.module:function` looks like."""
 FIELD = re.compile(r"(?P<before>.*),(?P<name>[a-z_]+)=(?P<value>\[[^\]=]*\]|[^,=]*)", re.DOTALL)
@@ -26,9 +31,18 @@ def expanded(table: object) -> object:
         {'kind': 'factory', 'factory': 'mine.data:make', 'train_size': 5}
         >>> expanded("digits")
         'digits'
+
+    Raises:
+        UnknownKindError: it is a path without its kind.
     """
     if isinstance(table, str):
-        return _fields(table) or table
+        found = _fields(table)
+        if found is None and _is_place(table):
+            kind = KIND_OF.get(Path(table).suffix.lower(), "folder")
+            raise UnknownKindError(
+                f"data: no kind {shorten(table)}. For what lies there, say {kind}:{table}"
+            )
+        return found or table
     if isinstance(table, dict) and isinstance(word := table.get("kind"), str):
         return {**(_fields(word) or {"kind": word}), **_without_kind(table)}
     return table
@@ -46,6 +60,16 @@ def _fields(word: str) -> dict[str, Any] | None:
     if FACTORY.fullmatch(word):
         return {"kind": "factory", "factory": word, **said}
     return None
+
+
+def _is_place(word: str) -> bool:
+    """Tell whether a word is a path of something that is there, and no kind."""
+    if re.fullmatch(r"\w+", word):
+        return False
+    try:
+        return Path(word).expanduser().exists()
+    except (OSError, ValueError):
+        return False
 
 
 def _without_kind(table: dict[str, Any]) -> dict[str, Any]:

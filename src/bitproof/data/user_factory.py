@@ -16,6 +16,7 @@ from bitproof.data.base import DATA
 from bitproof.data.dataset import Dataset, Published, Splits
 from bitproof.data.own import PARTS, OwnSource, publish, with_test
 
+FILES = "; for files say folder:DIR, npz:FILE or parquet:DIR"
 ORDERS = {1: ("train",), 2: ("train", "test"), 3: ("train", "validation", "test")}
 
 
@@ -47,7 +48,7 @@ class DataFactory(OwnSource):
             DataError: there is no such function, it fails, or returns something else.
         """
         what = "data factory"
-        make = find_callable(self.factory, what=what, problem=DataError)
+        make = find_callable(self.factory, what=what, problem=DataError, where=FILES)
         offered = {"data_dir": data_dir, "seed": self.split_seed}
         made = call(make, offered, name=self.factory, what=what, problem=DataError)
         if isinstance(made, Splits):

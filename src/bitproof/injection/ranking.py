@@ -83,8 +83,13 @@ def rank_places(
                 "first": {
                     "untold": len(untold),
                     "others": untold[:MOST_NAMED],
-                    "times": times_as_many(intervals[0], intervals[untold[0]]) if untold else 1.0,
+                    "times": _times(intervals[0], intervals[untold[0]], level) if untold else 1.0,
                 },
             }
         )
     return found
+
+
+def _times(first: Interval, second: Interval, confidence: float) -> float | None:
+    times = times_as_many(first, second, confidence=confidence)
+    return None if times is None else float(f"{times:.2g}")

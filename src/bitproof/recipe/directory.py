@@ -22,9 +22,9 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from bitproof import __version__
 from bitproof.core.directory import FACTS, Entry, ResumableDirectory
 from bitproof.core.progress import SILENT, Progress
+from bitproof.core.version import __version__
 from bitproof.recipe.recipe import Recipe
 from bitproof.recipe.toml import read_recipe, write_recipe
 

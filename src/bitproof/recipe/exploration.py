@@ -13,7 +13,6 @@ from typing import Annotated, Any
 import torch
 from pydantic import Field, model_validator
 
-from bitproof import __version__
 from bitproof.approx import AnyMultiplier, Arithmetic
 from bitproof.core.errors import RecipeError, shorten
 from bitproof.core.files import write_text
@@ -23,6 +22,7 @@ from bitproof.core.progress import SILENT, Progress
 from bitproof.core.rng import derive_seed, make_generator
 from bitproof.core.stop_request import StopRequest
 from bitproof.core.user_code import looking_in
+from bitproof.core.version import __version__
 from bitproof.data import Splits
 from bitproof.evaluation import Executor, InProcess
 from bitproof.exchange import open_network

@@ -37,7 +37,12 @@ def place_name(place: RankedPlace) -> str:
         'fc bit 7'
     """
     bit = "" if place.bit is None else f"bit {place.bit}"
-    return " ".join(part for part in (place.layer, bit) if part)
+    return " ".join(part for part in (_layer_name(place.layer), bit) if part)
+
+
+def _layer_name(layer: str) -> str:
+    """Return a layer's name; a bare number says what it is."""
+    return f"layer {layer}" if layer.isdecimal() else layer
 
 
 def ranking_title(summary: CampaignSummary, ranking: Ranking) -> str:
@@ -76,10 +81,10 @@ def ranking_line(summary: CampaignSummary, ranking: Ranking) -> str:
 def _advice(ranking: Ranking, name: str) -> str:
     """Return how many trials would tell the first place from the next that it is mixed up with."""
     first, times = ranking.places[0], ranking.first.times
-    if times is None:
+    if times is None and first.rate.value == ranking.places[ranking.first.others[0]].rate.value:
         return "; their rates are equal so far"
     both = (first, ranking.places[ranking.first.others[0]])
-    if any(times * place.trials >= place.population for place in both):
+    if times is None or any(times * place.trials >= place.population for place in both):
         return f"; trying all places would tell it from {name}"
     return (
         f"; about {times:.2g} times as many would tell it from {name}, if rates are what was seen"
@@ -145,7 +150,7 @@ def fault_name(fault: FaultHarm) -> str:
     tap = "" if fault.tap < 0 else f" tap {fault.tap}"
     more = "" if fault.faults == 1 else f" (1 of {fault.faults})"
     action = "" if fault.action == "flip" else f" {fault.action}"
-    where = f"{fault.layer} {fault.site} {fault.element}{tap} bit {fault.bit}"
+    where = f"{_layer_name(fault.layer)} {fault.site} {fault.element}{tap} bit {fault.bit}"
     return f"#{fault.trial} {where}{action}{more}"
 
 

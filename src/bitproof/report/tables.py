@@ -18,7 +18,6 @@ from bitproof.report.run import Run, read_run
 from bitproof.stats.results import Row
 
 if TYPE_CHECKING:
-    import pandas  # type: ignore[import-not-found, import-untyped, unused-ignore]
     import pyarrow
 
 PlainRow = dict[str, Any]
@@ -78,8 +77,8 @@ class Table(Sequence[PlainRow]):
         columns = {name: [row[name] for row in self._rows] for name in self.columns}
         return pa.table(columns)
 
-    def to_pandas(self) -> "pandas.DataFrame":
-        """Return a data frame.
+    def to_pandas(self) -> Any:
+        """Return a `pandas.DataFrame`.
 
         Raises:
             DataError: pandas is not installed.

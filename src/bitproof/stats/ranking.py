@@ -12,12 +12,17 @@ Source: Newcombe, Statistics in Medicine 1998, method 10 (difference from two in
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from jaxtyping import Bool
 
-from bitproof.stats.intervals import Interval
+from bitproof.stats.intervals import Interval, difference, exact_interval
+
+MOST_TIMES = 1e4
+"""More trials than so many times those that were done are not told."""
+LEAST, MOST = 1e-3, 1e12
+"""Effective numbers of trials that are looked for."""
 
 
 def pairs_of(count: int) -> int:
@@ -60,18 +65,56 @@ def rank_ranges(intervals: Sequence[Interval]) -> list[tuple[int, int]]:
     return list(zip(firsts.tolist(), lasts.tolist(), strict=True))
 
 
-def times_as_many(first: Interval, second: Interval) -> float | None:
+def times_as_many(first: Interval, second: Interval, *, confidence: float) -> float | None:
     """Return how many times as many trials would tell two rates apart, if they are what was seen.
 
-    None where they are equal: no number of trials is known to do it. 1 where they are told apart.
+    Both are Clopper-Pearson's at an effective number of trials, at `confidence`; more trials
+    multiply that number. None where they are equal, or no number up to `MOST_TIMES` tells them
+    apart; 1 where they are told apart.
 
     Example:
-        >>> times_as_many(Interval(0.1, 0.3, 0.5), Interval(0.0, 0.2, 0.4))
-        8.0
+        >>> from bitproof.stats.intervals import exact_interval
+        >>> one, two = (exact_interval(rate, 50.0, confidence=0.99) for rate in (0.5, 0.3))
+        >>> round(times_as_many(one, two, confidence=0.99), 2)
+        1.72
     """
-    gap = abs(first.value - second.value)
     higher, lower = (first, second) if first.value >= second.value else (second, first)
-    down = math.hypot(higher.value - higher.low, lower.high - lower.value)
-    if gap == 0:
+    if higher.value == lower.value:
         return None
-    return max(1.0, round((down / gap) ** 2, 9))
+    sizes = [_effective_trials(one, confidence) for one in (higher, lower)]
+
+    def apart(times: float) -> bool:
+        grown = [
+            one if size is None else exact_interval(one.value, times * size, confidence=confidence)
+            for one, size in zip((higher, lower), sizes, strict=True)
+        ]
+        return difference(*grown).low > 0
+
+    if difference(higher, lower).low > 0:
+        return 1.0
+    if not apart(MOST_TIMES):
+        return None
+    return _bisect(apart, 1.0, MOST_TIMES)
+
+
+def _effective_trials(one: Interval, confidence: float) -> float | None:
+    """Return the number of trials that an interval stands for; None where it is a point."""
+    if one.high <= one.value and one.low >= one.value:
+        return None
+    if one.value < 1:
+        return _bisect(
+            lambda n: exact_interval(one.value, n, confidence=confidence).high <= one.high,
+            LEAST,
+            MOST,
+        )
+    return _bisect(
+        lambda n: exact_interval(one.value, n, confidence=confidence).low >= one.low, LEAST, MOST
+    )
+
+
+def _bisect(holds: Callable[[float], bool], low: float, high: float) -> float:
+    """Return where a condition begins to hold between two numbers, to a thousandth."""
+    while high / low > 1.001:
+        middle = math.sqrt(low * high)
+        low, high = (low, middle) if holds(middle) else (middle, high)
+    return high
