@@ -91,7 +91,9 @@ def settled(model: nn.Module, images: Tensor) -> nn.Module:
     return model.eval()
 
 
-def measure(case: Case, folder: Path, threads: int) -> tuple[list[Row], list[Row], bool]:
+def measure(
+    case: Case, folder: Path, threads: int, images: int
+) -> tuple[list[Row], list[Row], bool]:
     """Return rows of agreement and of speed, and whether all that is promised holds."""
     torch.set_num_threads(threads)
     network = quantize(case.model, case.calibration, Scheme("accurate"))
@@ -103,7 +105,7 @@ def measure(case: Case, folder: Path, threads: int) -> tuple[list[Row], list[Row
     for name, (form, weights) in files.items():
         path = folder / f"{name}.onnx"
         export_onnx(network, path, form=form, weights=weights)
-        found = check_onnx(network, path, case.test, threads=threads)
+        found = check_onnx(network, path, case.test[:images], threads=threads)
         shares = (100 * n / found.images for n in (found.identical, found.same_top1))
         agreement.append(Row(f"{case.name}, {name}", *shares, 100, "%"))
         print(f"{case.name}, {name}: {found}", flush=True)
@@ -126,6 +128,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Exported networks in ONNX Runtime.")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the rows to FILE")
     parser.add_argument("--only", default="", metavar="NAME", help="networks whose name holds it")
+    parser.add_argument("--images", type=int, default=10_000, help="most images to compare on")
     parser.add_argument("--threads", type=int, default=1, help="of both")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -135,7 +138,7 @@ def main() -> None:
         if options.only not in case.name:
             continue
         with tempfile.TemporaryDirectory() as scratch:
-            shares, rates, fits = measure(case, Path(scratch), options.threads)
+            shares, rates, fits = measure(case, Path(scratch), options.threads, options.images)
         agreement, speed, holds = agreement + shares, speed + rates, holds and fits
     show("Images with equal logits, images with the same first class", agreement)
     show("ONNX Runtime on the exported file, ours, ONNX Runtime's own int8 file", speed)

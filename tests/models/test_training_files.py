@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from bitproof.core.errors import UnsafeFileError, WeightsError
+from bitproof.core.progress import Progress
 from bitproof.models import load_weights
 from bitproof.models.checkpoint import take_weights, weight_files
 from bitproof.models.pickle_check import check_pickle
@@ -72,6 +73,22 @@ def test_a_lightning_checkpoint_loads_and_says_what_was_taken(tmp_path: Path) ->
     loaded, said = take_weights(net(), tmp_path / "last.ckpt")
     assert_same(loaded, state)
     assert said == "took 'state_dict', dropped prefix 'model.'"
+
+
+def test_who_watches_is_told(tmp_path: Path) -> None:
+    class Said(Progress):
+        def __init__(self) -> None:
+            self.lines: list[str] = []
+
+        def say(self, text: str) -> None:
+            self.lines.append(text)
+
+    torch.save({"net": net(1).state_dict()}, tmp_path / "w.pt")
+    torch.save(net(1).state_dict(), tmp_path / "plain.pt")
+    said = Said()
+    load_weights(net(), tmp_path / "w.pt", progress=said)
+    load_weights(net(), tmp_path / "plain.pt", progress=said)
+    assert said.lines == ["weights: took 'net'"]
 
 
 @pytest.mark.parametrize("key", ["state_dict", "model_state_dict", "model", "net", "my_weights"])

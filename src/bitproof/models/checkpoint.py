@@ -8,7 +8,6 @@ did not make (`Normalize` buffers, batch counters): those stay as built.
 import copy
 import io
 import json
-import logging
 import struct
 import warnings
 import zlib
@@ -28,6 +27,7 @@ from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
 from bitproof.core.errors import UnsafeFileError, WeightsError, first_of, shorten
 from bitproof.core.files import read_bytes
+from bitproof.core.progress import SILENT, Progress
 from bitproof.core.tensor_files import parse_tensors, write_tensors
 from bitproof.data.npz import read_npz
 from bitproof.models.base import Normalize
@@ -35,8 +35,6 @@ from bitproof.models.pickle_check import check_pickles
 from bitproof.models.stand_ins import STAND_INS
 from bitproof.models.state_dict import USUAL, Named, dicts_of, fitting, is_weight, likeliest
 from bitproof.models.user_module import inside_wrappers
-
-LOG = logging.getLogger(__name__)
 
 DAMAGE = (
     *(ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError, OSError),
@@ -50,11 +48,11 @@ MOST_SHARDS = 1000
 """Files that such a list may name."""
 
 
-def load_weights(model: nn.Module, path: Path | str) -> nn.Module:
+def load_weights(model: nn.Module, path: Path | str, *, progress: Progress = SILENT) -> nn.Module:
     """Return a copy of `model` with the weights of a file; `model` stays as it is.
 
     Of a model in `DataParallel` or `torch.compile`, it is a copy of what is inside. See
-    `take_weights`, which also tells what was taken of the file.
+    `take_weights` for what files may hold; `progress` is told what was taken of this one.
 
     Raises:
         WeightsError: the file cannot be read, or does not fit; every key that is missing,
@@ -73,7 +71,10 @@ def load_weights(model: nn.Module, path: Path | str) -> nn.Module:
         ...     torch.equal(load_weights(nn.Linear(2, 2), path).weight, model.weight)
         True
     """
-    return take_weights(model, path)[0]
+    loaded, said = take_weights(model, path)
+    if said:
+        progress.say(f"weights: {said}")
+    return loaded
 
 
 def take_weights(model: nn.Module, path: Path | str) -> tuple[nn.Module, str]:
@@ -95,8 +96,6 @@ def take_weights(model: nn.Module, path: Path | str) -> tuple[nn.Module, str]:
     loaded = copy.deepcopy(model)
     loaded.load_state_dict({**wanted, **found.tensors})
     said = ", ".join([*found.parts, *_conversions(wanted, found.tensors)])
-    if said:
-        LOG.info("weights: %s: %s", path, said)
     return loaded, said
 
 
