@@ -48,7 +48,7 @@ def test_options_alone_tell_accuracy_of_each_width_and_of_stored_networks(
     outcome = call(*words, "--json", "e.json")
     assert outcome.code == 0
     header = next(line for line in outcome.out.splitlines() if "condition" in line)
-    assert [word for word in header.split() if word.isalnum()][1:4] == ["float", "int4", "int8"]
+    assert [word for word in header.split() if word.isalnum()][1:4] == ["float", "int8", "int4"]
     for text in ("BER 1e-3", "BER 1e-2", "eps 1/255", "3 chips", "20 images", "report: e/"):
         assert text in outcome.out
     rows = rows_of(tmp_path / "e")
@@ -108,6 +108,6 @@ def test_what_is_wrong_is_told_in_one_line(call: Call, words: list[str], told: s
 
 def test_numbers_are_fractions_too_and_rise() -> None:
     assert parse_numbers("8/255, 1/255,1/255", "--pgd") == [1 / 255, 8 / 255]
-    assert parse_widths("8,4,8") == (8, 4)
+    assert parse_widths("4,8,4") == (8, 4)
     with pytest.raises(RecipeError, match="wanted numbers"):
         parse_numbers("-1", "--ber")

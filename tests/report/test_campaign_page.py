@@ -91,6 +91,73 @@ def test_every_cell_of_the_map_has_rate_interval_and_trials(make_campaign: MakeC
     assert at["all layers", "all"]["main"] == "4.0"
 
 
+def test_a_cell_fades_as_its_interval_grows(
+    make_campaign: MakeCampaign, summary: MakeSummary
+) -> None:
+    told = summary(n_layers=2)
+    known = {"trials": 4000, "rates": {"sdc1": wilson(0, 4000)}}
+    told["cells"][0] |= known
+    told["cells"][1] |= {"trials": 1, "rates": {"sdc1": wilson(0, 1)}}
+    told["cells"][2] |= {"trials": 0, "rates": {}}
+    spec = spec_of(make_campaign(told), "map-flip-in-weight")
+    cells = {(cell["layer"], cell["bit"]): cell for cell in spec["data"]["values"]}
+    sure, once, never = (cells["layer1.0.conv1", str(bit)] for bit in range(3))
+    assert (sure["main"], once["main"], sure["range"]) == ("0.00", "0", once["range"])
+    channels = spec["layer"][1]["encoding"]
+    opacity = dict(
+        zip(*(channels["opacity"]["scale"][name] for name in ("domain", "range")), strict=True)
+    )
+    assert opacity[sure["sure"]] == 1.0
+    assert opacity[once["sure"]] < 0.2
+    colours = channels["color"]["scale"]
+    colour = dict(zip(colours["domain"], colours["range"], strict=True))
+    assert colour[never["range"]] != colour[sure["range"]]
+
+
+@pytest.mark.parametrize(
+    ("title", "wanted"),
+    [
+        ("bitproof inject --model resnet18 --data cifar10", "Flip in weight: resnet18 on cifar10"),
+        ("inject", "Flip in weight: resnet18 on cifar10, behind secded"),
+        ("What flips do to ours", "What flips do to ours"),
+    ],
+)
+def test_the_title_is_what_was_asked_not_its_command(
+    title: str, wanted: str, make_campaign: MakeCampaign, summary: MakeSummary, look: Look
+) -> None:
+    told = summary(n_layers=1)
+    told["campaign"]["title"] = title
+    page = look(write_campaign_report(make_campaign(told)))
+    assert page.words.split("fault-injection report ")[1].startswith(wanted)
+    assert title in page.words.split("The campaign")[-1]
+
+
+def test_who_computed_is_read_from_beside_the_summary(
+    make_campaign: MakeCampaign, summary: MakeSummary, look: Look
+) -> None:
+    told = summary(n_layers=1)
+    for name in ("device", "engine", "seconds"):
+        del told["campaign"][name]
+    folder = make_campaign(told)
+    assert "device: not recorded" in look(write_campaign_report(folder)).words
+    work = {"device": "cuda", "engine": "3 processes", "threads": 2, "seconds": 61.0}
+    (folder / "work.json").write_text(json.dumps(work))
+    words = look(write_campaign_report(folder)).words
+    for wanted in ("device: cuda", "engine: 3 processes", "time: 1 min 01 s"):
+        assert wanted in words
+
+
+def test_accuracy_if_the_system_stops_stands_beside_that_if_it_carries_on(
+    make_campaign: MakeCampaign, summary: MakeSummary, look: Look
+) -> None:
+    told = summary(n_layers=1)
+    assert "If the system stops" not in look(write_campaign_report(make_campaign(told))).words
+    told["totals"][0] |= {"acc_carried": [0.9, 0.912, 0.93], "stopped": [0.1, 0.2, 0.3]}
+    words = look(write_campaign_report(make_campaign(told))).words
+    assert "If the system stops at a word that it cannot correct" in words
+    assert "91" in words.split("If the system stops")[1]
+
+
 def test_a_sum_that_the_summary_lacks_is_not_called_untried(
     make_campaign: MakeCampaign, summary: MakeSummary
 ) -> None:

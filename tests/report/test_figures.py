@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ from xml.etree import ElementTree as ET
 import altair as alt
 import pytest
 
+from bitproof import report
 from bitproof.core.errors import DataError
 from bitproof.report.campaign_charts import campaign_figures
 from bitproof.report.campaign_summary import read_summary
@@ -21,6 +23,7 @@ from bitproof.report.figures import (
     static,
     write_figures,
 )
+from bitproof.report.marks import series_of
 from bitproof.report.run import read_run
 
 MakeRun = Callable[..., Path]
@@ -120,3 +123,45 @@ def test_characters_that_no_svg_may_hold_end_no_process(text: str) -> None:
     figure = make_figure("s", "n", "t", {**bar, "encoding": {"x": {"field": "a"}}})
     assert json.loads(figure.spec)["data"]["values"][0]["a"].endswith("b\\u0001")
     ET.fromstring(static(figure))
+
+
+def test_marks_of_a_page_have_values_and_the_number_of_their_line(run_dir: Path) -> None:
+    figures = {each.name: each for each in run_figures(read_run(run_dir))}
+    one = figures["accuracy-random-flips"]
+    names = series_of(json.loads(one.spec))
+    root = ET.fromstring(static(one))
+    titles = [element.text or "" for element in root.iter("title")]
+    rows = json.loads(one.spec)["data"]["values"]
+    assert len(titles) == len(rows) == 6 * 7
+    row = next(row for row in rows if row["name"] == "s2" and row["at"] == "10⁻³")
+    told = f"s2, 10⁻³, {row['value']:.4g} ({row['low']:.4g} to {row['high']:.4g})"
+    assert told in titles
+    lines = {element.get("data-s") for element in root.iter() if element.get("data-s")}
+    assert lines == {str(number) for number in range(len(names))}
+    assert "§" not in static(one)
+
+
+def test_drawings_for_papers_are_free_of_what_pages_need(run_dir: Path, tmp_path: Path) -> None:
+    figures = run_figures(read_run(run_dir))
+    path = next(path for path in write_figures(figures[:1], tmp_path) if path.suffix == ".svg")
+    assert "<title" not in path.read_text()
+    assert "§" not in path.read_text()
+
+
+@pytest.mark.parametrize("text", ["§0§", '"><title>', "<b>&amp;", "a §1§ b"])
+def test_names_that_look_like_marks_stay_names(text: str, make_run: MakeRun) -> None:
+    for one in run_figures(read_run(make_run(variants=["baseline", text]))):
+        root = ET.fromstring(static(one))
+        assert {element.get("data-s") for element in root.iter()} <= {None, "0", "1"}
+        for element in root.iter("title"):
+            assert not len(element)
+
+
+def test_the_script_of_a_page_is_sound() -> None:
+    path = Path(report.__file__).parent / "templates" / "report.js"
+    assert "</" not in path.read_text(encoding="utf-8")
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("no node")
+    done = subprocess.run([node, "--check", path], check=False, capture_output=True)
+    assert done.returncode == 0, done.stderr

@@ -69,13 +69,13 @@ def parse_numbers(text: str, option: str) -> list[float]:
 
 
 def parse_widths(text: str) -> tuple[int, ...]:
-    """Return the word widths of a list with commas, in its order, each once.
+    """Return the word widths of a list with commas, the widest first, each once.
 
     Raises:
         RecipeError: one is no whole number from 2 to 8.
 
     Example:
-        >>> parse_widths("8,4")
+        >>> parse_widths("4,8")
         (8, 4)
     """
     parts = [part.strip() for part in text.split(",") if part.strip()]
@@ -84,7 +84,7 @@ def parse_widths(text: str) -> tuple[int, ...]:
             raise RecipeError(
                 f"--bits: wanted widths from 2 to 8 with commas, such as 4,6,8, got {shorten(part)}"
             )
-    return tuple(dict.fromkeys(map(int, parts)))
+    return tuple(sorted(set(map(int, parts)), reverse=True))
 
 
 def threats_of(options: Options) -> list[dict[str, Any]]:

@@ -24,6 +24,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "bitproof reproduce --status",
         "bitproof reproduce resq-matrix --size small --minutes 30",
     ),
+    "compare": (
+        "bitproof compare runs/demo",
+        "bitproof compare runs/plain runs/secded --out comparison",
+    ),
     "report": ("bitproof report runs/demo",),
     "verify": ("bitproof verify runs/demo",),
     "energy": ("bitproof energy runs/demo --max-drop 1.0",),

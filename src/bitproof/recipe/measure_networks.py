@@ -4,6 +4,7 @@ It has no recipe.toml: nothing is trained or quantized, so there is nothing to r
 call. `run.json` says what was measured; `tallies.jsonl` is what `resume` goes on from.
 """
 
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -136,7 +137,15 @@ def measure_networks(
                 digest = models(name).digest()
                 folder.note(networks={name: digest})
                 keys = evaluation.keys(digest, test)
-                evaluation.measure(name, keys, pool=pool, store=store, progress=progress, stop=stop)
+                start, task = time.perf_counter(), f"evaluate {name}"
+                try:
+                    evaluation.measure(
+                        name, keys, pool=pool, store=store, progress=progress, stop=stop
+                    )
+                finally:
+                    spent = time.perf_counter() - start
+                    spent += folder.facts().get("durations", {}).get(task, 0.0)
+                    folder.note(durations={task: round(spent, 3)})
                 counts = evaluation.counts(keys, store) or {}
                 rows += evaluation.rows(name, counts)
                 warnings += evaluation.warnings(name, counts, test)

@@ -167,8 +167,9 @@ def checks_line(summary: CampaignSummary) -> str:
     check = "integers compared with floats"
     if campaign.fidelity is None:
         return f"Not checked: {check} (the network was stored without the comparison)."
-    found = "its warning stands above" if campaign.warnings else "it raised no warning"
-    return f"Check that ran: {check} – {found}."
+    if campaign.warnings:
+        return f"Check that ran: {check}. All warnings stand above."
+    return f"Check that ran: {check} – it raised no warning."
 
 
 def meanings(summary: CampaignSummary) -> list[tuple[str, str]]:

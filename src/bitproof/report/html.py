@@ -11,7 +11,7 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
@@ -73,35 +73,43 @@ def render(
         static,
     )
 
-    environment = Environment(
-        loader=PackageLoader("bitproof.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     sections: defaultdict[str, list[Figure]] = defaultdict(list)
     for figure in figures:
         sections[figure.section].append(figure)
     draw = live if interactive else static
     programs = [live_program()] if interactive else []
     programs.append(resources.files("bitproof.report").joinpath(SCRIPT).read_text("utf-8"))
-    page = environment.get_template(template).render(
-        **context,
-        figures=sections,
-        draw=lambda figure, look: framed(figure, look, draw),
-        policy=POLICY.format(" ".join(f"'{_digest(program)}'" for program in programs)),
-        script=(live_specs(figures) if interactive else Markup(""))
-        + Markup("\n").join(Markup(f"<script>{program}</script>") for program in programs),
-        links={name: key for key, (name, _) in context["glossary"].items()},
-        term=partial(_term, context["glossary"]),
-        absent=ABSENT,
+    page = (
+        _templates()
+        .get_template(template)
+        .render(
+            **context,
+            figures=sections,
+            draw=lambda figure, look: framed(figure, look, draw),
+            policy=POLICY.format(" ".join(f"'{_digest(program)}'" for program in programs)),
+            script=(live_specs(figures) if interactive else Markup(""))
+            + Markup("\n").join(Markup(f"<script>{program}</script>") for program in programs),
+            links={name: key for key, (name, _) in context["glossary"].items()},
+            term=partial(_term, context["glossary"]),
+            absent=ABSENT,
+        )
     )
     page = page.encode("utf-8", errors="replace").decode("utf-8")  # lone surrogates of JSON
     entries = "".join(
         f'<li><a href="#{place}">{title}</a></li>\n' for place, title in HEADING.findall(page)
     )
     return page.replace(CONTENTS, CONTENTS + entries, 1)
+
+
+@cache
+def _templates() -> Environment:
+    return Environment(
+        loader=PackageLoader("bitproof.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
 
 
 def _digest(program: str) -> str:
