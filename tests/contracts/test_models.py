@@ -78,10 +78,17 @@ TIMM.create_model = lambda _name, in_chans, num_classes, **_: nn.Sequential(
 every_kind = pytest.mark.parametrize("spec", SAMPLES, ids=lambda spec: spec.kind)
 
 
+@pytest.fixture(scope="session")
+def user_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return one folder for all tests: a module of another folder would be another module."""
+    folder = tmp_path_factory.mktemp("user_code")
+    (folder / "contract_factory.py").write_text(USER_CODE)
+    return folder
+
+
 @pytest.fixture(autouse=True)
-def user_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "contract_factory.py").write_text(USER_CODE)
-    monkeypatch.chdir(tmp_path)
+def user_code(user_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(user_folder)
     monkeypatch.setitem(sys.modules, "timm", TIMM)
 
 

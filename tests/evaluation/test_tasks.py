@@ -13,7 +13,6 @@ from bitproof.data import Dataset
 from bitproof.evaluation import (
     AdversarialBitErrors,
     AdversarialExamples,
-    BlackBoxCheck,
     Clean,
     Evaluation,
     MemoryFaults,
@@ -166,7 +165,8 @@ PGD = AdversarialExamples(levels=(0.1,))
     ("data", "k", "threat", "message"),
     [
         (TOKENS, 2, PGD, "linf_pgd: wanted inputs that can be perturbed, user holds tokens"),
-        (FEATURES, 2, BlackBoxCheck(levels=(0.1,)), "black_box_check: wanted images of shape"),
+        (FEATURES, 2, AdversarialExamples(levels=(0.1,), attack=AutoAttack(epsilon=0.1)),
+         "autoattack: wanted images of shape"),
         (PIXELS, 1, AdversarialExamples(levels=(0.1,), attack=AutoAttack(epsilon=0.1)),
          "autoattack: wanted a classification by logits, got Binary"),
         (PIXELS, 1, AdversarialBitErrors(attack_images=5, batches=1),
@@ -177,7 +177,7 @@ def test_what_a_threat_cannot_measure_on_is_refused_before_it_runs(
     data: Dataset, k: int, threat: Clean, message: str
 ) -> None:
     model = Spy(k)
-    threats = (PGD, threat) if isinstance(threat, BlackBoxCheck) else (threat,)
+    threats = (PGD, threat) if data is FEATURES else (threat,)
     with pytest.raises(SpecError, match=message):
         evaluate({"m": model}, data, Evaluation(threats=threats))
     assert model.asked == 2

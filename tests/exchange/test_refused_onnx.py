@@ -1,5 +1,6 @@
 """ONNX files that have no form as an integer network: one line that names what is wrong."""
 
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,8 @@ from typer.testing import CliRunner
 from bitproof.cli.app import app
 from bitproof.core.errors import ExchangeError
 from bitproof.exchange import import_onnx
-from tests.exchange.test_onnx_import import S, conv
-from tests.exchange.tiny_onnx import Tiny, onnx
+from tests.exchange.test_onnx_import import CASES, S, conv
+from tests.exchange.tiny_onnx import Tiny, images_of, onnx
 
 
 def no_pair(t: Tiny) -> str:
@@ -88,7 +89,7 @@ def huge_constant(t: Tiny) -> str:
 
 
 def growing(t: Tiny) -> str:
-    x = t.array(np.zeros(1 << 18))
+    x = t.array(np.zeros(1 << 20), np.uint8)
     for _ in range(20):
         x = t.op("Concat", x, x, axis=0)
     return t.qdq(t.op("Add", t.qdq("x", S), x), 0.1)
@@ -250,3 +251,42 @@ def test_the_scale_of_a_bias_that_is_none_of_the_accumulators(tmp_path: Path) ->
     (stored,) = (coded for name, coded in network.tensors.items() if name.endswith("bias"))
     assert stored.grid.bits == 8
     assert stored.codes.tolist() == [100, -50, 3, 0]
+
+
+def _mutate(model: Any, rng: random.Random) -> None:
+    """Change one node as an accident or an attacker may."""
+    node, names = rng.choice(model.graph.node), [one.name for one in model.graph.initializer]
+    names += ["", "x", *(name for other in model.graph.node for name in other.output)]
+    kind = rng.choice(["input", "less", "attribute", "number", "operator"])
+    if kind == "input" and node.input:
+        node.input[rng.randrange(len(node.input))] = rng.choice(names)
+    elif kind == "less" and node.input:
+        del node.input[rng.randrange(len(node.input))]
+    elif kind == "attribute" and node.attribute:
+        del node.attribute[rng.randrange(len(node.attribute))]
+    elif kind == "number" and node.attribute:
+        attribute = rng.choice(node.attribute)
+        attribute.i = rng.choice([0, -1, 1 << 40])
+        if attribute.ints:
+            attribute.ints[0] = attribute.i
+    else:
+        node.op_type = rng.choice([other.op_type for other in model.graph.node])
+
+
+@pytest.mark.slow
+def test_mutated_files_are_networks_that_run_or_refused_in_one_line(tmp_path: Path) -> None:
+    rng, runs, path = random.Random(0), 0, tmp_path / "m.onnx"
+    for _ in range(1000):
+        tiny = Tiny()
+        build, scale, zero = CASES[rng.choice(list(CASES))]
+        model = tiny.model(tiny.qdq(build(tiny, tiny.qdq("x", S)), scale, zero))
+        _mutate(model, rng)
+        path.write_bytes(model.SerializeToString())
+        try:
+            network = import_onnx(path)
+        except ExchangeError:
+            continue
+        assert network.input_shape is not None
+        assert network(images_of(3, *network.input_shape)).isfinite().all()
+        runs += 1
+    assert 50 < runs < 950

@@ -141,13 +141,15 @@ def evaluate(  # noqa: PLR0917
         str | None,
         typer.Option(
             autocompletion=kind_of("MODELS"),
-            help="Architecture, timm:NAME, or package.module:factory.",
+            help="Architecture, timm:NAME, package.module:factory, or FILE.onnx.",
         ),
     ] = None,
     weights: Annotated[str | None, typer.Option(help="Its weights: a file, or pretrained.")] = None,
     network: Annotated[
         str | None,
-        typer.Option(help="Integer networks instead: runs/NAME/networks/VARIANT, or runs/NAME."),
+        typer.Option(
+            help="Integer networks instead: runs/NAME/networks/VARIANT, runs/NAME, INT8.onnx."
+        ),
     ] = None,
     data: Annotated[
         str | None,
@@ -227,12 +229,13 @@ def inject(  # noqa: PLR0917
         str | None,
         typer.Option(
             autocompletion=kind_of("MODELS"),
-            help="Architecture, timm:NAME, or package.module:factory.",
+            help="Architecture, timm:NAME, package.module:factory, or FILE.onnx.",
         ),
     ] = None,
     weights: Annotated[str | None, typer.Option(help="Its weights: a file, or pretrained.")] = None,
     network: Annotated[
-        str | None, typer.Option(help="An integer network instead: runs/NAME/networks/VARIANT.")
+        str | None,
+        typer.Option(help="An integer network instead: runs/NAME/networks/VARIANT, or INT8.onnx."),
     ] = None,
     data: Annotated[
         str | None,

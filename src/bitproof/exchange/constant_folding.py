@@ -17,6 +17,8 @@ MOST_NUMBERS = 1 << 25
 """By which all results together may be larger than what they are made of."""
 ODD = (ValueError, TypeError, IndexError, OverflowError, ZeroDivisionError)
 """What numpy raises on arguments that do not go together."""
+MISFITS = (*ODD, KeyError, AttributeError, AssertionError, RuntimeError)
+"""What a rule raises on attributes and operands that no operator of its kind has."""
 DTYPES: dict[int, Any] = {
     **{1: np.float32, 2: np.uint8, 3: np.int8, 4: np.uint16, 5: np.int16, 6: np.int32},
     **{7: np.int64, 9: np.bool_, 10: np.float16, 11: np.float64, 12: np.uint32, 13: np.uint64},
@@ -57,9 +59,14 @@ def fold(node: OnnxNode, operands: Operands, budget: Budget) -> Array:
         budget.take(max(_count(node, operands) - held, 0), node)
         with np.errstate(all="ignore"):
             return np.asarray(function(node, operands))
-    except ODD as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ExchangeError(f"{node.label}: its constants do not go together ({reason})") from None
+    except MISFITS as error:
+        raise ExchangeError(f"{node.label}: {misfit(error)}") from None
+
+
+def misfit(error: Exception) -> str:
+    """Say in one line that a node has attributes or operands of a wrong kind."""
+    said = f"{type(error).__name__} {error}"
+    return f"no form for its attributes and operands ({' '.join(said.split())[:200]})"
 
 
 def axes_of(node: OnnxNode, operands: Operands, rank: int) -> list[int] | None:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from bitproof.core.errors import ExchangeError, shorten
 from bitproof.exchange.assembly import RUNS, readable
-from bitproof.exchange.constant_folding import Budget, fold
+from bitproof.exchange.constant_folding import MISFITS, Budget, fold, misfit
 from bitproof.exchange.onnx_file import Array, OnnxFile, OnnxNode
 
 Operand = Array | Tensor | None
@@ -199,7 +199,10 @@ def _step(
         return
     if node.op not in rules:
         raise ExchangeError(f"{node.label}: no form in torch for this operator")
-    rules[node.op](building, node, operands)
+    try:
+        rules[node.op](building, node, operands)
+    except MISFITS as error:
+        raise ExchangeError(f"{node.label}: {misfit(error)}") from None
     for name in node.outputs:
         if name and name not in building.values:
             raise ExchangeError(f"{node.label}: no form for its output {shorten(name)}")

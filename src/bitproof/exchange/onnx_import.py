@@ -240,6 +240,11 @@ def walk(
     if last is None:
         raise ExchangeError(f"output: nothing gives {shorten(file.outputs[0])}")
     name = reader.output(values[file.outputs[0]], last)
+    if assembly.shapes[name][:1] != (images,):
+        raise ExchangeError(
+            f"{last.label}: wanted an output for each image, got the shape "
+            f"{assembly.shapes[name]} for {images}"
+        )
     return assembly.finish(name, shape)
 
 

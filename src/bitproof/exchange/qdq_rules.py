@@ -14,7 +14,14 @@ from torch import Tensor
 
 from bitproof.core.errors import ExchangeError
 from bitproof.exchange.assembly import as_grid, same_grid
-from bitproof.exchange.constant_folding import axes_of, clip_bounds, fold, word_ends
+from bitproof.exchange.constant_folding import (
+    MISFITS,
+    axes_of,
+    clip_bounds,
+    fold,
+    misfit,
+    word_ends,
+)
 from bitproof.exchange.elementwise_functions import UNARY, hard_sigmoid
 from bitproof.exchange.onnx_file import Array, OnnxNode
 from bitproof.exchange.qdq_movements import MOVEMENTS, windows_of
@@ -58,7 +65,10 @@ def apply_rule(reader: Reader, node: OnnxNode, operands: Operands) -> list[Value
     rule = RULES.get(node.op)
     if rule is None:
         raise ExchangeError(f"{node.label}: no form as integers for this operator")
-    found = rule(reader, node, operands)
+    try:
+        found = rule(reader, node, operands)
+    except MISFITS as error:
+        raise ExchangeError(f"{node.label}: {misfit(error)}") from None
     return found if isinstance(found, list) else [found]
 
 
@@ -609,8 +619,15 @@ def concat(reader: Reader, node: OnnxNode, operands: Operands) -> Value:
     if all(isinstance(one, Rounded) for one in operands):
         return _of_words(reader, node, operands)
     names = [reader.reals(one, node) for one in operands]
-    rank = len(reader.assembly.shapes[names[0]])
-    return reader.unrounded("concat", names, node, attrs={"dim": int(node.attrs["axis"]) % rank})
+    dim = _axis_of_concat(reader, node, names[0])
+    return reader.unrounded("concat", names, node, attrs={"dim": dim})
+
+
+def _axis_of_concat(reader: Reader, node: OnnxNode, name: str) -> int:
+    dim = int(node.attrs["axis"]) % len(reader.assembly.shapes[name])
+    if dim == 0:
+        reader.refuse(node, "wanted parts of one image, got images behind one another")
+    return dim
 
 
 def _of_words(reader: Reader, node: OnnxNode, operands: Operands) -> Value:
@@ -619,7 +636,7 @@ def _of_words(reader: Reader, node: OnnxNode, operands: Operands) -> Value:
     if any(not same_grid(rounded[0].grid, one.grid) for one in rounded):
         reader.refuse(node, "wanted words on one grid, got several")
     names = [reader.settle(one) for one in rounded]
-    dim = int(node.attrs["axis"]) % len(reader.assembly.shapes[names[0]])
+    dim = _axis_of_concat(reader, node, names[0])
     return Rounded(reader.unrounded("concat", names, node, attrs={"dim": dim}), rounded[0].grid)
 
 
@@ -675,6 +692,8 @@ def softmax(reader: Reader, node: OnnxNode, operands: Operands) -> Value:
     axis = int(node.attrs.get("axis", -1 if reader.opset >= 13 else 1)) % rank
     if reader.opset < 13 and axis != rank - 1:
         reader.refuse(node, "no form for a softmax over several axes")
+    if axis == 0:
+        reader.refuse(node, "wanted a softmax within one image, got one over several")
     if isinstance(value, Unrounded):
         return _at_the_end(reader, node, value, op, {"dim": axis})
     return reader.unrounded(op, [reader.reals(value, node)], node, attrs={"dim": axis})
