@@ -350,3 +350,29 @@ def test_what_bitproof_exports_comes_back(tmp_path: Path) -> None:
     export_onnx(network, path)
     with pytest.raises(ExchangeError, match="--format portable"):
         import_onnx(path)
+
+
+def test_a_weight_that_is_used_twice_has_one_memory(tmp_path: Path) -> None:
+    tiny = Tiny()
+    weight = tiny.words((2, 2, 3, 3), 0.01)
+    x = tiny.qdq(tiny.op("Conv", tiny.qdq("x", S), weight, pads=[1, 1, 1, 1]), 0.1, 128)
+    x = tiny.qdq(tiny.op("Conv", x, weight, pads=[1, 1, 1, 1]), 0.5, 128)
+    path = tiny.save(x, tmp_path / "m.onnx")
+    network = import_onnx(path)
+    assert len(network.tensors) == 1
+    assert [bool(node.memory) for node in network.nodes if node.op == "conv"] == [False, True]
+    assert torch.equal(network(IMAGES), run_onnx(path, IMAGES))
+
+
+def test_sixteen_bit_words_are_the_same_numbers(tmp_path: Path) -> None:
+    tiny = Tiny(opset=21)
+    x = tiny.qdq("x", S)
+    y = tiny.qdq(tiny.op("Add", x, x), 2 / 65535, 100, np.uint16)
+    path = tiny.save(
+        tiny.qdq(tiny.op("ReduceMean", y, tiny.array([3], np.int64)), 0.01), tmp_path / "m.onnx"
+    )
+    network = import_onnx(path)
+    assert sorted({grid.bits for grid in network.grids.values()}) == [8, 16]
+    steps = ((network(IMAGES) - run_onnx(path, IMAGES)) / 0.01).round().abs()
+    assert steps.max() <= 1
+    assert (steps != 0).float().mean() < 0.01
