@@ -83,6 +83,9 @@ def test_networks_of_a_run_stand_side_by_side_and_its_tables_are_its_files(
     outcome = call("compare", "r")
     assert outcome.code == 0
     assert "s1+s2+s3 - float, points" in outcome.out
+    clean = next(line for line in outcome.out.splitlines() if "clean" in line)
+    assert clean.count("images") == 2
+    assert "unpaired" not in clean
     assert call("compare", "r/networks/baseline", "r/networks/s1+s2+s3").code == 0
     for other in ("r", "nowhere"):
         wrong = call("compare", "r", other)

@@ -98,6 +98,33 @@ def test_an_interruption_changes_nothing(
     assert store.lives == lives
 
 
+def test_it_is_kept_which_images_were_right_where_each_is_judged_once(
+    whole: dict[str, Counts], integers: IntegerModel, data: Dataset
+) -> None:
+    right = integers.predict(data.inputs()).argmax(1) == data.labels
+    (clean,) = whole["clean"][0.0]
+    assert list(clean.right or b"") == right.int().tolist()
+    for title in ("linf_pgd", "black_box_check"):
+        for one in (one for trials in whole[title].values() for one in trials):
+            assert one.right is not None
+            assert (len(one.right), sum(one.right)) == (one.total, one.correct)
+    chips = [one for trials in whole["random_flips"].values() for one in trials]
+    assert {one.right for one in chips} == {None}
+    store = Fragile(7)
+    with pytest.raises(Interruption):
+        measure(SMALL, integers, data, store)
+    store.lives = 99
+    again = measure(SMALL, integers, data, store)
+    assert [one.right for level in again["linf_pgd"].values() for one in level] == [
+        one.right for level in whole["linf_pgd"].values() for one in level
+    ]
+    keys = SMALL.keys(integers.digest(), data)
+    beside = [store.get(key) for one, key in keys.items() if one.threat >= len(SMALL.threats)]
+    assert [one and list(one.right or b"") for one in beside] == [
+        right[:size].int().tolist() for size in (40, 120)
+    ]
+
+
 def test_clean_accuracy_is_counted_on_the_images_of_each_threat_too(
     integers: IntegerModel, data: Dataset
 ) -> None:

@@ -1,10 +1,13 @@
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bitproof.core.errors import DataError, StorageError
 from bitproof.evaluation import TallyStore
 from bitproof.metrics import Tally
+from bitproof.report.tallies import read_tallies
 
 KEYS = [f"{trial:064x}" for trial in (2, 0, 1)]
 
@@ -58,3 +61,26 @@ def test_a_count_that_cannot_be_written_is_not_kept(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="cannot write"):
         store.add(KEYS[0], Tally(1, 1))
     assert store.get(KEYS[0]) is None
+
+
+def test_which_answers_were_right_is_read_again(tmp_path: Path) -> None:
+    path = tmp_path / "tallies.jsonl"
+    right = bytes([1, 0, 0, 0, 0, 0, 0, 1, 1])
+    store = TallyStore(path)
+    store.add(KEYS[0], Tally(3, 9, right=right))
+    store.add(KEYS[1], Tally(3, 9))
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [line.get("right") for line in lines] == ["gYA=", None]
+    again = [TallyStore(path).get(key) for key in KEYS[:2]]
+    assert [one and one.right for one in again] == [right, None]
+
+
+@pytest.mark.parametrize("right", ["gYA", "gQ==", "gcA=", "AYA=", 5, ["gYA="]])
+def test_right_answers_that_do_not_fit_their_count_are_damage(right: Any, tmp_path: Path) -> None:
+    path = tmp_path / "tallies.jsonl"
+    names = {"variant": "v", "threat": "clean", "level": 0.0, "trial": 0}
+    path.write_text(json.dumps({**names, "key": "a", "correct": 3, "total": 9, "right": right}))
+    path.write_text(path.read_text() + "\n")
+    for read in (TallyStore, read_tallies):
+        with pytest.raises(DataError, match=r"tallies\.jsonl: line 1 is not a measurement"):
+            read(path)

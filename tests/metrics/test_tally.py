@@ -33,3 +33,10 @@ def test_an_answer_that_is_not_finite_is_never_right(broken: float) -> None:
 def test_nothing_counted_is_no_accuracy() -> None:
     assert Tally(0, 0).acc == 0.0
     assert Tally(3, 4).acc == 0.75
+
+
+def test_right_answers_lie_one_after_the_other_where_both_keep_them() -> None:
+    one, other = Tally(1, 2, right=bytes([0, 1])), Tally(1, 1, right=bytes([1]))
+    assert (one + other).right == bytes([0, 1, 1])
+    assert (Tally(0, 0) + one + Tally(0, 0)).right == one.right
+    assert (one + Tally(1, 1)).right is None

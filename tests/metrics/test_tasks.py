@@ -377,3 +377,21 @@ def test_voxels_are_judged_as_pixels_are() -> None:
     assert not task.fits(volumes[:, 0], labels)
     assert task.tally(volumes, labels) == task.tally(*flat)
     assert task.describe(volumes).startswith("segmentation (3 classes, 2 x 4 x 6 pixels")
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=SEEDS)
+@pytest.mark.parametrize(
+    "task", [Classification(), MultiLabel(), Segmentation()], ids=lambda one: one.kind
+)
+def test_which_answers_are_right_is_kept_where_they_have_no_parts(task: Task, seed: int) -> None:
+    outputs, _, labels = drawn(task, seed)
+    found = task.tally_each(outputs, labels)
+    assert found == task.tally(outputs, labels)
+    assert task.tally(outputs, labels).right is None
+    parts = task.tally_each(outputs[:3], labels[:3]) + task.tally_each(outputs[3:], labels[3:])
+    assert parts.right == found.right
+    if task.parts:
+        assert found.right is None
+    else:
+        assert list(found.right or b"") == task.right(outputs, labels).int().tolist()

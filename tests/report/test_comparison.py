@@ -9,10 +9,12 @@ import pytest
 from scipy import stats
 
 from bitproof.core.errors import DataError
+from bitproof.core.flags import pack_flags
 from bitproof.core.json_lines import JsonLines
 from bitproof.report.comparison import Comparison, Difference, compare, flat_comparison
 from bitproof.report.comparison_table import comparison_figure, comparison_notes, comparison_table
 from bitproof.stats import Row, difference, mean_interval, wilson
+from bitproof.stats.intervals import tango
 
 Make = Callable[..., Path]
 CHIPS = 8
@@ -39,7 +41,7 @@ def make(tmp_path: Path) -> Make:
         seed: int = 0,
         threat: str = "random_flips",
         protections: str = "[]",
-        images: str = "aa",
+        images: str | None = "aa",
         **facts: Any,
     ) -> Path:
         folder = tmp_path / name
@@ -110,12 +112,34 @@ def test_other_seeds_have_other_chips(make: Make) -> None:
     assert change.interval == pytest.approx(difference(second, first), abs=1e-6)
 
 
-def test_clean_accuracy_is_taken_as_independent_and_said_so(make: Make) -> None:
+def test_counts_alone_are_taken_as_independent_and_said_so(make: Make) -> None:
     found = compare([make("a", {"base": ONE}), make("b", {"base": TWO})])
     change = change_of(found, "clean")
     assert change.how == "unpaired"
     assert change.interval == pytest.approx(difference(wilson(165, 200), wilson(155, 200)))
     assert comparison_notes(found)[0].startswith("1 difference paired by what both met, 1 unpaired")
+
+
+@pytest.mark.parametrize(("images", "how"), [("aa", "paired by 200 images"), ("", "unpaired")])
+def test_clean_accuracy_is_paired_where_both_runs_tell_which_images_were_right(
+    make: Make, images: str, how: str
+) -> None:
+    right = {"a": [1] * 155 + [0] * 45, "b": [1] * 165 + [0] * 35}
+    places = [make(name, {"base": ONE}, images=images or None) for name in right]
+    table_of_b = (places[1] / "results.csv").read_text()
+    acc = wilson(165, IMAGES)
+    clean = table([Row("base", "clean", 0.0, "acc", *(acc[1], acc[0], acc[2]), IMAGES)])
+    chips = next(line for line in table_of_b.splitlines() if "random_flips" in line)
+    (places[1] / "results.csv").write_text(f"{clean}{chips}\n")
+    for place in places:
+        own = right[place.name]
+        names = {"variant": "base", "threat": "clean", "level": 0.0, "trial": 0, "key": "clean"}
+        told = {"correct": sum(own), "total": IMAGES, "right": pack_flags(bytes(own))}
+        JsonLines(place / "tallies.jsonl").append({**names, **told})
+    change = change_of(compare(places), "clean")
+    assert change.how == how
+    wanted = tango(10, 0, 200) if images else difference(acc, wilson(155, 200))
+    assert change.interval == pytest.approx(wanted, abs=1e-6)
 
 
 def test_with_and_without_secded_meet_under_one_name(make: Make) -> None:

@@ -5,12 +5,13 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_1samp
 
+from bitproof.core.flags import pack_flags
 from bitproof.core.json_lines import JsonLines
 from bitproof.report.page_table import PageTable
 from bitproof.report.paired import paired_change
 from bitproof.report.run import read_run
 from bitproof.report.run_tables import accuracy_table, chip_table, matrix_table
-from bitproof.stats.intervals import mean_interval
+from bitproof.stats.intervals import mean_interval, tango, wilson
 from bitproof.stats.results import Row
 
 MakeRun = Callable[..., Path]
@@ -109,6 +110,60 @@ def test_shared_chips_tell_apart_what_separate_intervals_cannot(make_run: MakeRu
     assert one is not None
     assert one.paired
     assert (one.low, one.value, one.high) == pytest.approx((low, gained.mean(), high))
+
+
+def images_of(folder: Path, right: dict[str, list[list[int]]], threat: str, level: float) -> None:
+    """Write which images each network got right, a list for each block."""
+    log = JsonLines(folder / "tallies.jsonl")
+    for name, blocks in right.items():
+        for trial, one in enumerate(blocks):
+            names = {"variant": name, "threat": threat, "level": level, "trial": trial, "key": name}
+            counts = {"correct": sum(one), "total": len(one), "right": pack_flags(bytes(one))}
+            log.append({**names, **counts})
+
+
+def test_shared_images_tell_apart_what_separate_counts_cannot(make_run: MakeRun) -> None:
+    base = [1] * 450 + [0] * 550
+    better = [1] * 462 + [0] * 538
+    right = {"baseline": [base[:600], base[600:]], "s1": [better[:600], better[600:]]}
+    counts = {"baseline": 450, "s1": 462}
+    rows = [
+        Row(name, "linf_pgd", 0.1, "acc", value, low, high, 1000)
+        for name, found in counts.items()
+        for low, value, high in [wilson(found, 1000)]
+    ]
+    folder = make_run(rows=rows, variants=list(counts))
+    sizes = {(n, "linf_pgd", 0.1): [sum(one) for one in blocks] for n, blocks in right.items()}
+    tallies(folder, sizes, 600)
+    alone = paired_change(read_run(folder), "baseline", "s1", "linf_pgd", 0.1)
+    assert alone is not None
+    assert (alone.sign, alone.paired) == (0, False)
+    assert bold(folder)[-1] == set()
+    (folder / "tallies.jsonl").unlink()
+    images_of(folder, right, "linf_pgd", 0.1)
+    one = paired_change(read_run(folder), "baseline", "s1", "linf_pgd", 0.1)
+    assert one is not None
+    assert (one.sign, one.paired) == (1, True)
+    assert (one.low, one.value, one.high) == pytest.approx(tango(12, 0, 1000))
+    assert bold(folder)[-1] == {"s1"}
+
+
+def test_clean_images_beside_a_threat_are_not_taken_for_those_of_clean_accuracy(
+    make_run: MakeRun,
+) -> None:
+    names = ("baseline", "s1")
+    rows = [Row(name, "clean", 0.0, "acc", 0.5, 0.4, 0.6, 100) for name in names]
+    folder = make_run(rows=rows, variants=list(names))
+    right = {"baseline": [[1] * 50 + [0] * 50], "s1": [[0] * 49 + [1] * 50 + [0]]}
+    images_of(folder, right, "clean", 0.0)
+    log = JsonLines(folder / "tallies.jsonl")
+    for name in names:
+        beside = {"variant": name, "threat": "clean", "level": 0.0, "trial": 0, "reference": True}
+        log.append({**beside, "key": name, "correct": 2, "total": 2, "right": pack_flags(b"\1\1")})
+    found = paired_change(read_run(folder), *names, "clean", 0.0)
+    assert found is not None
+    assert found.paired
+    assert (found.low, found.value, found.high) == pytest.approx(tango(49, 49, 100))
 
 
 def test_trials_of_other_counts_or_too_few_are_not_paired(make_run: MakeRun) -> None:

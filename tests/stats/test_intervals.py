@@ -1,3 +1,4 @@
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -14,7 +15,12 @@ from bitproof.stats import (
     student_half_width,
     wilson,
 )
-from bitproof.stats.intervals import exact_interval, normal_quantile, score_interval
+from bitproof.stats.intervals import (
+    exact_interval,
+    normal_quantile,
+    score_interval,
+    tango,
+)
 
 
 @settings(max_examples=80, deadline=None)
@@ -154,3 +160,75 @@ def test_one_difference_alone_says_nothing() -> None:
     assert mean_interval([0.25], lowest=-1.0) == Interval(-1.0, 0.25, 1.0)
     with pytest.raises(ValueError, match="two draws"):
         student_half_width([0.25])
+
+
+@pytest.mark.parametrize(
+    ("gained", "lost", "n", "ends"),
+    [
+        # Fagerland, Lydersen and Laake 2017, table 8.12 and its like, by R's contingencytables.
+        (6, 16, 161, (-0.1240, -0.0054)),
+        (1, 7, 21, (-0.5172, -0.0260)),
+    ],
+)
+def test_tango_is_that_of_published_examples(
+    gained: int, lost: int, n: int, ends: tuple[float, float]
+) -> None:
+    low, value, high = tango(gained, lost, n)
+    assert (low, high) == pytest.approx(ends, abs=5e-5)
+    assert value == (gained - lost) / n
+    assert tango(lost, gained, n) == pytest.approx((-high, -value, -low))
+
+
+def score_test(gap: float, gained: int, lost: int, n: int) -> float:
+    """Return the statistic of a true difference, its likeliest rates searched for, not solved."""
+    lots = np.linspace(max(-gap, 0) + 1e-12, (1 - gap) / 2 - 1e-12, 400_001)
+    same = 1 - 2 * lots - gap
+    likelihood = np.zeros_like(lots)
+    for seen, chance in ((gained, lots + gap), (lost, lots), (n - gained - lost, same)):
+        if seen:
+            likelihood += seen * np.log(np.maximum(chance, 1e-300))
+    rate = float(lots[likelihood.argmax()])
+    return (gained - lost - n * gap) / math.sqrt(n * (2 * rate + gap - gap**2))
+
+
+@pytest.mark.parametrize("seen", [(6, 16, 161), (1, 7, 21), (30, 0, 500), (0, 0, 90), (4, 4, 8)])
+def test_tango_ends_where_the_score_test_begins_to_reject(seen: tuple[int, int, int]) -> None:
+    z = normal_quantile(0.95)
+    low, _, high = tango(*seen)
+    assert score_test(low, *seen) == pytest.approx(z, rel=1e-3)
+    assert score_test(high, *seen) == pytest.approx(-z, rel=1e-3)
+
+
+@given(st.integers(0, 60), st.integers(0, 60), st.integers(0, 300))
+def test_tango_excludes_zero_where_mcnemar_rejects(gained: int, lost: int, same: int) -> None:
+    n = gained + lost + same + 1
+    low, _, high = tango(gained, lost, n)
+    clear = (gained - lost) ** 2 > normal_quantile(0.95) ** 2 * (gained + lost)
+    assert (low > 0 or high < 0) == clear
+    assert -1 <= low <= (gained - lost) / n <= high <= 1
+
+
+@pytest.mark.parametrize(
+    ("gain", "loss", "n"),
+    [(0.05, 0.05, 100), (0.01, 0.005, 500), (0.1, 0.02, 60), (0.3, 0.3, 40), (0.002, 0.002, 1000)],
+)
+def test_tango_holds_the_truth_as_often_as_promised(gain: float, loss: float, n: int) -> None:
+    most = int(n * max(gain, loss) + 6 * (n * max(gain, loss)) ** 0.5 + 5)
+    seen = [(a, b) for a in range(most) for b in range(min(most, n + 1 - a))]
+    chances = stats.multinomial.pmf(
+        [(a, b, n - a - b) for a, b in seen], n, [gain, loss, 1 - gain - loss]
+    )
+    assert chances.sum() > 0.9999
+    kept = [chance > 1e-8 for chance in chances]
+    held = sum(
+        chance
+        for (a, b), chance, take in zip(seen, chances, kept, strict=True)
+        if take and tango(a, b, n).low <= gain - loss <= tango(a, b, n).high
+    )
+    assert 0.93 < held < 0.98  # every outcome, by its chance: no draw
+
+
+@pytest.mark.parametrize("seen", [(0, 0, 0), (-1, 2, 5), (3, 3, 5)])
+def test_pairs_that_cannot_be_are_refused(seen: tuple[int, int, int]) -> None:
+    with pytest.raises(ValueError, match="gained, lost: wanted 0 to"):
+        tango(*seen)

@@ -214,11 +214,11 @@ def attack_block(
 def attack_images(
     attack: InputAttack, model: EvaluatedModel, data: Dataset, *, generator: torch.Generator
 ) -> Tally:
-    """Return how many images, all at once, are classified right after an attack on them."""
+    """Return how many images, all at once, are classified right after an attack, and which."""
     inputs = data.inputs()
     task = data.task or task_of(data, model.predict(inputs[:1]))
     found = attack.run(model.differentiable, inputs, data.labels, generator=generator, task=task)
-    return task.tally(model.predict(found), data.labels)
+    return task.tally_each(model.predict(found), data.labels)
 
 
 def check_attack(title: str, attack: InputAttack, data: Dataset) -> None:

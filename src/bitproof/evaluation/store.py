@@ -1,12 +1,14 @@
 """Finished measurements on disk: counts, one JSON line each.
 
 A count stands under the digest of what was measured, so equal measurements are made once, whatever
-the networks are called; the names beside it are for people.
+the networks are called; the names beside it are for people. Which images were right stands beside,
+packed, where each was judged once.
 """
 
 from pathlib import Path
 from typing import Any
 
+from bitproof.core.flags import pack_flags, unpack_right
 from bitproof.core.json_lines import JsonLines
 from bitproof.metrics import Tally
 
@@ -28,10 +30,14 @@ class TallyStore:
             counts: dict[str, Any] = {"correct": tally.correct, "total": tally.total}
             if tally.others:
                 counts["others"] = dict(tally.others)
+            if tally.right:
+                counts["right"] = pack_flags(tally.right)
             self._log.append({**names, "key": key, **counts})
         self._tallies[key] = tally
 
 
 def _parsed(entry: dict[str, Any]) -> tuple[str, Tally]:
     others = tuple((str(k), n) for k, n in entry.get("others", {}).items())
-    return str(entry["key"]), Tally(entry["correct"], entry["total"], others)
+    correct, total = entry["correct"], entry["total"]
+    right = unpack_right(entry.get("right"), correct, total)
+    return str(entry["key"]), Tally(correct, total, others, right)

@@ -1,13 +1,15 @@
 """What every threat promises: levels and trials, a measurement, rows; and the one without any.
 
 Model:  a measurement is a network, a threat, a level and a trial; its outcome is a count of right
-        answers. What is drawn depends on the evaluation's seed and the trial's number alone, so a
-        count depends neither on the other measurements nor on who makes it.
+        answers. Where images are judged once, which are right is kept, too, in the order of the
+        data set, so that two networks can be compared image by image. What is drawn depends on
+        the evaluation's seed and the trial's number alone, so a count depends neither on the other
+        measurements nor on who makes it.
 """
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -200,7 +202,7 @@ class Clean(Threat):
 
     def measure(self, model: EvaluatedModel, data: Dataset, **_draw: object) -> Tally:
         """Return how many clean images are classified right."""
-        return count(model.predict, first(data, self.images))
+        return count_each(model.predict, first(data, self.images))
 
 
 def pooled_rows(title: str, counts: Counts) -> list[Row]:
@@ -276,12 +278,21 @@ def count(classifier: Callable[[Tensor], Float[Tensor, "n *answer"]], data: Data
     Raises:
         DataError: there is no task yet, and outputs and labels leave open which one.
     """
+    return replace(count_each(classifier, data), right=None)
+
+
+def count_each(classifier: Callable[[Tensor], Float[Tensor, "n *answer"]], data: Dataset) -> Tally:
+    """Return the count of `count`, and which images are answered right.
+
+    Raises:
+        DataError: there is no task yet, and outputs and labels leave open which one.
+    """
     found: list[Tally] = []
     task = None
     for part in data.blocks(BATCH):
         outputs = classifier(part.inputs())
         task = task or task_of(data, outputs)
-        found.append(task.tally(outputs, part.labels))
+        found.append(task.tally_each(outputs, part.labels))
     return total(found)
 
 

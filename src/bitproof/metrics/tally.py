@@ -1,7 +1,7 @@
 """Counts of right answers, which add up."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean
 
 from jaxtyping import Float, Int
@@ -31,14 +31,18 @@ class Tally:
     total: int
     others: tuple[tuple[str, Number], ...] = ()
     """What else is counted of the same answers, by name; mostly nothing."""
+    right: bytes | None = field(default=None, compare=False, repr=False)
+    """Which answers were right, a byte 1 or 0 each, in the order of the images; mostly not kept.
+    Equal counts are equal tallies, whether it is or not."""
 
     def __add__(self, other: "Tally") -> "Tally":
-        """Add counts; what only one of both counted cannot be added."""
+        """Add counts, `other` after this one; what only one of both counted cannot be added."""
         if not (self.total and other.total):
             return self if self.total else other
         theirs = dict(other.others)
         both = tuple((name, n + theirs[name]) for name, n in self.others if name in theirs)
-        return Tally(self.correct + other.correct, self.total + other.total, both)
+        right = self.right + other.right if self.right and other.right else None
+        return Tally(self.correct + other.correct, self.total + other.total, both, right)
 
     @property
     def acc(self) -> float:

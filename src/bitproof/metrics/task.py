@@ -10,6 +10,7 @@ Model:  a network answers each image (input) with one or several numbers. A task
 """
 
 from abc import abstractmethod
+from dataclasses import replace
 from typing import Annotated, ClassVar, final
 
 import torch
@@ -123,6 +124,15 @@ class Task(Spec):
         moments = zip((IMAGES, *SQUARES), (len(outputs), *squares), strict=True)
         others = (*moments, *((n, sums[n]) for n in names[2:]))
         return Tally(sums["correct"], sums["parts"], tuple(sorted(others)))
+
+    @final
+    def tally_each(self, outputs: Outputs, labels: Labels) -> Tally:
+        """Count what is right, and keep which answers are, where they have no parts."""
+        found = self.tally(outputs, labels)
+        if self.parts:
+            return found
+        right = self.counts(outputs, labels)[:, 0].to(torch.uint8).cpu()
+        return replace(found, right=right.numpy().tobytes())
 
     @final
     def judge(self, outputs: Outputs, golden: Outputs, labels: Labels) -> Int[Tensor, "n outcomes"]:

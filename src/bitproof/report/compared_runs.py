@@ -1,4 +1,4 @@
-"""The networks of runs as places of a comparison; chips and blocks of images pair them."""
+"""The networks of runs as places of a comparison; chips and images pair them."""
 
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -11,15 +11,15 @@ from bitproof.core.directory import read_json
 from bitproof.core.errors import DataError, near
 from bitproof.report.compared import Cell, Key, names_of
 from bitproof.report.findings import FAULTS
+from bitproof.report.paired import ROUNDING, by_image, by_trial
 from bitproof.report.run import CLEAN, FLOAT, Run, read_run
-from bitproof.stats.intervals import Interval, mean_interval
+from bitproof.report.tallies import Measurement
+from bitproof.report.wording import count
+from bitproof.stats.intervals import Interval
 from bitproof.stats.results import Row
 
 SPREADS = frozenset({"acc_std", "acc_min"})
 """Metrics without intervals that are no means."""
-FEWEST = 5
-"""Trials that an interval of paired differences needs."""
-ROUNDING = 1e-6
 MAY_DIFFER = ("name", "levels", "chips", "protections")
 """Settings of a threat that may differ between numbers that are compared."""
 
@@ -62,7 +62,7 @@ class ComparedRun:
         }
 
     def against(self, other: "ComparedRun", key: Key) -> tuple[Interval | None, str]:
-        """Return the interval of the mean difference over trials that both had."""
+        """Return the interval of the mean difference over images or trials that both had."""
         mine, theirs = self.rows[key], other.rows[key]
         if why := self._apart(other, mine.threat, theirs.threat):
             return None, why
@@ -71,19 +71,18 @@ class ComparedRun:
             return None, ""
         if breaks and self._seed != other._seed:
             return None, ""
-        first = self._trials(mine)
-        second = other._trials(theirs)
-        trials = sorted(first)
-        sizes = {one.total for side in (first, second) for one in side.values()}
-        if len(trials) < FEWEST or trials != sorted(second) or len(sizes) != 1:
+        before, after = other._trials(theirs), self._trials(mine)
+        same = self.run is other.run or None not in (self._images, other._images)
+        found = by_image(before, after) if same else None
+        words = count(sum(one.total for one in after.values()), "image")
+        if found is None:
+            found = by_trial(before, after)
+            words = f"{len(after)} {'chips' if breaks else 'blocks of images'}"
+        if found is None or abs(found.value - (mine.value - theirs.value)) > ROUNDING:
             return None, ""
-        gaps = [first[n].acc - second[n].acc for n in trials]
-        found = mean_interval(gaps, lowest=-1.0)
-        if abs(found.value - (mine.value - theirs.value)) > ROUNDING:
-            return None, ""
-        return found, f"{len(trials)} {'chips' if breaks else 'blocks of images'}"
+        return found, words
 
-    def _trials(self, row: Row) -> Mapping[int, Any]:
+    def _trials(self, row: Row) -> Mapping[int, Measurement]:
         assert row.level is not None
         return self.run.trials.get((self.run.network_of(row.variant), row.threat, row.level), {})
 

@@ -1,11 +1,11 @@
 """Several runs, networks, campaigns or searches side by side: one table of values and differences.
 
-Model:  the first place is what others are compared with. Where both met the same chips, blocks of
-        images or faults, the unit is the chip, the block or the fault, and the interval is that of
-        the mean of its differences; elsewhere the two intervals are combined as if they were
-        measured independently, and the table says so. Each interval holds by itself, not all of
-        them together. What was measured on other images, under other settings or as another task
-        stands beside without a difference.
+Model:  the first place is what others are compared with. Where both met the same chips, images or
+        faults, the unit is the chip, the image (the block of them, where only counts are kept) or
+        the fault, and the interval is that of its differences; elsewhere the two intervals are
+        combined as if they were measured independently, and the table says so. Each interval holds
+        by itself, not all of them together. What was measured on other images, under other settings
+        or as another task stands beside without a difference.
 """
 
 from collections.abc import Iterator, Sequence

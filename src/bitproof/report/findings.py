@@ -282,7 +282,8 @@ def _tile(title: str, gain: Gain) -> Tile:
     verdict = {1: "gain", -1: "loss", 0: "no clear change"}[middle.sign]
     lines = [verdict if middle.low is not None else "no interval recorded"]
     if middle.low is not None:
-        lines.append(f"95 % interval {interval_text(middle)}")
+        how = ", paired" if middle.paired else ""
+        lines.append(f"95 % interval {interval_text(middle)}{how}")
     lines.append(f"accuracy {percent(middle.before.value)} → {percent(middle.after.value)} %")
     if len(gain.changes) > 1:
         ends = sorted(each.value for each in gain.changes)

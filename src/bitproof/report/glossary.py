@@ -43,9 +43,9 @@ _TERMS: Glossary = {
     "point": ("Point", "Percentage point, the difference of two accuracies in per cent."),
     "paired": (
         "Paired difference",
-        "The difference of two networks on the same chips and images, taken chip by chip (or block "
-        "of images by block). What chips have in common cancels, so its interval is shorter than "
-        "that of two separate measurements.",
+        "The difference of two networks on the same chips and images, taken chip by chip, or image "
+        "by image. What both have in common cancels, so its interval is shorter than that of two "
+        "separate measurements.",
     ),
     "interval": (
         "95 % interval",

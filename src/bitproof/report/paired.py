@@ -1,19 +1,27 @@
-"""Differences between two networks that met the same chips, or the same blocks of images.
+"""Differences between two networks that met the same chips, or the same images.
 
 Model:  networks of a run share chips and images: trial 3 of a threat breaks the same cells, or
-        attacks the same images, whatever the network. So the unit is the trial, and the difference
+        attacks the same images, whatever the network. Where it is kept which images were right
+        (clean ones, attacked ones), the image is the unit: only those on which the networks differ
+        tell of a difference (Tango's interval). Elsewhere the unit is the trial, and the difference
         of each gives Student's t interval of their mean. Where counts of single trials are not
         kept, or trials are few or of several sizes, the two intervals are combined as if the
         measurements were independent, which is wider, as a rule.
-Source: Student's t for the mean of independent differences; Newcombe, "Interval estimation for the
+Source: Tango, "Equivalence test and confidence interval for the difference in proportions for the
+        paired-sample design", Statistics in Medicine 17, 1998; Student's t for the mean of
+        independent differences; Newcombe, "Interval estimation for the
         difference between independent proportions", Statistics in Medicine 17, 1998 (hybrid score
         interval, here for any pair of intervals).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from bitproof.report.run import Run
-from bitproof.stats.intervals import Interval, difference, mean_interval
+from bitproof.report.tallies import Measurement
+from bitproof.stats.intervals import Interval, difference, mean_interval, tango
 from bitproof.stats.results import Row
 
 FEWEST = 5
@@ -32,7 +40,7 @@ class AccuracyChange:
     low: float | None
     high: float | None
     paired: bool = False
-    """Whether its interval is that of the differences of single trials."""
+    """Whether its interval is that of the differences of single images or trials."""
 
     @property
     def sign(self) -> int:
@@ -58,20 +66,46 @@ def paired_change(
 ) -> AccuracyChange | None:
     """Return how much the accuracy of one network lies above that of another.
 
-    By single trials where both networks had the same ones. None where one was not measured.
+    By single images or trials where both networks had the same ones. None where one was not
+    measured.
     """
     apart = change(run.find(before, threat, level), run.find(after, threat, level))
-    paired = _paired(run, before, after, threat, level)
+    first, second = (
+        run.trials.get((run.network_of(name), threat, level), {}) for name in (before, after)
+    )
+    paired = by_image(first, second) or by_trial(first, second)
     if apart is None or paired is None or abs(paired.value - apart.value) > ROUNDING:
         return apart
     return AccuracyChange(apart.before, apart.after, apart.value, paired.low, paired.high, True)
 
 
-def _paired(run: Run, before: str, after: str, threat: str, level: float) -> Interval | None:
-    """Return the mean difference over trials; None where they are few, or of several sizes."""
-    first, second = (
-        run.trials.get((run.network_of(name), threat, level), {}) for name in (before, after)
-    )
+def by_image(
+    before: Mapping[int, Measurement], after: Mapping[int, Measurement]
+) -> Interval | None:
+    """Return `after` minus `before` by single images of the same trials.
+
+    None where trials differ, or it is not kept which images were right.
+    """
+    if not before or before.keys() != after.keys():
+        return None
+    gained = lost = images = 0
+    for trial, one in before.items():
+        was, now = one.right, after[trial].right
+        if was is None or now is None or len(was) != len(now):
+            return None
+        moved = np.frombuffer(now, np.int8) - np.frombuffer(was, np.int8)
+        gained, lost = gained + int((moved > 0).sum()), lost + int((moved < 0).sum())
+        images += len(was)
+    return tango(gained, lost, images)
+
+
+def by_trial(
+    first: Mapping[int, Measurement], second: Mapping[int, Measurement]
+) -> Interval | None:
+    """Return the mean of `second` minus `first` over the same trials.
+
+    None where they are few, of several sizes, or not the same ones.
+    """
     trials = sorted(first)
     sizes = {one.total for side in (first, second) for one in side.values()}
     if len(trials) < FEWEST or trials != sorted(second) or len(sizes) != 1:

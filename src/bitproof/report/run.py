@@ -147,6 +147,8 @@ class Run:
         """Counts of single trials by network (see `network_of`), threat and level, by trial."""
         found: dict[tuple[str, str, float], dict[int, Measurement]] = {}
         for one in self.measurements:
+            if one.reference:
+                continue  # on other images than the trial of the same name
             key = (self.network_of(one.variant), one.threat, one.level)
             found.setdefault(key, {})[one.trial] = one
         return found

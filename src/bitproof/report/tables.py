@@ -15,6 +15,7 @@ from bitproof.core.errors import DataError, near, shorten
 from bitproof.report.campaign_summary import SUMMARY, read_summary
 from bitproof.report.exploration_page import is_exploration, read_exploration
 from bitproof.report.run import Run, read_run
+from bitproof.report.tallies import Measurement
 from bitproof.stats.results import Row
 
 if TYPE_CHECKING:
@@ -271,13 +272,19 @@ def _tables_of_run(run: Run) -> Tables:
         "run",
         {
             "results": lambda: (asdict(row) for row in run.rows),
-            "measurements": lambda: ({**asdict(one), "acc": one.acc} for one in run.measurements),
+            "measurements": lambda: map(_measurement_row, run.measurements),
             "networks": networks,
             "threats": lambda: (
                 {"threat": name, **asdict(label)} for name, label in run.facts.threats.items()
             ),
         },
     )
+
+
+def _measurement_row(one: Measurement) -> PlainRow:
+    row = asdict(one)
+    del row["right"]  # a byte for each image is no plain value
+    return {**row, "acc": one.acc}
 
 
 def _tables_of_search(summary: Mapping[str, Any]) -> Tables:

@@ -3,12 +3,13 @@
 `bitproof.evaluation.TallyStore` writes it and reads it by key; a report needs no keys, nor torch.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter
 
+from bitproof.core.flags import unpack_right
 from bitproof.core.json_lines import JsonLines
 
 
@@ -28,6 +29,10 @@ class Measurement:
     trial: Annotated[int, Field(ge=0)]
     correct: Annotated[int, Field(ge=0)]
     total: Annotated[int, Field(ge=0)]
+    reference: bool = False
+    """Whether it counts clean images to stand beside a threat that takes only these."""
+    right: bytes | None = None
+    """Which images were right, a byte 1 or 0 each, in the order of the data; None: not kept."""
 
     @property
     def acc(self) -> float:
@@ -50,7 +55,9 @@ def read_tallies(path: Path) -> tuple[Measurement, ...]:
 
 
 def _parsed(entry: dict[str, Any]) -> Measurement:
+    entry = dict(entry)
+    packed = entry.pop("right", None)
     one = _MEASUREMENT.validate_python(entry)
     if one.correct > one.total:
         raise ValueError("more right than there are")
-    return one
+    return replace(one, right=unpack_right(packed, one.correct, one.total))

@@ -17,6 +17,7 @@ from bitproof.stats.intervals import (
     mean_interval,
     newcombe,
     student_half_width,
+    tango,
     wilson,
 )
 from bitproof.stats.results import Row, read_results, write_results
@@ -53,6 +54,7 @@ __all__ = [
     "storage_of_secded",
     "stratified_rate",
     "student_half_width",
+    "tango",
     "wilson",
     "write_results",
 ]

@@ -5,11 +5,13 @@ Source: Wilson, "Probable Inference, the Law of Succession, and Statistical Infe
         the Binomial", Biometrika 1934;
         Newcombe, "Interval Estimation for the Difference between Independent Proportions",
         Statistics in Medicine 1998, method 10;
+        Tango, "Equivalence Test and Confidence Interval for the Difference in Proportions for the
+        Paired-Sample Design", Statistics in Medicine 1998;
         Student's t for the mean of independent draws.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from statistics import NormalDist, fmean, stdev
 from typing import NamedTuple
 
@@ -149,6 +151,51 @@ def newcombe(
     """
     one, other = (wilson(*counts, confidence=confidence) for counts in (first, second))
     return difference(one, other)
+
+
+def tango(gained: int, lost: int, n: int, *, confidence: float = 0.95) -> Interval:
+    """Return the difference of two rates seen in the same trials (score interval of pairs).
+
+    It holds each difference that a score test does not reject; of no difference, that test is
+    McNemar's. Trials in which both sides agree count by their number alone.
+
+    Args:
+        gained: trials in which the first side alone succeeds.
+        lost: trials in which the second side alone succeeds.
+        n: all trials.
+        confidence: how often the interval holds the truth.
+
+    Raises:
+        ValueError: there is no trial, or there are more of both kinds than trials, or
+            `confidence` is no number between 0 and 1.
+
+    Example:
+        >>> [round(end, 4) for end in tango(6, 16, 161)]
+        [-0.124, -0.0621, -0.0054]
+    """
+    if n < 1 or min(gained, lost) < 0 or gained + lost > n:
+        raise ValueError(f"gained, lost: wanted 0 to {n} of at least one trial in all")
+    z, value = normal_quantile(confidence), (gained - lost) / n
+
+    def rejected(gap: float) -> bool:
+        """Whether the score test rejects a true difference of `gap`."""
+        # The rate of trials that are lost, most likely where the difference is `gap`.
+        half = (gained + lost - (2 * n - gained + lost) * gap) / (4 * n)
+        rate = half + math.sqrt(max(half * half + lost * gap * (1 - gap) / (2 * n), 0.0))
+        spread = n * max(2 * rate + gap * (1 - gap), 0.0)
+        return (gained - lost - n * gap) ** 2 > z * z * spread
+
+    return Interval(_border(rejected, -1.0, value), value, _border(rejected, 1.0, value))
+
+
+def _border(rejected: Callable[[float], bool], outside: float, inside: float) -> float:
+    """Return where a test begins to reject, between the end of a range and an estimate."""
+    if not rejected(outside):
+        return outside
+    for _ in range(60):
+        middle = (outside + inside) / 2
+        outside, inside = (middle, inside) if rejected(middle) else (outside, middle)
+    return inside
 
 
 def student_half_width(values: Sequence[float], *, confidence: float = 0.95) -> float:
