@@ -18,14 +18,14 @@ test: $(READY)
 	$(BIN)/pytest -n auto --dist worksteal
 
 lint: $(READY)
-	$(BIN)/ruff format --check src tests benchmarks docs hatch_build.py
-	$(BIN)/ruff check src tests benchmarks docs hatch_build.py
+	$(BIN)/ruff format --check src tests benchmarks docs/conf.py docs/_ext hatch_build.py
+	$(BIN)/ruff check src tests benchmarks docs/conf.py docs/_ext hatch_build.py
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 fix: $(READY)
-	$(BIN)/ruff format src tests benchmarks docs hatch_build.py
-	$(BIN)/ruff check --fix src tests benchmarks docs hatch_build.py
+	$(BIN)/ruff format src tests benchmarks docs/conf.py docs/_ext hatch_build.py
+	$(BIN)/ruff check --fix src tests benchmarks docs/conf.py docs/_ext hatch_build.py
 
 slow: $(READY)
 	$(BIN)/pytest -m slow

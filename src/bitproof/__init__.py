@@ -8,7 +8,7 @@ explains one, with an example.
     data        load_data, Dataset.from_loader, Dataset.from_arrays
     models      build_model, load_weights, train_model, Optimization
     hardening   harden_model with Desensitize, FaultAware, Adjust, RandBET, TRADES, ...
-    integers    quantize, check, Scheme, save_network, load_network, with_multipliers
+    integers    quantize, Scheme, save_network, load_network, with_multipliers
     exchange    export_onnx, check_onnx, import_onnx, model_from_onnx, from_torch_quantized
     faults      inject, Injection, corrupt, RandomFlips, BitAscent, ...
     attacks     attack, LinfPGD, FGSM, L2PGD, LinfSquare

@@ -97,6 +97,8 @@ def test_its_recipe_runs_again_to_the_same_rows(
         (["--model", "digits_cnn", "--data", "digit"], "Did you mean 'digits'?"),
         (["--model", "digits_cnn", "--network", "x"], "--model: wanted it, or --network"),
         (["--network", "nowhere", "--data", "digits"], "nowhere"),
+        (["--network", "n", "--set", "evaluation.seeds=1"], "seeds: no such field. Did you mean"),
+        (["--network", "n", "--ber", "1e-3", "--protect", "secdet"], "Did you mean 'secded'?"),
     ],
 )
 def test_what_is_wrong_is_told_in_one_line(call: Call, words: list[str], told: str) -> None:

@@ -33,10 +33,17 @@ def data() -> Dataset:
     return Dataset("noise", inputs, torch.arange(32) % 3, 3)
 
 
-def simulated(plan: Plan, rates: np.ndarray, random: np.random.Generator) -> dict[str, np.ndarray]:
-    """Return counts of trials whose faults change all answers, at the rate of their cell."""
+def population(plan: Plan, random: np.random.Generator) -> list[np.ndarray]:
+    """Return which places of each cell change all answers: high bits more than low ones."""
+    rates = [0.02 + 0.04 * max(0, cell.bit - 4) for cell in plan.cells]
+    return [random.random(cell.size) < rate for cell, rate in zip(plan.cells, rates, strict=True)]
+
+
+def simulated(plan: Plan, places: list[np.ndarray]) -> dict[str, np.ndarray]:
+    """Return counts of trials, each of which strikes one place of the population."""
     n = plan.n_trials
-    hit = random.random(n) < rates[plan.cell]
+    struck = zip(plan.cell.tolist(), plan.faults.element.tolist(), strict=True)
+    hit = np.array([places[cell][element] for cell, element in struck])
     sdc = (IMAGES * hit).astype(np.int32)
     images = np.full(n, IMAGES, np.int32)
     return {
@@ -71,8 +78,9 @@ def test_claimed_orders_are_wrong_at_most_at_the_stated_rate(
     for seed in range(tables):
         injection = Injection(trials=trials, images=IMAGES, seed=seed)
         plan = draw_plan(injection, network, shapes)
-        rates = np.array([0.02 + 0.04 * max(0, cell.bit - 4) for cell in plan.cells])
-        columns = simulated(plan, rates, np.random.default_rng(seed))
+        places = population(plan, np.random.default_rng(seed))
+        rates = np.array([own.mean() for own in places])
+        columns = simulated(plan, places)
         for ranking in summarize_injection(plan, injection, columns, network)["rankings"]:
             truth = np.array(truth_of(plan, rates, ranking))
             firsts, lasts = np.array([place["ranks"] for place in ranking["places"]]).T

@@ -225,7 +225,9 @@ def _evaluation_of_network(options: Options, sets: Sequence[str]) -> Evaluation:
     table: dict[str, Any] = override({"evaluation": {"threats": threats_of(options)}}, changes)
     if more := sorted(table.keys() - {"evaluation"}):
         raise RecipeError(f"--set {more[0]}: with --network, wanted fields of 'evaluation' alone")
-    return Evaluation.model_validate(table["evaluation"])
+    made = Evaluation.from_table(table["evaluation"])
+    assert isinstance(made, Evaluation)
+    return made
 
 
 def print_evaluation(folder: Path, report: Path, json_path: Path | None) -> None:

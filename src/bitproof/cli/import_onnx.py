@@ -59,7 +59,7 @@ def _measure(
     network: IntegerNetwork, file: Path, scaling: InputScaling, *, data: str, data_dir: Path | None
 ) -> None:
     """Print accuracy on test images, and how onnxruntime agrees where it is installed."""
-    test = DATA.build({"kind": data}).load(data_dir).test
+    test = DATA.build(data).load(data_dir).test
     check_fit(str(file), network, test)
     start = time.perf_counter()
     tally = count(IntegerModel(network).predict, test)
