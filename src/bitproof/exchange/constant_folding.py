@@ -11,6 +11,14 @@ from typing import Any
 import numpy as np
 
 from bitproof.core.errors import ExchangeError
+from bitproof.exchange.onnx_arguments import (
+    axes_of,
+    clip_bounds,
+    reshaped,
+    slices_of,
+    unsqueezed,
+    whole_numbers,
+)
 from bitproof.exchange.onnx_file import Array, OnnxNode
 
 MOST_NUMBERS = 1 << 25
@@ -69,29 +77,6 @@ def misfit(error: Exception) -> str:
     return f"no form for its attributes and operands ({' '.join(said.split())[:200]})"
 
 
-def axes_of(node: OnnxNode, operands: Operands, rank: int) -> list[int] | None:
-    """Return the axes of an attribute or, since later versions, of the second operand."""
-    given = node.attrs.get("axes")
-    if given is None and len(operands) > 1 and operands[1] is not None:
-        given = operands[1].reshape(-1).tolist()
-    return None if given is None else [int(axis) % rank for axis in given]
-
-
-def whole_numbers(array: Array | None, node: OnnxNode) -> list[int]:
-    """Return an array as a flat list of integers.
-
-    Raises:
-        ExchangeError: it holds others, or there is none.
-    """
-    if array is None or array.dtype.kind not in "iu":
-        raise ExchangeError(f"{node.label}: wanted whole numbers, got {_kind(array)}")
-    return [int(one) for one in array.reshape(-1)]
-
-
-def _kind(array: Array | None) -> str:
-    return "none" if array is None else str(array.dtype)
-
-
 def _count(node: OnnxNode, operands: Operands) -> int:
     """Return how many numbers a result can have."""
     known = [one for one in operands if one is not None]
@@ -108,37 +93,6 @@ def _count(node: OnnxNode, operands: Operands) -> int:
     if node.op in ELEMENTWISE:
         return math.prod(np.broadcast_shapes(*(one.shape for one in known)))
     return known[0].size if known else 0
-
-
-def reshaped(shape: Sequence[int], node: OnnxNode, wanted: Sequence[int]) -> list[int]:
-    """Return the sizes that a `Reshape` asks for, zeros standing for those that were there."""
-    keeps = not node.attrs.get("allowzero")
-    sizes = [shape[at] if one == 0 and keeps else one for at, one in enumerate(wanted)]
-    if sizes.count(-1) == 1:
-        rest = math.prod(one for one in sizes if one != -1)
-        if rest > 0 and math.prod(shape) % rest == 0:
-            sizes[sizes.index(-1)] = math.prod(shape) // rest
-    return sizes
-
-
-def slices_of(node: OnnxNode, operands: Operands, rank: int) -> dict[int, slice]:
-    """Return what a `Slice` keeps of each axis that it names."""
-    if "starts" in node.attrs:
-        starts, ends = node.attrs["starts"], node.attrs["ends"]
-        axes, steps = node.attrs.get("axes"), None
-    else:
-        given = [*operands[1:], None, None, None, None][:4]
-        starts, ends = whole_numbers(given[0], node), whole_numbers(given[1], node)
-        axes = None if given[2] is None else whole_numbers(given[2], node)
-        steps = None if given[3] is None else whole_numbers(given[3], node)
-    axes = list(range(len(starts))) if axes is None else [axis % rank for axis in axes]
-    steps = [1] * len(starts) if steps is None else steps
-    found = {}
-    for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
-        # An end before the first entry, which Python counts from the last.
-        stop = None if step < 0 and end < -(1 << 31) + 2 else end
-        found[axis] = slice(start, stop, step)
-    return found
 
 
 def _slice(node: OnnxNode, xs: Operands) -> Array:
@@ -161,10 +115,7 @@ def _squeeze(node: OnnxNode, xs: Operands) -> Array:
 
 def _unsqueeze(node: OnnxNode, xs: Operands) -> Array:
     x = _first(xs)
-    given = node.attrs.get("axes")
-    count = len(given) if given is not None else _size(xs[1])
-    axes = axes_of(node, xs, x.ndim + count)
-    return np.expand_dims(x, tuple(axes or ()))
+    return x.reshape(unsqueezed(x.shape, node, xs))
 
 
 def _size(x: Array | None) -> int:
@@ -213,16 +164,6 @@ def _clip(node: OnnxNode, xs: Operands) -> Array:
     x = _first(xs)
     low, high = clip_bounds(node, xs)
     return np.clip(x, low, high).astype(x.dtype)
-
-
-def clip_bounds(node: OnnxNode, xs: Operands) -> tuple[float | None, float | None]:
-    """Return the bounds of a `Clip`, from attributes or, in later versions, operands."""
-    ends = []
-    for place, name in ((1, "min"), (2, "max")):
-        one = xs[place] if place < len(xs) else None
-        value = node.attrs.get(name) if one is None else one.reshape(-1)[0]
-        ends.append(None if value is None or abs(float(value)) > 1e38 else float(value))
-    return ends[0], ends[1]
 
 
 def spread_along(vector: Array, axis: int, rank: int) -> Array:

@@ -22,8 +22,7 @@ from bitproof.core.errors import ExchangeError, shorten
 from bitproof.exchange.assembly import RUNS, Assembly, merged
 from bitproof.exchange.onnx_file import OnnxFile, OnnxInput, OnnxNode, read_onnx
 from bitproof.exchange.operator_format import as_qdq
-from bitproof.exchange.qdq_reader import IMAGES, Reader
-from bitproof.exchange.qdq_rules import apply_rule
+from bitproof.exchange.qdq import IMAGES, Reader, apply_rule
 from bitproof.exchange.values import Image, Known, Value
 from bitproof.quant.network import IntegerNetwork
 

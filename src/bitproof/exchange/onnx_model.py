@@ -13,8 +13,7 @@ from bitproof.core.errors import AdapterError, ExchangeError, ModelError, shorte
 from bitproof.core.packages import Package
 from bitproof.core.rng import make_generator
 from bitproof.core.user_code import folders
-from bitproof.exchange.float_graph import build_module
-from bitproof.exchange.float_rules import RULES
+from bitproof.exchange.float_onnx import RULES, build_module
 from bitproof.exchange.onnx_file import OnnxFile, read_onnx
 from bitproof.exchange.onnx_import import QUANTIZED, image_shape, one_input
 from bitproof.exchange.onnx_library import onnx_runtime

@@ -17,7 +17,7 @@ from bitproof.core.errors import ExchangeError, ModelError
 from bitproof.core.rng import make_generator
 from bitproof.exchange.assembly import RUNS, merged
 from bitproof.exchange.onnx_import import InputScaling, check_range, walk
-from bitproof.exchange.torch_graph import graph_of
+from bitproof.exchange.torch_quantized import graph_of
 from bitproof.models.user_module import inside_wrappers
 from bitproof.quant.network import IntegerNetwork
 

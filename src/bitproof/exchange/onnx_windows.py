@@ -1,0 +1,70 @@
+"""How windows of an ONNX node move over maps: strides, dilations, padding."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from bitproof.exchange.onnx_arguments import refuse
+from bitproof.exchange.onnx_file import OnnxNode
+
+
+@dataclass(frozen=True)
+class Windows:
+    """How windows move over maps, axis by axis."""
+
+    stride: list[int]
+    dilation: list[int]
+    pads: list[tuple[int, int]]
+    """Before and behind."""
+
+    @property
+    def uneven(self) -> bool:
+        """Whether there is more padding on one side."""
+        return any(before != after or before < 0 for before, after in self.pads)
+
+    @property
+    def before(self) -> list[int]:
+        """The padding before each axis."""
+        return [before for before, _ in self.pads]
+
+    def edges_of(self, kernel: Sequence[int]) -> Iterator[tuple[tuple[int, int], int, int]]:
+        """Yield padding, gap and number of taps of each axis."""
+        return zip(self.pads, self.dilation, kernel, strict=True)
+
+    def attrs(self) -> dict[str, Any]:
+        """Return them as attributes of a node; padding is that before."""
+        return {"stride": self.stride, "padding": self.before, "dilation": self.dilation}
+
+    def as_pad(self) -> dict[str, Any]:
+        """Return the padding as attributes of a node that does nothing else."""
+        return {"padding": [edge for pair in reversed(self.pads) for edge in pair]}
+
+    def without_padding(self) -> "Windows":
+        """Return the same over maps that are padded already."""
+        return replace(self, pads=[(0, 0)] * len(self.pads))
+
+
+def windows_of(node: OnnxNode, shape: Sequence[int], kernel: Sequence[int]) -> Windows:
+    """Return how the windows of a node move over maps of a shape."""
+    rank = len(kernel)
+    wanted = node.attrs.get("kernel_shape", kernel)
+    if list(wanted) != list(kernel) or len(shape) != rank + 2:
+        refuse(node, f"wanted maps and a kernel that fit, got {tuple(shape)} and {wanted}")
+    stride = [int(one) for one in node.attrs.get("strides", [1] * rank)]
+    dilation = [int(one) for one in node.attrs.get("dilations", [1] * rank)]
+    pads = [int(one) for one in node.attrs.get("pads", [0] * 2 * rank)]
+    if not len(stride) == len(dilation) == rank == len(pads) // 2 or min(stride + dilation) < 1:
+        refuse(node, f"wanted strides, dilations and pads for {rank} axes")
+    auto = node.attrs.get("auto_pad", "NOTSET")
+    pairs = list(zip(pads[:rank], pads[rank:], strict=True))
+    if auto == "VALID":
+        pairs = [(0, 0)] * rank
+    elif auto in {"SAME_UPPER", "SAME_LOWER"}:
+        pairs = []
+        for size, taps, step, gap in zip(shape[2:], kernel, stride, dilation, strict=True):
+            total = max((-(-size // step) - 1) * step + gap * (taps - 1) + 1 - size, 0)
+            less, more = total // 2, total - total // 2
+            pairs.append((less, more) if auto == "SAME_UPPER" else (more, less))
+    elif auto != "NOTSET":
+        refuse(node, f"no form for auto_pad {auto}")
+    return Windows(stride, dilation, pairs)
