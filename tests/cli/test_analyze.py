@@ -53,7 +53,7 @@ def test_steps_alone(call: Call, nets: Path) -> None:
 def test_failure_rates_and_their_correlation(call: Call, nets: Path, tmp_path: Path) -> None:
     kept = tmp_path / "analysis.json"
     names = [nets / f"net{number}" for number in range(5)]
-    options = ("--data", "digits", "--trials", 6, "--images", 8, "--json", kept)
+    options = ("--data", "digits", "--trials", 8, "--images", 8, "--json", kept)
     outcome = call("analyze", *names, *options)
     assert outcome.code == 0
     content = json.loads(kept.read_text())
