@@ -108,7 +108,9 @@ def test_a_missing_library_is_one_line(words: tuple[str, ...], call: Call) -> No
     outcome = call("multipliers", *words)
     assert outcome.code == 2
     (line,) = outcome.problems
-    assert line.startswith("bitproof: evoapprox: wanted evoapprox8.npz, no data folder; name its")
+    assert line.startswith(
+        "bitproof: evoapprox: wanted evoapprox8.npz, no data folder; get it with"
+    )
 
 
 def test_a_name_with_two_meanings_asks_for_the_release(call: Call) -> None:

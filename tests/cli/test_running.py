@@ -38,7 +38,7 @@ def test_a_run_prints_its_table_and_where_the_report_is(
     for variant in ("float", "baseline", "s1+s2+s3"):
         assert any(line.startswith(f"│ {variant} ") for line in lines)
     assert "report: runs/toy/report.html" in lines
-    assert any(line.startswith("evaluate s1+s2+s3: 6/6") for line in lines)
+    assert any(line.startswith("evaluate s1+s2+s3: 7/7") for line in lines)
     here, there = tmp_path / "runs" / "toy" / "results.csv", finished / "results.csv"
     assert here.read_bytes() == there.read_bytes()
 

@@ -49,6 +49,7 @@ from bitproof.harden import (
     HardeningStage,
     QuantizationAware,
     RandBET,
+    Requantize,
     TrainingContext,
     Vanilla,
 )
@@ -92,6 +93,7 @@ STAGES: dict[str, HardeningStage] = {
         activations=True, optimization=SHORT.model_copy(update={"sam": 0.01})
     ),
     "randbet": RandBET(rates=(1e-4, 1e-3), activate_below=None, optimization=SHORT),
+    "requantize": Requantize(scheme=Scheme(bits=4)),
     "trades": TRADES(steps=2, optimization=SHORT),
     "vanilla": Vanilla(optimization=SHORT),
     "wcat": WCAT(optimization=SHORT),

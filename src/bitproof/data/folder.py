@@ -180,7 +180,7 @@ def _check_same_classes(wanted: Sequence[str], found: Sequence[str], folder: Pat
     if other:
         said.append(f"{_few(other)}, which training lacks")
     hint = f" {near(other[0], wanted)}" if other and len(wanted) <= 100 else ""
-    raise DataError(f"{folder}: wanted the classes of training, got {' and '.join(said)}.{hint}")
+    raise DataError(f"{folder}: wanted the classes of training, got {', but '.join(said)}.{hint}")
 
 
 def _list_images(folder: Path, names: Sequence[str], notes: list[str]) -> Files:
