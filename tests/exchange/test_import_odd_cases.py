@@ -151,6 +151,18 @@ def test_what_follows_a_softmax_is_not_folded_into_the_layer_before_it(tmp_path:
         import_onnx(tiny.save(doubled, tmp_path / "m.onnx"))
 
 
+@pytest.mark.parametrize("zero", [-128, -20])
+def test_signed_bytes_are_taken_as_said(zero: int, tmp_path: Path) -> None:
+    tiny = Tiny()
+    result = tiny.qdq(conv(tiny, tiny.dq("x", S, zero, np.int8)), 0.1, 128)
+    path = tiny.save(result, tmp_path / "m.onnx", input_type=3)
+    with pytest.raises(ExchangeError, match="takes signed bytes; say what 0 and 1 are"):
+        import_onnx(path)
+    words = (IMAGES * 255).round() - 128
+    network = import_onnx(path, input_range=(-128.0, 127.0))
+    assert torch.equal(network((words + 128) / 255), run_onnx(path, words.to(torch.int8)))
+
+
 def float_resize(scale: float, **attrs: Any) -> Callable[[Tiny], Any]:
     return lambda t: t.op("Resize", "x", "", t.array([1, 1, scale, scale]), **attrs)
 
