@@ -16,6 +16,7 @@ from bitproof.recipe import InjectionRecipe
 Call = Callable[..., Any]
 """The fixture `call` of conftest.py."""
 SMALL = ("inject", "--model", "digits_cnn", "--set", "injection.images=8", "--trials", 40)
+FEW = (*SMALL[:-1], 4)
 
 
 def test_options_alone_make_a_campaign_and_print_its_table(call: Call, tmp_path: Path) -> None:
@@ -52,12 +53,12 @@ def test_report_prints_a_campaign_anew(call: Call, tmp_path: Path) -> None:
 
 
 def test_resuming_a_finished_campaign_gives_the_same(call: Call, tmp_path: Path) -> None:
-    call(*SMALL, "--out", "c")
+    call(*FEW, "--out", "c")
     before = (tmp_path / "c" / "results.csv").read_bytes()
-    assert call(*SMALL, "--out", "c").problems == [
+    assert call(*FEW, "--out", "c").problems == [
         "bitproof: c: holds a campaign already; go on with --resume, or choose another --out"
     ]
-    assert call(*SMALL, "--out", "c", "--resume").code == 0
+    assert call(*FEW, "--out", "c", "--resume").code == 0
     assert (tmp_path / "c" / "results.csv").read_bytes() == before
 
 

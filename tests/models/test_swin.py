@@ -149,6 +149,7 @@ def test_integers_and_their_differentiable_form_agree_in_every_word() -> None:
     assert bool(gradient.count_nonzero() > gradient.numel() / 2)
 
 
+@pytest.mark.slow
 def test_integers_are_near_the_floats_where_attention_is_sharp() -> None:
     network, model, images = quantized()
     with torch.no_grad():

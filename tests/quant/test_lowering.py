@@ -120,8 +120,15 @@ NETWORKS = {
 }
 
 
+LEVELS = [
+    pytest.param(one, marks=pytest.mark.slow if number else ())
+    for number, one in enumerate(one for one in reversed(levels()) if one != "portable")
+]
+"""The fastest always, others in the slow run."""
+
+
 @pytest.mark.parametrize("scheme", ["plain", "accurate"])
-@pytest.mark.parametrize("level", [one for one in levels() if one != "portable"])
+@pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_answers_are_those_of_floats(
     name: str, level: str, scheme: str, monkeypatch: pytest.MonkeyPatch, two_threads: None

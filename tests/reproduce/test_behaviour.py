@@ -26,6 +26,7 @@ def test_the_digest_follows_what_code_does_and_no_names(
     assert behaviour_of(job) != before
 
 
+@pytest.mark.slow
 def test_a_name_that_seeds_nothing_keeps_the_digest(job: Job) -> None:
     other = replace(job, recipe=job.recipe.model_copy(update={"name": "other", "title": "other"}))
     assert behaviour_of(other) == behaviour_of(job)

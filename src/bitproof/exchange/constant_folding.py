@@ -134,6 +134,12 @@ def _constant_of_shape(node: OnnxNode, xs: Operands) -> Array:
     return np.full(whole_numbers(xs[0], node), value[0], value.dtype)
 
 
+def _product(node: OnnxNode, xs: Operands) -> Array:
+    x = _first(xs)
+    axes, keeps = axes_of(node, xs, x.ndim), bool(node.attrs.get("keepdims", 1))
+    return np.asarray(np.prod(x, tuple(axes) if axes else None, keepdims=keeps), x.dtype)
+
+
 def _divide(_: OnnxNode, xs: Operands) -> Array:
     a, b = _first(xs), xs[1]
     assert b is not None
@@ -256,7 +262,7 @@ FUNCTIONS: dict[str, Callable[[OnnxNode, Operands], Array]] = {
     "Exp": _both(np.exp),
     "Floor": _both(np.floor),
     "Ceil": _both(np.ceil),
-    "ReduceProd": lambda _, xs: np.asarray(_first(xs).prod(), _first(xs).dtype),
+    "ReduceProd": _product,
     "Clip": _clip,
     "QuantizeLinear": _quantize,
     "DequantizeLinear": _dequantize,

@@ -8,6 +8,8 @@ import math
 from collections.abc import Sequence
 from typing import NoReturn
 
+import numpy as np
+
 from bitproof.core.errors import ExchangeError
 from bitproof.exchange.onnx_file import Array, OnnxNode
 
@@ -29,6 +31,8 @@ def axes_of(node: OnnxNode, operands: Operands, rank: int) -> list[int] | None:
     given = node.attrs.get("axes")
     if given is None and len(operands) > 1 and operands[1] is not None:
         given = operands[1].reshape(-1).tolist()
+    if not given and node.attrs.get("noop_with_empty_axes"):
+        refuse(node, "no form for a reduction over no axes")
     return None if given is None else [int(axis) % rank for axis in given]
 
 
@@ -163,10 +167,15 @@ def resized(
     shape: Sequence[int], node: OnnxNode, scales: Array | None, sizes: Array | None
 ) -> tuple[list[int], list[float]]:
     """Return the sizes that a `Resize` asks for, and by which factors it says so."""
+    if "axes" in node.attrs or node.attrs.get("keep_aspect_ratio_policy", "stretch") != "stretch":
+        refuse(node, "no form for axes or keep_aspect_ratio_policy")
     if sizes is not None and sizes.size:
         wanted = whole_numbers(sizes, node)
         return wanted, [new / old for new, old in zip(wanted, shape, strict=True)]
     if scales is None or scales.size != len(shape):
         refuse(node, "wanted a size or a factor for each axis")
     factors = [float(one) for one in scales.reshape(-1)]
-    return [math.floor(n * f) for n, f in zip(shape, factors, strict=True)], factors
+    products = np.asarray(shape, np.float32) * scales.reshape(-1).astype(
+        np.float32
+    )  # rounded, as elsewhere
+    return [math.floor(product) for product in products.tolist()], factors

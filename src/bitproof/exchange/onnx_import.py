@@ -137,6 +137,11 @@ def import_onnx(
         file = as_qdq(file)
         source = one_input(file)
         shape = image_shape(source, input_shape)
+        if source.dtype == "INT8" and scaling is None:
+            raise ExchangeError(
+                "input: it takes signed bytes; say what 0 and 1 are by input_range, such as "
+                "-128,127 (`bitproof import --range`)"
+            )
         networks = [walk(file, source, shape, scaling, n) for n in RUNS]
     except ExchangeError as error:
         reason = str(error)

@@ -31,6 +31,26 @@ class Windows:
         """Yield padding, gap and number of taps of each axis."""
         return zip(self.pads, self.dilation, kernel, strict=True)
 
+    def counts(self, shape: Sequence[int], kernel: Sequence[int], *, ceil: bool) -> list[int]:
+        """Return how many windows an axis has; none starts in the padding behind (`ceil_mode`)."""
+        found = []
+        for at, size in enumerate(shape[2:]):
+            (before, after), step = self.pads[at], self.stride[at]
+            room = size + before + after - self.dilation[at] * (kernel[at] - 1) - 1
+            count = (-(-room // step) if ceil else room // step) + 1
+            starts_behind = ceil and (count - 1) * step >= size + before
+            found.append(count - starts_behind)
+        return found
+
+    def cut(self, shape: Sequence[int], kernel: Sequence[int], *, ceil: bool) -> "Windows":
+        """Return the same windows with padding behind that ends with the last of them."""
+        pads = []
+        for at, count in enumerate(self.counts(shape, kernel, ceil=ceil)):
+            before, reach = self.pads[at][0], self.dilation[at] * (kernel[at] - 1) + 1
+            behind = (count - 1) * self.stride[at] + reach - shape[at + 2] - before
+            pads.append((before, max(behind, 0)))
+        return replace(self, pads=pads)
+
     def attrs(self) -> dict[str, Any]:
         """Return them as attributes of a node; padding is that before."""
         return {"stride": self.stride, "padding": self.before, "dilation": self.dilation}

@@ -53,6 +53,10 @@ def as_qdq(file: OnnxFile) -> OnnxFile:
 def _apart(node: OnnxNode, arrays: dict[str, Array]) -> Iterator[OnnxNode]:
     """Yield the nodes that do what one operator on words does."""
     operands, output = _operands(node), _output(node)
+    if int(node.attrs.get("channels_last", 0)):
+        raise ExchangeError(f"{node.label}: no form for channels_last")
+    if node.op != "QGemm" and not output[1]:
+        raise ExchangeError(f"{node.label}: wanted a zero point of its output")
     name = node.name or node.outputs[0]
     reals = []
     for place, triple in enumerate(operands):
@@ -118,4 +122,5 @@ def _bias_scale(node: OnnxNode, operands: list[Triple], arrays: dict[str, Array]
     if scales[0] is None or scales[1] is None:
         raise ExchangeError(f"{node.label}: wanted scales that are constants")
     product = scales[0].astype(np.float64).reshape(-1) * scales[1].astype(np.float64).reshape(-1)
-    return product.astype(np.float32) if product.size > 1 else product.astype(np.float32)[0]
+    product = product * float(node.attrs.get("alpha", 1.0))  # of a `QGemm`
+    return product.astype(np.float32).reshape(-1 if product.size > 1 else ())

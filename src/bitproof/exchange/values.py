@@ -92,10 +92,14 @@ class Unrounded:
 
     def clamped(self, low: float | None, high: float | None) -> "Unrounded":
         """Return the same behind a clamp."""
-        lows = [one for one in (self.clamp[0], low) if one is not None]
-        highs = [one for one in (self.clamp[1], high) if one is not None]
-        bounds = max(lows, default=None), min(highs, default=None)
-        return replace(self, clamp=bounds)
+
+        def within(end: float | None, otherwise: float | None) -> float | None:
+            if end is None:
+                return otherwise
+            end = end if low is None else max(end, low)
+            return end if high is None else min(end, high)
+
+        return replace(self, clamp=(within(self.clamp[0], low), within(self.clamp[1], high)))
 
 
 @dataclass(frozen=True, eq=False)

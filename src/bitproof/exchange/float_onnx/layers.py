@@ -67,8 +67,8 @@ def transposed_convolution(building: Building, node: OnnxNode, operands: Operand
     )
     kernel, groups = list(weight.shape[2:]), int(node.attrs.get("group", 1))
     move = windows_of(node, x.shape, kernel)
-    if move.uneven or "output_shape" in node.attrs:
-        raise refused(node, "no form for uneven padding or output_shape")
+    if move.uneven or {"output_shape", "auto_pad"} & set(node.attrs):
+        raise refused(node, "no form for uneven padding, auto_pad or output_shape")
     extra = node.attrs.get("output_padding", [0] * len(kernel))
     layer = TRANSPOSED[len(kernel)](
         x.shape[1],
@@ -93,6 +93,8 @@ def gemm(building: Building, node: OnnxNode, operands: Operands) -> None:
     rows = weight if int(node.attrs.get("transB", 0)) else weight.t()
     rows = rows * float(node.attrs.get("alpha", 1.0))
     if bias is not None:
+        if bias.numel() > 1 and not bias.numel() == bias.shape[-1] == len(rows):
+            raise refused(node, f"wanted a bias for {len(rows)} outputs, got {tuple(bias.shape)}")
         bias = (bias * float(node.attrs.get("beta", 1.0))).reshape(-1).expand(len(rows))
     layer = nn.Linear(rows.shape[1], rows.shape[0], bias=bias is not None)
     building.layer(node, filled(layer, weight=rows, bias=bias), node.input(0))

@@ -20,6 +20,8 @@ NORMS: dict[int, Any] = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d
 
 def batch_norm(building: Building, node: OnnxNode, operands: Operands) -> None:
     """Read `BatchNormalization`."""
+    if int(node.attrs.get("training_mode", 0)):
+        raise refused(node, "no form for training_mode")
     x = tensor_at(node, operands)
     scale, shift, mean, var = (needed_weight(node, operands, place) for place in range(1, 5))
     rank = max(x.ndim - 2, 1)

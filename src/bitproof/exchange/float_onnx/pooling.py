@@ -32,6 +32,7 @@ def max_pool(building: Building, node: OnnxNode, operands: Operands) -> None:
     ceil = bool(node.attrs.get("ceil_mode", 0))
     source, padding = node.input(0), move.before
     if move.uneven:
+        move, ceil = move.cut(x.shape, kernel, ceil=ceil), False
         source, padding = padded(building, node, move, -math.inf), [0] * len(kernel)
     layer = MAX_POOLS[len(kernel)](kernel, move.stride, padding, move.dilation, ceil_mode=ceil)
     building.layer(node, layer, source)
@@ -46,8 +47,8 @@ def average_pool(building: Building, node: OnnxNode, operands: Operands) -> None
         raise refused(node, "no form for dilations")
     source, padding = node.input(0), move.before
     if move.uneven:
-        if not counts:
-            raise refused(node, "no form for uneven padding that does not count")
+        if not counts or node.attrs.get("ceil_mode", 0):
+            raise refused(node, "no form for uneven padding that does not count, or is cut")
         source, padding = padded(building, node, move, 0.0), [0] * len(kernel)
     ceil = bool(node.attrs.get("ceil_mode", 0))
     layer = AVERAGE_POOLS[len(kernel)](kernel, move.stride, padding, ceil, counts)

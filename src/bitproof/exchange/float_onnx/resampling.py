@@ -19,19 +19,26 @@ def resize(building: Building, node: OnnxNode, operands: Operands) -> None:
     late = building.file.opset >= 11 and node.op == "Resize"
     scales = array_at(node, operands, 2 if late else 1)
     sizes = array_at(node, operands, 3) if late else None
-    wanted, _ = resized(x.shape, node, scales, sizes)
+    wanted, factors = resized(x.shape, node, scales, sizes)
     if wanted[1] != x.shape[1]:
         raise refused(node, "wanted other sizes of maps, got other numbers of channels")
     mode, how = (
         node.attrs.get("mode", "nearest"),
         node.attrs.get("coordinate_transformation_mode", "half_pixel" if late else "asymmetric"),
     )
-    size = wanted[2:]
+    if int(node.attrs.get("antialias", 0)):
+        raise refused(node, "no form for antialias")
+    size, sources = wanted[2:], tuple(x.shape[2:])
+    exact = all(new == old * by for new, old, by in zip(wanted, x.shape, factors, strict=True))
+    if not (exact or (sizes is not None and sizes.size) or how == "align_corners"):
+        raise refused(node, f"wanted factors that give whole sizes, got {factors}")
     if mode == "nearest":
-        simple = how == "asymmetric" and node.attrs.get("nearest_mode", "floor") == "floor"
-        whole = all(new % old == 0 for new, old in zip(size, x.shape[2:], strict=True))
-        if not (simple or whole):
-            raise refused(node, f"no form for {mode} places with coordinates {how}")
+        near = node.attrs.get("nearest_mode", "round_prefer_floor" if late else "floor")
+        grows = all(new >= old for new, old in zip(size, sources, strict=True))
+        whole = all(new % old == 0 for new, old in zip(size, sources, strict=True))
+        plain = how == "asymmetric" and near == "floor" and (late or grows)
+        if not (plain or (whole and "half_pixel" in how and near.startswith("round"))):
+            raise refused(node, f"no form for {mode} places, {near}, with coordinates {how}")
         building.call(node, functional.interpolate, node.input(0), size=size, mode="nearest")
     elif mode == "linear" and how in {"half_pixel", "pytorch_half_pixel", "align_corners"}:
         name = {1: "linear", 2: "bilinear", 3: "trilinear"}[x.ndim - 2]

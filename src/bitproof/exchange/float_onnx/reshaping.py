@@ -37,7 +37,8 @@ def reshape(building: Building, node: OnnxNode, operands: Operands) -> None:
 def flatten(building: Building, node: OnnxNode, operands: Operands) -> None:
     """Read `Flatten`."""
     x = tensor_at(node, operands)
-    axis = int(node.attrs.get("axis", 1)) % (x.ndim + 1)
+    axis = int(node.attrs.get("axis", 1))
+    axis = axis + x.ndim if axis < 0 else axis
     if axis == 1:
         building.layer(node, nn.Flatten(), node.input(0))
         return

@@ -1,5 +1,6 @@
 """Elementwise operators of two inputs: sums, products, maxima."""
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -97,12 +98,14 @@ def _with_number(
         if isinstance(other, KnownWords) and isinstance(one, Reals):
             return None  # a word of its own
         first = one is left
+        if node.op == "Div" and first and not number:
+            reader.refuse(node, "no form for a division by 0")
         if node.op in {"Add", "Mul"} or (first and node.op in {"Sub", "Div"}):
             named = {
                 "Add": ("shift", number),
                 "Sub": ("shift", -number),
                 "Mul": ("multiply", number),
-                "Div": ("multiply", 1 / number if number else 0.0),
+                "Div": ("multiply", 1 / number if number else math.inf),
             }[node.op]
             parameters: dict[str, float | str] = {"other": named[1]}
             return applied(reader, node, one, (named[0], parameters))

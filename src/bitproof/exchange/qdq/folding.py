@@ -17,6 +17,8 @@ LAYERS = frozenset({"conv", "linear"})
 
 def batch_norm(reader: Reader, node: OnnxNode, operands: Operands) -> Value:
     """Fold a norm into the layer before it."""
+    if int(node.attrs.get("training_mode", 0)):
+        reader.refuse(node, "no form for training_mode")
     parts = [None if one is None else numbers(one) for one in operands[1:5]]
     if len(parts) < 4 or any(one is None for one in parts):
         reader.refuse(node, "wanted parameters that are constants")
@@ -42,7 +44,9 @@ def folded(
     reader: Reader, node: OnnxNode, value: Value | None, factor: Array, summand: Array
 ) -> Value:
     """Return a layer whose outputs are multiplied and moved, channel by channel."""
-    foldable = isinstance(value, Unrounded) and value.op in LAYERS and not value.moves
+    foldable = (
+        isinstance(value, Unrounded) and value.op in LAYERS and not (value.moves or value.tail)
+    )
     if not foldable or not isinstance(value, Unrounded) or value.clamp != (None, None):
         reader.refuse(node, "wanted a layer right before it, to be folded into")
     assert value.weight is not None

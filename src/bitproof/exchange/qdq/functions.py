@@ -10,7 +10,7 @@ from torch import Tensor
 from bitproof.exchange.constant_folding import word_ends
 from bitproof.exchange.elementwise_functions import UNARY, function_of, hard_sigmoid
 from bitproof.exchange.onnx_arguments import clip_bounds
-from bitproof.exchange.onnx_file import OnnxNode
+from bitproof.exchange.onnx_file import Array, OnnxNode
 from bitproof.exchange.qdq.operands import Operands
 from bitproof.exchange.qdq.reader import Reader
 from bitproof.exchange.values import (
@@ -22,6 +22,7 @@ from bitproof.exchange.values import (
     Rounded,
     Unrounded,
     Value,
+    numbers,
     scalar,
 )
 
@@ -41,13 +42,19 @@ def unary(reader: Reader, node: OnnxNode, operands: Operands) -> Value:
 def clip(reader: Reader, node: OnnxNode, operands: Operands) -> Value:
     """Lower `Clip`: of reals a clamp, of words their bounds."""
     value = operands[0]
-    arrays = [one.array if isinstance(one, Known) else None for one in operands]
+    arrays: list[Array | None] = [None]
+    for place, one in enumerate(operands[1:], 1):
+        arrays.append(None if one is None else numbers(one))
+        if one is not None and arrays[-1] is None:
+            reader.refuse(node, f"wanted input {place} to be a constant")
     low, high = clip_bounds(node, arrays)
     if isinstance(value, Known):
         least, most = word_ends(str(value.array.dtype))
         bounds = _whole(low, least), _whole(high, most)
         return Known(np.clip(value.array, *bounds).astype(value.array.dtype), bounds)
     if isinstance(value, Rounded):
+        if any(one is not None and one.dtype == np.uint16 for one in arrays):
+            reader.refuse(node, "no form for bounds of unsigned words with 16 bits")
         bounds = _whole(low, value.grid.low), _whole(high, value.grid.high)
         if not value.grid.low <= bounds[0] < bounds[1] <= value.grid.high:
             reader.refuse(node, f"wanted bounds within the words, got {bounds}")
@@ -144,4 +151,6 @@ def _clamped(
 ) -> Value:
     if value.tail:
         reader.refuse(node, f"reads {value.label}, whose output is not quantized")
+    if any(op == "pad" for op, _ in value.moves) and ((low or 0) > 0 or (high or 0) < 0):
+        reader.refuse(node, "no form for bounds that move the zeros of the padding before it")
     return value.clamped(low, high)

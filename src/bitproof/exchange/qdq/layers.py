@@ -110,12 +110,13 @@ def _bias(
         return None
     if isinstance(value, KnownWords):
         codes, grid = value.coded.codes, value.coded.grid
-        if codes.numel() == size and (grid.axis is None or codes.ndim == 1):
+        fits = codes.numel() == size == codes.shape[-1] if codes.ndim else size == 1
+        if fits and (grid.axis is None or codes.ndim == 1):
             return replace(value, coded=CodedTensor(codes.reshape(-1), grid))
     found = numbers(value)
     if found is None:
         reader.refuse(node, "wanted a bias that is a constant")
-    if found.size not in {1, size}:
+    if found.size != 1 and not found.size == size == found.shape[-1]:
         reader.refuse(node, f"wanted a bias for {size} filters, got {found.shape}")
     flat = as_array(np.broadcast_to(found.reshape(-1).astype(np.float64), (size,)))
     return flat if bool(flat.isfinite().all()) else reader.refuse(node, "its bias is not finite")

@@ -23,11 +23,12 @@ from bitproof.quant.vector_words import encode_vector
 
 def softmax(reader: Reader, node: OnnxNode, operands: Operands) -> Value:
     """Lower `Softmax` and `LogSoftmax`."""
+    opset = int(node.attrs.get("opset", reader.opset))  # that of `QLinearSoftmax` is its own
     value, op = operands[0], "softmax" if node.op == "Softmax" else "log_softmax"
     assert value is not None
     rank = len(reader.shape(value, node))
-    axis = int(node.attrs.get("axis", -1 if reader.opset >= 13 else 1)) % rank
-    if reader.opset < 13 and axis != rank - 1:
+    axis = int(node.attrs.get("axis", -1 if opset >= 13 else 1)) % rank
+    if opset < 13 and axis != rank - 1:
         reader.refuse(node, "no form for a softmax over several axes")
     if axis == 0:
         reader.refuse(node, "wanted a softmax within one image, got one over several")

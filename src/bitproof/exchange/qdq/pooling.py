@@ -14,11 +14,12 @@ def max_pool(reader: Reader, node: OnnxNode, operands: Operands) -> Value:
     if len(node.outputs) > 1 and node.outputs[1]:
         reader.refuse(node, "no form for the places of maxima")
     kernel = [int(size) for size in node.attrs["kernel_shape"]]
-    move = windows_of(node, reader.shape(value, node), kernel)
+    shape, ceil = reader.shape(value, node), bool(node.attrs.get("ceil_mode", 0))
+    move = windows_of(node, shape, kernel)
     if move.uneven or any(2 * a > d * (k - 1) + 1 for (a, _), d, k in move.edges_of(kernel)):
+        move, ceil = move.cut(shape, kernel, ceil=ceil), False
         value = reader.move(value, "pad", {**move.as_pad(), "lowest": True}, node)
         move = move.without_padding()
-    ceil = bool(node.attrs.get("ceil_mode", 0))
     attrs = {"kernel": kernel, **move.attrs(), "ceil_mode": ceil}
     return reader.move(value, "max_pool", attrs, node)
 
@@ -37,14 +38,10 @@ def average_pool(reader: Reader, node: OnnxNode, operands: Operands) -> Value:
     if even and all(2 * a <= k for (a, _), k in zip(move.pads, kernel, strict=True)):
         attrs = {"kernel": kernel, "stride": move.stride, "padding": move.before}
         return reader.unrounded("avg_pool", [source], node, attrs=attrs)
-    rows = []
+    rows, counts = [], move.counts(shape, kernel, ceil=ceil)
     for axis, size in enumerate(shape[2:]):
         (before, after), step, taps = move.pads[axis], move.stride[axis], kernel[axis]
-        room = size + before + after - taps
-        count = (-(-room // step) if ceil else room // step) + 1
-        if ceil and (count - 1) * step >= size + before:
-            count -= 1
-        starts = [at * step - before for at in range(count)]
+        starts = [at * step - before for at in range(counts[axis])]
         weights = [[int(start <= at < start + taps) for at in range(size)] for start in starts]
         whole = [min(start + taps, size + after) - start for start in starts]
         divisors = whole if counts_padding else [max(sum(row), 1) for row in weights]

@@ -3,6 +3,8 @@
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 from bitproof.exchange.onnx_arguments import (
     resized,
 )
@@ -17,6 +19,7 @@ from bitproof.exchange.values import (
     Value,
 )
 
+PLAIN = "round_prefer_floor"
 ONE = 1 << 16
 """What the number 1 is among the fractions of an interpolation."""
 
@@ -30,7 +33,7 @@ def resize(reader: Reader, node: OnnxNode, operands: Operands) -> Value:
     if reader.opset < 11:
         sizes = None
     wanted, factors = resized(shape, node, scales, sizes)
-    wanted[0] = shape[0]
+    wanted[0], factors[0] = shape[0], 1.0  # the batch, which a file may fix
     mode = node.attrs.get("mode", "nearest")
     if mode not in {"nearest", "linear"} or int(node.attrs.get("antialias", 0)):
         reader.refuse(node, f"no form for mode {mode}, or for antialias")
@@ -40,7 +43,9 @@ def resize(reader: Reader, node: OnnxNode, operands: Operands) -> Value:
     ]
     if mode == "nearest":
         for axis, found in enumerate(places):
-            index = [_nearest(node, place, shape[axis]) for place in found]
+            early = reader.opset < 11
+            how = _early_mode(factors[axis]) if early else node.attrs.get("nearest_mode", PLAIN)
+            index = [_nearest(how, place, shape[axis]) for place in found]
             if index != list(range(shape[axis])):
                 value = reader.move(value, "take", {"dim": axis, "index": index}, node)
         return value
@@ -52,23 +57,31 @@ def resize(reader: Reader, node: OnnxNode, operands: Operands) -> Value:
 
 
 def _places(reader: Reader, node: OnnxNode, old: int, new: int, factor: float) -> list[float]:
-    """Return where each output lies among the inputs of one axis."""
+    """Return where each output lies among the inputs of one axis, in float32: ties tell."""
+    outputs, step = np.arange(new, dtype=np.float32), np.float32(factor)
     how = node.attrs.get(
         "coordinate_transformation_mode", "asymmetric" if reader.opset < 11 else "half_pixel"
     )
+    half = np.float32(0.5)
     if how == "align_corners":
-        return [at * (old - 1) / (new - 1) if new > 1 else 0.0 for at in range(new)]
-    if how == "asymmetric":
-        return [at / factor for at in range(new)]
-    if how == "pytorch_half_pixel" and new == 1:
-        return [0.0]
-    if how not in {"half_pixel", "pytorch_half_pixel"}:
+        places = outputs * np.float32(old - 1) / np.float32(max(new - 1, 1))
+    elif how == "asymmetric":
+        places = outputs / step
+    elif how == "pytorch_half_pixel" and new == 1:
+        places = outputs
+    elif how in {"half_pixel", "pytorch_half_pixel"}:
+        places = (outputs + half) / step - half
+    else:
         reader.refuse(node, f"no form for coordinates of mode {how}")
-    return [(at + 0.5) / factor - 0.5 for at in range(new)]
+    return [float(place) for place in places]
 
 
-def _nearest(node: OnnxNode, place: float, size: int) -> int:
-    how = node.attrs.get("nearest_mode", "round_prefer_floor")
+def _early_mode(factor: float) -> str:
+    """Return the mode of versions before 11, as onnxruntime has it."""
+    return "ceil" if factor < 1 else "floor"
+
+
+def _nearest(how: str, place: float, size: int) -> int:
     found = {
         "floor": math.floor(place),
         "ceil": math.ceil(place),

@@ -23,6 +23,8 @@ from bitproof.quant.grid import CodedTensor, Grid
 
 WORDS = {"int4", "uint4", "int8", "uint8", "int16", "uint16", "int32"}
 """Types of words."""
+OUTPUT_TYPES = {2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 21: "uint4", 22: "int4"}
+"""Of the numbers that ONNX has for element types."""
 
 
 def quantize_linear(reader: Reader, node: OnnxNode, operands: Operands) -> Value:
@@ -72,6 +74,8 @@ def _grid(reader: Reader, node: OnnxNode, operands: Operands) -> tuple[Array, Ar
         first = operands[0]
         points = np.zeros(scale.array.shape, np.int64)
         name = str(first.array.dtype) if isinstance(first, Known) else "uint8"
+        if node.op == "QuantizeLinear" and node.attrs.get("output_dtype"):
+            name = OUTPUT_TYPES.get(int(node.attrs["output_dtype"]), "another type")
     if name not in WORDS:
         reader.refuse(node, f"no integer form for words of type {name}")
     scales = scale.array.astype(np.float32)

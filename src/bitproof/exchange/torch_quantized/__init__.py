@@ -75,10 +75,9 @@ FUNCTIONS: dict[str, Function] = {
     **dict.fromkeys(("conv1d", "conv2d", "conv3d"), windows.conv_function),
     "linear": linear.linear_function,
     **dict.fromkeys(("relu", "relu_"), elementwise.of_one("Relu")),
-    **dict.fromkeys(
-        ("hardtanh", "hardtanh_", "clamp", "clamp_"), elementwise.clamp_function(-1.0, 1.0)
-    ),
-    **dict.fromkeys(("relu6", "relu6_"), elementwise.clamp_function(0.0, 6.0)),
+    **dict.fromkeys(("clamp", "clamp_"), elementwise.clamp),
+    **dict.fromkeys(("hardtanh", "hardtanh_"), elementwise.hardtanh),
+    **dict.fromkeys(("relu6", "relu6_"), elementwise.relu6),
     **dict.fromkeys(("hardswish", "hardswish_"), elementwise.of_one("HardSwish")),
     **dict.fromkeys(("silu", "silu_"), elementwise.of_one("Swish")),
     **dict.fromkeys(

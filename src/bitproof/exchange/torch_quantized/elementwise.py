@@ -1,5 +1,6 @@
 """Functions of one or two operands, and clamps."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -35,6 +36,8 @@ def elementwise(op: str, *, relu: bool = False) -> Function:
         inputs = [t.real(t.argument(n, 0, "input")), t.real(t.argument(n, 1, "other"))]
         if float(t.argument(n, -1, "alpha", 1)) != 1:
             raise ExchangeError(f"{n.name}: no form for alpha")
+        if t.argument(n, -1, "rounding_mode") is not None:
+            raise ExchangeError(f"{n.name}: no form for rounding_mode")
         t.give_all(n, [(op, inputs, {}), *([("Relu", (), {})] if relu else [])], value)
 
     return rule
@@ -48,14 +51,22 @@ def give_clamp(
     t.give(n, "Clip", [t.real(source), *bounds], value)
 
 
-def clamp_function(low: float, high: float) -> Function:
-    """Return the rule of a clamp, given its defaults."""
+def clamp(t: Translator, n: fx.Node, value: Tensor) -> None:
+    """Translate `clamp`, of which one end may be left out."""
+    ends = t.value(t.argument(n, 1, "min")), t.value(t.argument(n, 2, "max"))
+    bounds = [s * math.inf if e is None else float(e) for s, e in zip((-1, 1), ends, strict=True)]
+    give_clamp(t, n, n.args[0], bounds, value)
 
-    def rule(t: Translator, n: fx.Node, value: Tensor) -> None:
-        ends = t.argument(n, 1, "min_val", low), t.argument(n, 2, "max_val", high)
-        give_clamp(t, n, n.args[0], [float(t.value(end)) for end in ends], value)
 
-    return rule
+def hardtanh(t: Translator, n: fx.Node, value: Tensor) -> None:
+    """Translate `hardtanh`."""
+    ends = t.argument(n, 1, "min_val", -1.0), t.argument(n, 2, "max_val", 1.0)
+    give_clamp(t, n, n.args[0], [float(t.value(end)) for end in ends], value)
+
+
+def relu6(t: Translator, n: fx.Node, value: Tensor) -> None:
+    """Translate `relu6`."""
+    give_clamp(t, n, n.args[0], (0.0, 6.0), value)
 
 
 def hardtanh_layer(t: Translator, n: fx.Node, layer: Any, value: Tensor) -> None:

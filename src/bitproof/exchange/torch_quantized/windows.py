@@ -80,6 +80,8 @@ def avg_pool_layer(t: Translator, n: fx.Node, layer: Any, value: Tensor) -> None
 
 def avg_pool_function(t: Translator, n: fx.Node, value: Tensor) -> None:
     """Translate `avg_pool2d`."""
+    if t.argument(n, 6, "divisor_override") is not None:
+        raise ExchangeError(f"{n.name}: no form for divisor_override")
     names = ("kernel_size", None), ("stride", None), ("padding", 0)
     sizes = [t.argument(n, at, *pair) for at, pair in enumerate(names, 1)]
     attrs = {
