@@ -59,7 +59,6 @@ QUICK = {
     "truncated, 5 columns, 8",
     "Mitchell, t = 4, signed, 8",
     "DRUM-5, 8",
-    "AdAM, compensated, signed, 8",
     "TMR of exact, 8",
     "exact booth, 5",
     "AdAM (1, 1, 1, 1), t = 3, 4",

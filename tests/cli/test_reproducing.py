@@ -128,6 +128,7 @@ def test_a_wrong_recipe_names_its_line(call: Call, tiny: Path) -> None:
     assert any("table.toml:2: " in line for line in outcome.problems)
 
 
+@pytest.mark.slow
 def test_one_cell_can_be_asked_for(call: Call, tiny: Path, tmp_path: Path) -> None:
     outcome = call(*SMALL, "--cell", "*.s1.clean.gain")
     assert "1 done, 0 stale, 0 partial, 0 missing" in outcome.out

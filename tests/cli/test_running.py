@@ -70,6 +70,7 @@ def test_an_interrupted_run_says_how_to_go_on_and_does(
     assert Path("out/results.csv").read_bytes() == (finished / "results.csv").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_line(
     call: Call, toy: Path, finished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -259,6 +260,7 @@ def test_warnings_of_the_run_are_printed(
     assert "warning: baseline: [is] masked" in outcome.out.splitlines()
 
 
+@pytest.mark.slow
 def test_the_demo_makes_room_for_itself_and_for_nothing_else(
     call: Call, toy: Path, finished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -95,7 +95,8 @@ def test_tasks_are_taken_as_workers_are_free() -> None:
     assert (first, taken) == ((0, 0), [0])
 
 
-@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
 def test_a_worker_that_dies_is_replaced(workers: int, tmp_path: Path) -> None:
     work = Squares(fatal=tmp_path / "note")
     assert squares(Processes(workers=workers), work) == {n: n * n for n in range(8)}
@@ -111,7 +112,11 @@ def test_workers_that_die_again_and_again_are_told() -> None:
         list(pool.run(range(4)))
 
 
-@pytest.mark.parametrize("executor", [InProcess(), Processes(workers=1)], ids=lambda one: one.kind)
+@pytest.mark.parametrize(
+    "executor",
+    [InProcess(), pytest.param(Processes(workers=1), marks=pytest.mark.slow)],
+    ids=lambda one: one.kind,
+)
 def test_what_goes_wrong_at_the_start_comes_back_as_it_is(executor: Executor) -> None:
     with (
         executor.open(Squares(lacks_data=True)) as pool,

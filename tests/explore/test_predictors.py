@@ -42,6 +42,7 @@ def test_multipliers_that_do_more_harm_than_scored_are_found_out() -> None:
     assert np.abs(found.values(new) - truth).mean() < 0.02
 
 
+@pytest.mark.slow
 def test_intervals_hold_most_new_choices() -> None:
     covered = []
     for seed in range(10):

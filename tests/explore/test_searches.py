@@ -126,7 +126,7 @@ def test_an_array_takes_few_kinds_and_engines_many(explored: Explored) -> None:
         Greedy(budget=9),
         Nsga2(budget=12, population=4),
         Alwann(budget=12, population=4, tiles=2),
-        Hawx(budget=12),
+        pytest.param(Hawx(budget=12), marks=pytest.mark.slow),
         Exhaustive(budget=27),
     ],
 )

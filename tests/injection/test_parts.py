@@ -320,7 +320,7 @@ def wait_for_parts(folder: Path, n: int) -> None:
         time.sleep(0.0005)
 
 
-@pytest.mark.parametrize("times", [4, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("times", [2, pytest.param(20, marks=pytest.mark.slow)])
 def test_a_writer_killed_again_and_again_loses_nothing(
     times: int, parts: Parts, writer: "subprocess.Popen[str]"
 ) -> None:

@@ -82,6 +82,7 @@ def check(table: ProductTable) -> Terms | None:
     return terms
 
 
+@pytest.mark.slow
 def test_all_circuits_of_the_library_have_their_forms(data_dir: Path) -> None:
     tables = library(data_dir)
     assert len(tables) == 64

@@ -121,6 +121,7 @@ def test_initial_weights_are_drawn_as_the_authors_do(spec: ModelSpec) -> None:
             assert 0.99 * 10**-0.5 < float(layer.weight.detach().abs().max()) <= 10**-0.5
 
 
+@pytest.mark.slow
 @BOTH
 def test_integers_and_their_differentiable_form_agree_in_every_word(spec: ModelSpec) -> None:
     model = spec.build(in_channels=3, image_size=32, n_classes=4, generator=make_generator(0))

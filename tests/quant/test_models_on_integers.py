@@ -110,9 +110,10 @@ def test_big_integers_and_differentiable_integers_agree(case: Case) -> None:
 
 
 STORED: list[Case] = [
-    *((EfficientNetB0(), 3, 32), (SwinTiny(width=24), 3, 32), (SimpleNet(width=8), 1, 28)),
+    *((SwinTiny(width=24), 3, 32), (SimpleNet(width=8), 1, 28)),
 ]
 MORE_STORED: list[Case] = [
+    (EfficientNetB0(), 3, 32),
     *((EfficientNetLite0(), 3, 32), (VGG11(), 3, 32), (AlexNet(), 3, 32), (ResNet18(), 3, 32)),
 ]
 

@@ -57,7 +57,7 @@ def shake_norms_(model: nn.Module) -> nn.Module:
     return model
 
 
-LARGE = {"resnet44", "resnet56", "vgg16", "efficientnet_lite0", "resnet32"}
+LARGE = {"resnet44", "resnet56", "vgg16", "efficientnet_lite0", "resnet32", "swin_tiny"}
 
 
 @pytest.mark.parametrize(

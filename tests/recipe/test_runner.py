@@ -220,6 +220,7 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_been(  # noqa: PLR0917
     assert not list((tmp_path / "run").rglob("*.tmp"))
 
 
+@pytest.mark.slow
 def test_a_run_that_is_halted_again_and_again_ends_as_any_other(
     finished: Path, toy: Recipe, after: Callable[[int], StopRequest], tmp_path: Path
 ) -> None:
@@ -262,7 +263,7 @@ def test_a_run_survives_any_number_of_interruptions(
 
 @pytest.mark.parametrize(
     "share",
-    [0.5, pytest.param(0.1, marks=pytest.mark.slow), pytest.param(0.95, marks=pytest.mark.slow)],
+    [pytest.param(share, marks=pytest.mark.slow) for share in (0.1, 0.5, 0.95)],
 )
 def test_a_full_disk_leaves_a_run_that_goes_on(  # noqa: PLR0917
     share: float, writes: int, disk: Disk, finished: Path, toy: Recipe, tmp_path: Path

@@ -14,6 +14,7 @@ from bitproof.reproduce.checking import Stamp, read_stamps, verdict
 from bitproof.reproduce.toy import TOY_LIMITS, toy
 
 
+@pytest.mark.slow
 def test_the_digest_follows_what_code_does_and_no_names(
     job: Job, change: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
