@@ -69,6 +69,7 @@ def test_a_report_has_ratios_blocks_and_files(
     assert "checker" in rows["AdAM, t = 3"]["blocks"]
 
 
+@pytest.mark.slow
 def test_verilog_that_is_written_can_be_read_back(call: Call, tmp_path: Path) -> None:
     assert call("circuit", "verilog", "mitchell", "--out", "m.v").code == 0
     outcome = call("circuit", "import", "m.v", "--table", "m.npz")

@@ -118,6 +118,7 @@ def test_what_a_user_got_wrong_is_one_line(
     assert told in outcome.problems[0]
 
 
+@pytest.mark.slow
 def test_one_list_is_of_one_network(call: Call, toy: Path) -> None:
     assert call("run", toy, "--out", "r").code == 0
     words = ("--batches", 1, "--attack-images", 8)

@@ -92,7 +92,7 @@ ALIKE = {"fast_at", "free_at", "pgd_at", "trades"}
 def pairs() -> list[Any]:
     """Return all pairs of kinds, those that stand for others once.
 
-    By default each kind goes before its neighbour, and `adjust` before every kind.
+    By default each kind goes before its neighbour.
     """
     chosen = [kind for kind in HARDEN.kinds() if kind not in ALIKE]
     neighbours = dict(zip(chosen, [*chosen[1:], chosen[0]], strict=True))
@@ -100,7 +100,7 @@ def pairs() -> list[Any]:
         pytest.param(first, second, marks=() if quick else pytest.mark.slow)
         for first in chosen
         for second in chosen
-        for quick in [first == "adjust" or neighbours[first] == second]
+        for quick in [neighbours[first] == second]
     ]
 
 

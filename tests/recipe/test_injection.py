@@ -71,6 +71,7 @@ def test_shares_on_one_directory_end_with_the_report(tmp_path: Path) -> None:
     assert found == [None, tmp_path / "c" / "report.html"]
 
 
+@pytest.mark.slow
 def test_the_verb_keeps_a_directory_only_if_asked(
     network: IntegerNetwork, splits: Splits, tmp_path: Path
 ) -> None:

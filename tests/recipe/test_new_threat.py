@@ -22,6 +22,7 @@ def new_threat(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Threat]]:
     sys.modules.pop("tests.recipe.activation_noise")
 
 
+@pytest.mark.slow
 def test_a_new_threat_needs_one_file(
     new_threat: type[Threat],
     toy: Recipe,
