@@ -362,7 +362,7 @@ def test_a_test_part_with_other_classes_is_refused() -> None:
     from bitproof.data.own import publish  # noqa: PLC0415
 
     with pytest.raises(DataError, match=r"test: wanted the classes of training, got also 4"):
-        publish(source, data, test=other)  # type: ignore[arg-type]
+        publish(source, {"train": data, "test": other})  # type: ignore[arg-type]
 
 
 def test_a_path_without_its_kind_is_told_what_to_say(

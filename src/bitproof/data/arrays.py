@@ -23,7 +23,7 @@ from bitproof.data.base import DATA
 from bitproof.data.dataset import Dataset, Published
 from bitproof.data.memory import check_fits
 from bitproof.data.npz import DAMAGE, npy_header, read_npz
-from bitproof.data.own import PARTS, FileSource, publish, with_test
+from bitproof.data.own import PARTS, FileSource, publish
 
 INPUTS = ("x", "images", "image", "imgs", "data", "inputs", "input", "features", "signals", "X")
 LABELS = ("y", "labels", "label", "targets", "target", "classes", "Y")
@@ -64,15 +64,7 @@ class Arrays(FileSource):
         pairs = self._pairs(arrays.names(), path)
         name = path.resolve().stem or "npz"
         loaded = {part: self._load(arrays, own, name, path) for part, own in pairs.items()}
-        notes: list[str] = []
-        loaded = with_test(loaded, notes)
-        return publish(
-            self,
-            loaded["train"],
-            validation=loaded.get("validation"),
-            test=loaded.get("test"),
-            notes=notes,
-        )
+        return publish(self, loaded)
 
     def _pairs(self, names: list[str], path: Path) -> dict[str, tuple[str, str]]:
         """Return the names of inputs and labels of each part that is there."""

@@ -118,22 +118,21 @@ def by_class(labels: Tensor) -> bool:
 
 
 def publish(
-    source: OwnSource,
-    train: Dataset,
-    *,
-    validation: Dataset | None = None,
-    test: Dataset | None = None,
-    notes: Sequence[str] = (),
+    source: OwnSource, sets: Mapping[str, Dataset], *, notes: Sequence[str] = ()
 ) -> Published:
-    """Return the parts as they came; a test part is cut where there is none.
+    """Return the parts `train`, `validation` and `test` as they came.
+
+    Without a test part, it is the validation part, else it is cut.
 
     Raises:
         DataError: a part is empty, too small to cut, or has classes that training lacks.
     """
     notes = [*notes]
+    parts = with_test(sets, notes)
+    train = parts["train"]
     if not len(train):
         raise DataError(f"{train.name}: wanted training images, there are none")
-    if test is None:
+    if "test" not in parts:
         classes = train.labels
         if classes.ndim > 1 or classes.is_floating_point():
             classes = torch.zeros(len(train), dtype=torch.int64)
@@ -144,15 +143,12 @@ def publish(
                 f"{source.test_fraction:g}, got {len(train)}"
             )
         notes.append(cut_note(len(held), len(train), source))
-        train, test = train.subset(kept), train.subset(held)
-    if not len(test):
-        raise DataError(f"{test.name}: wanted test images, there are none")
-    parts = {"train": train, "validation": validation, "test": test}
-    sorted_parts = [name for name, part in parts.items() if part and by_class(part.labels)]
+        parts |= {"train": train.subset(kept), "test": train.subset(held)}
+    if not len(parts["test"]):
+        raise DataError(f"{parts['test'].name}: wanted test images, there are none")
+    sorted_parts = [name for name in PARTS if name in parts and by_class(parts[name].labels)]
     for name in sorted_parts:
-        part = parts[name]
-        assert part is not None
-        parts[name] = part.subset(mixed_order(len(part)))
+        parts[name] = parts[name].subset(mixed_order(len(parts[name])))
     if sorted_parts:
         notes.append(
             f"{' and '.join(sorted_parts)}: came sorted by class, put in a mixed order that is "
@@ -160,11 +156,10 @@ def publish(
         )
     _check_classes(parts)
     parts = _with_same_classes(parts)
-    assert parts["train"] is not None and parts["test"] is not None  # noqa: PT018
     return Published(
         train=parts["train"],
         test=parts["test"],
-        validation=parts["validation"],
+        validation=parts.get("validation"),
         notes=(*notes, *shared_images(parts["train"], parts["test"])),
     )
 
@@ -197,26 +192,21 @@ def shared_images(train: Dataset, test: Dataset) -> list[str]:
     ]
 
 
-def _with_same_classes(parts: dict[str, Dataset | None]) -> dict[str, Dataset | None]:
+def _with_same_classes(parts: Mapping[str, Dataset]) -> dict[str, Dataset]:
     """Return the parts with the number of classes of the largest, and names where one has them."""
-    here = {name: part for name, part in parts.items() if part is not None}
-    most = max(part.n_classes for part in here.values())
-    names = next((p.class_names for p in here.values() if len(p.class_names) == most), ())
-    return {
-        name: part and replace(part, n_classes=most, class_names=names)
-        for name, part in parts.items()
-    }
+    most = max(part.n_classes for part in parts.values())
+    names = next((p.class_names for p in parts.values() if len(p.class_names) == most), ())
+    return {name: replace(part, n_classes=most, class_names=names) for name, part in parts.items()}
 
 
-def _check_classes(parts: dict[str, Dataset | None]) -> None:
+def _check_classes(parts: Mapping[str, Dataset]) -> None:
     """Check that no part has a class that training lacks."""
     train = parts["train"]
-    assert train is not None
     if train.labels.ndim > 1 or train.labels.is_floating_point():
         return
     known = {*train.labels.tolist()}
     for name, part in parts.items():
-        if part is None or not len(part):
+        if not len(part):
             continue
         if part.labels.dtype != train.labels.dtype or part.labels.ndim != 1:
             raise DataError(f"{name}: wanted labels like those of training, got other ones")

@@ -91,13 +91,7 @@ class Parquet(PictureSource):
             part: self._load(tables[part], own[: sizes.get(part)], name)
             for part, own in rows.items()
         }
-        return publish(
-            self,
-            sets["train"],
-            validation=sets.get("validation"),
-            test=sets["test"],
-            notes=notes,
-        )
+        return publish(self, sets, notes=notes)
 
     def _load(self, table: "_Table", rows: Tensor, name: str) -> Dataset:
         """Return the images of some rows, in that order."""

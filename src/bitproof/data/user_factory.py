@@ -14,7 +14,7 @@ from bitproof.core.errors import DataError, shorten
 from bitproof.core.user_code import NAME, call, find_callable
 from bitproof.data.base import DATA
 from bitproof.data.dataset import Dataset, Published, Splits
-from bitproof.data.own import PARTS, OwnSource, publish, with_test
+from bitproof.data.own import PARTS, OwnSource, publish
 
 FILES = "; for files say folder:DIR, npz:FILE or parquet:DIR"
 ORDERS = {1: ("train",), 2: ("train", "test"), 3: ("train", "validation", "test")}
@@ -52,24 +52,16 @@ class DataFactory(OwnSource):
         offered = {"data_dir": data_dir, "seed": self.split_seed}
         made = call(make, offered, name=self.factory, what=what, problem=DataError)
         if isinstance(made, Splits):
-            validation = made.validation if len(made.validation) else None
-            return publish(
-                self, made.train, validation=validation, test=made.test, notes=made.notes
-            )
+            parts = {"train": made.train, "test": made.test}
+            if len(made.validation):
+                parts["validation"] = made.validation
+            return publish(self, parts, notes=made.notes)
         sets = {part: self._dataset(one, part) for part, one in self._parts(made).items()}
         if "train" not in sets:
             raise DataError(
                 f"{what} {shorten(self.factory)}: wanted a training part, there is none"
             )
-        notes: list[str] = []
-        sets = with_test(sets, notes)
-        return publish(
-            self,
-            sets["train"],
-            validation=sets.get("validation"),
-            test=sets.get("test"),
-            notes=notes,
-        )
+        return publish(self, sets)
 
     def _parts(self, made: Any) -> dict[str, Any]:
         """Return what the function made, by part."""
