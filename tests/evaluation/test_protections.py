@@ -131,6 +131,10 @@ def test_rare_faults_do_nothing_behind_protections(profiled: IntegerModel, data:
             assert (found.correct, found.total) == (right, IMAGES)
 
 
+BOTH = (Secded(), Parity(zero=False))
+"""Two codes over the same words."""
+
+
 def test_a_chip_with_a_word_beyond_repair_answers_nothing_if_it_stops(
     profiled: IntegerModel, data: Dataset
 ) -> None:
@@ -148,6 +152,13 @@ def test_a_chip_with_a_word_beyond_repair_answers_nothing_if_it_stops(
     for name in ("corrected", "detected", "silent"):
         mean = sum(one[f"words_{name}"] for one in broken) / 6
         assert (rows[f"words_{name}"].value, rows[f"words_{name}"].unit) == (mean, "word")
+    both = MemoryFaults(levels=(low,), chips=6, images=IMAGES, protections=BOTH)
+    met = [both.measure(profiled, data, level=low, trial=n, seed=0) for n in range(6)]
+    metrics = {row.metric for row in both.rows({low: met})}
+    assert "acc_stop" in metrics
+    assert not [
+        name for name in metrics if name.startswith("words_")
+    ]  # each word would count twice
     old = [Tally(one.correct, one.total) for one in chips]  # from before words were counted
     assert {row.metric for row in threat.rows({low: old})}.isdisjoint({"acc_stop"})
 

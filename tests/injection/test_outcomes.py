@@ -104,6 +104,17 @@ def test_the_worst_are_those_that_change_most(campaign: Path) -> None:
     assert all(row["outcome"] not in {"masked", "harmless"} for row in worst)
 
 
+def test_answers_that_a_detected_fault_leaves_out_are_changed_ones() -> None:
+    columns = {
+        "trial": np.arange(4),
+        "outcome": np.array(["sdc1", "due", "sdc1", "harmless"]),
+        "sdc1": np.array([1, 0, 5, 0]),
+        "due": np.array([0, 32, 0, 0]),
+        "acc_lost": np.array([-0.1, 0.9, 0.1, 0.0]),
+    }
+    assert [row["trial"] for row in worst_faults(columns)] == [1, 2, 0]
+
+
 def test_words_of_many_faults_are_those_that_are_read(network: IntegerNetwork) -> None:
     random = np.random.default_rng(0)
     words = network.codes("weight", "bias")

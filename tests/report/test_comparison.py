@@ -11,8 +11,15 @@ from scipy import stats
 from bitproof.core.errors import DataError
 from bitproof.core.flags import pack_flags
 from bitproof.core.json_lines import JsonLines
+from bitproof.report.campaign_summary import read_summary
+from bitproof.report.compared_campaigns import ComparedCampaign
 from bitproof.report.comparison import Comparison, Difference, compare, flat_comparison
-from bitproof.report.comparison_table import comparison_figure, comparison_notes, comparison_table
+from bitproof.report.comparison_table import (
+    comparison_figure,
+    comparison_notes,
+    comparison_table,
+    comparison_title,
+)
 from bitproof.stats import Row, difference, mean_interval, wilson
 from bitproof.stats.intervals import tango
 
@@ -146,6 +153,41 @@ def test_with_and_without_secded_meet_under_one_name(make: Make) -> None:
     secded = {"threat": "random_flips_secded", "protections": "[{ kind = 'secded' }]"}
     found = compare([make("a", {"base": ONE}), make("b", {"base": TWO}, **secded)])
     assert change_of(found, "random_flips").paired
+    assert "random_flips: behind secded in b, nothing in a" in comparison_notes(found)
+    assert not compare([make("c", {"base": ONE}), make("d", {"base": TWO})]).notes
+
+
+def test_means_over_other_levels_have_no_difference(make: Make) -> None:
+    first, second = make("a", {"base": ONE}), make("b", {"base": TWO})
+    for folder in (first, second):
+        with (folder / "results.csv").open("a") as file:
+            file.write("base,random_flips,,auc_fr,0.5,0.4,0.6,8,fraction\n")
+    assert change_of(compare([first, second]), "random_flips").interval is not None
+    recipe = second / "recipe.toml"
+    recipe.write_text(recipe.read_text().replace("levels = [0.01]", "levels = [0.001, 0.01]"))
+    found = compare([first, second])
+    row = next(row for row in found.rows if row.key.metric == "auc_fr")
+    assert row.differences[0] is not None
+    assert row.differences[0].interval is None
+    assert any(note.endswith("a mean over other levels, so no difference") for note in found.notes)
+    assert change_of(found, "random_flips").paired  # at the level that both have
+
+
+def test_campaigns_of_other_confidence_have_no_difference(make_campaign: Make) -> None:
+    told = read_summary(make_campaign())
+    sides = []
+    for confidence in (0.95, 0.99):
+        campaign = told.campaign.model_copy(update={"confidence": confidence})
+        own = told.model_copy(update={"campaign": campaign})
+        sides.append(ComparedCampaign(f"{confidence}", Path(), own, {}))
+    key = next(iter(sides[0].cells()))
+    assert sides[1].against(sides[0], key) == (
+        None,
+        "intervals of 99 % against 95 %, so no differences",
+    )
+    assert comparison_title(Comparison("a campaign", (), ())) == "per cent (95 % interval)"
+    mixed = Comparison("a campaign", (), (), confidence=None)
+    assert "95" not in comparison_title(mixed)
 
 
 def test_networks_of_one_run_and_named_ones_stand_side_by_side(make: Make) -> None:

@@ -15,6 +15,7 @@ from bitproof.report.comparison_table import (
     comparison_figure,
     comparison_notes,
     comparison_table,
+    comparison_title,
 )
 
 TABLE = "table.csv"
@@ -26,7 +27,7 @@ def print_comparison(
     """Print one table of all places; with `out`, keep it as CSV, and one figure."""
     found = compare(places)
     header, *rows = comparison_table(found)
-    print_table(header, rows, title="per cent (95 % interval)", numbers=True)
+    print_table(header, rows, title=comparison_title(found), numbers=True)
     for note in comparison_notes(found):
         typer.echo(note)
     flat = list(flat_comparison(found))

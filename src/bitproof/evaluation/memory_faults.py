@@ -161,7 +161,8 @@ class MemoryFaults(Threat):
     def _words(self, level: float, chips: Sequence[Tally]) -> list[Row]:
         """Return code words by what protections made of them, and accuracy if a chip stops.
 
-        It stops, and answers nothing, where a word was found broken beyond repair.
+        It stops, and answers nothing, where a word was found broken beyond repair. Words have rows
+        behind one code alone: several would count the same ones, each in words of its own.
         """
         others = [dict(one.others) for one in chips]
         if not others or not all(f"words_{name}" in one for one in others for name in WORDS):
@@ -172,6 +173,8 @@ class MemoryFaults(Threat):
         ]
         low, value, high = mean_interval(stopped)
         found = [Row("", self.title, level, "acc_stop", value, low, high, len(chips))]
+        if sum(one.counts_words for one in self.protections) > 1:
+            return found
         for name in WORDS:
             mean = fmean(one[f"words_{name}"] for one in others)
             found.append(

@@ -90,6 +90,11 @@ class Secded(Protection):
         """Return what the decoder gives, of broken data and check bits."""
         return self.decoded(network, codes, redundant)[0]
 
+    @property
+    def counts_words(self) -> bool:
+        """Whether `decoded` tells how many words broke: always."""
+        return True
+
     def decoded(
         self,
         network: IntegerNetwork,
@@ -248,6 +253,11 @@ class Parity(Protection):
                 odd = _parity(codes[name], bits) != parity
                 read[name] = torch.where(odd, zero_codes(coded), codes[name])
         return read
+
+    @property
+    def counts_words(self) -> bool:
+        """Whether `decoded` tells how many words broke: where they are not zeroed."""
+        return not self.zero
 
     def decoded(
         self,

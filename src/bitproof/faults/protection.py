@@ -57,7 +57,7 @@ class DecodedWords:
     """Wrong, with no sign of it: changed for the worse, or taken for whole."""
 
     def __add__(self, other: "DecodedWords") -> "DecodedWords":
-        """Return the words of two memories."""
+        """Return the words of two decoders."""
         return DecodedWords(
             self.corrected + other.corrected,
             self.detected + other.detected,
@@ -120,13 +120,18 @@ class Protection(Spec):
         stored = {name: pair for name, pair in network.codes().items() if name in codes}
         return read_words(stored, self.repair(changed_bits(stored, codes), network).table)
 
+    @property
+    def counts_words(self) -> bool:
+        """Whether `decoded` tells how many words broke."""
+        return False
+
     def decoded(
         self,
         network: IntegerNetwork,
         codes: Mapping[str, Tensor],
         redundant: Mapping[str, Tensor] | None = None,
     ) -> tuple[dict[str, Tensor], DecodedWords | None]:
-        """Return what `read` does, and how many words broke; None: this kind does not count."""
+        """Return what `read` does, and how many words broke; None where `counts_words` is False."""
         return self.read(network, codes, redundant), None
 
 

@@ -84,10 +84,14 @@ def fault_outcomes(
 def worst_faults(outcomes: Columns, count: int = MOST_WORST) -> list[dict[str, Any]]:
     """Return the rows of the faults that changed most answers, the worst first; none without harm.
 
-    Of equals, those come first that cost more accuracy, then those that moved more probabilities.
+    An answer that a detected fault leaves out is a changed one. Of equals, those come first that
+    cost more accuracy, then those that moved more probabilities.
     """
-    names = [name for name in ("due", "sdc20", "acc_lost", "sdc1") if name in outcomes]
-    found = np.lexsort([outcomes["trial"], *(-outcomes[name] for name in names)])
+    changed = np.zeros(len(outcomes["trial"]))
+    for name in {"sdc1", "due"} & outcomes.keys():
+        changed += outcomes[name]
+    less = [outcomes[name] for name in ("sdc20", "acc_lost") if name in outcomes]
+    found = np.lexsort([outcomes["trial"], *(-column for column in (*less, changed))])
     harmful = found[np.isin(outcomes["outcome"][found], WORST_FIRST)]
     return rows_of({name: column[harmful[:count]] for name, column in outcomes.items()})
 

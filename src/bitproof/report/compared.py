@@ -47,6 +47,10 @@ class Measured(Protocol):
     def name(self) -> str:
         """What it is called."""
 
+    @property
+    def confidence(self) -> float:
+        """How often its intervals hold the truth, as a fraction."""
+
     def cells(self) -> Mapping[Key, Cell]:
         """Return what was measured, in order."""
 
@@ -56,6 +60,9 @@ class Measured(Protocol):
         None where there are no shared ones; the text then says why no difference can be taken at
         all, or is empty.
         """
+
+    def notes(self, other: Any) -> Sequence[str]:
+        """Return what differs from the other place in numbers under one name."""
 
 
 def names_of(places: Sequence[Path]) -> list[str]:

@@ -15,7 +15,7 @@ import numpy as np
 from bitproof.core.directory import read_sealed
 from bitproof.report.campaign_summary import CampaignSummary, TrialRates, read_summary
 from bitproof.report.compared import Cell, Key, names_of
-from bitproof.report.wording import outcome_name
+from bitproof.report.wording import confidence_text, outcome_name
 from bitproof.stats.clusters import cluster_rate, stratified_rate
 from bitproof.stats.intervals import Interval
 from bitproof.stats.paired import paired_difference
@@ -37,6 +37,11 @@ class ComparedCampaign:
     path: Path
     summary: CampaignSummary
     fingerprint: Mapping[str, Any]
+
+    @property
+    def confidence(self) -> float:
+        """How often its intervals hold the truth, as a fraction."""
+        return self.summary.campaign.confidence
 
     @cached_property
     def _rows(self) -> Mapping[Key, tuple[TrialRates, str, Interval]]:
@@ -73,6 +78,9 @@ class ComparedCampaign:
             return None, "other images, so no differences"
         if self.summary.campaign.task != other.summary.campaign.task:
             return None, "another task, so no differences"
+        if self.confidence != other.confidence:
+            both = " against ".join(confidence_text(one.confidence) for one in (self, other))
+            return None, f"intervals of {both}, so no differences"
         row, outcome, _ = self._rows[key]
         if self.fingerprint.get("faults") != other.fingerprint.get("faults"):
             return None, ""
@@ -85,6 +93,11 @@ class ComparedCampaign:
         found = paired_difference(first, second, rate=lambda values: self._rate(values, cells))
         told = self._rows[key][2].value - other._rows[key][2].value
         return (found, f"{len(keep)} faults") if abs(found.value - told) < ROUNDING else (None, "")
+
+    def notes(self, other: "ComparedCampaign") -> Sequence[str]:
+        """Return nothing: names of places tell which is which."""
+        del other
+        return ()
 
     @cached_property
     def columns(self) -> Mapping[str, np.ndarray]:

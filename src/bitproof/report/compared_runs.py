@@ -29,6 +29,7 @@ class ComparedRun:
     """One network of a run, or all of them."""
 
     kind: ClassVar[str] = "a run"
+    confidence: ClassVar[float] = 0.95
 
     name: str
     run: Run
@@ -66,6 +67,8 @@ class ComparedRun:
         mine, theirs = self.rows[key], other.rows[key]
         if why := self._apart(other, mine.threat, theirs.threat):
             return None, why
+        if mine.level is None and self._of(mine, "levels") != other._of(theirs, "levels"):
+            return None, f"{key.text}: a mean over other levels, so no difference"
         breaks = self.run.label(mine.threat).family in FAULTS
         if key.metric != "acc" or mine.level is None or theirs.level is None:
             return None, ""
@@ -81,6 +84,30 @@ class ComparedRun:
         if found is None or abs(found.value - (mine.value - theirs.value)) > ROUNDING:
             return None, ""
         return found, words
+
+    def notes(self, other: "ComparedRun") -> Sequence[str]:
+        """Return which threats stand behind other protections than those of one name elsewhere."""
+        met = {
+            key.threat: (row.threat, other.rows[key].threat)
+            for key, row in self.rows.items()
+            if key in other.rows
+        }
+        found = []
+        for title, (own, known) in met.items():
+            mine, theirs = (
+                [one.get("kind") for one in place.settings.get(threat, {}).get("protections", ())]
+                for place, threat in ((self, own), (other, known))
+            )
+            if mine != theirs:
+                words = (", ".join(map(str, kinds)) or "nothing" for kinds in (mine, theirs))
+                found.append(
+                    f"{title}: behind {next(words)} in {self.name}, {next(words)} in {other.name}"
+                )
+        return found
+
+    def _of(self, row: Row, name: str) -> object:
+        """Return a setting of the threat of a row."""
+        return self.settings.get(row.threat, {}).get(name)
 
     def _trials(self, row: Row) -> Mapping[int, Measurement]:
         assert row.level is not None

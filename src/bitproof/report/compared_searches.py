@@ -18,6 +18,7 @@ class ComparedSearch:
     """One finished search."""
 
     kind: ClassVar[str] = "a search"
+    confidence: ClassVar[float] = 0.95
 
     name: str
     summary: Mapping[str, Any]
@@ -47,6 +48,11 @@ class ComparedSearch:
         if self.summary["data"] != other.summary["data"]:
             return None, "other data, so no differences"
         return None, ""
+
+    def notes(self, other: "ComparedSearch") -> Sequence[str]:
+        """Return nothing: choices are what is compared."""
+        del other
+        return ()
 
 
 def open_searches(places: Sequence[Path]) -> list[ComparedSearch]:

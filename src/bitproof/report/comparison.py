@@ -20,6 +20,7 @@ from bitproof.report.compared_campaigns import open_campaigns
 from bitproof.report.compared_runs import networks_of, open_runs
 from bitproof.report.compared_searches import open_searches
 from bitproof.report.exploration_page import is_exploration
+from bitproof.report.wording import count
 from bitproof.stats.intervals import Interval, difference
 
 SIDE = "unpaired"
@@ -58,8 +59,10 @@ class Comparison:
     kind: str
     places: tuple[str, ...]
     rows: tuple[ComparedRow, ...]
+    confidence: float | None = 0.95
+    """How often an interval holds the truth, as a fraction; None: places differ in it."""
     notes: tuple[str, ...] = field(default=())
-    """Why numbers have no difference, once each."""
+    """What differs under one name, and why numbers have no difference, once each."""
 
 
 def compare(places: Sequence[Path | str]) -> Comparison:
@@ -88,7 +91,7 @@ def compare(places: Sequence[Path | str]) -> Comparison:
     tables = [one.cells() for one in measured]
     shared = list(dict.fromkeys(key for table in tables for key in table))
     rows: list[ComparedRow] = []
-    notes: dict[str, None] = {}
+    notes = {note: None for one in measured[1:] for note in one.notes(measured[0])}
     for key in shared:
         found = [table.get(key) for table in tables]
         if sum(cell is not None for cell in found) < 2:
@@ -106,10 +109,13 @@ def compare(places: Sequence[Path | str]) -> Comparison:
         raise DataError(f"compare: {names} share no number")
     left = len(shared) - len(rows)
     if left:
-        notes.setdefault(f"{left} numbers stand in one place alone and are left out", None)
-    return Comparison(
-        _kind(kinds[0]), tuple(one.name for one in measured), tuple(rows), tuple(notes)
-    )
+        verbs = ("stands", "is") if left == 1 else ("stand", "are")
+        told = "{} {} in one place alone and {} left out".format(count(left, "number"), *verbs)
+        notes.setdefault(told, None)
+    called = tuple(one.name for one in measured)
+    sure = {one.confidence for one in measured}
+    confidence = sure.pop() if len(sure) == 1 else None
+    return Comparison(_kind(kinds[0]), called, tuple(rows), confidence, tuple(notes))
 
 
 def _difference(

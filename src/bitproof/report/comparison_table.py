@@ -6,7 +6,7 @@ from bitproof.report import figures as fig
 from bitproof.report.compared import FRACTION, Cell
 from bitproof.report.comparison import SIDE, Comparison, Difference
 from bitproof.report.figures import Figure, category, layer, make_figure, number, scale
-from bitproof.report.wording import count, span, value
+from bitproof.report.wording import confidence_text, count, span, value
 
 ABSENT = "-"
 MOST_ROWS = 40
@@ -29,6 +29,13 @@ def comparison_table(comparison: Comparison) -> list[list[str]]:
     return [header, *rows]
 
 
+def comparison_title(comparison: Comparison) -> str:
+    """Return unit and confidence of the numbers."""
+    if comparison.confidence is None:
+        return "per cent (intervals of the confidence that each place was made with)"
+    return f"per cent ({confidence_text(comparison.confidence)} interval)"
+
+
 def comparison_notes(comparison: Comparison) -> list[str]:
     """Return what a reader must know of the differences, a line each."""
     changes = [change for row in comparison.rows for change in row.differences if change]
@@ -37,7 +44,7 @@ def comparison_notes(comparison: Comparison) -> list[str]:
     notes = []
     if paired or apart:
         told = f"{count(paired, 'difference')} paired by what both met, {apart} unpaired"
-        notes.append(f"{told} (wider, as a rule); each 95 % interval holds by itself")
+        notes.append(f"{told} (wider, as a rule); each interval holds by itself")
     return [*notes, *comparison.notes]
 
 

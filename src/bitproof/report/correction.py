@@ -12,7 +12,7 @@ STOPPED = "acc_stop"
 WORDS = ("words_corrected", "words_detected", "words_silent")
 """Metrics of code words of a chip: mended, found beyond repair, wrong without a sign."""
 HEAD = (
-    *("bit error rate", "accuracy, %\ncarries on", "accuracy, %\nstops", "words\ncorrected"),
+    *("level", "accuracy, %\ncarries on", "accuracy, %\nstops", "words\ncorrected"),
     *("words found,\nnot corrected", "words wrong\nwithout a sign"),
 )
 

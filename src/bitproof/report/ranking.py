@@ -8,6 +8,7 @@ from bitproof.report.campaign_summary import CampaignSummary, FaultHarm, RankedP
 from bitproof.report.wording import (
     confidence_text,
     count,
+    figure,
     outcome_name,
     percent,
     points,
@@ -60,7 +61,7 @@ def ranking_line(summary: CampaignSummary, ranking: Ranking) -> str:
     start = f"{ranking_title(summary, ranking).rpartition(':')[0]}, by {noun}:"
     if first.rate.value == 0:
         tried = count(sum(place.trials for place in ranking.places), "trial")
-        return f"{start} no {outcome} in {tried}, so no {noun} is worse than another."
+        return f"{start} no {outcome} in {tried}, so no {noun} is known to be worse than another."
     rate = f"{outcome} {value(first.rate)} % ({span(first.rate)} %)"
     trials = count(first.trials, "trial")
     if not ranking.first.untold:
@@ -86,9 +87,8 @@ def _advice(ranking: Ranking, name: str) -> str:
     both = (first, ranking.places[ranking.first.others[0]])
     if times is None or any(times * place.trials >= place.population for place in both):
         return f"; trying all places would tell it from {name}"
-    return (
-        f"; about {times:.2g} times as many would tell it from {name}, if rates are what was seen"
-    )
+    more = figure(float(f"{times:.2g}"))
+    return f"; about {more} times as many would tell it from {name}, if rates are what was seen"
 
 
 def ranking_rows(ranking: Ranking, most: int | None = None) -> list[tuple[str, ...]]:

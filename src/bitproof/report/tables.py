@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 PlainRow = dict[str, Any]
 """Text, numbers, booleans and None by column."""
-INTERVALS = frozenset({"acc", "rerr", "fit", "rate", "predicted"})
+INTERVALS = frozenset({"acc", "acc_carried", "stopped", "rerr", "fit", "rate", "predicted"})
 """Names of `[low, value, high]` in summaries, beside all of `rates` and `metrics`."""
 FAULTS = "faults"
 """The table of single faults, which is read from the parts of a campaign."""
@@ -141,7 +141,8 @@ def read(directory: Path | str) -> Tables:
     Of a run: `results` (as `results.csv`), `measurements` (counts of single trials), `networks`,
     `threats`. Of a campaign: `totals`, `layers`, `bits`, `cells`, `channels`, `elements`,
     `convergence`, `rankings`, `worst`, `groups`, and `faults`, each fault with what it did. Of a
-    search: `front`, `points`, `searches`, `multipliers`, `objectives`, `levels`, `layers`.
+    search: `front`, `points`, `chosen`, `searches`, `multipliers`, `objectives`, `levels`,
+    `layers`.
 
     Raises:
         DataError: it is none of these, or a file is missing or damaged.
