@@ -275,7 +275,9 @@ def test_words_have_the_numbers_of_the_training_part_in_all_parts(tmp_path: Path
     letters = (splits.test.images[:, 0] * 200).round().int() - ord("a")
     assert letters.tolist() == splits.test.labels.tolist()
     write_words(tmp_path, test="axy")
-    with pytest.raises(DataError, match=r"test\.parquet: y: wanted .* got 'x', 'y', which training"):
+    with pytest.raises(
+        DataError, match=r"test\.parquet: y: wanted .* got 'x', 'y', which training"
+    ):
         load(f"parquet:{tmp_path}")
     pq.write_table(pa.table({"x": [[0.0, 0.0]], "y": [1]}), tmp_path / "test.parquet")
     with pytest.raises(DataError, match="wanted words as labels, as training has, got whole numb"):
@@ -293,6 +295,7 @@ def test_names_of_classes_in_another_order_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=wanted):
         Splits(train, data.subset([]), test)
     assert Splits(train, data.subset([]), data).train.class_names == ("a", "b", "c")
+
 
 def test_classes_are_compared_on_all_rows_not_on_the_first(tmp_path: Path) -> None:
     write_words(tmp_path, train="abcdefgh", test="hgfedcba")
@@ -343,7 +346,7 @@ def test_a_stated_layout_is_believed(tmp_path: Path) -> None:
             load(word)
         assert load(f"{word},layout=channels_first").train.images.shape[1:] == (8, 16, 3)
         assert load(f"{word},layout=channels_last").train.images.shape[1:] == (3, 8, 16)
-    with pytest.raises(DataError, match="say from_arrays.*layout='channels_first'"):
+    with pytest.raises(DataError, match=r"say from_arrays.*layout='channels_first'"):
         Dataset.from_arrays(x, y)
     assert Dataset.from_arrays(x, y, layout="channels_first").images.shape == (20, 8, 16, 3)
 
@@ -449,6 +452,12 @@ def test_words_may_hold_fields_and_tables_may_hold_words(tmp_path: Path) -> None
     assert source == DATA.build({"kind": "folder", "path": "a,b:c", "size": [8, 9], "channels": 1})
     assert DATA.build({"kind": "npz:x.npz", "train_size": 5}).train_size == 5
     assert DATA.build("a.b:c").kind == "factory"
+    assert DATA.build("digits,test_size=50,train_size=9") == DATA.build(
+        {"kind": "digits", "test_size": 50, "train_size": 9}
+    )
+    assert DATA.build({"kind": "digits,test_size=50", "split_seed": 1}).test_size == 50
+    with pytest.raises(UnknownKindError, match=r"no kind 'digit'\. Did you mean 'digits'"):
+        DATA.build("digit,test_size=50")
     with pytest.raises(SpecError, match=r"folder\.size"):
         DATA.build("folder:x,size=none_such")
 

@@ -211,7 +211,7 @@ def check_pixels(low: int, high: int, dtype: str, *, where: str) -> None:
         bitproof.core.errors.DataError: x: wanted pixels from 0 to 255, or floats in [0, 1], got ...
     """
     if low < 0 or high <= 1 or high > 255:
-        cure = "; store uint8 if 255 is white, or floats if 1 is" if 0 <= low and high <= 1 else ""
+        cure = "; store uint8 if 255 is white, or floats if 1 is" if low >= 0 and high <= 1 else ""
         raise DataError(
             f"{where}: wanted pixels from 0 to 255, or floats in [0, 1], got {dtype} "
             f"from {low} to {high}{cure}"

@@ -341,14 +341,14 @@ def check_same_names(parts: Mapping[str, Dataset]) -> None:
         >>> parts = {"train": data.with_names(["a", "b"]), "test": data.with_names(["b", "a"])}
         >>> check_same_names(parts)
         Traceback (most recent call last):
-        bitproof.core.errors.DataError: test: wanted the classes of train in their order, got 'b' ...
+        bitproof.core.errors.DataError: test: wanted the classes of train in their order, got ...
     """
     named = {name: part.class_names for name, part in parts.items() if part.class_names}
     first = "train" if "train" in named else next(iter(named), "")
-    for name in named:
-        if named[name] == named[first]:
+    for name, names in named.items():
+        if names == named[first]:
             continue
-        pairs = zip_longest(named[name], named[first])
+        pairs = zip_longest(names, named[first])
         at, (own, wanted) = next(each for each in enumerate(pairs) if each[1][0] != each[1][1])
         came = "no name" if own is None else shorten(own)
         there = "has none" if wanted is None else f"is {shorten(wanted)}"

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from bitproof.core.errors import DataError, near, shorten
-from bitproof.data.axes import AxisLayout, channels_first
 from bitproof.data.arrays import check_pixels
+from bitproof.data.axes import AxisLayout, channels_first
 from bitproof.data.base import DATA
 from bitproof.data.dataset import Dataset, Published
 from bitproof.data.decoding import Decoder
@@ -95,8 +95,8 @@ class Parquet(PictureSource):
             part: self._load(tables[part], own[: sizes.get(part)], name)
             for part, own in rows.items()
         }
-        labels = {part: tables[part].labels[own] for part, own in rows.items()}
-        return publish(self, sets, notes=notes, labels=labels)
+        every = {part: tables[part].labels[own] for part, own in rows.items()}
+        return publish(self, sets, notes=notes, labels=every)
 
     def _load(self, table: "_Table", rows: Tensor, name: str) -> Dataset:
         """Return the images of some rows, in that order."""
