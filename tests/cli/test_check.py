@@ -42,6 +42,7 @@ def test_a_network_is_described_without_data(call: Call) -> None:
     assert done.code == 0, err
     assert "checked_net:make: supported; input 1 x 8 x 8, output 3, read by torch.fx" in out
     assert "the inputs are noise" in out
+    assert "next: bitproof evaluate --model checked_net:make --bits 4 --data DATA" in out
     assert "weights: none given" in out
     found = json.loads(Path("found.json").read_text())
     assert (found["parameters"], found["layers"][1]["bits"]) == (40 + 435, 4)
@@ -56,7 +57,7 @@ def test_accuracies_are_compared_where_there_are_data_and_weights(call: Call) ->
     assert done.code == 0, err
     assert "weights: took 'state_dict', dropped prefix 'net.'" in out
     assert "accuracy on 539 test inputs (classification): float" in out
-    assert "next: bitproof evaluate --model checked_net:make --weights last.ckpt" in out
+    assert "next: bitproof evaluate --model checked_net:make --weights last.ckpt --data" in out
 
 
 def _state() -> dict[str, torch.Tensor]:

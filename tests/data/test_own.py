@@ -261,6 +261,102 @@ def test_lists_of_numbers_and_words_are_a_table_of_features(tmp_path: Path) -> N
     assert splits.train.class_names == ("no", "yes")
 
 
+def write_words(folder: Path, **parts: str) -> Path:
+    """Write parts whose labels are words; the value of a row is the number of its letter."""
+    for part, words in parts.items():
+        columns = {"x": [[ord(word) / 200, row / 99] for row, word in enumerate(words)]}
+        pq.write_table(pa.table(columns | {"y": list(words)}), folder / f"{part}.parquet")
+    return folder
+
+
+def test_words_have_the_numbers_of_the_training_part_in_all_parts(tmp_path: Path) -> None:
+    splits = load(f"parquet:{write_words(tmp_path, train='abcabc', test='acca')}")
+    assert splits.test.class_names == splits.train.class_names == ("a", "b", "c")
+    letters = (splits.test.images[:, 0] * 200).round().int() - ord("a")
+    assert letters.tolist() == splits.test.labels.tolist()
+    write_words(tmp_path, test="axy")
+    with pytest.raises(
+        DataError, match=r"test\.parquet: y: wanted .* got 'x', 'y', which training"
+    ):
+        load(f"parquet:{tmp_path}")
+    pq.write_table(pa.table({"x": [[0.0, 0.0]], "y": [1]}), tmp_path / "test.parquet")
+    with pytest.raises(DataError, match="wanted words as labels, as training has, got whole numb"):
+        load(f"parquet:{tmp_path}")
+
+
+def test_names_of_classes_in_another_order_are_refused(tmp_path: Path) -> None:
+    pq.write_table(table(12), tmp_path / "train.parquet")
+    pq.write_table(table(6, first=12, names=("a", "c", "b")), tmp_path / "test.parquet")
+    wanted = "test: wanted the classes of train in their order, got 'c' as class 1, which is 'b'"
+    with pytest.raises(DataError, match=wanted):
+        load(f"parquet:{tmp_path}")
+    data = Dataset.from_arrays(torch.rand(4, 2), [0, 1, 2, 1])
+    train, test = data.with_names("abc"), data.with_names("acb")
+    with pytest.raises(DataError, match=wanted):
+        Splits(train, data.subset([]), test)
+    assert Splits(train, data.subset([]), data).train.class_names == ("a", "b", "c")
+
+
+def test_classes_are_compared_on_all_rows_not_on_the_first(tmp_path: Path) -> None:
+    write_words(tmp_path, train="abcdefgh", test="hgfedcba")
+    splits = load(f"parquet:{tmp_path},train_size=3,validation_fraction=0.0")
+    assert (len(splits.train), len(splits.test)) == (3, 8)
+    assert splits.train.n_classes == splits.test.n_classes == 8
+    pq.write_table(pa.table({"x": [[0.5, 0.5]] * 2, "y": [0, 1]}), tmp_path / "train.parquet")
+    pq.write_table(pa.table({"x": [[0.5, 0.4]] * 2, "y": [0, 4]}), tmp_path / "test.parquet")
+    with pytest.raises(DataError, match="test: wanted the classes of training, got also 4"):
+        load(f"parquet:{tmp_path},test_size=1")
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint16])
+def test_wide_integers_are_pixels_unless_they_may_be_fractions(
+    dtype: type[np.generic], tmp_path: Path
+) -> None:
+    x, y = np.arange(320).reshape(20, 1, 4, 4) % 256, np.arange(20) % 2
+    np.savez(tmp_path / "a.npz", x=x.astype(dtype), y=y)
+    assert float(load(f"npz:{tmp_path / 'a.npz'}").train.inputs().max()) == 1.0
+    np.savez(tmp_path / "a.npz", x=(x % 2).astype(dtype), y=y)
+    with pytest.raises(DataError, match=r"int\d+ from 0 to 1; store uint8 if 255 is white, or fl"):
+        load(f"npz:{tmp_path / 'a.npz'}")
+    np.savez(tmp_path / "a.npz", x=(x % 2).astype(np.uint8), y=y)
+    assert float(load(f"npz:{tmp_path / 'a.npz'}").train.inputs().max()) == np.float32(1 / 255)
+
+
+def test_wide_integers_of_a_table_are_taken_as_those_of_arrays(tmp_path: Path) -> None:
+    path, y = tmp_path / "t.parquet", [row % 2 for row in range(300)]
+    dark = [[[[row % 2, 0], [0, 0]]] for row in range(300)]
+    bright = [*dark[:-1], [[[255, 0], [0, 0]]]]  # in the second piece that is read
+    pq.write_table(pa.table({"x": bright, "y": y}), path)
+    splits = load(f"parquet:{path}", validation_fraction=0.0)
+    assert max(float(part.inputs().max()) for part in (splits.train, splits.test)) == 1.0
+    pq.write_table(pa.table({"x": dark, "y": y}), path)
+    with pytest.raises(DataError, match="got int64 from 0 to 1; store uint8"):
+        load(f"parquet:{path}")
+    bytes_ = pa.array(dark, pa.list_(pa.list_(pa.list_(pa.uint8()))))
+    pq.write_table(pa.table({"x": bytes_, "y": y}), path)
+    assert load(f"parquet:{path}").train.images.dtype == torch.uint8
+
+
+def test_a_stated_layout_is_believed(tmp_path: Path) -> None:
+    x, y = np.random.default_rng(0).integers(0, 256, (20, 8, 16, 3), np.uint8), np.arange(20) % 2
+    np.savez(tmp_path / "a.npz", x=x, y=y)
+    pq.write_table(pa.table({"x": x.tolist(), "y": y}), tmp_path / "t.parquet")
+    for word in (f"npz:{tmp_path / 'a.npz'}", f"parquet:{tmp_path / 't.parquet'}"):
+        with pytest.raises(DataError, match=r"say layout = 'channels_last' .* 'channels_first'"):
+            load(word)
+        assert load(f"{word},layout=channels_first").train.images.shape[1:] == (8, 16, 3)
+        assert load(f"{word},layout=channels_last").train.images.shape[1:] == (3, 8, 16)
+    with pytest.raises(DataError, match=r"say from_arrays.*layout='channels_first'"):
+        Dataset.from_arrays(x, y)
+    assert Dataset.from_arrays(x, y, layout="channels_first").images.shape == (20, 8, 16, 3)
+
+
+def test_pictures_in_a_table_have_no_layout(tmp_path: Path) -> None:
+    pq.write_table(table(12), tmp_path / "all.parquet")
+    with pytest.raises(DataError, match="wanted no layout = 'channels_last' of pictures"):
+        load(f"parquet:{tmp_path / 'all.parquet'},layout=channels_last")
+
+
 MODULE = """
 import torch
 import bitproof as bp
@@ -286,6 +382,9 @@ def parts():
 def splits(seed):
     data = bp.Dataset.from_loader(loader(20 + seed))
     return bp.Splits(data.first(10), data.subset([]), data.subset(range(10, 16)))
+def swapped():
+    train, test = (bp.Dataset.from_loader(loader(8, first)) for first in (0, 8))
+    return train.with_names(["a", "b"]), test.with_names(["b", "a"])
 def one(data_dir):
     return loader(20)
 def number():
@@ -332,6 +431,8 @@ def test_what_a_function_does_wrong_is_one_line(beside: Path) -> None:
             load("own_data_module:wrong")
         with pytest.raises(DataError, match=r"wanted bp\.Splits, or .* got int"):
             load("own_data_module:number")
+        with pytest.raises(DataError, match="test: wanted the classes of train in their order"):
+            load("own_data_module:swapped")
         with pytest.raises(DataError, match="no 'nothing' in 'own_data_module'"):
             load("own_data_module:nothing")
 
@@ -351,6 +452,12 @@ def test_words_may_hold_fields_and_tables_may_hold_words(tmp_path: Path) -> None
     assert source == DATA.build({"kind": "folder", "path": "a,b:c", "size": [8, 9], "channels": 1})
     assert DATA.build({"kind": "npz:x.npz", "train_size": 5}).train_size == 5
     assert DATA.build("a.b:c").kind == "factory"
+    assert DATA.build("digits,test_size=50,train_size=9") == DATA.build(
+        {"kind": "digits", "test_size": 50, "train_size": 9}
+    )
+    assert DATA.build({"kind": "digits,test_size=50", "split_seed": 1}).test_size == 50
+    with pytest.raises(UnknownKindError, match=r"no kind 'digit'\. Did you mean 'digits'"):
+        DATA.build("digit,test_size=50")
     with pytest.raises(SpecError, match=r"folder\.size"):
         DATA.build("folder:x,size=none_such")
 

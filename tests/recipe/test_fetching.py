@@ -154,6 +154,14 @@ def test_a_c_model_gives_all_its_products(signed: bool) -> None:
     assert found.dtype == (np.int16 if signed else np.uint16)
 
 
+@pytest.mark.parametrize("declared", ["uint8_t s = A + B;", "uint8_t s; s = A + B;"])
+def test_what_a_c_model_declares_with_a_value_is_as_narrow_as_its_type(declared: str) -> None:
+    text = f"uint16_t f(uint8_t A, uint8_t B) {{ {declared} return s; }}"
+    codes = np.arange(256)
+    wanted = (codes[:, None] + codes) % 256
+    assert np.array_equal(products_of_c(text, "f.c", signed=False), wanted)
+
+
 @pytest.mark.parametrize(
     "body",
     [

@@ -125,8 +125,8 @@ def test_a_problem_is_told_with_its_line(text: str, problem: str) -> None:
 @pytest.mark.parametrize(
     ("head", "problem"),
     [
-        ('name = "x"\ndata = "digit"', "r.toml:2: data: data: no kind 'digit'. Did you mean 'digi"),
-        ('name = "x"\ndata = 3', "r.toml:2: data: data: wanted a table with 'kind', got 3. Known:"),
+        ('name = "x"\ndata = "digit"', "r.toml:2: data: no kind 'digit'. Did you mean 'digits'"),
+        ('name = "x"\ndata = 3', "r.toml:2: data: wanted a table with 'kind', got 3. Known:"),
         ('\nname = "../x"\ndata = "digits"', "r.toml:2: name: string should match pattern"),
         ('name = ""\ndata = "digits"', "r.toml:1: name: string should match pattern"),
         ('data = "digits"', "r.toml:1: name: wanted a value, none came"),

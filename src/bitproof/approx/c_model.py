@@ -69,7 +69,7 @@ def products_of_c(text: str, path: Path | str, *, signed: bool) -> np.ndarray:
                 name, equals, value = each.partition("=")
                 kinds[name.strip()] = kind_name
                 if equals:
-                    values[name.strip()] = _value(value, values, path)
+                    values[name.strip()] = _as_wide(_value(value, values, path), kind_name)
         elif assigned := ASSIGNED.fullmatch(statement):
             name, sign, expression = assigned.groups()
             value = _value(expression, values, path)

@@ -23,6 +23,8 @@ from bitproof.recipe.toml import parse_spec
 
 CALIBRATION, TEST = 512, 1000
 """Training inputs that ranges are measured on, and test inputs that accuracies are compared on."""
+WIDTH = 8
+"""Bits that `evaluate` takes where none are said."""
 NO_DATA = "digits"
 """Stands in the recipe for data that nobody asked for."""
 
@@ -69,6 +71,7 @@ def print_check(
     for line in found.lines[1:]:
         typer.echo(line)
     said = [f" --weights {weights}"] if weights else []
+    said += [f" --bits {bits}"] if bits != WIDTH else []
     said += [f" --data {data or 'DATA'} --ber 1e-3", *(f" --set {text}" for text in sets)]
     typer.echo(f"next: bitproof evaluate --model {model}{''.join(said)}")
     if json_path:

@@ -120,7 +120,8 @@ def describe_problem(problem: dict[str, Any], spec: type[BaseModel]) -> str:
     wanted = _wanted(problem)
     wanted = one_line(wanted[0].lower() + wanted[1:], LONGEST)
     if problem["type"] in {"value_error", UNKNOWN_FIELD, TOO_LARGE}:
-        return f"{where}: {wanted}"
+        # An unknown kind says of itself what it is no kind of, which often is the field's name.
+        return wanted if wanted.startswith(f"{where}: ") else f"{where}: {wanted}"
     return f"{where}: {wanted.replace('input should', 'should')}, got {shorten(problem['input'])}"
 
 

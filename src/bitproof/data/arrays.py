@@ -115,7 +115,10 @@ class Arrays(FileSource):
             labels = labels[:, 0]  # as in MedMNIST
         images = channels_first(_pixels(images, where), self.layout, where=where)
         return Dataset.from_arrays(
-            torch.from_numpy(np.ascontiguousarray(images)), labels, name=name
+            torch.from_numpy(np.ascontiguousarray(images)),
+            labels,
+            name=name,
+            layout="channels_first",
         )
 
 
@@ -189,14 +192,30 @@ def _pixels(images: np.ndarray, where: str) -> np.ndarray:
     if images.dtype == bool:
         return images.astype(np.float32)
     if images.dtype.kind in "ui" and images.dtype != np.uint8 and images.ndim > 2:
-        low, high = (int(images.min()), int(images.max())) if images.size else (0, 0)
-        if low < 0 or high > 255:
-            raise DataError(
-                f"{where}: wanted pixels from 0 to 255, or floats in [0, 1], got {images.dtype} "
-                f"from {low} to {high}"
-            )
+        if images.size:
+            check_pixels(int(images.min()), int(images.max()), str(images.dtype), where=where)
         return images.astype(np.uint8)
     return images
+
+
+def check_pixels(low: int, high: int, dtype: str, *, where: str) -> None:
+    """Refuse integers wider than uint8 that are no pixels, or may not be: 0 and 1 may be grey.
+
+    Raises:
+        DataError: the least is below 0, or the largest above 255, or not above 1.
+
+    Example:
+        >>> check_pixels(0, 255, "int64", where="x")
+        >>> check_pixels(0, 1, "int64", where="x")
+        Traceback (most recent call last):
+        bitproof.core.errors.DataError: x: wanted pixels from 0 to 255, or floats in [0, 1], got ...
+    """
+    if low < 0 or high <= 1 or high > 255:
+        cure = "; store uint8 if 255 is white, or floats if 1 is" if low >= 0 and high <= 1 else ""
+        raise DataError(
+            f"{where}: wanted pixels from 0 to 255, or floats in [0, 1], got {dtype} "
+            f"from {low} to {high}{cure}"
+        )
 
 
 def _of_part(names: list[str], words: tuple[str, ...], kinds: tuple[str, ...]) -> str:

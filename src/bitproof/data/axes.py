@@ -60,7 +60,10 @@ def channels_first(images: np.ndarray, layout: AxisLayout, *, where: str) -> np.
         return images[:, None]
     if layout == "auto":
         check_channels_first(
-            shape, where=where, cure="say layout = 'channels_last' to turn them round"
+            shape,
+            where=where,
+            cure="say layout = 'channels_last' to turn them round, or 'channels_first' where they "
+            "are so already",
         )
         if images.ndim == 3 and (images.dtype == np.uint8 or shape[1] == shape[2]):
             raise DataError(

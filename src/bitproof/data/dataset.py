@@ -6,15 +6,16 @@ Model:  inputs are images, or any other features, signals and volumes, of rank 2
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from itertools import zip_longest
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float32, Int64, Shaped, UInt8
 from torch import Tensor
 
-from bitproof.core.errors import DataError, InputRangeError
+from bitproof.core.errors import DataError, InputRangeError, shorten
 from bitproof.core.shown import as_html, as_lines
 from bitproof.data.axes import check_channels_first
 from bitproof.data.loading import read_batches, to_tensor
@@ -143,18 +144,21 @@ class Dataset:
         name: str = "user",
         n_classes: int | None = None,
         task: Task | None = None,
+        layout: Literal["auto", "channels_first"] = "auto",
     ) -> "Dataset":
         """Build from tensors, numpy arrays or nested lists, whatever their float or int width.
 
         Images are uint8 pixels, or floats in [0, 1], of any shape `(n, ...)`; other integers of
         shape `(n, t)` are token numbers. Without `n_classes`, it is the largest label plus one.
+        `auto` refuses what looks like channels last; `channels_first` is believed.
 
         Raises:
             DataError: they are no numbers, or images have their channels last: (n, h, w, c).
             InputRangeError: float images outside [0, 1], or not a number.
         """
         pixels, classes = to_tensor(images, name), to_tensor(labels, name)
-        check_channels_first(tuple(pixels.shape), where=name, cure=_cure_of_axes(pixels))
+        if layout == "auto":
+            check_channels_first(tuple(pixels.shape), where=name, cure=_cure_of_axes(pixels))
         if pixels.is_floating_point():
             pixels = pixels.to(torch.float32)
         elif pixels.ndim == 2 and pixels.dtype in {torch.int16, torch.int32}:
@@ -265,7 +269,14 @@ class Splits:
     validation: Dataset
     test: Dataset
     notes: tuple[str, ...] = ()
-    """What was decided while they were read, one sentence each, for console and report."""
+    """What was decided while they were read, one sentence each, for console and report.
+
+    Raises:
+        DataError: two parts name their classes differently.
+    """
+
+    def __post_init__(self) -> None:
+        check_same_names(self._parts())
 
     def __repr__(self) -> str:
         sizes = {name: f"{len(part):,} inputs" for name, part in self._parts().items()}
@@ -317,6 +328,36 @@ class Published:
             )
 
 
+def check_same_names(parts: Mapping[str, Dataset]) -> None:
+    """Refuse parts whose classes have other names, or another order, than those of training.
+
+    Parts without names are as good as any.
+
+    Raises:
+        DataError: there are such parts.
+
+    Example:
+        >>> data = Dataset.from_arrays(torch.zeros(2, 3), [0, 1])
+        >>> parts = {"train": data.with_names(["a", "b"]), "test": data.with_names(["b", "a"])}
+        >>> check_same_names(parts)
+        Traceback (most recent call last):
+        bitproof.core.errors.DataError: test: wanted the classes of train in their order, got ...
+    """
+    named = {name: part.class_names for name, part in parts.items() if part.class_names}
+    first = "train" if "train" in named else next(iter(named), "")
+    for name, names in named.items():
+        if names == named[first]:
+            continue
+        pairs = zip_longest(names, named[first])
+        at, (own, wanted) = next(each for each in enumerate(pairs) if each[1][0] != each[1][1])
+        came = "no name" if own is None else shorten(own)
+        there = "has none" if wanted is None else f"is {shorten(wanted)}"
+        raise DataError(
+            f"{name}: wanted the classes of {first} in their order, got {came} as class {at}, "
+            f"which {there} there"
+        )
+
+
 def count_classes(labels: Labels) -> int:
     """Return the largest label plus one; of numbers, how many there are for an image.
 
@@ -341,7 +382,10 @@ def _cure_of_range(low: float, high: float) -> str:
 
 def _cure_of_axes(images: Tensor) -> str:
     order = "0, 3, 1, 2" if images.ndim == 4 else "0, 4, 1, 2, 3"
-    return f"turn them round with images.permute({order}), or np.moveaxis(images, -1, 1)"
+    return (
+        f"turn them round with images.permute({order}), or np.moveaxis(images, -1, 1); where they "
+        "are so already, say from_arrays(..., layout='channels_first')"
+    )
 
 
 def _check_form(name: str, images: Tensor, labels: Tensor) -> None:

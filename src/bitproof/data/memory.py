@@ -9,7 +9,15 @@ SHARE = 0.8
 """Of the free memory, what pixels may take: training needs some, too."""
 GB = 1e9
 MEMINFO = Path("/proc/meminfo")
-LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+GROUPS = (
+    (Path("/sys/fs/cgroup"), "memory.max", "memory.current", "inactive_file"),
+    (
+        *(Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes", "memory.usage_in_bytes"),
+        "total_inactive_file",
+    ),
+)
+"""Of control groups, versions 2 and 1: their folder; files of the limit and of what is taken; the
+line of `memory.stat` that tells how much of that are cached files, which make room."""
 
 
 def free_bytes() -> int | None:
@@ -20,12 +28,27 @@ def free_bytes() -> int | None:
         found += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")]
     except (OSError, ValueError, IndexError):
         pass
-    for limit in map(Path, LIMITS):
+    for folder, limit, taken, cached in GROUPS:
         try:
-            found.append(int(limit.read_text(encoding="ascii")))
+            most = int((folder / limit).read_text(encoding="ascii"))
         except (OSError, ValueError):  # absent, or the word "max"
             continue
+        found.append(max(most - _taken(folder, taken, cached), 0))
     return min(found, default=None)
+
+
+def _taken(folder: Path, taken: str, cached: str) -> int:
+    """Return the bytes that a control group holds and cannot give back; 0 if it does not tell."""
+    try:
+        held = int((folder / taken).read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return 0
+    try:
+        lines = (folder / "memory.stat").read_text(encoding="ascii").splitlines()
+        found = dict(line.split(maxsplit=1) for line in lines)
+        return max(held - int(found.get(cached, "0")), 0)
+    except (OSError, ValueError):
+        return held
 
 
 FEWER = "take a smaller 'size', or fewer by 'train_size' and 'test_size'"

@@ -21,7 +21,7 @@ from bitproof.core.rng import make_generator
 from bitproof.core.types import Share
 from bitproof.core.user_code import folders
 from bitproof.data.base import DataSource, hold_out
-from bitproof.data.dataset import Dataset, Published
+from bitproof.data.dataset import Dataset, Published, check_same_names
 from bitproof.data.layout import Layout, data_root
 
 ENDLESS = 4096
@@ -118,14 +118,20 @@ def by_class(labels: Tensor) -> bool:
 
 
 def publish(
-    source: OwnSource, sets: Mapping[str, Dataset], *, notes: Sequence[str] = ()
+    source: OwnSource,
+    sets: Mapping[str, Dataset],
+    *,
+    notes: Sequence[str] = (),
+    labels: Mapping[str, Tensor] | None = None,
 ) -> Published:
     """Return the parts `train`, `validation` and `test` as they came.
 
-    Without a test part, it is the validation part, else it is cut.
+    Without a test part, it is the validation part, else it is cut. Where the sets are the first of
+    more, `labels` are those of all: a class that a small training part lacks may be among them.
 
     Raises:
-        DataError: a part is empty, too small to cut, or has classes that training lacks.
+        DataError: a part is empty, too small to cut, or has classes that training lacks, or
+            names them differently.
     """
     notes = [*notes]
     parts = with_test(sets, notes)
@@ -154,7 +160,8 @@ def publish(
             f"{' and '.join(sorted_parts)}: came sorted by class, put in a mixed order that is "
             "always the same"
         )
-    _check_classes(parts)
+    check_same_names(parts)
+    _check_classes(labels or {name: part.labels for name, part in parts.items()})
     parts = _with_same_classes(parts)
     return Published(
         train=parts["train"],
@@ -199,18 +206,18 @@ def _with_same_classes(parts: Mapping[str, Dataset]) -> dict[str, Dataset]:
     return {name: replace(part, n_classes=most, class_names=names) for name, part in parts.items()}
 
 
-def _check_classes(parts: Mapping[str, Dataset]) -> None:
+def _check_classes(labels: Mapping[str, Tensor]) -> None:
     """Check that no part has a class that training lacks."""
-    train = parts["train"]
-    if train.labels.ndim > 1 or train.labels.is_floating_point():
+    train = labels["train"]
+    if train.ndim > 1 or train.is_floating_point():
         return
-    known = {*train.labels.tolist()}
-    for name, part in parts.items():
-        if not len(part):
+    known = {*train.tolist()}
+    for name, own in labels.items():
+        if not len(own):
             continue
-        if part.labels.dtype != train.labels.dtype or part.labels.ndim != 1:
+        if own.dtype != train.dtype or own.ndim != 1:
             raise DataError(f"{name}: wanted labels like those of training, got other ones")
-        if other := sorted({*part.labels.tolist()} - known):
+        if other := sorted({*own.tolist()} - known):
             shown = ", ".join(map(str, other[:5])) + (", ..." if len(other) > 5 else "")
             raise DataError(
                 f"{name}: wanted the classes of training, got also {shown} "

@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bitproof.core.errors import DataError, near
-from bitproof.data.axes import channels_first
+from bitproof.core.errors import DataError, near, shorten
+from bitproof.data.arrays import check_pixels
+from bitproof.data.axes import AxisLayout, channels_first
 from bitproof.data.base import DATA
 from bitproof.data.dataset import Dataset, Published
 from bitproof.data.decoding import Decoder
@@ -50,6 +51,8 @@ class Parquet(PictureSource):
     """Column of the inputs; none: the usual names (image, img, ...)."""
     label: str = ""
     """Column of the labels; none: the usual names (label, fine_label, ...)."""
+    layout: AxisLayout = "auto"
+    """Where the channels of lists of numbers are, as in `npz`; pictures in files need none."""
 
     def read(self, data_dir: Path | None) -> Published:
         """Return the images of all parts, decoded.
@@ -61,17 +64,18 @@ class Parquet(PictureSource):
         path = self.find(data_dir)
         name = path.resolve().stem if path.is_file() else path.resolve().name
         shards = find_shards(path)
+        if "train" not in shards:
+            raise DataError(f"{path}: wanted a training part, got {', '.join(shards)}")
         notes: list[str] = []
+        train = _Table(shards["train"], self.image, self.label)
         tables = {}
         for part, own in shards.items():
-            table = _Table(own, self.image, self.label)
+            table = train if part == "train" else _Table(own, self.image, self.label, like=train)
             if part != "train" and bool((table.labels == UNPUBLISHED).all()):
                 notes.append(f"the {part} part has no labels (all are -1): left out")
             else:
-                table.check_labels()
+                table.check_labels(train)
                 tables[part] = table
-        if "train" not in tables:
-            raise DataError(f"{path}: wanted a training part, got {', '.join(tables)}")
         tables = with_test(tables, notes)
         rows = {part: torch.arange(len(table.labels)) for part, table in tables.items()}
         if "test" not in tables:
@@ -91,7 +95,8 @@ class Parquet(PictureSource):
             part: self._load(tables[part], own[: sizes.get(part)], name)
             for part, own in rows.items()
         }
-        return publish(self, sets, notes=notes)
+        every = {part: tables[part].labels[own] for part, own in rows.items()}
+        return publish(self, sets, notes=notes, labels=every)
 
     def _load(self, table: "_Table", rows: Tensor, name: str) -> Dataset:
         """Return the images of some rows, in that order."""
@@ -100,12 +105,19 @@ class Parquet(PictureSource):
         n_classes = len(names) or int(table.labels.max()) + 1
         place_of = torch.full((len(table.labels),), -1)
         place_of[rows] = torch.arange(len(rows))
+        if table.holds_pictures and self.layout != "auto":
+            raise DataError(
+                f"{name}: wanted no layout = '{self.layout}' of pictures in files, whose axes are "
+                "known; leave it out"
+            )
         images = (
             self._pictures(table, place_of, len(rows), name)
             if table.holds_pictures
-            else table.numbers(place_of, len(rows))
+            else table.numbers(place_of, len(rows), self.layout)
         )
-        return Dataset.from_arrays(images, labels, name=name, n_classes=n_classes).with_names(names)
+        return Dataset.from_arrays(
+            images, labels, name=name, n_classes=n_classes, layout="channels_first"
+        ).with_names(names)
 
     def _pictures(self, table: "_Table", place_of: Tensor, n: int, name: str) -> Tensor:
         decoder = Decoder(name, n, self.form)
@@ -124,7 +136,14 @@ class Parquet(PictureSource):
 class _Table:
     """The shards of one part: labels in memory, inputs read piece by piece."""
 
-    def __init__(self, shards: Sequence[Shard], image: str, label: str) -> None:
+    def __init__(
+        self, shards: Sequence[Shard], image: str, label: str, *, like: "_Table | None" = None
+    ) -> None:
+        """Read the labels; words get the numbers that they have in the table `like`.
+
+        Raises:
+            DataError: columns are other ones, labels are none, or a word is not in that table.
+        """
         self.shards = shards
         schema = schema_of(shards[0])
         for shard in shards[1:]:
@@ -134,10 +153,11 @@ class _Table:
         self.label = _column(schema, label, LABELS, "label", shards[0].path)
         self.holds_pictures = _holds_pictures(schema.field(self.column).type)
         self.class_names = _class_names(schema, self.label)
-        self.labels = self._labels()
+        self.holds_words = _holds_words(schema.field(self.label).type)
+        self.labels = self._labels(like)
 
-    def _labels(self) -> Tensor:
-        """Return all labels; words are numbered in their order."""
+    def _labels(self, like: "_Table | None") -> Tensor:
+        """Return all labels; words are numbered in their order, or as in another table."""
         import pyarrow as pa  # noqa: PLC0415 (slow to import)
 
         words: list[Any] = []
@@ -149,21 +169,36 @@ class _Table:
         if any(word is None for word in words):
             raise DataError(f"{where}: wanted a label in every row, some have none")
         kind = schema_of(self.shards[0]).field(self.label).type
-        if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        if self.holds_words:
             self.class_names = tuple(sorted({*words}))
+            if like is not None and like.holds_words:
+                self.class_names = like.class_names
             numbers = {word: number for number, word in enumerate(self.class_names)}
+            if other := sorted({*words} - {*numbers}):
+                shown = ", ".join(map(shorten, other[:3])) + (", ..." if len(other) > 3 else "")
+                raise DataError(
+                    f"{where}: wanted the classes of training, got {shown}, which training lacks. "
+                    f"{near(other[0], self.class_names)}"
+                )
             return torch.tensor([numbers[word] for word in words])
         if not pa.types.is_integer(kind) and not pa.types.is_boolean(kind):
             raise DataError(f"{where}: wanted whole numbers or words as labels, got {kind}")
         return torch.tensor([int(word) for word in words])
 
-    def check_labels(self) -> None:
+    def check_labels(self, train: "_Table") -> None:
         """Refuse classes that there are not.
 
         Raises:
-            DataError: one is below 0, or without a name where there are names.
+            DataError: one is below 0, or without a name where there are names; labels are words,
+                and numbers in the training part, or the other way round.
         """
         where = f"{self.shards[0].path}: {self.label}"
+        if self.holds_words != train.holds_words:
+            kinds = ("whole numbers", "words")
+            raise DataError(
+                f"{where}: wanted {kinds[train.holds_words]} as labels, as training has, "
+                f"got {kinds[self.holds_words]}"
+            )
         if int(self.labels.min()) < 0:
             raise DataError(
                 f"{where}: wanted classes from 0, got {int(self.labels.min())}; -1 marks rows "
@@ -179,22 +214,27 @@ class _Table:
         """Yield inputs, a few rows at a time, and the number of the first of them."""
         yield from pieces_of(self.shards, self.column, rows=ROWS)
 
-    def numbers(self, place_of: Tensor, n: int) -> Tensor:
+    def numbers(self, place_of: Tensor, n: int, layout: AxisLayout) -> Tensor:
         """Return inputs that are lists of numbers, by their places."""
         found: np.ndarray | None = None
+        kind = _kind_of_numbers(schema_of(self.shards[0]).field(self.column).type)
+        brightest = None
         for first, column in self.pieces():
             where = f"{self.shards[0].path}: {self.column}, rows from {first}"
             try:
                 values = np.array(column.to_pylist())
             except ValueError as error:
                 raise DataError(f"{where}: wanted lists of one length ({error})") from None
-            if values.dtype.kind not in "uif" or values.ndim < 2:
+            if values.dtype.kind not in "uif" or values.ndim < 2 or not values.size:
                 raise DataError(f"{where}: wanted images, or lists of numbers of one length")
             if values.dtype.kind in "ui" and values.ndim > 2:
-                if values.min() < 0 or values.max() > 255:
-                    raise DataError(f"{where}: wanted pixels from 0 to 255")
+                low, high = int(values.min()), int(values.max())
+                brightest = max(brightest or 0, high)
+                # Whether 0 and 1 are all that there is, is known after the last piece.
+                if low < 0 or high > 1:
+                    check_pixels(low, high, kind, where=where)
                 values = values.astype(np.uint8)
-            values = channels_first(values, "auto", where=where)
+            values = channels_first(values, layout, where=where)
             if found is None:
                 check_fits(
                     where, (n, *values.shape[1:]), itemsize=values.dtype.itemsize, cure=FEWER
@@ -205,6 +245,8 @@ class _Table:
             places = place_of[first : first + len(values)].numpy()
             found[places[places >= 0]] = values[places >= 0]
         assert found is not None
+        if brightest is not None and kind != "uint8":
+            check_pixels(0, brightest, kind, where=f"{self.shards[0].path}: {self.column}")
         if found.dtype.kind in "ui" and found.ndim == 2:
             found = found.astype(np.int64)
         return torch.from_numpy(found)
@@ -231,6 +273,19 @@ def _holds_pictures(kind: "pa.DataType") -> bool:
     if pa.types.is_struct(kind):
         return bool(kind.get_field_index("bytes") >= 0)
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+
+def _kind_of_numbers(kind: "pa.DataType") -> str:
+    """Return the type of the numbers in lists of lists."""
+    while hasattr(kind, "value_type"):
+        kind = kind.value_type
+    return str(kind)
+
+
+def _holds_words(kind: "pa.DataType") -> bool:
+    import pyarrow as pa  # noqa: PLC0415
+
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 def _class_names(schema: "pa.Schema", label: str) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """Data in one word, for the command line: `folder:DIR`, `npz:FILE,layout=channels_last`.
 
-Model:  `KIND:PATH`, then any fields as `,NAME=VALUE`; `package.module:function` is a factory.
+Model:  `KIND:PATH`, then any fields as `,NAME=VALUE`; `package.module:function` is a factory; kinds
+        that need no path take fields as well: `digits,test_size=50`.
         A path may hold commas and colons: only what follows the last ones and looks like a field
         is taken for one.
 """
@@ -18,6 +19,7 @@ KIND_OF = {".npz": "npz", ".npy": "npz", ".parquet": "parquet"}
 """What a file of that suffix is."""
 FACTORY = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 """What `package.module:function` looks like."""
+KIND = re.compile(r"[a-zA-Z]\w*")
 FIELD = re.compile(r"(?P<before>.*),(?P<name>[a-z_]+)=(?P<value>\[[^\]=]*\]|[^,=]*)", re.DOTALL)
 
 
@@ -29,8 +31,8 @@ def expanded(table: object) -> object:
         {'kind': 'folder', 'path': 'pets', 'size': 32}
         >>> expanded({"kind": "mine.data:make", "train_size": 5})
         {'kind': 'factory', 'factory': 'mine.data:make', 'train_size': 5}
-        >>> expanded("digits")
-        'digits'
+        >>> expanded("digits"), expanded("digits,test_size=50")
+        ('digits', {'kind': 'digits', 'test_size': 50})
 
     Raises:
         UnknownKindError: it is a path without its kind.
@@ -51,7 +53,7 @@ def expanded(table: object) -> object:
 def _fields(word: str) -> dict[str, Any] | None:
     """Return kind and fields of a word that is more than a kind."""
     said: dict[str, Any] = {}
-    while ":" in word and (found := FIELD.fullmatch(word)):
+    while found := FIELD.fullmatch(word):
         said = {found["name"]: _value(found["value"]), **said}
         word = found["before"]
     kind, colon, path = word.partition(":")
@@ -59,6 +61,8 @@ def _fields(word: str) -> dict[str, Any] | None:
         return {"kind": kind, "path": path, **said}
     if FACTORY.fullmatch(word):
         return {"kind": "factory", "factory": word, **said}
+    if said and KIND.fullmatch(word):
+        return {"kind": word, **said}
     return None
 
 

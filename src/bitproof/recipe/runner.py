@@ -18,7 +18,7 @@ from torch import nn
 
 from bitproof.approx import Arithmetic, describe
 from bitproof.core.directory import read_json
-from bitproof.core.errors import RecipeError, StoppedError
+from bitproof.core.errors import RecipeError, StoppedError, shorten
 from bitproof.core.files import sha256_of_file, write_text
 from bitproof.core.packages import check_packages
 from bitproof.core.progress import SILENT, Progress
@@ -79,8 +79,9 @@ def run(
     """Carry out `recipe`, an object or the path of one, and return the path of its report.
 
     With `splits`, the run works on these instead of the data of the recipe; with `model`, on copies
-    of this module, which starts from the weights that it has. The run directory `out` (None:
-    `runs/NAME`) is as that of any other run; going on with it needs the same data and model again.
+    of this module, which starts from the weights that it has: the recipe may not name any. The run
+    directory `out` (None: `runs/NAME`) is as that of any other run; going on with it needs the same
+    data and model again.
 
     Under `torchrun`, all processes share the training; the first of them measures and writes.
     Without an `executor`, this process measures. Files in the recipe are relative to `recipe_dir`,
@@ -139,11 +140,17 @@ def _with_own(
         changes["data"] = InMemory(name=splits.train.name)
     if model is not None:
         changes["model"] = InMemoryModel.of(model)
-    if isinstance(recipe, Recipe):
-        return recipe.model_copy(update=changes)
-    # A recipe in a file need not name what is handed over.
-    laid_on = [Change((key,), value.model_dump(), key) for key, value in changes.items()]
-    return read_recipe(Path(recipe), laid_on).model_copy(update=changes)
+    if not isinstance(recipe, Recipe):
+        # A recipe in a file need not name what is handed over.
+        laid_on = [Change((key,), value.model_dump(), key) for key, value in changes.items()]
+        recipe = read_recipe(Path(recipe), laid_on)
+    if model is not None and recipe.weights:
+        raise RecipeError(
+            "weights: wanted none where a model is handed over, which starts from those that it "
+            f"has; the recipe names {shorten(recipe.weights)}: load them into the model, or leave "
+            "out one of the two"
+        )
+    return recipe.model_copy(update=changes)
 
 
 def _fingerprint(splits: Splits, weights: Path | None, device: torch.device) -> dict[str, str]:
