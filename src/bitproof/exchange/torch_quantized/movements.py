@@ -1,7 +1,5 @@
 """Means, parts, orders and sizes."""
 
-from typing import Any
-
 import numpy as np
 from torch import Tensor, fx
 
@@ -27,7 +25,7 @@ def mean(t: Translator, n: fx.Node, value: Tensor) -> None:
 def permuted(t: Translator, n: fx.Node, value: Tensor) -> None:
     """Translate `permute` and `transpose`."""
     x = t.value(n.args[0])
-    rank, arguments = x.ndim, _any(n.args)
+    rank, arguments = x.ndim, n.args
     if name_of(n) in {"transpose", "t"}:
         a, b = (0, 1) if name_of(n) == "t" else (int(one) % rank for one in arguments[1:3])
         dims = list(range(rank))
@@ -98,7 +96,3 @@ def give_reshaped(t: Translator, n: fx.Node, value: Tensor) -> None:
     """Translate whatever gives the same numbers in other sizes."""
     sizes = t.constant(f"{n.name}/sizes", np.asarray(value.shape, np.int64))
     t.give(n, "Reshape", [t.real(n.args[0]), sizes], value)
-
-
-def _any(arguments: Any) -> Any:
-    return arguments
