@@ -1,5 +1,7 @@
 """Means, parts, orders and sizes."""
 
+from typing import Any
+
 import numpy as np
 from torch import Tensor, fx
 
@@ -25,7 +27,8 @@ def mean(t: Translator, n: fx.Node, value: Tensor) -> None:
 def permuted(t: Translator, n: fx.Node, value: Tensor) -> None:
     """Translate `permute` and `transpose`."""
     x = t.value(n.args[0])
-    rank, arguments = x.ndim, n.args
+    arguments: Any = n.args
+    rank = x.ndim
     if name_of(n) in {"transpose", "t"}:
         a, b = (0, 1) if name_of(n) == "t" else (int(one) % rank for one in arguments[1:3])
         dims = list(range(rank))
