@@ -130,7 +130,7 @@ def measured(
     """Yield accuracy and time of one model in both."""
     images = splits.test.inputs()
     found, theirs = runtime_agreement(network, path, images)
-    print(f"{name}: {found.line}; largest distance {found.off:.3g}", flush=True)
+    print(f"{name}: {found.line}; largest distance {found.largest:.3g}", flush=True)
     ours = by_blocks(network, images)
     yield Row(name, accuracy(theirs, splits), accuracy(ours, splits), floats, unit="%")
     few = images[:TIMED]

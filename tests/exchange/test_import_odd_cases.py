@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from bitproof.core.errors import ExchangeError
 from bitproof.exchange import import_onnx, model_from_onnx
+from bitproof.exchange.onnx_import import InputScaling
+from bitproof.exchange.runtime_agreement import runtime_agreement
 from bitproof.exchange.torch_import import from_torch_quantized
 from tests.exchange.test_onnx_import import S, conv
 from tests.exchange.test_torch_import import decomposed
@@ -92,6 +94,127 @@ def test_the_type_of_words_that_only_an_attribute_says(tmp_path: Path) -> None:
     assert torch.equal(import_onnx(path)(IMAGES), wanted)
 
 
+def small_linear(t: Tiny) -> str:
+    return str(t.op("Gemm", t.op("Flatten", t.qdq("x", S)), t.words((72, 5), 0.01)))
+
+
+def both_signs(t: Tiny) -> str:
+    """One layer, on words with and without a sign: grids of the same scale and zero point."""
+    sums = small_linear(t)
+    ends = [t.qdq(sums, 0.05, 0, dtype) for dtype in (np.uint8, np.int8)]
+    return t.qdq(t.op("Add", *ends), 0.1, 0, np.int8)
+
+
+def clips_of_words(t: Tiny) -> str:
+    words = t.q(small_linear(t), 0.05, 0, np.int8)
+    for low, high in ((-5, 9), (-50, 7)):
+        words = t.op("Clip", words, t.array(low, np.int8), t.array(high, np.int8))
+    return t.dq(words, 0.05, 0, np.int8)
+
+
+def clips_of_constants(t: Tiny) -> str:
+    words = t.array(np.random.default_rng(0).integers(-127, 128, (72, 5)), np.int8)
+    for low, high in ((-7, 7), (-100, 120)):
+        words = t.op("Clip", words, t.array(low, np.int8), t.array(high, np.int8))
+    flat = t.op("Flatten", t.qdq("x", S))
+    return t.qdq(t.op("Gemm", flat, t.dq(words, 0.05, 0, np.int8)), 0.05, 128)
+
+
+def signed_constants(t: Tiny) -> str:
+    """Weights that the file rounds: an attribute alone says that their words have a sign."""
+    values, scale = t.array(np.random.default_rng(0).normal(size=(72, 5))), t.array(0.02)
+    weight = t.op("QuantizeLinear", values, scale, output_dtype=3)
+    flat = t.op("Flatten", t.qdq("x", S))
+    return t.qdq(t.op("Gemm", flat, t.op("DequantizeLinear", weight, scale)), 0.1, 128)
+
+
+@pytest.mark.parametrize(
+    "build", [both_signs, clips_of_words, clips_of_constants, signed_constants]
+)
+def test_types_and_bounds_of_words(build: Callable[[Tiny], str], tmp_path: Path) -> None:
+    tiny = Tiny(opset=21)
+    path = tiny.save(build(tiny), tmp_path / "m.onnx")
+    wanted, got = run_onnx(path, IMAGES, optimize=False), import_onnx(path)(IMAGES)
+    assert (wanted - got).abs().gt(1e-6).count_nonzero() <= 1  # a tie
+    assert len(set(wanted.flatten().tolist())) > 3
+
+
+def test_words_of_a_constant_are_as_long_as_all_its_clips_leave_them(tmp_path: Path) -> None:
+    tiny = Tiny()
+    network = import_onnx(tiny.save(clips_of_constants(tiny), tmp_path / "m.onnx"))
+    assert [one.grid.bits for key, one in network.tensors.items() if "weight" in key] == [4]
+
+
+@pytest.mark.parametrize("kind", ["Round", "Ceil", "Floor", "Sign"])
+def test_functions_that_jump_see_floats_of_32_bits(kind: str, tmp_path: Path) -> None:
+    """Words of a tenth: 5 of them are 0.5 in 32 bits, and more than that in 64."""
+    tiny = Tiny()
+    path = tiny.save(tiny.qdq(tiny.op(kind, tiny.qdq("x", 0.1)), 0.1, 1), tmp_path / "m.onnx")
+    images = torch.arange(256.0).reshape(2, 2, 8, 8)[:, :, :6, :6].contiguous() / 255
+    found = import_onnx(path, input_range=(0.0, 25.5))(images)
+    assert torch.equal(found, run_onnx(path, images * 25.5, optimize=False))
+
+
+def test_clips_that_leave_one_word_are_refused(tmp_path: Path) -> None:
+    tiny = Tiny()
+    words = tiny.q(small_linear(tiny), 0.05, 0, np.int8)
+    for low, high in ((-5, 5), (20, 30)):
+        words = tiny.op("Clip", words, tiny.array(low, np.int8), tiny.array(high, np.int8))
+    path = tiny.save(tiny.dq(words, 0.05, 0, np.int8), tmp_path / "m.onnx")
+    with pytest.raises(ExchangeError, match="wanted bounds that leave several words, got 20"):
+        import_onnx(path)
+
+
+def blocks_of_constants(t: Tiny, scales: Any, **attrs: Any) -> str:
+    values = t.array(np.random.default_rng(0).normal(size=(72, 5)))
+    zeros = t.array(np.zeros(np.shape(scales)), np.int8)
+    weight = t.op("QuantizeLinear", values, t.array(scales), zeros, **attrs)
+    flat = t.op("Flatten", t.qdq("x", S))
+    return t.qdq(t.op("Gemm", flat, t.dq(weight, 0.02, 0, np.int8)), 0.1, 128)
+
+
+BY_TYPE: dict[str, tuple[Callable[[Tiny], str], str]] = {
+    "blocks": (
+        lambda t: blocks_of_constants(t, np.full((36, 5), 0.02), axis=0, block_size=2),
+        "no form for scales of blocks",
+    ),
+    "scales_of_rank_2": (
+        lambda t: blocks_of_constants(t, np.full((1, 5), 0.02)),
+        r"wanted one for each entry of axis 1 of \(72, 5\), got \(1, 5\)",
+    ),
+    "output_dtype": (
+        lambda t: t.dq(t.op("QuantizeLinear", t.array([1.0]), t.array(0.1), output_dtype=17), 0.1),
+        "no integer form for words of type 17",
+    ),
+    "swish": (
+        lambda t: t.qdq(t.op("Swish", t.qdq("x", S), alpha=2.0), 0.1),
+        r"Swish 'n\d': no form for an alpha of 2",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BY_TYPE)
+def test_newer_attributes_are_read_or_refused(name: str, tmp_path: Path) -> None:
+    build, reason = BY_TYPE[name]
+    tiny = Tiny(opset=24)
+    path = tiny.save(build(tiny), tmp_path / "m.onnx")
+    with pytest.raises(ExchangeError, match=reason):
+        import_onnx(path)
+
+
+def test_a_swish_is_a_silu(tmp_path: Path) -> None:
+    tiny = Tiny(opset=24)
+    path = tiny.save(tiny.qdq(tiny.op("Swish", tiny.qdq("x", S)), 0.004), tmp_path / "m.onnx")
+    words = tiny_words(IMAGES)
+    found = (import_onnx(path)(IMAGES) / 0.004).round()
+    assert torch.equal(found, (words * words.sigmoid() / 0.004).round().clamp(max=255))
+
+
+def tiny_words(images: Tensor) -> Tensor:
+    """Return the values of words of images, in steps of 1/255."""
+    return (images * 255).round() / 255
+
+
 def clip_behind_padding(t: Tiny, x: str) -> Any:
     padded = t.op("Pad", conv(t, x), *whole(t, [0, 0, 1, 1, 0, 0, 1, 1]))
     return t.op("Clip", padded, t.array(0.5), t.array(3.0))
@@ -160,7 +283,12 @@ def test_signed_bytes_are_taken_as_said(zero: int, tmp_path: Path) -> None:
         import_onnx(path)
     words = (IMAGES * 255).round() - 128
     network = import_onnx(path, input_range=(-128.0, 127.0))
-    assert torch.equal(network((words + 128) / 255), run_onnx(path, words.to(torch.int8)))
+    images, wanted = (words + 128) / 255, run_onnx(path, words.to(torch.int8))
+    assert torch.equal(network(images), wanted)
+    scaling = InputScaling.of(None, None, (-128.0, 127.0))
+    found, outputs = runtime_agreement(network, path, images, scaling=scaling)
+    assert (found.exact, found.images, found.largest_steps) == (True, len(images), 0.0)
+    assert torch.equal(outputs, wanted)
 
 
 def float_resize(scale: float, **attrs: Any) -> Callable[[Tiny], Any]:

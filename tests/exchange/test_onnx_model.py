@@ -155,6 +155,16 @@ def test_a_recipe_names_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         OnnxModel(file="gone.onnx").build(in_channels=2, **sizes)
 
 
+def test_a_normalisation_of_a_mean_or_a_deviation_alone(tmp_path: Path) -> None:
+    tiny = Tiny()
+    path = tiny.save(tiny.op("Neg", "x"), tmp_path / "m.onnx")
+    assert torch.equal(model_from_onnx(path, std=(0.5, 0.25))(IMAGES)[:, 1], -IMAGES[:, 1] / 0.25)
+    assert torch.equal(model_from_onnx(path, mean=(0.5, 0.1))(IMAGES)[:, 0], 0.5 - IMAGES[:, 0])
+    for mean, std in (((0.5,), (0.5, 0.5)), ((), (1.0, 1.0, 1.0))):
+        with pytest.raises(ExchangeError, match="mean, std: wanted one for each of 2 channels"):
+            model_from_onnx(path, mean=mean, std=std)
+
+
 REFUSED: dict[str, tuple[Build, str]] = {
     "operator": (one("Det"), "Det 'n0': no form in torch"),
     "quantized": (lambda t: t.qdq("x", 0.1), "wanted a float model, got a quantized one"),

@@ -11,6 +11,7 @@ from torch.ao.quantization import DeQuantStub, QuantStub
 from bitproof.core.errors import ExchangeError, TraceError
 from bitproof.exchange.torch_import import from_torch_quantized
 from bitproof.quant import IntegerNetwork, quantize
+from bitproof.quant.trace import quantized_by_torch
 from tests.exchange.tiny_onnx import images_of
 
 ao: Any = torch.ao.quantization
@@ -124,6 +125,30 @@ def test_quantize_says_who_reads_such_a_model() -> None:
         quantize(model, IMAGES)
     with pytest.raises(ExchangeError, match="Residual: wanted a quantized model, got a float one"):
         from_torch_quantized(Residual(), IMAGES)
+
+
+def quantized_by_me(x: Tensor) -> Tensor:
+    return x + 1
+
+
+torch.fx.wrap("quantized_by_me")  # a call of its own in a graph
+
+
+def test_a_file_of_ones_own_called_quantized_is_no_quantized_model(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Neither a layer of it nor a function in it."""
+
+    class Own(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return quantized_by_me(x)
+
+    monkeypatch.setattr(Own, "__module__", "mine.quantized")
+    with pytest.raises(ExchangeError, match="Own: wanted a quantized model, got a float one"):
+        from_torch_quantized(Own(), IMAGES)
+    for model in (eager(torch.backends.quantized.engine), by_fx(torch.backends.quantized.engine)):
+        assert quantized_by_torch(model)
+    assert not quantized_by_torch(Residual())  # has sums of torch.ao.nn.quantized, on floats
 
 
 def test_what_has_no_form_is_named() -> None:

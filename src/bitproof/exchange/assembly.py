@@ -24,6 +24,7 @@ from bitproof.quant.validation import check_network
 
 RUNS = (2, 5)
 """Numbers of images that a network is put together for."""
+DEPENDS = "{} depends on the batch size, wanted what is the same for any"
 SAME_STEP = 1e-5
 """Largest relative distance of two steps that are one: products of float32 differ by rounding."""
 LARGEST_WORD = 2.0**31
@@ -194,8 +195,13 @@ def merged(networks: Sequence[IntegerNetwork], path: str) -> IntegerNetwork:
     one, other = networks
     nodes = []
     if len(one.nodes) != len(other.nodes):
-        raise ExchangeError(f"{path}: wanted a graph that is the same for any number of images")
+        raise ExchangeError(f"{path}: {DEPENDS.format('its graph')}")
     for a, b in zip(one.nodes, other.nodes, strict=True):
+        where = a.path or a.name
+        if replace(a, attrs={}) != replace(b, attrs={}) or a.attrs.keys() != b.attrs.keys():
+            raise ExchangeError(f"{path}: {where}: {DEPENDS.format('the operation')}")
+        if not _same_words(one, other, a.name):
+            raise ExchangeError(f"{path}: {where}: {DEPENDS.format('what it stores')}")
         attrs = {key: _merge(value, b.attrs[key], a) for key, value in a.attrs.items()}
         nodes.append(replace(a, attrs=attrs))
     network = replace(one, nodes=tuple(nodes))
@@ -204,6 +210,24 @@ def merged(networks: Sequence[IntegerNetwork], path: str) -> IntegerNetwork:
     except BitproofError as error:
         raise ExchangeError(f"{path}: {error}") from None
     return network
+
+
+def _same_words(one: IntegerNetwork, other: IntegerNetwork, name: str) -> bool:
+    """Tell whether a node has the same grid and the same stored words in two networks."""
+    grids = [network.grids.get(name) for network in (one, other)]
+    for kind in ("weight", "bias"):
+        a, b = (network.tensors.get(f"{name}.{kind}") for network in (one, other))
+        if a is None or b is None:
+            if a is not b:
+                return False
+            continue
+        if not torch.equal(a.codes, b.codes):
+            return False
+        grids += [a.grid, b.grid]
+    return all(
+        a is b if a is None or b is None else same_grid(a, b)
+        for a, b in zip(grids[::2], grids[1::2], strict=True)
+    )
 
 
 def _merge(a: Any, b: Any, node: Node) -> Any:
@@ -215,6 +239,6 @@ def _merge(a: Any, b: Any, node: Node) -> Any:
     if isinstance(a, int) and a % n == 0 and a // n * m == b and node.op in {"reshape", "expand"}:
         return [BATCH, a // n]
     raise ExchangeError(
-        f"{node.path or node.name}: wanted what does not depend on the number of images, "
+        f"{node.path or node.name}: {DEPENDS.format('what it does')}, "
         f"got {a} for {n} images and {b} for {m}"
     )

@@ -32,6 +32,9 @@ DTYPES: dict[int, Any] = {
     **{7: np.int64, 9: np.bool_, 10: np.float16, 11: np.float64, 12: np.uint32, 13: np.uint64},
 }
 """Of the numbers that ONNX has for element types."""
+OUTPUT_TYPES = {2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 21: "uint4", 22: "int4"}
+"""Types of words, of the numbers that ONNX has for element types."""
+WORDS = frozenset(OUTPUT_TYPES.values())
 
 Operands = Sequence[Array | None]
 
@@ -88,7 +91,7 @@ def _count(node: OnnxNode, operands: Operands) -> int:
         return max(0, math.ceil((stop - first) / step))
     if node.op == "Gather":
         return known[0].size * known[1].size
-    if node.op in {"Concat", "DequantizeLinear", "QuantizeLinear"}:
+    if node.op in {"Concat", "QuantizeLinear"}:
         return sum(one.size for one in known)
     if node.op in ELEMENTWISE:
         return math.prod(np.broadcast_shapes(*(one.shape for one in known)))
@@ -172,22 +175,49 @@ def _clip(node: OnnxNode, xs: Operands) -> Array:
     return np.clip(x, low, high).astype(x.dtype)
 
 
-def spread_along(vector: Array, axis: int, rank: int) -> Array:
-    """Return scales or zero points of each channel, shaped to go with what they are for."""
-    if vector.size == 1:
+def spread_along(vector: Array, axis: int, shape: Sequence[int]) -> Array:
+    """Return scales or zero points of each channel, shaped to go with what they are for.
+
+    Raises:
+        ValueError: there is not one for all, nor one for each entry of the axis.
+    """
+    if vector.size == 1 and vector.ndim <= 1:
         return vector.reshape(())
+    rank = len(shape)
+    if vector.ndim != 1 or not -rank <= axis < rank or vector.size != shape[axis]:
+        raise ValueError(f"wanted one for each entry of axis {axis} of {shape}, got {vector.shape}")
     return vector.reshape([-1 if place == axis % rank else 1 for place in range(rank)])
 
 
 def _quantize(node: OnnxNode, xs: Operands) -> Array:
-    x, scale = _first(xs), xs[1]
+    x, scale, zero = _first(xs), xs[1], xs[2] if len(xs) > 2 else None
     assert scale is not None
-    zero = xs[2] if len(xs) > 2 and xs[2] is not None else np.zeros(1, np.uint8)
-    axis = int(node.attrs.get("axis", 1))
-    steps = np.rint(x.astype(np.float32) / spread_along(scale, axis, x.ndim).astype(np.float32))
-    codes = steps + spread_along(zero, axis, x.ndim).astype(np.float32)
-    low, high = word_ends(str(zero.dtype))
-    return np.asarray(np.clip(codes, low, high)).astype(zero.dtype)
+    if int(node.attrs.get("block_size", 0)):
+        raise ExchangeError(f"{node.label}: no form for scales of blocks")
+    name, axis = type_of_words(node, zero), int(node.attrs.get("axis", 1))
+    steps = np.rint(x.astype(np.float32) / spread_along(scale, axis, x.shape).astype(np.float32))
+    if zero is not None:
+        steps = steps + spread_along(zero, axis, x.shape).astype(np.float32)
+    return np.asarray(np.clip(steps, *word_ends(name))).astype(name)
+
+
+def type_of_words(node: OnnxNode, zero: Array | None) -> str:
+    """Return the name of the type of words that a QuantizeLinear gives.
+
+    Raises:
+        ExchangeError: there is no integer form for them.
+    """
+    said = int(node.attrs.get("output_dtype", 0))
+    name = OUTPUT_TYPES.get(said, f"{said}") if said else "uint8" if zero is None else ""
+    if zero is not None:
+        if said and name != str(zero.dtype):
+            raise ExchangeError(
+                f"{node.label}: wanted a zero point of type {name}, got {zero.dtype}"
+            )
+        name = str(zero.dtype)
+    if name not in WORDS:
+        raise ExchangeError(f"{node.label}: no integer form for words of type {name}")
+    return name
 
 
 def word_ends(dtype: str) -> tuple[int, int]:
@@ -201,16 +231,6 @@ def word_ends(dtype: str) -> tuple[int, int]:
     return (
         (0, (1 << bits) - 1) if dtype.startswith("u") else (-1 << (bits - 1), (1 << bits - 1) - 1)
     )
-
-
-def _dequantize(node: OnnxNode, xs: Operands) -> Array:
-    x, scale = _first(xs), xs[1]
-    assert scale is not None
-    axis = int(node.attrs.get("axis", 1))
-    whole = x.astype(np.int64)
-    if len(xs) > 2 and xs[2] is not None:
-        whole = whole - spread_along(xs[2], axis, x.ndim).astype(np.int64)
-    return np.asarray(whole.astype(np.float32) * spread_along(scale, axis, x.ndim))
 
 
 def _both(function: Callable[..., Any]) -> Callable[[OnnxNode, Operands], Array]:
@@ -265,6 +285,5 @@ FUNCTIONS: dict[str, Callable[[OnnxNode, Operands], Array]] = {
     "ReduceProd": _product,
     "Clip": _clip,
     "QuantizeLinear": _quantize,
-    "DequantizeLinear": _dequantize,
 }
 """Operators on constants."""

@@ -62,14 +62,26 @@ def clip_bounds(node: OnnxNode, xs: Operands) -> tuple[float | None, float | Non
 
 
 def reshaped(shape: Sequence[int], node: OnnxNode, wanted: Sequence[int]) -> list[int]:
-    """Return the sizes that a `Reshape` asks for, zeros standing for those that were there."""
-    keeps = not node.attrs.get("allowzero")
-    sizes = [shape[at] if one == 0 and keeps else one for at, one in enumerate(wanted)]
+    """Return the sizes that a `Reshape` asks for, those of zeros and of -1 filled in."""
+    sizes = with_zeros_filled(shape, node, wanted)
     if sizes.count(-1) == 1:
         rest = math.prod(one for one in sizes if one != -1)
         if rest > 0 and math.prod(shape) % rest == 0:
             sizes[sizes.index(-1)] = math.prod(shape) // rest
     return sizes
+
+
+def with_zeros_filled(shape: Sequence[int], node: OnnxNode, wanted: Sequence[int]) -> list[int]:
+    """Return sizes of a `Reshape` with those that were there in the places of zeros.
+
+    Raises:
+        ExchangeError: a zero stands for a size that was not there.
+    """
+    if node.attrs.get("allowzero"):
+        return list(wanted)
+    if any(one == 0 for one in wanted[len(shape) :]):
+        refuse(node, f"wanted sizes for {tuple(shape)}, got {list(wanted)}")
+    return [shape[at] if one == 0 else one for at, one in enumerate(wanted)]
 
 
 def squeezed(shape: Sequence[int], node: OnnxNode, operands: Operands) -> list[int]:

@@ -15,12 +15,12 @@ from bitproof.core.rng import make_generator
 from bitproof.core.user_code import folders
 from bitproof.exchange.float_onnx import RULES, build_module
 from bitproof.exchange.onnx_file import OnnxFile, read_onnx
-from bitproof.exchange.onnx_import import QUANTIZED, image_shape, one_input
+from bitproof.exchange.onnx_import import QUANTIZED, InputScaling, image_shape, one_input
 from bitproof.exchange.onnx_library import onnx_runtime
 from bitproof.models.base import MODELS, ImageModelSpec, Normalize
 
-CHECKED = 2
-"""Images that onnxruntime's answers are compared on."""
+CHECKED = 3
+"""Images that onnxruntime's answers are compared on: another number than the graph was read for."""
 TOLERANCE = 1e-3
 """Of their distance, relative to the largest output."""
 
@@ -39,14 +39,15 @@ def model_from_onnx(
 
     Args:
         path: a float model, with one input.
-        mean: what the model wants subtracted.
-        std: what it wants to divide by.
+        mean: what the model wants subtracted; empty: zeros.
+        std: what it wants to divide by; empty: ones.
         input_shape: of one image, where the file leaves sizes free.
 
     Raises:
         AdapterError: the package onnx is not installed.
         ExchangeError: it is no ONNX file, it is quantized, an operator has no form in torch (named
-            with its node), or onnxruntime answers otherwise.
+            with its node), or onnxruntime answers otherwise;
+            or mean and std are not for its channels.
 
     Example:
         >>> model_from_onnx("model.onnx")  # doctest: +SKIP
@@ -66,8 +67,24 @@ def model_from_onnx(
         raise ExchangeError(
             reason if reason.startswith(str(path)) else f"{path}: {reason}"
         ) from None
+    normalize = _normalize(mean, std, shape[0])
     _check(file, module, shape)
-    return nn.Sequential(Normalize(mean, std), module) if mean else module
+    return nn.Sequential(normalize, module) if normalize is not None else module
+
+
+def _normalize(mean: Sequence[float], std: Sequence[float], channels: int) -> Normalize | None:
+    """Return the layer before a model; None: it takes images in [0, 1]."""
+    if not (len(mean) or len(std)):
+        return None
+    means = [float(one) for one in mean] if len(mean) else [0.0] * len(std)
+    stds = [float(one) for one in std] if len(std) else [1.0] * len(mean)
+    InputScaling.of(means, stds)  # finite and positive
+    if len(means) != len(stds) or len(means) not in {1, channels}:
+        raise ExchangeError(
+            f"mean, std: wanted one for each of {channels} channels, "
+            f"got {len(means)} and {len(stds)}"
+        )
+    return Normalize(means, stds)
 
 
 @torch.no_grad()

@@ -7,7 +7,6 @@ Model:  eager and FX mode of `torch.ao.quantization` (static int8), and the grap
 
 import copy
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -20,6 +19,7 @@ from bitproof.exchange.onnx_import import InputScaling, check_range, walk
 from bitproof.exchange.torch_quantized import graph_of
 from bitproof.models.user_module import inside_wrappers
 from bitproof.quant.network import IntegerNetwork
+from bitproof.quant.trace import quantized_by_torch
 
 
 def from_torch_quantized(
@@ -54,7 +54,7 @@ def from_torch_quantized(
     name = type(model).__name__
     scaling = None if mean is None and std is None else InputScaling.of(mean, std)
     module = _traced(model)
-    if not _is_quantized(module):
+    if not quantized_by_torch(module):
         raise ExchangeError(f"{name}: wanted a quantized model, got a float one")
     shape = tuple(images.shape[1:])
     networks = []
@@ -90,10 +90,3 @@ def _traced(model: nn.Module) -> fx.GraphModule:
             f"{type(model).__name__}: cannot be traced ({' '.join(str(error).split())[:200]})"
         ) from None
     return fx.GraphModule(plain, graph)
-
-
-def _is_quantized(module: fx.GraphModule) -> bool:
-    """Tell whether any call is one on words."""
-    layers: Any = (type(layer).__module__ for layer in module.modules())
-    calls = (str(node.target) for node in module.graph.nodes if node.op == "call_function")
-    return any("quantized" in name for name in layers) or any("quantize" in name for name in calls)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from bitproof.kernels.exact_floats import sum_bounds, sum_type
-from bitproof.quant.floats import elementwise
+from bitproof.quant.floats import JUMPS, elementwise
 from bitproof.quant.graph import Node
 from bitproof.quant.grid import CodedTensor, Grid
 from bitproof.quant.operations import MAC_OPS, MEMORY_OPS, MOVING_OPS, NORM_OPS
@@ -169,7 +169,10 @@ def _lookup(node: Node, source: Grid, ready: Constants) -> Tensor:
     """Return the output word for every input word, computed in float64."""
     assert ready.scale is not None
     codes = torch.arange(source.low, source.high + 1, device=source.scale.device)
-    values = source.scale.double() * (codes - ready.zero_points[0]).double()
+    steps = codes - ready.zero_points[0]
+    values = source.scale.double() * steps.double()
+    if node.attrs["function"] in JUMPS:  # where a float of 32 bits jumps, or not
+        values = (source.scale * steps.float()).double()
     results = torch.nan_to_num(elementwise(node.attrs)(values), nan=0.0) / ready.scale.double()
     return (results.round() + ready.zero_point).clamp(ready.low, ready.high).to(torch.int32)
 

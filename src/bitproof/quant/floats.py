@@ -62,6 +62,8 @@ FUNCTIONS: dict[str, Callable[..., Tensor]] = {
     "round": torch.round,
 }
 """Elementwise functions, which a lookup table can hold; parameters are stored beside the name."""
+JUMPS = frozenset({"sign", "floor", "ceil", "round", "threshold", "hardshrink"})
+"""Functions that jump: the rounding of what they are called on decides on which side."""
 
 MOVES: dict[str, Callable[[Tensor, dict[str, Any], int], Tensor]] = {
     "reshape": lambda x, attrs, n: x.reshape(concrete(attrs["shape"], n)),

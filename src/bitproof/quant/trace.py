@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from jaxtyping import Num
 from torch import Tensor, nn
+from torch.ao.nn.quantized import FloatFunctional, FXFloatFunctional
 
 from bitproof.core.errors import TraceError
 from bitproof.models.base import Normalize
@@ -45,6 +46,13 @@ SHAPED = frozenset(
     {"zeros_like", "ones_like", "full_like", "empty_like", "new_zeros", "new_ones", "new_full"}
 )
 """Functions that read a tensor for its shape only."""
+QUANTIZED_LAYERS = "torch.ao.nn."
+QUANTIZED_CALLS = ("quantized.", "quantized_decomposed.")
+QUANTIZING = (
+    *(torch.quantize_per_tensor, torch.quantize_per_channel),
+    torch.quantize_per_tensor_dynamic,
+)
+"""How torch's own layers and calls of words are known; nobody's file `quantized.py` is one."""
 
 
 def trace(model: nn.Module, example: Num[Tensor, "n *features"]) -> Graph:
@@ -79,16 +87,27 @@ def trace_as_is(model: nn.Module, example: Num[Tensor, "n *features"]) -> Graph:
 
 def _check_floats(model: nn.Module) -> None:
     """Check that nobody has quantized a model already."""
-    layers = (type(layer).__module__ for layer in model.modules())
-    nodes = model.graph.nodes if isinstance(model, torch.fx.GraphModule) else ()
-    calls = (str(node.target) for node in nodes if node.op == "call_function")
-    if any(name.startswith("torch.ao.nn") and ".quantized" in name for name in layers) or any(
-        "quantized_decomposed" in name for name in calls
-    ):
+    if quantized_by_torch(model):
         raise TraceError(
             f"{type(model).__name__}: wanted a float model, got one that torch quantized; "
             "bp.from_torch_quantized(model, images) reads it with its scales"
         )
+
+
+def quantized_by_torch(model: nn.Module) -> bool:
+    """Tell whether torch converted a model to words: its layers, or calls of its graph.
+
+    Example:
+        >>> quantized_by_torch(nn.ReLU())
+        False
+    """
+    kinds = {type(layer) for layer in model.modules()} - {FloatFunctional, FXFloatFunctional}
+    names = [kind.__module__ for kind in kinds]
+    if any(name.startswith(QUANTIZED_LAYERS) and ".quantized" in name for name in names):
+        return True
+    nodes = model.graph.nodes if isinstance(model, torch.fx.GraphModule) else ()
+    calls = [node.target for node in nodes if node.op == "call_function"]
+    return any(call in QUANTIZING or str(call).startswith(QUANTIZED_CALLS) for call in calls)
 
 
 def _check_signature(model: nn.Module) -> None:

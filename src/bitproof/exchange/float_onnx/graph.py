@@ -8,7 +8,7 @@ Model:  the graph is run once for two numbers of images while it is read. What a
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from bitproof.core.errors import ExchangeError, shorten
-from bitproof.exchange.assembly import RUNS, readable
+from bitproof.exchange.assembly import DEPENDS, RUNS, readable
 from bitproof.exchange.constant_folding import MISFITS, Budget, fold, misfit
 from bitproof.exchange.onnx_file import Array, OnnxFile, OnnxNode
 
@@ -156,7 +156,14 @@ def build_module(file: OnnxFile, shape: Sequence[int], rules: Mapping[str, Rule]
     """
     one, other = (_walk(file, shape, rules, images) for images in RUNS)
     if len(one.calls) != len(other.calls):
-        raise ExchangeError("wanted a graph that is the same for any number of images")
+        raise ExchangeError(DEPENDS.format("the graph"))
+    for (name, layer), (_, twin) in zip(one.named_children(), other.named_children(), strict=True):
+        if repr(layer) != repr(twin):
+            raise ExchangeError(f"{shorten(name)}: {DEPENDS.format('this layer')}")
+    twins = other.state_dict()
+    for name, tensor in one.state_dict().items():
+        if not np.array_equal(tensor.numpy(), twins[name].numpy(), equal_nan=True):
+            raise ExchangeError(f"{shorten(name)}: {DEPENDS.format('this constant')}")
     merged = [_merged(*pair) for pair in zip(one.calls, other.calls, strict=True)]
     one._calls[:] = merged
     return one
@@ -209,6 +216,9 @@ def _step(
 
 
 def _merged(one: Call, other: Call) -> Call:
+    plain = [replace(call, keywords={}) for call in (one, other)]
+    if plain[0] != plain[1] or one.keywords.keys() != other.keywords.keys():
+        raise ExchangeError(f"{shorten(one.gives)}: {DEPENDS.format('this operation')}")
     keywords = {
         name: _merge(value, other.keywords[name], name, one.gives)
         for name, value in one.keywords.items()
@@ -223,11 +233,15 @@ def _merge(a: Any, b: Any, name: str, where: str) -> Any:
         if parts.count(-1) > 1 and list(a).count(-1) <= 1:
             raise ExchangeError(f"{shorten(where)}: wanted one size that depends on the batch")
         return tuple(parts) if isinstance(a, tuple) else parts
-    if isinstance(a, slice | Tensor) or a is b or a == b:
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        if torch.equal(a, b):
+            return a
+        raise ExchangeError(f"{shorten(where)}: {DEPENDS.format(name)}")
+    if a is b or a == b:
         return a
     n, m = RUNS
     if name == "shape" and isinstance(a, int) and a % n == 0 and a // n * m == b:
         return -1
     raise ExchangeError(
-        f"{shorten(where)}: wanted what does not depend on the number of images, got {a} and {b}"
+        f"{shorten(where)}: {DEPENDS.format(name)}, got {a} for {n} images and {b} for {m}"
     )

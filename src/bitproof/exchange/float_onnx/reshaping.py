@@ -18,6 +18,7 @@ from bitproof.exchange.onnx_arguments import (
     squeezed,
     unsqueezed,
     whole_numbers,
+    with_zeros_filled,
 )
 from bitproof.exchange.onnx_file import OnnxNode
 
@@ -26,8 +27,7 @@ def reshape(building: Building, node: OnnxNode, operands: Operands) -> None:
     """Read `Reshape`."""
     x = tensor_at(node, operands)
     wanted = whole_numbers(array_at(node, operands, 1), node)
-    keeps = not node.attrs.get("allowzero")
-    wanted = [x.shape[at] if one == 0 and keeps else one for at, one in enumerate(wanted)]
+    wanted = with_zeros_filled(tuple(x.shape), node, wanted)
     fixed = building.file.inputs[0].shape[0]
     if fixed and wanted and wanted[0] == fixed and math.prod(wanted) != x.numel():
         wanted[0] = len(x)  # a file for some number of images

@@ -30,6 +30,8 @@ from bitproof.exchange.values import (
 def unary(reader: Reader, node: OnnxNode, operands: Operands) -> Value:
     """Lower an elementwise function."""
     value = operands[0]
+    if node.op == "Swish" and float(node.attrs.get("alpha", 1.0)) != 1:
+        reader.refuse(node, f"no form for an alpha of {float(node.attrs['alpha']):g}")
     name, parameters = UNARY[node.op]
     named = name, parameters(node.attrs)
     if name == "clamp" and isinstance(value, Unrounded):
@@ -51,13 +53,17 @@ def clip(reader: Reader, node: OnnxNode, operands: Operands) -> Value:
     if isinstance(value, Known):
         least, most = word_ends(str(value.array.dtype))
         bounds = _whole(low, least), _whole(high, most)
-        return Known(np.clip(value.array, *bounds).astype(value.array.dtype), bounds)
+        array = np.clip(value.array, *bounds).astype(value.array.dtype)
+        return Known(array, _within(value.bounds, bounds))
     if isinstance(value, Rounded):
         if any(one is not None and one.dtype == np.uint16 for one in arrays):
             reader.refuse(node, "no form for bounds of unsigned words with 16 bits")
         bounds = _whole(low, value.grid.low), _whole(high, value.grid.high)
         if not value.grid.low <= bounds[0] < bounds[1] <= value.grid.high:
             reader.refuse(node, f"wanted bounds within the words, got {bounds}")
+        bounds = _within(value.bounds, bounds)
+        if bounds[0] == bounds[1]:
+            reader.refuse(node, f"wanted bounds that leave several words, got {bounds[0]} alone")
         return replace(value, bounds=bounds)
     if isinstance(value, Unrounded):
         return _clamped(reader, node, value, low, high)
@@ -144,6 +150,14 @@ def apply_named(
 
 def _whole(end: float | None, otherwise: int) -> int:
     return otherwise if end is None else int(end)
+
+
+def _within(inner: tuple[int, int] | None, outer: tuple[int, int]) -> tuple[int, int]:
+    """Return the bounds of what was clipped to some, and then to others."""
+    if inner is None:
+        return outer
+    low, high = (min(max(end, outer[0]), outer[1]) for end in inner)
+    return low, high
 
 
 def _clamped(

@@ -40,7 +40,8 @@ class NodeMaker:
     def settle(self, value: Rounded) -> str:
         """Return the node whose output words a value is, which is made now if there is none."""
         grid = value.grid
-        key = (id(value.source), float(grid.scale), int(grid.zero_point), grid.bits, value.bounds)
+        words = float(grid.scale), int(grid.zero_point), grid.bits, grid.signed
+        key = (id(value.source), *words, value.bounds)
         if key not in self.settled:
             self.kept.append(value)  # so that no other one gets its identity
             self.settled[key] = self._settled(value)

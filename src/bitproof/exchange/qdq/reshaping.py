@@ -11,6 +11,7 @@ from bitproof.exchange.onnx_arguments import (
     squeezed,
     unsqueezed,
     whole_numbers,
+    with_zeros_filled,
 )
 from bitproof.exchange.onnx_file import OnnxNode
 from bitproof.exchange.qdq.operands import (
@@ -31,11 +32,7 @@ def reshape(reader: Reader, node: OnnxNode, operands: Operands) -> Value:
     """Lower `Reshape`."""
     wanted = whole_numbers(constant_at(reader, node, operands, 1), node)
     value = first_of(operands)
-    shape = reader.shape(value, node)
-    keeps = not node.attrs.get("allowzero")
-    if keeps and any(one == 0 and at >= len(shape) for at, one in enumerate(wanted)):
-        reader.refuse(node, f"wanted sizes for {shape}, got {wanted}")
-    sizes = [shape[at] if one == 0 and keeps else one for at, one in enumerate(wanted)]
+    sizes = with_zeros_filled(reader.shape(value, node), node, wanted)
     return reshape_to(reader, node, value, sizes)
 
 

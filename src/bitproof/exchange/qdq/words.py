@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from bitproof.exchange.assembly import as_grid, same_grid
-from bitproof.exchange.constant_folding import word_ends
+from bitproof.exchange.constant_folding import WORDS, type_of_words, word_ends
 from bitproof.exchange.onnx_file import Array, OnnxNode
 from bitproof.exchange.qdq.operands import Operands, as_array
 from bitproof.exchange.qdq.reader import Reader
@@ -20,11 +20,6 @@ from bitproof.exchange.values import (
     Value,
 )
 from bitproof.quant.grid import CodedTensor, Grid
-
-WORDS = {"int4", "uint4", "int8", "uint8", "int16", "uint16", "int32"}
-"""Types of words."""
-OUTPUT_TYPES = {2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 21: "uint4", 22: "int4"}
-"""Of the numbers that ONNX has for element types."""
 
 
 def quantize_linear(reader: Reader, node: OnnxNode, operands: Operands) -> Value:
@@ -68,14 +63,14 @@ def _grid(reader: Reader, node: OnnxNode, operands: Operands) -> tuple[Array, Ar
         reader.refuse(node, "wanted a scale and a zero point that are constants")
     if int(node.attrs.get("block_size", 0)):
         reader.refuse(node, "no form for scales of blocks")
-    if zero is not None:
-        points, name = zero.array, str(zero.array.dtype)
+    first = operands[0]
+    points = np.zeros(scale.array.shape, np.int64) if zero is None else zero.array
+    if node.op == "QuantizeLinear":
+        name = type_of_words(node, None if zero is None else zero.array)
+    elif zero is not None:
+        name = str(zero.array.dtype)
     else:
-        first = operands[0]
-        points = np.zeros(scale.array.shape, np.int64)
         name = str(first.array.dtype) if isinstance(first, Known) else "uint8"
-        if node.op == "QuantizeLinear" and node.attrs.get("output_dtype"):
-            name = OUTPUT_TYPES.get(int(node.attrs["output_dtype"]), "another type")
     if name not in WORDS:
         reader.refuse(node, f"no integer form for words of type {name}")
     scales = scale.array.astype(np.float32)

@@ -27,7 +27,8 @@ def mean(t: Translator, n: fx.Node, value: Tensor) -> None:
 def permuted(t: Translator, n: fx.Node, value: Tensor) -> None:
     """Translate `permute` and `transpose`."""
     x = t.value(n.args[0])
-    rank, arguments = x.ndim, _any(n.args)
+    arguments: Any = n.args
+    rank = x.ndim
     if name_of(n) in {"transpose", "t"}:
         a, b = (0, 1) if name_of(n) == "t" else (int(one) % rank for one in arguments[1:3])
         dims = list(range(rank))
@@ -98,7 +99,3 @@ def give_reshaped(t: Translator, n: fx.Node, value: Tensor) -> None:
     """Translate whatever gives the same numbers in other sizes."""
     sizes = t.constant(f"{n.name}/sizes", np.asarray(value.shape, np.int64))
     t.give(n, "Reshape", [t.real(n.args[0]), sizes], value)
-
-
-def _any(arguments: Any) -> Any:
-    return arguments
