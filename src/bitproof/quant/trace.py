@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from jaxtyping import Num
 from torch import Tensor, nn
-from torch.ao.nn.quantized import FloatFunctional, FXFloatFunctional
 
 from bitproof.core.errors import TraceError
 from bitproof.models.base import Normalize
@@ -53,6 +52,8 @@ QUANTIZING = (
     torch.quantize_per_tensor_dynamic,
 )
 """How torch's own layers and calls of words are known; nobody's file `quantized.py` is one."""
+FLOAT_SUMS = frozenset({"FloatFunctional", "FXFloatFunctional"})
+"""Layers among those of words that compute with floats until a model is converted."""
 
 
 def trace(model: nn.Module, example: Num[Tensor, "n *features"]) -> Graph:
@@ -101,8 +102,8 @@ def quantized_by_torch(model: nn.Module) -> bool:
         >>> quantized_by_torch(nn.ReLU())
         False
     """
-    kinds = {type(layer) for layer in model.modules()} - {FloatFunctional, FXFloatFunctional}
-    names = [kind.__module__ for kind in kinds]
+    kinds = {type(layer) for layer in model.modules()}
+    names = [kind.__module__ for kind in kinds if kind.__name__ not in FLOAT_SUMS]
     if any(name.startswith(QUANTIZED_LAYERS) and ".quantized" in name for name in names):
         return True
     nodes = model.graph.nodes if isinstance(model, torch.fx.GraphModule) else ()
