@@ -1,9 +1,10 @@
 """Adversaries on the input: bounded perturbations that make a network wrong.
 
-Base (`base`, `balls`), gradients (`ascent`), scores only (`random_search`), and the authors'
+Base (`base`, `balls`), gradients (`ascent`, `apgd`), scores only (`random_search`), and the authors'
 AutoAttack (`autoattack`, an optional package).
 """
 
+from bitproof.attacks.apgd import LinfAPGD
 from bitproof.attacks.ascent import FGSM, L2PGD, LinfPGD, Loss, input_gradient, signed_ascent
 from bitproof.attacks.autoattack import AutoAttack
 from bitproof.attacks.balls import Ball, project_l2, project_linf
@@ -21,6 +22,7 @@ __all__ = [
     "Classifier",
     "InputAttack",
     "InputShapeError",
+    "LinfAPGD",
     "LinfNoise",
     "LinfPGD",
     "LinfSquare",

@@ -9,6 +9,7 @@ Source: Rakin et al., ICCV 2019; Stutz et al., TPAMI 2022; METHODS E.8.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 from weakref import WeakKeyDictionary
 
@@ -80,7 +81,7 @@ class AdversarialBitErrors(Threat):
     @property
     def label(self) -> ThreatLabel:
         """Return the label of the attack."""
-        return self.attack.label
+        return replace(self.attack.label, unit="batch")
 
     def check(self, data: Dataset) -> None:
         """Refuse tasks other than classification, whose loss weight attacks climb."""

@@ -4,6 +4,7 @@ Source: METHODS A.3 (metrics), E.4 and G.
 """
 
 import hashlib
+import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -216,9 +217,11 @@ class _Measuring:
             if variant not in last:
                 last.clear()
                 last[variant] = self.models(variant)
-            return self.threats[one.threat].measure(
+            start = time.perf_counter()
+            found = self.threats[one.threat].measure(
                 last[variant], data, level=one.level, trial=one.trial, seed=self.seed
             )
+            return replace(found, seconds=time.perf_counter() - start)
 
         return measure
 

@@ -105,7 +105,7 @@ class MemoryFaults(Threat):
         if self.sites != ("weight", "bias"):
             title += f" in {' and '.join(PLURALS[site] for site in self.sites)}"
         kinds = (one.kind.replace("_", " ") for one in self.protections)
-        return replace(self.fault.label, title=" + ".join((title, *kinds)))
+        return replace(self.fault.label, title=" + ".join((title, *kinds)), unit="chip")
 
     def tasks(self, data: Dataset) -> list[tuple[float, int]]:  # noqa: ARG002
         """Return every chip at every level."""

@@ -2,8 +2,9 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -84,6 +85,8 @@ class IntegerModel:
     network: IntegerNetwork
     profile: Dataset | None = field(default=None, compare=False, repr=False)
     """Training images that bounds of activations are taken from; None: there can be no bounds."""
+    data_dir: Path | None = field(default=None, compare=False, repr=False)
+    """Folder that tables of multipliers are read from; see `data_root`."""
 
     def digest(self) -> str:
         """Return the digest of the network, and of the circuits that it multiplies with.
@@ -121,6 +124,12 @@ class IntegerModel:
         return self.broken_counted(
             fault, sites=sites, generator=generator, protections=protections
         )[0]
+
+    def on_chip(self, fault: FaultModel, *, generator: torch.Generator) -> "IntegerModel":
+        """Return the network with faults in its weights and biases, gradients and all."""
+        sites: tuple[Site, ...] = ("weight", "bias")
+        network, _ = corrupt_counted(self.network, fault, generator=generator, sites=sites)
+        return replace(self, network=network)
 
     def broken_counted(
         self,

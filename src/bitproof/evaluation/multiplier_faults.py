@@ -114,7 +114,7 @@ class MultiplierFaults(Threat):
     def label(self) -> ThreatLabel:
         """Return the label."""
         title = f"{self.faults.capitalize()} faults in multipliers"
-        return ThreatLabel("compute_fault", title, "broken multipliers")
+        return ThreatLabel("compute_fault", title, "broken multipliers", unit="draw")
 
     def tasks(self, data: Dataset) -> list[tuple[float, int]]:  # noqa: ARG002
         """Return every draw at every level."""
@@ -194,25 +194,32 @@ class MultiplierFaults(Threat):
 
     def rows(self, counts: Counts) -> list[Row]:
         """Return the accuracy, its spread and worst trial, and the rates of silent corruption."""
-        rows = []
-        for level in self.levels:
-            trials = counts[level]
-            if not any(one.total for one in trials):
-                continue
-            counted = {"acc": [(one.correct, one.total) for one in trials]}
-            for name in SHOWN:
-                known = [dict(one.others) for one in trials]
-                if name in known[0]:
-                    images = [one.images for one in trials]
-                    counted[name] = [(int(n[name]), m) for n, m in zip(known, images, strict=True)]
-            for name, own in counted.items():
-                low, value, high = cluster_rate(*np.array(own).T)
-                rows.append(Row("", self.title, level, name, value, low, high, len(own)))
-            accs = [one.acc for one in trials]
-            spread = stdev(accs) if len(accs) > 1 else 0.0
-            for name, number in (("acc_std", spread), ("acc_min", min(accs))):
-                rows.append(Row("", self.title, level, name, number, n=len(accs)))
-        return rows
+        return outcome_rows(self.title, {level: counts[level] for level in self.levels})
+
+
+def outcome_rows(title: str, counts: Counts) -> list[Row]:
+    """Return accuracy and rates of silent corruption between draws, and the accuracies' spread.
+
+    Nothing where nothing was measured.
+    """
+    rows = []
+    for level, trials in counts.items():
+        if not any(one.total for one in trials):
+            continue
+        counted = {"acc": [(one.correct, one.total) for one in trials]}
+        for name in SHOWN:
+            known = [dict(one.others) for one in trials]
+            if name in known[0]:
+                images = [one.images for one in trials]
+                counted[name] = [(int(n[name]), m) for n, m in zip(known, images, strict=True)]
+        for name, own in counted.items():
+            low, value, high = cluster_rate(*np.array(own).T)
+            rows.append(Row("", title, level, name, value, low, high, len(own)))
+        accs = [one.acc for one in trials]
+        spread = stdev(accs) if len(accs) > 1 else 0.0
+        for name, number in (("acc_std", spread), ("acc_min", min(accs))):
+            rows.append(Row("", title, level, name, number, n=len(accs)))
+    return rows
 
 
 class _Gates:

@@ -2,7 +2,7 @@
 
 A count stands under the digest of what was measured, so equal measurements are made once, whatever
 the networks are called; the names beside it are for people. Which images were right stands beside,
-packed, where each was judged once.
+packed, where each was judged once, and what counting took.
 """
 
 from pathlib import Path
@@ -32,6 +32,8 @@ class TallyStore:
                 counts["others"] = dict(tally.others)
             if tally.right:
                 counts["right"] = pack_flags(tally.right)
+            if tally.seconds:
+                counts["seconds"] = round(tally.seconds, 3)
             self._log.append({**names, "key": key, **counts})
         self._tallies[key] = tally
 

@@ -34,6 +34,8 @@ class Tally:
     right: bytes | None = field(default=None, compare=False, repr=False)
     """Which answers were right, a byte 1 or 0 each, in the order of the images; mostly not kept.
     Equal counts are equal tallies, whether it is or not."""
+    seconds: float = field(default=0.0, compare=False, repr=False)
+    """What counting took, where somebody looked at the clock."""
 
     def __add__(self, other: "Tally") -> "Tally":
         """Add counts, `other` after this one; what only one of both counted cannot be added."""
@@ -42,7 +44,8 @@ class Tally:
         theirs = dict(other.others)
         both = tuple((name, n + theirs[name]) for name, n in self.others if name in theirs)
         right = self.right + other.right if self.right and other.right else None
-        return Tally(self.correct + other.correct, self.total + other.total, both, right)
+        spent = self.seconds + other.seconds
+        return Tally(self.correct + other.correct, self.total + other.total, both, right, spent)
 
     @property
     def acc(self) -> float:

@@ -246,7 +246,7 @@ class _Run:
         evaluation, test = self.recipe.evaluation, self.splits.test
         train = self.splits.train
         profile = train.first(min(len(train), PROFILE_IMAGES))
-        models = Networks(self.recipe, self.folder, profile, self.device)
+        models = Networks(self.recipe, self.folder, profile, self.device, self.data_dir)
         rows: list[Row] = []
         warnings = [f"{train.name}: {note}" for note in self.splits.notes]
         warnings += filter(None, [self.folder.facts().get("untrained")])
@@ -481,11 +481,13 @@ class Networks:
     profile: Dataset
     """Training images: their shape decides that of the network, their activations bounds."""
     device: torch.device
+    data_dir: Path | None = None
+    """Where tables of multipliers are read from."""
 
     def __call__(self, variant: str) -> EvaluatedModel:
         """Return a network, read from the run directory."""
         if variant != FLOAT:
             network = load_network(self.folder.network(variant)).to(self.device)
-            return IntegerModel(network, self.profile)
+            return IntegerModel(network, self.profile, self.data_dir)
         model = build(self.recipe.model, self.profile, weights=self.folder.weights(FLOAT))
         return FloatModel(model.to(self.device).eval())

@@ -33,6 +33,8 @@ class Measurement:
     """Whether it counts clean images to stand beside a threat that takes only these."""
     right: bytes | None = None
     """Which images were right, a byte 1 or 0 each, in the order of the data; None: not kept."""
+    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    """What it took; 0: nobody looked at the clock."""
 
     @property
     def acc(self) -> float:

@@ -16,8 +16,10 @@ Family = Literal[
     "input_attack",
     "bit_flip_attack",
     "hardware",
+    "crossing",
 ]
-"""What a threat changes: nothing, stored bits, arithmetic, inputs, chosen bits, the multiplier."""
+"""What a threat changes: nothing, stored bits, arithmetic, inputs, chosen bits, the multiplier; or
+several of them at once."""
 FAMILIES: tuple[Family, ...] = get_args(Family)
 Notation = Literal["plain", "scientific", "pixels"]
 """How levels are written: 0.3, 3e-1, or as multiples of 1/255 where they are."""
@@ -40,6 +42,8 @@ class ThreatLabel:
     symbol: str = "level"
     """What a level is called."""
     notation: Notation = "plain"
+    unit: str = "image"
+    """What one trial more or less is: an image, a chip, a draw, a batch."""
 
     @property
     def logarithmic(self) -> bool:
