@@ -1,7 +1,7 @@
 """Adversaries on the input: bounded perturbations that make a network wrong.
 
-Base (`base`, `balls`), gradients (`ascent`, `apgd`), scores only (`random_search`), and the authors'
-AutoAttack (`autoattack`, an optional package).
+Base (`base`, `balls`), gradients (`ascent`, `apgd`), scores only (`random_search`), and the
+authors' AutoAttack (`autoattack`, an optional package).
 """
 
 from bitproof.attacks.apgd import LinfAPGD

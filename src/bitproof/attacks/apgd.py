@@ -59,7 +59,7 @@ class LinfAPGD(InputAttack):
     """What is climbed, one after the other: the cross-entropy, the difference of logits ratio, or
     that towards each of `targets` classes."""
     targets: Rounds = 9
-    """Classes that `targeted` climbs towards, the likeliest first; all others, if there are fewer."""
+    """Classes that `targeted` climbs towards, the likeliest first; all, if there are fewer."""
 
     @property
     def passes(self) -> Passes:
@@ -254,10 +254,13 @@ def checkpoints_of(steps: int) -> frozenset[int]:
         >>> sorted(checkpoints_of(100))
         [22, 41, 57, 70, 80, 87, 93, 99]
     """
-    found, at, period = [], max(round(FIRST_PERIOD * steps), 1), max(round(FIRST_PERIOD * steps), 1)
+    first, shorter, shortest = (
+        max(round(share * steps), 1) for share in (FIRST_PERIOD, SHORTER, SHORTEST)
+    )
+    found, at, period = [], first, first
     while at <= steps:
         found.append(at)
-        period = max(period - max(round(SHORTER * steps), 1), max(round(SHORTEST * steps), 1))
+        period = max(period - shorter, shortest)
         at += period
     return frozenset(found)
 
