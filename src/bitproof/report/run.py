@@ -57,6 +57,8 @@ class MultiplierFacts(BaseModel):
     delay_ns: Finite = None
     source: str | None = None
     """Where the three costs come from."""
+    power_share: Finite = None
+    """Power as a share of that of the exact circuit, by counting gates that switch."""
     med: Finite = None
     nmed: Finite = None
     mred: Finite = None
