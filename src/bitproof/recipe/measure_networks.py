@@ -147,7 +147,14 @@ def measure_networks(
             finished=None,
         )
         rows, warnings = _measure(
-            list(networks), models, evaluation, test, folder, executor, progress, stop
+            list(networks),
+            models,
+            evaluation=evaluation,
+            test=test,
+            folder=folder,
+            executor=executor,
+            progress=progress,
+            stop=stop,
         )
         write_results(rows, folder.results)
         folder.note(warnings=warnings, finished=now())
@@ -159,6 +166,7 @@ def measure_networks(
 def _measure(
     names: Sequence[str],
     models: StoredModels,
+    *,
     evaluation: Evaluation,
     test: Dataset,
     folder: MeasuredDirectory,
