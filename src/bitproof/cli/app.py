@@ -263,6 +263,10 @@ def matrix(  # noqa: PLR0917
         str | None,
         typer.Option(help="Approximate multiplier, as lists write it; default drum:width=5."),
     ] = None,
+    choice: Annotated[
+        Path | None,
+        typer.Option(help="A finished search: what it chose is one more multiplier threat."),
+    ] = None,
     seed: Seed = 0,
     sets: Sets = None,
     workers: Workers = None,
@@ -281,6 +285,7 @@ def matrix(  # noqa: PLR0917
     options = {
         **{"threats": threats, "data": data, "task": task, "ber": ber, "epsilon": epsilon},
         **{"images": images, "chips": chips, "multiplier": multiplier, "seed": seed or None},
+        "choice": choice,
     }
     run_matrix(
         what,

@@ -19,7 +19,7 @@ from bitproof.core.errors import RecipeError, near, shorten
 from bitproof.core.files import write_text
 from bitproof.core.stop_request import StopRequest
 from bitproof.evaluation import Evaluation, Executor
-from bitproof.recipe.matrix_threats import LISTS, MatrixThreats
+from bitproof.recipe.matrix_threats import LISTS, MatrixThreats, read_choice
 from bitproof.recipe.measure_networks import measure_networks
 from bitproof.recipe.overrides import override, parse_change
 from bitproof.recipe.stored_networks import images_of
@@ -126,6 +126,8 @@ def threats_of(options: Options) -> MatrixThreats:
     for name in ("images", "chips", "multiplier", "seed"):
         if options[name] is not None:
             given[name] = options[name]
+    if options["choice"] is not None:
+        given["choice"] = read_choice(options["choice"])
     return MatrixThreats(**given)
 
 

@@ -6,15 +6,40 @@ or its task rules out (attacks on tokens, bit searches in regression) is left ou
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import ValidationError
+
+from bitproof.approx import Arithmetic
 from bitproof.approx.naming import multiplier_of
-from bitproof.core.errors import BitproofError, SpecError
+from bitproof.core.errors import BitproofError, DataError, SpecError
+from bitproof.core.files import read_bytes
+from bitproof.core.spec import describe_problems
 from bitproof.data import Dataset
 from bitproof.evaluation import THREATS, Evaluation, Threat
+from bitproof.explore.directory import ExplorationDirectory
 
 ThreatList = Literal["default", "full"]
 LISTS: tuple[ThreatList, ...] = ("default", "full")
+
+
+def read_choice(place: Path) -> Arithmetic:
+    """Return the multipliers that a finished search has chosen.
+
+    Args:
+        place: the directory of the search, or its `chosen.json`.
+
+    Raises:
+        DataError: there is none, or it is damaged.
+    """
+    path = ExplorationDirectory(place).chosen if place.is_dir() else place
+    if not path.is_file():
+        raise DataError(f"{path}: wanted the choice of a finished search (bitproof explore)")
+    try:
+        return Arithmetic.model_validate_json(read_bytes(path))
+    except ValidationError as error:
+        raise DataError(f"{path}: {'; '.join(describe_problems(error, Arithmetic))}") from None
 
 
 @dataclass(frozen=True)
@@ -37,6 +62,8 @@ class MatrixThreats:
     """Chips, or draws of a tenth; `full` has twice as many."""
     multiplier: str = "drum:width=5,signed=true"
     """The approximate multiplier, as `bitproof multipliers` writes it."""
+    choice: Arithmetic | None = None
+    """Multipliers by layer, as a search chose them for this architecture; None: no such threat."""
     seed: int = 0
 
     def evaluation(self, data: Dataset) -> tuple[Evaluation, list[str]]:
@@ -94,6 +121,7 @@ class MatrixThreats:
         ascent = {"kind": "bit_ascent", "iterations": 30, "layers": ["all"]}
         multiplier = multiplier_of(self.multiplier).model_dump(mode="json")
         there = {"kind": "on_multiplier", "multiplier": multiplier}
+        chosen = {} if self.choice is None else self.choice.model_dump(mode="json")
         crossed = {**attack, "attack": {**adaptive, "losses": ["cross_entropy"], "restarts": 2}}
         return [
             {"kind": "clean", "images": None},
@@ -108,6 +136,11 @@ class MatrixThreats:
             {**attack, "attack": {"kind": "linf_pgd", "epsilon": self.epsilon, "steps": 20}},
             {**attack, "attack": strongest},
             {**there, "name": "one_multiplier", "threat": {"kind": "clean", "images": None}},
+            *(
+                [{"kind": "on_multiplier", "name": "chosen_multipliers", **chosen}]
+                if chosen
+                else []
+            ),
             {**there, "name": "flips_on_multiplier", "threat": flips},
             {**there, "name": "attack_on_multiplier", "threat": crossed},
             {
