@@ -46,7 +46,7 @@ def _map(rows: list[Spec]) -> Spec:
         "field": "value",
         "type": "quantitative",
         "title": "accuracy, %",
-        "scale": {"domain": [0, 50, 100], "range": list(COLOURS)},
+        "scale": {"domain": [0, 50, 100], "range": list(COLOURS), "interpolate": "rgb"},
         "legend": {"orient": "right", "gradientLength": 160},
     }
     across = {"orient": "top", "labelAngle": -38, "labelLimit": 320, "grid": False, "ticks": False}
@@ -57,8 +57,8 @@ def _map(rows: list[Spec]) -> Spec:
         "width": {"step": 58},
         "height": {"step": 30},
         "encoding": {
-            "x": category("threat", axis=across),
-            "y": category("network", axis=down),
+            "x": category("threat", axis=across, sort=_in_order(rows, "threat")),
+            "y": category("network", axis=down, sort=_in_order(rows, "network")),
             "tooltip": tooltip("network", "threat"),
         },
         "layer": [
@@ -68,6 +68,11 @@ def _map(rows: list[Spec]) -> Spec:
             layer("text", encoding={"text": {"field": "sub"}, **text}, fontSize=8, dy=8),
         ],
     }
+
+
+def _in_order(rows: list[Spec], name: str) -> list[str]:
+    """Return the names of an axis as they come; layers of their own data would mix them up."""
+    return list(dict.fromkeys(row[name] for row in rows))
 
 
 def _axis_text(matrix: Matrix, column: Column) -> str:

@@ -58,7 +58,7 @@ class MultiplierFacts(BaseModel):
     source: str | None = None
     """Where the three costs come from."""
     power_share: Finite = None
-    """Its power as a share of the exact circuit's, by the unit-gate model; None: not known."""
+    """Power as a share of that of the exact circuit, by counting gates that switch."""
     med: Finite = None
     nmed: Finite = None
     mred: Finite = None
