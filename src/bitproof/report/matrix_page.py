@@ -31,6 +31,12 @@ FIELDS = (
     *("trials", "seconds", "difference", "difference_low", "difference_high", "paired", "worst"),
 )
 """The columns of the table for programs."""
+AREA = (
+    "AUC",
+    "Mean accuracy over the measured range of levels: over their logarithm where they are spread "
+    "over decades, else over the levels themselves.",
+)
+"""What the term means where threats of all kinds have an area."""
 CHANCE = 0.05
 """Share of differences whose interval excludes zero although there is none."""
 
@@ -114,7 +120,8 @@ def _figures(matrix: Matrix, column: Column) -> "list[Figure]":
     if len([level for level in matrix.run.levels(column.threat) if level > 0]) < 2:
         return []
     found = accuracy_figure(matrix.run, column.threat, matrix.networks)
-    return [replace(one, section=column.place, name=column.place) for one in found]
+    title = f"Accuracy by {column.label.symbol}"
+    return [replace(one, section=column.place, name=column.place, title=title) for one in found]
 
 
 def _context(matrix: Matrix) -> dict[str, Any]:
@@ -168,7 +175,8 @@ def _context(matrix: Matrix) -> dict[str, Any]:
                 *("baseline", "int8", "worst", "interval", "paired", "point", "front"),
                 *(["power"] if fronts.some_power else []),
                 *("auc", "ber", "chip", "epsilon", "pgd", "masking"),
-            ]
+            ],
+            {"auc": AREA},
         ),
     }
 

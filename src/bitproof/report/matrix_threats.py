@@ -49,7 +49,8 @@ def threat_table(matrix: Matrix, column: Column) -> PageTable:
         columns.append((f"clean\nthe same {count(size, 'image')}", lambda n: _counted(same[n])))
     for level in levels:
         best = best_of(run, matrix.networks, column.threat, level)
-        head = label.pretty_level(level) if len(levels) > 1 or level else "accuracy"
+        leveled = len(levels) > 1 or level
+        head = f"{label.pretty_level(level)}\n{label.symbol}" if leveled else "accuracy"
         columns.append((head, _level_cell(matrix, column, level, best)))
     for metric in _metrics(matrix, column):
         head = METRIC_WORDS.get(metric) or METRIC_NAMES.get(metric) or outcome_name(metric)
