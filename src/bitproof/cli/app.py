@@ -221,6 +221,87 @@ def evaluate(  # noqa: PLR0917
 
 
 @app.command()
+def matrix(  # noqa: PLR0917
+    what: Annotated[
+        list[str],
+        typer.Argument(
+            help="A recipe, in TOML; or integer networks: runs/NAME/networks/VARIANT, runs/NAME, "
+            "INT8.onnx; differences are those from the first."
+        ),
+    ],
+    threats: Annotated[
+        str | None,
+        typer.Option(
+            autocompletion=one_of("default", "full"),
+            help="default, or full: more of everything, and what extras bring; not with a recipe.",
+        ),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            autocompletion=kind_of("DATA"), help="Data set; default: that of the first one's run."
+        ),
+    ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            autocompletion=kind_of("TASKS"),
+            help="How answers are judged; default: as outputs ask for.",
+        ),
+    ] = None,
+    ber: Annotated[
+        str | None, typer.Option(help="Bit error rates; default 1e-4,1e-3,1e-2.")
+    ] = None,
+    epsilon: Annotated[
+        str | None, typer.Option(help="Largest radius of attacks, input units; default 2/255.")
+    ] = None,
+    images: Annotated[
+        int | None, typer.Option(help="Test images under faults; default 500.", min=1)
+    ] = None,
+    chips: Annotated[int | None, typer.Option(help="Chips; default 10.", min=1)] = None,
+    multiplier: Annotated[
+        str | None,
+        typer.Option(help="Approximate multiplier, as lists write it; default drum:width=5."),
+    ] = None,
+    choice: Annotated[
+        Path | None,
+        typer.Option(help="A finished search: what it chose is one more multiplier threat."),
+    ] = None,
+    seed: Seed = 0,
+    sets: Sets = None,
+    workers: Workers = None,
+    engine: Engine = "auto",
+    out: Out = None,
+    json: Annotated[Path | None, typer.Option(help="Write all numbers there.")] = None,
+    device: Device = "auto",
+    data_dir: DataDir = None,
+    resume: Resume = False,
+    yes: Yes = False,
+) -> None:
+    """Judge networks under every threat at once: one table, one page, what to choose when."""
+    from bitproof.cli.matrix import run_matrix
+    from bitproof.cli.running import executor_of
+
+    options = {
+        **{"threats": threats, "data": data, "task": task, "ber": ber, "epsilon": epsilon},
+        **{"images": images, "chips": chips, "multiplier": multiplier, "seed": seed or None},
+        "choice": choice,
+    }
+    run_matrix(
+        what,
+        options,
+        sets=sets or (),
+        out=out,
+        json_path=json,
+        executor=executor_of(engine, workers),
+        device=device,
+        data_dir=data_dir,
+        resume=resume,
+        yes=yes,
+    )
+
+
+@app.command()
 def inject(  # noqa: PLR0917
     recipe: Annotated[
         Path | None, typer.Argument(help="A recipe, in TOML; options change it, or do without.")

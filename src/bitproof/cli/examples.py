@@ -11,6 +11,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "bitproof evaluate --model resnet20 --weights pretrained --data cifar10 --ber 1e-3",
         "bitproof evaluate --model m:make --weights w.pt --data folder:DIR --bits 4,6,8",
     ),
+    "matrix": (
+        "bitproof matrix recipes/matrix-resnet20-cifar10.toml --workers 2",
+        "bitproof matrix runs/demo --threats full --epsilon 0.1",
+        "bitproof matrix runs/a/networks/s1 mine.onnx --data cifar10",
+    ),
     "inject": (
         "bitproof inject --model resnet20 --weights pretrained --data cifar10 --margin 0.01",
         "bitproof inject --network runs/demo/networks/s1 --data digits --site weight,bias",

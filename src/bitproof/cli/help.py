@@ -18,7 +18,7 @@ GROUPS = {
 }
 """Options that mean the same in all commands, by the name of their parameter."""
 COMMANDS = {
-    "Measure": ("demo", "run", "evaluate", "inject", "explore", "flip", "check"),
+    "Measure": ("demo", "run", "matrix", "evaluate", "inject", "explore", "flip", "check"),
     "Look at results": (
         *("report", "compare", "figures", "faults", "energy", "analyze", "verify"),
         "reproduce",

@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -52,8 +52,12 @@ def run_recipe(
     data_dir: Path | None,
     resume: bool,
     yes: bool,
+    show: Callable[[Path, Path], None] | None = None,
 ) -> None:
-    """Carry out a recipe and print the result table and where the report is."""
+    """Carry out a recipe and print what came out, from its directory and report.
+
+    None: the result table and where the report is.
+    """
     start = time.perf_counter()
     recipe = read_recipe(path, [parse_change(text) for text in sets])
     out = out or Path("runs") / recipe.name
@@ -79,7 +83,7 @@ def run_recipe(
         return
     for warning in RunDirectory(out).facts().get("warnings", []):
         watch.say(f"warning: {warning}")
-    print_results(out, report)
+    (show or print_results)(out, report)
     watch.say(f"took {time.perf_counter() - start:.0f} s")
 
 

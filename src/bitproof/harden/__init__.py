@@ -11,6 +11,7 @@ from bitproof.harden.desensitize import Desensitize
 from bitproof.harden.fast_at import FastAT
 from bitproof.harden.fault_aware import FaultAware
 from bitproof.harden.free_at import FreeAT
+from bitproof.harden.joint import Joint
 from bitproof.harden.quantization_aware import QuantizationAware
 from bitproof.harden.randbet import RandBET
 from bitproof.harden.requantize import Requantize
@@ -32,6 +33,7 @@ __all__ = [
     "FaultAware",
     "FreeAT",
     "HardeningStage",
+    "Joint",
     "QuantizationAware",
     "RandBET",
     "Requantize",

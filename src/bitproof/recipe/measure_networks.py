@@ -5,7 +5,7 @@ call. `run.json` says what was measured; `tallies.jsonl` is what `resume` goes o
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -16,13 +16,15 @@ from bitproof.core.directory import FACTS, Entry, ResumableDirectory
 from bitproof.core.packages import check_packages
 from bitproof.core.progress import SILENT, Progress
 from bitproof.core.stop_request import StopRequest
+from bitproof.data import Dataset
 from bitproof.evaluation import Evaluation, Executor, IntegerModel, TallyStore
 from bitproof.evaluation.executors import InProcess
 from bitproof.evaluation.tasks import AnyTaskLike, ending_of, settle_task
-from bitproof.exchange import is_onnx, open_network
+from bitproof.exchange import open_network
+from bitproof.quant import IntegerNetwork
 from bitproof.recipe.building import choose_device
 from bitproof.recipe.directory import environment, now
-from bitproof.recipe.stored_networks import open_networks
+from bitproof.recipe.stored_networks import check_fit, find_networks, images_of
 from bitproof.report import write_report
 from bitproof.report.html import REPORT
 from bitproof.stats import Row, write_results
@@ -47,14 +49,17 @@ class StoredModels:
 
     paths: Mapping[str, Path]
     device: torch.device
+    data_dir: Path | None = None
+    """Where tables of multipliers are read from."""
 
     def __call__(self, name: str) -> IntegerModel:
         """Return the network of that name."""
-        return IntegerModel(open_network(self.paths[name]).to(self.device))
+        network = open_network(self.paths[name]).to(self.device)
+        return IntegerModel(network, data_dir=self.data_dir)
 
 
 def measure_networks(
-    place: Path,
+    places: Path | Sequence[Path],
     evaluation: Evaluation,
     out: Path,
     *,
@@ -66,15 +71,17 @@ def measure_networks(
     resume: bool = False,
     progress: Progress = SILENT,
     stop: StopRequest | None = None,
+    consent: Callable[[Mapping[str, IntegerNetwork], Dataset], None] | None = None,
 ) -> Path:
-    """Measure one stored network, or all of a run, and return the path of the report.
+    """Measure stored networks, and return the path of the report.
 
     Args:
-        place: `runs/NAME/networks/VARIANT`, or `runs/NAME` for all of its integer networks; or a
-            quantized ONNX file.
+        places: `runs/NAME/networks/VARIANT`, or `runs/NAME` for all of its integer networks; or a
+            quantized ONNX file; or several of these, of which the first network is what others
+            are compared with.
         evaluation: what is measured on each.
         out: the directory that is made.
-        data: the data set; empty: that of the run.
+        data: the data set; empty: that of the run of the first.
         task: how answers are judged; None: as the data set says, or outputs and labels ask for.
         executor: who computes; None: this process.
         device: auto, cpu or cuda.
@@ -82,6 +89,8 @@ def measure_networks(
         resume: go on with what lies in `out`.
         progress: who watches.
         stop: asked before each measurement.
+        consent: sees networks and test images when nothing is measured or written; what it raises
+            ends the work.
 
     Raises:
         ResumeError: `out` holds something else, or `resume` was not asked for.
@@ -90,13 +99,21 @@ def measure_networks(
     """
     check_packages(evaluation, executor)
     where = choose_device(device)
-    networks, test = open_networks(place, data=data, data_dir=data_dir)
+    places = [places] if isinstance(places, Path) else list(places)
+    paths = find_networks(places)
+    networks = {name: open_network(path) for name, path in paths.items()}
+    test = images_of(places, data=data, data_dir=data_dir)
     folder = MeasuredDirectory(out)
-    models = StoredModels(_paths(place, list(networks)), where)
-    for network in networks.values():
+    models = StoredModels(paths, where, data_dir)
+    for name, network in networks.items():
+        check_fit(name, network, test)
         ending = ending_of(network.nodes)
         test = settle_task(test, network, task, ending=ending, progress=progress)
     test = test.to(where)
+    evaluation.measurements(test)  # refuses what it cannot measure on
+    if consent is not None:
+        consent(networks, test)
+    told = str(places[0]) if len(places) == 1 else f"{len(networks)} networks"
     around = environment(where)
     fingerprint = {
         **{name: str(around[name]) for name in ("bitproof", "torch", "device")},
@@ -117,38 +134,28 @@ def measure_networks(
         folder.note(
             **around,
             engine=(executor or InProcess()).told,
-            title=f"{place} on {test.name}",
+            title=f"{told} on {test.name}",
             recipe_name=out.name,
             variants=list(networks),
             baseline=next(iter(networks)),
             evaluation=evaluation.model_dump(mode="json"),
             fingerprint=fingerprint,
             data={"name": test.name, "digest": test.digest(), "n_test": len(test)},
-            model={"kind": str(place)},
+            model={"kind": told},
             threats={title: asdict(label) for title, label in evaluation.labels().items()},
             started=folder.facts().get("started", now()),
             finished=None,
         )
-        store = TallyStore(folder.tallies)
-        rows: list[Row] = []
-        warnings: list[str] = []
-        with evaluation.open(models, test, executor) as pool:
-            for name in networks:
-                digest = models(name).digest()
-                folder.note(networks={name: digest})
-                keys = evaluation.keys(digest, test)
-                start, task = time.perf_counter(), f"evaluate {name}"
-                try:
-                    evaluation.measure(
-                        name, keys, pool=pool, store=store, progress=progress, stop=stop
-                    )
-                finally:
-                    spent = time.perf_counter() - start
-                    spent += folder.facts().get("durations", {}).get(task, 0.0)
-                    folder.note(durations={task: round(spent, 3)})
-                counts = evaluation.counts(keys, store) or {}
-                rows += evaluation.rows(name, counts)
-                warnings += evaluation.warnings(name, counts, test)
+        rows, warnings = _measure(
+            list(networks),
+            models,
+            evaluation=evaluation,
+            test=test,
+            folder=folder,
+            executor=executor,
+            progress=progress,
+            stop=stop,
+        )
         write_results(rows, folder.results)
         folder.note(warnings=warnings, finished=now())
         write_report(out)
@@ -156,10 +163,34 @@ def measure_networks(
     return out / REPORT
 
 
-def _paths(place: Path, names: list[str]) -> dict[str, Path]:
-    """Return where the networks of `open_networks` lie."""
-    if is_onnx(place):
-        return {name: place.resolve() for name in names}
-    stem = Path(str(place).removesuffix(".json").removesuffix(".safetensors"))
-    parent = place / "networks" if place.is_dir() else stem.parent
-    return {name: (parent / name).resolve() for name in names}
+def _measure(
+    names: Sequence[str],
+    models: StoredModels,
+    *,
+    evaluation: Evaluation,
+    test: Dataset,
+    folder: MeasuredDirectory,
+    executor: Executor | None,
+    progress: Progress,
+    stop: StopRequest | None,
+) -> tuple[list[Row], list[str]]:
+    """Measure whatever the directory lacks; return the rows of all networks, and warnings."""
+    store = TallyStore(folder.tallies)
+    rows: list[Row] = []
+    warnings: list[str] = []
+    with evaluation.open(models, test, executor) as pool:
+        for name in names:
+            digest = models(name).digest()
+            folder.note(networks={name: digest})
+            keys = evaluation.keys(digest, test)
+            start, task = time.perf_counter(), f"evaluate {name}"
+            try:
+                evaluation.measure(name, keys, pool=pool, store=store, progress=progress, stop=stop)
+            finally:
+                spent = time.perf_counter() - start
+                spent += folder.facts().get("durations", {}).get(task, 0.0)
+                folder.note(durations={task: round(spent, 3)})
+            counts = evaluation.counts(keys, store) or {}
+            rows += evaluation.rows(name, counts)
+            warnings += evaluation.warnings(name, counts, test)
+    return rows, warnings

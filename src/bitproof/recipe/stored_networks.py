@@ -1,5 +1,6 @@
 """Integer networks on disk, and the images that they were made for."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from bitproof.core.errors import RecipeError, SpecError, WeightsError
@@ -31,29 +32,83 @@ def open_networks(
         ExchangeError: an ONNX file has no form as an integer network.
         BitproofError: in its kinds, for whatever is wrong with recipe or data.
     """
-    stem = Path(str(place).removesuffix(".json").removesuffix(".safetensors"))
-    run = RunDirectory(place if place.is_dir() else stem.parent.parent)
-    if place.is_dir():
-        if not run.recipe.is_file():
-            raise RecipeError(f"{place}: wanted a run directory or an integer network")
-        with looking_in(run.recipe_dir()):
-            stored = [run.network(variant) for variant in read_recipe(run.recipe).variants]
-        stems = [path for path in stored if path.with_name(f"{path.name}.json").is_file()]
-        if not stems:
-            raise RecipeError(f"{place}: the run has no finished integer network")
-    else:
-        stems = [stem]
-    networks = {path.stem if is_onnx(path) else path.name: open_network(path) for path in stems}
-    if data:
-        test = DATA.build(data).load(data_dir).test
-    elif run.recipe.is_file():
-        with looking_in(run.recipe_dir()):
-            test = read_recipe(run.recipe).data.load(data_dir).test
-    else:
-        raise RecipeError(f"data: wanted a data set, such as --data digits; {place} is in no run")
+    networks = {name: open_network(path) for name, path in find_networks([place]).items()}
+    test = images_of([place], data=data, data_dir=data_dir)
     for name, network in networks.items():
         check_fit(name, network, test)
     return networks, test
+
+
+def find_networks(places: Sequence[Path]) -> dict[str, Path]:
+    """Return where integer networks lie, by name, in order.
+
+    The name is that of the variant, or of the ONNX file; of several with one name, that of the run
+    stands before it.
+
+    Args:
+        places: as of `open_networks`, several.
+
+    Raises:
+        RecipeError: there is no network at a place, or one network is named twice.
+    """
+    paths = [path.resolve() for place in places for path in _stems(place)]
+    if len(set(paths)) < len(paths):
+        twice = next(path for path in paths if paths.count(path) > 1)
+        raise RecipeError(f"{twice}: wanted each network once")
+    short = [_name(path) for path in paths]
+    names = [
+        f"{path.parent.parent.name}.{name}" if short.count(name) > 1 else name
+        for name, path in zip(short, paths, strict=True)
+    ]
+    if len(set(names)) < len(names):
+        name = next(name for name in names if names.count(name) > 1)
+        raise RecipeError(f"{name}: wanted networks of different names, got several")
+    return dict(zip(names, paths, strict=True))
+
+
+def images_of(places: Sequence[Path], *, data: str = "", data_dir: Path | None = None) -> Dataset:
+    """Return the test images of a data set; empty: of the run of the first place.
+
+    Raises:
+        RecipeError: no data set is named, and the first place is in no run.
+        BitproofError: in its kinds, for whatever is wrong with recipe or data.
+    """
+    if data:
+        return DATA.build(data).load(data_dir).test
+    run = _run_of(places[0])
+    if not run.recipe.is_file():
+        raise RecipeError(
+            f"data: wanted a data set, such as --data digits; {places[0]} is in no run"
+        )
+    with looking_in(run.recipe_dir()):
+        return read_recipe(run.recipe).data.load(data_dir).test
+
+
+def _stem(place: Path) -> Path:
+    return Path(str(place).removesuffix(".json").removesuffix(".safetensors"))
+
+
+def _run_of(place: Path) -> RunDirectory:
+    return RunDirectory(place if place.is_dir() else _stem(place).parent.parent)
+
+
+def _name(path: Path) -> str:
+    return path.stem if is_onnx(path) else path.name
+
+
+def _stems(place: Path) -> list[Path]:
+    """Return the networks of one place, without suffix; of a run, in the order of its variants."""
+    if not place.is_dir():
+        return [_stem(place)]
+    run = _run_of(place)
+    if not run.recipe.is_file():
+        raise RecipeError(f"{place}: wanted a run directory or an integer network")
+    with looking_in(run.recipe_dir()):
+        stored = [run.network(variant) for variant in read_recipe(run.recipe).variants]
+    stems = [path for path in stored if path.with_name(f"{path.name}.json").is_file()]
+    if not stems:
+        raise RecipeError(f"{place}: the run has no finished integer network")
+    return stems
 
 
 def check_fit(name: str, network: IntegerNetwork, data: Dataset) -> None:

@@ -15,11 +15,13 @@ from bitproof.approx.deploy import applicable
 from bitproof.core.json_lines import JsonLines
 from bitproof.core.lock import Shard
 from bitproof.core.passes import STEP
-from bitproof.data import Splits
+from bitproof.data import Dataset, Splits
+from bitproof.evaluation import Evaluation
 from bitproof.exchange import open_network
 from bitproof.explore import ChooseMultipliers
 from bitproof.explore.directory import ExplorationDirectory
 from bitproof.harden import Approximate, HardeningStage
+from bitproof.quant import IntegerNetwork
 from bitproof.recipe.building import build
 from bitproof.recipe.directory import RunDirectory
 from bitproof.recipe.estimate import Estimate
@@ -129,6 +131,26 @@ def estimate_exploration(
     total += speeds.integers(mixed).estimate(last)
     for stage in recipe.recover.values():
         total += _stage(stage, n_train, speeds, mixed)
+    return total
+
+
+def estimate_measurement(
+    networks: Mapping[str, IntegerNetwork],
+    evaluation: Evaluation,
+    test: Dataset,
+    *,
+    data_dir: Path | None = None,
+) -> Estimate:
+    """Return what measuring stored networks takes, on the device where they and `test` lie.
+
+    All of it, also where a part is finished already.
+    """
+    total = Estimate()
+    for network in networks.values():
+        speeds = Speeds(network.to(test.labels.device), few_of(test), data_dir=data_dir)
+        for threat in evaluation.threats:
+            passes = threat.passes(len(test), layers=speeds.layers)
+            total += speeds.integers().estimate(passes, slowdown=threat.slowdown)
     return total
 
 

@@ -11,6 +11,7 @@ from bitproof.report.exploration_charts import exploration_figures
 from bitproof.report.exploration_page import is_exploration, read_exploration
 from bitproof.report.figures import FORMATS, Figure, check_formats, unique, write_figures
 from bitproof.report.front_charts import front_figures
+from bitproof.report.matrix_charts import matrix_figures
 from bitproof.report.run import Run, read_run
 from bitproof.report.run_charts import accuracy_figures, stage_figures
 from bitproof.report.scaling_charts import scaling_figures
@@ -51,5 +52,6 @@ def draw_figures(
     elif (directory / SUMMARY).is_file():
         figures = campaign_figures(read_summary(directory))
     else:
-        figures = run_figures(read_run(directory))
+        run = read_run(directory)
+        figures = run_figures(run) + matrix_figures(run)
     return write_figures(figures, out or directory / "figures", formats)

@@ -20,6 +20,7 @@ from markupsafe import Markup
 from bitproof.core.errors import DataError, shorten
 from bitproof.core.files import write_bytes
 from bitproof.report.marks import described, series_of, unfolded
+from bitproof.report.wording import slug
 
 VEGA_LITE = "6.4"
 FORMATS = ("svg", "png", "pdf")
@@ -106,16 +107,6 @@ def layer(mark: str, *, where: str | None = None, encoding: Spec, **look: Any) -
     """
     chosen = {} if where is None else {"transform": [{"filter": where}]}
     return {**chosen, "mark": {"type": mark, **look}, "encoding": encoding}
-
-
-def slug(text: str) -> str:
-    """Return text as part of a file name.
-
-    Example:
-        >>> slug("accuracy random_flips"), slug("../<b>")
-        ('accuracy-random-flips', 'b')
-    """
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "figure"
 
 
 def unique(figures: Sequence[Figure]) -> list[Figure]:

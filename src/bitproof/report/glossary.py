@@ -55,6 +55,16 @@ _TERMS: Glossary = {
         "AUC",
         "Mean accuracy over the measured range of bit error rates, on a logarithmic scale.",
     ),
+    "worst": (
+        "Worst case",
+        "The lowest accuracy of a network under several threats, each at one level. Only threats "
+        "that every network met count, so that worst cases compare.",
+    ),
+    "power": (
+        "Power share",
+        "Power of the multiplier of a network as a share of that of the exact circuit, by counting "
+        "gates and their activity (unit-gate model).",
+    ),
     "front": (
         "Pareto front",
         "The networks that no other one beats in everything that is compared.",

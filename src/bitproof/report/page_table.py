@@ -25,6 +25,8 @@ class PageCell:
     look: str = ""
     heat: float = 0.0
     """Depth of its colour, from 0 to 1, where the look has one."""
+    link: str = ""
+    """The place on the page that its text leads to, without `#`; none: it is no link."""
 
 
 @dataclass(frozen=True)

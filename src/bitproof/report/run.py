@@ -15,7 +15,7 @@ from bitproof.core.errors import DataError
 from bitproof.core.files import read_bytes
 from bitproof.core.spec import describe_problems
 from bitproof.report.tallies import Measurement, read_tallies
-from bitproof.stats.results import Row, read_results
+from bitproof.stats.results import Row, as_written, read_results
 from bitproof.stats.threats import FAMILIES, ThreatLabel
 
 SCHEMA = 1
@@ -57,6 +57,8 @@ class MultiplierFacts(BaseModel):
     delay_ns: Finite = None
     source: str | None = None
     """Where the three costs come from."""
+    power_share: Finite = None
+    """Power as a share of that of the exact circuit, by counting gates that switch."""
     med: Finite = None
     nmed: Finite = None
     mred: Finite = None
@@ -144,12 +146,15 @@ class Run:
 
     @cached_property
     def trials(self) -> Mapping[tuple[str, str, float], Mapping[int, Measurement]]:
-        """Counts of single trials by network (see `network_of`), threat and level, by trial."""
+        """Counts of single trials by network (see `network_of`), threat and level, by trial.
+
+        Levels are those of the result table, which has fewer digits than the log of counts.
+        """
         found: dict[tuple[str, str, float], dict[int, Measurement]] = {}
         for one in self.measurements:
             if one.reference:
                 continue  # on other images than the trial of the same name
-            key = (self.network_of(one.variant), one.threat, one.level)
+            key = (self.network_of(one.variant), one.threat, as_written(one.level))
             found.setdefault(key, {})[one.trial] = one
         return found
 

@@ -37,8 +37,43 @@ class Style:
 
 
 def accuracy_figures(run: Run) -> list[Figure]:
-    """Return accuracies against the levels of each threat."""
-    return [each for threat in run.threats for each in _accuracy_figure(run, threat)]
+    """Return accuracies against the levels of each threat, of the networks that the page shows."""
+    names = shown(run)
+    return [each for threat in run.threats for each in accuracy_figure(run, threat, names)]
+
+
+def accuracy_figure(run: Run, threat: str, names: Sequence[str]) -> list[Figure]:
+    """Return the accuracies of some networks, the full pipeline on top; nothing without any."""
+    label = run.label(threat)
+    lines = {}
+    for name in names:
+        found = (run.find(name, threat, level) for level in run.levels(threat))
+        rows = [row for row in found if row is not None]
+        clean = run.clean(name)
+        if rows and clean is not None and rows[0].level != 0:
+            rows.insert(0, clean)
+        if rows:
+            lines[name] = [point(label, row.level or 0.0, row.value, row.interval) for row in rows]
+        same = clean_on(run, name, threat)
+        if rows and rows[0].level == 0 and same is not None:
+            counted = wilson(same.correct, same.total)
+            lines[name][0] = point(label, 0.0, counted.value, counted)
+    if not lines:
+        return []
+    fixed = {
+        FLOAT: Style(fig.GREY, [12, 4], "cross"),
+        run.facts.baseline: Style(fig.INK, shape="square", on_top=1),
+    }
+    if run.full is not None:
+        fixed[run.full] = Style(fig.BLUE, on_top=2)
+    levels = [level for level in run.levels(threat) if level > 0]
+    chart = level_chart(
+        lines,
+        styles(list(lines), fixed),
+        level_title="bit error rate (BER)" if label.symbol == "BER" else label.symbol,
+        logarithmic=label.logarithmic or (bool(levels) and levels[-1] >= 50 * levels[0]),
+    )
+    return [make_figure("accuracy", f"accuracy {threat}", label.title, chart)]
 
 
 def stage_figures(run: Run) -> list[Figure]:
@@ -146,40 +181,6 @@ def step_chart(
             "tooltip": [{"field": "name"}, number("edge"), number("value", format=".4~g")],
         },
     }
-
-
-def _accuracy_figure(run: Run, threat: str) -> list[Figure]:
-    """Return the accuracies of the networks that the page shows, the full pipeline on top."""
-    label = run.label(threat)
-    lines = {}
-    for name in shown(run):
-        found = (run.find(name, threat, level) for level in run.levels(threat))
-        rows = [row for row in found if row is not None]
-        clean = run.clean(name)
-        if rows and clean is not None and rows[0].level != 0:
-            rows.insert(0, clean)
-        if rows:
-            lines[name] = [point(label, row.level or 0.0, row.value, row.interval) for row in rows]
-        same = clean_on(run, name, threat)
-        if rows and rows[0].level == 0 and same is not None:
-            counted = wilson(same.correct, same.total)
-            lines[name][0] = point(label, 0.0, counted.value, counted)
-    if not lines:
-        return []
-    fixed = {
-        FLOAT: Style(fig.GREY, [12, 4], "cross"),
-        run.facts.baseline: Style(fig.INK, shape="square", on_top=1),
-    }
-    if run.full is not None:
-        fixed[run.full] = Style(fig.BLUE, on_top=2)
-    levels = [level for level in run.levels(threat) if level > 0]
-    chart = level_chart(
-        lines,
-        styles(list(lines), fixed),
-        level_title="bit error rate (BER)" if label.symbol == "BER" else label.symbol,
-        logarithmic=label.logarithmic or (bool(levels) and levels[-1] >= 50 * levels[0]),
-    )
-    return [make_figure("accuracy", f"accuracy {threat}", label.title, chart)]
 
 
 def _critical_figure(record: StageRecord) -> Figure:

@@ -13,7 +13,8 @@ from bitproof.report.energy import energy_table
 from bitproof.report.fidelity import fidelity_table
 from bitproof.report.findings import focus, headline, main_threats
 from bitproof.report.glossary import terms
-from bitproof.report.html import REPORT, Alert
+from bitproof.report.html import REPORT
+from bitproof.report.matrix_page import rewrite_matrix
 from bitproof.report.multipliers import (
     approximations,
     commonest_exact,
@@ -21,9 +22,10 @@ from bitproof.report.multipliers import (
     rank_table,
     shown,
 )
-from bitproof.report.page_table import PageTable, facts_table, few
+from bitproof.report.page_table import few
 from bitproof.report.records import layer_bars, stage_records
 from bitproof.report.run import Run, read_run
+from bitproof.report.run_facts import alerts, environment
 from bitproof.report.scaling import correlation_lines, scaling_table
 from bitproof.report.weights import weight_table
 from bitproof.report.wording import ABSENT, count, seconds
@@ -31,6 +33,8 @@ from bitproof.report.wording import ABSENT, count, seconds
 
 def write_report(run_dir: Path, *, interactive: bool = False) -> Path:
     """Write `report.html` into a run directory and return its path.
+
+    A `matrix.html` that is there already is written anew, too.
 
     Args:
         run_dir: the directory.
@@ -40,8 +44,9 @@ def write_report(run_dir: Path, *, interactive: bool = False) -> Path:
         DataError: `run.json` or `results.csv` is missing, or a file is malformed.
         StorageError: the disk is full, or the place cannot be written.
     """
-    path = run_dir / REPORT
-    write_text(path, render(read_run(run_dir), interactive=interactive))
+    path, run = run_dir / REPORT, read_run(run_dir)
+    write_text(path, render(run, interactive=interactive))
+    rewrite_matrix(run, run_dir, interactive=interactive)
     return path
 
 
@@ -136,42 +141,3 @@ def _multipliers(run: Run) -> dict[str, Any]:
         "sources": list(dict.fromkeys(each.source for each in used if each.source)),
         "uncosted": sum(each.power_mw is None for each in used),
     }
-
-
-def alerts(run: Run) -> list[Alert]:
-    """Return what is missing in a run, and the warnings of its checks."""
-    gaps, warnings = run.gaps(), run.facts.warnings or ()
-    partial = []
-    if not run.facts.finished:
-        partial.append(
-            "No finishing time is recorded: the run was still going, or was interrupted."
-        )
-    if run.missing:
-        partial.append(f"No results yet for {few(run.missing)}.")
-    if gaps:
-        partial.append(
-            f"{count(gaps, 'measurement')} missing in networks that have results; "
-            "the table shows “–” there."
-        )
-    title = f"{count(len(warnings), 'warning')} from the checks of this run"
-    found = (Alert("Partial run", partial), Alert(title, warnings))
-    return [alert for alert in found if alert.lines]
-
-
-def environment(run: Run) -> PageTable:
-    """Return what the run was made of and on; missing facts say so."""
-    facts = run.facts
-    named = {
-        "recipe": facts.recipe_name,
-        "recipe digest (SHA-256)": facts.digest,
-        "data": facts.data.get("name"),
-        "data digest": facts.data.get("digest"),
-        "training images": facts.data.get("n_train"),
-        "test images": facts.data.get("n_test"),
-        "model": facts.model.get("kind"),
-        "parameters": facts.model.get("parameters"),
-        **({"weights": facts.weights} if facts.weights else {}),
-    }
-    names = ("device", "engine", "threads", "started", "finished")
-    versions = ("bitproof", "torch", "numpy", "python", "platform")
-    return facts_table(named | {name: getattr(facts, name) for name in (*names, *versions)})

@@ -1,6 +1,7 @@
 """Numbers as people read them: per cent, points, rates with intervals, durations."""
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -158,6 +159,16 @@ def outcome_meanings(task: Mapping[str, Any]) -> dict[str, str]:
         "kind, nor DUE differ without harm.)"
     )
     return meant
+
+
+def slug(text: str) -> str:
+    """Return text as part of a file name, or of an address within a page.
+
+    Example:
+        >>> slug("accuracy random_flips"), slug("../<b>")
+        ('accuracy-random-flips', 'b')
+    """
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "figure"
 
 
 def value(rate: Interval) -> str:

@@ -111,6 +111,16 @@ def read_results(path: Path) -> list[Row]:
     raise DataError(f"{path}, line {max(reader.line_num, 1)}: {problem}")
 
 
+def as_written(number: float) -> float:
+    """Return a number as a result table holds it: levels of other files compare with its own.
+
+    Example:
+        >>> as_written(4 / 255) == 4 / 255, as_written(as_written(4 / 255)) == as_written(4 / 255)
+        (False, True)
+    """
+    return float(_digits(number))
+
+
 def _row(cells: list[str]) -> Row:
     """Return one checked row."""
     if len(cells) != len(COLUMNS):
@@ -137,4 +147,8 @@ def _cell(value: str | float | int | None, row: Row) -> str:
         return str(value)
     if not math.isfinite(value):
         raise DataError(f"results: wanted finite numbers, got {row}")
+    return _digits(value)
+
+
+def _digits(value: float) -> str:
     return f"{value + 0.0:.10g}"  # + 0.0 turns -0.0 into 0.0
