@@ -26,6 +26,7 @@ from bitproof.attacks.base import ATTACKS, Classifier, InputAttack
 from bitproof.core.errors import InputShapeError
 from bitproof.core.passes import STEP, Passes
 from bitproof.core.types import Rounds
+from bitproof.metrics.classes import class_margin
 
 AscentLoss = Literal["cross_entropy", "dlr", "targeted"]
 LEAST_CLASSES: dict[AscentLoss, int] = {"cross_entropy": 2, "dlr": 3, "targeted": 4}
@@ -34,8 +35,12 @@ MOMENTUM = 0.75
 """Share of the new step; the rest goes on as before."""
 RISING = 0.75
 """Share of steps in which the loss has to rise."""
-FIRST_PERIOD, SHORTER, SHORTEST = 0.22, 0.03, 0.06
-"""Shares of all steps: until the first checkpoint, by how much less to each next, at least."""
+CHECKPOINTS = (22, 41, 57, 70, 80, 87, 93, 99)
+"""When step lengths are looked at, in per cent of all steps: first after 22, then after 3 less each
+time, but not before 6."""
+
+TINY = 1e-12
+"""Added to what is divided by, as the authors do."""
 
 
 @ATTACKS.register
@@ -49,7 +54,7 @@ class LinfAPGD(InputAttack):
 
     kind: Literal["linf_apgd"] = "linf_apgd"
     steps: Rounds = 100
-    """Gradient evaluations of one climb."""
+    """Steps of one climb, a gradient evaluation each."""
     restarts: Rounds = 1
     """Random starts of each climb, one after the other, for images that resist so far."""
     losses: Annotated[tuple[AscentLoss, ...], Field(min_length=1, max_length=3)] = (
@@ -65,12 +70,12 @@ class LinfAPGD(InputAttack):
     def passes(self) -> Passes:
         """Return all gradients of all climbs, as of an image that resists them."""
         climbs = sum(self.targets if loss == "targeted" else 1 for loss in self.losses)
-        return self.restarts * climbs * (Passes(1) + (self.steps + 1) * STEP)
+        return Passes(1) + self.restarts * climbs * (self.steps + 1) * STEP
 
     def search(
         self, model: Classifier, inputs: Images, labels: Labels, *, generator: torch.Generator
     ) -> Images:
-        """Return the first misclassified points, or the worst of the last climb.
+        """Return the first misclassified points; of other images, the best of the last climb.
 
         Raises:
             InputShapeError: the model has too few classes for a loss.
@@ -87,8 +92,8 @@ class LinfAPGD(InputAttack):
                 index = right.nonzero().flatten()
                 if not len(index):
                     continue
-                goal = clean[index].scatter(1, labels[index, None], -torch.inf).argsort(1)
-                target = goal[:, -place] if place else labels[index]
+                others = clean[index].scatter(1, labels[index, None], -torch.inf)
+                target = others.argsort(dim=1, stable=True)[:, -place] if place else labels[index]
                 climb = _Climb(self, model, loss, inputs[index], labels[index], target)
                 points, fell = climb.run(self.project(start[index], inputs[index]))
                 found[index] = points
@@ -155,16 +160,15 @@ class _Climb:
 
     def run(self, start: Images) -> tuple[Images, Tensor]:
         """Return the first points that are misclassified, else the best, and which those are."""
-        found, fell = start.clone(), torch.zeros(len(start), dtype=torch.bool, device=start.device)
         index = torch.arange(len(start), device=start.device)
         value, gradient, right = self._look(start, index)
+        found, fell = start.clone(), ~right
         zeros = torch.zeros_like(value)
-        step = torch.full_like(value, 2 * self.attack.epsilon)
+        step = torch.full_like(start.flatten(1)[:, 0], 2 * self.attack.epsilon)
         state = _State(
             *(index, start, start, gradient, value, start, gradient, value),
             *(step, zeros, step, value),
         )
-        fell[~right] = True
         state = state.keep(right)
         checkpoints = checkpoints_of(self.attack.steps)
         last = 0
@@ -206,16 +210,17 @@ class _Climb:
     def _look(self, points: Images, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the loss of each image, its gradient, and which are still right."""
         labels, target = self.labels[index], self.target[index]
-        logits, gradient = input_gradient(
-            self.model,
-            points,
-            labels,
-            loss=lambda logits, labels: self._losses(logits, labels, target).sum(),
-        )
+
+        def summed(logits: Tensor, labels: Tensor) -> Tensor:
+            return self._losses(logits, labels, target).sum()
+
+        logits, gradient = input_gradient(self.model, points, labels, loss=summed)
         value = self._losses(logits, labels, target)
-        return value.nan_to_num(nan=-torch.inf), gradient, logits.argmax(1) == labels
+        value = torch.where(value.isnan(), -torch.inf, value)  # of a broken network: never best
+        return value, gradient, logits.argmax(1) == labels
 
     def _losses(self, logits: Tensor, labels: Tensor, target: Tensor) -> Float[Tensor, " n"]:
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         if self.loss == "cross_entropy":
             return cross_entropy(logits, labels, reduction="none")
         return logits_ratio(logits, labels, None if self.loss == "dlr" else target)
@@ -235,16 +240,13 @@ def logits_ratio(
         >>> logits_ratio(logits, label, None), logits_ratio(logits, label, torch.tensor([2]))
         (tensor([-0.5000]), tensor([-0.6667]))
     """
-    ordered = logits.sort(1).values
-    own = logits.gather(1, labels[:, None])[:, 0]
+    ordered = logits.sort(dim=1, stable=True).values
     if target is None:
-        right = (ordered[:, -1] == own).to(logits.dtype)
-        other = ordered[:, -2] * right + ordered[:, -1] * (1 - right)
         spread = ordered[:, -1] - ordered[:, -3]
-    else:
-        other = logits.gather(1, target[:, None])[:, 0]
-        spread = ordered[:, -1] - (ordered[:, -3] + ordered[:, -4]) / 2
-    return (other - own) / (spread + 1e-12)
+        return -class_margin(logits, labels) / (spread + TINY)
+    own, other = (logits.gather(1, each[:, None])[:, 0] for each in (labels, target))
+    spread = ordered[:, -1] - (ordered[:, -3] + ordered[:, -4]) / 2
+    return (other - own) / (spread + TINY)
 
 
 def checkpoints_of(steps: int) -> frozenset[int]:
@@ -254,15 +256,7 @@ def checkpoints_of(steps: int) -> frozenset[int]:
         >>> sorted(checkpoints_of(100))
         [22, 41, 57, 70, 80, 87, 93, 99]
     """
-    first, shorter, shortest = (
-        max(round(share * steps), 1) for share in (FIRST_PERIOD, SHORTER, SHORTEST)
-    )
-    found, at, period = [], first, first
-    while at <= steps:
-        found.append(at)
-        period = max(period - shorter, shortest)
-        at += period
-    return frozenset(found)
+    return frozenset(-(-share * steps // 100) for share in CHECKPOINTS)
 
 
 def _start(inputs: Images, epsilon: float, *, generator: torch.Generator) -> Images:
@@ -282,7 +276,6 @@ def _look_back(state: _State, *, steps: int) -> _State:
         state,
         step=torch.where(halved, state.step / 2, state.step),
         x=torch.where(wide, state.best, state.x),
-        before=state.before,
         gradient=torch.where(wide, state.best_gradient, state.gradient),
         value=torch.where(halved, state.best_value, state.value),
         rises=torch.zeros_like(state.rises),

@@ -12,7 +12,7 @@ Source: METHODS G; Carlini et al., On Evaluating Adversarial Robustness, 2019; A
 
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 
@@ -145,6 +145,8 @@ class BlackBoxCheck(Threat):
         >>> BlackBoxCheck(against="linf_pgd", queries=200).queries
         200
     """
+
+    on_multipliers: ClassVar[bool] = False
 
     kind: Literal["black_box_check"] = "black_box_check"
     against: str = "linf_pgd"

@@ -8,17 +8,19 @@ Model:  before it is measured, the network is put on the multipliers that are na
 Source: METHODS B. The crossing of threats is ours.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 from weakref import WeakKeyDictionary
 
 import torch
 from pydantic import Field, model_validator
 
-from bitproof.approx.base import AnyMultiplier
+from bitproof.approx.base import AnyMultiplier, Multiplier
 from bitproof.approx.deploy import Arithmetic
-from bitproof.core.errors import SpecError
+from bitproof.approx.stored import Stored
+from bitproof.core.errors import SpecError, shorten
 from bitproof.core.passes import Passes
 from bitproof.data.dataset import Dataset
 from bitproof.evaluation.models import EvaluatedModel, IntegerModel
@@ -40,6 +42,7 @@ class OnMultiplier(Threat):
     """
 
     integers_only: ClassVar[bool] = True
+    on_multipliers: ClassVar[bool] = False
 
     kind: Literal["on_multiplier"] = "on_multiplier"
     multiplier: AnyMultiplier | None = None
@@ -58,8 +61,8 @@ class OnMultiplier(Threat):
         if not isinstance(table, dict):
             return table
         inner = THREATS.validate(table.get("threat", Clean()))
-        if isinstance(inner, OnMultiplier):
-            raise ValueError("threat: wanted another kind than on_multiplier inside of one")
+        if not inner.on_multipliers:
+            raise ValueError(f"threat: wanted one that is met on multipliers, not {inner.kind}")
         given = table.get("levels", inner.levels)
         if not isinstance(given, list | tuple) or tuple(given) != inner.levels:
             raise ValueError("levels: wanted them in 'threat', whose levels these are")
@@ -69,6 +72,12 @@ class OnMultiplier(Threat):
     def _check_arithmetic(self) -> "OnMultiplier":
         if self.arithmetic.is_exact:
             raise ValueError("multiplier: wanted one, or 'layers', got neither")
+        for one in _tables_in((self.multiplier, self.layers)):
+            if not one.sha256:
+                raise ValueError(
+                    f"multiplier: wanted the 'sha256' of {shorten(one.path)}, which ties counts to "
+                    "the products in that file"
+                )
         return self
 
     @property
@@ -145,25 +154,45 @@ class OnMultiplier(Threat):
         return [replace(row, threat=self.title) for row in self.threat.rows(counts)]
 
     def warnings(self, counts: Counts, others: Mapping[str, Counts], data: Dataset) -> list[str]:
-        """Return those of the threat inside."""
+        """Return those of the threat inside, or that a float model was not measured."""
         if not self.rows(counts):
-            return []
+            return [f"{self.title} is not measured: there are no integers to multiply"]
         found = self.threat.warnings(counts, others, data)
         return [f"{self.title}: {text}" for text in found]
 
     def _deployed(self, model: IntegerModel) -> IntegerModel:
         """Return the model on the multipliers; made once for each network."""
         known = _DEPLOYED.setdefault(model.network, {})
-        key = self.arithmetic.digest()
+        images = model.profile and model.profile.digest()
+        key = (self.arithmetic.digest(), model.data_dir, images)
         if key not in known:
-            if model.profile is None and self.correct_means:
-                raise SpecError(f"{self.title}: wanted training images to correct means on")
-            images = torch.empty(0) if model.profile is None else model.profile.inputs()
-            images = images.to(model.network.device)
-            network = self.arithmetic.apply(model.network, images, data_dir=model.data_dir)
-            known[key] = replace(model, network=network)
+            known[key] = replace(model, network=self._network(model))
         return known[key]
 
+    def _network(self, model: IntegerModel) -> IntegerNetwork:
+        """Return the network on the multipliers."""
+        images = torch.empty(0)
+        if self.correct_means:
+            if model.profile is None:
+                raise SpecError(f"{self.title}: wanted training images to correct means on")
+            images = model.profile.inputs().to(model.network.device)
+        return self.arithmetic.apply(model.network, images, data_dir=model.data_dir)
 
-_DEPLOYED: WeakKeyDictionary[IntegerNetwork, dict[str, IntegerModel]] = WeakKeyDictionary()
-"""Networks in use, on the multipliers that they were put on."""
+
+def _tables_in(value: Any) -> Iterator[Stored]:
+    """Yield the multipliers that are read from files, inside others, too."""
+    if isinstance(value, Stored):
+        yield value
+    elif isinstance(value, Multiplier):
+        yield from _tables_in([getattr(value, name) for name in type(value).model_fields])
+    elif isinstance(value, Mapping):
+        yield from _tables_in(list(value.values()))
+    elif isinstance(value, list | tuple):
+        for part in value:
+            yield from _tables_in(part)
+
+
+Deployed = dict[tuple[str, Path | None, str | None], IntegerModel]
+"""Models by what they multiply with, and by what that was made from: tables, training images."""
+_DEPLOYED: WeakKeyDictionary[IntegerNetwork, Deployed] = WeakKeyDictionary()
+"""What networks in use became on multipliers."""

@@ -84,6 +84,8 @@ class Threat(Spec):
 
     integers_only: ClassVar[bool] = False
     """Whether nothing is measured of a float model."""
+    on_multipliers: ClassVar[bool] = True
+    """Whether a network can meet it on approximate multipliers, inside of `on_multiplier`."""
 
     kind: str
     name: Annotated[str, Field(pattern=r"^\w*$", max_length=100)] = ""

@@ -11,8 +11,11 @@ Source: METHODS D.2.
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
-from weakref import WeakKeyDictionary
 
+import numpy as np
+from pydantic import model_validator
+
+from bitproof.core.errors import SpecError
 from bitproof.core.passes import Passes
 from bitproof.core.types import Count, Rounds
 from bitproof.data.dataset import Dataset
@@ -26,11 +29,17 @@ from bitproof.injection.engine import Engine
 from bitproof.injection.golden import Golden
 from bitproof.injection.plan import draw_plan
 from bitproof.injection.spec import FaultGroup, Injection
+from bitproof.injection.worker import IMAGES_AT_ONCE
 from bitproof.metrics import Tally
 from bitproof.metrics.tally import IMAGES
 from bitproof.quant.network import IntegerNetwork
 from bitproof.stats import Row
 from bitproof.stats.threats import ThreatLabel
+
+Prepared = tuple[list[Engine], FaultTable]
+"""What runs trials, on some images each, and the faults of all trials."""
+KEPT = 2
+"""How many of these are kept."""
 
 
 @THREATS.register
@@ -43,6 +52,7 @@ class RegisterFaults(Threat):
     """
 
     integers_only: ClassVar[bool] = True
+    on_multipliers: ClassVar[bool] = False
 
     kind: Literal["register_faults"] = "register_faults"
     faults: Literal["transient", "permanent"] = "transient"
@@ -53,6 +63,12 @@ class RegisterFaults(Threat):
     """Test images that each draw meets, the first ones; None: all."""
     array: SystolicArray = SystolicArray()
     """The array."""
+
+    @model_validator(mode="after")
+    def _check_levels(self) -> "RegisterFaults":
+        if self.levels:
+            raise ValueError("levels: wanted none, one register breaks at a time")
+        return self
 
     @property
     def title(self) -> str:
@@ -101,25 +117,34 @@ class RegisterFaults(Threat):
         trial: int,
         seed: int,
     ) -> Tally:
-        """Return right answers, and those with silent corruption, in one trial."""
+        """Return right answers, and those with silent corruption, in one trial.
+
+        Raises:
+            SpecError: the registers have fewer faults than there are trials.
+        """
         if not isinstance(model, IntegerModel) or model.network.products:
             return Tally(0, 0)
-        known = _ENGINES.setdefault(model.network, {})
         images = first(data, self.images)
-        key = (self.digest(), images.digest(), seed)
-        if key not in known:
-            known[key] = self._prepare(model.network, images, seed)
-        engine, faults = known[key]
-        (counts,) = engine.run(faults, [trial])
-        named = dict(zip(engine.names, counts.tolist(), strict=True))
-        shown = {name: named[name] for name in SHOWN if name in engine.task.outcomes}
-        parts = named.get("parts", len(images))
-        more = shown if parts == len(images) else {**shown, IMAGES: len(images)}
-        return Tally(named["correct"], parts, tuple(sorted(more.items())))
+        engines, faults = self._prepared(model.network, images, seed)
+        counts = sum(engine.run(faults, [trial])[0] for engine in engines)
+        assert isinstance(counts, np.ndarray)
+        named = dict(zip(engines[0].names, counts.tolist(), strict=True))
+        shown = {name: named[name] for name in SHOWN if name in engines[0].task.outcomes}
+        if "parts" not in named:
+            return Tally(named["correct"], len(images), tuple(sorted(shown.items())))
+        more = {**shown, IMAGES: len(images)}
+        return Tally(named["correct"], named["parts"], tuple(sorted(more.items())))
 
-    def _prepare(
-        self, network: IntegerNetwork, images: Dataset, seed: int
-    ) -> tuple[Engine, FaultTable]:
+    def _prepared(self, network: IntegerNetwork, images: Dataset, seed: int) -> Prepared:
+        """Return what `_prepare` does, done once."""
+        key = (network, self.digest(), images.digest(), seed)
+        if key not in _PREPARED:
+            if len(_PREPARED) == KEPT:
+                del _PREPARED[next(iter(_PREPARED))]
+            _PREPARED[key] = self._prepare(network, images, seed)
+        return _PREPARED[key]
+
+    def _prepare(self, network: IntegerNetwork, images: Dataset, seed: int) -> Prepared:
         """Return what runs trials on one network, and all trials."""
         kinds: tuple[FaultKind, ...] = (Flip(),)
         if self.faults == "permanent":
@@ -131,8 +156,18 @@ class RegisterFaults(Threat):
             seed=seed,
         )
         shapes = Golden.run(network, images.inputs(slice(0, 1))).shapes
-        engine = Engine(network, images.inputs(), images.labels, array=self.array, task=images.task)
-        return engine, draw_plan(injection, network, shapes).faults
+        plan = draw_plan(injection, network, shapes)
+        if plan.n_trials < self.trials:
+            raise SpecError(
+                f"{self.title}: wanted at most {plan.n_trials} trials, as many as the array has "
+                f"faults in this network, got {self.trials}"
+            )
+        engines: list[Engine] = []
+        for part in images.blocks(IMAGES_AT_ONCE):
+            task = engines[0].task if engines else images.task
+            inputs, labels = part.inputs(), part.labels
+            engines.append(Engine(network, inputs, labels, array=self.array, task=task))
+        return engines, plan.faults
 
     def rows(self, counts: Counts) -> list[Row]:
         """Return the accuracy, its spread and worst draw, and the rates of silent corruption."""
@@ -145,7 +180,6 @@ class RegisterFaults(Threat):
         return [f"{self.title} is not measured: layers multiply through tables, or in floats"]
 
 
-_ENGINES: WeakKeyDictionary[
-    IntegerNetwork, dict[tuple[str, str, int], tuple[Engine, FaultTable]]
-] = WeakKeyDictionary()
-"""What runs trials on the networks that are in use."""
+_PREPARED: dict[tuple[IntegerNetwork, str, str, int], Prepared] = {}
+"""What runs trials, by network, threat, images and seed, the oldest first; they hold all words of
+fault-free runs."""

@@ -223,6 +223,13 @@ HAWX_SEARCH = Table(
     source="HAWX, arXiv 2602.16336 (METHODS B); its accuracies are not in what could be read",
 )
 
+MATRIX = Table(
+    name="matrix",
+    title="The matrix: every remedy under every threat, and threats at once",
+    source="RESQ, RandBET, Mind the Scaling Factors, AdAM, HAWX (METHODS A to E); no paper states "
+    "these numbers",
+)
+
 TABLES: dict[str, Table] = {
     table.name: table
     for table in (
@@ -236,6 +243,7 @@ TABLES: dict[str, Table] = {
         SCALING_REMEDIES,
         ADAM_VULNERABILITY,
         HAWX_SEARCH,
+        MATRIX,
     )
 }
 """All tables, by name."""

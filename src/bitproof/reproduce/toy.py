@@ -11,6 +11,8 @@ TOY_LIMITS: dict[str, int] = {
     **{"batches": 2, "iterations": 2, "adversarial_bit_errors.images": 16},
     **{"memory_faults.images": 16, "adversarial_examples.images": 16},
     **{"multiplier_faults.images": 16, "multiplier_faults.trials": 4},
+    **{"register_faults.images": 16, "register_faults.trials": 4},
+    **{"attack_on_faulty_chip.images": 16, "targets": 2},
     **{"exploration.images": 32, "exploration.profile_images": 32},
 }
 """The most that a field may be at toy size, by its name, or that of its kind or table and its
