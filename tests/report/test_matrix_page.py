@@ -273,6 +273,26 @@ def test_a_run_with_clean_accuracies_alone_gives_a_page(make_run: MakeRun, look:
     assert "“baseline”, 90.0 % (80.0 to 95.0) clean." in text
 
 
+def test_draws_that_come_out_alike_are_no_interval(make_run: MakeRun, look: Look) -> None:
+    rows = [
+        Row(name, threat, level, "acc", value, value - half, value + half, 2)
+        for name, value in (("baseline", 0.5), ("s1", 0.75))
+        for threat, level, half in (("clean", 0.0, 0.01), ("random_flips", 0.125, 0.0))
+    ]
+    folder = make_run(rows=rows, variants=["baseline", "s1"])
+    path = write_matrix(folder)
+    page = look(path)
+    # Two cells; the worst fault, twice, and the worst of all that they are; all levels.
+    assert page.text.count("all alike") == 2 * 5
+    assert "All alike: all of them gave the same accuracy" in page.words
+    _, *cells = next(tables(path))
+    assert not [row for row in cells if "best" in row[2].attrib["class"].split()]
+    assert matrix_lines(folder)[2] == ["random_flips BER 1.25e-1", "50.0 ±?", "75.0 ±?"]
+    lines = matrix_choices(folder)
+    assert lines[-1].startswith("±?: all draws of a cell came out alike")
+    assert "none of the 2 networks can be told" in lines[1]
+
+
 def test_an_unfinished_run_says_so(small: Path, look: Look) -> None:
     facts = json.loads((small / "run.json").read_text())
     facts |= {"finished": None, "variants": [*facts["variants"], "later"]}

@@ -135,7 +135,7 @@ def _context(matrix: Matrix) -> dict[str, Any]:
         "heading": facts.title or facts.recipe_name or "Robustness matrix",
         "subtitle": [
             f"{count(len(matrix.networks), 'network')} × {count(len(matrix.threats), 'threat')}",
-            f"{model}, {count(size, 'parameter')}" if isinstance(size, int) else model,
+            *([f"{model}, {count(size, 'parameter')}"] if isinstance(size, int) else []),
             f"data: {facts.data.get('name') or ABSENT}",
             f"measuring: {seconds(spent) if spent else ABSENT}",
             f"finished: {facts.finished[:10] if facts.finished else ABSENT}",
@@ -149,6 +149,7 @@ def _context(matrix: Matrix) -> dict[str, Any]:
         "facts": facts,
         "matrix": matrix,
         "heat": matrix_tables.heat_table(matrix),
+        "alike": any(cell.alike for cell in matrix.cells.values()),
         "missing": matrix_tables.missing_line(matrix),
         "uncounted": few([column.words for column in matrix.uncounted()]),
         "changes": matrix_tables.difference_table(matrix),
