@@ -30,8 +30,8 @@ from bitproof.stats.clusters import cluster_rate
 
 ARRAY = SystolicArray(rows=3, columns=2)
 SEED = 7
-TRANSIENT = RegisterFaults(trials=40, images=12, array=ARRAY)
-PERMANENT = RegisterFaults(faults="permanent", trials=41, images=12, array=ARRAY)
+TRANSIENT = RegisterFaults(trials=24, images=12, array=ARRAY)
+PERMANENT = RegisterFaults(faults="permanent", trials=21, images=12, array=ARRAY)
 
 
 @pytest.fixture(scope="module")
@@ -99,8 +99,8 @@ def test_counts_are_those_of_a_campaign_with_the_same_seed(
         halves = [worker.faults.of_trial(trial).action for trial in range(worker.plan.n_trials)]
         held = [{*half.tolist()} for half in halves]
         assert all(len(one) == 1 for one in held)
-        assert len({*map(frozenset, held[:21])}) == len({*map(frozenset, held[21:])}) == 1
-        assert held[0] != held[21]
+        assert len({*map(frozenset, held[:11])}) == len({*map(frozenset, held[11:])}) == 1
+        assert held[0] != held[11]
 
 
 @pytest.mark.parametrize("threat", [TRANSIENT, PERMANENT], ids=lambda one: one.faults)
@@ -136,7 +136,7 @@ def test_other_images_seeds_and_networks_are_not_confused(
     other = quantize_other()
 
     def found(model: IntegerModel, data: Dataset, seed: int) -> list[Tally]:
-        return [TRANSIENT.measure(model, data, level=0.0, trial=n, seed=seed) for n in range(40)]
+        return [PERMANENT.measure(model, data, level=0.0, trial=n, seed=seed) for n in range(9)]
 
     arguments = [(model, data, 0), (model, data, 1), (model, moved, 0), (other, data, 0)]
     first = [found(*each) for each in arguments]
@@ -174,10 +174,10 @@ def test_keys_differ_where_counts_can(data: Dataset) -> None:
     different = [
         TRANSIENT,
         PERMANENT,
-        RegisterFaults(trials=41, images=12, array=ARRAY),  # drawn together, so other places
-        RegisterFaults(trials=40, images=13, array=ARRAY),
-        RegisterFaults(trials=40, images=12),
-        RegisterFaults(trials=40, images=12, array=SystolicArray(rows=3, columns=2, window=2)),
+        RegisterFaults(trials=25, images=12, array=ARRAY),  # drawn together, so other places
+        RegisterFaults(trials=24, images=13, array=ARRAY),
+        RegisterFaults(trials=24, images=12),
+        RegisterFaults(trials=24, images=12, array=SystolicArray(rows=3, columns=2, window=2)),
     ]
     assert len({str(one.identity(data)) for one in different}) == len(different)
     same = (RegisterFaults(name=name, images=images) for name, images in (("a", 20), ("b", None)))
@@ -192,8 +192,8 @@ def test_networks_that_multiply_through_tables_and_floats_are_not_measured(
     for model in (tables, floats):
         found = TRANSIENT.measure(model, data, level=0.0, trial=0, seed=0)
         assert found == Tally(0, 0)
-        assert TRANSIENT.rows({0.0: [found] * 40}) == []
-        (told,) = TRANSIENT.warnings({0.0: [found] * 40}, {}, data)
+        assert TRANSIENT.rows({0.0: [found] * 24}) == []
+        (told,) = TRANSIENT.warnings({0.0: [found] * 24}, {}, data)
         assert told.startswith("transient_register_faults is not measured")
 
 
@@ -211,8 +211,8 @@ def test_draws_are_the_unit_of_its_rows(network: IntegerNetwork, data: Dataset) 
     assert list(rows) == ["acc", "sdc1", "sdc5", "acc_std", "acc_min"]
     sdc = np.array([dict(one.others)["sdc1"] for one in trials])
     row = rows["sdc1"]
-    assert (row.ci_low, row.value, row.ci_high) == cluster_rate(sdc, np.full(41, 12))
-    assert (row.n, PERMANENT.label.unit) == (41, "draw")
+    assert (row.ci_low, row.value, row.ci_high) == cluster_rate(sdc, np.full(21, 12))
+    assert (row.n, PERMANENT.label.unit) == (21, "draw")
     assert evaluation.warnings("v", found, data) == []
 
 
