@@ -13,6 +13,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 demo: $(READY)
 	$(BIN)/bitproof demo
+	$(BIN)/bitproof demo --matrix
 
 test: $(READY)
 	$(BIN)/pytest -n auto --dist worksteal

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from bitproof.cli.running import demo_recipe
+from bitproof.cli.running import DEMO, shipped_recipe
 from bitproof.evaluation import Clean, TallyStore
 from bitproof.models import save_weights
 from bitproof.recipe import read_recipe
@@ -264,7 +264,7 @@ def test_warnings_of_the_run_are_printed(
 def test_the_demo_makes_room_for_itself_and_for_nothing_else(
     call: Call, toy: Path, finished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bitproof.cli.running.demo_recipe", lambda: toy)
+    monkeypatch.setattr("bitproof.cli.running.shipped_recipe", lambda _name: toy)
     shutil.copytree(finished, "runs/demo")
     Path("runs/demo/results.csv").unlink()
     assert call("demo", "--device", "cpu").code == 0
@@ -274,7 +274,7 @@ def test_the_demo_makes_room_for_itself_and_for_nothing_else(
 
 
 def test_the_recipe_of_the_demo_is_there() -> None:
-    assert read_recipe(demo_recipe()).data.kind == "digits"
+    assert read_recipe(shipped_recipe(DEMO)).data.kind == "digits"
 
 
 # From here on in processes of their own.

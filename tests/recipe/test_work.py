@@ -11,7 +11,7 @@ from torch.nn.modules.module import register_module_forward_hook
 
 from bitproof.approx import Exact, Truncated
 from bitproof.attacks import ATTACKS
-from bitproof.cli.running import demo_recipe
+from bitproof.cli.running import DEMO, shipped_recipe
 from bitproof.core.passes import Passes
 from bitproof.data import Dataset, Splits
 from bitproof.evaluation import (
@@ -327,7 +327,7 @@ def test_estimates_are_words(images: int, seconds: float, words: str) -> None:
 
 @pytest.mark.slow
 def test_the_demo_takes_what_was_estimated(tmp_path: Path) -> None:
-    recipe, found = read_recipe(demo_recipe()), list[Estimate]()
+    recipe, found = read_recipe(shipped_recipe(DEMO)), list[Estimate]()
 
     def keep(splits: Splits) -> None:
         found.append(estimate_run(recipe, splits, tmp_path / "none"))

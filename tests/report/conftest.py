@@ -5,6 +5,7 @@ import hashlib
 import json
 import math
 import re
+import shutil
 from collections.abc import Callable, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 
 from bitproof.stats.intervals import wilson
 from bitproof.stats.results import Row, write_results
+from tests.report.matrix_runs import write_matrix_run
 
 VARIANTS = ("float", "baseline", "s1", "s2", "s1+s2", "s2+s1", "s1+s2+s3")
 BERS = (1e-5, 1e-4, 5e-4, 1e-3, 5e-3, 1e-2)
@@ -111,6 +113,18 @@ def make_run(tmp_path: Path) -> MakeRun:
 def run_dir(make_run: MakeRun) -> Path:
     """Return a complete run: seven variants, six bit error rates, four epsilons."""
     return make_run()
+
+
+@pytest.fixture(scope="session")
+def finished_matrix(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a run with every family of threat; nobody writes into it."""
+    return write_matrix_run(tmp_path_factory.mktemp("matrix") / "run")
+
+
+@pytest.fixture
+def matrix_dir(finished_matrix: Path, tmp_path: Path) -> Path:
+    """Return a copy of it that a test may write into."""
+    return Path(shutil.copytree(finished_matrix, tmp_path / "run"))
 
 
 @pytest.fixture

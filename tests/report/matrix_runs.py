@@ -128,7 +128,8 @@ def measure(name: str, threat: Threatened) -> list[dict[str, Any]]:
             shared = np.random.default_rng([7, trial, sum(map(ord, threat.name))])
             own = np.random.default_rng([trial, sum(map(ord, name + threat.name))])
             harm = threat.harm * suffers * (level / middle if level else 1.0)
-            chance = clean * np.exp(-harm * shared.uniform(0.8, 1.2))
+            luck = shared.uniform(0.8, 1.2) * own.uniform(0.9, 1.1)
+            chance = clean * np.exp(-harm * luck)
             hard = 0.7 * shared.random(IMAGES) + 0.3 * own.random(IMAGES)
             right = (hard < np.quantile(hard, chance)).astype(np.uint8)
             line = {"variant": name, "threat": threat.name, "level": level, "trial": trial}
@@ -156,3 +157,9 @@ def rows_of(name: str, threat: Threatened, lines: Sequence[dict[str, Any]]) -> l
         if threat.unit == "draw":
             rows.append(Row(name, threat.name, level, "sdc1", 0.1, 0.05, 0.17, n))
     return rows
+
+
+def counted(lines: Sequence[dict[str, Any]], level: float) -> np.ndarray:
+    """Return the accuracy of each trial at one level, in their order."""
+    found = [line for line in lines if line["level"] == level]
+    return np.array([line["correct"] / line["total"] for line in found])

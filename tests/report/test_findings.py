@@ -7,13 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bitproof.report.findings import focus_level, gain, headline
-from bitproof.report.paired import change
+from bitproof.report.paired import AccuracyChange, change
 from bitproof.report.run import read_run
 from bitproof.report.wording import NBSP, points
 from bitproof.stats.results import Row
 
 MakeRun = Callable[..., Path]
-RATES = st.tuples(*[st.floats(0, 1)] * 3).map(sorted)
+RATES = st.tuples(*[st.floats(0, 1)] * 3).map(sorted).filter(lambda ends: ends[0] < ends[2])
 
 
 def measured(
@@ -39,6 +39,18 @@ def test_a_change_lies_inside_its_interval_and_turns_with_its_sides(
     assert there.value == -back.value
     assert (there.low, there.high) == (-(back.high or 0.0), -(back.low or 0.0))
     assert there.sign == -back.sign
+
+
+@pytest.mark.parametrize("before", [0.3, 0.9])
+def test_an_interval_of_no_width_tells_nothing_apart(before: float) -> None:
+    # Two chips of one accuracy: their spread is zero, and nobody knows that of others.
+    found = change(
+        Row("a", "x", 0.1, "acc", before, before, before, 2), measured("b", "x", 0.1, 0.6)
+    )
+    assert found is not None
+    assert (found.low, found.high, found.sign) == (None, None, 0)
+    alike = AccuracyChange(found.before, found.after, 0.3, 0.3, 0.3, paired=True)
+    assert alike.sign == 0
 
 
 def wilson(variant: str, right: int, n: int) -> Row:

@@ -7,7 +7,7 @@ import pytest
 
 from bitproof.report.drawing import run_figures
 from bitproof.report.run import read_run
-from bitproof.report.run_charts import Style, level_chart, rates, value_range
+from bitproof.report.run_charts import Style, accuracy_figures, level_chart, rates, value_range
 from bitproof.stats.intervals import Interval
 from bitproof.stats.results import Row
 
@@ -103,3 +103,12 @@ def test_a_threat_on_networks_that_are_left_out_has_no_figure(make_run: MakeRun)
     facts = {"variants": names, "multipliers": {name: {} for name in names}}
     folder = make_run(rows=rows, variants=[], facts=facts)
     assert run_figures(read_run(folder)) == []
+
+
+def test_a_threat_without_levels_has_no_curve(make_run: MakeRun) -> None:
+    rows = [
+        Row(name, threat, 0.0, "acc", 0.8, 0.7, 0.9, 20)
+        for name in ("baseline", "s1")
+        for threat in ("clean", "registers")
+    ]
+    assert accuracy_figures(read_run(make_run(rows=rows, variants=["baseline", "s1"]))) == []

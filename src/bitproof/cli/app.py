@@ -89,15 +89,30 @@ def root(
 
 @app.command()
 def demo(
+    matrix: Annotated[
+        bool, typer.Option("--matrix", help="Instead, every remedy under every threat.")
+    ] = False,
     out: Out = None,
     sets: Sets = None,
     device: Device = "auto",
     resume: Resume = False,
     yes: Yes = False,
 ) -> None:
-    """Run the main job on the built-in digits; needs no data and about two minutes."""
+    """Run the main job on the built-in digits; needs no data and about a minute."""
     from bitproof.cli.running import run_demo
 
+    if matrix:
+        from bitproof.cli.matrix import run_matrix_demo
+
+        run_matrix_demo(
+            out or Path("runs/demo-matrix"),
+            sets=sets or (),
+            device=device,
+            resume=resume,
+            fresh=out is None,
+            yes=yes,
+        )
+        return
     run_demo(
         out or Path("runs/demo"),
         sets=sets or (),

@@ -28,17 +28,23 @@ def run_demo(
     out: Path, *, sets: Sequence[str], device: str, resume: bool, fresh: bool, yes: bool
 ) -> None:
     """Run the demo; in its usual place an earlier one makes room, unless it is under way."""
+    make_room(out, wanted=fresh and not resume)
+    recipe = shipped_recipe(DEMO)
+    run_recipe(recipe, out, sets=sets, device=device, data_dir=None, resume=resume, yes=yes)
+
+
+def make_room(out: Path, *, wanted: bool) -> None:
+    """Remove an earlier run if that is wanted, unless it is under way."""
     directory = RunDirectory(out)
-    if fresh and not resume and directory.recipe.exists():
+    if wanted and directory.recipe.exists():
         with directory.claimed():
             shutil.rmtree(out)
-    run_recipe(demo_recipe(), out, sets=sets, device=device, data_dir=None, resume=resume, yes=yes)
 
 
-def demo_recipe() -> Path:
-    """Return the recipe of the demo: inside the installed package, or in the checkout."""
-    installed = Path(str(files("bitproof"))) / "recipes" / DEMO
-    checkout = Path(__file__).parents[3] / "recipes" / DEMO
+def shipped_recipe(name: str) -> Path:
+    """Return a recipe that is shipped: inside the installed package, or in the checkout."""
+    installed = Path(str(files("bitproof"))) / "recipes" / name
+    checkout = Path(__file__).parents[3] / "recipes" / name
     return installed if installed.exists() else checkout
 
 

@@ -72,6 +72,11 @@ class MatrixCell:
     change: AccuracyChange | None
     """Against the network that all are compared with; None: that is this one, or has no cell."""
 
+    @property
+    def alike(self) -> bool:
+        """Whether all draws came out alike: their interval has no width, and tells nothing."""
+        return is_alike(self.row)
+
 
 @dataclass(frozen=True)
 class Effort:
@@ -182,6 +187,11 @@ def matrix_of(run: Run) -> Matrix:
         if (row := run.find(name, column.threat, column.level)) is not None
     }
     return Matrix(run, networks, first, columns, cells)
+
+
+def is_alike(row: Row) -> bool:
+    """Return whether the interval of a row has no width: few draws, all with one result."""
+    return row.interval is not None and row.interval.low == row.interval.high
 
 
 def power_share(run: Run, network: str) -> float | None:

@@ -37,7 +37,7 @@ def _row(network: str, threat: str, cell: MatrixCell | None) -> Spec:
     if cell is None:
         return row | {"value": None, "low": None, "high": None, "main": "–", "sub": ""}
     ends = cell.row.interval
-    sub = f"{percent(ends.low)}–{percent(ends.high)}" if ends else ""
+    sub = f"{percent(ends.low)}–{percent(ends.high)}" if ends and not cell.alike else ""
     return row | rates(cell.row.value, ends) | {"main": percent(cell.row.value), "sub": sub}
 
 

@@ -280,7 +280,8 @@ def _figures(one: Standing, figure: str, where: Where) -> str:
 def kept(cell: MatrixCell, where: Where) -> str:
     """Return an accuracy with its interval, and under what."""
     ends = cell.row.interval
-    interval = f" ({percent(ends.low)} to {percent(ends.high)})" if ends else ""
+    told = ends is not None and not cell.alike
+    interval = f" ({percent(ends.low)} to {percent(ends.high)})" if ends and told else ""
     under = "clean" if cell.column.threat == CLEAN else f"under {where(cell.column)}"
     return f"{percent(cell.row.value)} %{interval} {under}"
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from bitproof.report.console import ABSENT, PLAIN
-from bitproof.report.matrix import Column, Matrix, matrix_of
+from bitproof.report.matrix import Column, Matrix, is_alike, matrix_of
 from bitproof.report.matrix_areas import area, has_area
 from bitproof.report.matrix_choices import choice_lines, fronts_of
 from bitproof.report.matrix_tables import WORST
@@ -11,6 +11,8 @@ from bitproof.report.run import CLEAN, read_run
 from bitproof.report.wording import NBSP
 from bitproof.stats.results import Row
 
+UNKNOWN = " ±?"
+"""In the place of half an interval of no width."""
 PLAIN_TEXT = str.maketrans({"“": '"', "”": '"', NBSP: " ", "−": "-", "–": "-", **PLAIN})
 
 
@@ -46,7 +48,11 @@ def matrix_choices(run_dir: Path) -> list[str]:
         DataError: `run.json` or `results.csv` is missing, or a file is malformed.
     """
     fronts = fronts_of(matrix_of(read_run(run_dir)))
-    return [_plain(line) for line in choice_lines(fronts, _at)] + _left_out(fronts.matrix)
+    matrix = fronts.matrix
+    lines = [_plain(line) for line in choice_lines(fronts, _at)] + _left_out(matrix)
+    if any(cell.alike for cell in matrix.cells.values()):
+        lines.append("±?: all draws of a cell came out alike, which tells no interval.")
+    return lines
 
 
 def _left_out(matrix: Matrix) -> list[str]:
@@ -70,7 +76,7 @@ def _accuracy(row: Row | None) -> str:
     if row is None:
         return ABSENT
     half = f" ±{50 * (row.interval.high - row.interval.low):.1f}" if row.interval else ""
-    return f"{100 * row.value:.1f}{half}"
+    return f"{100 * row.value:.1f}{UNKNOWN if is_alike(row) else half}"
 
 
 def _plain(text: str) -> str:

@@ -31,6 +31,12 @@ FIELDS = (
     *("trials", "seconds", "difference", "difference_low", "difference_high", "paired", "worst"),
 )
 """The columns of the table for programs."""
+AREA = (
+    "AUC",
+    "Mean accuracy over the measured range of levels: over their logarithm where they are spread "
+    "over decades, else over the levels themselves.",
+)
+"""What the term means where threats of all kinds have an area."""
 CHANCE = 0.05
 """Share of differences whose interval excludes zero although there is none."""
 
@@ -114,7 +120,8 @@ def _figures(matrix: Matrix, column: Column) -> "list[Figure]":
     if len([level for level in matrix.run.levels(column.threat) if level > 0]) < 2:
         return []
     found = accuracy_figure(matrix.run, column.threat, matrix.networks)
-    return [replace(one, section=column.place, name=column.place) for one in found]
+    title = f"Accuracy by {column.label.symbol}"
+    return [replace(one, section=column.place, name=column.place, title=title) for one in found]
 
 
 def _context(matrix: Matrix) -> dict[str, Any]:
@@ -128,7 +135,7 @@ def _context(matrix: Matrix) -> dict[str, Any]:
         "heading": facts.title or facts.recipe_name or "Robustness matrix",
         "subtitle": [
             f"{count(len(matrix.networks), 'network')} × {count(len(matrix.threats), 'threat')}",
-            f"{model}, {count(size, 'parameter')}" if isinstance(size, int) else model,
+            *([f"{model}, {count(size, 'parameter')}"] if isinstance(size, int) else []),
             f"data: {facts.data.get('name') or ABSENT}",
             f"measuring: {seconds(spent) if spent else ABSENT}",
             f"finished: {facts.finished[:10] if facts.finished else ABSENT}",
@@ -142,6 +149,7 @@ def _context(matrix: Matrix) -> dict[str, Any]:
         "facts": facts,
         "matrix": matrix,
         "heat": matrix_tables.heat_table(matrix),
+        "alike": any(cell.alike for cell in matrix.cells.values()),
         "missing": matrix_tables.missing_line(matrix),
         "uncounted": few([column.words for column in matrix.uncounted()]),
         "changes": matrix_tables.difference_table(matrix),
@@ -168,7 +176,8 @@ def _context(matrix: Matrix) -> dict[str, Any]:
                 *("baseline", "int8", "worst", "interval", "paired", "point", "front"),
                 *(["power"] if fronts.some_power else []),
                 *("auc", "ber", "chip", "epsilon", "pgd", "masking"),
-            ]
+            ],
+            {"auc": AREA},
         ),
     }
 

@@ -5,7 +5,15 @@ from dataclasses import replace
 from typing import Any
 
 from bitproof.report.findings import interval_text
-from bitproof.report.matrix import ATTACKS, FAULTS, THREATENING, Column, Matrix, MatrixCell
+from bitproof.report.matrix import (
+    ATTACKS,
+    FAULTS,
+    THREATENING,
+    Column,
+    Matrix,
+    MatrixCell,
+    is_alike,
+)
 from bitproof.report.matrix_choices import Fronts, Standing
 from bitproof.report.page_table import (
     DASH,
@@ -16,10 +24,8 @@ from bitproof.report.page_table import (
     percent_text,
 )
 from bitproof.report.run_tables import best_of
-from bitproof.report.wording import (
-    count,
-    points,
-)
+from bitproof.report.wording import count, percent, points
+from bitproof.stats.results import Row
 from bitproof.stats.threats import Family
 
 FAMILY_WORDS: dict[Family, str] = {
@@ -36,6 +42,8 @@ WORST: dict[str, Sequence[Family]] = {
     "worst attack": ATTACKS,
     "worst of all": THREATENING,
 }
+ALIKE = "all alike"
+"""In the place of an interval of no width."""
 STARTS = "starts"
 """The CSS class of the first column of a family."""
 DEEPEST = 0.1
@@ -87,7 +95,8 @@ def difference_table(matrix: Matrix) -> PageTable:
             shown = PageCell(DASH)
             if moved is not None:
                 look = ("gain" if moved.value > 0 else "loss") + (" clear" if moved.sign else "")
-                text = f"{points(moved.value)}\n{interval_text(moved)}"
+                alike = moved.low is not None and moved.low == moved.high
+                text = f"{points(moved.value)}\n{ALIKE if alike else interval_text(moved)}"
                 shown = PageCell(text, look, abs(moved.value) / deepest, column.place)
             line.append(_started(shown, column in starts))
         rows.append(line)
@@ -132,6 +141,13 @@ def unpaired(matrix: Matrix) -> tuple[Column, ...]:
     )
 
 
+def row_text(row: Row | None) -> str:
+    """Return an accuracy in per cent, with its interval below where that tells something."""
+    if row is None or not is_alike(row):
+        return accuracy_text(row)
+    return f"{percent(row.value)}\n{ALIKE}"
+
+
 def title_of(matrix: Matrix, column: Column) -> str:
     """Return what a threat is called; where two are called alike, with its name in the results."""
     title = column.label.title
@@ -145,7 +161,7 @@ def _heat(cell: MatrixCell | None, *, bold: bool) -> PageCell:
         return PageCell(DASH)
     height = 2 * cell.row.value - 1
     look = ("high" if height >= 0 else "low") + (" best" if bold else "")
-    return PageCell(accuracy_text(cell.row), look, abs(height), cell.column.place)
+    return PageCell(row_text(cell.row), look, abs(height), cell.column.place)
 
 
 def _started(cell: PageCell, first: bool) -> PageCell:
@@ -180,7 +196,7 @@ def _figure_cell(figure: str, leading: set[str]) -> Callable[[Standing], PageCel
         cell: Any = getattr(one, figure)
         if cell is None:
             return DASH
-        text = accuracy_text(cell.row)
+        text = row_text(cell.row)
         if figure != "clean":
             text += f"\n{cell.column.words}"
         return PageCell(text, "best" if one.network in leading else "", link=cell.column.place)

@@ -5,8 +5,8 @@ from typing import Any
 
 from bitproof.report.matrix import Column, Matrix
 from bitproof.report.matrix_areas import area, has_area
-from bitproof.report.matrix_tables import title_of
-from bitproof.report.page_table import DASH, PageCell, PageTable, accuracy_text, make_table
+from bitproof.report.matrix_tables import row_text, title_of
+from bitproof.report.page_table import DASH, PageCell, PageTable, make_table
 from bitproof.report.paired import change
 from bitproof.report.run_tables import best_of, clean_on
 from bitproof.report.wording import METRIC_NAMES, count, outcome_name, percent, seconds
@@ -28,7 +28,7 @@ def area_table(matrix: Matrix) -> PageTable:
         [
             name,
             *(
-                PageCell(accuracy_text(found[name, c]), "best" if name in best[c] else "")
+                PageCell(row_text(found[name, c]), "best" if name in best[c] else "")
                 for c in columns
             ),
         ]
@@ -49,7 +49,8 @@ def threat_table(matrix: Matrix, column: Column) -> PageTable:
         columns.append((f"clean\nthe same {count(size, 'image')}", lambda n: _counted(same[n])))
     for level in levels:
         best = best_of(run, matrix.networks, column.threat, level)
-        head = label.pretty_level(level) if len(levels) > 1 or level else "accuracy"
+        leveled = len(levels) > 1 or level
+        head = f"{label.pretty_level(level)}\n{label.symbol}" if leveled else "accuracy"
         columns.append((head, _level_cell(matrix, column, level, best)))
     for metric in _metrics(matrix, column):
         head = METRIC_WORDS.get(metric) or METRIC_NAMES.get(metric) or outcome_name(metric)
@@ -95,15 +96,13 @@ def _level_cell(
 ) -> Callable[[str], PageCell | str]:
     def write(name: str) -> PageCell | str:
         row = matrix.run.find(name, column.threat, level)
-        return PageCell(accuracy_text(row), "best" if name in best else "")
+        return PageCell(row_text(row), "best" if name in best else "")
 
     return write
 
 
 def _metric_cell(matrix: Matrix, column: Column, metric: str) -> Callable[[str], PageCell | str]:
-    return lambda name: accuracy_text(
-        matrix.run.find(name, column.threat, column.level, metric=metric)
-    )
+    return lambda name: row_text(matrix.run.find(name, column.threat, column.level, metric=metric))
 
 
 def _metrics(matrix: Matrix, column: Column) -> list[str]:

@@ -44,17 +44,25 @@ class AccuracyChange:
 
     @property
     def sign(self) -> int:
-        """1 or -1 where the interval excludes zero, else 0: no clear change."""
-        if self.low is None or self.high is None:
+        """1 or -1 where the interval excludes zero, else 0: no clear change.
+
+        An interval of no width is that of a few draws that came out alike: it tells nothing.
+        """
+        if self.low is None or self.high is None or self.low == self.high:
             return 0
         return (self.low > 0) - (self.high < 0)
 
 
 def change(before: Row | None, after: Row | None) -> AccuracyChange | None:
-    """Return how much `after` lies above `before`, as if measured apart; None without both."""
+    """Return how much `after` lies above `before`, as if measured apart; None without both.
+
+    Its interval is not known where that of a row is not, or has no width: a few draws came out
+    alike, and nobody knows how much others would differ.
+    """
     if before is None or after is None:
         return None
-    ends = [row.interval for row in (after, before) if row.interval is not None]
+    found = (row.interval for row in (after, before))
+    ends = [one for one in found if one is not None and one.low < one.high]
     if len(ends) < 2:
         return AccuracyChange(before, after, after.value - before.value, None, None)
     low, value, high = difference(*ends)

@@ -38,8 +38,8 @@ class Style:
 
 def accuracy_figures(run: Run) -> list[Figure]:
     """Return accuracies against the levels of each threat, of the networks that the page shows."""
-    names = shown(run)
-    return [each for threat in run.threats for each in accuracy_figure(run, threat, names)]
+    names, threats = shown(run), [one for one in run.threats if any(run.levels(one))]
+    return [each for threat in threats for each in accuracy_figure(run, threat, names)]
 
 
 def accuracy_figure(run: Run, threat: str, names: Sequence[str]) -> list[Figure]:
