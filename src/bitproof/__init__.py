@@ -91,6 +91,7 @@ if TYPE_CHECKING:  # the one list of names; `_homes` reads it, so that nothing i
     from bitproof.harden import FastAT as FastAT
     from bitproof.harden import FaultAware as FaultAware
     from bitproof.harden import FreeAT as FreeAT
+    from bitproof.harden import Joint as Joint
     from bitproof.harden import QuantizationAware as QuantizationAware
     from bitproof.harden import RandBET as RandBET
     from bitproof.harden import Vanilla as Vanilla

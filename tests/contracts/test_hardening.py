@@ -34,6 +34,7 @@ from bitproof.harden import (
     FaultAware,
     FreeAT,
     HardeningStage,
+    Joint,
     QuantizationAware,
     RandBET,
     Requantize,
@@ -52,6 +53,7 @@ SAMPLES: dict[str, HardeningStage] = {
     "advbet": AdvBET(n_flips=8, activate_below=None, optimization=SHORT),
     "approximate": Approximate(multiplier=Truncated(columns=7), correct_means=True),
     "approximation_aware": ApproximationAware(ber=0.01, lam_adv=0.5, optimization=SHORT),
+    "joint": Joint(ber=0.01, clip=0.5, epsilon=0.1, steps=1, optimization=SHORT),
     "choose_multipliers": ChooseMultipliers(
         multipliers={"exact": Exact(), "coarse": Truncated(columns=7)},
         exploration=Exploration(

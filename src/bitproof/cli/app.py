@@ -88,7 +88,7 @@ def root(
 
 
 @app.command()
-def demo(
+def demo(  # noqa: PLR0917
     matrix: Annotated[
         bool, typer.Option("--matrix", help="Instead, every remedy under every threat.")
     ] = False,

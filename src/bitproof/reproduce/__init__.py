@@ -4,7 +4,8 @@
 - `job_runner`: run what is missing; `collect`, `estimates`: from runs to cells; `keep`: networks.
 - `result`: the file of a cell; `digest`: what it came from; `state`: what is stale.
 - `behaviour`: jobs at toy size; `checking`: how they behaved, and whether they still do.
-- `sheets`, `asymmetry`: tables of cells; `status`, `page`: on the console, and in Markdown.
+- `sheets`, `asymmetry`: tables of cells; `claims`: what five papers say of a matrix; `status`,
+  `page`: on the console, and in Markdown.
 """
 
 from bitproof.reproduce.behaviour import job_key

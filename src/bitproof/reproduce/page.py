@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bitproof.report.wording import seconds
 from bitproof.reproduce.asymmetry import asymmetry_sheet, tally_of_claims
+from bitproof.reproduce.claims import claim_lines
 from bitproof.reproduce.jobs import SIZES, Job, Size, read_jobs
 from bitproof.reproduce.result import CellResult, check_places, read_cells
 from bitproof.reproduce.sheets import TextTable, against_theirs, cell_table, labels_of, value_text
@@ -83,6 +84,8 @@ def _job_blocks(name: str, results: list[CellResult], job: Job | None) -> list[s
     for sheet in asymmetry_sheet(title, job, results) if job else []:
         assert sheet.grid is not None
         blocks += [sheet.title, _markdown(sheet.grid), _bullets(sheet.lines)]
+    if told := list(claim_lines(job, results)) if job else []:
+        blocks += ["Claims of the papers, at the levels of the gains:", _bullets(told)]
     return [*blocks, _origin(results)]
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from bitproof.reproduce.asymmetry import asymmetry_sheet, tally_of_claims
 from bitproof.reproduce.cells import cells_of
+from bitproof.reproduce.claims import claim_lines
 from bitproof.reproduce.jobs import Job, Size, read_jobs
 from bitproof.reproduce.result import CellResult, check_places, read_cells
 from bitproof.reproduce.sheets import (
@@ -101,6 +102,8 @@ def _job_sheets(state: JobState) -> Iterator[Sheet]:
     yield Sheet(f"{where}: {legend}", cell_table(texts, job.labels()), tuple(lines))
     title = f"{where}: clean accuracy, attack and fault resilience at the levels of the gains, %"
     yield from asymmetry_sheet(title, job, _fresh(state))
+    if told := tuple(claim_lines(job, _fresh(state))):
+        yield Sheet(f"{where}: claims of the papers, at the levels of the gains", None, told)
 
 
 def _table_sheet(table: Table, size: Size, states: Sequence[JobState], unknown: list[str]) -> Sheet:
