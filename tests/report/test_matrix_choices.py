@@ -118,6 +118,15 @@ def test_where_every_multiplier_costs_more_than_a_point_the_cheapest_loss_is_nam
     assert "all lose more than a point" in line
 
 
+def test_without_the_baseline_the_best_clean_accuracy_is_what_power_may_cost(
+    judged: Any,
+) -> None:
+    accs = {"m2": (0.80, 0.2, 0.3, 0.04), "m1": (0.95, 0.3, 0.4, 0.05)}
+    line = next(line for line in choice_lines(judged(accs)) if "power matters" in line)
+    assert line.startswith("Where power matters: “m1”, 50.0 %")
+    assert line.endswith("against “m1”).")
+
+
 def test_power_that_is_not_known_is_not_guessed(judged: Any) -> None:
     accs = PLAIN | {"m1": (0.94, 0.3, 0.4, 0.05)}
     fronts = judged(accs, multipliers={"m1": {"label": "of unknown power"}})

@@ -103,10 +103,17 @@ class Fronts:
         found = self.matrix.best_of(getattr(one, figure) for one in self.standings)
         return [by_name[cell.network] for cell in found]
 
+    @cached_property
+    def reference(self) -> MatrixCell | None:
+        """Clean accuracy that multipliers may cost a point: the baseline's, else the best."""
+        base = self.matrix.find(self.matrix.run.facts.baseline, CLEAN)
+        known = [one.clean for one in self.standings if one.clean is not None]
+        return base or max(known, key=lambda cell: cell.row.value, default=None)
+
     def frugal(self) -> tuple[list[Standing], bool]:
         """Return the network on multipliers of least power that loses at most a point, clean.
 
-        Against the first network. Others of equal power follow, the best of both worst cases
+        Against `reference`. Others of equal power follow, the best of both worst cases
         first; the second value is True. Where all lose more, the one that loses least, and False.
         Nothing where the power of no multiplier, or no clean accuracy, is known.
         """
@@ -118,10 +125,10 @@ class Fronts:
             and one.power is not None
             and run.multiplier_of(one.network) is not None
         ]
-        start = self.matrix.find(self.matrix.first, CLEAN)
-        if start is None or not known:
+        if self.reference is None or not known:
             return [], False
-        cheap = [one for one in known if _clean(one) >= start.row.value - TRADE - 1e-9]
+        least = self.reference.row.value - TRADE - 1e-9
+        cheap = [one for one in known if _clean(one) >= least]
         if not cheap:
             return [max(known, key=_clean)], False
         lowest = min(one.power for one in cheap if one.power is not None)
@@ -245,7 +252,8 @@ def _power_line(fronts: Fronts, where: Where) -> str:
     if not found:
         return ""
     first, *others = found
-    point = f"a point of clean accuracy against “{fronts.matrix.first}”"
+    against = "" if fronts.reference is None else f" against “{fronts.reference.network}”"
+    point = f"a point of clean accuracy{against}"
     rule = "the least power at a loss of at most" if cheap else "on multipliers, all lose more than"
     rule = f"{rule} {point}{'' if cheap else ', this one least'}"
     worst = [kept(cell, where) for cell in (first.fault, first.attack) if cell is not None]
