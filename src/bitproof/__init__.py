@@ -11,7 +11,7 @@ explains one, with an example.
     integers    quantize, Scheme, save_network, load_network, with_multipliers
     exchange    export_onnx, check_onnx, import_onnx, model_from_onnx, from_torch_quantized
     faults      inject, Injection, corrupt, RandomFlips, BitAscent, ...
-    attacks     attack, LinfPGD, FGSM, L2PGD, LinfSquare
+    attacks     attack, LinfPGD, LinfAPGD, FGSM, L2PGD, LinfSquare
     questions   check, evaluate, Evaluation, MemoryFaults, AdversarialExamples, analyze
     searches    search_multipliers, Exploration
     recipes     read_recipe, run
@@ -42,6 +42,7 @@ if TYPE_CHECKING:  # the one list of names; `_homes` reads it, so that nothing i
     from bitproof.approx import with_multipliers as with_multipliers
     from bitproof.attacks import FGSM as FGSM
     from bitproof.attacks import L2PGD as L2PGD
+    from bitproof.attacks import LinfAPGD as LinfAPGD
     from bitproof.attacks import LinfPGD as LinfPGD
     from bitproof.attacks import LinfSquare as LinfSquare
     from bitproof.circuits import AdamCircuit as AdamCircuit
@@ -53,11 +54,13 @@ if TYPE_CHECKING:  # the one list of names; `_homes` reads it, so that nothing i
     from bitproof.data import Splits as Splits
     from bitproof.evaluation import AdversarialBitErrors as AdversarialBitErrors
     from bitproof.evaluation import AdversarialExamples as AdversarialExamples
+    from bitproof.evaluation import AttackOnFaultyChip as AttackOnFaultyChip
     from bitproof.evaluation import BlackBoxCheck as BlackBoxCheck
     from bitproof.evaluation import Clean as Clean
     from bitproof.evaluation import Evaluation as Evaluation
     from bitproof.evaluation import MemoryFaults as MemoryFaults
     from bitproof.evaluation import MultiplierFaults as MultiplierFaults
+    from bitproof.evaluation import OnMultiplier as OnMultiplier
     from bitproof.exchange import check_onnx as check_onnx
     from bitproof.exchange import export_onnx as export_onnx
     from bitproof.exchange import import_onnx as import_onnx
@@ -94,6 +97,7 @@ if TYPE_CHECKING:  # the one list of names; `_homes` reads it, so that nothing i
     from bitproof.harden import Vanilla as Vanilla
     from bitproof.injection import FaultGroup as FaultGroup
     from bitproof.injection import Injection as Injection
+    from bitproof.injection import RegisterFaults as RegisterFaults
     from bitproof.metrics import Binary as Binary
     from bitproof.metrics import Classification as Classification
     from bitproof.metrics import MultiLabel as MultiLabel

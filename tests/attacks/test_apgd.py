@@ -165,7 +165,9 @@ def slow_attack(attack: LinfAPGD, net: nn.Module, inputs: Tensor, labels: Tensor
 @pytest.mark.parametrize(
     "attack",
     [
-        LinfAPGD(epsilon=EPSILON, steps=37, losses=("cross_entropy",)),
+        pytest.param(
+            LinfAPGD(epsilon=EPSILON, steps=37, losses=("cross_entropy",)), marks=pytest.mark.slow
+        ),
         LinfAPGD(epsilon=EPSILON, steps=20, losses=("dlr",), restarts=2),
         LinfAPGD(epsilon=EPSILON, steps=20, losses=("targeted",), targets=3),
         LinfAPGD(epsilon=EPSILON, steps=12, losses=("cross_entropy", "targeted"), targets=2),
@@ -185,7 +187,7 @@ def test_it_finds_exactly_what_a_slow_copy_of_the_algorithm_finds(attack: LinfAP
 
 
 def test_an_image_that_resists_is_left_where_its_loss_was_highest() -> None:
-    net, (inputs, labels) = small_net(), batch(12)
+    net, (inputs, labels) = small_net(), batch(5)
     seen: list[tuple[Tensor, Tensor]] = []
 
     def model(x: Tensor) -> Tensor:
@@ -343,6 +345,7 @@ def robust(net: nn.Module, found: Tensor, labels: Tensor) -> int:
 
 
 @installed
+@pytest.mark.slow
 @pytest.mark.parametrize(("loss", "slack"), [("cross_entropy", 2), ("dlr", 2), ("targeted", 0)])
 def test_it_is_not_weaker_than_the_authors_code(
     trained: "Trained", loss: AscentLoss, slack: int
@@ -365,6 +368,7 @@ def test_it_is_not_weaker_than_the_authors_code(
     assert ours >= theirs - 10
 
 
+@pytest.mark.slow
 def test_two_losses_break_more_than_restarts_of_one_step_length(trained: "Trained") -> None:
     net, inputs, labels = trained.net, trained.inputs, trained.labels
     many, one = (

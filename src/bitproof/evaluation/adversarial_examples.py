@@ -10,7 +10,7 @@ Source: METHODS G; Carlini et al., On Evaluating Adversarial Robustness, 2019; A
         al., Square Attack, ECCV 2020.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, ClassVar, Literal
 
@@ -119,14 +119,7 @@ class AdversarialExamples(Threat):
 
     def warnings(self, counts: Counts, others: Mapping[str, Counts], data: Dataset) -> list[str]:  # noqa: ARG002
         """Return what looks like masked gradients: an attack that seems strong and is not."""
-        found = []
-        for small, large in pairwise(self.levels):
-            a, b = (total(counts[level]).acc for level in (small, large))
-            if b > a:
-                found.append(
-                    f"accuracy rises with epsilon ({a:.3f} at {small:.4g}, {b:.3f} at {large:.4g});"
-                    " the attack is too weak or gradients are masked"
-                )
+        found = rising_accuracy(self.levels, counts)
         radius, chance = self.huge(data), (data.task or Classification()).chance(data.n_classes)
         huge = total(counts.get(radius, ()))
         if huge.total and chance is not None and acc_interval(huge).low > chance:
@@ -203,6 +196,19 @@ class BlackBoxCheck(Threat):
                     f"({white.acc:.3f}) at epsilon {level:.4g}; gradients are masked"
                 )
         return found
+
+
+def rising_accuracy(levels: Sequence[float], counts: Counts) -> list[str]:
+    """Return where more images are right at a larger radius, which no strong attack leaves."""
+    found = []
+    for small, large in pairwise(levels):
+        a, b = (total(counts[level]).acc for level in (small, large))
+        if b > a:
+            found.append(
+                f"accuracy rises with epsilon ({a:.3f} at {small:.4g}, {b:.3f} at {large:.4g}); "
+                "the attack is too weak or gradients are masked"
+            )
+    return found
 
 
 def attack_block(

@@ -7,6 +7,7 @@ Model:  a chip breaks the stored words first, as `memory_faults` does with the s
 Source: METHODS A.3, E.4 and G. The crossing of both threats is ours.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
@@ -17,7 +18,12 @@ from bitproof.core.passes import Passes
 from bitproof.core.rng import make_generator
 from bitproof.core.types import Count, Rounds
 from bitproof.data.dataset import Dataset
-from bitproof.evaluation.adversarial_examples import BLOCK, attack_block, check_attack
+from bitproof.evaluation.adversarial_examples import (
+    BLOCK,
+    attack_block,
+    check_attack,
+    rising_accuracy,
+)
 from bitproof.evaluation.models import EvaluatedModel, IntegerModel
 from bitproof.evaluation.threat import (
     THREATS,
@@ -122,3 +128,7 @@ class AttackOnFaultyChip(Threat):
         if not any(total(trials).total for trials in counts.values()):
             return []
         return spread_rows(self.title, {level: counts[level] for level in self.levels})
+
+    def warnings(self, counts: Counts, others: Mapping[str, Counts], data: Dataset) -> list[str]:  # noqa: ARG002
+        """Return what looks like masked gradients: broken words can saturate a network."""
+        return rising_accuracy(self.levels, counts)
