@@ -75,13 +75,16 @@ def paper_checkpoints(steps: int) -> list[int]:
 
 def slow_loss(loss: AscentLoss, logits: Tensor, label: int, target: int) -> Tensor:
     """Return the loss of one image, written as in the paper, with its authors' guard against 0."""
+    found: Tensor
     if loss == "cross_entropy":
         return logits.exp().sum().log() - logits[label]
     *_, fourth, third, _, first = logits.sort(stable=True).values
     if loss == "dlr":
         other = torch.cat([logits[:label], logits[label + 1 :]]).amax()
-        return -(logits[label] - other) / (first - third + 1e-12)
-    return -(logits[label] - logits[target]) / (first - (third + fourth) / 2 + 1e-12)
+        found = -(logits[label] - other) / (first - third + 1e-12)
+        return found
+    found = -(logits[label] - logits[target]) / (first - (third + fourth) / 2 + 1e-12)
+    return found
 
 
 class SlowClimb:
@@ -198,7 +201,7 @@ def test_an_image_that_resists_is_left_where_its_loss_was_highest() -> None:
 
     attack = LinfAPGD(epsilon=EPSILON, steps=101, losses=("cross_entropy",))
     last_was_best = []
-    for image, label in zip(inputs.split(1), labels.split(1), strict=True):
+    for image, label in zip(torch.split(inputs, 1), torch.split(labels, 1), strict=True):
         seen.clear()
         found = attack.run(model, image, label, generator=make_generator(0))
         if int(net(found).argmax()) == int(label):
@@ -330,7 +333,9 @@ def test_an_image_that_resists_takes_as_many_passes_as_are_told() -> None:
         seen["forward"] += len(x)
         logits = torch.cat([x[:, :1] + 10, x], 1)
         if logits.requires_grad:
-            logits.register_hook(lambda _: seen.update(backward=seen["backward"] + 1))
+            logits.register_hook(  # type: ignore[no-untyped-call]
+                lambda _: seen.update(backward=seen["backward"] + 1)
+            )
         return logits
 
     attack = LinfAPGD(epsilon=0.1, steps=7, restarts=2, targets=3)
@@ -350,16 +355,18 @@ def robust(net: nn.Module, found: Tensor, labels: Tensor) -> int:
 def test_it_is_not_weaker_than_the_authors_code(
     trained: "Trained", loss: AscentLoss, slack: int
 ) -> None:
-    from pyautoattack.autopgd_base import APGDAttack, APGDAttack_targeted  # noqa: PLC0415
+    theirs = pytest.importorskip("pyautoattack.autopgd_base")
 
     net, inputs, labels, epsilon = trained.net, trained.inputs, trained.labels, trained.epsilon
     attack = LinfAPGD(epsilon=epsilon, steps=40, losses=(loss,))
     ours = robust(net, attack.run(net, inputs, labels, generator=make_generator(0)), labels)
     with torch.random.fork_rng():
         if loss == "targeted":
-            other = APGDAttack_targeted(net, n_iter=40, eps=epsilon, n_target_classes=4)
+            other = theirs.APGDAttack_targeted(net, n_iter=40, eps=epsilon, n_target_classes=4)
         else:
-            other = APGDAttack(net, n_iter=40, eps=epsilon, loss={"dlr": "dlr"}.get(loss, "ce"))
+            other = theirs.APGDAttack(
+                net, n_iter=40, eps=epsilon, loss={"dlr": "dlr"}.get(loss, "ce")
+            )
         theirs = robust(net, other.perturb(inputs, labels), labels)
     assert 60 < theirs < 200, "the comparison needs a net at its tipping point"
     # Starts differ. Theirs compares the first loss with 0 and counts rises from a point that it has

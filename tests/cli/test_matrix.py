@@ -10,7 +10,7 @@ import pytest
 from bitproof.approx import Arithmetic
 from bitproof.core.errors import DataError, RecipeError
 from bitproof.data import DATA
-from bitproof.evaluation import THREATS, Evaluation
+from bitproof.evaluation import THREATS, OnMultiplier
 from bitproof.recipe.matrix_threats import MatrixThreats, read_choice
 from bitproof.recipe.stored_networks import find_networks
 
@@ -116,8 +116,9 @@ def test_the_choice_of_a_search_is_one_more_threat(tmp_path: Path) -> None:
     assert read_choice(tmp_path) == read_choice(tmp_path / "chosen.json") == choice
     tables = MatrixThreats(choice=choice).tables()
     (made,) = (one for one in tables if one.get("name") == "chosen_multipliers")
-    threat = Evaluation.from_table({"threats": [made]}).threats[0]
-    assert threat.arithmetic.layers["fc"].width == 4
+    threat = THREATS.build(made)
+    assert isinstance(threat, OnMultiplier)
+    assert threat.arithmetic == choice
     (tmp_path / "chosen.json").write_text("{}1")
     with pytest.raises(DataError, match=r"chosen.json: "):
         read_choice(tmp_path)

@@ -283,9 +283,9 @@ def test_warnings_of_the_threat_inside_come_with_the_name(data: Dataset) -> None
 
 def test_labels_say_what_is_met_where() -> None:
     one, chosen = ({"multiplier": COARSE}, {"layers": {"fc": COARSE}})
-    clean = OnMultiplier.from_table(one).label
+    clean = OnMultiplier.model_validate(one).label
     assert (clean.family, clean.title, clean.unit) == ("hardware", "One multiplier", "image")
-    both = OnMultiplier.from_table({**chosen, "threat": INSIDE["memory"]}).label
+    both = OnMultiplier.model_validate({**chosen, "threat": INSIDE["memory"]}).label
     assert (both.family, both.unit, both.symbol) == ("crossing", "chip", "BER")
     assert both.title == "Random bit flips, on chosen multipliers"
 

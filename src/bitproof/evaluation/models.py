@@ -127,8 +127,9 @@ class IntegerModel:
 
     def on_chip(self, fault: FaultModel, *, generator: torch.Generator) -> "IntegerModel":
         """Return the network with faults in its weights and biases, gradients and all."""
-        sites: tuple[Site, ...] = ("weight", "bias")
-        network, _ = corrupt_counted(self.network, fault, generator=generator, sites=sites)
+        network, _ = corrupt_counted(
+            self.network, fault, generator=generator, sites=("weight", "bias")
+        )
         return replace(self, network=network)
 
     def broken_counted(

@@ -163,7 +163,7 @@ class OnMultiplier(Threat):
     def _deployed(self, model: IntegerModel) -> IntegerModel:
         """Return the model on the multipliers; made once for each network."""
         known = _DEPLOYED.setdefault(model.network, {})
-        images = model.profile and model.profile.digest()
+        images = None if model.profile is None else model.profile.digest()
         key = (self.arithmetic.digest(), model.data_dir, images)
         if key not in known:
             known[key] = replace(model, network=self._network(model))

@@ -157,7 +157,7 @@ def clamped(parameters: Iterable[nn.Parameter], limit: float | None) -> Iterator
     if limit:
         bound = limit
         hooks = [
-            parameter.register_hook(lambda gradient: gradient.clamp(-bound, bound))
+            parameter.register_hook(lambda gradient: gradient.clamp(-bound, bound))  # type: ignore[no-untyped-call]
             for parameter in parameters
             if parameter.requires_grad
         ]
