@@ -30,6 +30,8 @@ SMALL = {
     "steps": 1,
     "queries": 2,
     "trials": 2,
+    "batches": 1,
+    "targets": 1,
 }
 """Sizes that change how long a run takes, and not what it does."""
 
@@ -81,6 +83,11 @@ def test_a_shrunken_recipe_does_the_same_work(path: Path) -> None:
     assert list(small.evaluation.labels()) == list(whole.evaluation.labels())
 
 
+def on_multiplier(recipe: Recipe, variant: str) -> bool:
+    """Return whether a network multiplies through tables, whose registers are not modelled."""
+    return any(part in recipe.multipliers for part in variant.split("+"))
+
+
 @pytest.mark.parametrize("path", cases())
 def test_recipe_runs_at_toy_size(
     path: Path, tmp_path: Path, request: pytest.FixtureRequest
@@ -105,4 +112,5 @@ def test_recipe_runs_at_toy_size(
             threat.title: pytest.approx(list(threat.levels or (0.0,)))
             for threat in recipe.evaluation.threats
             if threat.kind != "black_box_check"
+            and not (threat.kind == "register_faults" and on_multiplier(recipe, variant))
         }

@@ -18,6 +18,7 @@ from bitproof.evaluation import (
     THREATS,
     AdversarialBitErrors,
     AdversarialExamples,
+    AttackOnFaultyChip,
     BlackBoxCheck,
     Clean,
     EvaluatedModel,
@@ -26,6 +27,7 @@ from bitproof.evaluation import (
     IntegerModel,
     MemoryFaults,
     MultiplierFaults,
+    OnMultiplier,
     Threat,
 )
 from bitproof.evaluation import multiplier_faults as multiplier_faults_module
@@ -47,12 +49,15 @@ from bitproof.harden import (
     FaultAware,
     FreeAT,
     HardeningStage,
+    Joint,
     QuantizationAware,
     RandBET,
     Requantize,
     TrainingContext,
     Vanilla,
 )
+from bitproof.injection import RegisterFaults
+from bitproof.injection.engine import Engine
 from bitproof.models.digits_cnn import DigitsCNNModule
 from bitproof.quant import IntegerNetwork, Scheme
 from bitproof.quant.weight_gradient import KeptRun
@@ -88,6 +93,7 @@ STAGES: dict[str, HardeningStage] = {
     "fast_at": FastAT(guard_images=16, optimization=SHORT),
     "fault_aware": FaultAware(warmup_steps=2, inject_below=None, optimization=SHORT),
     "free_at": FreeAT(replays=2, optimization=SHORT),
+    "joint": Joint(ber=0.01, optimization=SHORT),
     "pgd_at": PGDAT(steps=2, optimization=SHORT),
     "quantization_aware": QuantizationAware(
         activations=True, optimization=SHORT.model_copy(update={"sam": 0.01})
@@ -110,10 +116,22 @@ THREAT_SAMPLES: dict[str, Threat] = {
         levels=(TINY, 2 * TINY),
         images=30,
     ),
+    "attack_on_faulty_chip": AttackOnFaultyChip(
+        fault={"kind": "random_flips", "ber": 0.0},
+        attack={"kind": "linf_pgd", "epsilon": TINY, "steps": 3},
+        levels=(TINY,),
+        chips=2,
+        images=20,
+    ),
     "black_box_check": BlackBoxCheck(levels=(TINY,), queries=5, images=30),
     "clean": Clean(images=25),
     "memory_faults": MemoryFaults(levels=(1e-4, 1e-3), chips=3, images=10),
     "multiplier_faults": MultiplierFaults(levels=(1, 2), trials=2, images=4),
+    "on_multiplier": OnMultiplier(
+        multiplier=Truncated(columns=2, signed=True),
+        threat=MemoryFaults(levels=(1e-4,), chips=3, images=10),
+    ),
+    "register_faults": RegisterFaults(trials=4, images=5),
 }
 """One threat of each kind."""
 
@@ -169,6 +187,8 @@ def counting(monkeypatch: pytest.MonkeyPatch) -> Iterator[Seen]:
         # A try executes what lies behind one layer: half of the network, in the mean.
         watch(bit_search_module, "logits_after", lambda _args, found: len(found) / 2)
         watch(multiplier_faults_module, "run_broken", lambda _args, found: len(found))
+        watch(Engine, "__init__", lambda args, _found: len(args[2]))
+        watch(Engine, "run", lambda args, _found: len(args[0].labels) * len(args[2]))
         hook = register_module_forward_hook(look)
         try:
             yield seen
