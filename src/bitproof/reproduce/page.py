@@ -85,7 +85,7 @@ def _job_blocks(name: str, results: list[CellResult], job: Job | None) -> list[s
         assert sheet.grid is not None
         blocks += [sheet.title, _markdown(sheet.grid), _bullets(sheet.lines)]
     if told := list(claim_lines(job, results)) if job else []:
-        blocks += ["Claims of the papers, at the levels of the gains:", _bullets(told)]
+        blocks += ["Claims of the papers:", _bullets(told)]
     return [*blocks, _origin(results)]
 
 

@@ -103,7 +103,7 @@ def _job_sheets(state: JobState) -> Iterator[Sheet]:
     title = f"{where}: clean accuracy, attack and fault resilience at the levels of the gains, %"
     yield from asymmetry_sheet(title, job, _fresh(state))
     if told := tuple(claim_lines(job, _fresh(state))):
-        yield Sheet(f"{where}: claims of the papers, at the levels of the gains", None, told)
+        yield Sheet(f"{where}: claims of the papers", None, told)
 
 
 def _table_sheet(table: Table, size: Size, states: Sequence[JobState], unknown: list[str]) -> Sheet:
