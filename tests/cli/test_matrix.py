@@ -77,8 +77,8 @@ def test_a_recipe_gives_one_table_one_page_and_what_to_choose(
     assert call("matrix", two, "--out", "m").code == 2
     again = call("matrix", two, "--out", "m", "--resume")
     assert again.code == 0
-    told = [line for line in outcome.out.splitlines() if "│" in line or line.startswith("Where")]
-    assert [line for line in again.out.splitlines() if line in told] == told
+    shown = [line for line in outcome.out.splitlines() if "│" in line or line.startswith("Where")]
+    assert [line for line in again.out.splitlines() if line in shown] == shown
 
 
 def test_networks_that_are_there_meet_the_default_list(

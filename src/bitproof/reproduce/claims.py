@@ -65,8 +65,8 @@ def _gain(  # noqa: PLR0917
     against: str = "baseline",
     level: float | None = None,
 ) -> Claim:
-    sides = (Side(name, threat, level=level) for name in (variant, against))
-    return Claim(paper, text, *sides)
+    side, other = (Side(name, threat, level=level) for name in (variant, against))
+    return Claim(paper, text, side, other)
 
 
 RESQ, STUTZ, FASFOUS, ADAM, HAWX = "RESQ", "RandBET", "Scaling factors", "AdAM", "HAWX"
