@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from bitproof.approx import Arithmetic
+from bitproof.attacks import LinfAPGD
 from bitproof.core.errors import DataError, RecipeError
 from bitproof.data import DATA
-from bitproof.evaluation import THREATS, OnMultiplier
+from bitproof.evaluation import THREATS, AdversarialExamples, OnMultiplier
 from bitproof.recipe.matrix_threats import MatrixThreats, read_choice
 from bitproof.recipe.stored_networks import find_networks
 
@@ -81,6 +82,7 @@ def test_a_recipe_gives_one_table_one_page_and_what_to_choose(
     assert [line for line in again.out.splitlines() if line in shown] == shown
 
 
+@pytest.mark.slow
 def test_networks_that_are_there_meet_the_default_list(
     call: Call, finished: Path, tmp_path: Path
 ) -> None:
@@ -109,6 +111,18 @@ def test_a_threat_that_data_rule_out_is_left_out_and_said() -> None:
     assert "memory_faults" in kept
     assert all(line.startswith("left out: ") for line in left)
     assert len(left) == 4
+
+
+def test_few_classes_get_the_losses_that_they_allow() -> None:
+    digits = DATA.build("digits").load().test
+    for classes, wanted in ((2, ("cross_entropy",)), (3, ("cross_entropy", "dlr"))):
+        few = type(digits)("few", digits.images, digits.labels % classes, classes)
+        for which in ("default", "full"):
+            threats = MatrixThreats(which=which).evaluation(few)[0].threats
+            attacks = [one.attack for one in threats if isinstance(one, AdversarialExamples)]
+            assert [one.kind for one in attacks] == ["linf_pgd", "linf_apgd"]
+            assert isinstance(attacks[1], LinfAPGD)
+            assert attacks[1].losses == wanted
 
 
 def test_the_choice_of_a_search_is_one_more_threat(tmp_path: Path) -> None:

@@ -54,6 +54,7 @@ def under_attack(candidate: Candidate, data: Dataset) -> float:
     return attack_images(attack, network, data, generator=make_generator(0)).acc
 
 
+@pytest.mark.slow
 def test_one_training_raises_resilience_to_faults_and_to_attacks_on_a_multiplier(
     trained: Candidate, data: Dataset
 ) -> None:

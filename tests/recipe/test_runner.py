@@ -1,7 +1,9 @@
 import errno
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from operator import itemgetter
 from pathlib import Path
 from stat import S_ISDIR
 from typing import Any
@@ -286,7 +288,13 @@ def test_a_torn_log_is_measured_again(
     (out / "results.csv").unlink()
     run(toy, out, device="cpu", resume=True)
     assert same(out, finished)
-    assert (out / "tallies.jsonl").read_bytes() == log
+    assert counts_in((out / "tallies.jsonl").read_text()) == counts_in(log.decode())
+
+
+def counts_in(log: str) -> list[dict[str, Any]]:
+    """Return the lines of a log, but for what counting took and the checksums that it is in."""
+    lines = [json.loads(line) for line in log.splitlines()]
+    return [{k: v for k, v in line.items() if k not in {"seconds", "check"}} for line in lines]
 
 
 def test_a_finished_run_resumes_at_once(
@@ -380,7 +388,8 @@ def test_a_line_of_the_log_that_changed_is_measured_again(
     run(toy, out, device="cpu", resume=True, progress=told)
     assert any("1 of " in line and "lines damaged, set aside" in line for line in told.lines)
     assert same(out, finished)
-    assert sorted(log.read_text().splitlines()) == sorted(before.splitlines())
+    found, wanted = counts_in(log.read_text()), counts_in(before)
+    assert sorted(found, key=itemgetter("key")) == sorted(wanted, key=itemgetter("key"))
 
 
 def test_exchanged_files_are_noticed(finished: Path, toy: Recipe, tmp_path: Path) -> None:

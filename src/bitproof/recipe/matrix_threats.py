@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from bitproof.approx import Arithmetic
 from bitproof.approx.naming import multiplier_of
+from bitproof.attacks.apgd import LEAST_CLASSES
 from bitproof.core.errors import BitproofError, DataError, SpecError
 from bitproof.core.files import read_bytes
 from bitproof.core.spec import describe_problems
@@ -40,6 +41,18 @@ def read_choice(place: Path) -> Arithmetic:
         return Arithmetic.model_validate_json(read_bytes(path))
     except ValidationError as error:
         raise DataError(f"{path}: {'; '.join(describe_problems(error, Arithmetic))}") from None
+
+
+def losses_for(classes: int) -> list[str]:
+    """Return the losses of APGD that so many classes allow.
+
+    Example:
+        >>> losses_for(10), losses_for(2)
+        (['cross_entropy', 'targeted'], ['cross_entropy'])
+    """
+    if classes >= LEAST_CLASSES["targeted"]:
+        return ["cross_entropy", "targeted"]
+    return ["cross_entropy", "dlr"] if classes >= LEAST_CLASSES["dlr"] else ["cross_entropy"]
 
 
 @dataclass(frozen=True)
@@ -74,7 +87,7 @@ class MatrixThreats:
         """
         kept: list[Threat] = []
         left: list[str] = []
-        for table in self.tables():
+        for table in self.tables(data.n_classes):
             threat = THREATS.build(table)
             try:
                 threat.check(data)
@@ -85,8 +98,8 @@ class MatrixThreats:
                 kept.append(threat)
         return Evaluation(threats=tuple(kept), seed=self.seed), left
 
-    def tables(self) -> list[dict[str, Any]]:
-        """Return the threats as tables of a recipe.
+    def tables(self, classes: int = 10) -> list[dict[str, Any]]:
+        """Return the threats as tables of a recipe, for so many classes.
 
         Raises:
             SpecError: a setting is out of range.
@@ -100,8 +113,9 @@ class MatrixThreats:
         flips = {"kind": "memory_faults", "levels": list(self.bers), "chips": chips}
         flips["images"] = self.images
         middle = self.bers[len(self.bers) // 2]
-        adaptive = {"kind": "linf_apgd", "epsilon": self.epsilon}
-        strongest = {"kind": "autoattack", "epsilon": self.epsilon} if full else adaptive
+        adaptive = {"kind": "linf_apgd", "epsilon": self.epsilon, "losses": losses_for(classes)}
+        enough = classes >= LEAST_CLASSES["targeted"]
+        strongest = {"kind": "autoattack", "epsilon": self.epsilon} if full and enough else adaptive
         attack = {"kind": "adversarial_examples", "levels": radii, "images": attacked}
         draws = {"trials": 10 * chips, "images": min(self.images, 64)}
         registers = [
