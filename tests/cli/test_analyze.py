@@ -50,6 +50,7 @@ def test_steps_alone(call: Call, nets: Path) -> None:
     assert "rank correlation" not in outcome.out
 
 
+@pytest.mark.slow
 def test_failure_rates_and_their_correlation(call: Call, nets: Path, tmp_path: Path) -> None:
     kept = tmp_path / "analysis.json"
     names = [nets / f"net{number}" for number in range(5)]

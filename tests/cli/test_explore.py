@@ -48,6 +48,7 @@ def _read_and_compare(call: Call, folder: Path) -> None:
     assert (cost["value"], cost["difference"]) == (summary["chosen"]["cost"], 0.0)
 
 
+@pytest.mark.slow
 def test_a_search_prints_its_tables_and_is_reported_anew(
     call: Call, recipe: Path, tmp_path: Path
 ) -> None:
