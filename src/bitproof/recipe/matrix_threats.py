@@ -126,11 +126,9 @@ class MatrixThreats:
             {"kind": "multiplier_faults", "faults": faults, **draws}
             for faults in ("transient", "permanent")
         ]
-        bits = {
-            "kind": "adversarial_bit_errors",
-            "images": self.images,
-            "batches": 5 if full else 3,
-        }
+        # Five batches and chips are what pairs need.
+        bits = {"kind": "adversarial_bit_errors", "images": self.images, "batches": 5}
+        bits["attack_images"] = 64
         search = {"kind": "progressive_bit_search"}
         ascent = {"kind": "bit_ascent", "iterations": 30, "layers": ["all"]}
         multiplier = multiplier_of(self.multiplier).model_dump(mode="json")
@@ -146,7 +144,7 @@ class MatrixThreats:
             *registers,
             *(gates if full else []),
             {**bits, "attack": search, "levels": [5.0, 10.0, 20.0]},
-            {**bits, "attack": ascent, "levels": [20.0, 80.0], "attack_images": 64},
+            {**bits, "attack": ascent, "levels": [20.0, 80.0]},
             {**attack, "attack": {"kind": "linf_pgd", "epsilon": self.epsilon, "steps": 20}},
             {**attack, "attack": strongest},
             {**there, "name": "one_multiplier", "threat": {"kind": "clean", "images": None}},
@@ -162,7 +160,7 @@ class MatrixThreats:
                 "fault": {"kind": "random_flips", "ber": middle},
                 "attack": crossed["attack"],
                 "levels": radii,
-                "chips": 3 if full else 2,
+                "chips": 5,
                 "images": attacked,
             },
         ]
