@@ -221,11 +221,21 @@ def _evaluation_of_network(options: Options, sets: Sequence[str]) -> Evaluation:
     for name in ("model", "weights", "bits", "scheme"):
         if options[name]:
             raise RecipeError(f"--{name}: wanted it, or --network, got both")
+    return changed_evaluation({"threats": threats_of(options)}, sets)
+
+
+def changed_evaluation(table: dict[str, Any], sets: Sequence[str]) -> Evaluation:
+    """Return an evaluation of stored networks from its table; `sets` are laid on top.
+
+    Raises:
+        RecipeError: they name other fields than those of an evaluation.
+        SpecError: a field is out of range.
+    """
     changes = [parse_change(text) for text in sets]
-    table: dict[str, Any] = override({"evaluation": {"threats": threats_of(options)}}, changes)
-    if more := sorted(table.keys() - {"evaluation"}):
-        raise RecipeError(f"--set {more[0]}: with --network, wanted fields of 'evaluation' alone")
-    made = Evaluation.from_table(table["evaluation"])
+    changed: dict[str, Any] = override({"evaluation": table}, changes)
+    if more := sorted(changed.keys() - {"evaluation"}):
+        raise RecipeError(f"--set {more[0]}: with networks, wanted fields of 'evaluation' alone")
+    made = Evaluation.from_table(changed["evaluation"])
     assert isinstance(made, Evaluation)
     return made
 

@@ -11,7 +11,7 @@ from typing import Any
 import typer
 
 from bitproof.cli.console import print_table, watcher
-from bitproof.cli.evaluate import parse_numbers
+from bitproof.cli.evaluate import changed_evaluation, parse_numbers
 from bitproof.cli.outcome import Finish, report_problems
 from bitproof.cli.running import executor_of, make_room, run_recipe, shipped_recipe
 from bitproof.cli.work import tell_work
@@ -19,10 +19,9 @@ from bitproof.core.directory import FACTS
 from bitproof.core.errors import RecipeError, near, shorten
 from bitproof.core.files import write_text
 from bitproof.core.stop_request import StopRequest
-from bitproof.evaluation import Evaluation, Executor
+from bitproof.evaluation import Executor
 from bitproof.recipe.matrix_threats import LISTS, MatrixThreats, read_choice
 from bitproof.recipe.measure_networks import measure_networks
-from bitproof.recipe.overrides import override, parse_change
 from bitproof.recipe.stored_networks import images_of
 from bitproof.recipe.work import estimate_measurement
 from bitproof.report import matrix_choices, matrix_lines, matrix_rows, write_matrix
@@ -81,7 +80,7 @@ def run_matrix(
         evaluation, left = asked.evaluation(test)
         for line in left:
             watch.say(line)
-        evaluation = _changed(evaluation, sets)
+        evaluation = changed_evaluation(evaluation.model_dump(mode="json"), sets)
         measure_networks(
             places,
             evaluation,
@@ -151,19 +150,6 @@ def threats_of(options: Options) -> MatrixThreats:
     if options["choice"] is not None:
         given["choice"] = read_choice(options["choice"])
     return MatrixThreats(**given)
-
-
-def _changed(evaluation: Evaluation, sets: Sequence[str]) -> Evaluation:
-    """Return what is measured with changes laid on top."""
-    if not sets:
-        return evaluation
-    changes = [parse_change(text) for text in sets]
-    table: dict[str, Any] = override({"evaluation": evaluation.model_dump(mode="json")}, changes)
-    if more := sorted(table.keys() - {"evaluation"}):
-        raise RecipeError(f"--set {more[0]}: for networks, wanted fields of 'evaluation' alone")
-    made = Evaluation.from_table(table["evaluation"])
-    assert isinstance(made, Evaluation)
-    return made
 
 
 def print_matrix(folder: Path, *, json_path: Path | None = None) -> None:
