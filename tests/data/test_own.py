@@ -346,9 +346,11 @@ def test_a_stated_layout_is_believed(tmp_path: Path) -> None:
             load(word)
         assert load(f"{word},layout=channels_first").train.images.shape[1:] == (8, 16, 3)
         assert load(f"{word},layout=channels_last").train.images.shape[1:] == (3, 8, 16)
-    with pytest.raises(DataError, match=r"say from_arrays.*layout='channels_first'"):
+    with pytest.raises(DataError, match=r"say layout='channels_first'"):
         Dataset.from_arrays(x, y)
     assert Dataset.from_arrays(x, y, layout="channels_first").images.shape == (20, 8, 16, 3)
+    read = Dataset.from_loader([(x, y)], layout="channels_first")
+    assert read.images.shape == (20, 8, 16, 3)
 
 
 def test_pictures_in_a_table_have_no_layout(tmp_path: Path) -> None:

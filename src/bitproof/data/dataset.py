@@ -180,6 +180,7 @@ class Dataset:
         name: str = "user",
         n_classes: int | None = None,
         task: Task | None = None,
+        layout: Literal["auto", "channels_first"] = "auto",
     ) -> "Dataset":
         """Join the batches of a loader, such as a torch `DataLoader`, as `from_arrays` would.
 
@@ -199,7 +200,9 @@ class Dataset:
             4
         """
         images, labels = read_batches(loader, name=name)
-        return cls.from_arrays(images, labels, name=name, n_classes=n_classes, task=task)
+        return cls.from_arrays(
+            images, labels, name=name, n_classes=n_classes, task=task, layout=layout
+        )
 
     def first(self, n: int) -> "Dataset":
         """Return the first `n` images.
@@ -384,7 +387,7 @@ def _cure_of_axes(images: Tensor) -> str:
     order = "0, 3, 1, 2" if images.ndim == 4 else "0, 4, 1, 2, 3"
     return (
         f"turn them round with images.permute({order}), or np.moveaxis(images, -1, 1); where they "
-        "are so already, say from_arrays(..., layout='channels_first')"
+        "are so already, say layout='channels_first'"
     )
 
 
