@@ -69,10 +69,10 @@ def test_gains_are_paired_and_other_differences_are_not(job: Job) -> None:
     ]
     told = {line.split(": ")[1]: line for line in claim_lines(job, cells)}
     paired = told["hardening against attacks (s1) raises attack resilience"]
-    assert paired.endswith("holds (+50.0 points, +48.0 to +52.0, paired)")
+    assert paired.endswith("holds (+50.0 points, +48.0 to +52.0, ε 1/255, paired)")
     half = 100 * (2 * 0.02**2) ** 0.5
     apart = told["adversarial training costs resilience against bit errors in weights"]
-    ends = f"-10.0 points, {-10 - half:+.1f} to {-10 + half:+.1f}, unpaired"
+    ends = f"-10.0 points, {-10 - half:+.1f} to {-10 + half:+.1f}, BER 1e-3, unpaired"
     assert apart.endswith(f"holds ({ends})")
 
 

@@ -155,7 +155,7 @@ CLAIMS: Mapping[str, Sequence[Claim]] = {"matrix": MATRIX_CLAIMS}
 
 
 def claim_lines(job: Job, results: Sequence[CellResult]) -> Iterator[str]:
-    """Yield one line for each claim about a job: paper, words, verdict and difference."""
+    """Yield one line for each claim about a job: paper, words, verdict, difference and level."""
     cells = {result.key.key: result for result in results}
     for claim in CLAIMS.get(job.table.name, ()):
         found, how = _difference(claim, job, cells)
@@ -163,7 +163,9 @@ def claim_lines(job: Job, results: Sequence[CellResult]) -> Iterator[str]:
             yield f"{claim.paper}: {claim.text}: not measured"
             continue
         low, value, high = (100 * end for end in found)
-        ends = f"{value:+.1f} points, {low:+.1f} to {high:+.1f}, {how}"
+        ends = (
+            f"{value:+.1f} points, {low:+.1f} to {high:+.1f}, {_level_text(claim.side, job)}{how}"
+        )
         yield f"{claim.paper}: {claim.text}: {claim.verdict(found)} ({ends})"
 
 
@@ -191,6 +193,15 @@ def _key(side: Side, job: Job) -> Key | None:
         return None
     level = nearest(wanted, threat.levels) if threat.levels else 0.0
     return (side.variant, side.threat, level, side.metric)
+
+
+def _level_text(side: Side, job: Job) -> str:
+    """Return at which level a cell is, ready to go on after it; empty where there are none."""
+    key = _key(side, job)
+    if key is None or not key[2]:
+        return ""
+    label = job.measured()[side.threat].label
+    return f"{label.symbol} {label.level_text(key[2])}, "
 
 
 def _interval(result: CellResult) -> Interval:
